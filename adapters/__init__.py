@@ -1,0 +1,1 @@
+"""Adapters plug the world into the domain: one folder a port, one file a technology."""

@@ -1,0 +1,1 @@
+"""Who a token or a key speaks for."""

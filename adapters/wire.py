@@ -1,0 +1,219 @@
+"""The JSON of the public contract: what publishers send and what recipients get, shared by all adapters."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from domain.errors import InvalidPublication, SynkroneError
+from domain.model import (
+    Audience,
+    Draft,
+    FieldError,
+    Json,
+    Notification,
+    Problem,
+    Publication,
+)
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder()
+_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw_array = msgspec.json.Decoder(list[msgspec.Raw])
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})")
+
+
+class InvalidJson(SynkroneError):
+    """The body is not JSON."""
+
+    code = "invalid_json"
+
+
+def to_json(value: object) -> Json:
+    return Json(_encoder.encode(value))
+
+
+def timestamp(time: datetime) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def problem_object(problem: Problem) -> dict[str, object]:
+    """``{code, title, detail?, retryable}``"""
+    members: dict[str, object] = {"code": problem.code, "title": problem.title, "retryable": problem.retryable}
+    if problem.detail is not None:
+        members["detail"] = problem.detail
+    return members
+
+
+def notification_json(notification: Notification) -> Json:
+    """The object recipients get. The publisher's ``data`` goes in as it came."""
+    return to_json(
+        {
+            "id": notification.id,
+            "type": notification.type,
+            "title": notification.title,
+            "body": notification.body,
+            "data": msgspec.Raw(notification.data) if notification.data is not None else None,
+            "created_at": timestamp(notification.created_at),
+            "expires_at": timestamp(notification.expires_at) if notification.expires_at is not None else None,
+            "audience": notification.audience.value,
+            "read_at": None,
+            "seen_at": None,
+            "archived_at": None,
+        }
+    )
+
+
+def fingerprint(draft: Draft) -> bytes:
+    """A digest of what a publisher asked for: two drafts with the same one have the same content.
+
+    The order of members and white space do not count; neither do the time of publication nor an id given by us.
+    """
+    notification = draft.notification
+    content = [
+        notification.id if draft.own_id else None,
+        sorted(draft.rooms),
+        notification.type,
+        notification.title,
+        notification.body,
+        msgspec.json.decode(notification.data) if notification.data is not None else None,
+        notification.expires_at,
+    ]
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).digest()
+
+
+def parse_object(body: bytes) -> Mapping[str, msgspec.Raw]:
+    """The members of a JSON object, each still undecoded. Raises InvalidJson and InvalidPublication."""
+    members = _decode(_raw_object, body)
+    if members is None:
+        raise InvalidPublication([FieldError("", "must be a JSON object")])
+    return members
+
+
+def parse_array(body: bytes) -> Sequence[bytes]:
+    """The items of a JSON array, each still undecoded. Raises InvalidJson and InvalidPublication."""
+    items = _decode(_raw_array, body)
+    if items is None:
+        raise InvalidPublication([FieldError("", "must be a JSON array")])
+    return [bytes(item) for item in items]
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
+    """The value, or None where the JSON is good but of another shape."""
+    try:
+        # What the decoder skips it does not check for UTF-8, and it would reach every recipient.
+        body.decode()
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        return None
+    except UnicodeDecodeError as error:
+        raise InvalidJson(f"not UTF-8 at byte {error.start}") from None
+    except msgspec.DecodeError as error:
+        raise InvalidJson(str(error)) from None
+    except RecursionError:
+        raise InvalidJson("nested too deeply") from None
+
+
+def parse_publication(body: bytes, path: str = "") -> Publication:
+    """Read one publish body: ``{to, type, title?, body?, data?, id?, expires_at?}``.
+
+    Raises InvalidJson, or InvalidPublication that names every bad field behind ``path``.
+    """
+    try:
+        members = dict(parse_object(body))
+    except InvalidPublication:
+        raise InvalidPublication([FieldError(path.rstrip(".") or "body", "must be a JSON object")]) from None
+    errors: list[FieldError] = []
+
+    def read(name: str, convert: Callable[[object], T]) -> T | None:
+        raw = members.pop(name, None)
+        if raw is None:
+            return None
+        value = msgspec.json.decode(raw)
+        if value is None:
+            return None
+        try:
+            return convert(value)
+        except _Bad as bad:
+            errors.append(FieldError(f"{path}{name}{bad.below}", bad.message))
+            return None
+
+    raw_data = members.get("data")
+    try:
+        if "to" not in members:
+            errors.append(FieldError(f"{path}to", "is required"))
+        to = read("to", _audience)
+        kind = read("type", _text)
+        if kind is None and not any(error.path == f"{path}type" for error in errors):
+            errors.append(FieldError(f"{path}type", "is required"))
+        title = read("title", _text)
+        text = read("body", _text)
+        identifier = read("id", _text)
+        expires_at = read("expires_at", _time)
+        data = Json(bytes(raw_data)) if raw_data is not None and read("data", _object) is not None else None
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidJson("a string holds an unpaired surrogate, or the body is nested too deeply") from None
+    errors.extend(FieldError(f"{path}{name}", "is not known") for name in members)
+    if to is None and not any(error.path.startswith(f"{path}to") for error in errors):
+        errors.append(FieldError(f"{path}to", "is required"))
+    if errors or to is None or kind is None:
+        raise InvalidPublication(errors)
+    return Publication(to=to, type=kind, title=title, body=text, data=data, id=identifier, expires_at=expires_at)
+
+
+class _Bad(Exception):
+    def __init__(self, message: str, below: str = "") -> None:
+        self.message = message
+        self.below = below
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _Bad("must be a string")
+    return value
+
+
+def _object(value: object) -> object:
+    if not isinstance(value, dict):
+        raise _Bad("must be an object")
+    return value
+
+
+def _time(value: object) -> datetime:
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise _Bad("must be an RFC 3339 time with a zone, for example 2030-01-31T12:00:00Z")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _Bad("is not a time of the calendar") from None
+
+
+def _audience(value: Any) -> Audience:
+    if not isinstance(value, dict) or len(value) != 1:
+        raise _Bad("must be exactly one of {user}, {users}, {role}, {everyone: true}")
+    ((kind, whom),) = value.items()
+    if kind == "user" and isinstance(whom, str):
+        return Audience.users([whom])
+    if kind == "users":
+        if not isinstance(whom, list):
+            raise _Bad("must be a list of user ids", ".users")
+        for index, user in enumerate(whom):
+            if not isinstance(user, str):
+                raise _Bad("must be a string", f".users[{index}]")
+        return Audience.users(whom)
+    if kind == "role" and isinstance(whom, str):
+        return Audience.role(whom)
+    if kind == "everyone":
+        if whom is not True:
+            raise _Bad("must be true", ".everyone")
+        return Audience.everyone()
+    if kind in ("user", "role"):
+        raise _Bad("must be a string", f".{kind}")
+    raise _Bad("is not known", f".{kind}")

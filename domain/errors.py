@@ -1,0 +1,179 @@
+"""One tree of errors. Each has a stable ``code``, says whether a retry can help, and its docstring is the message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from domain.model import FieldError, Problem, RecoveryReason
+
+
+class SynkroneError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str | None = None) -> None:
+        """``detail`` is public: it is shown to the one who caused the error."""
+        super().__init__(detail or self.title)
+        self.detail = detail
+
+    @property
+    def title(self) -> str:
+        return (type(self).__doc__ or self.code).strip().partition("\n")[0]
+
+    @property
+    def problem(self) -> Problem:
+        return Problem(code=self.code, title=self.title, retryable=self.retryable, detail=self.detail)
+
+
+class InvalidToken(SynkroneError):
+    """The token is not valid."""
+
+    code = "invalid_token"
+
+    def __init__(self, reason: str) -> None:
+        """``reason`` is for the log; the client learns only the title."""
+        super().__init__()
+        self.reason = reason
+
+
+class TokenExpired(InvalidToken):
+    """The token has expired."""
+
+    code = "token_expired"
+    retryable = True
+
+
+class InvalidArgument(SynkroneError):
+    """An argument is not valid."""
+
+    code = "invalid_argument"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class TooManyConnections(SynkroneError):
+    """The user has too many connections; this one was the oldest."""
+
+    code = "too_many_connections"
+
+
+class CursorRefused(SynkroneError):
+    """The cursor does not lead to a place in the log that can be continued from."""
+
+    code = "cursor_refused"
+
+    def __init__(self, reason: RecoveryReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class UnknownEvent(SynkroneError):
+    """The server does not know this event."""
+
+    code = "unknown_event"
+
+
+class UnknownNamespace(SynkroneError):
+    """The server has no such namespace."""
+
+    code = "unknown_namespace"
+
+
+class RateLimited(SynkroneError):
+    """Too many events in too short a time."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class ConnectionGone(SynkroneError):
+    """The connection ended in the meantime."""
+
+    code = "connection_gone"
+
+
+class SlowConsumer(SynkroneError):
+    """The client reads too slowly; what it missed follows when it returns."""
+
+    code = "slow_consumer"
+    retryable = True
+
+
+class Unavailable(SynkroneError):
+    """The server cannot do this at the moment."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class KeysUnavailable(Unavailable):
+    """The keys that verify tokens cannot be had at the moment."""
+
+    code = "keys_unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The store cannot be reached at the moment."""
+
+    code = "store_unavailable"
+
+
+class AtCapacity(Unavailable):
+    """The server has as many connections as it may have."""
+
+    code = "at_capacity"
+
+
+class ShuttingDown(Unavailable):
+    """The server is shutting down."""
+
+    code = "shutting_down"
+
+
+class SourceUnavailable(Unavailable):
+    """The notification source cannot be reached at the moment."""
+
+    code = "source_unavailable"
+
+
+class InvalidPublication(SynkroneError):
+    """The notification is not valid."""
+
+    code = "invalid_notification"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.path}: {error.message}" for error in errors))
+        self.errors = tuple(errors)
+
+
+class PublicationTooLarge(SynkroneError):
+    """The notification is too large."""
+
+    code = "too_large"
+
+
+class PublicationConflict(SynkroneError):
+    """The same id was published before with other content."""
+
+    code = "conflict"
+
+
+class Unauthenticated(SynkroneError):
+    """The request carries no credential that is known here."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(SynkroneError):
+    """The credential does not allow this."""
+
+    code = "forbidden"
+
+    def __init__(self, detail: str | None = None, *, scope: str | None = None) -> None:
+        super().__init__(detail)
+        self.scope = scope

@@ -1,0 +1,277 @@
+"""The values the domain speaks in: frozen, slotted, free of behaviour that needs the world."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import NewType
+
+UserId = NewType("UserId", str)
+ConnectionId = NewType("ConnectionId", str)
+
+Json = NewType("Json", bytes)
+"""One JSON text in UTF-8, known to be valid. The domain passes it on and never looks inside."""
+
+
+class Room(str):
+    """The name of a set of connections: ``user:{id}``, ``role:{role}`` or ``everyone``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of_user(cls, user: str) -> Room:
+        return cls(f"user:{user}")
+
+    @classmethod
+    def of_role(cls, role: str) -> Room:
+        return cls(f"role:{role}")
+
+
+EVERYONE = Room("everyone")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token speaks for, as one verifier answers it for every type of user.
+
+    ``expires_at`` is the token's ``exp`` (RFC 7519, section 4.1.4), in UTC and without leeway.
+    ``issuer`` is empty where the verifier was configured without one.
+    """
+
+    user: UserId
+    role: str
+    issuer: str
+    expires_at: datetime
+
+
+class AudienceKind(Enum):
+    USER = "user"
+    ROLE = "role"
+    EVERYONE = "everyone"
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whom a notification is for. Recipients are told its kind, never the names."""
+
+    kind: AudienceKind
+    rooms: frozenset[Room]
+
+    @classmethod
+    def users(cls, users: Iterable[str]) -> Audience:
+        return cls(AudienceKind.USER, frozenset(Room.of_user(user) for user in users))
+
+    @classmethod
+    def role(cls, role: str) -> Audience:
+        return cls(AudienceKind.ROLE, frozenset((Room.of_role(role),)))
+
+    @classmethod
+    def everyone(cls) -> Audience:
+        return cls(AudienceKind.EVERYONE, frozenset((EVERYONE,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a backend asks for: a notification that has no time and perhaps no id yet.
+
+    ``data`` is the publisher's own JSON object. ``expires_at`` is in UTC.
+    """
+
+    to: Audience
+    type: str
+    title: str | None = None
+    body: str | None = None
+    data: Json | None = None
+    id: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification as every recipient gets it. Times are in UTC."""
+
+    id: str
+    type: str
+    title: str | None
+    body: str | None
+    data: Json | None
+    audience: AudienceKind
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A notification on its way into the log.
+
+    ``idempotency_key`` names the request of a publisher that gave no id of its own; two drafts with the same
+    key, or with the same id, are one and the same publication. ``own_id`` tells that the id is the publisher's.
+    """
+
+    notification: Notification
+    rooms: frozenset[Room]
+    own_id: bool
+    idempotency_key: str | None = None
+
+
+CURSOR_MAX_LENGTH = 256
+_CURSOR = re.compile(r"(?P<epoch>[A-Za-z0-9._~-]+):(?P<offset>0|[1-9][0-9]{0,17})")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the log: one total order by ``offset``; ``epoch`` names the writer's generation.
+
+    ``str()`` gives the cursor that clients store and send back.
+    """
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+    @classmethod
+    def parse(cls, cursor: object) -> Position | None:
+        """The position a cursor stands for, or None for anything that never was a cursor."""
+        if not isinstance(cursor, str) or len(cursor) > CURSOR_MAX_LENGTH:
+            return None
+        match = _CURSOR.fullmatch(cursor)
+        return cls(match["epoch"], int(match["offset"])) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of the log, the same bytes for every recipient.
+
+    ``payload`` is the event's first argument; the cursor, ``str(position)``, is its last.
+    From the instant ``expires_at`` the entry is neither delivered nor replayed.
+    """
+
+    position: Position
+    rooms: frozenset[Room]
+    event: str
+    payload: Json
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries of some rooms, in order, and how far the log was read for them.
+
+    With ``more`` the reading stopped at ``upto`` for its limits; without, ``upto`` was the head of the log.
+    """
+
+    entries: tuple[Entry, ...]
+    upto: Position
+    more: bool
+
+    @property
+    def continues_at(self) -> Position:
+        """The cursor of a client that has everything before this page, and nothing of it.
+
+        Just before the first entry, or with none as far as was read: a client cut right after it was told resumes
+        there and misses nothing.
+        """
+        if not self.entries:
+            return self.upto
+        first = self.entries[0].position
+        return Position(first.epoch, first.offset - 1)
+
+
+class AppendOutcome(Enum):
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of one draft. A duplicate carries the id and position of the first; so does a conflict."""
+
+    outcome: AppendOutcome
+    id: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a source has been taken over: the resume id of its last stored item."""
+
+    source: str
+    resume_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One bad field of a request. ``path`` names it, for example ``to.users[3]``."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One item a source brings: a publication, or what is wrong with it. ``resume_id`` comes after it."""
+
+    resume_id: str
+    publication: Publication | None
+    errors: tuple[FieldError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something was refused, as clients see it (the members of RFC 9457 that make sense on a socket)."""
+
+    code: str
+    title: str
+    retryable: bool
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The end of a live connection. With ``reconnect`` a stock client comes back by itself."""
+
+    problem: Problem
+    reconnect: bool
+    retry_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a transport knows when a client asks to connect. ``auth`` is whatever the client sent: any JSON value."""
+
+    auth: object
+    remote_address: str
+    transport: str
+
+
+class RecoveryReason(Enum):
+    """Why a connection does not continue where the client's cursor stands."""
+
+    INVALID = "invalid"
+    UNKNOWN_EPOCH = "unknown_epoch"
+    TRIMMED = "trimmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What an accepted client is told first. ``cursor`` is where the events after it continue."""
+
+    identity: Identity
+    recovered: bool
+    reason: RecoveryReason | None
+    cursor: Position
+    server_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A backend that authenticated itself. ``name`` appears in logs; the credential never does."""
+
+    name: str
+    scopes: frozenset[str]

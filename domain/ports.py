@@ -1,0 +1,189 @@
+"""What the domain needs of the world, and what it offers a transport and a publisher. Protocols only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from domain.model import (
+    Appended,
+    Caller,
+    Checkpoint,
+    ConnectionId,
+    Draft,
+    Entry,
+    Hello,
+    Identity,
+    Incoming,
+    Page,
+    Position,
+    Publication,
+    Refusal,
+    Room,
+    Welcome,
+)
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The wall clock, in UTC. It may jump; deadlines never rest on it."""
+
+    def monotonic(self) -> float:
+        """Seconds that only ever grow, from an arbitrary start."""
+
+
+class Randomness(Protocol):
+    def uniform(self, low: float, high: float) -> float:
+        """A number between the two, evenly spread: for jitter."""
+
+    def new_id(self) -> str:
+        """A new notification id: unguessable, unique, of ``[A-Za-z0-9._:-]``."""
+
+
+class TokenVerifier(Protocol):
+    async def verify(self, token: str) -> Identity:
+        """Who the token speaks for, whatever the type of user.
+
+        Raises InvalidToken for every token that is not good, TokenExpired for one that only is too old, and
+        KeysUnavailable where the keys cannot be had; nothing else, whatever the token holds.
+        """
+
+
+class CallerVerifier(Protocol):
+    async def authenticate(self, credential: str) -> Caller:
+        """Which backend a bearer credential (RFC 6750, section 2.1) belongs to.
+
+        Raises Unauthenticated for an unknown one and KeysUnavailable where the keys cannot be had.
+        """
+
+
+class NotificationSource(Protocol):
+    """Where notifications come from when they are not posted to the server."""
+
+    @property
+    def name(self) -> str:
+        """Names the checkpoint: the same source has the same name after a restart."""
+
+    def stream(self, after: str | None) -> AsyncIterator[Sequence[Incoming]]:
+        """The items after the one with resume id ``after``, in order, in batches; all it has for None.
+
+        Asking for the next batch acknowledges the one before: only then may the source forget it. The stream of a
+        source that can end raises SourceUnavailable instead when it should be asked again later.
+        """
+
+
+class Inbox(Protocol):
+    """The log. It is the truth: what is in it was accepted, and its order is the order of delivery."""
+
+    async def append(
+        self, batch: Sequence[Draft], *, checkpoint: Checkpoint | None = None, all_or_nothing: bool = False
+    ) -> Sequence[Appended]:
+        """Store the drafts and the source's checkpoint in one commit, and say what became of each, in order.
+
+        A draft with the id or the idempotency key of an earlier one is a duplicate where the content is the same,
+        else a conflict; neither is stored. With ``all_or_nothing`` a conflict keeps the whole batch out, and the
+        outcomes say which it was. Positions are given out in the order of commits. Raises StoreUnavailable, and
+        then nothing was stored.
+        """
+
+    def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+        """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.
+
+        What a follower was not given yet is never trimmed. Raises StoreUnavailable.
+        """
+
+    async def since(self, rooms: frozenset[Room], after: Position, *, max_entries: int, max_bytes: int) -> Page:
+        """The entries of the rooms after a position, each once, in order, of one snapshot of the log.
+
+        A page holds at least one entry where there is one, whatever its size. Raises CursorRefused where the
+        position is not one of this log or an entry of one of the rooms after it was trimmed; StoreUnavailable.
+        """
+
+    async def head(self) -> Position:
+        """The position of the last entry; of an empty log, the one before the first."""
+
+    async def checkpoint(self, source: str) -> str | None:
+        """The resume id stored with the last batch of a source."""
+
+
+class Transport(Protocol):
+    """Connections of clients, by whatever technology.
+
+    A connection is held from ``join`` on: live entries of its rooms wait, in bounded memory, until ``release``.
+    Every method but ``join`` does nothing for a connection that has ended.
+    """
+
+    def bind(self, events: ConnectionEvents) -> None:
+        """Say who decides. Called once, before the first client."""
+
+    async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
+        """Make it a member, held. It leaves by ending. Raises ConnectionGone."""
+
+    async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
+        """Send entries past the hold, and return when the socket took them.
+
+        Raises ConnectionGone, and SlowConsumer when the client stopped taking anything.
+        """
+
+    async def release(self, connection: ConnectionId, after: Position) -> bool:
+        """Send what was held beyond ``after`` and go live; nothing at or below it is sent from now on.
+
+        False where more came than may be held: it was dropped, holding has begun anew, and the log must be read on.
+        """
+
+    def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
+        """Send to every member of any of the rooms, once each. Never waits for a client."""
+
+    def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
+        """Tell the client that its token is about to expire."""
+
+    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+        """Begin to close: tell the client why, after all that was sent before, and close within a second."""
+
+
+class ConnectionEvents(Protocol):
+    """What a transport calls. For one connection: ``connect``, then ``opened``; ``disconnected`` at any time."""
+
+    async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
+        """May this client connect? Short and bounded. Whatever it raises, the connection is nobody's.
+
+        Raises InvalidToken or InvalidArgument: refuse with the problem. Raises Unavailable: close without a
+        word, after a delay of ``reconnect_delay()``. Raises ConnectionGone: it ended meanwhile.
+        """
+
+    async def opened(self, connection: ConnectionId) -> None:
+        """The welcome is on its way: replay and go live. To be run beside the receiving of messages. Never raises."""
+
+    def disconnected(self, connection: ConnectionId, reason: str) -> None:
+        """It has ended, for whatever reason; may come at any await of the two above. Never raises."""
+
+    def reconnect_delay(self) -> float:
+        """Seconds, at random, to leave between a passing fault and the close that makes a client return."""
+
+
+class Publisher(Protocol):
+    """What the domain offers to whoever takes notifications from backends."""
+
+    async def publish(
+        self, publications: Sequence[Publication], *, idempotency_key: str | None = None
+    ) -> Sequence[Appended]:
+        """Store all or none. Returned means stored as durably as the store promises.
+
+        Raises InvalidPublication, PublicationTooLarge or PublicationConflict, with the index in the path where there
+        are several; StoreUnavailable or ShuttingDown, and then nothing was stored.
+        """
+
+
+class Telemetry(Protocol):
+    """What operators want to know. Nothing here ever holds a token or a payload."""
+
+    def connected(self, connection: ConnectionId, identity: Identity, hello: Hello, device: str | None) -> None: ...
+
+    def refused(self, hello: Hello, code: str, reason: str) -> None: ...
+
+    def disconnected(self, connection: ConnectionId, identity: Identity | None, reason: str) -> None: ...
+
+    def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None: ...
+
+    def skipped(self, source: str, resume_id: str, reason: str) -> None: ...

@@ -1,0 +1,110 @@
+"""Delivering: what a backend or a source brings goes to the log; one loop takes the log's tail to the rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown
+from domain.model import Appended, AppendOutcome, Checkpoint, Draft, Incoming, Position, Publication
+from domain.policy import ConnectionPolicy
+from domain.ports import Clock, Inbox, NotificationSource, Randomness, Telemetry, Transport
+
+
+class DeliveryService:
+    """The Publisher of the domain, and its two long-running coroutines, ``deliver`` and ``consume``."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        transport: Transport,
+        policy: ConnectionPolicy,
+        clock: Clock,
+        randomness: Randomness,
+        telemetry: Telemetry,
+    ) -> None:
+        self._inbox = inbox
+        self._transport = transport
+        self._policy = policy
+        self._clock = clock
+        self._randomness = randomness
+        self._telemetry = telemetry
+        self._delivered: Position | None = None
+        self._closed = False
+
+    async def publish(
+        self, publications: Sequence[Publication], *, idempotency_key: str | None = None
+    ) -> Sequence[Appended]:
+        if self._closed:
+            raise ShuttingDown
+        single = len(publications) == 1
+        for index, publication in enumerate(publications):
+            self._policy.check(publication, "" if single else f"[{index}].")
+        drafts = [
+            self._draft(publication, f"{idempotency_key}:{index}" if idempotency_key is not None else None)
+            for index, publication in enumerate(publications)
+        ]
+        outcomes = await self._inbox.append(drafts, all_or_nothing=True)
+        for index, appended in enumerate(outcomes):
+            if appended.outcome is AppendOutcome.CONFLICT:
+                which = "" if single else f"[{index}]: "
+                raise PublicationConflict(f"{which}{appended.id} was published before with other content")
+        return outcomes
+
+    def close(self) -> None:
+        """Take no further publications; what was taken is still delivered."""
+        self._closed = True
+
+    async def deliver(self) -> None:
+        """Take the log's tail to the rooms, in the order of the log, for ever.
+
+        Publishing itself never broadcasts: two publishers resumed in the other order would send n + 1 before n, and
+        a client cut in between would lose n. Raises StoreUnavailable; called again it goes on where it was.
+        """
+        if self._delivered is None:
+            self._delivered = await self._inbox.head()
+        async for entries in self._inbox.follow(self._delivered):
+            now = self._clock.now()
+            for entry in entries:
+                if self._policy.is_current(entry, now):
+                    self._transport.broadcast(entry.rooms, entry)
+                self._delivered = entry.position
+
+    async def is_up_to_date(self) -> bool:
+        """Whether everything in the log has been taken to the rooms."""
+        return self._delivered == await self._inbox.head()
+
+    async def consume(self, source: NotificationSource) -> None:
+        """Take over what a source brings, for ever, from where the log says it stopped.
+
+        Raises SourceUnavailable and StoreUnavailable; called again it loses nothing and stores nothing twice.
+        """
+        after = await self._inbox.checkpoint(source.name)
+        async for batch in source.stream(after):
+            await self._take_over(source.name, batch)
+
+    async def _take_over(self, source: str, batch: Sequence[Incoming]) -> None:
+        if not batch:
+            return
+        drafts: list[Draft] = []
+        taken: list[str] = []
+        for item in batch:
+            try:
+                drafts.append(self._draft_of(item))
+            except (InvalidPublication, PublicationTooLarge) as error:
+                self._telemetry.skipped(source, item.resume_id, str(error))
+            else:
+                taken.append(item.resume_id)
+        outcomes = await self._inbox.append(drafts, checkpoint=Checkpoint(source, batch[-1].resume_id))
+        for resume_id, appended in zip(taken, outcomes, strict=True):
+            if appended.outcome is AppendOutcome.CONFLICT:
+                self._telemetry.skipped(source, resume_id, f"{appended.id} was published before with other content")
+
+    def _draft_of(self, item: Incoming) -> Draft:
+        if item.publication is None:
+            raise InvalidPublication(item.errors)
+        self._policy.check(item.publication)
+        return self._draft(item.publication, None)
+
+    def _draft(self, publication: Publication, idempotency_key: str | None) -> Draft:
+        return self._policy.draft(publication, self._randomness.new_id(), self._clock.now(), idempotency_key)
