@@ -111,19 +111,19 @@ class Transport(Protocol):
     """Connections of clients, by whatever technology.
 
     A connection is held from ``join`` on: live entries of its rooms wait, in bounded memory, until ``release``.
-    Every method but ``join`` does nothing for a connection that has ended.
+    For a connection that has ended ``join``, ``replay`` and ``release`` raise ConnectionGone; the others do nothing.
     """
 
     def bind(self, events: ConnectionEvents) -> None:
         """Say who decides. Called once, before the first client."""
 
     async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
-        """Make it a member, held. It leaves by ending. Raises ConnectionGone."""
+        """Make it a member, held. It leaves by ending."""
 
     async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
         """Send entries past the hold, and return when the socket took them.
 
-        Raises ConnectionGone, and SlowConsumer when the client stopped taking anything.
+        Raises SlowConsumer when the client stopped taking anything.
         """
 
     async def release(self, connection: ConnectionId, after: Position) -> bool:

@@ -1,0 +1,163 @@
+"""What all routes share: who calls, how large a body may be, and how failures look (RFC 9457)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import tornado.web
+
+from adapters.wire import InvalidJson, problem_object, to_json
+from domain.errors import (
+    Forbidden,
+    InvalidArgument,
+    InvalidPublication,
+    PublicationConflict,
+    PublicationTooLarge,
+    SynkroneError,
+    Unauthenticated,
+    Unavailable,
+)
+from domain.model import Caller
+from domain.ports import CallerVerifier, Publisher
+
+_REALM = "synkrone-socket"
+
+
+class UnsupportedMediaType(SynkroneError):
+    """The body's media type is not one that this route takes."""
+
+    code = "unsupported_media_type"
+
+
+class BodyTooLarge(SynkroneError):
+    """The body is too large."""
+
+    code = "too_large"
+
+
+_STATUS: tuple[tuple[type[SynkroneError], HTTPStatus], ...] = (
+    (InvalidJson, HTTPStatus.BAD_REQUEST),
+    (InvalidArgument, HTTPStatus.BAD_REQUEST),
+    (Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (Forbidden, HTTPStatus.FORBIDDEN),
+    (PublicationConflict, HTTPStatus.CONFLICT),
+    (PublicationTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (BodyTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (UnsupportedMediaType, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (InvalidPublication, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+
+class ApiHandler(tornado.web.RequestHandler):
+    """A route whose failures are ``application/problem+json``."""
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def answer(self, status: int, value: object) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(to_json(value))
+
+    def fail(self, error: SynkroneError) -> None:
+        status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+        if status == HTTPStatus.UNAUTHORIZED:
+            given = "Authorization" in self.request.headers
+            self.set_header(
+                "WWW-Authenticate", f'Bearer realm="{_REALM}"' + (', error="invalid_token"' if given else "")
+            )
+        elif isinstance(error, Forbidden) and error.scope is not None:
+            challenge = f'Bearer realm="{_REALM}", error="insufficient_scope", scope="{error.scope}"'
+            self.set_header("WWW-Authenticate", challenge)
+        elif status == HTTPStatus.FORBIDDEN:
+            self.set_header("WWW-Authenticate", f'Bearer realm="{_REALM}"')
+        elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.set_header("Retry-After", "5")
+        members = problem_object(error.problem) | {"status": int(status)}
+        if isinstance(error, InvalidPublication):
+            members["errors"] = [{"path": field.path, "message": field.message} for field in error.errors]
+        self._problem(status, members)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, SynkroneError):
+            self.fail(error)
+            return
+        title = HTTPStatus(status_code).phrase if status_code in set(HTTPStatus) else "Error"
+        code = title.lower().replace(" ", "_")
+        self._problem(status_code, {"code": code, "title": title, "status": status_code, "retryable": False})
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if not isinstance(value, SynkroneError):
+            super().log_exception(typ, value, tb)
+
+    def _problem(self, status: int, members: dict[str, object]) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/problem+json")
+        self.finish(to_json(members))
+
+
+class NotFound(ApiHandler):
+    """Every path that is no route."""
+
+    def prepare(self) -> None:
+        self.send_error(404)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the routes for backends rest on; without ``callers`` they are closed to everybody."""
+
+    publisher: Publisher
+    callers: CallerVerifier | None
+
+
+@tornado.web.stream_request_body
+class BackendHandler(ApiHandler):
+    """A route for backends: the caller is known and allowed before a byte of the body is read."""
+
+    scope: str
+    media_types: tuple[str, ...] = ("application/json",)
+
+    def initialize(self, *, backend: Backend, max_body: int) -> None:
+        self.backend = backend
+        self._max_body = max_body
+        self._body = bytearray()
+        self.caller: Caller
+
+    async def prepare(self) -> None:
+        if self.backend.callers is None:
+            raise Forbidden("no backend may call: the server has no API keys and no services")
+        self.caller = await self.backend.callers.authenticate(self._credential())
+        if self.scope not in self.caller.scopes:
+            raise Forbidden(f"needs the scope {self.scope}", scope=self.scope)
+        if self.request.method != "POST":
+            return
+        if self.media_type not in self.media_types:
+            raise UnsupportedMediaType(f"Content-Type must be {' or '.join(self.media_types)}")
+        if int(self.request.headers.get("Content-Length", "0")) > self._max_body:
+            raise BodyTooLarge(f"{self._max_body} bytes are allowed")
+        connection: Any = self.request.connection
+        connection.set_max_body_size(self._max_body)
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    @property
+    def media_type(self) -> str:
+        return self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self._body)
+
+    def _credential(self) -> str:
+        scheme, _, credential = self.request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not credential.strip():
+            raise Unauthenticated("needs Authorization: Bearer <key>")
+        return credential.strip()

@@ -1,0 +1,54 @@
+"""What a connection may be sent, and when: the rules of holding that every transport shares."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+from domain.model import Position
+
+F = TypeVar("F")
+
+
+class Hold(Generic[F]):
+    """Holds live frames of one connection, of whatever type the transport encodes entries to, until it is released.
+
+    ``max_bytes`` bounds what is held. What is past it is dropped, all of it: the log has it.
+    """
+
+    __slots__ = ("_after", "_bytes", "_frames", "_max_bytes", "_overflowed")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._frames: deque[tuple[Position, F]] | None = deque()
+        self._bytes = 0
+        self._overflowed = False
+        self._after: Position | None = None
+
+    def admits(self, position: Position, frame: F, size: int) -> bool:
+        """Whether a frame is to be sent now. If not, it is held, or was sent before and is dropped."""
+        if self._after is not None and position.offset <= self._after.offset:
+            return False
+        if self._frames is None:
+            return True
+        if not self._overflowed:
+            self._bytes += size
+            self._frames.append((position, frame))
+            if self._bytes > self._max_bytes:
+                self._overflowed = True
+                self._frames.clear()
+        return False
+
+    def release(self, after: Position) -> list[F] | None:
+        """End the hold and give the frames beyond ``after``, in order; None where some were dropped and it goes on."""
+        if self._frames is None:
+            return []
+        self._after = after
+        frames = [frame for position, frame in self._frames if position.offset > after.offset]
+        self._bytes = 0
+        if self._overflowed:
+            self._overflowed = False
+            self._frames = deque()
+            return None
+        self._frames = None
+        return frames

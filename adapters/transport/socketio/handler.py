@@ -1,0 +1,167 @@
+"""The Tornado handler in front of the Engine.IO driver: what it lets through is well-formed, bounded and allowed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import socketio
+import tornado.web
+from tornado.httputil import HTTPServerRequest
+from tornado.websocket import WebSocketClosedError
+
+from adapters.transport.socketio.peer import PeerPolicy
+from adapters.wire import to_json
+
+PACKET_SEPARATOR = "\x1e"
+
+
+class Gatekeeper(Protocol):
+    """What the handler asks of the transport."""
+
+    peers: PeerPolicy
+    message_bytes: int
+
+    def is_accepting(self) -> bool:
+        """Whether new handshakes are taken at all."""
+
+    def knows(self, engine_id: str, *, upgrade: bool) -> bool:
+        """Whether a session exists, and may still be upgraded where that is asked."""
+
+    def websocket_opened(self, handler: Any) -> None: ...
+
+    def websocket_closed(self, handler: Any) -> None: ...
+
+    def violated(self, handler: Any, what: str) -> None:
+        """A client broke the protocol: end its session."""
+
+    def wrote(self, handler: Any) -> None:
+        """More bytes wait for this client than before."""
+
+
+def is_client_packet(packet: str) -> bool:
+    """Whether an Engine.IO packet (v4) is one that a client may send: close, pong, text message, upgrade, probe.
+
+    A message has to begin with a Socket.IO packet type of its own: CONNECT, DISCONNECT, EVENT or ACK.
+    """
+    if packet[:1] == "4":
+        return packet[1:2] in ("0", "1", "2", "3")
+    return packet in ("1", "2probe", "3", "3probe", "5", "6")
+
+
+def make_handler(server: socketio.AsyncServer, gatekeeper: Gatekeeper) -> type[tornado.web.RequestHandler]:
+    """The library's handler for ``server`` with our limits in front."""
+    stock: Any = socketio.get_tornado_handler(server)
+
+    @tornado.web.stream_request_body
+    class Handler(stock):
+        request: HTTPServerRequest
+
+        def initialize(self) -> None:
+            self.engine_id: str | None = None
+            self.unsent_bytes = 0
+            self.drained = asyncio.Event()
+            self.drained.set()
+            self._body = bytearray()
+
+        def prepare(self) -> None:
+            connection: Any = self.request.connection
+            connection.set_max_body_size(gatekeeper.message_bytes)
+            if not gatekeeper.peers.allows_origin(self.request):
+                self._refuse(403, "origin not allowed")
+                return
+            transport, engine_id = self._query("transport"), self._query("sid")
+            if self.request.method == "OPTIONS":
+                return
+            if self._query("EIO") != "4" or self._query("j") is not None:
+                self._refuse(400, "unsupported protocol version")
+            elif transport not in ("polling", "websocket") or (transport == "websocket") != self._is_upgrade():
+                self._refuse(400, "transport unknown or does not fit the request")
+            elif engine_id is None and not gatekeeper.is_accepting():
+                self.set_header("Retry-After", "5")
+                self._refuse(503, "not accepting connections at the moment")
+            elif engine_id is not None and not gatekeeper.knows(engine_id, upgrade=transport == "websocket"):
+                self._refuse(400, "unknown session")
+            else:
+                self.engine_id = engine_id
+
+        def data_received(self, chunk: bytes) -> None:
+            if len(self._body) + len(chunk) > gatekeeper.message_bytes:
+                raise tornado.web.HTTPError(413)
+            self._body += chunk
+
+        async def post(self, *args: Any, **kwargs: Any) -> None:
+            try:
+                packets = self._body.decode().split(PACKET_SEPARATOR)
+            except UnicodeDecodeError:
+                packets = [""]
+            if not all(is_client_packet(packet) for packet in packets):
+                gatekeeper.violated(self, "malformed payload")
+                self._refuse(400, "malformed payload")
+                return
+            self.request.body = bytes(self._body)
+            # The driver goes by this header alone, which a chunked request does not have.
+            self.request.headers["Content-Length"] = str(len(self._body))
+            await super().post(*args, **kwargs)
+
+        def check_origin(self, _origin: str) -> bool:
+            return gatekeeper.peers.allows_origin(self.request)
+
+        def get_compression_options(self) -> None:
+            return None
+
+        async def open(self, *args: Any, **kwargs: Any) -> None:
+            self.set_nodelay(True)
+            if self.engine_id is not None:
+                gatekeeper.websocket_opened(self)
+            await super().open(*args, **kwargs)
+
+        async def on_message(self, message: str | bytes) -> None:
+            if isinstance(message, bytes) or not is_client_packet(message):
+                gatekeeper.violated(self, "malformed frame")
+                self.close(1002)
+            else:
+                await super().on_message(message)
+
+        def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> Any:  # noqa: FBT001, FBT002 (Tornado's signature)
+            size = len(message)
+            written = super().write_message(message, binary)
+            self.unsent_bytes += size
+            self.drained.clear()
+            gatekeeper.wrote(self)
+
+            def sent(future: asyncio.Future[None]) -> None:
+                if not future.cancelled() and isinstance(future.exception(), WebSocketClosedError):
+                    self.unsent_bytes = 0
+                else:
+                    self.unsent_bytes -= size
+                if self.unsent_bytes <= 0:
+                    self.drained.set()
+
+            written.add_done_callback(sent)
+            return written
+
+        def on_close(self) -> None:
+            self.drained.set()
+            if self.engine_id is not None:
+                gatekeeper.websocket_closed(self)
+            super().on_close()
+
+        def _query(self, name: str) -> str | None:
+            values = self.request.query_arguments.get(name, [])
+            return values[0].decode(errors="replace") if values else None
+
+        def _is_upgrade(self) -> bool:
+            return self.request.headers.get("Upgrade", "").lower() == "websocket"
+
+        def _refuse(self, status: int, message: str) -> None:
+            origin = self.request.headers.get("Origin")
+            if origin is not None and status != 403:
+                self.set_header("Access-Control-Allow-Origin", origin)
+                self.set_header("Access-Control-Allow-Credentials", "true")
+                self.set_header("Vary", "Origin")
+            self.set_status(status)
+            self.set_header("Content-Type", "application/json")
+            self.finish(to_json({"code": status, "message": message}))
+
+    return Handler

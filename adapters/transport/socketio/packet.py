@@ -1,0 +1,67 @@
+"""The Socket.IO packets a client may send, and no others (Socket.IO protocol v5)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from engineio.packet import MESSAGE
+from engineio.packet import Packet as EngineIoPacket
+from socketio import packet
+
+from adapters.wire import problem_object
+from domain.errors import UnknownNamespace
+from domain.model import Entry
+
+_FROM_CLIENTS = (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK)
+_RESERVED_EVENTS = frozenset(("connect", "connect_error", "disconnect", "disconnecting"))
+
+
+class PacketRefused(ValueError):
+    """The packet is malformed, or one that no client may send."""
+
+
+class StrictPacket(packet.Packet):
+    """Decodes what clients may send and refuses the rest: binary, forged reserved events, broken JSON."""
+
+    def __init__(self, packet_type: int = packet.EVENT, data: Any = None, **kwargs: Any) -> None:
+        namespace = kwargs.get("namespace")
+        if packet_type == packet.CONNECT_ERROR and namespace not in (None, "/"):
+            # The library answers with a bare string, of which the stock client makes an error without a message.
+            error = UnknownNamespace().problem
+            data = {"message": error.title, "data": problem_object(error)}
+        super().__init__(packet_type, data, **kwargs)
+
+    def decode(self, encoded_packet: object) -> int:
+        """Raises PacketRefused."""
+        if not isinstance(encoded_packet, str):
+            raise PacketRefused("not text")
+        try:
+            attachments = super().decode(encoded_packet)
+        except (ValueError, RecursionError) as error:
+            raise PacketRefused("malformed") from error
+        if attachments or self.packet_type not in _FROM_CLIENTS:
+            raise PacketRefused("not a packet for clients to send")
+        if self.packet_type == packet.EVENT:
+            self._check_event()
+        elif self.packet_type == packet.ACK and (self.id is None or not isinstance(self.data, list)):
+            raise PacketRefused("malformed acknowledgement")
+        elif self.packet_type == packet.CONNECT and self.id is not None:
+            raise PacketRefused("malformed connect")
+        return 0
+
+    def _check_event(self) -> None:
+        if not isinstance(self.data, list) or not self.data or not isinstance(self.data[0], str):
+            raise PacketRefused("malformed event")
+        if self.data[0] in _RESERVED_EVENTS:
+            raise PacketRefused("reserved event")
+
+
+def event_packet(event: str, *arguments: object) -> EngineIoPacket:
+    """One event of the namespace ``/`` as an Engine.IO message."""
+    return EngineIoPacket(MESSAGE, "2" + json.dumps([event, *arguments], separators=(",", ":")))
+
+
+def entry_packet(entry: Entry) -> EngineIoPacket:
+    """An entry of the log as an Engine.IO message; the stored payload goes in as it is."""
+    return EngineIoPacket(MESSAGE, f'2["{entry.event}",{entry.payload.decode()},"{entry.position}"]')

@@ -1,0 +1,249 @@
+"""``serve``: settings, container, open in order, serve, drain, close in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tornado.netutil
+import tornado.web
+from tornado.httpserver import HTTPServer
+
+from adapters.api.handlers import NotFound
+from adapters.telemetry.logs import configure_logging
+from domain.errors import ShuttingDown, StoreUnavailable
+from entrypoints.container import Container, build_container
+from entrypoints.settings import Settings, SettingsError, load_settings
+from entrypoints.supervisor import Supervisor, every, until
+
+_log = logging.getLogger("synkrone.server")
+
+TICK_SECONDS = 1.0
+SHUTDOWN_SECONDS = 28.0
+
+
+class Server:
+    """A running server. ``url`` is where it listens."""
+
+    def __init__(self, settings: Settings, container: Container, sockets: list[socket.socket]) -> None:
+        self._settings = settings
+        self._container = container
+        self._sockets = sockets
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._background: list[asyncio.Task[None]] = []
+        self._sources: list[asyncio.Task[None]] = []
+        self._supervisors: list[Supervisor] = []
+        self._draining = False
+        self._http: HTTPServer | None = None
+
+    @property
+    def container(self) -> Container:
+        return self._container
+
+    @property
+    def url(self) -> str:
+        host, port = self._sockets[0].getsockname()[:2]
+        scheme = "https" if self._settings.tls.cert is not None else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Server]:
+        """Open everything in order; on leaving, close what is left in reverse."""
+        container = self._container
+        connections, delivery, transport = container.connections(), container.delivery(), container.transport()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(container.issuers().close)
+            stack.push_async_callback(transport.close)
+            stack.push_async_callback(self._stop, self._background)
+            stack.push_async_callback(self._stop, self._sources)
+            self._background.append(self._supervised("delivery", delivery.deliver))
+            self._background.append(self._start(every(TICK_SECONDS, connections.tick, transport.sweep)))
+            source = container.source()
+            self._sources.append(self._supervised(f"source {source.name}", partial(delivery.consume, source)))
+            self._http = self._listen(
+                tornado.web.Application(
+                    [*transport.routes, *container.routes(readiness=self.readiness)],
+                    default_handler_class=NotFound,
+                    websocket_max_message_size=self._settings.limits.message_bytes,
+                    log_function=_log_request,
+                )
+            )
+            stack.push_async_callback(self._http.close_all_connections)
+            stack.callback(self._http.stop)
+            yield self
+
+    async def readiness(self) -> dict[str, str | None]:
+        """What has to work, by name, each with what is wrong with it or None."""
+        return {
+            "server": ShuttingDown.code if self._draining else None,
+            "store": await self._store_fault(),
+        } | {supervisor.name: supervisor.fault for supervisor in self._supervisors}
+
+    async def drain(self) -> None:
+        """Take nothing new, deliver what was taken, tell every client, and wait until they are gone.
+
+        Raises TimeoutError.
+        """
+        self._draining = True
+        connections, delivery = self._container.connections(), self._container.delivery()
+        if self._http is not None:
+            self._http.stop()
+        self._container.transport().stop_accepting()
+        delivery.close()
+        await self._stop(self._sources)
+
+        async def all_gone() -> bool:
+            connections.tick()
+            return len(connections) == 0
+
+        async with asyncio.timeout(SHUTDOWN_SECONDS):
+            await until(delivery.is_up_to_date)
+            connections.drain()
+            await until(all_gone)
+
+    async def _store_fault(self) -> str | None:
+        try:
+            await self._container.inbox().head()
+        except StoreUnavailable as error:
+            return error.code
+        return None
+
+    def _listen(self, application: tornado.web.Application) -> HTTPServer:
+        limits = self._settings.limits
+        server = HTTPServer(
+            application,
+            ssl_options=_tls_context(self._settings),
+            max_header_size=16_384,
+            max_body_size=max(limits.batch_bytes, limits.publish_bytes, limits.message_bytes),
+            max_buffer_size=max(limits.batch_bytes, limits.publish_bytes, limits.message_bytes) + 65_536,
+            idle_connection_timeout=limits.request_timeout.total_seconds(),
+            body_timeout=limits.request_timeout.total_seconds(),
+        )
+        server.add_sockets(self._sockets)
+        return server
+
+    def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        container = self._container
+        supervisor = Supervisor(name, run, clock=container.clock(), randomness=container.randomness())
+        self._supervisors.append(supervisor)
+        return self._start(supervisor())
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A background task that ends by a defect ends the server: it would deliver nothing any more."""
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+            self.failed.set_exception(error)
+
+    @staticmethod
+    async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def open_server(settings: Settings) -> Server:
+    """Build everything and bind the port, without serving yet. Raises SettingsError."""
+    container = build_container(settings)
+    _tls_context(settings)
+    try:
+        sockets = tornado.netutil.bind_sockets(settings.port, settings.host)
+    except socket.gaierror:
+        raise SettingsError(f"host: {settings.host} is not an address of this machine") from None
+    except OSError as error:
+        raise SettingsError(
+            f"port: cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}"
+        ) from None
+    return Server(settings, container, sockets)
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls.cert is None or settings.tls.key is None:
+        return None
+    for name, path in (("cert", settings.tls.cert), ("key", settings.tls.key)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"tls.{name}: cannot read {path}: {error.strerror}") from None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls.cert, settings.tls.key)
+    except (ssl.SSLError, ValueError):
+        raise SettingsError(
+            f"tls.cert: {settings.tls.cert} and {settings.tls.key} are no certificate with its key"
+        ) from None
+    return context
+
+
+def _log_request(handler: tornado.web.RequestHandler) -> None:
+    request = handler.request
+    _log.debug(
+        "request",
+        extra={
+            "method": request.method,
+            "path": request.path,
+            "status": handler.get_status(),
+            "seconds": request.request_time(),
+        },
+    )
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends it at once. Returns the exit code."""
+    server = open_server(settings)
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with server.running():
+        print(f"synkrone-socket is listening on {server.url}", flush=True)  # noqa: T201 (the address is the output)
+        stopped = loop.create_task(stop.wait())
+        await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
+        if server.failed.done():
+            stopped.cancel()
+            server.failed.result()
+        _log.info("draining")
+        drained, hurried = loop.create_task(server.drain()), loop.create_task(hurry.wait())
+        await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not drained.done():
+            drained.cancel()
+            return 1
+        if isinstance(drained.exception(), TimeoutError):
+            _log.warning("drained too slowly; the rest is cut")
+        else:
+            drained.result()
+    return 0
+
+
+def main(config: Path | None = None) -> int:
+    """The process of ``synkrone-socket serve``: 0, or 2 and one line where a setting is wrong."""
+    try:
+        settings = load_settings(os.environ, config)
+        configure_logging(settings.log.level, settings.log.format)
+        return asyncio.run(serve(settings))
+    except SettingsError as error:
+        print(f"synkrone-socket: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
