@@ -122,7 +122,7 @@ class Server:
         limits = self._settings.limits
         server = HTTPServer(
             application,
-            ssl_options=_tls_context(self._settings),
+            ssl_options=check_tls(self._settings),
             max_header_size=16_384,
             max_body_size=max(limits.batch_bytes, limits.publish_bytes, limits.message_bytes),
             max_buffer_size=max(limits.batch_bytes, limits.publish_bytes, limits.message_bytes) + 65_536,
@@ -159,7 +159,7 @@ class Server:
 def open_server(settings: Settings) -> Server:
     """Build everything and bind the port, without serving yet. Raises SettingsError."""
     container = build_container(settings)
-    _tls_context(settings)
+    check_tls(settings)
     try:
         sockets = tornado.netutil.bind_sockets(settings.port, settings.host)
     except socket.gaierror:
@@ -171,7 +171,7 @@ def open_server(settings: Settings) -> Server:
     return Server(settings, container, sockets)
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+def check_tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls.cert is None or settings.tls.key is None:
         return None
     for name, path in (("cert", settings.tls.cert), ("key", settings.tls.key)):

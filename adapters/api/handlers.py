@@ -23,6 +23,7 @@ from domain.model import Caller
 from domain.ports import CallerVerifier, Publisher
 
 _REALM = "synkrone-socket"
+_DISCARDED_BODY = 65_536
 
 
 class UnsupportedMediaType(SynkroneError):
@@ -119,7 +120,7 @@ class Backend:
 
 @tornado.web.stream_request_body
 class BackendHandler(ApiHandler):
-    """A route for backends: the caller is known and allowed before a byte of the body is read."""
+    """A route for backends: nothing of the body is kept before the caller is known and allowed."""
 
     scope: str
     media_types: tuple[str, ...] = ("application/json",)
@@ -128,25 +129,48 @@ class BackendHandler(ApiHandler):
         self.backend = backend
         self._max_body = max_body
         self._body = bytearray()
+        self._refusal: SynkroneError | None = None
         self.caller: Caller
 
     async def prepare(self) -> None:
+        try:
+            await self._admit()
+        except SynkroneError as refusal:
+            if self._content_length() > _DISCARDED_BODY:
+                raise
+            # Answered while the client still sends, the connection would be reset, and many a client would see
+            # only that. So a short body is taken first, and dropped.
+            self._refusal = refusal
+        connection: Any = self.request.connection
+        connection.set_max_body_size(_DISCARDED_BODY if self._refusal is not None else self._max_body)
+
+    async def _admit(self) -> None:
         if self.backend.callers is None:
             raise Forbidden("no backend may call: the server has no API keys and no services")
         self.caller = await self.backend.callers.authenticate(self._credential())
         if self.scope not in self.caller.scopes:
             raise Forbidden(f"needs the scope {self.scope}", scope=self.scope)
-        if self.request.method != "POST":
-            return
         if self.media_type not in self.media_types:
             raise UnsupportedMediaType(f"Content-Type must be {' or '.join(self.media_types)}")
-        if int(self.request.headers.get("Content-Length", "0")) > self._max_body:
+        if self._content_length() > self._max_body:
             raise BodyTooLarge(f"{self._max_body} bytes are allowed")
-        connection: Any = self.request.connection
-        connection.set_max_body_size(self._max_body)
 
     def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
+        if self._refusal is None:
+            self._body += chunk
+
+    async def post(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        await self.handle()
+
+    async def handle(self) -> None:
+        """Answer the request, whose body has been read."""
+        raise NotImplementedError
+
+    def _content_length(self) -> int:
+        # Tornado has refused by now what is no number.
+        return int(self.request.headers.get("Content-Length", "0"))
 
     @property
     def media_type(self) -> str:

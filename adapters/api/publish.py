@@ -34,7 +34,7 @@ class _PublishingHandler(BackendHandler):
 class NotificationsHandler(_PublishingHandler):
     """One publication: 201 ``{id, cursor, duplicate}``."""
 
-    async def post(self) -> None:
+    async def handle(self) -> None:
         (appended,) = await self.publish([parse_publication(self.body)])
         self.answer(201, _result(appended))
 
@@ -44,7 +44,7 @@ class BatchHandler(_PublishingHandler):
 
     media_types = ("application/json", "application/x-ndjson")
 
-    async def post(self) -> None:
+    async def handle(self) -> None:
         appended = await self.publish(await self._publications())
         duplicates = sum(result.outcome is AppendOutcome.DUPLICATE for result in appended)
         self.answer(

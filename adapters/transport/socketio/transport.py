@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import socketio
@@ -36,6 +36,7 @@ from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, We
 from domain.ports import Clock, ConnectionEvents
 
 NAMESPACE = "/"
+FLOOD_RETRY_AFTER = timedelta(seconds=5)
 PATH = r"/socket\.io/?"
 
 _log = logging.getLogger("synkrone.transport")
@@ -198,21 +199,23 @@ class SocketIoTransport:
         now = self._clock.monotonic()
         for engine in list(self._engines.values()):
             if engine.connection is None and now - engine.waiting_since > self._limits.connect_timeout:
-                self._cut(engine)
+                self._cut(engine, "never connected")
             elif self._waiting_bytes(engine) <= self._limits.queue_bytes:
                 engine.slow_since = None
             elif engine.slow_since is None:
                 engine.slow_since = now
             elif now - engine.slow_since > self._limits.slow_seconds:
-                self._cut(engine)
+                self._cut(engine, "slow consumer")
 
     async def close(self) -> None:
         """End every session at once and stop the library's tasks."""
         self.stop_accepting()
         for engine in list(self._engines.values()):
-            self._cut(engine)
+            self._cut(engine, "server closed")
+        for task in self._tasks:
+            task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2)
+            await asyncio.wait(self._tasks)
         await self._server.shutdown()
 
     # Gatekeeper
@@ -238,7 +241,7 @@ class SocketIoTransport:
         _log.debug("protocol violation: %s", what)
         engine = self._engines.get(handler.engine_id)
         if engine is not None:
-            self._cut(engine)
+            self._cut(engine, "protocol violation")
 
     def wrote(self, handler: Any) -> None:
         if handler.unsent_bytes > 8 * self._limits.queue_bytes:
@@ -275,7 +278,7 @@ class SocketIoTransport:
                 await received(engine_id, data)
             except PacketRefused as error:
                 _log.debug("protocol violation: %s", error)
-                self._cut(engine)
+                self._cut(engine, "protocol violation")
 
         async def on_disconnect(engine_id: str, reason: str) -> None:
             engine = self._engines.pop(engine_id, None)
@@ -312,7 +315,7 @@ class SocketIoTransport:
             # Without a word: after a CONNECT_ERROR the stock client would give up.
             await asyncio.sleep(self._events.reconnect_delay())
             self._abandon(connection)
-            self._cut(engine)
+            self._cut(engine, "unavailable")
             raise socketio.exceptions.ConnectionRefusedError from None
         except ConnectionGone:
             raise socketio.exceptions.ConnectionRefusedError from None
@@ -331,7 +334,7 @@ class SocketIoTransport:
             await events.opened(connection.id)
         except Exception:
             # A defect of ours: the client comes back with its cursor and is served anew.
-            self._cut(connection.engine)
+            self._cut(connection.engine, "defect")
             raise
 
     async def _on_disconnect(self, sid: str, reason: str) -> None:
@@ -361,13 +364,13 @@ class SocketIoTransport:
 
     def _refuse_flood(self, engine: _Engine) -> None:
         connection = engine.connection
-        if connection is not None and connection.welcome is not None and not connection.closing:
+        if connection is None or connection.welcome is None:
+            self._cut(engine, "rate limited")
+        elif not connection.closing:
             connection.closing = True
-            problem = problem_object(RateLimited().problem)
-            self._send(engine, event_packet(CLOSING, problem | {"reconnect": True, "retry_after_ms": 5000}))
+            refusal = Refusal(RateLimited().problem, reconnect=True, retry_after=FLOOD_RETRY_AFTER)
+            self._send(engine, event_packet(CLOSING, closing(refusal)))
             self._spawn(self._close(engine, leave=None))
-        else:
-            self._cut(engine)
 
     async def _close(self, engine: _Engine, *, leave: ConnectionId | None) -> None:
         """Let the client take what was sent, for a second at most, and end the session."""
@@ -376,13 +379,15 @@ class SocketIoTransport:
         with contextlib.suppress(TimeoutError, ConnectionGone):
             async with asyncio.timeout(0.9):
                 await self._taken(engine)
-        self._cut(engine)
+        self._cut(engine, "server closed")
 
-    def _cut(self, engine: _Engine) -> None:
+    def _cut(self, engine: _Engine, reason: str) -> None:
         """End the session now, with no Socket.IO packet: whoever may come back will."""
         if engine.ending:
             return
         engine.ending = True
+        # At once, as a peer may leave the closing handshake unanswered for as long as it likes.
+        self._end(engine, reason)
         if engine.websocket is not None and self._is_websocket(engine):
             engine.websocket.close()
         else:
@@ -414,7 +419,7 @@ class SocketIoTransport:
         engine.queued.append(len(packet.data))
         engine.queued_bytes += len(packet.data)
         if self._waiting_bytes(engine) > 8 * self._limits.queue_bytes:
-            self._cut(engine)
+            self._cut(engine, "slow consumer")
 
     def _waiting_bytes(self, engine: _Engine) -> int:
         socket = self._server.eio.sockets.get(engine.id)

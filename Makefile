@@ -1,0 +1,42 @@
+# Everything is installed into .venv, a private environment; nothing is installed system-wide.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV_PYTHON := .venv/bin/python
+
+.PHONY: demo test campaign lint clean
+
+demo: .venv/.installed
+	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
+
+test: .venv/.installed-test
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+# The campaigns (fuzz, kills, cuts) in full; the test suite runs them with smaller counts.
+campaign: .venv/.installed-test
+	CAMPAIGN=full $(VENV_PYTHON) -m pytest -m campaign -s $(ARGS)
+
+lint: .venv/.installed-dev
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+	.venv/bin/lint-imports
+
+.venv/.created:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.installed: .venv/.created pyproject.toml
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/.installed-test: .venv/.created pyproject.toml
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ .venv/.installed
+
+.venv/.installed-dev: .venv/.created pyproject.toml
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ .venv/.installed-test .venv/.installed
+
+clean:
+	rm -rf .venv tests/e2e/js/node_modules

@@ -1,0 +1,68 @@
+"""API keys of backends: kept as digests, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from adapters.auth.issuers import ConfigurationError
+from domain.errors import Unauthenticated
+from domain.model import Caller
+
+KEY_MIN_LENGTH = 32
+_KEY_MAX_LENGTH = 8192
+_HASH = re.compile(r"sha256:([0-9A-Fa-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """``name`` is for logs. ``digest`` is the SHA-256 of the key in UTF-8."""
+
+    name: str
+    digest: bytes
+    scopes: frozenset[str]
+
+
+def parse_hash(text: str) -> bytes:
+    """The digest written as ``sha256:<64 hex digits>``. Raises ConfigurationError."""
+    match = _HASH.fullmatch(text)
+    if match is None:
+        raise ConfigurationError("hash", "must be 'sha256:' and 64 hexadecimal digits")
+    return bytes.fromhex(match[1])
+
+
+def hash_key(key: str) -> bytes:
+    """The digest of a key in plain text. Raises ConfigurationError for one short enough to be guessed."""
+    if len(key) < KEY_MIN_LENGTH:
+        raise ConfigurationError("key", f"must have at least {KEY_MIN_LENGTH} characters")
+    return _digest(key)
+
+
+class ApiKeys:
+    """The CallerVerifier for API keys. Raises ConfigurationError where two of them have the same name or key."""
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        self._keys = tuple(keys)
+        for name, values in (("name", {key.name for key in self._keys}), ("hash", {key.digest for key in self._keys})):
+            if len(values) != len(self._keys):
+                raise ConfigurationError("keys", f"two have the same {name}")
+
+    async def authenticate(self, credential: str) -> Caller:
+        if len(credential) > _KEY_MAX_LENGTH:
+            raise Unauthenticated
+        digest = _digest(credential)
+        found: ApiKey | None = None
+        for key in self._keys:
+            # Every key is compared, so that the time taken tells nothing of which one it was.
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        if found is None:
+            raise Unauthenticated
+        return Caller(found.name, found.scopes)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,112 @@
+"""The keys of an issuer as its key server publishes them: fetched when first needed, cached, refreshed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from joserfc.jwk import Key
+
+from adapters.auth.algorithms import ALGORITHMS
+from adapters.auth.fetching import Fetcher, FetchFailed
+from adapters.auth.issuers import ConfigurationError
+from adapters.auth.keys import InvalidKeySet, KeyRing, parse_jwks
+from adapters.auth.locations import Location
+from domain.errors import KeysUnavailable
+from domain.ports import Clock
+
+_log = logging.getLogger("synkrone.auth")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheTimes:
+    """``min_interval`` lies between any two fetches, whatever asks for them. From ``max_age`` on the cached keys are
+    refreshed in the background; at ``max_stale`` they are no longer used."""
+
+    min_interval: timedelta = timedelta(seconds=30)
+    max_age: timedelta = timedelta(minutes=10)
+    max_stale: timedelta = timedelta(hours=24)
+
+
+class RemoteKeys:
+    """A KeySource that asks a key server.
+
+    A token whose key is cached never waits. One with an unknown ``kid`` waits for a fetch where one is allowed now;
+    all that wait share it.
+    """
+
+    def __init__(
+        self, location: Location, clock: Clock, *, times: CacheTimes | None = None, fetcher: Fetcher | None = None
+    ) -> None:
+        self._location = location
+        self._clock = clock
+        self._times = times or CacheTimes()
+        self._fetcher = fetcher or Fetcher()
+        self._ring: KeyRing | None = None
+        self._fetched_at = 0.0
+        self._attempted_at: float | None = None
+        self._fetch: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def check(self, algorithms: Collection[str]) -> None:
+        for name in algorithms:
+            if ALGORITHMS[name].is_hmac:
+                raise ConfigurationError("algorithms", f"{name} needs a secret; a key server has public keys only")
+
+    async def find(self, algorithm: str, kid: str | None) -> Sequence[Key]:
+        ring = self._usable_ring()
+        if ring is not None:
+            keys = ring.select(algorithm, kid)
+            if keys or ring.knows(kid):
+                if self._age() >= self._times.max_age.total_seconds():
+                    self._start_fetch()
+                return keys
+        fetch = self._start_fetch()
+        if fetch is not None:
+            # Unlike awaiting the task: whoever stops waiting must not end it for the others.
+            await asyncio.wait([fetch])
+        ring = self._usable_ring()
+        if ring is None:
+            raise KeysUnavailable
+        return ring.select(algorithm, kid)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._fetch is not None:
+            self._fetch.cancel()
+            await asyncio.wait([self._fetch])
+
+    def _age(self) -> float:
+        return self._clock.monotonic() - self._fetched_at
+
+    def _usable_ring(self) -> KeyRing | None:
+        return self._ring if self._age() < self._times.max_stale.total_seconds() else None
+
+    def _start_fetch(self) -> asyncio.Task[None] | None:
+        """The fetch under way, or a new one where enough time has passed since the last began."""
+        if self._fetch is not None and not self._fetch.done():
+            return self._fetch
+        now = self._clock.monotonic()
+        waited = self._attempted_at is None or now - self._attempted_at >= self._times.min_interval.total_seconds()
+        if self._closed or not waited:
+            return None
+        self._attempted_at = now
+        self._fetch = asyncio.create_task(self._refresh())
+        return self._fetch
+
+    async def _refresh(self) -> None:
+        try:
+            uri = await self._location.jwks_uri(self._fetcher)
+            ring, skipped = parse_jwks(await self._fetcher.get(uri))
+            if skipped:
+                _log.warning("some keys of %s are not used: %s", self._location.name, "; ".join(skipped))
+            if not ring:
+                raise InvalidKeySet("it holds no key that can verify a signature")
+        except (FetchFailed, InvalidKeySet) as error:
+            _log.warning("keys of %s cannot be had: %s", self._location.name, error)
+        else:
+            self._ring = ring
+            self._fetched_at = self._clock.monotonic()

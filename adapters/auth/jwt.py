@@ -1,0 +1,37 @@
+"""The TokenVerifier for JWTs (RFC 7519): one for every type of user."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from adapters.auth.claims import check_audience, check_kind, check_times, role_of, user_of
+from adapters.auth.issuers import Issuers
+from adapters.auth.signed import SignedTokens
+from domain.errors import TokenExpired
+from domain.model import Identity, UserId
+from domain.ports import Clock
+
+
+class JwtVerifier:
+    """Verifies the access tokens of some issuers. ``leeway`` allows for clocks that differ."""
+
+    def __init__(self, issuers: Issuers, clock: Clock, leeway: timedelta = timedelta(seconds=30)) -> None:
+        self._tokens = SignedTokens(issuers)
+        self._clock = clock
+        self._leeway = leeway
+
+    async def verify(self, token: str) -> Identity:
+        signed = await self._tokens.read(token)
+        check_kind(signed.header, signed.claims)
+        validity = check_times(signed.claims, self._clock.now(), self._leeway)
+        check_audience(signed.claims, signed.issuer.audience)
+        identity = Identity(
+            user=UserId(user_of(signed.claims, signed.issuer)),
+            role=role_of(signed.claims, signed.issuer),
+            issuer=signed.issuer.issuer or "",
+            expires_at=validity.expires_at,
+        )
+        # Last of all: it tells the client that a new token is all it needs.
+        if validity.expired:
+            raise TokenExpired("exp is past")
+        return identity

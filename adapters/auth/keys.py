@@ -1,0 +1,213 @@
+"""Verification keys: from a shared secret, a public key in PEM or a JWK Set (RFC 7517)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Collection, Iterable, Sequence
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
+
+from adapters.auth.algorithms import ALGORITHMS, CURVES, RSA_MAX_BITS, RSA_MIN_BITS, curve_of, fits
+from adapters.auth.issuers import ConfigurationError
+
+MAX_KEYS = 100
+"""How many keys of a JWK Set are looked at."""
+
+_NOT_A_KEY = (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError)
+"""All that joserfc and cryptography raise for a key that is none."""
+
+
+class InvalidKeySet(ValueError):
+    """The document is not a JWK Set. Its text says in what way."""
+
+
+class _BadKey(ValueError):
+    pass
+
+
+class KeyRing:
+    """Public keys, or one secret, to choose from by what a token's header says."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._keys = tuple(keys)
+        self._named = any(key.kid is not None for key in self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def knows(self, kid: str | None) -> bool:
+        """Whether a ``kid`` is the name of one of the keys."""
+        return kid is not None and any(key.kid == kid for key in self._keys)
+
+    def fits(self, algorithm: str) -> bool:
+        return any(fits(key, algorithm) for key in self._keys)
+
+    def select(self, algorithm: str, kid: str | None) -> Sequence[Key]:
+        """The keys with that name which fit; several where the names are not unique.
+
+        A token without a name gets a key only where one alone fits; so does every token where no key has a name.
+        """
+        candidates = [key for key in self._keys if fits(key, algorithm)]
+        if kid is not None and self._named:
+            return [key for key in candidates if key.kid == kid]
+        return candidates if len(candidates) == 1 else []
+
+
+class StaticKeys:
+    """Keys that never change: a KeySource. ``field`` is the setting they came from."""
+
+    def __init__(self, ring: KeyRing, field: str, secret_bytes: int = 0) -> None:
+        self._ring = ring
+        self._field = field
+        self._secret_bytes = secret_bytes
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> StaticKeys:
+        """A secret shared with the issuer, for HMAC. Raises ConfigurationError."""
+        least = min(algorithm.secret_bytes for algorithm in ALGORITHMS.values() if algorithm.is_hmac)
+        if len(secret) < least:
+            raise ConfigurationError("secret", f"has {len(secret)} bytes; at least {least} are needed")
+        key_pair = ConfigurationError("secret", "is a key of a key pair: a public key belongs in public_key")
+        if secret.lstrip().startswith((b"-----BEGIN ", b"ssh-")):
+            raise key_pair
+        try:
+            return cls(KeyRing([OctKey.import_key(secret)]), "secret", len(secret))
+        except ValueError:
+            # joserfc knows the other spellings: DER, certificates, text before the PEM.
+            raise key_pair from None
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> StaticKeys:
+        """A public key in PEM (SubjectPublicKeyInfo): RSA, EC or Ed25519. Raises ConfigurationError."""
+        if b"PRIVATE KEY" in pem:
+            raise ConfigurationError("public_key", "is a private key: only its public half belongs here")
+        try:
+            native = load_pem_public_key(pem)
+        except (ValueError, UnsupportedAlgorithm):
+            raise ConfigurationError("public_key", "is not a public key in PEM") from None
+        key: Key
+        if isinstance(native, RSAPublicKey):
+            if not _is_good_rsa_size(native.key_size):
+                raise ConfigurationError("public_key", _rsa_size_message(native.key_size))
+            key = RSAKey.import_key(native)
+        elif isinstance(native, EllipticCurvePublicKey):
+            key = ECKey.import_key(native)
+        elif isinstance(native, Ed25519PublicKey):
+            key = OKPKey.import_key(native)
+        else:
+            raise ConfigurationError("public_key", "must be an RSA, EC or Ed25519 key")
+        if not _has_good_curve(key):
+            raise ConfigurationError("public_key", f"its curve must be one of {', '.join(sorted(CURVES))}")
+        return cls(KeyRing([key]), "public_key")
+
+    @classmethod
+    def from_jwks(cls, document: bytes) -> StaticKeys:
+        """The content of a JWK Set file. Raises ConfigurationError where it is none, or no key in it is usable."""
+        try:
+            ring, skipped = parse_jwks(document)
+        except InvalidKeySet as error:
+            raise ConfigurationError("jwks", str(error)) from None
+        if not ring:
+            reasons = f": {'; '.join(skipped)}" if skipped else ""
+            raise ConfigurationError("jwks", f"holds no key that can verify a signature{reasons}")
+        return cls(ring, "jwks")
+
+    def check(self, algorithms: Collection[str]) -> None:
+        for name in algorithms:
+            if self._secret_bytes and self._secret_bytes < ALGORITHMS[name].secret_bytes:
+                least = ALGORITHMS[name].secret_bytes
+                raise ConfigurationError(
+                    "secret", f"has {self._secret_bytes} bytes; {name} needs at least {least}, the size of its hash"
+                )
+        unfit = [name for name in algorithms if not self._ring.fits(name)]
+        # A key set is replaced at the issuer's pace, and need not hold a key for every algorithm at all times.
+        if unfit and (self._field != "jwks" or len(unfit) == len(algorithms)):
+            raise ConfigurationError("algorithms", f"{', '.join(unfit)} cannot be verified with {self._field}")
+
+    async def find(self, algorithm: str, kid: str | None) -> Sequence[Key]:
+        return self._ring.select(algorithm, kid)
+
+    async def close(self) -> None:
+        pass
+
+
+def parse_jwks(document: bytes) -> tuple[KeyRing, Sequence[str]]:
+    """The usable public signature keys of a JWK Set (RFC 7517, section 5), and why others were skipped.
+
+    A key that is no signature key by its own words is left out without a reason. Raises InvalidKeySet.
+    """
+    try:
+        content = json.loads(document.decode())
+    except (ValueError, RecursionError):
+        raise InvalidKeySet("is not JSON in UTF-8") from None
+    members = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(members, list):
+        raise InvalidKeySet("is not a JWK Set: it has no list 'keys'")
+    keys: list[Key] = []
+    skipped: list[str] = []
+    for index, member in enumerate(members[:MAX_KEYS]):
+        try:
+            key = _import_jwk(member)
+        except _BadKey as error:
+            skipped.append(f"keys[{index}] {error}")
+        else:
+            if key is not None:
+                keys.append(key)
+    if len(members) > MAX_KEYS:
+        skipped.append(f"only the first {MAX_KEYS} of {len(members)} keys were looked at")
+    return KeyRing(keys), skipped
+
+
+def _import_jwk(member: object) -> Key | None:
+    """One key; None for one that is for another purpose. Raises _BadKey."""
+    if not isinstance(member, dict):
+        raise _BadKey("is not an object")
+    if member.get("use", "sig") == "enc":
+        return None
+    if member.get("kty") == "oct":
+        raise _BadKey("is a shared secret, which has no place among public keys")
+    if "d" in member:
+        raise _BadKey("is a private key")
+    try:
+        if member.get("kty") == "RSA":
+            bits = int.from_bytes(_base64url(member["n"])).bit_length()
+            if not _is_good_rsa_size(bits):
+                raise _BadKey(_rsa_size_message(bits))
+        key = JWKRegistry.import_key(member)
+        key.check_use("sig")
+        key.check_key_op("verify")
+    except _BadKey:
+        raise
+    except _NOT_A_KEY as error:
+        raise _BadKey(f"is not a usable key ({type(error).__name__})") from None
+    return key if _has_good_curve(key) else None
+
+
+def _base64url(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError("not a string")
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+# joserfc only warns of a short key, and does so on import: its size has to be known before.
+def _is_good_rsa_size(bits: int) -> bool:
+    return RSA_MIN_BITS <= bits <= RSA_MAX_BITS
+
+
+def _rsa_size_message(bits: int) -> str:
+    return f"is an RSA key of {bits} bits; {RSA_MIN_BITS} to {RSA_MAX_BITS} are allowed"
+
+
+def _has_good_curve(key: Key) -> bool:
+    try:
+        return curve_of(key) in (None, *CURVES)
+    except KeyError:
+        # joserfc has no name for it.
+        return False

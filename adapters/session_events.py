@@ -1,0 +1,43 @@
+"""The server's own events about a connection: their names and first arguments, the same over every transport."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from adapters.wire import problem_object, timestamp
+from domain.model import Refusal, Welcome
+
+READY = "session.ready"
+CLOSING = "session.closing"
+EXPIRING = "session.expiring"
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def ready(welcome: Welcome) -> dict[str, object]:
+    """``{user: {id, role}, recovered, reason, counts, expires_at, server_time}``; the cursor follows as an argument.
+
+    ``counts`` is null where the server keeps none.
+    """
+    return {
+        "user": {"id": welcome.identity.user, "role": welcome.identity.role},
+        "recovered": welcome.recovered,
+        "reason": welcome.reason.value if welcome.reason is not None else None,
+        "counts": None,
+        "expires_at": timestamp(welcome.identity.expires_at),
+        "server_time": timestamp(welcome.server_time),
+    }
+
+
+def closing(refusal: Refusal) -> dict[str, object]:
+    """``{code, title, detail?, retryable, reconnect, retry_after_ms}``"""
+    return {
+        **problem_object(refusal.problem),
+        "reconnect": refusal.reconnect,
+        "retry_after_ms": refusal.retry_after // _MILLISECOND,
+    }
+
+
+def expiring(expires_at: datetime) -> dict[str, object]:
+    """``{expires_at}``"""
+    return {"expires_at": timestamp(expires_at)}

@@ -1,0 +1,231 @@
+"""The transport inside one process: clients are objects, for applications and tests that want no socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+
+from adapters import session_events
+from adapters.transport.hold import Hold
+from adapters.transport.memory_client import Mailbox, MemoryClient
+from adapters.wire import to_json
+from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, SlowConsumer, Unavailable
+from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, Welcome
+from domain.ports import ConnectionEvents
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    client: MemoryClient
+    mailbox: Mailbox
+    hold: Hold[Entry]
+    rooms: frozenset[Room] = frozenset()
+    closing: bool = False
+
+    def send(self, entry: Entry) -> None:
+        self.mailbox.put(entry.event, entry.payload, str(entry.position))
+
+
+class MemoryTransport:
+    """A Transport whose clients live in this process.
+
+    A connection holds at most ``max_held_bytes`` of entries while its replay runs. A client may leave at most
+    ``max_unread_bytes`` untaken, which must be more: live entries beyond it end the connection, and a replay waits
+    for the client, up to ``send_timeout`` seconds without progress.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_held_bytes: int = 1_048_576,
+        max_unread_bytes: int = 8_388_608,
+        send_timeout: float = 5.0,
+    ) -> None:
+        if max_unread_bytes <= max_held_bytes:
+            raise ValueError("max_unread_bytes must be more than max_held_bytes")
+        self._max_held_bytes = max_held_bytes
+        self._max_unread_bytes = max_unread_bytes
+        self._send_timeout = send_timeout
+        self._events: ConnectionEvents | None = None
+        self._connections: dict[ConnectionId, _Connection] = {}
+        self._members: dict[Room, set[_Connection]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = count(1)
+
+    def bind(self, events: ConnectionEvents) -> None:
+        self._events = events
+
+    @property
+    def rooms(self) -> frozenset[Room]:
+        """The rooms that have a member."""
+        return frozenset(self._members)
+
+    async def connect(self, auth: object = None, *, remote_address: str = "127.0.0.1") -> MemoryClient:
+        """A client that was welcomed, refused or closed: its attributes say which."""
+        client = self.start(auth, remote_address=remote_address)
+        try:
+            await client.answered()
+        except asyncio.CancelledError:
+            client.disconnect()
+            raise
+        return client
+
+    def start(self, auth: object = None, *, remote_address: str = "127.0.0.1") -> MemoryClient:
+        """A client that is still connecting. Needs a running event loop."""
+        if self._events is None:
+            raise RuntimeError("bind() comes before the first client")
+        mailbox = Mailbox()
+        client = MemoryClient(ConnectionId(f"memory-{next(self._numbers)}"), mailbox, self._leave)
+        client.task = asyncio.create_task(
+            self._run(
+                self._events,
+                _Connection(client, mailbox, Hold(self._max_held_bytes)),
+                Hello(auth, remote_address, "memory"),
+            )
+        )
+        self._tasks.add(client.task)
+        client.task.add_done_callback(self._tasks.discard)
+        return client
+
+    def _leave(self, client: MemoryClient) -> None:
+        client.reconnect = False
+        self._end(client, "client_disconnect")
+
+    async def close(self) -> None:
+        """End every connection and wait for what was under way. Raises a group of what went wrong unexpectedly."""
+        running = list(self._tasks)
+        for connection in list(self._connections.values()):
+            connection.client.reconnect = True
+            self._end(connection.client, "transport_closed")
+        results = await asyncio.gather(*running, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, Exception)]
+        if errors:
+            raise ExceptionGroup("connections that failed", errors)
+
+    async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
+        member = self._connections.get(connection)
+        if member is None or member.closing:
+            raise ConnectionGone
+        member.rooms |= rooms
+        for room in rooms:
+            self._members.setdefault(room, set()).add(member)
+
+    async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
+        member = self._open(connection)
+        if member is None:
+            raise ConnectionGone
+        for entry in entries:
+            await self._room_for(member, len(entry.payload))
+            member.send(entry)
+
+    async def release(self, connection: ConnectionId, after: Position) -> bool:
+        member = self._open(connection)
+        if member is None:
+            return True
+        held = member.hold.release(after)
+        for entry in held or ():
+            member.send(entry)
+        return held is not None
+
+    def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
+        members: set[_Connection] = set()
+        for room in rooms:
+            members |= self._members.get(room, set())
+        for member in members:
+            if member.closing or not member.hold.admits(entry.position, entry, len(entry.payload)):
+                continue
+            member.send(entry)
+            if member.mailbox.size > self._max_unread_bytes:
+                self._begin_to_end(member, SlowConsumer.code, reconnect=True)
+
+    def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
+        member = self._open(connection)
+        if member is not None:
+            member.mailbox.put(session_events.EXPIRING, to_json(session_events.expiring(expires_at)))
+
+    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+        member = self._connections.get(connection)
+        if member is None or member.closing:
+            return
+        if member.client.connected:
+            member.mailbox.put(session_events.CLOSING, to_json(session_events.closing(why)))
+        elif not why.reconnect:
+            member.client.refusal = why.problem
+        self._begin_to_end(member, why.problem.code, reconnect=why.reconnect)
+
+    async def _run(self, events: ConnectionEvents, connection: _Connection, hello: Hello) -> None:
+        client = connection.client
+        if client.closed:
+            return
+        self._connections[client.connection] = connection
+        with ExitStack() as undo:
+            undo.callback(self._remove, client)
+            welcome = await self._admit(events, client, hello)
+            if welcome is None:
+                return
+            undo.pop_all()
+            if client.closed or connection.closing:
+                return
+            client.connected = True
+            payload = to_json(session_events.ready(welcome))
+            connection.mailbox.put(session_events.READY, payload, str(welcome.cursor))
+            undo.callback(self._end, client, "failed")
+            await events.opened(client.connection)
+            undo.pop_all()
+
+    async def _admit(self, events: ConnectionEvents, client: MemoryClient, hello: Hello) -> Welcome | None:
+        """None where the connection is nobody's."""
+        try:
+            return await events.connect(client.connection, hello)
+        except (InvalidToken, InvalidArgument) as error:
+            if not client.closed:
+                client.refusal = error.problem
+        except Unavailable:
+            client.reconnect = not client.closed
+        except ConnectionGone:
+            # It ended meanwhile: there is nobody left to tell.
+            return None
+        return None
+
+    def _open(self, connection: ConnectionId) -> _Connection | None:
+        member = self._connections.get(connection)
+        return member if member is not None and member.client.connected and not member.closing else None
+
+    async def _room_for(self, member: _Connection, size: int) -> None:
+        """Wait until the client took enough for one more entry, with what is held still to follow."""
+        limit = self._max_unread_bytes - self._max_held_bytes
+        while member.mailbox.size > 0 and member.mailbox.size + size > limit:
+            try:
+                await asyncio.wait_for(member.mailbox.change(), self._send_timeout)
+            except TimeoutError:
+                raise SlowConsumer from None
+            if member.closing or member.client.closed:
+                raise ConnectionGone
+
+    def _begin_to_end(self, member: _Connection, reason: str, *, reconnect: bool) -> None:
+        member.closing = True
+        member.client.reconnect = reconnect
+        # Not in the caller's stack: to whoever called, a connection ends later, as over a socket.
+        asyncio.get_running_loop().call_soon(self._end, member.client, reason)
+
+    def _end(self, client: MemoryClient, reason: str) -> None:
+        if self._remove(client) and self._events is not None:
+            self._events.disconnected(client.connection, reason)
+
+    def _remove(self, client: MemoryClient) -> bool:
+        """Whether it was there to be removed."""
+        client.closed, client.connected = True, False
+        connection = self._connections.pop(client.connection, None)
+        if connection is None:
+            return False
+        for room in connection.rooms:
+            members = self._members[room]
+            members.discard(connection)
+            if not members:
+                del self._members[room]
+        connection.mailbox.wake()
+        return True

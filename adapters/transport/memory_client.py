@@ -1,0 +1,104 @@
+"""A client that is an object of this process: what it received, and how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from domain.errors import ConnectionGone
+from domain.model import ConnectionId, Json, Problem
+
+Event = tuple[str, tuple[object, ...]]
+"""The name of an event and its arguments, as a client's handler gets them."""
+
+
+class Mailbox:
+    """What a client received and has not taken, in order."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._items: deque[tuple[str, Json, str | None]] = deque()
+        self._changed = asyncio.Event()
+
+    def put(self, name: str, payload: Json, cursor: str | None = None) -> None:
+        self._items.append((name, payload, cursor))
+        self.size += len(payload)
+        self.wake()
+
+    def pop(self) -> Event | None:
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        self.size -= len(item[1])
+        self.wake()
+        return self._decode(*item)
+
+    def peek(self) -> list[Event]:
+        return [self._decode(*item) for item in self._items]
+
+    def wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def change(self) -> None:
+        await self._changed.wait()
+
+    def _decode(self, name: str, payload: Json, cursor: str | None) -> Event:
+        value: object = msgspec.json.decode(payload)
+        return name, (value,) if cursor is None else (value, cursor)
+
+
+class MemoryClient:
+    """A client of a MemoryTransport, made by its ``connect`` or ``start``.
+
+    ``connected``: welcomed, and not closed since. ``closed``: it has ended; what it received before can still be
+    taken. ``refusal``: why it was not let in. ``reconnect``: whether clients come back by themselves after this
+    close.
+    """
+
+    def __init__(self, connection: ConnectionId, mailbox: Mailbox, leave: Callable[[MemoryClient], None]) -> None:
+        self.connection = connection
+        self.connected = False
+        self.closed = False
+        self.refusal: Problem | None = None
+        self.reconnect = False
+        self.task: asyncio.Task[None] | None = None
+        self._mailbox = mailbox
+        self._leave = leave
+
+    @property
+    def events(self) -> list[Event]:
+        """What was received and not taken yet."""
+        return self._mailbox.peek()
+
+    async def next_event(self) -> Event:
+        """Take one event; waits for it. Raises ConnectionGone when the connection has ended and all was taken."""
+        while (event := self._mailbox.pop()) is None:
+            if self.closed:
+                raise ConnectionGone
+            await self._mailbox.change()
+        return event
+
+    async def answered(self) -> None:
+        """Wait until it was welcomed, refused or closed. Raises what went wrong unexpectedly."""
+        while not self.connected and not self.closed:
+            await self._mailbox.change()
+        if self.task is not None and self.task.done():
+            self.task.result()
+
+    async def opened(self) -> None:
+        """Wait until the replay is over. Raises what went wrong unexpectedly."""
+        if self.task is not None:
+            await asyncio.shield(self.task)
+
+    async def wait_closed(self) -> None:
+        while not self.closed:
+            await self._mailbox.change()
+
+    def disconnect(self) -> None:
+        """Go away, at once and without a word, at any time."""
+        self._leave(self)
+        self._mailbox.wake()

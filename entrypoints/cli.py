@@ -1,0 +1,186 @@
+"""``synkrone-socket serve | demo | token | publish | listen | check-config``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from entrypoints import client, demo, server
+from entrypoints.container import build_container
+from entrypoints.settings import Settings, SettingsError, duration, load_settings
+from entrypoints.tokens import mint
+
+WRONG_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code: 0, 1 for a failure, 2 for a wrong setting or argument."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except SettingsError as error:
+        print(f"synkrone-socket: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, and must not be written to again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="synkrone-socket", description="A self-hosted notification server.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("serve", help="run the server")
+    _add_config(command)
+    command.set_defaults(run=lambda options: server.main(options.config))
+
+    command = commands.add_parser("demo", help="show everything on this machine, with keys made up for the run")
+    command.add_argument("--once", action="store_true", help="end after one round; exit code 1 if anything went wrong")
+    command.set_defaults(run=lambda options: demo.main(once=options.once))
+
+    command = commands.add_parser("token", help="print a JWT signed with auth.secret")
+    _add_config(command)
+    command.add_argument("--user", required=True, help="the user's id")
+    command.add_argument("--role", required=True, help="the user's role")
+    command.add_argument("--ttl", type=_duration, default=timedelta(hours=1), help="for example 30s, 10m, 1h (default)")
+    command.set_defaults(run=_token)
+
+    command = commands.add_parser("publish", help="post a notification to a running server")
+    _add_config(command)
+    _add_url(command)
+    command.add_argument("--to", type=_audience, required=True, help="user:ID, users:ID,ID, role:NAME or everyone")
+    command.add_argument("--type", required=True, help="for example mission.assigned")
+    command.add_argument("--title")
+    command.add_argument("--body")
+    command.add_argument("--data", type=_json_object, help="a JSON object")
+    command.add_argument("--id", help="makes a retry safe")
+    command.set_defaults(run=_publish)
+
+    command = commands.add_parser("listen", help="print what arrives for a user, and resume after a cut")
+    _add_config(command)
+    _add_url(command)
+    command.add_argument("--token", required=True, help="the user's JWT")
+    command.set_defaults(run=_listen)
+
+    command = commands.add_parser("check-config", help="read the settings and say whether serve would start")
+    _add_config(command)
+    command.set_defaults(run=_check_config)
+    return parser
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, help="a TOML file (default: synkrone.toml, where there is one)")
+
+
+def _add_url(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--url", help="the server's address (default: that of the settings)")
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return load_settings(os.environ, options.config)
+
+
+def _url(options: argparse.Namespace, settings: Settings) -> str:
+    if options.url is not None:
+        return str(options.url).rstrip("/")
+    scheme = "https" if settings.tls.cert is not None else "http"
+    return f"{scheme}://{settings.host}:{settings.port}"
+
+
+def _token(options: argparse.Namespace) -> int:
+    print(mint(_settings(options).auth, user=options.user, role=options.role, ttl=options.ttl))
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    if settings.api.key is None:
+        raise SettingsError("api.key: is required (SYNKRONE_API__KEY)")
+    body: dict[str, Any] = {"to": options.to, "type": options.type}
+    body |= {name: value for name in ("title", "body", "data", "id") if (value := getattr(options, name)) is not None}
+    url = _url(options, settings)
+    try:
+        status, answer = asyncio.run(client.publish(url, settings.api.key.get_secret_value(), body))
+    except (aiohttp.ClientError, TimeoutError) as error:
+        print(f"synkrone-socket: cannot reach {url}: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+    print(answer, file=sys.stdout if status < 400 else sys.stderr)
+    return 0 if status < 400 else 1
+
+
+def _listen(options: argparse.Namespace) -> int:
+    url = _url(options, _settings(options))
+
+    def show(name: str, arguments: tuple[Any, ...]) -> None:
+        print(name, *(json.dumps(argument, ensure_ascii=False) for argument in arguments), flush=True)
+
+    def notify(line: str) -> None:
+        print(f"synkrone-socket: {line}", file=sys.stderr, flush=True)
+
+    try:
+        asyncio.run(client.listen(url, options.token, show, notify=notify))
+    except client.Refused as refused:
+        print(f"synkrone-socket: {refused}", file=sys.stderr)
+    return 1
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    build_container(settings)
+    server.check_tls(settings)
+    print(f"The settings are good: serve would listen on {settings.host}:{settings.port}.")
+    return 0
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _audience(text: str) -> dict[str, object]:
+    kind, _, names = text.partition(":")
+    if kind == "everyone" and not names:
+        return {"everyone": True}
+    if kind in ("user", "role") and names:
+        return {kind: names}
+    if kind == "users" and names:
+        return {"users": names.split(",")}
+    raise argparse.ArgumentTypeError("must be user:ID, users:ID,ID, role:NAME or everyone")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("must be a JSON object")
+    return value
+
+
+def _version() -> str:
+    try:
+        return version("synkrone-socket")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A client for the terminal: the stock python-socketio one, which comes back with its last cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import socketio
+
+from adapters.wire import to_json
+
+CONNECT_TIMEOUT = 10.0
+FIRST_DELAY = 0.5
+MAX_DELAY = 5.0
+PUBLISH_TIMEOUT = 10.0
+
+ShowEvent = Callable[[str, tuple[Any, ...]], None]
+
+
+class Refused(Exception):
+    """The server does not want this client. The message is its answer."""
+
+
+async def listen(url: str, token: str, show: ShowEvent, *, notify: Callable[[str], None]) -> None:
+    """Show every event of a user and return after each cut, missing nothing. Raises Refused.
+
+    ``show`` gets an event's name and arguments; ``notify`` a line about the connection itself.
+    """
+    cursor: str | None = None
+    delay = FIRST_DELAY
+    async with aiohttp.ClientSession() as session:
+        while True:
+            visit = _Visit(url, token, cursor, show)
+            await visit.run(session, notify)
+            if visit.refusal is not None:
+                raise Refused(visit.refusal)
+            if visit.cursor != cursor:
+                cursor, delay = visit.cursor, FIRST_DELAY
+            await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 (jitter)
+            delay = min(MAX_DELAY, delay * 2)
+            notify("connecting again")
+
+
+class _Visit:
+    """One connection, from its beginning to its end. ``cursor`` is where the next one continues."""
+
+    def __init__(self, url: str, token: str, cursor: str | None, show: ShowEvent) -> None:
+        self.cursor = cursor
+        self.refusal: str | None = None
+        self._url = url
+        self._auth = {"token": token} | ({"cursor": cursor} if cursor is not None else {})
+        self._show = show
+        self._ended = asyncio.Event()
+
+    async def run(self, session: aiohttp.ClientSession, notify: Callable[[str], None]) -> None:
+        client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=session)
+        client.on("*", self._on_event)
+        client.on("connect_error", self._on_connect_error)
+        client.on("disconnect", self._on_disconnect)
+        try:
+            await client.connect(self._url, auth=self._auth, wait_timeout=CONNECT_TIMEOUT)
+            await self._ended.wait()
+        except socketio.exceptions.ConnectionError as error:
+            if self.refusal is None:
+                notify(f"cannot connect: {error}")
+        finally:
+            await client.disconnect()
+
+    async def _on_event(self, name: str, *arguments: Any) -> None:
+        if arguments and isinstance(arguments[-1], str):
+            self.cursor = arguments[-1]
+        if name == "session.closing" and not arguments[0].get("reconnect", True):
+            self.refusal = f"{arguments[0]['code']}: {arguments[0]['title']}"
+        self._show(name, arguments)
+
+    async def _on_connect_error(self, answer: Any) -> None:
+        problem = answer.get("data") if isinstance(answer, dict) else None
+        if isinstance(problem, dict):
+            self.refusal = f"{problem.get('code')}: {problem.get('title')}"
+
+    async def _on_disconnect(self, _reason: str) -> None:
+        self._ended.set()
+
+
+async def publish(url: str, key: str, body: dict[str, Any]) -> tuple[int, str]:
+    """Post one publication; the status and body of the answer. Raises aiohttp.ClientError and TimeoutError."""
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PUBLISH_TIMEOUT)) as session,
+        session.post(
+            f"{url}/v1/notifications",
+            data=to_json(body),
+            headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        ) as answer,
+    ):
+        return answer.status, await answer.text()

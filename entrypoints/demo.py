@@ -1,0 +1,169 @@
+"""``demo``: a server, two users and a backend on this machine alone, with keys made up for the run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from adapters.telemetry.logs import configure_logging
+from entrypoints.client import listen, publish
+from entrypoints.server import open_server
+from entrypoints.settings import Settings, validate_settings
+from entrypoints.tokens import mint
+
+ARRIVAL_TIMEOUT = 10.0
+SECONDS_BETWEEN_ROUNDS = 5.0
+TOKEN_TTL = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class DemoUser:
+    id: str
+    role: str
+    token: str
+    received: list[str] = field(default_factory=list)
+    arrival: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def show(self, name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "notification.new":
+            self.received += (arguments[0]["id"], arguments[0]["type"])
+            print(f"   -> user {self.id} ({self.role}) got {arguments[0]['type']}: {arguments[0]['title']}", flush=True)
+        elif name == "session.ready":
+            self.received.append(name)
+            print(f"   user {self.id} ({self.role}) is connected", flush=True)
+        else:
+            print(f"   user {self.id} ({self.role}) heard {name}", flush=True)
+        self.arrival.set()
+
+    async def has(self, what: str) -> None:
+        """Wait until it has arrived."""
+        while what not in self.received:
+            self.arrival.clear()
+            await self.arrival.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    to: dict[str, object]
+    type: str
+    title: str
+    for_roles: frozenset[str]
+
+
+FREELANCE, COMPANY = "freelance", "company"
+SHOTS = (
+    Shot({"user": "42"}, "mission.assigned", "You have a new mission", frozenset((FREELANCE,))),
+    Shot({"user": "43"}, "invoice.paid", "Your invoice was paid", frozenset((COMPANY,))),
+    Shot({"role": COMPANY}, "plan.changed", "News for every company", frozenset((COMPANY,))),
+    Shot({"everyone": True}, "maintenance.planned", "A word to everyone", frozenset((FREELANCE, COMPANY))),
+)
+
+
+def main(*, once: bool) -> int:
+    """Exit code 0; with ``once`` 1 if a notification went to a wrong user, or to a right one not at all."""
+    configure_logging("warning", "auto")
+    settings = validate_settings(
+        {"port": 0, "auth": {"secret": secrets.token_urlsafe(32)}, "api": {"key": secrets.token_urlsafe(32)}}
+    )
+    return asyncio.run(_run(settings, once=once))
+
+
+async def _run(settings: Settings, *, once: bool) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with open_server(settings).running() as server:
+        users = [
+            DemoUser(user, role, mint(settings.auth, user=user, role=role, ttl=TOKEN_TTL))
+            for user, role in (("42", FREELANCE), ("43", COMPANY))
+        ]
+        _introduce(server.url, settings, users)
+        rounds = loop.create_task(_rounds(server.url, settings, users, once=once))
+        stopped = loop.create_task(stop.wait())
+        await asyncio.wait((rounds, stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
+        for task in (rounds, stopped):
+            task.cancel()
+        await asyncio.wait((rounds, stopped))
+        if server.failed.done():
+            server.failed.result()
+        print("\nThe demo has ended.", flush=True)
+        return 0 if rounds.cancelled() else rounds.result()
+
+
+def _introduce(url: str, settings: Settings, users: list[DemoUser]) -> None:
+    assert settings.api.key is not None  # noqa: S101 (made up above)
+    key = settings.api.key.get_secret_value()
+    print(f"synkrone-socket runs at {url}, with keys made up for this run.\n")
+    for user in users:
+        print(f"User {user.id}, role {user.role}. Token:\n{user.token}\n")
+    body = json.dumps({"to": {"user": users[0].id}, "type": "hello", "title": "From a terminal"})
+    print("While it runs, publish from another terminal:\n")
+    print(f"curl {url}/v1/notifications \\\n  -H 'Authorization: Bearer {key}' \\")
+    print(f"  -H 'Content-Type: application/json' \\\n  -d '{body}'\n")
+    print("Ctrl-C ends it.\n", flush=True)
+
+
+async def _rounds(url: str, settings: Settings, users: list[DemoUser], *, once: bool) -> int:
+    async with _listening(url, users):
+        await asyncio.wait_for(asyncio.gather(*(user.has("session.ready") for user in users)), ARRIVAL_TIMEOUT)
+        for number in itertools.count(1):
+            print(f"\nRound {number}", flush=True)
+            for user in users:
+                user.received.clear()
+            wrong = [error for shot in SHOTS if (error := await _fire(url, settings, users, shot)) is not None]
+            # The last shot is for everyone, and comes in order: whatever went to a wrong user has arrived by now.
+            wrong += [
+                f"user {user.id} got {shot.type}, which was for {shot.to}"
+                for user in users
+                for shot in SHOTS
+                if user.role not in shot.for_roles and shot.type in user.received
+            ]
+            for error in wrong:
+                print(f"   WRONG: {error}", file=sys.stderr, flush=True)
+            if once:
+                return 1 if wrong else 0
+            await asyncio.sleep(SECONDS_BETWEEN_ROUNDS)
+    return 0
+
+
+async def _fire(url: str, settings: Settings, users: list[DemoUser], shot: Shot) -> str | None:
+    """Publish and wait until it has arrived; what went wrong, or None."""
+    assert settings.api.key is not None  # noqa: S101
+    body = {"to": shot.to, "type": shot.type, "title": shot.title}
+    print(f"\n   publish to {json.dumps(shot.to)}: {shot.title}", flush=True)
+    status, answer = await publish(url, settings.api.key.get_secret_value(), body)
+    if status != 201:
+        return f"the server answered {status}: {answer}"
+    notification = json.loads(answer)["id"]
+    recipients = [user for user in users if user.role in shot.for_roles]
+    try:
+        await asyncio.wait_for(asyncio.gather(*(user.has(notification) for user in recipients)), ARRIVAL_TIMEOUT)
+    except TimeoutError:
+        return f"{shot.type} did not reach {' and '.join(user.id for user in recipients)}"
+    return None
+
+
+@asynccontextmanager
+async def _listening(url: str, users: list[DemoUser]) -> AsyncIterator[None]:
+    tasks = [
+        asyncio.create_task(listen(url, user.token, user.show, notify=lambda line: print(f"   {line}", flush=True)))
+        for user in users
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks)

@@ -1,0 +1,147 @@
+"""A scripted Engine.IO v4 client: it sends what it is told, well-formed or not, over WebSocket or long-polling."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from typing import Any, Protocol
+
+import aiohttp
+
+TIMEOUT = 10.0
+SEPARATOR = "\x1e"
+
+
+class Closed(Exception):
+    """The server ended the session."""
+
+
+class HandshakeRefused(Exception):
+    def __init__(self, status: int, headers: Any = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers or {}
+
+
+class Peer(Protocol):
+    async def send(self, packet: str | bytes) -> None:
+        """Send one Engine.IO packet as it is."""
+
+    async def next(self) -> str:
+        """The next Engine.IO packet that is no ping; pings are answered. Raises Closed, TimeoutError."""
+
+    async def close(self) -> None: ...
+
+
+class WebSocketPeer:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    @classmethod
+    async def open(cls, session: aiohttp.ClientSession, url: str, **headers: str) -> WebSocketPeer:
+        try:
+            socket = await session.ws_connect(
+                f"{url}/socket.io/?EIO=4&transport=websocket", headers=headers, max_msg_size=0
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise HandshakeRefused(error.status, error.headers) from None
+        peer = cls(socket)
+        assert (await peer.next()).startswith("0{")
+        return peer
+
+    async def send(self, packet: str | bytes) -> None:
+        if isinstance(packet, bytes):
+            await self._socket.send_bytes(packet)
+        else:
+            await self._socket.send_frame(packet.encode("utf-8", "surrogatepass"), aiohttp.WSMsgType.TEXT)
+
+    async def next(self) -> str:
+        while True:
+            message = await self._socket.receive(TIMEOUT)
+            if message.type != aiohttp.WSMsgType.TEXT:
+                raise Closed
+            if message.data == "2":
+                await self._socket.send_str("3")
+            else:
+                return str(message.data)
+
+    async def close(self) -> None:
+        await self._socket.close()
+
+
+class PollingPeer:
+    def __init__(self, session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> None:
+        self._session = session
+        self._url = f"{url}/socket.io/?EIO=4&transport=polling"
+        self._headers = headers
+        self._received: deque[str] = deque()
+
+    @classmethod
+    async def open(cls, session: aiohttp.ClientSession, url: str, **headers: str) -> PollingPeer:
+        peer = cls(session, url, headers)
+        async with session.get(peer._url, headers=headers) as answer:
+            if answer.status != 200:
+                raise HandshakeRefused(answer.status, answer.headers)
+            packet = await answer.text()
+        peer._url += "&sid=" + json.loads(packet[1:])["sid"]
+        return peer
+
+    async def send(self, packet: str | bytes) -> None:
+        data = packet if isinstance(packet, bytes) else packet.encode("utf-8", "surrogatepass")
+        async with self._session.post(self._url, data=data, headers=self._headers) as answer:
+            await answer.read()
+
+    async def next(self) -> str:
+        while True:
+            while not self._received:
+                async with asyncio.timeout(TIMEOUT), self._session.get(self._url, headers=self._headers) as answer:
+                    if answer.status != 200:
+                        raise Closed
+                    self._received.extend((await answer.text()).split(SEPARATOR))
+            packet = self._received.popleft()
+            if packet == "2":
+                await self.send("3")
+            elif packet == "1":
+                raise Closed
+            elif packet != "6":
+                return packet
+
+    async def close(self) -> None:
+        await self.send("1")
+
+
+def event(packet: str) -> tuple[str, list[Any]]:
+    """The name and arguments of an event of the namespace ``/``."""
+    assert packet.startswith("42"), packet
+    name, *arguments = json.loads(packet[2:])
+    return name, arguments
+
+
+async def connected(peer: Peer, token: str, **auth: object) -> tuple[dict[str, Any], str]:
+    """Connect with a good token; the first argument of ``session.ready``, and the cursor."""
+    await peer.send("40" + json.dumps({"token": token, **auth}))
+    assert (await peer.next()).startswith("40{")
+    name, (ready, cursor) = event(await peer.next())
+    assert name == "session.ready"
+    return ready, cursor
+
+
+async def refused(peer: Peer, auth: str) -> dict[str, Any]:
+    """Connect with raw JSON that is no good; the problem in the refusal."""
+    await peer.send("40" + auth)
+    packet = await peer.next()
+    assert packet.startswith("44"), packet
+    answer: dict[str, Any] = json.loads(packet[2:])
+    assert answer["message"] == answer["data"]["title"]
+    return dict(answer["data"])
+
+
+async def until_closed(peer: Peer) -> list[str]:
+    """Everything up to the end of the session."""
+    packets: list[str] = []
+    while True:
+        try:
+            packets.append(await peer.next())
+        except Closed:
+            return packets
