@@ -26,7 +26,7 @@ T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
-_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})")
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 class InvalidJson(SynkroneError):
@@ -79,7 +79,7 @@ def fingerprint(draft: Draft) -> bytes:
     notification = draft.notification
     content = [
         notification.id if draft.own_id else None,
-        sorted(draft.rooms),
+        sorted(str(room) for room in draft.rooms),
         notification.type,
         notification.title,
         notification.body,
@@ -159,7 +159,9 @@ def parse_publication(body: bytes, path: str = "") -> Publication:
         expires_at = read("expires_at", _time)
         data = Json(bytes(raw_data)) if raw_data is not None and read("data", _object) is not None else None
     except (msgspec.DecodeError, RecursionError):
-        raise InvalidJson("a string holds an unpaired surrogate, or the body is nested too deeply") from None
+        raise InvalidJson(
+            "a string holds an unpaired surrogate, a number is out of range, or it is nested too deeply"
+        ) from None
     errors.extend(FieldError(f"{path}{name}", "is not known") for name in members)
     if to is None and not any(error.path.startswith(f"{path}to") for error in errors):
         errors.append(FieldError(f"{path}to", "is required"))

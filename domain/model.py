@@ -186,11 +186,15 @@ class AppendOutcome(Enum):
     STORED = "stored"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
+    WITHHELD = "withheld"
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of one draft. A duplicate carries the id and position of the first; so does a conflict."""
+    """What became of one draft. A duplicate carries the id and position of the first; so does a conflict.
+
+    Withheld is what would have been stored, had another of an all-or-nothing batch not been a conflict.
+    """
 
     outcome: AppendOutcome
     id: str

@@ -35,6 +35,7 @@ AUDIENCE_MAX_USERS = 10_000
 BATCH_MAX_ITEMS = 10_000
 TOKEN_MAX_LENGTH = 8192
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -167,6 +168,11 @@ class ConnectionPolicy:
             yield FieldError("type", f"must be 1 to {NAME_MAX_LENGTH} printable characters")
         if publication.id is not None and not is_identifier(publication.id):
             yield FieldError("id", "must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '-'")
+        for name, text in (("title", publication.title), ("body", publication.body)):
+            if text is not None and _SURROGATE.search(text):
+                yield FieldError(name, "holds an unpaired surrogate")
+        if publication.expires_at is not None and publication.expires_at.tzinfo is None:
+            yield FieldError("expires_at", "must have a time zone")
 
     # say goodbye
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -65,10 +65,11 @@ class NotificationSource(Protocol):
     def name(self) -> str:
         """Names the checkpoint: the same source has the same name after a restart."""
 
-    def stream(self, after: str | None) -> AsyncIterator[Sequence[Incoming]]:
+    def stream(self, after: str | None) -> AsyncGenerator[Sequence[Incoming], None]:
         """The items after the one with resume id ``after``, in order, in batches; all it has for None.
 
-        Asking for the next batch acknowledges the one before: only then may the source forget it. The stream of a
+        Asking for the next batch acknowledges the one before: only then may the source forget it. Whoever stops
+        asking closes the generator. The stream of a
         source that can end raises SourceUnavailable instead when it should be asked again later.
         """
 
@@ -90,7 +91,8 @@ class Inbox(Protocol):
     def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.
 
-        What a follower was not given yet is never trimmed. Raises StoreUnavailable.
+        What a follower was not given yet is never trimmed. Raises StoreUnavailable, and CursorRefused where the
+        position is not one of this log, or entries after it were trimmed while nobody followed.
         """
 
     async def since(self, rooms: frozenset[Room], after: Position, *, max_entries: int, max_bytes: int) -> Page:
@@ -111,7 +113,7 @@ class Transport(Protocol):
     """Connections of clients, by whatever technology.
 
     A connection is held from ``join`` on: live entries of its rooms wait, in bounded memory, until ``release``.
-    For a connection that has ended ``join``, ``replay`` and ``release`` raise ConnectionGone; the others do nothing.
+    For a connection that has ended ``join`` and ``replay`` raise ConnectionGone; the others do nothing.
     """
 
     def bind(self, events: ConnectionEvents) -> None:
@@ -130,6 +132,7 @@ class Transport(Protocol):
         """Send what was held beyond ``after`` and go live; nothing at or below it is sent from now on.
 
         False where more came than may be held: it was dropped, holding has begun anew, and the log must be read on.
+        True for a connection that has ended: there is nothing to be read for it.
         """
 
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
 TIMEOUT = 10.0
+CLOSE_TIMEOUT = 1.0
 SEPARATOR = "\x1e"
 
 
@@ -22,6 +26,21 @@ class HandshakeRefused(Exception):
         super().__init__(status)
         self.status = status
         self.headers = headers or {}
+
+
+_opened: WeakKeyDictionary[aiohttp.ClientSession, list[aiohttp.ClientWebSocketResponse]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """An HTTP client; the WebSockets that peers opened with it are closed in the end."""
+    async with aiohttp.ClientSession() as session:
+        sockets = _opened[session] = []
+        try:
+            yield session
+        finally:
+            for socket in sockets:
+                await socket.close()
 
 
 class Peer(Protocol):
@@ -42,10 +61,14 @@ class WebSocketPeer:
     async def open(cls, session: aiohttp.ClientSession, url: str, **headers: str) -> WebSocketPeer:
         try:
             socket = await session.ws_connect(
-                f"{url}/socket.io/?EIO=4&transport=websocket", headers=headers, max_msg_size=0
+                f"{url}/socket.io/?EIO=4&transport=websocket",
+                headers=headers,
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
             )
         except aiohttp.WSServerHandshakeError as error:
             raise HandshakeRefused(error.status, error.headers) from None
+        _opened[session].append(socket)
         peer = cls(socket)
         assert (await peer.next()).startswith("0{")
         return peer

@@ -237,7 +237,8 @@ class MemoryInbox:
     def _kept_out(self, appended: Appended) -> Appended:
         if appended.position.offset <= self._head:
             return appended
-        outcome = AppendOutcome.DUPLICATE if appended.outcome is AppendOutcome.STORED else appended.outcome
+        conflict = appended.outcome is AppendOutcome.CONFLICT
+        outcome = AppendOutcome.CONFLICT if conflict else AppendOutcome.WITHHELD
         return replace(appended, outcome=outcome, position=self._position(self._head))
 
     def _store(self, record: _Record) -> None:

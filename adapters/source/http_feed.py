@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +95,7 @@ class HttpFeed:
     def name(self) -> str:
         return self._name
 
-    async def stream(self, after: str | None) -> AsyncIterator[Sequence[Incoming]]:
+    async def stream(self, after: str | None) -> AsyncGenerator[Sequence[Incoming], None]:
         resume_id = after or ""
         retry: int | None = None
         failures = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from itertools import islice
 
 from domain.errors import SourceUnavailable
@@ -50,7 +50,7 @@ class MemorySource:
             self._closed = True
             self._changed.notify_all()
 
-    async def stream(self, after: str | None) -> AsyncIterator[Sequence[Incoming]]:
+    async def stream(self, after: str | None) -> AsyncGenerator[Sequence[Incoming], None]:
         await self._acknowledge(self._number(after))
         while batch := await self._next_batch():
             yield batch

@@ -207,6 +207,8 @@ class ConnectionService:
             self._close(connection, session, TooManyConnections())
 
     def _close(self, connection: ConnectionId, session: _Session, error: SynkroneError) -> None:
+        if session.closing or self._sessions.get(connection) is not session:
+            return
         session.closing = True
         self._telemetry.closing(connection, session.identity, error.code, error.detail)
         self._transport.disconnect(connection, self._policy.refusal(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown
 from domain.model import Appended, AppendOutcome, Checkpoint, Draft, Incoming, Position, Publication
@@ -60,6 +61,7 @@ class DeliveryService:
 
         Publishing itself never broadcasts: two publishers resumed in the other order would send n + 1 before n, and
         a client cut in between would lose n. Raises StoreUnavailable; called again it goes on where it was.
+        Raises CursorRefused where it cannot: then live clients would miss entries in silence, and have to reconnect.
         """
         if self._delivered is None:
             self._delivered = await self._inbox.head()
@@ -80,8 +82,9 @@ class DeliveryService:
         Raises SourceUnavailable and StoreUnavailable; called again it loses nothing and stores nothing twice.
         """
         after = await self._inbox.checkpoint(source.name)
-        async for batch in source.stream(after):
-            await self._take_over(source.name, batch)
+        async with aclosing(source.stream(after)) as batches:
+            async for batch in batches:
+                await self._take_over(source.name, batch)
 
     async def _take_over(self, source: str, batch: Sequence[Incoming]) -> None:
         if not batch:

@@ -17,6 +17,7 @@ from tests.engine_io import (
     WebSocketPeer,
     connected,
     event,
+    http_session,
     refused,
     until_closed,
 )
@@ -50,7 +51,7 @@ HOSTILE_AUTH = {
 @pytest.mark.parametrize("auth", HOSTILE_AUTH.values(), ids=HOSTILE_AUTH.keys())
 @pytest.mark.gen_test
 async def test_a_hostile_auth_is_refused_and_the_session_closed(peer_class: Any, auth: str) -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         started = time.monotonic()
         problem = await refused(peer, auth)
@@ -98,7 +99,7 @@ async def test_a_hostile_auth_is_refused_and_the_session_closed(peer_class: Any,
 )
 @pytest.mark.gen_test
 async def test_a_malformed_or_forged_packet_ends_the_session(peer_class: Any, packet: str) -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         await connected(peer, token("42"))
         await peer.send(packet)
@@ -108,7 +109,7 @@ async def test_a_malformed_or_forged_packet_ends_the_session(peer_class: Any, pa
 
 @pytest.mark.gen_test
 async def test_a_binary_frame_ends_the_session() -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await WebSocketPeer.open(session, server.url)
         await connected(peer, token("42"))
         await peer.send(b"\x00\x01")
@@ -118,7 +119,7 @@ async def test_a_binary_frame_ends_the_session() -> None:
 @BOTH
 @pytest.mark.gen_test
 async def test_what_is_too_large_ends_the_session(peer_class: Any) -> None:
-    async with serving(limits={"message_bytes": 2048}) as server, aiohttp.ClientSession() as session:
+    async with serving(limits={"message_bytes": 2048}) as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         await connected(peer, token("42"))
         too_large = '42["x","' + "y" * 4096 + '"]'
@@ -133,7 +134,7 @@ async def test_what_is_too_large_ends_the_session(peer_class: Any) -> None:
 @BOTH
 @pytest.mark.gen_test
 async def test_nothing_is_heard_before_connect(peer_class: Any) -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         for name in ("inbox.list", "notification.read", "anything"):
             await peer.send(f'421["{name}",{{"ids":["1"]}}]')
@@ -146,7 +147,7 @@ async def test_nothing_is_heard_before_connect(peer_class: Any) -> None:
 @BOTH
 @pytest.mark.gen_test
 async def test_another_namespace_is_refused_and_opens_nothing(peer_class: Any) -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         await peer.send(f"40/admin,{json.dumps({'token': token('42')})}")
         packet = await peer.next()
@@ -159,7 +160,7 @@ async def test_another_namespace_is_refused_and_opens_nothing(peer_class: Any) -
 @BOTH
 @pytest.mark.gen_test
 async def test_an_unknown_event_is_answered_and_the_connection_stays(peer_class: Any) -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         await connected(peer, token("42"))
         await peer.send('427["no.such.event",{"a":1}]')
@@ -174,7 +175,7 @@ async def test_an_unknown_event_is_answered_and_the_connection_stays(peer_class:
 @BOTH
 @pytest.mark.gen_test
 async def test_a_second_connect_on_one_session_changes_nothing(peer_class: Any) -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         await connected(peer, token("42"))
         await peer.send("40" + json.dumps({"token": token("43")}))
@@ -189,7 +190,7 @@ async def test_a_second_connect_on_one_session_changes_nothing(peer_class: Any) 
 async def test_a_flood_of_events_ends_the_connection(peer_class: Any) -> None:
     async with (
         serving(limits={"events_per_second": 1, "events_burst": 5}) as server,
-        aiohttp.ClientSession() as session,
+        http_session() as session,
     ):
         peer = await peer_class.open(session, server.url)
         await connected(peer, token("42"))
@@ -203,7 +204,7 @@ async def test_a_flood_of_events_ends_the_connection(peer_class: Any) -> None:
 @BOTH
 @pytest.mark.gen_test
 async def test_who_never_connects_is_cut(peer_class: Any) -> None:
-    async with serving(limits={"connect_timeout": "1s"}) as server, aiohttp.ClientSession() as session:
+    async with serving(limits={"connect_timeout": "1s"}) as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         started = time.monotonic()
         assert await until_closed(peer) == []
@@ -222,7 +223,7 @@ async def test_tokens_of_every_bad_kind_are_refused_with_their_code() -> None:
         "another audience": token("42", aud="another"),
     }
     auth = {"secret": SECRET, "roles": ["freelance"], "audience": "us"}
-    async with serving(auth=auth) as server, aiohttp.ClientSession() as session:
+    async with serving(auth=auth) as server, http_session() as session:
         for kind, bad_token in bad.items():
             peer = await WebSocketPeer.open(session, server.url)
             code = (await refused(peer, json.dumps({"token": bad_token})))["code"]
@@ -247,7 +248,7 @@ ISSUERS = [_issuer("people", ["freelance", "company"], "p-"), _issuer("staff", [
 @pytest.mark.gen_test
 async def test_an_issuer_asserts_its_own_roles_with_its_own_key_only(key_of: Any, named: Any, role: str) -> None:
     minted = token("7", role, secret=key_of["secret"], iss=named["issuer"])
-    async with serving(auth={"issuers": ISSUERS}) as server, aiohttp.ClientSession() as session:
+    async with serving(auth={"issuers": ISSUERS}) as server, http_session() as session:
         peer = await WebSocketPeer.open(session, server.url)
         if key_of is named and role in named["roles"]:
             ready, _ = await connected(peer, minted)
@@ -258,7 +259,7 @@ async def test_an_issuer_asserts_its_own_roles_with_its_own_key_only(key_of: Any
 
 @pytest.mark.gen_test
 async def test_the_same_subject_of_two_issuers_is_two_users() -> None:
-    async with serving(auth={"issuers": ISSUERS}) as server, aiohttp.ClientSession() as session:
+    async with serving(auth={"issuers": ISSUERS}) as server, http_session() as session:
         peers: list[Peer] = []
         for issuer in ISSUERS:
             peer = await WebSocketPeer.open(session, server.url)
@@ -272,7 +273,7 @@ async def test_the_same_subject_of_two_issuers_is_two_users() -> None:
 @pytest.mark.parametrize("credential", [None, "wrong", "", "a.b.c", token("42"), token("42", "admin"), API_KEY[:-1]])
 @pytest.mark.gen_test
 async def test_nobody_publishes_without_a_key(credential: str | None) -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await WebSocketPeer.open(session, server.url)
         await connected(peer, token("42"))
         body = {"to": {"user": "42"}, "type": "forged"}
@@ -284,7 +285,7 @@ async def test_nobody_publishes_without_a_key(credential: str | None) -> None:
 
 @pytest.mark.gen_test
 async def test_with_no_key_configured_the_backend_api_is_closed() -> None:
-    async with serving(api={}) as server, aiohttp.ClientSession() as session:
+    async with serving(api={}) as server, http_session() as session:
         for key in (None, API_KEY, token("42")):
             status, problem = await publish(session, server.url, {"to": {"user": "42"}, "type": "t"}, key=key)
             assert (status, problem["code"]) == (403, "forbidden")
@@ -294,7 +295,7 @@ async def test_with_no_key_configured_the_backend_api_is_closed() -> None:
 @pytest.mark.gen_test
 async def test_a_foreign_origin_is_refused(peer_class: Any) -> None:
     allowed = "https://app.example"
-    async with serving(cors_origins=[allowed]) as server, aiohttp.ClientSession() as session:
+    async with serving(cors_origins=[allowed]) as server, http_session() as session:
         for origin in ("https://evil.example", "null", allowed + ".evil.example", server.url + ".evil.example"):
             with pytest.raises(HandshakeRefused) as info:
                 await peer_class.open(session, server.url, Origin=origin)
@@ -307,11 +308,11 @@ async def test_a_foreign_origin_is_refused(peer_class: Any) -> None:
 @BOTH
 @pytest.mark.gen_test
 async def test_forwarded_headers_of_a_stranger_are_not_believed(peer_class: Any) -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         origin = server.url.replace("http://", "https://")
         with pytest.raises(HandshakeRefused):
             await peer_class.open(session, server.url, **{"Origin": origin, "X-Forwarded-Proto": "https"})
-    async with serving(trusted_proxies=["127.0.0.1"]) as server, aiohttp.ClientSession() as session:
+    async with serving(trusted_proxies=["127.0.0.1"]) as server, http_session() as session:
         origin = server.url.replace("http://", "https://")
         headers = {"Origin": origin, "X-Forwarded-Proto": "https"}
         await connected(await peer_class.open(session, server.url, **headers), token("42"))
@@ -321,7 +322,7 @@ async def test_forwarded_headers_of_a_stranger_are_not_believed(peer_class: Any)
 @pytest.mark.gen_test
 async def test_a_token_that_expires_ends_its_connection_after_a_warning(peer_class: Any) -> None:
     auth = {"secret": SECRET, "leeway": "1s"}
-    async with serving(auth=auth) as server, aiohttp.ClientSession() as session:
+    async with serving(auth=auth) as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         expires_at = int(time.time()) + 3
         await connected(peer, token("42", exp=expires_at))
@@ -340,7 +341,7 @@ async def test_a_token_that_expires_ends_its_connection_after_a_warning(peer_cla
 async def test_a_jump_of_the_wall_clock_disconnects_nobody(peer_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         serving(limits={"ping_interval": "1s", "ping_timeout": "2s"}) as server,
-        aiohttp.ClientSession() as session,
+        http_session() as session,
     ):
         peer = await peer_class.open(session, server.url)
         await connected(peer, token("42", ttl=1800))
@@ -357,7 +358,7 @@ async def test_a_jump_of_the_wall_clock_disconnects_nobody(peer_class: Any, monk
 
 @pytest.mark.gen_test
 async def test_handshakes_that_are_none_get_400_and_no_socket() -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         for query in (
             "",
             "EIO=3&transport=polling",
@@ -376,7 +377,7 @@ async def test_handshakes_that_are_none_get_400_and_no_socket() -> None:
 
 @pytest.mark.gen_test
 async def test_a_refused_client_that_stays_is_cut_within_a_second() -> None:
-    async with serving() as server, aiohttp.ClientSession() as session:
+    async with serving() as server, http_session() as session:
         peer = await WebSocketPeer.open(session, server.url)
         await refused(peer, '{"token":"x"}')
         started = time.monotonic()

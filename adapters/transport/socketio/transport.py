@@ -50,6 +50,7 @@ class SocketIoLimits:
     """
 
     message_bytes: int = 65_536
+    held_bytes: int = 1_048_576
     queue_bytes: int = 1_048_576
     slow_seconds: float = 5.0
     connect_timeout: float = 10.0
@@ -160,7 +161,9 @@ class SocketIoTransport:
         self._live(connection)
 
     async def release(self, connection: ConnectionId, after: Position) -> bool:
-        target = self._live(connection)
+        target = self._connections.get(connection)
+        if target is None or target.closing:
+            return True
         packets = target.hold.release(after)
         for packet in packets or ():
             self._send(target.engine, packet)
@@ -234,7 +237,12 @@ class SocketIoTransport:
 
     def websocket_closed(self, handler: Any) -> None:
         engine = self._engines.get(handler.engine_id)
-        if engine is not None and engine.websocket is handler and not self._is_websocket(engine):
+        if engine is None or engine.websocket is not handler:
+            return
+        if self._is_websocket(engine):
+            # The driver notices only once the connect handler, which it may be waiting for, is done.
+            self._end(engine, "transport close")
+        else:
             engine.websocket = None
 
     def violated(self, handler: Any, what: str) -> None:
@@ -298,7 +306,7 @@ class SocketIoTransport:
         engine = self._engines.get(engine_id)
         if engine is None or engine.ending or self._events is None:
             raise socketio.exceptions.ConnectionRefusedError
-        connection = _Connection(ConnectionId(sid), engine, Hold(self._limits.queue_bytes))
+        connection = _Connection(ConnectionId(sid), engine, Hold(self._limits.held_bytes))
         engine.connection = self._connections[connection.id] = connection
         hello = Hello(
             auth=auth,
@@ -316,6 +324,7 @@ class SocketIoTransport:
             await asyncio.sleep(self._events.reconnect_delay())
             self._abandon(connection)
             self._cut(engine, "unavailable")
+            await self._close_engine(engine)
             raise socketio.exceptions.ConnectionRefusedError from None
         except ConnectionGone:
             raise socketio.exceptions.ConnectionRefusedError from None
@@ -391,13 +400,13 @@ class SocketIoTransport:
         if engine.websocket is not None and self._is_websocket(engine):
             engine.websocket.close()
         else:
-            self._spawn(self._disconnect_engine(engine.id))
+            self._spawn(self._close_engine(engine))
 
-    async def _disconnect_engine(self, engine_id: str) -> None:
-        with contextlib.suppress(TimeoutError):
-            # The driver waits for a poll that may never come.
-            async with asyncio.timeout(1):
-                await self._server.eio.disconnect(engine_id)
+    async def _close_engine(self, engine: _Engine) -> None:
+        socket = self._server.eio.sockets.get(engine.id)
+        if socket is not None:
+            # Not the server's own disconnect(), which waits for a poll that may never come.
+            await socket.close(wait=False, reason=self._server.reason.SERVER_DISCONNECT)
 
     def _is_websocket(self, engine: _Engine) -> bool:
         socket = self._server.eio.sockets.get(engine.id)

@@ -1,0 +1,96 @@
+"""Rules that hold for every file, and that no linter checks for us."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import PACKAGES, ROOT, imported, modules, tree
+
+# Where somebody's machine shows: home directories and checkouts, and the package registry that was used.
+MACHINE_PATH = re.compile(r"(?<![\w.:}])/(?:root|home|Users|work)/\w")
+REGISTRY = re.compile(r"https?://[^/\s\"']*(?:pypi|pythonhosted|npmjs|artifactory|nexus|devpi)", re.IGNORECASE)
+BROAD = {"Exception", "BaseException"}
+
+
+def tracked() -> list[Path]:
+    """The files of the repository, those not yet added among them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    paths = (ROOT / name.decode() for name in listed.stdout.split(b"\0") if name)
+    return [path for path in paths if path.is_file()]
+
+
+def lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        return []
+
+
+def is_of_one_machine(line: str) -> bool:
+    return MACHINE_PATH.search(line) is not None or REGISTRY.search(line) is not None
+
+
+def test_no_line_belongs_to_one_machine() -> None:
+    assert [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked()
+        for number, line in enumerate(lines(path), 1)
+        if is_of_one_machine(line)
+    ] == []
+
+
+@pytest.mark.parametrize("folder", ["root", "home", "Users", "work"])
+def test_a_line_of_one_machine_is_noticed(folder: str) -> None:
+    assert is_of_one_machine(f"cd /{folder}/somebody/project")
+    assert is_of_one_machine("index-url = https://" + "pypi.example/simple")
+    assert not is_of_one_machine(f"see https://synkrone.example/{folder}/page and /v1/{folder}/7")
+
+
+def swallowed(module: ast.Module) -> list[int]:
+    """The lines of handlers that catch everything and do not raise again."""
+    return [
+        node.lineno
+        for node in ast.walk(module)
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or BROAD & {name.id for name in ast.walk(node.type) if isinstance(name, ast.Name)})
+        and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
+    ]
+
+
+@pytest.mark.parametrize("path", modules(*PACKAGES, "tests"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_catches_everything(path: Path) -> None:
+    assert swallowed(tree(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("handler", "found"),
+    [
+        ("except: pass", [2]),
+        ("except Exception: pass", [2]),
+        ("except (ValueError, BaseException) as e: print(e)", [2]),
+        ("except Exception: raise", []),
+        ("except ValueError: pass", []),
+    ],
+)
+def test_a_handler_that_catches_everything_is_noticed(handler: str, found: list[int]) -> None:
+    assert swallowed(ast.parse(f"try: x()\n{handler}")) == found
+
+
+def test_only_the_container_knows_the_injector() -> None:
+    importers = {
+        str(path.relative_to(ROOT))
+        for path in modules(*PACKAGES, "tests")
+        if any(name.partition(".")[0] == "dependency_injector" for name in imported(tree(path)))
+    }
+    assert importers <= {"entrypoints/container.py"}

@@ -1,0 +1,62 @@
+"""The import contracts of pyproject.toml hold, and each of them notices what it is there for."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import PACKAGES, ROOT
+
+LINT = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache', '--no-logo'])"
+
+
+def lint(root: Path) -> subprocess.CompletedProcess[str]:
+    """import-linter on the packages below ``root``, in a process that has imported no others of these names."""
+    return subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {LINT}"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_walls_stand() -> None:
+    result = lint(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "broken"),
+    [
+        ("domain/model.py", "import adapters.wire", "entrypoints -> adapters -> domain"),
+        ("adapters/wire.py", "import entrypoints", "entrypoints -> adapters -> domain"),
+        ("domain/policy.py", "import domain.ports", "Inside the domain"),
+        ("domain/ports.py", "import domain.services.delivery", "Inside the domain"),
+        ("domain/model.py", "import domain.errors", "Inside the domain"),
+        ("adapters/inbox/memory.py", "import adapters.transport.memory", "Adapter folders do not know each other"),
+        ("adapters/transport/memory.py", "import adapters.auth", "Adapter folders do not know each other"),
+        ("adapters/wire.py", "import dependency_injector", "Only the container knows dependency-injector"),
+        ("adapters/inbox/memory.py", "import socketio", "The transport library stays in its adapter"),
+    ],
+)
+def test_a_breach_is_noticed(copy: Path, module: str, line: str, broken: str) -> None:
+    path = copy / module
+    path.write_text(path.read_text(encoding="utf-8") + f"\n{line}\n", encoding="utf-8")
+    result = lint(copy)
+    assert result.returncode == 1, result.stdout + result.stderr
+    verdicts = [verdict for verdict in result.stdout.splitlines() if verdict.endswith("BROKEN")]
+    assert any(verdict.startswith(broken) for verdict in verdicts), result.stdout

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from adapters.transport.memory import MemoryTransport
+from adapters.transport.memory_client import MemoryClient
+from adapters.wire import problem_object
+from domain.model import ConnectionId, Room
+from tests.contract.transport import TransportContract
+from tests.contract.transport_harness import (
+    MAX_HELD_BYTES,
+    PATIENCE,
+    Ending,
+    Event,
+    Gate,
+    ScriptedEvents,
+    entry,
+    eventually,
+)
+
+MAX_UNREAD_BYTES = 500_000
+ANN = Room("user:ann")
+
+
+class MemoryContractClient:
+    def __init__(self, client: MemoryClient) -> None:
+        self._client = client
+
+    async def next_event(self) -> Event:
+        return await asyncio.wait_for(self._client.next_event(), PATIENCE)
+
+    async def expect_closed(self, within: float) -> Ending:
+        await asyncio.wait_for(self._client.wait_closed(), within)
+        assert self._client.events == []
+        refusal = self._client.refusal
+        return Ending(problem_object(refusal) if refusal is not None else None, self._client.reconnect)
+
+    async def close(self) -> None:
+        self._client.disconnect()
+
+    def stop_reading(self) -> None:
+        """It only ever reads when it is asked to."""
+
+
+class MemoryHarness:
+    def __init__(self) -> None:
+        self.transport = MemoryTransport(
+            max_held_bytes=MAX_HELD_BYTES, max_unread_bytes=MAX_UNREAD_BYTES, send_timeout=0.05
+        )
+
+    async def connect(self, auth: object) -> MemoryContractClient:
+        return MemoryContractClient(self.transport.start(auth))
+
+
+class TestMemoryTransport(TransportContract):
+    @pytest.fixture
+    def harness(self, io_loop: IOLoop) -> Iterator[MemoryHarness]:
+        harness = MemoryHarness()
+        yield harness
+        io_loop.run_sync(harness.transport.close)
+
+
+class BrokenEvents(ScriptedEvents):
+    async def opened(self, connection: ConnectionId) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.gen_test
+class TestMemoryClient:
+    @pytest.fixture
+    def transport(self, io_loop: IOLoop) -> Iterator[MemoryTransport]:
+        transport = MemoryTransport(max_held_bytes=1000, max_unread_bytes=5000, send_timeout=PATIENCE)
+        yield transport
+        io_loop.run_sync(transport.close)
+
+    async def test_it_is_welcomed_and_has_what_it_received(self, transport: MemoryTransport) -> None:
+        transport.bind(ScriptedEvents(transport))
+        client = await transport.connect({"name": "ann"})
+        await client.opened()
+        transport.broadcast(frozenset((ANN,)), entry(1, ANN))
+        assert client.connected
+        assert [(name, arguments[-1]) for name, arguments in client.events] == [
+            ("session.ready", "e:0"),
+            ("notification.new", "e:1"),
+        ]
+        assert (await client.next_event())[0] == "session.ready"
+        assert [name for name, _ in client.events] == ["notification.new"]
+
+    async def test_a_client_that_reads_nothing_is_cut_and_should_come_back(self, transport: MemoryTransport) -> None:
+        events = ScriptedEvents(transport)
+        transport.bind(events)
+        client = await transport.connect({"name": "ann"})
+        await client.opened()
+        for offset in range(1, 8):
+            transport.broadcast(frozenset((ANN,)), entry(offset, ANN, payload='"' + "x" * 1000 + '"'))
+        await asyncio.wait_for(client.wait_closed(), PATIENCE)
+        assert client.reconnect
+        assert events.count("disconnected", client.connection) == 1
+        # The entry that was too much is the last it got; none is left out before it.
+        assert [arguments[-1] for _, arguments in client.events] == ["e:0", "e:1", "e:2", "e:3", "e:4", "e:5"]
+
+    async def test_a_replay_waits_for_a_client_that_reads(self, transport: MemoryTransport) -> None:
+        events = ScriptedEvents(transport)
+        events.script("ann", goes_live=False)
+        transport.bind(events)
+        client = await transport.connect({"name": "ann"})
+        page = [entry(offset, ANN, payload='"' + "x" * 1000 + '"') for offset in range(1, 21)]
+        replay = asyncio.create_task(transport.replay(client.connection, page))
+        cursors = [(await asyncio.wait_for(client.next_event(), PATIENCE))[1][-1] for _ in range(21)]
+        await replay
+        assert cursors == [f"e:{offset}" for offset in range(21)]
+
+    async def test_a_bug_in_the_domain_ends_the_connection_and_is_raised(self, transport: MemoryTransport) -> None:
+        events = BrokenEvents(transport)
+        transport.bind(events)
+        client = transport.start({"name": "ann"})
+        with pytest.raises(ZeroDivisionError):
+            await client.opened()
+        assert client.closed
+        assert events.count("disconnected", client.connection) == 1
+
+    async def test_closing_the_transport_ends_every_connection(self, transport: MemoryTransport) -> None:
+        events = ScriptedEvents(transport)
+        transport.bind(events)
+        clients = [await transport.connect({"name": name}) for name in ("ann", "bob")]
+        await transport.close()
+        assert all(client.closed and client.reconnect for client in clients)
+        assert [call for call, _ in events.calls].count("disconnected") == 2
+
+    async def test_a_caller_that_gives_up_connecting_leaves_no_connection(self, transport: MemoryTransport) -> None:
+        gate = Gate()
+        events = ScriptedEvents(transport)
+        events.script("ann", after_join=gate)
+        transport.bind(events)
+        connecting = asyncio.create_task(transport.connect({"name": "ann"}))
+        await gate.reached()
+        connecting.cancel()
+        await eventually(connecting.cancelled)
+        assert events.count("disconnected", events.connections["ann"]) == 1
+        gate.open()
+
+
+def test_room_for_what_is_held_is_required() -> None:
+    with pytest.raises(ValueError, match="max_unread_bytes"):
+        MemoryTransport(max_held_bytes=10, max_unread_bytes=10)

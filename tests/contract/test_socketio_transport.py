@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+import tornado.web
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.testing import bind_unused_port
+
+from adapters.clock import SystemClock
+from adapters.transport.socketio.peer import PeerPolicy
+from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
+from tests.contract.transport import DelayedFaultContract
+from tests.contract.transport_harness import MAX_HELD_BYTES, PATIENCE, Ending, Event
+from tests.engine_io import Closed, Peer, PollingPeer, WebSocketPeer, http_session
+
+
+class SocketIoClient:
+    """Reads all the time, as a client library does, and takes Socket.IO packets off its peer."""
+
+    def __init__(self, peer: Peer, auth: object) -> None:
+        self._peer = peer
+        self._packets: asyncio.Queue[str | None] = asyncio.Queue()
+        self._reader = asyncio.ensure_future(self._read())
+        # Over long-polling the answer to the request that carries CONNECT may come late: nobody waits for it.
+        self._sender = asyncio.ensure_future(peer.send("40" + json.dumps(auth)))
+        self._refusal: object = None
+        self._told_to_stay_away = False
+
+    async def next_event(self) -> Event:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                packet = await self._packets.get()
+                assert packet is not None, "the connection is closed"
+                if packet.startswith("42"):
+                    name, *arguments = json.loads(packet[2:])
+                    return name, tuple(arguments)
+                self._take(packet)
+
+    async def expect_closed(self, within: float) -> Ending:
+        async with asyncio.timeout(within):
+            while (packet := await self._packets.get()) is not None:
+                assert not packet.startswith("42"), packet
+                self._take(packet)
+            return Ending(self._refusal, not self._told_to_stay_away)
+
+    async def close(self) -> None:
+        await self._peer.close()
+
+    def stop_reading(self) -> None:
+        self._reader.cancel()
+
+    async def stop(self) -> None:
+        for task in (self._reader, self._sender):
+            task.cancel()
+        await asyncio.gather(self._reader, self._sender, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self._packets.put_nowait(await self._peer.next())
+        except (Closed, aiohttp.ClientError):
+            self._packets.put_nowait(None)
+
+    def _take(self, packet: str) -> None:
+        if packet.startswith("44"):
+            self._refusal = json.loads(packet[2:])["data"]
+        self._told_to_stay_away = self._told_to_stay_away or packet.startswith(("41", "44"))
+
+
+class SocketIoHarness:
+    def __init__(self, peer_class: type[WebSocketPeer | PollingPeer]) -> None:
+        self.transport = SocketIoTransport(
+            clock=SystemClock(),
+            peers=PeerPolicy(),
+            limits=SocketIoLimits(held_bytes=MAX_HELD_BYTES, slow_seconds=0.3),
+        )
+        self._peer_class = peer_class
+        self._server = HTTPServer(tornado.web.Application([*self.transport.routes]))
+        socket, port = bind_unused_port()
+        self._server.add_socket(socket)
+        self._url = f"http://127.0.0.1:{port}"
+        self._resources = AsyncExitStack()
+        self._session: aiohttp.ClientSession | None = None
+        self._clients: list[SocketIoClient] = []
+
+    async def connect(self, auth: object) -> SocketIoClient:
+        if self._session is None:
+            self._session = await self._resources.enter_async_context(http_session())
+        peer = await self._peer_class.open(self._session, self._url)
+        client = SocketIoClient(peer, auth)
+        self._clients.append(client)
+        return client
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.stop()
+        await self._resources.aclose()
+        self._server.stop()
+        await self._server.close_all_connections()
+        await self.transport.close()
+
+
+@pytest.mark.gen_test
+class TestOverWebSocket(DelayedFaultContract):
+    @pytest.fixture
+    def harness(self, io_loop: IOLoop) -> Iterator[SocketIoHarness]:
+        harness = SocketIoHarness(WebSocketPeer)
+        yield harness
+        io_loop.run_sync(harness.close)
+
+
+@pytest.mark.gen_test
+class TestOverLongPolling(DelayedFaultContract):
+    @pytest.fixture
+    def harness(self, io_loop: IOLoop) -> Iterator[SocketIoHarness]:
+        harness = SocketIoHarness(PollingPeer)
+        yield harness
+        io_loop.run_sync(harness.close)

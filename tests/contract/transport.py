@@ -1,0 +1,484 @@
+"""What every Transport must do, tried by a client at its other end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from domain.errors import (
+    AtCapacity,
+    ConnectionGone,
+    InvalidArgument,
+    InvalidToken,
+    KeysUnavailable,
+    ShuttingDown,
+    SlowConsumer,
+    StoreUnavailable,
+    SynkroneError,
+    TokenExpired,
+    TooManyConnections,
+)
+from domain.model import EVERYONE, ConnectionId, Position, RecoveryReason, Refusal, Room
+from tests.contract.transport_harness import (
+    EXPIRES_AT,
+    Client,
+    Gate,
+    Harness,
+    ScriptedEvents,
+    entry,
+    eventually,
+    received,
+    welcome,
+)
+
+CLOSED_WITHIN = 1.0 + 1.0
+"""Seconds in which a transport closes a connection, and slack for a busy machine."""
+
+ANN, BOB, FREELANCE = Room("user:ann"), Room("user:bob"), Room("role:freelance")
+
+
+def refusal(error: SynkroneError, *, reconnect: bool) -> Refusal:
+    return Refusal(error.problem, reconnect, timedelta(milliseconds=1500))
+
+
+@pytest.mark.gen_test
+class TransportContract:
+    """Subclass it, and give it a ``harness``."""
+
+    @pytest.fixture
+    def harness(self, io_loop: IOLoop) -> Iterator[Harness]:
+        """The transport under test, started on the loop, with at most MAX_HELD_BYTES of held payload a connection."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def events(self, harness: Harness) -> ScriptedEvents:
+        events = ScriptedEvents(harness.transport)
+        harness.transport.bind(events)
+        return events
+
+    async def welcomed(self, harness: Harness, name: str) -> Client:
+        """A client that has taken its welcome."""
+        client = await harness.connect({"token": "t", "name": name})
+        event, _ = await client.next_event()
+        assert event == "session.ready"
+        return client
+
+    async def held(self, harness: Harness, events: ScriptedEvents, name: str = "ann") -> tuple[Client, ConnectionId]:
+        """A welcomed client whose connection nobody releases but the test."""
+        events.script(name, goes_live=False)
+        client = await self.welcomed(harness, name)
+        return client, events.connections[name]
+
+    async def live(self, harness: Harness, events: ScriptedEvents, name: str = "ann") -> tuple[Client, ConnectionId]:
+        client = await self.welcomed(harness, name)
+        connection = events.connections[name]
+        await eventually(lambda: events.count("live", connection) == 1)
+        return client, connection
+
+    async def expect_silence(self, harness: Harness, client: Client, connection: ConnectionId) -> None:
+        """Nothing is on its way to the client: what is sent now is the next it gets."""
+        harness.transport.announce_expiry(connection, EXPIRES_AT)
+        assert await client.next_event() == ("session.expiring", ({"expires_at": "2030-01-31T13:00:00.000Z"},))
+
+    # the welcome
+
+    async def test_the_welcome_says_who_the_client_is_and_where_it_continues(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        events.script("ann", welcome=welcome("ann", offset=7, recovered=True))
+        client = await harness.connect({"name": "ann"})
+        assert await client.next_event() == (
+            "session.ready",
+            (
+                {
+                    "user": {"id": "ann", "role": "freelance"},
+                    "recovered": True,
+                    "reason": None,
+                    "counts": None,
+                    "expires_at": "2030-01-31T13:00:00.000Z",
+                    "server_time": "2030-01-31T12:00:00.000Z",
+                },
+                "e:7",
+            ),
+        )
+
+    @pytest.mark.parametrize("reason", list(RecoveryReason))
+    async def test_the_welcome_says_why_a_client_starts_anew(
+        self, harness: Harness, events: ScriptedEvents, reason: RecoveryReason
+    ) -> None:
+        events.script("ann", welcome=welcome("ann", reason=reason))
+        client = await harness.connect({"name": "ann"})
+        _, arguments = await client.next_event()
+        assert isinstance(arguments[0], dict)
+        assert (arguments[0]["recovered"], arguments[0]["reason"]) == (False, reason.value)
+
+    @pytest.mark.parametrize(
+        "auth", [None, [], ["token"], "token", True, {}, {"token": None}, {"token": {"deep": [1, None]}, "x": "é"}]
+    )
+    async def test_what_the_client_sends_reaches_the_domain_whatever_it_is(
+        self, harness: Harness, events: ScriptedEvents, auth: object
+    ) -> None:
+        client = await harness.connect(auth)
+        event, _ = await client.next_event()
+        assert event == "session.ready"
+        (hello,) = events.hellos
+        # An empty value is none, to some protocols.
+        assert hello.auth == (auth or None) or hello.auth == auth
+        assert hello.remote_address
+        assert hello.transport
+
+    async def test_the_welcome_comes_before_everything_else(self, harness: Harness, events: ScriptedEvents) -> None:
+        gate = Gate()
+        events.script("ann", after_join=gate)
+        client = await harness.connect({"name": "ann"})
+        await gate.reached()
+        harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
+        harness.transport.announce_expiry(events.connections["ann"], EXPIRES_AT)
+        gate.open()
+        await eventually(lambda: events.count("opened", events.connections["ann"]) == 1)
+        harness.transport.broadcast(frozenset((ANN,)), entry(2, ANN))
+        assert (await client.next_event())[0] == "session.ready"
+        assert await client.next_event() == received(1)
+        assert await client.next_event() == received(2)
+
+    async def test_two_clients_with_the_same_token_are_two_connections(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        await self.welcomed(harness, "ann")
+        await self.welcomed(harness, "ann")
+        assert len({connection for call, connection in events.calls if call == "connect"}) == 2
+
+    async def test_opened_follows_the_welcome_and_keeps_no_message_waiting(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        gate = Gate()
+        events.script("ann", in_opened=gate)
+        client = await self.welcomed(harness, "ann")
+        connection = events.connections["ann"]
+        await gate.reached()
+        await client.close()
+        # With the opening still under way, the end of the client is noticed.
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        gate.open()
+        await eventually(lambda: events.count("live", connection) == 1)
+        assert [call for call, _ in events.calls] == ["connect", "opened", "disconnected", "live"]
+
+    # held, replayed, released
+
+    async def test_held_entries_wait_for_the_release_and_follow_the_replay(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.held(harness, events)
+        for offset in (3, 4):
+            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
+        await self.expect_silence(harness, client, connection)
+        await harness.transport.replay(connection, [entry(1, ANN), entry(2, ANN)])
+        await self.expect_silence_after(harness, client, connection, 1, 2)
+        assert await harness.transport.release(connection, Position("e", 2))
+        harness.transport.broadcast(frozenset((ANN,)), entry(5, ANN))
+        await self.expect_silence_after(harness, client, connection, 3, 4, 5)
+
+    async def expect_silence_after(
+        self, harness: Harness, client: Client, connection: ConnectionId, *offsets: int
+    ) -> None:
+        """The client gets these entries, in this order, and no other."""
+        for offset in offsets:
+            assert await client.next_event() == received(offset)
+        await self.expect_silence(harness, client, connection)
+
+    async def test_entries_up_to_the_release_are_not_sent_neither_held_nor_later(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.held(harness, events)
+        for offset in (2, 3, 4):
+            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
+        await harness.transport.replay(connection, [entry(1, ANN), entry(2, ANN), entry(3, ANN)])
+        assert await harness.transport.release(connection, Position("e", 3))
+        await self.expect_silence_after(harness, client, connection, 1, 2, 3, 4)
+
+    async def test_entries_up_to_the_release_are_not_sent_when_the_tail_brings_them_afterwards(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.held(harness, events)
+        assert await harness.transport.release(connection, Position("e", 3))
+        for offset in (1, 2, 3, 4):
+            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
+        await self.expect_silence_after(harness, client, connection, 4)
+
+    async def test_held_past_the_bound_is_dropped_and_the_release_says_so(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.held(harness, events)
+        big = '{"n":"' + "x" * 1000 + '"}'
+        for offset in range(1, 11):
+            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN, payload=big))
+        assert not await harness.transport.release(connection, Position("e", 0))
+        harness.transport.broadcast(frozenset((ANN,)), entry(11, ANN))
+        await self.expect_silence(harness, client, connection)
+        assert await harness.transport.release(connection, Position("e", 10))
+        harness.transport.broadcast(frozenset((ANN,)), entry(12, ANN))
+        await self.expect_silence_after(harness, client, connection, 11, 12)
+
+    async def test_what_is_held_of_others_does_not_count(self, harness: Harness, events: ScriptedEvents) -> None:
+        _, connection = await self.held(harness, events, "ann")
+        _, other = await self.held(harness, events, "bob")
+        big = '{"n":"' + "x" * 10_000 + '"}'
+        harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN, payload=big))
+        assert not await harness.transport.release(connection, Position("e", 0))
+        assert await harness.transport.release(other, Position("e", 0))
+
+    async def test_an_entry_arrives_as_it_was_stored(self, harness: Harness, events: ScriptedEvents) -> None:
+        client, connection = await self.held(harness, events)
+        payload = '{"text":"é \\u2028 \\"quoted\\"","list":[1,2.5,true,null,{}],"long":"' + "y" * 20_000 + '"}'
+        await harness.transport.replay(connection, [entry(1, ANN, payload=payload, event="notification.updated")])
+        value: object = {"text": 'é \u2028 "quoted"', "list": [1, 2.5, True, None, {}], "long": "y" * 20_000}
+        assert await client.next_event() == ("notification.updated", (value, "e:1"))
+
+    @pytest.mark.gen_test(timeout=60)
+    async def test_a_replay_gives_up_on_a_client_that_takes_nothing(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.held(harness, events)
+        client.stop_reading()
+        page = [entry(1, ANN, payload='{"n":"' + "x" * 60_000 + '"}')] * 20
+
+        async def replay_for_ever() -> None:
+            for _ in range(100):
+                await harness.transport.replay(connection, page)
+
+        with pytest.raises((SlowConsumer, ConnectionGone)):
+            await replay_for_ever()
+
+    # rooms
+
+    async def test_an_entry_for_several_of_its_rooms_reaches_a_connection_once(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        rooms = frozenset((ANN, FREELANCE, EVERYONE))
+        events.script("ann", rooms=rooms)
+        client, connection = await self.live(harness, events)
+        harness.transport.broadcast(rooms, entry(1, *rooms))
+        harness.transport.broadcast(frozenset((EVERYONE,)), entry(2, EVERYONE))
+        await self.expect_silence_after(harness, client, connection, 1, 2)
+
+    async def test_an_entry_reaches_every_member_and_nobody_else(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        clients = []
+        for name in ("ann", "bob", "eve"):
+            events.script(name, rooms=frozenset((Room.of_user(name), EVERYONE)))
+            clients.append(await self.live(harness, events, name))
+        harness.transport.broadcast(frozenset((ANN, BOB)), entry(1, ANN, BOB))
+        harness.transport.broadcast(frozenset((Room("user:nobody"),)), entry(2, Room("user:nobody")))
+        harness.transport.broadcast(frozenset((BOB,)), entry(3, BOB))
+        harness.transport.broadcast(frozenset((EVERYONE,)), entry(4, EVERYONE))
+        for (client, connection), expected in zip(clients, ((1, 4), (1, 3, 4), (4,)), strict=True):
+            await self.expect_silence_after(harness, client, connection, *expected)
+
+    @pytest.mark.gen_test(timeout=60)
+    async def test_a_broadcast_waits_for_no_client(self, harness: Harness, events: ScriptedEvents) -> None:
+        for name in ("ann", "bob"):
+            events.script(name, rooms=frozenset((EVERYONE,)))
+        stopped, _ = await self.live(harness, events, "ann")
+        client, _ = await self.live(harness, events, "bob")
+        stopped.stop_reading()
+        payload = '{"n":"' + "x" * 60_000 + '"}'
+        for offset in range(1, 101):
+            harness.transport.broadcast(frozenset((EVERYONE,)), entry(offset, EVERYONE, payload=payload))
+            assert await client.next_event() == received(offset, {"n": "x" * 60_000})
+
+    # not let in
+
+    @pytest.mark.parametrize(
+        ("error", "problem"),
+        [
+            (
+                InvalidToken("the log's business"),
+                {"code": "invalid_token", "title": "The token is not valid.", "retryable": False},
+            ),
+            (
+                TokenExpired("the log's business"),
+                {"code": "token_expired", "title": "The token has expired.", "retryable": True},
+            ),
+            (
+                InvalidArgument("auth.device", "is too long"),
+                {
+                    "code": "invalid_argument",
+                    "title": "An argument is not valid.",
+                    "detail": "auth.device: is too long",
+                    "retryable": False,
+                },
+            ),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    async def test_a_refused_client_learns_the_problem_and_is_closed(
+        self, harness: Harness, events: ScriptedEvents, error: SynkroneError, problem: object
+    ) -> None:
+        events.script("ann", error=error)
+        client = await harness.connect({"name": "ann"})
+        ending = await client.expect_closed(CLOSED_WITHIN)
+        assert (ending.refusal, ending.reconnect) == (problem, False)
+        await self.expect_nobody(harness, events, "ann")
+
+    @pytest.mark.parametrize("error", [KeysUnavailable(), StoreUnavailable(), AtCapacity(), ShuttingDown()], ids=repr)
+    async def test_a_passing_fault_closes_without_a_word_so_that_the_client_returns(
+        self, harness: Harness, events: ScriptedEvents, error: SynkroneError
+    ) -> None:
+        events.script("ann", error=error)
+        client = await harness.connect({"name": "ann"})
+        ending = await client.expect_closed(CLOSED_WITHIN)
+        assert (ending.refusal, ending.reconnect) == (None, True)
+        await self.expect_nobody(harness, events, "ann")
+
+    async def expect_nobody(self, harness: Harness, events: ScriptedEvents, name: str) -> None:
+        """The connection is in no room, was never opened, and cannot be brought back."""
+        connection = events.connections[name]
+        harness.transport.broadcast(frozenset((Room.of_user(name),)), entry(1, Room.of_user(name)))
+        with pytest.raises(ConnectionGone):
+            await harness.transport.join(connection, frozenset((Room.of_user(name),)))
+        assert events.count("opened", connection) == 0
+        assert events.count("disconnected", connection) <= 1
+
+    # the end
+
+    async def test_a_client_that_leaves_is_reported_once(self, harness: Harness, events: ScriptedEvents) -> None:
+        client, connection = await self.live(harness, events)
+        other, _ = await self.live(harness, events, "bob")
+        await client.close()
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
+        harness.transport.broadcast(frozenset((ANN, BOB)), entry(1, ANN, BOB))
+        assert await other.next_event() == received(1)
+        assert events.count("disconnected", connection) == 1
+
+    async def test_nothing_is_done_for_a_connection_that_has_ended(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.live(harness, events)
+        await client.close()
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        with pytest.raises(ConnectionGone):
+            await harness.transport.join(connection, frozenset((ANN,)))
+        with pytest.raises(ConnectionGone):
+            await harness.transport.replay(connection, [entry(1, ANN)])
+        assert await harness.transport.release(connection, Position("e", 1))
+        harness.transport.announce_expiry(connection, EXPIRES_AT)
+        harness.transport.disconnect(connection, refusal(TooManyConnections(), reconnect=False))
+
+    async def test_a_connection_that_never_was_has_ended(self, harness: Harness, events: ScriptedEvents) -> None:
+        with pytest.raises(ConnectionGone):
+            await harness.transport.join(ConnectionId("never"), frozenset((ANN,)))
+
+    async def test_a_client_that_leaves_before_it_joined_never_joins(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        gate = Gate()
+        events.script("ann", before_join=gate)
+        client = await harness.connect({"name": "ann"})
+        await gate.reached()
+        connection = events.connections["ann"]
+        await client.close()
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        gate.open()
+        await eventually(lambda: connection in events.gone_at_join)
+        await self.expect_nobody(harness, events, "ann")
+
+    async def test_a_client_that_leaves_after_it_joined_is_nowhere(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        gate = Gate()
+        events.script("ann", after_join=gate)
+        client = await harness.connect({"name": "ann"})
+        await gate.reached()
+        connection = events.connections["ann"]
+        await client.close()
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        gate.open()
+        other, _ = await self.live(harness, events, "bob")
+        await self.expect_nobody(harness, events, "ann")
+        harness.transport.broadcast(frozenset((ANN, BOB)), entry(2, ANN, BOB))
+        assert await other.next_event() == received(2)
+
+    @pytest.mark.parametrize(
+        ("error", "reconnect"), [(ShuttingDown(), True), (TooManyConnections(), False)], ids=["returns", "stays away"]
+    )
+    async def test_a_client_is_told_why_it_is_closed_after_all_that_was_sent(
+        self, harness: Harness, events: ScriptedEvents, error: SynkroneError, *, reconnect: bool
+    ) -> None:
+        client, connection = await self.live(harness, events)
+        offsets = range(1, 51)
+        for offset in offsets:
+            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
+        harness.transport.disconnect(connection, refusal(error, reconnect=reconnect))
+        harness.transport.broadcast(frozenset((ANN,)), entry(51, ANN))
+        harness.transport.announce_expiry(connection, EXPIRES_AT)
+        begun = time.monotonic()
+        for offset in offsets:
+            assert await client.next_event() == received(offset)
+        assert await client.next_event() == (
+            "session.closing",
+            (
+                {
+                    "code": error.code,
+                    "title": error.title,
+                    "retryable": error.retryable,
+                    "reconnect": reconnect,
+                    "retry_after_ms": 1500,
+                },
+            ),
+        )
+        ending = await client.expect_closed(CLOSED_WITHIN - (time.monotonic() - begun))
+        assert (ending.refusal, ending.reconnect) == (None, reconnect)
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        harness.transport.disconnect(connection, refusal(error, reconnect=reconnect))
+        with pytest.raises(ConnectionGone):
+            await harness.transport.join(connection, frozenset((ANN,)))
+        assert events.count("disconnected", connection) == 1
+
+    async def test_what_was_held_is_not_sent_when_a_connection_is_closed(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.held(harness, events)
+        harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
+        harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
+        assert await harness.transport.release(connection, Position("e", 0))
+        assert (await client.next_event())[0] == "session.closing"
+        await client.expect_closed(CLOSED_WITHIN)
+
+    async def test_a_client_closed_before_its_welcome_is_never_opened(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        gate = Gate()
+        events.script("ann", after_join=gate)
+        client = await harness.connect({"name": "ann"})
+        await gate.reached()
+        connection = events.connections["ann"]
+        harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
+        ending = await client.expect_closed(CLOSED_WITHIN)
+        assert (ending.refusal, ending.reconnect) == (None, True)
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        gate.open()
+        await self.live(harness, events, "bob")
+        assert events.count("opened", connection) == 0
+
+    async def test_a_held_connection_is_told_of_its_expiry_too(self, harness: Harness, events: ScriptedEvents) -> None:
+        client, connection = await self.held(harness, events)
+        await self.expect_silence(harness, client, connection)
+
+
+class DelayedFaultContract(TransportContract):
+    """For transports whose clients return by themselves: a fault must not make them return at once."""
+
+    async def test_a_passing_fault_closes_after_the_delay_of_the_domain(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        events.delay = 0.5
+        events.script("ann", error=KeysUnavailable())
+        client = await harness.connect({"name": "ann"})
+        await client.expect_closed(events.delay + CLOSED_WITHIN)
+        assert time.monotonic() - events.raised_at >= events.delay

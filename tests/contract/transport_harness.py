@@ -1,0 +1,192 @@
+"""What the Transport contract works with: clients to be provided by a harness, and a domain that does as told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from domain.errors import ConnectionGone, SynkroneError
+from domain.model import (
+    ConnectionId,
+    Entry,
+    Hello,
+    Identity,
+    Json,
+    Position,
+    RecoveryReason,
+    Room,
+    UserId,
+    Welcome,
+)
+from domain.ports import Transport
+
+Event = tuple[str, tuple[object, ...]]
+
+PATIENCE = 5.0
+"""Seconds after which something that should happen is taken not to happen."""
+
+CLOSED_WITHIN = 1.0
+"""Seconds a transport may take to close a connection."""
+
+SLACK = 1.0
+"""Seconds allowed on top for a busy machine."""
+
+MAX_HELD_BYTES = 4096
+"""What a harness has to bound the held entries of its transport to."""
+
+EXPIRES_AT = datetime(2030, 1, 31, 13, 0, 0, tzinfo=UTC)
+NOW = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ended, as its client saw it.
+
+    ``refusal`` is the problem object of one that was not let in. ``reconnect``: whether a stock client would come
+    back by itself.
+    """
+
+    refusal: object
+    reconnect: bool
+
+
+class Client(Protocol):
+    """The other end of a connection. Everything it waits for is bounded."""
+
+    async def next_event(self) -> Event:
+        """The next event the server sent, within PATIENCE: its name and its arguments, decoded from JSON."""
+
+    async def expect_closed(self, within: float) -> Ending:
+        """The connection ends within so many seconds, with no event left that was not taken."""
+
+    async def close(self) -> None:
+        """Go away without a word."""
+
+    def stop_reading(self) -> None:
+        """Take nothing any more, and stay."""
+
+
+class Harness(Protocol):
+    """A transport that has been started, with room for clients; the ``harness`` fixture ends it."""
+
+    @property
+    def transport(self) -> Transport: ...
+
+    async def connect(self, auth: object) -> Client:
+        """A client that has asked to connect. Returns without waiting for the answer."""
+
+
+class Gate:
+    """A place where a call waits until it is let through."""
+
+    def __init__(self) -> None:
+        self._reached = asyncio.Event()
+        self._opened = asyncio.Event()
+
+    async def wait(self) -> None:
+        self._reached.set()
+        await self._opened.wait()
+
+    async def reached(self) -> None:
+        await asyncio.wait_for(self._reached.wait(), PATIENCE)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@dataclass
+class Script:
+    """How ScriptedEvents treats one client."""
+
+    rooms: frozenset[Room]
+    welcome: Welcome
+    error: SynkroneError | None = None
+    before_join: Gate | None = None
+    after_join: Gate | None = None
+    in_opened: Gate | None = None
+    goes_live: bool = True
+
+
+@dataclass
+class ScriptedEvents:
+    """ConnectionEvents that does as it was told, by the ``name`` in the client's auth, and records what was called."""
+
+    transport: Transport
+    delay: float = 0.0
+    scripts: dict[str, Script] = field(default_factory=dict)
+    calls: list[tuple[str, ConnectionId]] = field(default_factory=list)
+    hellos: list[Hello] = field(default_factory=list)
+    connections: dict[str, ConnectionId] = field(default_factory=dict)
+    gone_at_join: set[ConnectionId] = field(default_factory=set)
+    raised_at: float = 0.0
+
+    def script(self, name: str, **changes: object) -> Script:
+        script = Script(rooms=frozenset((Room.of_user(name),)), welcome=welcome(name))
+        for attribute, value in changes.items():
+            setattr(script, attribute, value)
+        self.scripts[name] = script
+        return script
+
+    async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
+        self.calls.append(("connect", connection))
+        self.hellos.append(hello)
+        name = hello.auth["name"] if isinstance(hello.auth, dict) and "name" in hello.auth else "nobody"
+        self.connections[name] = connection
+        script = self.scripts.get(name) or self.script(name)
+        if script.before_join is not None:
+            await script.before_join.wait()
+        try:
+            await self.transport.join(connection, script.rooms)
+        except ConnectionGone:
+            self.gone_at_join.add(connection)
+            raise
+        if script.after_join is not None:
+            await script.after_join.wait()
+        if script.error is not None:
+            self.raised_at = time.monotonic()
+            raise script.error
+        return script.welcome
+
+    async def opened(self, connection: ConnectionId) -> None:
+        self.calls.append(("opened", connection))
+        (script,) = (self.scripts[name] for name, known in self.connections.items() if known == connection)
+        if script.in_opened is not None:
+            await script.in_opened.wait()
+        if script.goes_live:
+            await self.transport.release(connection, script.welcome.cursor)
+            self.calls.append(("live", connection))
+
+    def disconnected(self, connection: ConnectionId, reason: str) -> None:
+        assert reason
+        self.calls.append(("disconnected", connection))
+
+    def reconnect_delay(self) -> float:
+        return self.delay
+
+    def count(self, call: str, connection: ConnectionId) -> int:
+        return self.calls.count((call, connection))
+
+
+def welcome(name: str, *, offset: int = 0, recovered: bool = False, reason: RecoveryReason | None = None) -> Welcome:
+    identity = Identity(UserId(name), "freelance", "", EXPIRES_AT)
+    return Welcome(identity, recovered, reason, Position("e", offset), NOW)
+
+
+def entry(offset: int, *rooms: Room, payload: str = '{"n":1}', event: str = "notification.new") -> Entry:
+    return Entry(Position("e", offset), frozenset(rooms), event, Json(payload.encode()))
+
+
+def received(offset: int, value: object = None) -> Event:
+    """What a client sees of ``entry(offset)``."""
+    return "notification.new", ({"n": 1} if value is None else value, f"e:{offset}")
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.005)

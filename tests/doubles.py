@@ -1,0 +1,87 @@
+"""What stands in for the world where a test has to move it by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from domain.errors import InvalidToken
+from domain.model import ConnectionId, Hello, Identity
+
+START = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+
+class ManualClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, wall: datetime = START, monotonic: float = 1000.0) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+
+    def now(self) -> datetime:
+        return self._wall
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self._wall += timedelta(seconds=seconds)
+        self._monotonic += seconds
+
+    def jump(self, by: timedelta) -> None:
+        """Somebody sets the wall clock; no time passes."""
+        self._wall += by
+
+
+class FixedRandomness:
+    """The same share of every range, and ids in order: ``id-1``, ``id-2``."""
+
+    def __init__(self, share: float = 0.5) -> None:
+        self._share = share
+        self._ids = count(1)
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * self._share
+
+    def new_id(self) -> str:
+        return f"id-{next(self._ids)}"
+
+
+class RecordingTelemetry:
+    """What operators would have been told, in order: the method's name and what identifies the case."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+
+    def connected(self, connection: ConnectionId, identity: Identity, hello: Hello, device: str | None) -> None:
+        self.calls.append(("connected", connection, identity.user, device or ""))
+
+    def refused(self, hello: Hello, code: str, reason: str) -> None:
+        self.calls.append(("refused", code, reason))
+
+    def disconnected(self, connection: ConnectionId, identity: Identity | None, reason: str) -> None:
+        self.calls.append(("disconnected", connection, identity.user if identity is not None else "", reason))
+
+    def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:
+        self.calls.append(("closing", connection, identity.user if identity is not None else "", code))
+
+    def skipped(self, source: str, resume_id: str, reason: str) -> None:
+        self.calls.append(("skipped", source, resume_id, reason))
+
+    def named(self, name: str) -> list[tuple[str, ...]]:
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+class StaticVerifier:
+    """Knows the tokens it was given, and no others."""
+
+    def __init__(self, identities: Mapping[str, Identity]) -> None:
+        self.identities = dict(identities)
+
+    async def verify(self, token: str) -> Identity:
+        try:
+            return self.identities[token]
+        except KeyError:
+            raise InvalidToken("unknown token") from None

@@ -1,0 +1,352 @@
+"""The JSON of the public contract: what is taken, what is refused and how, and what comes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from adapters import wire
+from domain.errors import InvalidPublication, TokenExpired, TooManyConnections
+from domain.model import EVERYONE, Audience, AudienceKind, Draft, FieldError, Json, Notification, Publication, Room
+
+BODY: dict[str, Any] = {"to": {"user": "42"}, "type": "mission.assigned"}
+AUDIENCES = "must be exactly one of {user}, {users}, {role}, {everyone: true}"
+TIME = "must be an RFC 3339 time with a zone, for example 2030-01-31T12:00:00Z"
+
+
+def parse(**members: Any) -> Publication:
+    return wire.parse_publication(json.dumps({**BODY, **members}).encode())
+
+
+def errors_of(body: object, path: str = "") -> list[tuple[str, str]]:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with pytest.raises(InvalidPublication) as refused:
+        wire.parse_publication(raw, path)
+    return [(error.path, error.message) for error in refused.value.errors]
+
+
+def draft(publication: Publication, *, own_id: bool = True, id_: str = "a") -> Draft:
+    notification = Notification(
+        id=id_,
+        type=publication.type,
+        title=publication.title,
+        body=publication.body,
+        data=publication.data,
+        audience=publication.to.kind,
+        created_at=datetime(2030, 1, 31, tzinfo=UTC),
+        expires_at=publication.expires_at,
+    )
+    return Draft(notification, publication.to.rooms, own_id)
+
+
+# parse_publication
+
+
+@pytest.mark.parametrize(
+    ("to", "audience"),
+    [
+        ({"user": "42"}, Audience.users(["42"])),
+        ({"users": ["42", "43", "42"]}, Audience.users(["42", "43"])),
+        ({"role": "company"}, Audience.role("company")),
+        ({"everyone": True}, Audience.everyone()),
+    ],
+)
+def test_audiences(to: dict[str, Any], audience: Audience) -> None:
+    assert parse(to=to) == Publication(to=audience, type="mission.assigned")
+
+
+def test_a_publication_with_everything() -> None:
+    assert parse(
+        title="T", body="B", data={"a": 1}, id="id-1", expires_at="2030-01-31T14:00:00.25+02:00"
+    ) == Publication(
+        to=Audience.users(["42"]),
+        type="mission.assigned",
+        title="T",
+        body="B",
+        data=Json(b'{"a": 1}'),
+        id="id-1",
+        expires_at=datetime(2030, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC),
+    )
+
+
+def test_null_is_as_good_as_absent() -> None:
+    nothing = dict.fromkeys(("title", "body", "data", "id", "expires_at"))
+    assert parse(**nothing) == parse()
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({}, [("to", "is required"), ("type", "is required")]),
+        ({"to": None, "type": None}, [("type", "is required"), ("to", "is required")]),
+        ({**BODY, "to": "42"}, [("to", AUDIENCES)]),
+        ({**BODY, "to": {}}, [("to", AUDIENCES)]),
+        ({**BODY, "to": {"user": "42", "role": "company"}}, [("to", AUDIENCES)]),
+        ({**BODY, "to": {"topic": "x"}}, [("to.topic", "is not known")]),
+        ({**BODY, "to": {"user": 42}}, [("to.user", "must be a string")]),
+        ({**BODY, "to": {"role": ["a"]}}, [("to.role", "must be a string")]),
+        ({**BODY, "to": {"users": "42"}}, [("to.users", "must be a list of user ids")]),
+        ({**BODY, "to": {"users": ["1", "2", None]}}, [("to.users[2]", "must be a string")]),
+        ({**BODY, "to": {"everyone": 1}}, [("to.everyone", "must be true")]),
+        ({**BODY, "to": {"everyone": False}}, [("to.everyone", "must be true")]),
+        ({**BODY, "type": 1}, [("type", "must be a string")]),
+        ({**BODY, "title": []}, [("title", "must be a string")]),
+        ({**BODY, "body": {}}, [("body", "must be a string")]),
+        ({**BODY, "id": 7}, [("id", "must be a string")]),
+        ({**BODY, "data": [1]}, [("data", "must be an object")]),
+        ({**BODY, "data": "x"}, [("data", "must be an object")]),
+        ({**BODY, "colour": "red"}, [("colour", "is not known")]),
+        (
+            {"type": 1, "title": 2, "to": {"user": 3}, "x": None},
+            [
+                ("to.user", "must be a string"),
+                ("type", "must be a string"),
+                ("title", "must be a string"),
+                ("x", "is not known"),
+            ],
+        ),
+        ([BODY], [("body", "must be a JSON object")]),
+        (None, [("body", "must be a JSON object")]),
+        ("text", [("body", "must be a JSON object")]),
+    ],
+)
+def test_every_bad_field_is_named(body: object, errors: list[tuple[str, str]]) -> None:
+    assert errors_of(body) == errors
+
+
+@pytest.mark.parametrize("body", [{}, {**BODY, "to": {"users": [1]}}, {**BODY, "x": 1, "id": 1}])
+def test_paths_stand_behind_that_of_the_item(body: dict[str, Any]) -> None:
+    assert errors_of(body, "[3].") == [(f"[3].{path}", message) for path, message in errors_of(body)]
+    assert errors_of([], "[3].") == [("[3]", "must be a JSON object")]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2030-01-31T12:00:00Z", datetime(2030, 1, 31, 12, tzinfo=UTC)),
+        ("2030-01-31t12:00:00z", datetime(2030, 1, 31, 12, tzinfo=UTC)),
+        ("2030-01-31 12:00:00-00:30", datetime(2030, 1, 31, 12, 30, tzinfo=UTC)),
+        ("2030-01-31T12:00:00.123456Z", datetime(2030, 1, 31, 12, 0, 0, 123_456, tzinfo=UTC)),
+        ("2030-01-31T12:00:00.123456789Z", datetime(2030, 1, 31, 12, 0, 0, 123_456, tzinfo=UTC)),
+        ("2030-01-31T12:00:00.5Z", datetime(2030, 1, 31, 12, 0, 0, 500_000, tzinfo=UTC)),
+    ],
+)
+def test_times(text: str, time: datetime) -> None:
+    expires_at = parse(expires_at=text).expires_at
+    assert expires_at == time
+    assert expires_at is not None
+    assert expires_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("2030-01-31", TIME),
+        ("2030-01-31T12:00:00", TIME),
+        ("2030-01-31T12:00Z", TIME),
+        ("2030-01-31T12:00:00Z\n", TIME),
+        (1893456000, TIME),
+        ("2030-02-30T12:00:00Z", "is not a time of the calendar"),
+        ("2030-01-31T25:00:00Z", "is not a time of the calendar"),
+        ("0001-01-01T00:00:00+12:00", "is not a time of the calendar"),
+        ("9999-12-31T23:59:59-12:00", "is not a time of the calendar"),
+        ("2030-01-31T12:00:00+99:99", "is not a time of the calendar"),
+    ],
+)
+def test_what_is_no_time(value: object, message: str) -> None:
+    assert errors_of({**BODY, "expires_at": value}) == [("expires_at", message)]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{ "b" : 1e2 , "a":[ ] }',
+        b'{"a":1,"a":2}',
+        b'{"n":123456789012345678901234567890.10}',
+        '{"é":"\\u00e9\\/"}'.encode(),
+    ],
+)
+def test_data_passes_through_as_it_was_written(raw: bytes) -> None:
+    publication = wire.parse_publication(b'{"to":{"user":"42"}, "type":"t", "data": ' + raw + b" }")
+    assert publication.data == raw
+    assert b'"data":' + raw + b"," in bytes(wire.notification_json(draft(publication).notification))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{'to': 1}",
+        b'{"to": {"user": "42"}, "type": "t"} {}',
+        b'{"to": {"user": "42"}, "type": "t",}',
+        b'{"to": {"user": "42"}, "type": "t", "data": {"a": NaN}}',
+        b'{"to": {"user": "\\ud800"}, "type": "t"}',
+        b'{"to": {"user": "42"}, "type": "\\udfff\\ud800"}',
+        b'{"to": {"user": "42"}, "type": "t", "data": {"a": ["\\ud83d"]}}',
+        b'{"to": {"user": "42"}, "type": "t", "data": {"\\ud800": 1}}',
+        b'{"to": {"user": "42"}, "type": "t", "\\ud800": 1}',
+        b'{"to": {"user": "42"}, "type": "t", "x": "\\ud800"}',
+        b'{"to": {"user": "42"}, "type": "\xff"}',
+        b'{"to": {"user": "42"}, "type": "t", "data": {"a": "\xc3("}}',
+        b'{"to": {"user": "42"}, "type": "t", "x": "\xed\xa0\x80"}',
+        b'{"to": {"user": "42"}, "type": "t", "data": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001,
+        b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_what_is_no_json_is_refused_as_such(body: bytes) -> None:
+    with pytest.raises(wire.InvalidJson):
+        wire.parse_publication(body)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+members = st.sampled_from(["to", "type", "title", "body", "data", "id", "expires_at", "x"])
+audiences = st.dictionaries(st.sampled_from(["user", "users", "role", "everyone", "x"]), json_values, max_size=2)
+times = st.from_regex(wire._RFC3339, fullmatch=True)
+bodies = st.dictionaries(members, json_values | audiences | times, max_size=8).map(
+    lambda body: json.dumps(body).encode()
+)
+
+
+def mutated(body: bytes, at: int, by: bytes) -> bytes:
+    at %= len(body) + 1
+    return body[:at] + by + body[at + 1 :]
+
+
+@given(st.binary(max_size=200) | bodies | st.builds(mutated, bodies, st.integers(0, 500), st.binary(max_size=3)))
+@example(b'{"to":{"user":"1"},"type":"t","expires_at":"0000-00-00T00:00:00Z"}')
+@example(b'{"to":{"user":"1"},"type":"t","data":{"a":1e999}}')
+@example(b'{"to":{"user":"1"},"type":"t","data":{"a":' + b"9" * 5000 + b"}}")
+@example(b"\xef\xbb\xbf{}")
+def test_whatever_is_published_it_is_good_or_refused_with_a_reason(body: bytes) -> None:
+    try:
+        publication = wire.parse_publication(body)
+    except (InvalidPublication, wire.InvalidJson) as refused:
+        reason = str(refused)
+        assert reason.strip()
+        return
+    # What is taken can be given to recipients, and recognised when it comes again.
+    entry = wire.notification_json(draft(publication).notification)
+    assert json.loads(entry)["type"] == publication.type
+    assert wire.fingerprint(draft(publication)) == wire.fingerprint(draft(wire.parse_publication(body)))
+
+
+# parse_object and parse_array
+
+
+def test_an_object_s_members_stay_undecoded() -> None:
+    assert {name: bytes(raw) for name, raw in wire.parse_object(b'{"a": [1, 2 ], "b":null}').items()} == {
+        "a": b"[1, 2 ]",
+        "b": b"null",
+    }
+
+
+def test_an_array_s_items_stay_undecoded() -> None:
+    assert wire.parse_array(b' [ {"a": 1 } ,2, "x"]') == [b'{"a": 1 }', b"2", b'"x"']
+    assert wire.parse_array(b"[]") == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b"1", b"null", b'"x"'])
+def test_what_is_no_array(body: bytes) -> None:
+    with pytest.raises(InvalidPublication) as refused:
+        wire.parse_array(body)
+    assert refused.value.errors == (FieldError("", "must be a JSON array"),)
+
+
+@pytest.mark.parametrize("body", [b"", b"[1", b"[\xff]", b"[" * 100_000, b'["\xed\xa0\x80"]'])
+def test_what_is_no_json_is_no_array_either(body: bytes) -> None:
+    with pytest.raises(wire.InvalidJson):
+        wire.parse_array(body)
+
+
+# what recipients get
+
+
+def test_a_notification() -> None:
+    publication = parse(title="T", data={"a": 1}, expires_at="2030-02-01T00:00:00Z", to={"everyone": True})
+    assert json.loads(wire.notification_json(draft(publication).notification)) == {
+        "id": "a",
+        "type": "mission.assigned",
+        "title": "T",
+        "body": None,
+        "data": {"a": 1},
+        "created_at": "2030-01-31T00:00:00.000Z",
+        "expires_at": "2030-02-01T00:00:00.000Z",
+        "audience": "everyone",
+        "read_at": None,
+        "seen_at": None,
+        "archived_at": None,
+    }
+
+
+def test_timestamps_are_in_utc_to_the_millisecond() -> None:
+    east = timezone(timedelta(hours=5, minutes=30))
+    assert wire.timestamp(datetime(2030, 1, 1, 0, 0, 0, 999_999, tzinfo=east)) == "2029-12-31T18:30:00.999Z"
+
+
+def test_a_problem() -> None:
+    assert wire.problem_object(TokenExpired("secret reason").problem) == {
+        "code": "token_expired",
+        "title": "The token has expired.",
+        "retryable": True,
+    }
+    assert wire.problem_object(TooManyConnections("more").problem)["detail"] == "more"
+
+
+# fingerprint
+
+
+def fingerprint(**members: Any) -> bytes:
+    return wire.fingerprint(draft(parse(**members)))
+
+
+def test_the_order_of_members_and_white_space_are_not_content() -> None:
+    assert fingerprint(data={"a": 1, "b": {"x": [1, 2], "y": None}}) == fingerprint(
+        data={"b": {"y": None, "x": [1, 2]}, "a": 1}
+    )
+    assert fingerprint(to={"users": ["2", "1"]}) == fingerprint(to={"users": ["1", "2", "1"]})
+    assert fingerprint(expires_at="2030-01-31T12:00:00Z") == fingerprint(expires_at="2030-01-31T13:00:00+01:00")
+
+
+def test_neither_the_time_of_publication_nor_an_id_of_ours_is_content() -> None:
+    one = draft(parse(), own_id=False)
+    later = replace(one.notification, id="b", created_at=one.notification.created_at + timedelta(hours=1))
+    assert wire.fingerprint(one) == wire.fingerprint(replace(one, notification=later))
+    assert wire.fingerprint(draft(parse(), id_="a")) != wire.fingerprint(draft(parse(), id_="b"))
+
+
+def test_everything_else_is_content() -> None:
+    others: list[dict[str, Any]] = [
+        {},
+        {"to": {"user": "43"}},
+        {"to": {"users": ["42", "43"]}},
+        {"to": {"role": "42"}},
+        {"to": {"everyone": True}},
+        {"type": "other"},
+        {"title": "x"},
+        {"body": "x"},
+        {"data": {}},
+        {"data": {"a": 1}},
+        {"data": {"a": "1"}},
+        {"data": {"a": [2, 1]}},
+        {"data": {"a": [1, 2]}},
+        {"expires_at": "2030-01-31T12:00:00Z"},
+    ]
+    assert len({fingerprint(**other) for other in others}) == len(others)
+
+
+def test_rooms_can_be_named_in_a_fingerprint() -> None:
+    rooms = frozenset((Room.of_user("1"), Room.of_role("x"), EVERYONE))
+    notification = draft(parse()).notification
+    assert AudienceKind.USER is notification.audience
+    assert len(wire.fingerprint(Draft(notification, rooms, own_id=True))) == 32

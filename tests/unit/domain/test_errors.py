@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from domain import errors
+from domain.errors import InvalidArgument, InvalidPublication, InvalidToken, SynkroneError, TokenExpired
+from domain.model import FieldError, Problem
+
+# What clients compare with and what dashboards count by: a change here breaks somebody.
+CODES = {
+    "SynkroneError": ("error", False),
+    "InvalidToken": ("invalid_token", False),
+    "TokenExpired": ("token_expired", True),
+    "InvalidArgument": ("invalid_argument", False),
+    "TooManyConnections": ("too_many_connections", False),
+    "CursorRefused": ("cursor_refused", False),
+    "UnknownEvent": ("unknown_event", False),
+    "UnknownNamespace": ("unknown_namespace", False),
+    "RateLimited": ("rate_limited", True),
+    "ConnectionGone": ("connection_gone", False),
+    "SlowConsumer": ("slow_consumer", True),
+    "Unavailable": ("unavailable", True),
+    "KeysUnavailable": ("keys_unavailable", True),
+    "StoreUnavailable": ("store_unavailable", True),
+    "AtCapacity": ("at_capacity", True),
+    "ShuttingDown": ("shutting_down", True),
+    "SourceUnavailable": ("source_unavailable", True),
+    "InvalidPublication": ("invalid_notification", False),
+    "PublicationTooLarge": ("too_large", False),
+    "PublicationConflict": ("conflict", False),
+    "Unauthenticated": ("unauthenticated", False),
+    "Forbidden": ("forbidden", False),
+}
+
+CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, SynkroneError)]
+
+
+def test_codes_and_retryability_are_stable() -> None:
+    assert {error.__name__: (error.code, error.retryable) for error in CLASSES} == CODES
+
+
+def test_every_error_states_a_code_of_its_own() -> None:
+    assert all("code" in vars(error) for error in CLASSES)
+    assert len({error.code for error in CLASSES}) == len(CLASSES)
+
+
+@pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
+def test_every_error_has_one_sentence_of_its_own_to_show(error: type[SynkroneError]) -> None:
+    docstring = vars(error)["__doc__"]
+    assert docstring
+    instance = error.__new__(error)
+    assert instance.title == docstring.strip().partition("\n")[0]
+    assert instance.title.endswith(".")
+
+
+def test_the_reason_a_token_is_refused_for_is_not_shown() -> None:
+    assert InvalidToken("signature").problem == Problem("invalid_token", "The token is not valid.", retryable=False)
+    assert TokenExpired("exp").problem == Problem("token_expired", "The token has expired.", retryable=True)
+    assert "signature" not in str(InvalidToken("signature"))
+
+
+def test_details_name_the_field() -> None:
+    assert InvalidArgument("auth.device", "is too long").problem.detail == "auth.device: is too long"
+    two = InvalidPublication([FieldError("type", "is required"), FieldError("to", "is required")])
+    assert two.problem.detail == "type: is required; to: is required"

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.errors import (
+    InvalidArgument,
+    InvalidPublication,
+    InvalidToken,
+    PublicationTooLarge,
+    ShuttingDown,
+    SlowConsumer,
+    StoreUnavailable,
+    SynkroneError,
+    TokenExpired,
+    TooManyConnections,
+)
+from domain.model import Audience, AudienceKind, Entry, Hello, Json, Position, Publication, Room
+from domain.policy import (
+    AUDIENCE_MAX_USERS,
+    TOKEN_MAX_LENGTH,
+    ConnectionPolicy,
+    Credentials,
+    is_identifier,
+    is_name,
+)
+from tests.doubles import START, FixedRandomness
+from tests.unit.domain.world import data, identity, publication
+
+POLICY = ConnectionPolicy(uniform=FixedRandomness(0.5).uniform)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["token", "device", "cursor"]), inner),
+    max_leaves=20,
+)
+
+
+def hello(auth: object) -> Hello:
+    return Hello(auth, "192.0.2.1", "test")
+
+
+class TestCredentials:
+    def test_the_token_alone_is_enough(self) -> None:
+        assert POLICY.credentials(hello({"token": "t"})) == Credentials("t", None, None)
+
+    def test_cursor_is_taken_as_it_came_and_what_is_not_known_is_ignored(self) -> None:
+        auth = {"token": "t", "cursor": ["?"], "device": "phone", "pid": "p", "offset": "o"}
+        assert POLICY.credentials(hello(auth)) == Credentials("t", ["?"], "phone")
+
+    @pytest.mark.parametrize("auth", [None, [], ["t"], "t", 1, True, {}])
+    def test_auth_of_another_shape_is_an_invalid_token(self, auth: object) -> None:
+        with pytest.raises(InvalidToken):
+            POLICY.credentials(hello(auth))
+
+    @pytest.mark.parametrize("token", [None, "", 1, True, ["t"], {"t": 1}, "x" * (TOKEN_MAX_LENGTH + 1)])
+    def test_a_token_that_cannot_be_one_is_invalid(self, token: object) -> None:
+        with pytest.raises(InvalidToken):
+            POLICY.credentials(hello({"token": token}))
+
+    def test_the_longest_token(self) -> None:
+        assert POLICY.credentials(hello({"token": "x" * TOKEN_MAX_LENGTH})).token == "x" * TOKEN_MAX_LENGTH
+
+    @pytest.mark.parametrize("device", ["x", "x" * 64, "Ann's phone \N{MOBILE PHONE}"])
+    def test_devices_that_can_be_shown(self, device: str) -> None:
+        assert POLICY.credentials(hello({"token": "t", "device": device})).device == device
+
+    @pytest.mark.parametrize("device", ["", "x" * 65, "a\nb", "a\u202eb", "\ud800", 7, False, [], {}])
+    def test_devices_that_cannot(self, device: object) -> None:
+        with pytest.raises(InvalidArgument, match=r"auth\.device"):
+            POLICY.credentials(hello({"token": "t", "device": device}))
+
+    @given(JSON)
+    def test_anything_else_is_refused_with_the_domains_errors_only(self, auth: object) -> None:
+        try:
+            credentials = POLICY.credentials(hello(auth))
+        except (InvalidToken, InvalidArgument):
+            return
+        assert isinstance(auth, dict)
+        assert credentials.token == auth["token"]
+
+
+class TestDeadlines:
+    @pytest.mark.parametrize(("share", "lead"), [(0.0, 60), (0.5, 90), (1.0, 120)])
+    def test_a_long_token_is_announced_one_to_two_minutes_before(self, share: float, lead: float) -> None:
+        policy = ConnectionPolicy(uniform=FixedRandomness(share).uniform)
+        deadlines = policy.deadlines(identity("ann", expires_at=START + timedelta(seconds=3600)), START, 500.0)
+        assert deadlines.warn_at == 500 + 3600 - lead
+        assert deadlines.close_at == 500 + 3600 + 30
+
+    def test_a_short_token_is_announced_at_half_its_life(self) -> None:
+        deadlines = POLICY.deadlines(identity("ann", expires_at=START + timedelta(seconds=100)), START, 500.0)
+        assert (deadlines.warn_at, deadlines.close_at) == (550.0, 630.0)
+
+    def test_a_token_within_its_leeway_is_announced_at_once(self) -> None:
+        deadlines = POLICY.deadlines(identity("ann", expires_at=START - timedelta(seconds=10)), START, 500.0)
+        assert (deadlines.warn_at, deadlines.close_at) == (500.0, 520.0)
+
+    @given(st.integers(-10_000, 10_000_000))
+    def test_the_warning_is_never_after_the_close_nor_in_the_past(self, seconds: int) -> None:
+        token = identity("ann", expires_at=START + timedelta(seconds=seconds))
+        deadlines = POLICY.deadlines(token, START, 500.0)
+        assert 500.0 <= deadlines.warn_at <= deadlines.close_at
+
+
+class TestRooms:
+    def test_a_user_hears_their_own_their_roles_and_everyones(self) -> None:
+        assert POLICY.rooms(identity("42", "company")) == {"user:42", "role:company", "everyone"}
+
+    @pytest.mark.parametrize(("connections", "surplus"), [(0, 0), (19, 0), (20, 0), (21, 1), (25, 5)])
+    def test_more_than_the_limit_is_surplus(self, connections: int, surplus: int) -> None:
+        assert POLICY.surplus(connections) == surplus
+
+
+class TestPublications:
+    def test_an_entry_is_current_until_the_instant_it_expires(self) -> None:
+        entry = Entry(Position("e", 1), frozenset(), "notification.new", Json(b"{}"), expires_at=START)
+        assert POLICY.is_current(entry, START - timedelta(microseconds=1))
+        assert not POLICY.is_current(entry, START)
+        assert POLICY.is_current(replace(entry, expires_at=None), START)
+
+    def test_a_publication_without_an_id_gets_one(self) -> None:
+        draft = POLICY.draft(publication(), "new", START, "key")
+        assert (draft.notification.id, draft.own_id, draft.idempotency_key) == ("new", False, "key")
+        assert draft.rooms == {"user:ann"}
+
+    def test_a_publication_keeps_what_it_came_with(self) -> None:
+        asked = Publication(
+            to=Audience.role("company"),
+            type="t",
+            title="Title",
+            body="Body",
+            data=data('{"a":1}'),
+            id="own",
+            expires_at=START + timedelta(days=1),
+        )
+        draft = POLICY.draft(asked, "new", START, None)
+        notification = draft.notification
+        assert (notification.id, draft.own_id, draft.rooms) == ("own", True, frozenset((Room("role:company"),)))
+        assert (notification.type, notification.title, notification.body) == ("t", "Title", "Body")
+        assert (notification.data, notification.audience) == (b'{"a":1}', AudienceKind.ROLE)
+        assert (notification.created_at, notification.expires_at) == (START, START + timedelta(days=1))
+
+    @pytest.mark.parametrize(
+        ("asked", "path"),
+        [
+            (publication(Audience.users([])), "to.users"),
+            (publication(Audience.users(str(n) for n in range(AUDIENCE_MAX_USERS + 1))), "to.users"),
+            (publication(Audience.users([""])), "to"),
+            (publication(Audience.users(["a\nb"])), "to"),
+            (publication(Audience.users(["x" * 129])), "to"),
+            (publication(Audience.role("")), "to"),
+            (publication(type=""), "type"),
+            (publication(type="a\tb"), "type"),
+            (publication(type="x" * 129), "type"),
+            (publication(id=""), "id"),
+            (publication(id="a b"), "id"),
+            (publication(id="x" * 129), "id"),
+            (publication(id="a\n"), "id"),
+        ],
+    )
+    def test_every_bad_field_is_named(self, asked: Publication, path: str) -> None:
+        with pytest.raises(InvalidPublication) as caught:
+            POLICY.check(asked, "[3].")
+        assert [error.path for error in caught.value.errors] == [f"[3].{path}"]
+
+    def test_all_bad_fields_are_named_at_once(self) -> None:
+        with pytest.raises(InvalidPublication) as caught:
+            POLICY.check(publication(Audience.users([]), type="", id=""))
+        assert [error.path for error in caught.value.errors] == ["to.users", "type", "id"]
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            publication(Audience.users(str(n) for n in range(AUDIENCE_MAX_USERS))),
+            publication(Audience.users(["x" * 128, "a:b", "é"])),
+            publication(Audience.role("company"), type="x" * 128, id="A-z.0_9:" * 16),
+            publication(Audience.everyone(), title="", body="", data=data("{}")),
+        ],
+    )
+    def test_good_publications_pass(self, asked: Publication) -> None:
+        POLICY.check(asked)
+
+    def test_texts_and_data_count_together_in_bytes(self) -> None:
+        policy = ConnectionPolicy(notification_bytes=20)
+        fits = publication(type="t" * 4, title="é" * 2, body="b" * 5, data=data('{"a":1}'))
+        policy.check(fits)
+        with pytest.raises(PublicationTooLarge, match="21 bytes; 20 are allowed"):
+            policy.check(replace(fits, body="b" * 6))
+
+    def test_a_lone_surrogate_is_a_bad_field_and_no_other_error(self) -> None:
+        with pytest.raises(InvalidPublication) as caught:
+            POLICY.check(publication(title="\ud800", body="\udfff"))
+        assert [error.path for error in caught.value.errors] == ["title", "body"]
+
+
+class TestGoodbye:
+    @pytest.mark.parametrize("error", [TokenExpired("x"), ShuttingDown(), SlowConsumer(), StoreUnavailable()])
+    def test_most_clients_are_to_come_back(self, error: SynkroneError) -> None:
+        refusal = POLICY.refusal(error)
+        assert refusal.reconnect
+        assert refusal.problem == error.problem
+        assert timedelta(seconds=1) <= refusal.retry_after <= timedelta(seconds=5)
+
+    def test_the_oldest_of_too_many_is_to_stay_away(self) -> None:
+        assert not POLICY.refusal(TooManyConnections()).reconnect
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+    def test_the_delay_is_spread_over_one_to_five_seconds(self, share: float) -> None:
+        policy = ConnectionPolicy(uniform=FixedRandomness(share).uniform)
+        assert policy.reconnect_delay() == 1 + 4 * share
+
+    def test_nobody_to_drain(self) -> None:
+        assert list(POLICY.drain_schedule(0)) == []
+
+    def test_few_are_drained_at_the_rate(self) -> None:
+        schedule = POLICY.drain_schedule(500)
+        assert len(schedule) == 500
+        assert schedule[0] == 0
+        assert schedule[250] == pytest.approx(1.0)
+        assert list(schedule) == sorted(schedule)
+
+    def test_many_are_drained_within_the_time(self) -> None:
+        schedule = POLICY.drain_schedule(100_000)
+        assert len(schedule) == 100_000
+        assert max(schedule) < 20
+
+
+def test_names_and_identifiers() -> None:
+    assert all(map(is_name, ["a", "x" * 128, "é b", "everyone"]))
+    assert not any(map(is_name, ["", "x" * 129, "\n", "\ud800", "\u200b", None, 1, b"a", ["a"]]))
+    assert all(map(is_identifier, ["a", "A.b_c:d-9", "x" * 128]))
+    assert not any(map(is_identifier, ["", "x" * 129, "é", "a b", "a\n", None, 1, b"a"]))
+
+
+def test_the_room_of_a_user_named_as_everyone_is_not_everyones() -> None:
+    POLICY.check(publication(Audience.users(["everyone"])))
+    assert Room.of_user("everyone") != "everyone"

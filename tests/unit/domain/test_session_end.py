@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from domain.policy import ConnectionPolicy
+from tests.doubles import START, FixedRandomness
+from tests.unit.domain.world import World, closed, first, identity, names, run
+
+MIDDLE = ConnectionPolicy(uniform=FixedRandomness(0.5).uniform)
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize("jump", [timedelta(0), HOUR, -HOUR], ids=["steady", "an hour on", "an hour back"])
+def test_a_token_is_announced_and_closed_by_the_time_that_passes_and_not_by_the_wall(jump: timedelta) -> None:
+    async def story() -> None:
+        async with World(policy=MIDDLE).running() as world:
+            client = await world.connect("ann")
+            world.clock.jump(jump)
+            world.connections.tick()
+            world.clock.advance(3600 - 90 - 1)
+            world.connections.tick()
+            assert names(client) == ["session.ready"]
+            world.clock.advance(1)
+            world.connections.tick()
+            world.connections.tick()
+            assert names(client) == ["session.ready", "session.expiring"]
+            assert first(client, "session.expiring") == {"expires_at": "2030-01-31T13:00:00.000Z"}
+            world.clock.advance(90 + 30 - 1)
+            world.connections.tick()
+            assert client.connected
+            world.clock.advance(1)
+            world.connections.tick()
+            await closed(client)
+            closing = first(client, "session.closing")
+            assert (closing["code"], closing["retryable"], closing["reconnect"]) == ("token_expired", True, True)
+            assert names(client).count("session.expiring") == 1
+            assert len(world.connections) == 0
+
+    run(story())
+
+
+def test_every_connection_has_the_deadline_of_its_own_token() -> None:
+    async def story() -> None:
+        async with World(policy=MIDDLE).running() as world:
+            world.verifier.identities["short"] = identity("ann", expires_at=START + timedelta(seconds=100))
+            short, long = await world.connect("short"), await world.connect("ann")
+            world.clock.advance(130)
+            world.connections.tick()
+            await closed(short)
+            assert long.connected
+            assert names(long) == ["session.ready"]
+
+    run(story())
+
+
+def test_a_connection_that_is_closing_is_closed_once() -> None:
+    async def story() -> None:
+        async with World(policy=MIDDLE).running() as world:
+            client = await world.connect("ann")
+            world.clock.advance(4000)
+            for _ in range(3):
+                world.connections.tick()
+            await closed(client)
+            world.connections.tick()
+            assert names(client).count("session.closing") == 1
+            assert len(world.telemetry.named("closing")) == 1
+
+    run(story())
+
+
+def test_draining_closes_the_connections_spread_out_and_admits_nobody() -> None:
+    async def story() -> None:
+        async with World(policy=ConnectionPolicy(drain_rate=2.0, connections_per_user=4)).running() as world:
+            clients = [await world.connect("ann") for _ in range(4)]
+            world.connections.drain()
+            late = await world.connect("bob")
+            assert (late.refusal, late.reconnect, late.closed) == (None, True, True)
+            for gone in range(1, 5):
+                world.connections.tick()
+                await closed(clients[gone - 1])
+                assert [client.closed for client in clients] == [number < gone for number in range(4)]
+                world.clock.advance(0.5)
+            for client in clients:
+                closing = first(client, "session.closing")
+                assert (closing["code"], closing["reconnect"]) == ("shutting_down", True)
+                assert 1000 <= closing["retry_after_ms"] <= 5000
+            assert len(world.connections) == 0
+
+    run(story())
+
+
+def test_draining_ends_within_its_time_however_many_there_are() -> None:
+    async def story() -> None:
+        policy = ConnectionPolicy(drain_rate=0.1, drain=timedelta(seconds=20))
+        async with World(policy=policy).running() as world:
+            clients = [await world.connect("ann") for _ in range(10)]
+            world.connections.drain()
+            world.clock.advance(20)
+            world.connections.tick()
+            for client in clients:
+                await closed(client)
+
+    run(story())
+
+
+def test_an_empty_server_drains_at_once() -> None:
+    async def story() -> None:
+        async with World().running() as world:
+            world.connections.drain()
+            world.connections.tick()
+            assert len(world.connections) == 0
+
+    run(story())
