@@ -30,6 +30,7 @@ _log = logging.getLogger("synkrone.server")
 
 TICK_SECONDS = 1.0
 SHUTDOWN_SECONDS = 28.0
+READ_CHUNK = 65_536
 
 
 class Server:
@@ -109,7 +110,7 @@ class Server:
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             await until(delivery.is_up_to_date)
             connections.drain()
-            await until(all_gone)
+            await until(all_gone, look_every=0.1)
 
     async def _store_fault(self) -> str | None:
         try:
@@ -124,8 +125,10 @@ class Server:
             application,
             ssl_options=check_tls(self._settings),
             max_header_size=16_384,
-            max_body_size=max(limits.batch_bytes, limits.publish_bytes, limits.message_bytes),
-            max_buffer_size=max(limits.batch_bytes, limits.publish_bytes, limits.message_bytes) + 65_536,
+            # Routes that take larger bodies say so themselves, once they know who is sending.
+            max_body_size=limits.message_bytes,
+            max_buffer_size=limits.message_bytes + READ_CHUNK,
+            chunk_size=READ_CHUNK,
             idle_connection_timeout=limits.request_timeout.total_seconds(),
             body_timeout=limits.request_timeout.total_seconds(),
         )

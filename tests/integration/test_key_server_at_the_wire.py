@@ -1,0 +1,107 @@
+"""A key server that is down, slow or asked for by a flood, as connecting clients notice it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from entrypoints.server import Server
+from tests.engine_io import Peer, PollingPeer, WebSocketPeer, connected, http_session, refused, until_closed
+from tests.serving import eventually, serving
+from tests.serving import token as minted
+from tests.tokens import KeyServer, key_for, mint, public_jwk
+
+STAFF_SECRET = "the secret of the staff, just long enough"
+BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
+
+
+@asynccontextmanager
+async def house() -> AsyncIterator[tuple[KeyServer, Server, aiohttp.ClientSession]]:
+    async with KeyServer() as keys, http_session() as session:
+        keys.publish(public_jwk(key_for("ES256")))
+        issuer = {"issuer": "https://auth.example", "jwks": keys.url(), "algorithms": ["ES256"]}
+        staff = {"issuer": "https://staff.example", "secret": STAFF_SECRET, "user_prefix": "staff-"}
+        async with serving(auth={"issuers": [issuer | {"user_prefix": "app-"}, staff]}) as server:
+            yield keys, server, session
+
+
+def token(kid: str = "k1", header: dict[str, Any] | None = None) -> str:
+    claims = {"iss": "https://auth.example", "sub": "42", "role": "freelance", "exp": int(time.time()) + 600}
+    return mint(claims, "ES256", key_for("ES256"), kid=kid, header=header)
+
+
+async def connect(peer_class: Any, session: aiohttp.ClientSession, server: Server) -> Peer:
+    peer: Peer = await peer_class.open(session, server.url)
+    await connected(peer, token())
+    return peer
+
+
+@BOTH
+@pytest.mark.gen_test
+async def test_without_keys_a_client_is_cut_without_a_word_and_not_at_once(peer_class: Any) -> None:
+    async with house() as (keys, server, session):
+        keys.documents.clear()
+        peer = await peer_class.open(session, server.url)
+        started = time.monotonic()
+        await peer.send("40" + json.dumps({"token": token()}))
+        # A CONNECT_ERROR would make the stock client give up for ever; an immediate close, return at once for ever.
+        assert await until_closed(peer) == []
+        assert 1 <= time.monotonic() - started <= 7
+        assert len(server.container.connections()) == 0
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_flood_of_unknown_keys_is_one_fetch_and_known_tokens_pass() -> None:
+    async with house() as (keys, server, session):
+        await connect(WebSocketPeer, session, server)
+        assert keys.asked() == 1
+
+        async def attack(number: int) -> str:
+            peer = await WebSocketPeer.open(session, server.url)
+            problem = await refused(peer, json.dumps({"token": token(f"unknown-{number}")}))
+            await peer.close()
+            return str(problem["code"])
+
+        for first in range(0, 300, 50):
+            codes = await asyncio.gather(*(attack(first + number) for number in range(50)))
+            assert set(codes) == {"invalid_token"}
+            await (await connect(WebSocketPeer, session, server)).close()
+        assert keys.asked() == 1
+
+
+@pytest.mark.gen_test
+async def test_a_key_server_that_hangs_holds_up_no_other_user() -> None:
+    async with house() as (keys, server, session):
+        keys.stuck = True
+        waiting = await WebSocketPeer.open(session, server.url)
+        await waiting.send("40" + json.dumps({"token": token()}))
+        await eventually(lambda: keys.asked() == 1)
+        started = time.monotonic()
+        for _ in range(5):
+            peer = await WebSocketPeer.open(session, server.url)
+            await connected(peer, minted("7", "admin", secret=STAFF_SECRET, iss="https://staff.example"))
+        assert time.monotonic() - started < 1
+        keys.release()
+        assert (await waiting.next()).startswith("40{")
+
+
+@pytest.mark.gen_test
+async def test_nothing_a_token_says_causes_a_request() -> None:
+    async with house() as (keys, server, session):
+        await connect(WebSocketPeer, session, server)
+        asked = len(keys.requests)
+        for header in (
+            {"jku": keys.url("/evil.json")},
+            {"x5u": keys.url("/evil.pem")},
+            {"jwk": public_jwk(key_for("ES256", "attacker"))},
+        ):
+            peer = await WebSocketPeer.open(session, server.url)
+            assert (await refused(peer, json.dumps({"token": token(header=header)})))["code"] == "invalid_token"
+        assert len(keys.requests) == asked
