@@ -45,7 +45,6 @@ class Server:
         self._sources: list[asyncio.Task[None]] = []
         self._supervisors: list[Supervisor] = []
         self._draining = False
-        self._http: HTTPServer | None = None
 
     @property
     def container(self) -> Container:
@@ -71,7 +70,7 @@ class Server:
             self._background.append(self._start(every(TICK_SECONDS, connections.tick, transport.sweep)))
             source = container.source()
             self._sources.append(self._supervised(f"source {source.name}", partial(delivery.consume, source)))
-            self._http = self._listen(
+            http = self._listen(
                 tornado.web.Application(
                     [*transport.routes, *container.routes(readiness=self.readiness)],
                     default_handler_class=NotFound,
@@ -79,8 +78,8 @@ class Server:
                     log_function=_log_request,
                 )
             )
-            stack.push_async_callback(self._http.close_all_connections)
-            stack.callback(self._http.stop)
+            stack.push_async_callback(http.close_all_connections)
+            stack.callback(http.stop)
             yield self
 
     async def readiness(self) -> dict[str, str | None]:
@@ -93,12 +92,10 @@ class Server:
     async def drain(self) -> None:
         """Take nothing new, deliver what was taken, tell every client, and wait until they are gone.
 
-        Raises TimeoutError.
+        The port stays open meanwhile: clients that poll come back to it for what they are told. Raises TimeoutError.
         """
         self._draining = True
         connections, delivery = self._container.connections(), self._container.delivery()
-        if self._http is not None:
-            self._http.stop()
         self._container.transport().stop_accepting()
         delivery.close()
         await self._stop(self._sources)

@@ -13,6 +13,7 @@ from typing import Any
 
 import socketio
 import tornado.web
+from engineio.packet import NOOP
 from engineio.packet import Packet as EngineIoPacket
 
 from adapters.session_events import CLOSING, EXPIRING, READY, closing, expiring, ready
@@ -296,6 +297,10 @@ class SocketIoTransport:
                 if engine.websocket is not None:
                     engine.websocket.close()
             await ended(engine_id, reason)
+            socket = engine_server.sockets.get(engine_id)
+            if socket is not None and not socket.upgraded:
+                # The driver leaves a poll that waits without an answer.
+                socket.queue.put_nowait(EngineIoPacket(NOOP))
 
         engine_server.on("connect", on_connect)
         engine_server.on("message", on_message)

