@@ -33,6 +33,7 @@ NAME_MAX_LENGTH = 128
 DEVICE_MAX_LENGTH = 64
 AUDIENCE_MAX_USERS = 10_000
 BATCH_MAX_ITEMS = 10_000
+BATCH_MAX_RECIPIENTS = 100_000
 TOKEN_MAX_LENGTH = 8192
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -143,6 +144,13 @@ class ConnectionPolicy:
             own_id=publication.id is not None,
             idempotency_key=idempotency_key,
         )
+
+    def check_batch(self, publications: Sequence[Publication]) -> None:
+        """Check each, with its index in the path where there are several, and all together. Raises as ``check``."""
+        for index, publication in enumerate(publications):
+            self.check(publication, "" if len(publications) == 1 else f"[{index}].")
+        if sum(len(publication.to.rooms) for publication in publications) > BATCH_MAX_RECIPIENTS:
+            raise InvalidPublication([FieldError("to", f"a batch may name {BATCH_MAX_RECIPIENTS} recipients in all")])
 
     def check(self, publication: Publication, path: str = "") -> None:
         """Raises InvalidPublication, naming every bad field behind ``path``, or PublicationTooLarge."""

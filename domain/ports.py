@@ -84,8 +84,8 @@ class Inbox(Protocol):
 
         A draft with the id or the idempotency key of an earlier one is a duplicate where the content is the same,
         else a conflict; neither is stored. With ``all_or_nothing`` a conflict keeps the whole batch out, and the
-        outcomes say which it was. Positions are given out in the order of commits. Raises StoreUnavailable, and
-        then nothing was stored.
+        outcomes say which it was. Positions are given out in the order of commits. Raises StoreUnavailable, or
+        PublicationTooLarge for a batch that can never fit, and then nothing was stored.
         """
 
     def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:

@@ -102,7 +102,7 @@ class Server:
 
         async def all_gone() -> bool:
             connections.tick()
-            return len(connections) == 0
+            return connections.open_connections == 0
 
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             await until(delivery.is_up_to_date)

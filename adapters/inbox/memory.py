@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from adapters.wire import fingerprint, notification_json
-from domain.errors import CursorRefused, StoreUnavailable
+from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     Appended,
     AppendOutcome,
@@ -29,7 +29,7 @@ from domain.ports import Clock
 
 FOLLOW_MAX_ENTRIES = 500
 FOLLOW_MAX_BYTES = 256 * 1024
-_PREPARED_AT_A_TIME = 250
+_PREPARED_AT_A_TIME = 512 * 1024
 
 # What an entry and each of its rooms take beside the payload, in bytes, rounded up from what was measured.
 _ENTRY_OVERHEAD = 1024
@@ -77,9 +77,9 @@ class MemoryInbox:
     idempotency keys goes with them. Of ``max_trimmed_rooms`` rooms it is remembered exactly what they lost; any other
     room is taken to have lost as much as the last one that was forgotten.
 
-    An append that does not fit without trimming what a follower was not given yet, or not at all, raises
-    StoreUnavailable. Where a conflict keeps a whole batch out, the other drafts are never STORED: a duplicate of an
-    entry of the log stays one, and the rest are DUPLICATE with their own id at the head of the log.
+    An append that does not fit without trimming what a follower was not given yet raises StoreUnavailable. Where a
+    conflict keeps a whole batch out, a duplicate of an entry of the log stays one, and what is WITHHELD has the position
+    of the head.
 
     ``follow`` raises CursorRefused for a position from which the log cannot be continued, as ``since`` does for one
     from which some room cannot. Whoever leaves its loop other than by cancellation closes the iterator.
@@ -118,10 +118,13 @@ class MemoryInbox:
         self, batch: Sequence[Draft], *, checkpoint: Checkpoint | None = None, all_or_nothing: bool = False
     ) -> Sequence[Appended]:
         prepared: list[_Prepared] = []
+        weight = 0
         for draft in batch:
-            if prepared and len(prepared) % _PREPARED_AT_A_TIME == 0:
+            if weight >= _PREPARED_AT_A_TIME:
+                weight = 0
                 await asyncio.sleep(0)
             prepared.append(_Prepared.of(draft))
+            weight += prepared[-1].weight
         # From here on nothing waits: this is the commit.
         self._trim_old()
         records, outcomes = self._decide(prepared)
@@ -253,9 +256,9 @@ class MemoryInbox:
             self._rooms.setdefault(room, []).append(offset)
 
     def _make_space(self, entries: int, size: int) -> None:
-        """Trim for what comes. Raises StoreUnavailable, and then nothing was trimmed."""
+        """Trim for what comes. Raises PublicationTooLarge or StoreUnavailable, and then nothing was trimmed."""
         if entries > self._max_entries or size > self._max_bytes:
-            raise StoreUnavailable("the batch is larger than the log may be")
+            raise PublicationTooLarge("what was published at once is more than the whole log may hold")
         entries += len(self._records)
         size += self._bytes
         upto = self._trimmed

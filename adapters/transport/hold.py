@@ -25,8 +25,8 @@ class Hold(Generic[F]):
         self._overflowed = False
         self._after: Position | None = None
 
-    def admits(self, position: Position, frame: F, size: int) -> bool:
-        """Whether a frame is to be sent now. If not, it is held, or was sent before and is dropped."""
+    def offer(self, position: Position, frame: F, size: int) -> bool:
+        """Take a frame, and say whether it is to be sent now. If not, it is held, or was sent before and dropped."""
         if self._after is not None and position.offset <= self._after.offset:
             return False
         if self._frames is None:

@@ -136,7 +136,7 @@ class MemoryTransport:
         for room in rooms:
             members |= self._members.get(room, set())
         for member in members:
-            if member.closing or not member.hold.admits(entry.position, entry, len(entry.payload)):
+            if member.closing or not member.hold.offer(entry.position, entry, len(entry.payload)):
                 continue
             member.send(entry)
             if member.mailbox.size > self._max_unread_bytes:

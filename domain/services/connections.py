@@ -79,7 +79,8 @@ class ConnectionService:
         self._draining = False
         transport.bind(self)
 
-    def __len__(self) -> int:
+    @property
+    def open_connections(self) -> int:
         """Connections that have not ended, those still connecting among them."""
         return len(self._sessions)
 
@@ -95,7 +96,7 @@ class ConnectionService:
             except (InvalidArgument, Unavailable) as error:
                 self._telemetry.refused(hello, error.code, str(error))
                 raise
-            undo.pop_all()
+            undo.pop_all()  # it stays
         return welcome
 
     async def _admit(self, connection: ConnectionId, session: _Session, hello: Hello) -> Welcome:

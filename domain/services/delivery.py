@@ -32,23 +32,26 @@ class DeliveryService:
         self._telemetry = telemetry
         self._delivered: Position | None = None
         self._closed = False
+        self._publishing = 0
 
     async def publish(
         self, publications: Sequence[Publication], *, idempotency_key: str | None = None
     ) -> Sequence[Appended]:
         if self._closed:
             raise ShuttingDown
-        single = len(publications) == 1
-        for index, publication in enumerate(publications):
-            self._policy.check(publication, "" if single else f"[{index}].")
+        self._policy.check_batch(publications)
         drafts = [
             self._draft(publication, f"{idempotency_key}:{index}" if idempotency_key is not None else None)
             for index, publication in enumerate(publications)
         ]
-        outcomes = await self._inbox.append(drafts, all_or_nothing=True)
+        self._publishing += 1
+        try:
+            outcomes = await self._inbox.append(drafts, all_or_nothing=True)
+        finally:
+            self._publishing -= 1
         for index, appended in enumerate(outcomes):
             if appended.outcome is AppendOutcome.CONFLICT:
-                which = "" if single else f"[{index}]: "
+                which = "" if len(publications) == 1 else f"[{index}]: "
                 raise PublicationConflict(f"{which}{appended.id} was published before with other content")
         return outcomes
 
@@ -74,7 +77,7 @@ class DeliveryService:
 
     async def is_up_to_date(self) -> bool:
         """Whether everything in the log has been taken to the rooms."""
-        return self._delivered == await self._inbox.head()
+        return self._publishing == 0 and self._delivered == await self._inbox.head()
 
     async def consume(self, source: NotificationSource) -> None:
         """Take over what a source brings, for ever, from where the log says it stopped.

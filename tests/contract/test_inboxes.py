@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.inbox.memory import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, MemoryInbox
-from domain.errors import CursorRefused, StoreUnavailable
+from domain.errors import CursorRefused, PublicationTooLarge
 from domain.model import EVERYONE, Position, RecoveryReason, Room
 from tests.contract.inbox import ANN, BOB, InboxContract, OpenInbox, at, draft, offsets_of
 from tests.doubles import ManualClock
@@ -66,7 +66,7 @@ class TestMemoryInbox(InboxContract):
         for inbox in (open_inbox(max_entries=2), open_inbox(max_bytes=5000)):
             await inbox.append([draft("a")])
             head = await inbox.head()
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(PublicationTooLarge):
                 await inbox.append([draft(f"n-{number}", body="x" * 2000) for number in range(3)])
             assert await inbox.head() == head
             assert len(await offsets_of(inbox, frozenset((ANN,)), Position(head.epoch, 0))) == 1

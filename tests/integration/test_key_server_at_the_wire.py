@@ -54,7 +54,7 @@ async def test_without_keys_a_client_is_cut_without_a_word_and_not_at_once(peer_
         # A CONNECT_ERROR would make the stock client give up for ever; an immediate close, return at once for ever.
         assert await until_closed(peer) == []
         assert 1 <= time.monotonic() - started <= 7
-        assert len(server.container.connections()) == 0
+        assert server.container.connections().open_connections == 0
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import socketio
 import tornado.web
+from engineio.payload import Payload
 from tornado.httputil import HTTPServerRequest
 from tornado.websocket import WebSocketClosedError
 
@@ -14,6 +15,8 @@ from adapters.transport.socketio.peer import PeerPolicy
 from adapters.wire import to_json
 
 PACKET_SEPARATOR = "\x1e"
+MAX_PACKETS: int = Payload.max_decode_packets
+"""In one request; of more the driver would drop all."""
 
 
 class Gatekeeper(Protocol):
@@ -21,21 +24,22 @@ class Gatekeeper(Protocol):
 
     peers: PeerPolicy
     message_bytes: int
+    unhandled_messages: int
 
     def is_accepting(self) -> bool:
         """Whether new handshakes are taken at all."""
 
-    def knows(self, engine_id: str, *, upgrade: bool) -> bool:
+    def has_session(self, engine_id: str, *, upgradable: bool) -> bool:
         """Whether a session exists, and may still be upgraded where that is asked."""
 
     def websocket_opened(self, handler: Any) -> None: ...
 
     def websocket_closed(self, handler: Any) -> None: ...
 
-    def violated(self, handler: Any, what: str) -> None:
+    def protocol_error(self, handler: Any, what: str) -> None:
         """A client broke the protocol: end its session."""
 
-    def wrote(self, handler: Any) -> None:
+    def bytes_queued(self, handler: Any) -> None:
         """More bytes wait for this client than before."""
 
 
@@ -64,6 +68,9 @@ def make_handler(server: socketio.AsyncServer, gatekeeper: Gatekeeper) -> type[t
             self.drained.set()
             self._body = bytearray()
 
+        def set_default_headers(self) -> None:
+            self.clear_header("Server")
+
         def prepare(self) -> None:
             connection: Any = self.request.connection
             connection.set_max_body_size(gatekeeper.message_bytes)
@@ -80,10 +87,18 @@ def make_handler(server: socketio.AsyncServer, gatekeeper: Gatekeeper) -> type[t
             elif engine_id is None and not gatekeeper.is_accepting():
                 self.set_header("Retry-After", "5")
                 self._refuse(503, "not accepting connections at the moment")
-            elif engine_id is not None and not gatekeeper.knows(engine_id, upgrade=transport == "websocket"):
+            elif engine_id is not None and not gatekeeper.has_session(engine_id, upgradable=transport == "websocket"):
                 self._refuse(400, "unknown session")
             else:
                 self.engine_id = engine_id
+
+        async def get(self, *args: Any, **kwargs: Any) -> None:
+            # Again: others may have come in between, above all where the request had a body that took its time.
+            if self.engine_id is None and not gatekeeper.is_accepting():
+                self.set_header("Retry-After", "5")
+                self._refuse(503, "not accepting connections at the moment")
+                return
+            await super().get(*args, **kwargs)
 
         def data_received(self, chunk: bytes) -> None:
             if len(self._body) + len(chunk) > gatekeeper.message_bytes:
@@ -95,8 +110,8 @@ def make_handler(server: socketio.AsyncServer, gatekeeper: Gatekeeper) -> type[t
                 packets = self._body.decode().split(PACKET_SEPARATOR)
             except UnicodeDecodeError:
                 packets = [""]
-            if not all(is_client_packet(packet) for packet in packets):
-                gatekeeper.violated(self, "malformed payload")
+            if len(packets) > MAX_PACKETS or not all(is_client_packet(packet) for packet in packets):
+                gatekeeper.protocol_error(self, "malformed payload")
                 self._refuse(400, "malformed payload")
                 return
             self.request.body = bytes(self._body)
@@ -118,17 +133,20 @@ def make_handler(server: socketio.AsyncServer, gatekeeper: Gatekeeper) -> type[t
 
         async def on_message(self, message: str | bytes) -> None:
             if isinstance(message, bytes) or not is_client_packet(message):
-                gatekeeper.violated(self, "malformed frame")
+                gatekeeper.protocol_error(self, "malformed frame")
                 self.close(1002)
+            elif self.receive_queue.qsize() >= gatekeeper.unhandled_messages:
+                gatekeeper.protocol_error(self, "sends faster than it is served")
+                self.close(1008)
             else:
                 await super().on_message(message)
 
         def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> Any:  # noqa: FBT001, FBT002 (Tornado's signature)
-            size = len(message)
+            size = len(message.encode()) if isinstance(message, str) else len(message)
             written = super().write_message(message, binary)
             self.unsent_bytes += size
             self.drained.clear()
-            gatekeeper.wrote(self)
+            gatekeeper.bytes_queued(self)
 
             def sent(future: asyncio.Future[None]) -> None:
                 if not future.cancelled() and isinstance(future.exception(), WebSocketClosedError):

@@ -9,12 +9,19 @@ from engineio.packet import MESSAGE
 from engineio.packet import Packet as EngineIoPacket
 from socketio import packet
 
+from adapters.transport.socketio.session import Frame
 from adapters.wire import problem_object
-from domain.errors import UnknownNamespace
+from domain.errors import SynkroneError, UnknownNamespace
 from domain.model import Entry
 
 _FROM_CLIENTS = (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK)
 _RESERVED_EVENTS = frozenset(("connect", "connect_error", "disconnect", "disconnecting"))
+
+
+class AlreadyConnected(SynkroneError):
+    """The session has a connection already."""
+
+    code = "already_connected"
 
 
 class PacketRefused(ValueError):
@@ -25,11 +32,11 @@ class StrictPacket(packet.Packet):
     """Decodes what clients may send and refuses the rest: binary, forged reserved events, broken JSON."""
 
     def __init__(self, packet_type: int = packet.EVENT, data: Any = None, **kwargs: Any) -> None:
-        namespace = kwargs.get("namespace")
-        if packet_type == packet.CONNECT_ERROR and namespace not in (None, "/"):
-            # The library answers with a bare string, of which the stock client makes an error without a message.
-            error = UnknownNamespace().problem
-            data = {"message": error.title, "data": problem_object(error)}
+        if packet_type == packet.CONNECT_ERROR and isinstance(data, str):
+            # The library's own refusal is a bare string, of which the stock client makes an error without a message.
+            known = kwargs.get("namespace") in (None, "/")
+            problem = (AlreadyConnected() if known else UnknownNamespace()).problem
+            data = {"message": problem.title, "data": problem_object(problem)}
         super().__init__(packet_type, data, **kwargs)
 
     def decode(self, encoded_packet: object) -> int:
@@ -42,10 +49,12 @@ class StrictPacket(packet.Packet):
             raise PacketRefused("malformed") from error
         if attachments or self.packet_type not in _FROM_CLIENTS:
             raise PacketRefused("not a packet for clients to send")
+        if self.packet_type != packet.CONNECT and self.namespace not in (None, "/"):
+            raise PacketRefused("not connected to this namespace")
         if self.packet_type == packet.EVENT:
             self._check_event()
-        elif self.packet_type == packet.ACK and (self.id is None or not isinstance(self.data, list)):
-            raise PacketRefused("malformed acknowledgement")
+        elif self.packet_type == packet.ACK:
+            raise PacketRefused("acknowledges what nobody asked to have acknowledged")
         elif self.packet_type == packet.CONNECT and self.id is not None:
             raise PacketRefused("malformed connect")
         return 0
@@ -57,11 +66,15 @@ class StrictPacket(packet.Packet):
             raise PacketRefused("reserved event")
 
 
-def event_packet(event: str, *arguments: object) -> EngineIoPacket:
+def event_frame(event: str, *arguments: object) -> Frame:
     """One event of the namespace ``/`` as an Engine.IO message."""
-    return EngineIoPacket(MESSAGE, "2" + json.dumps([event, *arguments], separators=(",", ":")))
+    return _frame("2" + json.dumps([event, *arguments], separators=(",", ":")))
 
 
-def entry_packet(entry: Entry) -> EngineIoPacket:
+def entry_frame(entry: Entry) -> Frame:
     """An entry of the log as an Engine.IO message; the stored payload goes in as it is."""
-    return EngineIoPacket(MESSAGE, f'2["{entry.event}",{entry.payload.decode()},"{entry.position}"]')
+    return _frame(f'2["{entry.event}",{entry.payload.decode()},"{entry.position}"]')
+
+
+def _frame(message: str) -> Frame:
+    return Frame(EngineIoPacket(MESSAGE, message), len(message.encode()))

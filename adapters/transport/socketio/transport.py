@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,9 +18,10 @@ from engineio.packet import Packet as EngineIoPacket
 from adapters.session_events import CLOSING, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.hold import Hold
 from adapters.transport.socketio.handler import make_handler
-from adapters.transport.socketio.packet import PacketRefused, StrictPacket, entry_packet, event_packet
+from adapters.transport.socketio.packet import PacketRefused, StrictPacket, entry_frame, event_frame
 from adapters.transport.socketio.peer import PeerPolicy
 from adapters.transport.socketio.rate import TokenBucket
+from adapters.transport.socketio.session import EngineSession, Frame
 from adapters.wire import problem_object
 from domain.errors import (
     ConnectionGone,
@@ -29,7 +29,6 @@ from domain.errors import (
     InvalidToken,
     RateLimited,
     SlowConsumer,
-    SynkroneError,
     Unavailable,
     UnknownEvent,
 )
@@ -37,6 +36,8 @@ from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, We
 from domain.ports import Clock, ConnectionEvents
 
 NAMESPACE = "/"
+CLOSE_TIMEOUT = 0.9
+CUT_AT_QUEUES = 8
 FLOOD_RETRY_AFTER = timedelta(seconds=5)
 PATH = r"/socket\.io/?"
 
@@ -48,6 +49,7 @@ class SocketIoLimits:
     """Bytes, seconds and counts; the defaults suit a public server.
 
     A client for which over ``queue_bytes`` wait for ``slow_seconds``, or over eight times that at all, is cut.
+    ``unauthenticated`` sessions wait beside the ``connections``; of more of them the oldest go.
     """
 
     message_bytes: int = 65_536
@@ -64,26 +66,10 @@ class SocketIoLimits:
 
 
 @dataclass(slots=True, eq=False)
-class _Engine:
-    """An Engine.IO session: the client before, while and after it is connected by Socket.IO."""
-
-    id: str
-    request: Any
-    waiting_since: float
-    events: TokenBucket
-    websocket: Any = None
-    connection: _Connection | None = None
-    queued: deque[int] = field(default_factory=deque)
-    queued_bytes: int = 0
-    slow_since: float | None = None
-    ending: bool = False
-
-
-@dataclass(slots=True, eq=False)
 class _Connection:
     id: ConnectionId
-    engine: _Engine
-    hold: Hold[EngineIoPacket]
+    engine: EngineSession
+    hold: Hold[Frame]
     welcome: Welcome | None = None
     closing: bool = False
 
@@ -110,8 +96,12 @@ class SocketIoTransport:
         self._clock = clock
         self.peers = peers
         self.message_bytes = self._limits.message_bytes
+        self.unhandled_messages = self._limits.events_burst
         self._events: ConnectionEvents | None = None
-        self._engines: dict[str, _Engine] = {}
+        self._engines: dict[str, EngineSession] = {}
+        # Those that no user is behind yet, the oldest first.
+        self._waiting: dict[str, EngineSession] = {}
+        self._connection_of: dict[EngineSession, _Connection] = {}
         self._connections: dict[ConnectionId, _Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting = True
@@ -151,46 +141,38 @@ class SocketIoTransport:
             await self._server.enter_room(connection, room)
 
     async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
-        target = self._live(connection)
+        target = self._open_connection(connection)
+        if target is None:
+            raise ConnectionGone
         for entry in entries:
-            self._send(target.engine, entry_packet(entry))
-        try:
-            async with asyncio.timeout(self._limits.slow_seconds * 2):
-                await self._taken(target.engine)
-        except TimeoutError:
-            raise SlowConsumer from None
-        self._live(connection)
+            self._send(target.engine, entry_frame(entry))
+        await target.engine.taken(patience=self._limits.slow_seconds)
 
     async def release(self, connection: ConnectionId, after: Position) -> bool:
-        target = self._connections.get(connection)
-        if target is None or target.closing:
+        target = self._open_connection(connection)
+        if target is None:
             return True
-        packets = target.hold.release(after)
-        for packet in packets or ():
-            self._send(target.engine, packet)
-        return packets is not None
+        frames = target.hold.release(after)
+        for frame in frames or ():
+            self._send(target.engine, frame)
+        return frames is not None
 
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
-        packet = entry_packet(entry)
-        size = len(packet.data)
+        frame = entry_frame(entry)
         for connection, _ in self._server.manager.get_participants(NAMESPACE, list(rooms)):
-            target = self._connections.get(connection)
-            if target is not None and not target.closing and target.hold.admits(entry.position, packet, size):
-                self._send(target.engine, packet)
+            target = self._open_connection(connection)
+            if target is not None and target.hold.offer(entry.position, frame, frame.size):
+                self._send(target.engine, frame)
 
     def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
-        target = self._connections.get(connection)
-        if target is not None and target.welcome is not None and not target.closing:
-            self._send(target.engine, event_packet(EXPIRING, expiring(expires_at)))
+        target = self._open_connection(connection)
+        if target is not None and target.welcome is not None:
+            self._send(target.engine, event_frame(EXPIRING, expiring(expires_at)))
 
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
-        target = self._connections.get(connection)
-        if target is None or target.closing:
-            return
-        target.closing = True
-        if target.welcome is not None:
-            self._send(target.engine, event_packet(CLOSING, closing(why)))
-        self._spawn(self._close(target.engine, leave=None if why.reconnect else connection))
+        target = self._open_connection(connection)
+        if target is not None:
+            self._close_connection(target, why)
 
     # upkeep
 
@@ -202,14 +184,14 @@ class SocketIoTransport:
         """Cut who never connects and who does not read."""
         now = self._clock.monotonic()
         for engine in list(self._engines.values()):
-            if engine.connection is None and now - engine.waiting_since > self._limits.connect_timeout:
+            if engine not in self._connection_of and now - engine.waiting_since > self._limits.connect_timeout:
                 self._cut(engine, "never connected")
-            elif self._waiting_bytes(engine) <= self._limits.queue_bytes:
+            elif engine.waiting_bytes <= self._limits.queue_bytes:
                 engine.slow_since = None
             elif engine.slow_since is None:
                 engine.slow_since = now
             elif now - engine.slow_since > self._limits.slow_seconds:
-                self._cut(engine, "slow consumer")
+                self._cut(engine, SlowConsumer.code)
 
     async def close(self) -> None:
         """End every session at once and stop the library's tasks."""
@@ -225,11 +207,11 @@ class SocketIoTransport:
     # Gatekeeper
 
     def is_accepting(self) -> bool:
-        return self._accepting and len(self._engines) < self._limits.connections + self._limits.unauthenticated
+        return self._accepting and len(self._engines) - len(self._waiting) < self._limits.connections
 
-    def knows(self, engine_id: str, *, upgrade: bool) -> bool:
+    def has_session(self, engine_id: str, *, upgradable: bool) -> bool:
         engine = self._engines.get(engine_id)
-        return engine is not None and not engine.ending and not (upgrade and engine.websocket is not None)
+        return engine is not None and not engine.ending and not (upgradable and engine.websocket is not None)
 
     def websocket_opened(self, handler: Any) -> None:
         engine = self._engines.get(handler.engine_id)
@@ -240,62 +222,51 @@ class SocketIoTransport:
         engine = self._engines.get(handler.engine_id)
         if engine is None or engine.websocket is not handler:
             return
-        if self._is_websocket(engine):
+        if engine.is_websocket:
             # The driver notices only once the connect handler, which it may be waiting for, is done.
             self._end(engine, "transport close")
         else:
             engine.websocket = None
 
-    def violated(self, handler: Any, what: str) -> None:
-        _log.debug("protocol violation: %s", what)
+    def protocol_error(self, handler: Any, what: str) -> None:
+        _log.debug("protocol error: %s", what)
         engine = self._engines.get(handler.engine_id)
         if engine is not None:
-            self._cut(engine, "protocol violation")
+            self._cut(engine, "protocol error")
 
-    def wrote(self, handler: Any) -> None:
-        if handler.unsent_bytes > 8 * self._limits.queue_bytes:
-            handler.close()
+    def bytes_queued(self, handler: Any) -> None:
+        engine = self._engines.get(handler.engine_id)
+        if engine is not None:
+            self._cut_if_too_slow(engine)
 
     # what the library reports
 
     def _observe_engine(self) -> None:
+        """Put us between the Engine.IO server and the Socket.IO server, which handles its events."""
         engine_server = self._server.eio
         connected, received, ended = (engine_server.handlers[name] for name in ("connect", "message", "disconnect"))
 
         async def on_connect(engine_id: str, environ: dict[str, Any]) -> Any:
-            handler = environ["tornado.handler"]
-            engine = _Engine(
-                id=engine_id,
-                request=handler.request,
-                waiting_since=self._clock.monotonic(),
-                events=TokenBucket(self._limits.events_per_second, self._limits.events_burst, self._clock),
-            )
-            if handler.ws_connection is not None:
-                handler.engine_id = engine_id
-                engine.websocket = handler
-            self._engines[engine_id] = engine
+            self._admit(engine_id, environ["tornado.handler"])
             return await connected(engine_id, environ)
 
         async def on_message(engine_id: str, data: object) -> None:
             engine = self._engines.get(engine_id)
-            if engine is None or engine.ending:
-                return
-            if not engine.events.take():
-                self._refuse_flood(engine)
+            if engine is None or engine.ending or not self._has_leave_to_send(engine):
                 return
             try:
                 await received(engine_id, data)
             except PacketRefused as error:
-                _log.debug("protocol violation: %s", error)
-                self._cut(engine, "protocol violation")
+                _log.debug("protocol error: %s", error)
+                self._cut(engine, "protocol error")
 
         async def on_disconnect(engine_id: str, reason: str) -> None:
             engine = self._engines.pop(engine_id, None)
             if engine is not None:
                 engine.ending = True
                 self._end(engine, reason)
-                if engine.websocket is not None:
-                    engine.websocket.close()
+                self._waiting.pop(engine_id, None)
+                engine.close_websocket()
             await ended(engine_id, reason)
             socket = engine_server.sockets.get(engine_id)
             if socket is not None and not socket.upgraded:
@@ -306,41 +277,67 @@ class SocketIoTransport:
         engine_server.on("message", on_message)
         engine_server.on("disconnect", on_disconnect)
 
+    def _admit(self, engine_id: str, handler: Any) -> None:
+        bucket = TokenBucket(self._limits.events_per_second, self._limits.events_burst, self._clock)
+        engine = EngineSession(self._server, engine_id, handler.request, bucket, self._clock.monotonic())
+        if handler.ws_connection is not None:
+            handler.engine_id = engine_id
+            engine.websocket = handler
+        self._engines[engine_id] = self._waiting[engine_id] = engine
+        if len(self._waiting) > self._limits.unauthenticated:
+            silent = (waiting for waiting in self._waiting.values() if waiting not in self._connection_of)
+            self._cut(next(silent, engine), "too many that never connect")
+
+    def _has_leave_to_send(self, engine: EngineSession) -> bool:
+        if engine.waiting_replies > self._limits.events_burst:
+            self._cut(engine, SlowConsumer.code)
+            return False
+        if engine.events.take():
+            return True
+        connection = self._connection_of.get(engine)
+        if connection is None or connection.welcome is None:
+            self._cut(engine, RateLimited.code)
+        elif not connection.closing:
+            why = Refusal(RateLimited().problem, reconnect=True, retry_after=FLOOD_RETRY_AFTER)
+            self._close_connection(connection, why)
+        return False
+
     async def _on_connect(self, sid: str, _environ: dict[str, Any], auth: object = None) -> None:
         engine_id = self._server.manager.eio_sid_from_sid(sid, NAMESPACE)
         engine = self._engines.get(engine_id)
         if engine is None or engine.ending or self._events is None:
             raise socketio.exceptions.ConnectionRefusedError
         connection = _Connection(ConnectionId(sid), engine, Hold(self._limits.held_bytes))
-        engine.connection = self._connections[connection.id] = connection
-        hello = Hello(
-            auth=auth,
-            remote_address=self.peers.address(engine.request),
-            transport=self._server.eio.transport(engine_id),
-        )
-        try:
-            connection.welcome = await self._events.connect(connection.id, hello)
-        except (InvalidToken, InvalidArgument) as error:
+        self._connection_of[engine] = self._connections[connection.id] = connection
+        hello = Hello(auth=auth, remote_address=self.peers.address(engine.request), transport=engine.transport)
+        (outcome,) = await asyncio.gather(self._events.connect(connection.id, hello), return_exceptions=True)
+        if isinstance(outcome, (InvalidToken, InvalidArgument)):
             self._abandon(connection)
-            self._spawn(self._close(engine, leave=None))
-            raise socketio.exceptions.ConnectionRefusedError(error.title, problem_object(error.problem)) from None
-        except Unavailable:
-            # Without a word: after a CONNECT_ERROR the stock client would give up.
-            await asyncio.sleep(self._events.reconnect_delay())
-            self._abandon(connection)
-            self._cut(engine, "unavailable")
-            await self._close_engine(engine)
-            raise socketio.exceptions.ConnectionRefusedError from None
-        except ConnectionGone:
-            raise socketio.exceptions.ConnectionRefusedError from None
-        if connection.id not in self._connections:
+            self._spawn(self._flush_and_cut(engine))
+            raise socketio.exceptions.ConnectionRefusedError(outcome.title, problem_object(outcome.problem))
+        if isinstance(outcome, BaseException) and not isinstance(outcome, ConnectionGone):
+            if not isinstance(outcome, Unavailable):
+                # The library would leave the client without an answer, and in its rooms for ever.
+                _log.error("connecting failed by a defect", exc_info=outcome)
+            await self._cut_without_a_word(connection)
+        if isinstance(outcome, BaseException) or connection.id not in self._connections:
             raise socketio.exceptions.ConnectionRefusedError
+        connection.welcome = outcome
+        self._waiting.pop(engine.id, None)
+
+    async def _cut_without_a_word(self, connection: _Connection) -> None:
+        """After a passing fault: the stock client gives up on a CONNECT_ERROR, and returns at once after a close."""
+        if self._events is not None:
+            await asyncio.sleep(self._events.reconnect_delay())
+        self._abandon(connection)
+        self._cut(connection.engine, Unavailable.code)
+        await connection.engine.close_driver()
 
     def connect_sent(self, connection: ConnectionId) -> None:
         target = self._connections.get(connection)
         if target is None or target.welcome is None or self._events is None:
             return
-        self._send(target.engine, event_packet(READY, ready(target.welcome), str(target.welcome.cursor)))
+        self._send(target.engine, event_frame(READY, ready(target.welcome), str(target.welcome.cursor)))
         self._spawn(self._open(target, self._events))
 
     async def _open(self, connection: _Connection, events: ConnectionEvents) -> None:
@@ -354,102 +351,74 @@ class SocketIoTransport:
     async def _on_disconnect(self, sid: str, reason: str) -> None:
         connection = self._connections.get(ConnectionId(sid))
         if connection is not None:
-            connection.engine.waiting_since = self._clock.monotonic()
             self._end(connection.engine, reason)
 
-    async def _on_event(self, event: str, _sid: str, *_arguments: object) -> dict[str, object]:
-        return _failed(UnknownEvent(f"{event[:64]!r}"))
+    async def _on_event(self, *_arguments: object) -> dict[str, object]:
+        # An event named "*" comes without its name: this handler is registered under it.
+        return {"ok": False, "error": problem_object(UnknownEvent().problem)}
 
     # ending
 
-    def _end(self, engine: _Engine, reason: str) -> None:
-        connection, engine.connection = engine.connection, None
-        if connection is not None:
-            self._connections.pop(connection.id, None)
-            if self._events is not None:
-                self._events.disconnected(connection.id, reason)
+    def _close_connection(self, connection: _Connection, why: Refusal) -> None:
+        connection.closing = True
+        if connection.welcome is not None:
+            self._send(connection.engine, event_frame(CLOSING, closing(why)))
+        self._spawn(self._say_goodbye(connection, stay_away=not why.reconnect))
 
-    def _abandon(self, connection: _Connection) -> None:
-        """Forget a connection that was never welcomed; the domain has forgotten it already."""
-        self._connections.pop(connection.id, None)
-        if connection.engine.connection is connection:
-            connection.engine.connection = None
-            connection.engine.waiting_since = self._clock.monotonic()
+    async def _say_goodbye(self, connection: _Connection, *, stay_away: bool) -> None:
+        if stay_away:
+            # The DISCONNECT packet, after which the stock client does not come back.
+            await self._server.disconnect(connection.id)
+        await self._flush_and_cut(connection.engine)
 
-    def _refuse_flood(self, engine: _Engine) -> None:
-        connection = engine.connection
-        if connection is None or connection.welcome is None:
-            self._cut(engine, "rate limited")
-        elif not connection.closing:
-            connection.closing = True
-            refusal = Refusal(RateLimited().problem, reconnect=True, retry_after=FLOOD_RETRY_AFTER)
-            self._send(engine, event_packet(CLOSING, closing(refusal)))
-            self._spawn(self._close(engine, leave=None))
-
-    async def _close(self, engine: _Engine, *, leave: ConnectionId | None) -> None:
-        """Let the client take what was sent, for a second at most, and end the session."""
-        if leave is not None:
-            await self._server.disconnect(leave)
+    async def _flush_and_cut(self, engine: EngineSession) -> None:
         with contextlib.suppress(TimeoutError, ConnectionGone):
-            async with asyncio.timeout(0.9):
-                await self._taken(engine)
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await engine.taken(patience=CLOSE_TIMEOUT)
         self._cut(engine, "server closed")
 
-    def _cut(self, engine: _Engine, reason: str) -> None:
+    def _cut(self, engine: EngineSession, reason: str) -> None:
         """End the session now, with no Socket.IO packet: whoever may come back will."""
         if engine.ending:
             return
         engine.ending = True
         # At once, as a peer may leave the closing handshake unanswered for as long as it likes.
         self._end(engine, reason)
-        if engine.websocket is not None and self._is_websocket(engine):
-            engine.websocket.close()
+        self._waiting.pop(engine.id, None)
+        if engine.is_websocket:
+            engine.close_websocket()
         else:
-            self._spawn(self._close_engine(engine))
+            self._spawn(engine.close_driver())
 
-    async def _close_engine(self, engine: _Engine) -> None:
-        socket = self._server.eio.sockets.get(engine.id)
-        if socket is not None:
-            # Not the server's own disconnect(), which waits for a poll that may never come.
-            await socket.close(wait=False, reason=self._server.reason.SERVER_DISCONNECT)
+    def _end(self, engine: EngineSession, reason: str) -> None:
+        """End the connection of a session, which may go on to wait for another."""
+        connection = self._connection_of.get(engine)
+        if connection is not None:
+            self._abandon(connection)
+            if self._events is not None:
+                self._events.disconnected(connection.id, reason)
 
-    def _is_websocket(self, engine: _Engine) -> bool:
-        socket = self._server.eio.sockets.get(engine.id)
-        return socket is not None and socket.upgraded
+    def _abandon(self, connection: _Connection) -> None:
+        """Forget a connection without telling the domain, which has never welcomed it or forgets it itself."""
+        self._connections.pop(connection.id, None)
+        engine = connection.engine
+        if self._connection_of.pop(engine, None) is not None and not engine.ending:
+            engine.waiting_since = self._clock.monotonic()
+            self._waiting[engine.id] = engine
 
     # sending
 
-    def _live(self, connection: ConnectionId) -> _Connection:
+    def _open_connection(self, connection: ConnectionId) -> _Connection | None:
         target = self._connections.get(connection)
-        if target is None or target.closing:
-            raise ConnectionGone
-        return target
+        return target if target is not None and not target.closing else None
 
-    def _send(self, engine: _Engine, packet: EngineIoPacket) -> None:
-        socket = self._server.eio.sockets.get(engine.id)
-        if socket is None or socket.closed or engine.ending:
-            return
-        socket.queue.put_nowait(packet)
-        engine.queued.append(len(packet.data))
-        engine.queued_bytes += len(packet.data)
-        if self._waiting_bytes(engine) > 8 * self._limits.queue_bytes:
-            self._cut(engine, "slow consumer")
+    def _send(self, engine: EngineSession, frame: Frame) -> None:
+        engine.send(frame)
+        self._cut_if_too_slow(engine)
 
-    def _waiting_bytes(self, engine: _Engine) -> int:
-        socket = self._server.eio.sockets.get(engine.id)
-        waiting = socket.queue.qsize() if socket is not None else 0
-        while len(engine.queued) > waiting:
-            engine.queued_bytes -= engine.queued.popleft()
-        return engine.queued_bytes + (engine.websocket.unsent_bytes if engine.websocket is not None else 0)
-
-    async def _taken(self, engine: _Engine) -> None:
-        """Wait until the client's socket has taken everything that was sent. Raises ConnectionGone."""
-        socket = self._server.eio.sockets.get(engine.id)
-        if socket is None:
-            raise ConnectionGone
-        await socket.queue.join()
-        if engine.websocket is not None:
-            await engine.websocket.drained.wait()
+    def _cut_if_too_slow(self, engine: EngineSession) -> None:
+        if engine.waiting_bytes > CUT_AT_QUEUES * self._limits.queue_bytes:
+            self._cut(engine, SlowConsumer.code)
 
     def _allows_origin(self, _origin: str, environ: dict[str, Any]) -> bool:
         return self.peers.allows_origin(environ["tornado.handler"].request)
@@ -465,12 +434,8 @@ class SocketIoTransport:
             _log.error("a connection ended by a defect", exc_info=error)
 
 
-def _failed(error: SynkroneError) -> dict[str, object]:
-    return {"ok": False, "error": problem_object(error.problem)}
-
-
 def _quiet(name: str) -> logging.Logger:
-    """The library's logger, never below WARNING: at INFO it logs tokens."""
+    """The library's logger, at ERROR and above: below that it logs tokens and what clients send."""
     logger = logging.getLogger(name)
-    logger.setLevel(max(logger.level, logging.WARNING))
+    logger.setLevel(max(logger.level, logging.ERROR))
     return logger

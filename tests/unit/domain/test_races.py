@@ -98,7 +98,7 @@ def test_a_client_that_leaves_while_connecting_leaves_nothing(auth: dict[str, ob
             points.at, points.action = at, leave
             client = world.transport.start({"token": "ann", **auth})
             await client.opened()
-            assert len(world.connections) == 0
+            assert world.connections.open_connections == 0
             assert world.transport.rooms == frozenset()
             assert len(world.telemetry.named("disconnected")) == 1
             # Who left before the welcome was never connected.
@@ -128,7 +128,7 @@ def test_a_token_that_expires_while_connecting_closes_the_connection(auth: dict[
             world.connections.tick()
             await closed(client)
             assert client.reconnect
-            assert len(world.connections) == 0
+            assert world.connections.open_connections == 0
             assert world.transport.rooms == frozenset()
             assert [call[-1] for call in world.telemetry.named("closing")] == ["token_expired"]
 

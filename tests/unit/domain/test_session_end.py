@@ -36,7 +36,7 @@ def test_a_token_is_announced_and_closed_by_the_time_that_passes_and_not_by_the_
             closing = first(client, "session.closing")
             assert (closing["code"], closing["retryable"], closing["reconnect"]) == ("token_expired", True, True)
             assert names(client).count("session.expiring") == 1
-            assert len(world.connections) == 0
+            assert world.connections.open_connections == 0
 
     run(story())
 
@@ -86,7 +86,7 @@ def test_draining_closes_the_connections_spread_out_and_admits_nobody() -> None:
                 closing = first(client, "session.closing")
                 assert (closing["code"], closing["reconnect"]) == ("shutting_down", True)
                 assert 1000 <= closing["retry_after_ms"] <= 5000
-            assert len(world.connections) == 0
+            assert world.connections.open_connections == 0
 
     run(story())
 
@@ -110,6 +110,6 @@ def test_an_empty_server_drains_at_once() -> None:
         async with World().running() as world:
             world.connections.drain()
             world.connections.tick()
-            assert len(world.connections) == 0
+            assert world.connections.open_connections == 0
 
     run(story())
