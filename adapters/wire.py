@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
@@ -110,9 +111,12 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
     try:
         # What the decoder skips it does not check for UTF-8, and it would reach every recipient.
         body.decode()
-        return decoder.decode(body)
-    except msgspec.ValidationError:
-        return None
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            # Of what has another shape the decoder has read no more than its first octet.
+            _raw.decode(body)
+            return None
     except UnicodeDecodeError as error:
         raise InvalidJson(f"not UTF-8 at byte {error.start}") from None
     except msgspec.DecodeError as error:

@@ -147,10 +147,10 @@ class ConnectionPolicy:
 
     def check_batch(self, publications: Sequence[Publication]) -> None:
         """Check each, with its index in the path where there are several, and all together. Raises as ``check``."""
-        for index, publication in enumerate(publications):
-            self.check(publication, "" if len(publications) == 1 else f"[{index}].")
         if sum(len(publication.to.rooms) for publication in publications) > BATCH_MAX_RECIPIENTS:
             raise InvalidPublication([FieldError("to", f"a batch may name {BATCH_MAX_RECIPIENTS} recipients in all")])
+        for index, publication in enumerate(publications):
+            self.check(publication, "" if len(publications) == 1 else f"[{index}].")
 
     def check(self, publication: Publication, path: str = "") -> None:
         """Raises InvalidPublication, naming every bad field behind ``path``, or PublicationTooLarge."""

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
+from adapters.wire import InvalidJson, parse_object
+from domain.errors import InvalidPublication
 from entrypoints import client, demo, server
 from entrypoints.container import build_container
 from entrypoints.settings import Settings, SettingsError, duration, load_settings
@@ -64,11 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(command)
     _add_url(command)
     command.add_argument("--to", type=_audience, required=True, help="user:ID, users:ID,ID, role:NAME or everyone")
-    command.add_argument("--type", required=True, help="for example mission.assigned")
-    command.add_argument("--title")
-    command.add_argument("--body")
+    command.add_argument("--type", type=_text, required=True, help="for example mission.assigned")
+    command.add_argument("--title", type=_text)
+    command.add_argument("--body", type=_text)
     command.add_argument("--data", type=_json_object, help="a JSON object")
-    command.add_argument("--id", help="makes a retry safe")
+    command.add_argument("--id", type=_text, help="makes a retry safe")
     command.set_defaults(run=_publish)
 
     command = commands.add_parser("listen", help="print what arrives for a user, and resume after a cut")
@@ -155,7 +158,7 @@ def _duration(text: str) -> timedelta:
 
 
 def _audience(text: str) -> dict[str, object]:
-    kind, _, names = text.partition(":")
+    kind, _, names = _text(text).partition(":")
     if kind == "everyone" and not names:
         return {"everyone": True}
     if kind in ("user", "role") and names:
@@ -165,14 +168,25 @@ def _audience(text: str) -> dict[str, object]:
     raise argparse.ArgumentTypeError("must be user:ID, users:ID,ID, role:NAME or everyone")
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def _text(text: str) -> str:
+    """An argument that can be sent: the bytes of one that is no UTF-8 cannot."""
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError("must be a JSON object")
-    return value
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("must be UTF-8") from None
+    return text
+
+
+def _json_object(text: str) -> msgspec.Raw:
+    """Passed on as it was written: reading and writing it anew would change its numbers."""
+    data = _text(text).encode()
+    try:
+        parse_object(data)
+    except InvalidJson as error:
+        raise argparse.ArgumentTypeError(f"must be JSON: {error.detail}") from None
+    except InvalidPublication:
+        raise argparse.ArgumentTypeError("must be a JSON object") from None
+    return msgspec.Raw(data)
 
 
 def _version() -> str:

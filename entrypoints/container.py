@@ -35,7 +35,7 @@ from domain.policy import ConnectionPolicy
 from domain.ports import Clock
 from domain.services.connections import ConnectionService
 from domain.services.delivery import DeliveryService
-from entrypoints.settings import ApiSettings, AuthSettings, IssuerSettings, Settings, SettingsError
+from entrypoints.settings import REPLAY_BYTES, ApiSettings, AuthSettings, IssuerSettings, Settings, SettingsError
 
 ALL_SCOPES = frozenset(("publish", "connections:read", "connections:write"))
 SINGLE_KEY_NAME = "api.key"
@@ -115,6 +115,7 @@ def build_policy(settings: Settings, randomness: SystemRandomness) -> Connection
         connections=limits.connections,
         connections_per_user=limits.connections_per_user,
         notification_bytes=limits.notification_bytes,
+        replay_bytes=REPLAY_BYTES,
         drain=limits.drain_time,
         drain_rate=limits.drain_rate,
         uniform=randomness.uniform,
@@ -128,6 +129,7 @@ def build_transport(settings: Settings, clock: Clock) -> SocketIoTransport:
         peers=PeerPolicy(trusted_proxies=settings.trusted_proxies, origins=settings.cors_origins),
         limits=SocketIoLimits(
             message_bytes=limits.message_bytes,
+            held_bytes=limits.queue_bytes,
             queue_bytes=limits.queue_bytes,
             connect_timeout=limits.connect_timeout.total_seconds(),
             connections=limits.connections,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     SecretStr,
     ValidationError,
     field_validator,
@@ -24,14 +26,20 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from entrypoints.settings_errors import first_error
+
 ENVIRONMENT_PREFIX = "SYNKRONE_"
 DEFAULT_FILE = Path("synkrone.toml")
 API_KEY_MIN_LENGTH = 32
+REPLAY_BYTES = 262_144
+CUT_AT_QUEUES = 8
 SCOPES = frozenset(("publish", "connections:read", "connections:write"))
 
 T = TypeVar("T")
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?", re.ASCII)
+_ORIGIN = re.compile(r"https?://[^/*\s]+")
+_KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "day": 86400, "days": 86400}
 
 
@@ -58,14 +66,60 @@ def _from_json(value: object) -> object:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise PydanticCustomError("json", 'must be JSON, for example ["one", "two"]') from None
 
 
+def _network(value: object) -> IPv4Network | IPv6Network:
+    """Raises ValueError, in one line for both versions of IP."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(str(value))
+    except ValueError:
+        raise ValueError("must be an IP address, or a network such as 10.0.0.0/8") from None
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        raise ValueError("must be an origin such as https://app.example, with no path")
+    return value
+
+
+def _key_name(value: str) -> str:
+    if not _KEY_NAME.fullmatch(value):
+        raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'")
+    return value
+
+
+def _bounded(text: str, is_good: Callable[[timedelta], bool]) -> AfterValidator:
+    """``text`` says what is good."""
+
+    def check(value: timedelta) -> timedelta:
+        if not is_good(value):
+            raise ValueError(f"must be {text}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _no_flag(value: object) -> object:
+    """In Python true is a number; in a settings file it is a mistake."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("flag", "must be a whole number")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(duration)]
+Timeout = Annotated[Duration, _bounded("more than 0", lambda value: value > timedelta())]
+Heartbeat = Annotated[Duration, _bounded("at least 1s", lambda value: value >= timedelta(seconds=1))]
+DrainTime = Annotated[Duration, _bounded("at most 25s", lambda value: value <= timedelta(seconds=25))]
 JsonList = Annotated[list[T], BeforeValidator(_from_json)]
 JsonTable = Annotated[dict[str, T], BeforeValidator(_from_json)]
-Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
+Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+KeyName = Annotated[str, AfterValidator(_key_name)]
+Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]
 
 
 class Section(BaseModel):
@@ -96,8 +150,8 @@ def _read_text(setting: str, path: Path) -> str:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise _at(setting, f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise _at(setting, f"cannot read {path}: not text") from None
+    except ValueError:
+        raise _at(setting, f"cannot read {str(path)!r}: not text") from None
 
 
 def _at(setting: str, message: str) -> PydanticCustomError:
@@ -132,8 +186,8 @@ class IssuerSettings(_WithSecretFiles):
     @field_validator("services")
     @classmethod
     def _known_scopes(cls, services: dict[str, list[str]]) -> dict[str, list[str]]:
-        for scopes in services.values():
-            _check_scopes(scopes)
+        for client, scopes in services.items():
+            _check_scopes(client, scopes)
         return services
 
 
@@ -164,7 +218,7 @@ class AuthSettings(_WithSecretFiles):
 
 
 class ApiKeySettings(_WithSecretFiles):
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    name: KeyName
     hash: str | None = None
     key: SecretStr | None = None
     key_file: Path | None = None
@@ -174,7 +228,7 @@ class ApiKeySettings(_WithSecretFiles):
     def _one_of(self) -> ApiKeySettings:
         if (self.hash is None) == (self.key is None):
             raise _at("key", "exactly one of key, key_file and hash is needed")
-        _check_scopes(self.scopes)
+        _check_scopes("scopes", self.scopes)
         return self
 
     @field_validator("key")
@@ -200,10 +254,10 @@ def _strong_key(key: SecretStr | None) -> SecretStr | None:
     return key
 
 
-def _check_scopes(scopes: list[str]) -> None:
+def _check_scopes(setting: str, scopes: list[str]) -> None:
     for scope in scopes:
         if scope not in SCOPES:
-            raise _at("scopes", f"{scope!r} is not one of {', '.join(sorted(SCOPES))}")
+            raise _at(setting, f"{scope!r} is not one of {', '.join(sorted(SCOPES))}")
 
 
 class SourceSettings(_WithSecretFiles):
@@ -215,9 +269,18 @@ class SourceSettings(_WithSecretFiles):
     @field_validator("url")
     @classmethod
     def _known(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url != "memory://" and not (parts.scheme in ("http", "https") and parts.hostname):
+        if url == "memory://":
+            return url
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
             raise PydanticCustomError("url", "must be memory://, or the http(s):// address of a feed")
+        if "@" in parts.netloc:
+            # An address is shown in logs, a token is not.
+            raise PydanticCustomError("url", "must hold no credentials: they belong in source.token")
         return url
 
     @property
@@ -237,7 +300,7 @@ class TlsSettings(Section):
 
 
 class RetentionSettings(Section):
-    log: Annotated[Duration, Field(gt=timedelta())] = timedelta(days=30)
+    log: Timeout = timedelta(days=30)
 
 
 class LimitSettings(Section):
@@ -245,7 +308,7 @@ class LimitSettings(Section):
 
     message_bytes: int = Field(default=65_536, ge=1_024)
     queue_bytes: int = Field(default=1_048_576, ge=65_536)
-    connect_timeout: Annotated[Duration, Field(gt=timedelta())] = timedelta(seconds=10)
+    connect_timeout: Timeout = timedelta(seconds=10)
     connections: int = Field(default=10_000, ge=1)
     unauthenticated: int = Field(default=2_000, ge=1)
     connections_per_user: int = Field(default=20, ge=1)
@@ -254,13 +317,21 @@ class LimitSettings(Section):
     publish_bytes: int = Field(default=1_048_576, ge=1_024)
     batch_bytes: int = Field(default=16_777_216, ge=1_024)
     notification_bytes: int = Field(default=65_536, ge=256)
-    request_timeout: Annotated[Duration, Field(gt=timedelta())] = timedelta(seconds=15)
-    ping_interval: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=25)
-    ping_timeout: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=20)
-    drain_time: Annotated[Duration, Field(le=timedelta(seconds=25))] = timedelta(seconds=20)
+    request_timeout: Timeout = timedelta(seconds=15)
+    ping_interval: Heartbeat = timedelta(seconds=25)
+    ping_timeout: Heartbeat = timedelta(seconds=20)
+    drain_time: DrainTime = timedelta(seconds=20)
     drain_rate: float = Field(default=250, gt=0)
-    memory_entries: int = Field(default=100_000, ge=1)
-    memory_bytes: int = Field(default=268_435_456, ge=1_048_576)
+    memory_entries: int = Field(default=100_000, ge=1_000)
+    memory_bytes: int = Field(default=268_435_456, ge=33_554_432)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> LimitSettings:
+        # Otherwise one notification would cut its recipient, at every return anew. JSON may write a character in six.
+        least = (6 * self.notification_bytes + REPLAY_BYTES) // CUT_AT_QUEUES
+        if self.queue_bytes < least:
+            raise _at("queue_bytes", f"must be at least {least} for limits.notification_bytes")
+        return self
 
 
 class LogSettings(Section):
@@ -270,13 +341,13 @@ class LogSettings(Section):
 
 class Settings(Section):
     host: str = Field(default="127.0.0.1", min_length=1)
-    port: int = Field(default=8000, ge=0, le=65_535)
+    port: Port = 8000
     auth: AuthSettings = AuthSettings()
     api: ApiSettings = ApiSettings()
     source: SourceSettings = SourceSettings()
     store: Literal["memory://"] = "memory://"
     cors_origins: JsonList[Origin] = Field(default_factory=list)
-    trusted_proxies: JsonList[IPv4Network | IPv6Network] = Field(default_factory=list)
+    trusted_proxies: JsonList[Network] = Field(default_factory=list)
     tls: TlsSettings = TlsSettings()
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
@@ -286,9 +357,11 @@ class Settings(Section):
 def load_settings(environ: Mapping[str, str], file: Path | None = None) -> Settings:
     """Read the file (``synkrone.toml`` where there is one) and the environment. Raises SettingsError."""
     values = _read_toml(file)
+    given: dict[str, Any] = {}
     for variable, value in sorted(environ.items()):
         if variable.startswith(ENVIRONMENT_PREFIX):
-            _put(values, variable, value)
+            _put(given, variable, value)
+    _override(values, given, "")
     return validate_settings(values)
 
 
@@ -297,7 +370,7 @@ def validate_settings(values: Mapping[str, object]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_first_error(error)) from None
+        raise SettingsError(first_error(error)) from None
 
 
 def _read_toml(file: Path | None) -> dict[str, Any]:
@@ -318,26 +391,20 @@ def _put(values: dict[str, Any], variable: str, value: str) -> None:
     """Put ``SYNKRONE_A__B`` at ``a.b``."""
     *sections, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
     for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
             raise SettingsError(f"{variable}: {section} is not a section")
-        values = inner
     values[name] = value
 
 
-def _first_error(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    path = ""
-    for part in first["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    setting = first.get("ctx", {}).get("setting")
-    if setting is not None:
-        path = f"{path}.{setting}" if path else str(setting)
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "is not a known setting"
-    elif first["type"] == "missing":
-        message = "is required"
-    elif path == "store":
-        message = "must be memory://, the one store of this version"
-    return f"{path}: {message[:1].lower()}{message[1:]}"
+def _override(values: dict[str, Any], given: Mapping[str, Any], path: str) -> None:
+    """Put what is given above the values: ``x`` takes the place of ``x_file`` too, and the other way round."""
+    for name, value in given.items():
+        if isinstance(value, dict):
+            inner = values.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise SettingsError(f"{path}{name}: is not a section")
+            _override(inner, value, f"{path}{name}.")
+        else:
+            values.pop(name.removesuffix("_file") if name.endswith("_file") else f"{name}_file", None)
+    values.update({name: value for name, value in given.items() if not isinstance(value, dict)})

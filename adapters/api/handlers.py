@@ -23,7 +23,10 @@ from domain.model import Caller
 from domain.ports import CallerVerifier, Publisher
 
 _REALM = "synkrone-socket"
-_DISCARDED_BODY = 65_536
+_DROPPED_BODY = 65_536
+_TAKEN_BODIES = 2
+"""How many times the allowed size of a body is read, and dropped, for the sake of the answer."""
+_LENGTH_DIGITS = 18
 
 
 class UnsupportedMediaType(SynkroneError):
@@ -52,8 +55,18 @@ _STATUS: tuple[tuple[type[SynkroneError], HTTPStatus], ...] = (
 )
 
 
+@tornado.web.stream_request_body
 class ApiHandler(tornado.web.RequestHandler):
-    """A route whose failures are ``application/problem+json``."""
+    """A route whose failures are ``application/problem+json``, and which keeps no body."""
+
+    methods: tuple[str, ...] = ("GET",)
+
+    async def prepare(self) -> None:
+        connection: Any = self.request.connection
+        connection.set_max_body_size(_DROPPED_BODY)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Dropped: answered only then, so that a client that still sends sees the answer and not a reset."""
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -68,10 +81,9 @@ class ApiHandler(tornado.web.RequestHandler):
     def fail(self, error: SynkroneError) -> None:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
         if status == HTTPStatus.UNAUTHORIZED:
-            given = "Authorization" in self.request.headers
-            self.set_header(
-                "WWW-Authenticate", f'Bearer realm="{_REALM}"' + (', error="invalid_token"' if given else "")
-            )
+            # RFC 6750, section 3: no error code for who came without a bearer token.
+            wrong = ', error="invalid_token"' if self._bearer_token() else ""
+            self.set_header("WWW-Authenticate", f'Bearer realm="{_REALM}"{wrong}')
         elif isinstance(error, Forbidden) and error.scope is not None:
             challenge = f'Bearer realm="{_REALM}", error="insufficient_scope", scope="{error.scope}"'
             self.set_header("WWW-Authenticate", challenge)
@@ -89,6 +101,8 @@ class ApiHandler(tornado.web.RequestHandler):
         if isinstance(error, SynkroneError):
             self.fail(error)
             return
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self.methods))
         title = HTTPStatus(status_code).phrase if status_code in set(HTTPStatus) else "Error"
         code = title.lower().replace(" ", "_")
         self._problem(status_code, {"code": code, "title": title, "status": status_code, "retryable": False})
@@ -96,6 +110,11 @@ class ApiHandler(tornado.web.RequestHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if not isinstance(value, SynkroneError):
             super().log_exception(typ, value, tb)
+
+    def _bearer_token(self) -> str:
+        """The credential of the request (RFC 6750, section 2.1); empty where it has none."""
+        scheme, _, credential = self.request.headers.get("Authorization", "").partition(" ")
+        return credential.strip() if scheme.lower() == "bearer" else ""
 
     def _problem(self, status: int, members: dict[str, object]) -> None:
         self.set_status(status)
@@ -106,8 +125,10 @@ class ApiHandler(tornado.web.RequestHandler):
 class NotFound(ApiHandler):
     """Every path that is no route."""
 
-    def prepare(self) -> None:
-        self.send_error(404)
+    def _not_found(self) -> None:
+        raise tornado.web.HTTPError(HTTPStatus.NOT_FOUND)
+
+    get = head = post = delete = patch = put = options = _not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,46 +139,64 @@ class Backend:
     callers: CallerVerifier | None
 
 
-@tornado.web.stream_request_body
 class BackendHandler(ApiHandler):
     """A route for backends: nothing of the body is kept before the caller is known and allowed."""
 
+    methods = ("POST",)
     scope: str
     media_types: tuple[str, ...] = ("application/json",)
 
     def initialize(self, *, backend: Backend, max_body: int) -> None:
         self.backend = backend
         self._max_body = max_body
+        self._max_taken = _TAKEN_BODIES * max_body
+        self._taken = 0
         self._body = bytearray()
         self._refusal: SynkroneError | None = None
         self.caller: Caller
 
     async def prepare(self) -> None:
+        if self.request.method not in self.methods:
+            await super().prepare()
+            return
         try:
             await self._admit()
         except SynkroneError as refusal:
-            if self._content_length() > _DISCARDED_BODY:
+            if "Expect" in self.request.headers or self._content_length() > self._max_taken:
                 raise
             # Answered while the client still sends, the connection would be reset, and many a client would see
-            # only that. So a short body is taken first, and dropped.
+            # only that. So the body is taken first, and dropped.
             self._refusal = refusal
         connection: Any = self.request.connection
-        connection.set_max_body_size(_DISCARDED_BODY if self._refusal is not None else self._max_body)
+        connection.set_max_body_size(2 * self._max_taken)
 
     async def _admit(self) -> None:
         if self.backend.callers is None:
             raise Forbidden("no backend may call: the server has no API keys and no services")
-        self.caller = await self.backend.callers.authenticate(self._credential())
+        credential = self._bearer_token()
+        if not credential:
+            raise Unauthenticated("needs Authorization: Bearer <key>")
+        self.caller = await self.backend.callers.authenticate(credential)
         if self.scope not in self.caller.scopes:
             raise Forbidden(f"needs the scope {self.scope}", scope=self.scope)
         if self.media_type not in self.media_types:
             raise UnsupportedMediaType(f"Content-Type must be {' or '.join(self.media_types)}")
         if self._content_length() > self._max_body:
-            raise BodyTooLarge(f"{self._max_body} bytes are allowed")
+            raise self._too_large()
 
     def data_received(self, chunk: bytes) -> None:
+        self._taken += len(chunk)
+        if self._refusal is None and self._taken > self._max_body:
+            self._refusal = self._too_large()
+            self._body.clear()
         if self._refusal is None:
             self._body += chunk
+        elif self._taken > self._max_taken:
+            # It does not end: answered now, with the connection closed behind it.
+            self.fail(self._refusal)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"{self._max_body} bytes are allowed")
 
     async def post(self) -> None:
         if self._refusal is not None:
@@ -169,8 +208,9 @@ class BackendHandler(ApiHandler):
         raise NotImplementedError
 
     def _content_length(self) -> int:
-        # Tornado has refused by now what is no number.
-        return int(self.request.headers.get("Content-Length", "0"))
+        """As announced; 0 where it is not, or where Tornado is about to refuse what it says."""
+        digits = self.request.headers.get("Content-Length", "").partition(",")[0]
+        return int(digits[:_LENGTH_DIGITS]) if digits.isascii() and digits.isdigit() else 0
 
     @property
     def media_type(self) -> str:
@@ -179,9 +219,3 @@ class BackendHandler(ApiHandler):
     @property
     def body(self) -> bytes:
         return bytes(self._body)
-
-    def _credential(self) -> str:
-        scheme, _, credential = self.request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not credential.strip():
-            raise Unauthenticated("needs Authorization: Bearer <key>")
-        return credential.strip()

@@ -12,7 +12,7 @@ from domain.model import Appended, AppendOutcome, FieldError, Publication
 from domain.policy import BATCH_MAX_ITEMS
 
 _IDEMPOTENCY_KEY_MAX_LENGTH = 255
-_ITEMS_BETWEEN_PAUSES = 200
+_BYTES_BETWEEN_PAUSES = 65_536
 
 
 class _PublishingHandler(BackendHandler):
@@ -27,8 +27,8 @@ class _PublishingHandler(BackendHandler):
             return None
         if not 0 < len(key) <= _IDEMPOTENCY_KEY_MAX_LENGTH or not key.isprintable():
             raise InvalidArgument("Idempotency-Key", f"must be 1 to {_IDEMPOTENCY_KEY_MAX_LENGTH} printable characters")
-        # Two callers that count their requests from 1 must not meet.
-        return f"{self.caller.name}:{key}"
+        # Two callers that count their requests from 1 must not meet, whatever characters their names hold.
+        return f"{len(self.caller.name)}:{self.caller.name}:{key}"
 
 
 class NotificationsHandler(_PublishingHandler):
@@ -60,12 +60,18 @@ class BatchHandler(_PublishingHandler):
         if self.media_type == "application/x-ndjson":
             items: Sequence[bytes] = [line for line in self.body.split(b"\n") if line.strip()]
         else:
-            items = parse_array(self.body)
+            try:
+                items = parse_array(self.body)
+            except InvalidPublication:
+                raise InvalidPublication([FieldError("body", "must be a JSON array")]) from None
         if not 0 < len(items) <= BATCH_MAX_ITEMS:
             raise InvalidPublication([FieldError("body", f"must hold 1 to {BATCH_MAX_ITEMS} notifications")])
         publications = []
+        unpaused = 0
         for index, item in enumerate(items):
-            if index % _ITEMS_BETWEEN_PAUSES == _ITEMS_BETWEEN_PAUSES - 1:
+            unpaused += len(item)
+            if unpaused > _BYTES_BETWEEN_PAUSES:
+                unpaused = 0
                 await asyncio.sleep(0)
             try:
                 publications.append(parse_publication(item, f"[{index}]."))

@@ -65,7 +65,7 @@ class ServiceTokens:
         if has_role(claims, issuer):
             raise InvalidToken("it has a role: it is a user's")
         self._check_profile(signed, now)
-        return Caller(client, frozenset(scope.split(" ")) & frozenset(issuer.services[client]))
+        return Caller(f"{issuer.issuer} {client}", frozenset(scope.split(" ")) & frozenset(issuer.services[client]))
 
     def _check_profile(self, signed: SignedToken, now: datetime) -> None:
         """The rest of RFC 9068, sections 2.2 and 4, by Authlib."""

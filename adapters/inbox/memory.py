@@ -78,8 +78,8 @@ class MemoryInbox:
     room is taken to have lost as much as the last one that was forgotten.
 
     An append that does not fit without trimming what a follower was not given yet raises StoreUnavailable. Where a
-    conflict keeps a whole batch out, a duplicate of an entry of the log stays one, and what is WITHHELD has the position
-    of the head.
+    conflict keeps a whole batch out, a duplicate of an entry of the log stays one, and what is WITHHELD has the
+    position of the head.
 
     ``follow`` raises CursorRefused for a position from which the log cannot be continued, as ``since`` does for one
     from which some room cannot. Whoever leaves its loop other than by cancellation closes the iterator.

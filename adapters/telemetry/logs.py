@@ -11,8 +11,15 @@ import structlog
 LogFormat = Literal["auto", "json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-# At INFO these log what clients send, tokens among it.
-_QUIET = ("socketio", "engineio", "tornado.access", "tornado.general", "asyncio", "aiohttp")
+# Below these levels they log what clients send, tokens among it.
+_QUIET = {
+    "socketio": logging.ERROR,
+    "engineio": logging.ERROR,
+    "tornado.access": logging.WARNING,
+    "tornado.general": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "aiohttp": logging.WARNING,
+}
 
 
 def configure_logging(level: LogLevel, log_format: LogFormat, stream: TextIO = sys.stderr) -> None:
@@ -26,7 +33,16 @@ def configure_logging(level: LogLevel, log_format: LogFormat, stream: TextIO = s
     ]
     rendering: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if text:
-        rendering.append(structlog.dev.ConsoleRenderer(colors=stream.isatty()))
+        rendering += [
+            _event_on_one_line,
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(),
+                # A line break in a value is no end of the line.
+                repr_native_str=True,
+                # The default shows the values of local variables where it can, tokens among them.
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
     else:
         rendering += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler(stream)
@@ -36,5 +52,12 @@ def configure_logging(level: LogLevel, log_format: LogFormat, stream: TextIO = s
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+
+
+def _event_on_one_line(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    text = str(event["event"])
+    if not text.isprintable():
+        event["event"] = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return event

@@ -123,7 +123,7 @@ class TestServiceTokens(CallerVerifierContract):
         return Subject(
             service_tokens(algorithm),
             service_token(algorithm),
-            Caller("billing", PUBLISH),
+            Caller(f"{ISSUER} billing", PUBLISH),
             service_token(algorithm, "stranger"),
         )
 
@@ -227,7 +227,7 @@ class TestCallersWithAToken(CallerVerifierContract):
     @pytest.fixture
     def subject(self) -> Subject:
         verifier = Callers(api_keys(), service_tokens())
-        return Subject(verifier, service_token(), Caller("billing", PUBLISH), service_token(owner="stranger"))
+        return Subject(verifier, service_token(), Caller(f"{ISSUER} billing", PUBLISH), service_token(owner="stranger"))
 
     @pytest.mark.gen_test
     async def test_without_issuers_there_are_keys_only(self) -> None:

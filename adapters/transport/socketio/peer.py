@@ -43,7 +43,9 @@ class PeerPolicy:
         if not origins:
             return True
         origin = origins[0].lower()
-        return len(origins) == 1 and (origin in self._origins or origin == f"{self.scheme(request)}://{request.host}")
+        return len(origins) == 1 and (
+            origin in self._origins or origin == f"{self.scheme(request)}://{request.host.lower()}"
+        )
 
     def _is_trusted(self, address: str) -> bool:
         parsed = _parsed(address)

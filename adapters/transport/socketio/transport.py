@@ -158,6 +158,8 @@ class SocketIoTransport:
         return frames is not None
 
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
+        if not rooms:
+            return
         frame = entry_frame(entry)
         for connection, _ in self._server.manager.get_participants(NAMESPACE, list(rooms)):
             target = self._open_connection(connection)

@@ -240,3 +240,16 @@ def test_names_and_identifiers() -> None:
 def test_the_room_of_a_user_named_as_everyone_is_not_everyones() -> None:
     POLICY.check(publication(Audience.users(["everyone"])))
     assert Room.of_user("everyone") != "everyone"
+
+
+class TestBatches:
+    def test_each_is_named_by_its_index(self) -> None:
+        with pytest.raises(InvalidPublication) as info:
+            POLICY.check_batch([publication(), replace(publication(), type="")])
+        assert [error.path for error in info.value.errors] == ["[1].type"]
+
+    def test_all_together_name_a_bounded_number_of_recipients(self) -> None:
+        ten_thousand = publication(Audience.users(str(number) for number in range(AUDIENCE_MAX_USERS)))
+        POLICY.check_batch([ten_thousand] * 10)
+        with pytest.raises(InvalidPublication, match="100000 recipients"):
+            POLICY.check_batch([ten_thousand] * 10 + [publication()])

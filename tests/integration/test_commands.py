@@ -1,0 +1,396 @@
+"""The commands as real processes, as somebody at a terminal meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.engine_io import WebSocketPeer, connected, event, http_session, refused
+from tests.processes import API_KEY, ONE_SECRET, REPOSITORY, ServerProcess, environment, token
+
+PATIENCE = 15.0
+CLI = ("-m", "entrypoints.cli")
+
+
+class Command:
+    """A running process, whose lines are read as they come."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.lines: list[str] = []
+        self._errors = asyncio.create_task(self._read_errors())
+
+    async def _read_errors(self) -> str:
+        assert self._process.stderr is not None
+        return (await self._process.stderr.read()).decode()
+
+    async def line(self, text: str) -> str:
+        """The next line of its output with this text."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                line = (await self._process.stdout.readline()).decode()
+                assert line, f"it has ended: {await self._errors}"
+                self.lines.append(line.rstrip("\n"))
+                if text in line:
+                    return self.lines[-1]
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def ended(self) -> tuple[int, str, str]:
+        """Its exit code, what is left of its output, and its errors, in which no traceback may be."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            rest = (await self._process.stdout.read()).decode()
+            code = await self._process.wait()
+            errors = await self._errors
+        assert "Traceback" not in errors, errors
+        return code, rest, errors
+
+    async def stop(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        await self._errors
+
+
+@asynccontextmanager
+async def running(*arguments: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Command]:
+    """``python`` with these arguments."""
+    command = Command(
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            *arguments,
+            cwd=REPOSITORY / "tests",
+            env=environment(ONE_SECRET if settings is None else settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    )
+    try:
+        yield command
+    finally:
+        await command.stop()
+
+
+async def run(*arguments: str, settings: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """A command from beginning to end: its exit code, output and errors."""
+    async with running(*CLI, *arguments, settings=settings) as command:
+        return await command.ended()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path_factory.mktemp("server"), ONE_SECRET)
+    try:
+        process.wait_until_ready()
+        yield process
+    finally:
+        process.kill()
+
+
+class Wire:
+    """A TCP proxy in front of a server, which can be cut."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = urlsplit(upstream)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_cut = False
+        self.url = ""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Wire]:
+        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            listener.close()
+            self.cut()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        self.is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        if self.is_cut:
+            writer.transport.abort()
+            return
+        up_reader, up_writer = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
+        self._writers.add(up_writer)
+        for source, target in ((reader, up_writer), (up_reader, writer)):
+            task = asyncio.create_task(self._pump(source, target))
+            self._tasks.add(task)
+
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while octets := await source.read(65_536):
+                target.write(octets)
+        except ConnectionError:
+            pass
+        finally:
+            target.close()
+
+
+def shown(line: str) -> tuple[str, list[Any]]:
+    """The event and arguments of a line of ``listen``."""
+    name, _, rest = line.partition(" ")
+    decoder, arguments = json.JSONDecoder(), []
+    while rest:
+        argument, end = decoder.raw_decode(rest)
+        arguments.append(argument)
+        rest = rest[end:].lstrip()
+    return name, arguments
+
+
+@pytest.mark.gen_test
+async def test_a_minted_token_is_accepted_by_the_server(server: ServerProcess) -> None:
+    code, output, errors = await run("token", "--user", "42", "--role", "freelance", "--ttl", "10m")
+    assert (code, errors) == (0, "")
+    async with http_session() as session:
+        ready, _ = await connected(await WebSocketPeer.open(session, server.url), output.strip())
+        assert ready["user"] == {"id": "42", "role": "freelance"}
+        other = {"SYNKRONE_AUTH__SECRET": "another secret, also long enough for HS256"}
+        code, output, _ = await run("token", "--user", "42", "--role", "freelance", settings=other)
+        assert code == 0
+        peer = await WebSocketPeer.open(session, server.url)
+        assert (await refused(peer, json.dumps({"token": output.strip()})))["code"] == "invalid_token"
+
+
+@pytest.mark.gen_test
+async def test_without_a_secret_there_is_no_token() -> None:
+    assert await run("token", "--user", "42", "--role", "freelance", settings={}) == (
+        2,
+        "",
+        "synkrone-socket: auth.secret: is needed to sign a token\n",
+    )
+
+
+@pytest.mark.gen_test
+async def test_publish_prints_the_answer(server: ServerProcess) -> None:
+    async with http_session() as session:
+        peer = await WebSocketPeer.open(session, server.url)
+        await connected(peer, token("42"))
+        data = '{"f": 1.0, "e": 1e2, "big": 123456789012345678901234567890}'
+        arguments = ["publish", "--url", f"{server.url}/", "--to", "users:42,43", "--type", "mission.assigned"]
+        more = ["--title", "é", "--body", "b", "--data", data, "--id", "x-1"]
+        code, output, errors = await run(*arguments, *more)
+        assert (code, errors) == (0, "")
+        assert json.loads(output)["id"] == "x-1"
+        packet = await peer.next()
+        assert f'"data":{data},' in packet
+        _, (notification, cursor) = event(packet)
+        assert (notification["title"], notification["body"]) == ("é", "b")
+        assert json.loads(output) == {"id": "x-1", "cursor": cursor, "duplicate": False}
+        # What the server refuses goes to the errors, with its answer.
+        code, output, errors = await run(*arguments, "--title", "other", "--id", "x-1")
+        assert (code, output) == (1, "")
+        assert json.loads(errors)["code"] == "conflict"
+
+
+@pytest.mark.gen_test
+async def test_publish_that_cannot(server: ServerProcess) -> None:
+    arguments = ["publish", "--to", "user:42", "--type", "t", "--url"]
+    code, output, errors = await run(*arguments, server.url, settings={"SYNKRONE_API__KEY": "x" * 40})
+    assert (code, output, json.loads(errors)["code"]) == (1, "", "unauthenticated")
+    assert (await run(*arguments, server.url, settings={}))[::2] == (
+        2,
+        "synkrone-socket: api.key: is required (SYNKRONE_API__KEY)\n",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    for wrong in (url, "nonsense"):
+        code, output, errors = await run(*arguments, wrong)
+        assert (code, output) == (1, "")
+        assert errors.startswith(f"synkrone-socket: cannot reach {wrong}: ")
+        assert API_KEY not in errors
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_listen_resumes_after_a_cut_and_misses_nothing(server: ServerProcess) -> None:
+    async with Wire(server.url).open() as wire:
+        arguments = ["listen", "--url", wire.url, "--token", token("listener")]
+        async with running(*CLI, *arguments) as listener:
+            name, (ready, _) = shown(await listener.line("session.ready"))
+            assert (ready["user"]["id"], ready["recovered"]) == ("listener", False)
+            published = []
+            for cut in range(2):
+                before, during = f"before-{cut}", [f"during-{cut}-{number}" for number in range(20)]
+                await server.publish({"user": "listener"}, id=before)
+                await listener.line(before)
+                published += [before, *during]
+                wire.cut()
+                for identifier in during:
+                    await server.publish({"user": "listener"}, id=identifier)
+                wire.is_cut = False
+                name, (ready, _) = shown(await listener.line("session.ready"))
+                assert (name, ready["recovered"], ready["reason"]) == ("session.ready", True, None)
+                await listener.line(during[-1])
+            notifications = [arguments[0] for name, arguments in map(shown, listener.lines) if name != "session.ready"]
+            assert [notification["id"] for notification in notifications] == published
+            listener.send(signal.SIGINT)
+            code, _, errors = await listener.ended()
+            assert code == 130
+            assert "synkrone-socket: connecting again" in errors
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_listen_comes_back_to_a_server_that_has_forgotten(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        settings = {**ONE_SECRET, "SYNKRONE_PORT": str(free.getsockname()[1])}
+    first = ServerProcess(tmp_path / "first", settings)
+    second: ServerProcess | None = None
+    try:
+        first.wait_until_ready()
+        # The address is that of the settings, as for the server.
+        async with running(*CLI, "listen", "--token", token("42"), settings=settings) as listener:
+            await listener.line("session.ready")
+            await first.publish({"user": "42"}, id="of-the-first")
+            await listener.line("of-the-first")
+            first.kill()
+            second = ServerProcess(tmp_path / "second", settings)
+            second.wait_until_ready()
+            _, (ready, _) = shown(await listener.line("session.ready"))
+            assert (ready["recovered"], ready["reason"]) == (False, "unknown_epoch")
+            await second.publish({"user": "42"}, id="of-the-second")
+            await listener.line("of-the-second")
+    finally:
+        first.kill()
+        if second is not None:
+            second.kill()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("bad", "line"),
+    [
+        ("nonsense", "synkrone-socket: invalid_token: The token is not valid.\n"),
+        (token("42", ttl=-60), "synkrone-socket: token_expired: The token has expired.\n"),
+    ],
+    ids=["invalid", "expired"],
+)
+async def test_listen_ends_where_it_is_not_wanted(server: ServerProcess, bad: str, line: str) -> None:
+    assert await run("listen", "--url", server.url, "--token", bad) == (1, "", line)
+
+
+@pytest.mark.gen_test
+async def test_check_config(tmp_path: Path) -> None:
+    assert await run("check-config") == (
+        0,
+        "The settings are good: serve would listen on 127.0.0.1:8000.\n",
+        "",
+    )
+    config = tmp_path / "a file.toml"
+    config.write_text("port = 9000\n")
+    assert "127.0.0.1:9000" in (await run("check-config", "--config", str(config)))[1]
+    for settings, line in (
+        ({}, "auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers"),
+        ({**ONE_SECRET, "SYNKRONE_LIMITS__CONNECTION": "1"}, "limits.connection: is not a known setting"),
+        (
+            {**ONE_SECRET, "SYNKRONE_TLS__CERT": "/nowhere", "SYNKRONE_TLS__KEY": "/nowhere"},
+            "tls.cert: cannot read /nowhere: No such file or directory",
+        ),
+    ):
+        assert await run("check-config", settings=settings) == (2, "", f"synkrone-socket: {line}\n")
+
+
+@pytest.mark.gen_test
+async def test_help_and_version() -> None:
+    code, output, errors = await run("--help")
+    assert (code, errors) == (0, "")
+    for command in ("serve", "demo", "token", "publish", "listen", "check-config"):
+        assert re.search(rf"^    {command}\s+\w", output, re.MULTILINE), command
+    code, output, _ = await run("serve", "--help")
+    assert code == 0
+    assert "--config" in output
+    code, output, _ = await run("--version")
+    assert code == 0
+    assert re.fullmatch(r"synkrone-socket (\d+\.\d+\.\d+|\(not installed\))\n", output)
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_serve_until_it_is_told_to_stop() -> None:
+    async with running(*CLI, "serve", settings={**ONE_SECRET, "SYNKRONE_PORT": "0"}) as command:
+        line = await command.line("listening")
+        async with http_session() as session:
+            await connected(await WebSocketPeer.open(session, line.rpartition(" ")[2]), token("42"))
+            command.send(signal.SIGTERM)
+            assert (await command.ended())[0] == 0
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_the_demo_shows_who_got_what() -> None:
+    # Whatever is set for a real server does not matter to it.
+    async with running(*CLI, "demo", "--once", settings={"SYNKRONE_PORT": "nonsense"}) as command:
+        code, output, errors = await command.ended()
+    assert (code, errors) == (0, "")
+    got = re.findall(r"^   -> user (\d+) \((\w+)\) got ([a-z.]+): ", output, re.MULTILINE)
+    freelance, company = ("42", "freelance"), ("43", "company")
+    assert sorted(got[:3]) == sorted(
+        [(*freelance, "mission.assigned"), (*company, "invoice.paid"), (*company, "plan.changed")]
+    )
+    assert sorted(got[3:]) == [(*freelance, "maintenance.planned"), (*company, "maintenance.planned")]
+    assert output.endswith("The demo has ended.\n")
+
+
+@pytest.mark.gen_test(timeout=40)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_demo_goes_on_until_it_is_interrupted(number: signal.Signals) -> None:
+    async with running(*CLI, "demo") as command:
+        await command.line("Round 1")
+        await command.line("got maintenance.planned")
+        command.send(number)
+        code, rest, errors = await command.ended()
+    assert (code, errors) == (0, "")
+    assert rest.endswith("The demo has ended.\n")
+
+
+BROKEN_DEMO = """
+import sys
+from adapters.transport.socketio.transport import SocketIoTransport
+from domain.model import EVERYONE, Room
+from entrypoints import demo
+
+demo.ARRIVAL_TIMEOUT = 2.0
+good = SocketIoTransport.broadcast
+def broken(self, rooms, entry):
+    {broken}
+SocketIoTransport.broadcast = broken
+sys.exit(demo.main(once=True))
+"""
+
+
+@pytest.mark.gen_test(timeout=40)
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ("good(self, frozenset((EVERYONE,)), entry)", r"WRONG: user 43 got mission\.assigned, which was for"),
+        (
+            "good(self, rooms if Room('role:company') not in rooms else frozenset((Room('nobody'),)), entry)",
+            r"plan\.changed did not reach 43",
+        ),
+    ],
+    ids=["to everyone", "to nobody"],
+)
+async def test_the_demo_fails_where_somebody_gets_what_is_not_theirs(broken: str, says: str) -> None:
+    async with running("-c", BROKEN_DEMO.format(broken=broken)) as command:
+        code, _, errors = await command.ended()
+    assert code == 1
+    assert re.search(says, errors)

@@ -1,0 +1,221 @@
+"""What operators see: which lines, with which fields, how many of them, in which format."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from adapters.telemetry.logging import LoggingTelemetry
+from adapters.telemetry.logs import LogFormat, LogLevel, configure_logging
+from domain.model import ConnectionId, Hello, Identity, UserId
+from tests.doubles import START, ManualClock
+
+TOKEN = "pRiVaTe"
+HELLO = Hello({"token": TOKEN}, "203.0.113.7", "websocket")
+IDENTITY = Identity(UserId("42"), "freelance", "https://auth.example", START)
+CONNECTION = ConnectionId("c-1")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before() -> Iterator[None]:
+    names = ["socketio", "engineio", "tornado.access", "tornado.general", "asyncio", "aiohttp"]
+    levels = {name: logging.getLogger(name).level for name in names}
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, old in levels.items():
+        logging.getLogger(name).setLevel(old)
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def telemetry(stream: io.StringIO, clock: ManualClock) -> LoggingTelemetry:
+    configure_logging("info", "json", stream)
+    return LoggingTelemetry(clock)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    """The records, without what every one of them has."""
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    for record in records:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", record.pop("timestamp"))
+        assert record.pop("logger") == "synkrone"
+    return records
+
+
+def test_the_life_of_a_connection(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
+    telemetry.connected(CONNECTION, IDENTITY, HELLO, "phone")
+    telemetry.closing(CONNECTION, IDENTITY, "slow_consumer", None)
+    telemetry.disconnected(CONNECTION, IDENTITY, "transport close")
+    telemetry.closing(CONNECTION, None, "connect_timeout", "10 s")
+    telemetry.disconnected(CONNECTION, None, "transport close")
+    connection: dict[str, Any] = {"level": "info", "connection": "c-1"}
+    assert lines(stream) == [
+        {
+            **connection,
+            "event": "connected",
+            "user": "42",
+            "role": "freelance",
+            "device": "phone",
+            "transport": "websocket",
+            "address": "203.0.113.7",
+        },
+        {**connection, "event": "closing", "user": "42", "code": "slow_consumer", "detail": None},
+        {**connection, "event": "disconnected", "user": "42", "reason": "transport close"},
+        {**connection, "event": "closing", "user": None, "code": "connect_timeout", "detail": "10 s"},
+        {**connection, "event": "disconnected", "user": None, "reason": "transport close"},
+    ]
+    assert TOKEN not in stream.getvalue()
+
+
+def test_refusals_are_one_line_a_second_and_the_rest_is_counted(
+    telemetry: LoggingTelemetry, stream: io.StringIO, clock: ManualClock
+) -> None:
+    for _ in range(1000):
+        telemetry.refused(HELLO, "invalid_token", "the signature is not good")
+    clock.advance(0.99)
+    telemetry.refused(HELLO, "invalid_token", "the signature is not good")
+    clock.advance(0.01)
+    telemetry.refused(HELLO, "invalid_token", "iss is not a string")
+    clock.advance(1)
+    telemetry.refused(HELLO, "invalid_token", "iss is not a string")
+    line = {"level": "warning", "event": "refused", "code": "invalid_token", "address": "203.0.113.7"}
+    assert lines(stream) == [
+        {**line, "reason": "the signature is not good"},
+        {**line, "reason": "iss is not a string", "suppressed_before": 1000},
+        {**line, "reason": "iss is not a string"},
+    ]
+    assert TOKEN not in stream.getvalue()
+
+
+def test_one_kind_of_refusal_does_not_hide_another(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
+    for _ in range(2):
+        for code in ("invalid_token", "token_expired", "keys_unavailable"):
+            telemetry.refused(HELLO, code, "x")
+    assert [line["code"] for line in lines(stream)] == ["invalid_token", "token_expired", "keys_unavailable"]
+
+
+def test_skipped_items_are_limited_by_source(
+    telemetry: LoggingTelemetry, stream: io.StringIO, clock: ManualClock
+) -> None:
+    for number in range(3):
+        telemetry.skipped("feed", f"r-{number}", "type: is required")
+        telemetry.skipped("other", f"o-{number}", "type: is required")
+    clock.advance(1)
+    telemetry.skipped("feed", "r-3", "to: is required")
+    line = {"level": "warning", "event": "item skipped"}
+    assert lines(stream) == [
+        {**line, "source": "feed", "resume_id": "r-0", "reason": "type: is required"},
+        {**line, "source": "other", "resume_id": "o-0", "reason": "type: is required"},
+        {**line, "source": "feed", "resume_id": "r-3", "reason": "to: is required", "suppressed_before": 2},
+    ]
+
+
+def test_the_limit_goes_by_the_monotonic_clock(stream: io.StringIO, clock: ManualClock) -> None:
+    configure_logging("info", "json", stream)
+    telemetry = LoggingTelemetry(clock, seconds_between=60)
+    for seconds in (0, 59, 1):
+        clock.advance(seconds)
+        clock.jump(START - clock.now())
+        telemetry.refused(HELLO, "invalid_token", "x")
+    assert [line.get("suppressed_before") for line in lines(stream)] == [None, 1]
+
+
+@pytest.mark.parametrize(
+    ("log_format", "terminal", "is_json"),
+    [("auto", False, True), ("auto", True, False), ("json", True, True), ("text", False, False)],
+)
+def test_formats(log_format: LogFormat, terminal: bool, is_json: bool) -> None:  # noqa: FBT001 (columns of the table)
+    stream = Terminal() if terminal else io.StringIO()
+    configure_logging("info", log_format, stream)
+    logging.getLogger("synkrone").info("connected", extra={"user": "42"})
+    assert stream.getvalue().startswith("{") == is_json
+    assert ("\x1b[" in stream.getvalue()) == (terminal and not is_json)
+    assert "connected" in stream.getvalue()
+    assert "42" in stream.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("forged", ["a\nlevel=error", "\x1b[2J", "é\r\n", "\u2028"])
+def test_one_record_is_one_line_whatever_is_in_it(log_format: LogFormat, forged: str, stream: io.StringIO) -> None:
+    configure_logging("info", log_format, stream)
+    logging.getLogger("synkrone").info("skipped %s", forged, extra={"reason": forged})
+    line = stream.getvalue().removesuffix("\n")
+    assert line.isprintable()
+    assert "skipped" in line
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_traceback_shows_no_values(log_format: LogFormat) -> None:
+    stream = Terminal()
+    configure_logging("info", log_format, stream)
+
+    def fails(token: str) -> None:
+        raise ValueError(len(token))
+
+    try:
+        fails(TOKEN)
+    except ValueError:
+        logging.getLogger("synkrone").exception("failed")
+    assert "ValueError" in stream.getvalue()
+    assert "in fails" in stream.getvalue()
+    assert TOKEN not in stream.getvalue()
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_levels(level: LogLevel, stream: io.StringIO) -> None:
+    configure_logging(level, "json", stream)
+    for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        logging.getLogger("synkrone.server").log(number, "x")
+    logged = [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
+    everything = ["debug", "info", "warning", "error"]
+    assert logged == everything[everything.index(level) :]
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("socketio.server", logging.ERROR),
+        ("engineio.server", logging.ERROR),
+        ("tornado.access", logging.WARNING),
+        ("tornado.general", logging.WARNING),
+        ("aiohttp", logging.WARNING),
+    ],
+)
+def test_libraries_that_log_what_clients_send_are_never_talkative(name: str, least: int, stream: io.StringIO) -> None:
+    configure_logging("debug", "json", stream)
+    logging.getLogger(name).log(least - 10, "received %s", TOKEN)
+    assert stream.getvalue() == ""
+    logging.getLogger(name).log(least, "x")
+    assert json.loads(stream.getvalue())["logger"] == name
+
+
+def test_configuring_again_replaces_what_was_before(stream: io.StringIO) -> None:
+    first = io.StringIO()
+    configure_logging("info", "json", first)
+    configure_logging("info", "json", stream)
+    logging.getLogger("synkrone").info("x")
+    assert first.getvalue() == ""
+    assert len(stream.getvalue().splitlines()) == 1

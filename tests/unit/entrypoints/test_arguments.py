@@ -1,0 +1,88 @@
+"""What the commands make of their arguments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.wire import to_json
+from entrypoints.cli import _parser, main
+
+
+def publish_arguments(*arguments: str) -> Any:
+    return _parser().parse_args(["publish", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("text", "to"),
+    [
+        ("user:42", {"user": "42"}),
+        ("user:a:b", {"user": "a:b"}),
+        ("users:1,2", {"users": ["1", "2"]}),
+        ("role:company", {"role": "company"}),
+        ("everyone", {"everyone": True}),
+    ],
+)
+def test_audiences(text: str, to: dict[str, Any]) -> None:
+    assert publish_arguments("--to", text, "--type", "t").to == to
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--to", text] for text in ("", "42", "user:", "user", "users:", "role:", "everyone:x", "topic:x", "\udcff")),
+        *(
+            ["--to", "everyone", "--data", text]
+            for text in ("", "{", "[]", "7", "null", "{} {}", '{"a": NaN}', '{"a": "\\ud800"}', '{"a":' * 50_000)
+        ),
+        *(["--to", "everyone", name, "\udcff"] for name in ("--title", "--body", "--id", "--type")),
+    ],
+    ids=lambda arguments: repr(arguments)[:50],
+)
+def test_what_cannot_be_published(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["publish", "--type", "t", *arguments])
+    assert ended.value.code == 2
+    assert f"argument {arguments[-2]}: " in capsys.readouterr().err
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(st.characters(exclude_categories=["Cs"]))
+)
+def test_data_is_sent_as_it_was_written(value: object) -> None:
+    text = json.dumps({"b": value, "a": [1.0, 100]}, indent=1)
+    options = publish_arguments("--to", "everyone", "--type", "t", "--data", text)
+    assert to_json({"data": options.data}) == b'{"data":' + text.encode() + b"}"
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["token"], ["token", "--user", "1"], ["demo", "--twice"]])
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: synkrone-socket" in capsys.readouterr().err
+
+
+def test_a_lifetime_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["token", "--user", "42", "--role", "freelance", "--ttl", "soon"])
+    assert ended.value.code == 2
+    assert "argument --ttl: must be a duration such as 30s, 10m, 1h or 30d" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "check-config", "token", "publish", "listen"])
+def test_a_file_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    required = {
+        "token": ["--user", "42", "--role", "freelance"],
+        "publish": ["--to", "everyone", "--type", "t"],
+        "listen": ["--token", "x"],
+    }
+    assert main([command, "--config", str(tmp_path / "none"), *required.get(command, [])]) == 2
+    assert capsys.readouterr().err == (
+        f"synkrone-socket: --config: cannot read {tmp_path / 'none'}: No such file or directory\n"
+    )

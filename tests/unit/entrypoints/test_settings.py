@@ -1,0 +1,392 @@
+"""Settings from the environment and a file: what is good, and the one line for what is not."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypoints.settings import Settings, SettingsError, duration, load_settings, validate_settings
+
+SECRET = "pRiVaTe-secret-of-the-tests-that-is-long-enough"
+KEY = "pRiVaTe-key-of-the-tests-that-is-long-enough"
+SHORT = "pRiVaTe"
+
+
+@pytest.fixture(autouse=True)
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(toml: str = "", **environment: str) -> Settings:
+    """``environment`` without the prefix."""
+    Path("synkrone.toml").write_text(toml, encoding="utf-8")
+    return load_settings({f"SYNKRONE_{name}": value for name, value in environment.items()})
+
+
+def wrong(toml: str = "", **environment: str) -> str:
+    with pytest.raises(SettingsError) as error:
+        load(toml, **environment)
+    message = str(error.value)
+    assert SHORT not in message
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    settings = load_settings({})
+    assert (settings.host, settings.port, settings.store) == ("127.0.0.1", 8000, "memory://")
+    assert settings.auth.secret is None
+    assert settings.auth.leeway == timedelta(seconds=30)
+    assert settings.api.key is None
+    assert settings.source.kind == "memory"
+    assert settings.cors_origins == []
+    assert settings.trusted_proxies == []
+    assert settings.retention.log == timedelta(days=30)
+    assert (settings.log.level, settings.log.format) == ("info", "auto")
+    limits = settings.limits
+    assert (limits.message_bytes, limits.queue_bytes, limits.notification_bytes) == (65_536, 1_048_576, 65_536)
+    assert (limits.publish_bytes, limits.batch_bytes) == (1_048_576, 16_777_216)
+    assert (limits.connections, limits.unauthenticated, limits.connections_per_user) == (10_000, 2_000, 20)
+    assert (limits.events_per_second, limits.events_burst) == (20, 40)
+    assert limits.connect_timeout == timedelta(seconds=10)
+    assert (limits.ping_interval, limits.ping_timeout) == (timedelta(seconds=25), timedelta(seconds=20))
+
+
+def test_the_environment_says_the_same_as_a_file() -> None:
+    toml = """
+    port = 9000
+    cors_origins = ["https://app.example"]
+    trusted_proxies = ["10.0.0.0/8", "::1"]
+    [auth]
+    shared_user_ids = true
+    [[auth.issuers]]
+    issuer = "https://auth.example"
+    algorithms = ["RS256", "ES256"]
+    services = { billing = ["publish"] }
+    [[api.keys]]
+    name = "billing"
+    key = "pRiVaTe-key-of-the-tests-that-is-long-enough"
+    scopes = ["publish", "connections:read"]
+    [limits]
+    request_timeout = 1.5
+    events_per_second = 2.5
+    """
+    environment = {
+        "PORT": "9000",
+        "CORS_ORIGINS": '["https://app.example"]',
+        "TRUSTED_PROXIES": '["10.0.0.0/8", "::1"]',
+        "AUTH__SHARED_USER_IDS": "true",
+        "AUTH__ISSUERS": json.dumps(tomllib.loads(toml)["auth"]["issuers"]),
+        "API__KEYS": json.dumps(tomllib.loads(toml)["api"]["keys"]),
+        "LIMITS__REQUEST_TIMEOUT": "1.5s",
+        "LIMITS__EVENTS_PER_SECOND": "2.5",
+    }
+    settings = load(toml)
+    assert settings == load(**environment)
+    assert settings.trusted_proxies == [IPv4Network("10.0.0.0/8"), IPv6Network("::1/128")]
+    assert settings.limits.request_timeout == timedelta(seconds=1.5)
+    assert settings.auth.issuers[0].services == {"billing": ["publish"]}
+
+
+def test_the_environment_comes_first_and_leaves_the_rest_of_the_file() -> None:
+    toml = 'host = "::1"\nport = 1\n[limits]\nconnections = 1\nevents_burst = 7\n'
+    settings = load(toml, PORT="2", LIMITS__CONNECTIONS="3")
+    assert (settings.host, settings.port) == ("::1", 2)
+    assert (settings.limits.connections, settings.limits.events_burst) == (3, 7)
+
+
+def test_names_in_the_environment_know_no_case_and_others_are_not_ours() -> None:
+    assert (
+        load_settings({"SYNKRONE_Limits__CONNECTIONS": "3", "PORT": "x", "synkrone_port": "x"}).limits.connections == 3
+    )
+
+
+def test_the_file_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "synkrone.toml").write_text("port = 1")
+    named = tmp_path / "other.toml"
+    named.write_text("port = 2")
+    assert load_settings({}, named).port == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"),
+    [("auth.secret", "auth"), ("api.key", "api"), ("source.token", "source")],
+)
+def test_a_secret_can_come_from_a_file(tmp_path: Path, setting: str, path: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    name = setting.partition(".")[2]
+    for settings in (
+        load(f'[{path}]\n{name}_file = "{file}"'),
+        load(**{f"{setting.replace('.', '__').upper()}_FILE": str(file)}),
+    ):
+        assert getattr(getattr(settings, path), name).get_secret_value() == SECRET
+
+
+def test_the_secrets_of_lists_can_come_from_files_too(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    settings = load(
+        AUTH__ISSUERS=json.dumps(
+            [{"issuer": "a", "secret_file": str(file)}, {"issuer": "b", "public_key_file": str(file)}]
+        ),
+        API__KEYS=json.dumps([{"name": "x", "key_file": str(file)}]),
+    )
+    secret, key = settings.auth.issuers[0].secret, settings.api.keys[0].key
+    assert secret is not None
+    assert key is not None
+    assert secret.get_secret_value() == key.get_secret_value() == SECRET
+    assert settings.auth.issuers[1].public_key == SECRET
+
+
+def test_the_environment_replaces_a_secret_of_the_file_in_either_way_of_giving_it(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    for toml, environment in (
+        (f'[auth]\nsecret_file = "{file}x"', {"AUTH__SECRET": SECRET}),
+        ('[auth]\nsecret = "other"', {"AUTH__SECRET_FILE": str(file)}),
+    ):
+        secret = load(toml, **environment).auth.secret
+        assert secret is not None
+        assert secret.get_secret_value() == SECRET
+
+
+def test_a_file_of_secrets_that_cannot_be_read(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff")
+    for path, says in (
+        (tmp_path / "none", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (binary, "not text"),
+    ):
+        assert wrong(AUTH__SECRET_FILE=str(path)).startswith("auth.secret_file: cannot read ")
+        assert says in wrong(AUTH__SECRET_FILE=str(path))
+        assert wrong(API__KEY_FILE=str(path)).startswith("api.key_file: cannot read ")
+        assert wrong(SOURCE__TOKEN_FILE=str(path)).startswith("source.token_file: cannot read ")
+        issuers = json.dumps([{"issuer": "a", "secret": SECRET}, {"issuer": "b", "secret_file": str(path)}])
+        assert wrong(AUTH__ISSUERS=issuers).startswith("auth.issuers[1].secret_file: cannot read ")
+        keys = json.dumps([{"name": "x", "key_file": str(path)}])
+        assert wrong(API__KEYS=keys).startswith("api.keys[0].key_file: cannot read ")
+
+
+def issuer(**members: Any) -> dict[str, str]:
+    return {"AUTH__ISSUERS": json.dumps([{"issuer": "a"}, {"issuer": "b", **members}])}
+
+
+def key(**members: Any) -> dict[str, str]:
+    return {"API__KEYS": json.dumps([{"name": "x", "key": KEY, **members}])}
+
+
+SCOPES = "connections:read, connections:write, publish"
+DURATION = "must be a duration such as 30s, 10m, 1h or 30d"
+JSON = 'must be JSON, for example ["one", "two"]'
+NETWORK = "must be an IP address, or a network such as 10.0.0.0/8"
+ORIGIN = "must be an origin such as https://app.example, with no path"
+FEED = "must be memory://, or the http(s):// address of a feed"
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"PORT": "http"}, "port: must be a whole number"),
+        ({"PORT": "1.5"}, "port: must be a whole number"),
+        ({"PORT": ""}, "port: must be a whole number"),
+        ({"PORT": "-1"}, "port: must be at least 0"),
+        ({"PORT": "65536"}, "port: must be at most 65535"),
+        ({"HOST": ""}, "host: must not be empty"),
+        ({"HOSTNAME": "x"}, "hostname: is not a known setting"),
+        ({"": "x"}, "'': is not a known setting"),
+        ({"AUTH": SECRET}, "auth: must be a section of settings"),
+        ({"AUTH__SECERT": SECRET}, "auth.secert: is not a known setting"),
+        ({"AUTH__SECRET__X": SECRET}, "auth.secret: must be a string"),
+        ({"AUTH__SECRET": SECRET, "AUTH__SECRET__X": SECRET}, "SYNKRONE_AUTH__SECRET__X: secret is not a section"),
+        ({"AUTH__SECRET": SECRET, **issuer()}, "auth.secret: is given beside auth.issuers"),
+        ({"AUTH__SECRET": SECRET, "AUTH__SECRET_FILE": "x"}, "auth.secret_file: is given beside secret"),
+        ({"AUTH__ROLES": "freelance"}, f"auth.roles: {JSON}"),
+        ({"AUTH__ROLES": '{"a": 1}'}, "auth.roles: must be a list"),
+        ({"AUTH__ROLES": "[1]"}, "auth.roles[0]: must be a string"),
+        ({"AUTH__ROLES": "[" * 100_000}, f"auth.roles: {JSON}"),
+        ({"AUTH__LEEWAY": "6m"}, "auth.leeway: must be 0 to 5m"),
+        ({"AUTH__SHARED_USER_IDS": "perhaps"}, "auth.shared_user_ids: must be true or false"),
+        (
+            {"AUTH__AUDIENCE": "x", **issuer()},
+            "auth.audience: belongs to auth.secret; with auth.issuers each issuer has its own",
+        ),
+        ({"AUTH__ISSUERS": SECRET}, f"auth.issuers: {JSON}"),
+        ({"AUTH__ISSUERS": f'["{SECRET}"]'}, "auth.issuers[0]: must be a section of settings"),
+        ({"AUTH__ISSUERS": "[{}]"}, "auth.issuers[0].issuer: is required"),
+        ({"AUTH__ISSUERS__0__ISSUER": "x"}, "auth.issuers: must be a list"),
+        (issuer(secret=SECRET, jwks="x"), "auth.issuers[1].secret: is given beside jwks"),
+        (issuer(secret=SECRET, public_key="x"), "auth.issuers[1].public_key: is given beside secret"),
+        (issuer(audience=""), "auth.issuers[1].audience: must not be empty"),
+        (issuer(algorithm="RS256"), "auth.issuers[1].algorithm: is not a known setting"),
+        (issuer(algorithms="RS256"), f"auth.issuers[1].algorithms: {JSON}"),
+        (
+            issuer(services={"billing": ["publsh"]}),
+            f"auth.issuers[1].services.billing: 'publsh' is not one of {SCOPES}",
+        ),
+        (issuer(services={"billing": 1}), "auth.issuers[1].services.billing: must be a list"),
+        (issuer(services=[1]), "auth.issuers[1].services: must be a table"),
+        (issuer(**{"a\nb": 1}), "auth.issuers[1].'a\\nb': is not a known setting"),
+        ({"API__KEY": SHORT}, "api.key: must have at least 32 characters"),
+        ({"API__KEYS": '[{"name": "x"}]'}, "api.keys[0].key: exactly one of key, key_file and hash is needed"),
+        (key(hash="sha256:x"), "api.keys[0].key: exactly one of key, key_file and hash is needed"),
+        (key(key=SHORT), "api.keys[0].key: must have at least 32 characters"),
+        (key(name="a b"), "api.keys[0].name: must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'"),
+        (key(scopes=["admin"]), f"api.keys[0].scopes: 'admin' is not one of {SCOPES}"),
+        ({"SOURCE__URL": "kafka://x"}, f"source.url: {FEED}"),
+        ({"SOURCE__URL": "http://"}, f"source.url: {FEED}"),
+        ({"SOURCE__URL": "http://[::1"}, f"source.url: {FEED}"),
+        ({"SOURCE__URL": "http://x:99999/"}, f"source.url: {FEED}"),
+        (
+            {"SOURCE__URL": f"https://u:{SHORT}@x/"},
+            "source.url: must hold no credentials: they belong in source.token",
+        ),
+        ({"STORE": "sqlite:///x"}, "store: must be memory://, the one store of this version"),
+        ({"CORS_ORIGINS": '["https://x/"]'}, f"cors_origins[0]: {ORIGIN}"),
+        ({"CORS_ORIGINS": '["https://x", "*"]'}, f"cors_origins[1]: {ORIGIN}"),
+        ({"TRUSTED_PROXIES": '["10.0.0.1/8"]'}, f"trusted_proxies[0]: {NETWORK}"),
+        ({"TRUSTED_PROXIES": '["::1", "proxy.example"]'}, f"trusted_proxies[1]: {NETWORK}"),
+        ({"TRUSTED_PROXIES": "10.0.0.1"}, f"trusted_proxies: {JSON}"),
+        ({"TLS__CERT": "x"}, "tls.key: is needed too"),
+        ({"TLS__KEY": "x"}, "tls.cert: is needed too"),
+        ({"RETENTION__LOG": "forever"}, f"retention.log: {DURATION}"),
+        ({"RETENTION__LOG": "0"}, "retention.log: must be more than 0"),
+        ({"LIMITS__REQUEST_TIMEOUT": "-1"}, f"limits.request_timeout: {DURATION}"),
+        ({"LIMITS__REQUEST_TIMEOUT": "0s"}, "limits.request_timeout: must be more than 0"),
+        ({"LIMITS__REQUEST_TIMEOUT": "9" * 400 + "d"}, "limits.request_timeout: is too long a duration"),
+        ({"LIMITS__PING_INTERVAL": "999ms"}, "limits.ping_interval: must be at least 1s"),
+        ({"LIMITS__DRAIN_TIME": "26s"}, "limits.drain_time: must be at most 25s"),
+        ({"LIMITS__CONNECTIONS": "0"}, "limits.connections: must be at least 1"),
+        ({"LIMITS__EVENTS_PER_SECOND": "0"}, "limits.events_per_second: must be more than 0"),
+        ({"LIMITS__EVENTS_PER_SECOND": "inf"}, "limits.events_per_second: must be a number"),
+        ({"LIMITS__EVENTS_PER_SECOND": "many"}, "limits.events_per_second: must be a number"),
+        ({"LOG__LEVEL": "verbose"}, "log.level: must be 'debug', 'info', 'warning' or 'error'"),
+        ({"LOG__FORMAT": "xml"}, "log.format: must be 'auto', 'json' or 'text'"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_wrong_setting_is_named_in_one_line(environment: Mapping[str, str], line: str) -> None:
+    assert wrong(**environment) == line
+
+
+@pytest.mark.parametrize(
+    ("toml", "line"),
+    [
+        ("port = true", "port: must be a whole number"),
+        ("port = [1]", "port: must be a whole number"),
+        ("prot = 1", "prot: is not a known setting"),
+        ('"a\\nb" = 1', "'a\\nb': is not a known setting"),
+        ('auth = "pRiVaTe"', "auth: must be a section of settings"),
+        ("[auth]\nsecret = 1", "auth.secret: must be a string"),
+        ("[[auth]]\nsecret = 'pRiVaTe'", "auth: must be a section of settings"),
+        ("[limits]\nconnections = 1.5", "limits.connections: must be a whole number"),
+        ("[limits]\nrequest_timeout = true", f"limits.request_timeout: {DURATION}"),
+        ("[limits]\nevents_per_second = nan", "limits.events_per_second: must be a number"),
+        ("trusted_proxies = [1]", f"trusted_proxies[0]: {NETWORK}"),
+    ],
+)
+def test_a_wrong_setting_of_the_file(toml: str, line: str) -> None:
+    assert wrong(toml) == line
+
+
+def test_a_section_of_the_environment_that_is_none_in_the_file() -> None:
+    assert wrong('auth = "x"', AUTH__SECRET=SECRET) == "auth: is not a section"
+
+
+def test_a_file_that_is_no_toml() -> None:
+    assert wrong("secret = pRiVaTe").startswith("synkrone.toml: ")
+    assert "line 1" in wrong("secret = pRiVaTe")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^--config: cannot read .*none.toml: No such file or directory$"):
+        load_settings({}, tmp_path / "none.toml")
+    with pytest.raises(SettingsError, match=r"^--config: cannot read .*: Is a directory$"):
+        load_settings({}, tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match=r"binary.toml: .*codec"):
+        load_settings({}, tmp_path / "binary.toml")
+
+
+def test_no_secret_is_shown_when_settings_are() -> None:
+    issuers = json.dumps([{"issuer": "a", "secret": SECRET, "user_prefix": "x"}])
+    for settings in (
+        load(AUTH__SECRET=SECRET, API__KEY=KEY, SOURCE__TOKEN=SECRET),
+        load(AUTH__ISSUERS=issuers, API__KEYS=json.dumps([{"name": "x", "key": KEY}])),
+    ):
+        for shown in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
+            assert "pRiVaTe" not in shown
+
+
+def test_settings_do_not_change() -> None:
+    settings = load_settings({})
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        (90, 90),
+        (1.5, 1.5),
+        ("500ms", 0.5),
+        ("30s", 30),
+        ("1.5h", 5400),
+        ("10 m", 600),
+        (" 10m ", 600),
+        ("1d", 86_400),
+        ("1 day", 86_400),
+        ("30days", 2_592_000),
+        ("0", 0),
+        (timedelta(minutes=1), 60),
+    ],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1w", "1M", "1h30m", "1e3s", "٣s", "nan", True, None, [], "9" * 400])
+def test_what_is_no_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        duration(text)
+
+
+NAMES = """auth api key keys secret secret_file issuers issuer tls cert limits port url source roles services name hash
+scopes trusted_proxies cors_origins drain_time"""
+names = st.sampled_from([*NAMES.split(), "x\n"])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(names, json_values, max_size=4))
+def test_whatever_is_set_it_is_good_or_refused_in_one_line(values: dict[str, Any]) -> None:
+    try:
+        settings = validate_settings(values)
+    except SettingsError as error:
+        line = str(error)
+        assert line.isprintable()
+        assert line.partition(":")[0]
+    else:
+        assert isinstance(settings, Settings)
+
+
+def test_a_queue_has_to_hold_what_may_be_published() -> None:
+    good = {"limits": {"notification_bytes": 1_000_000, "queue_bytes": 800_000}}
+    assert validate_settings(good).limits.queue_bytes == 800_000
+    with pytest.raises(SettingsError, match=r"^limits\.queue_bytes: must be at least 782768 for limits\.notif"):
+        validate_settings({"limits": {"notification_bytes": 1_000_000, "queue_bytes": 700_000}})
