@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import string
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -494,13 +496,29 @@ def test_what_the_hostile_tokens_are_made_of_is_good(run: Run, subject: JwtVerif
     assert run(subject, mint(claims(iss=ISSUER_OF[algorithm], aud="here"), algorithm)).role == "freelance"
 
 
+COUNT = 100_000 if os.environ.get("CAMPAIGN") == "full" else 10_000
+
+
+@pytest.mark.campaign
 @settings(
-    max_examples=10_000,
+    max_examples=COUNT,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 @given(token=HOSTILE)
-def test_ten_thousand_hostile_tokens(run: Run, subject: JwtVerifier, token: str) -> None:
-    with pytest.raises(InvalidToken):
+def test_hostile_tokens_are_refused_with_the_error_of_the_domain(
+    run: Run, subject: JwtVerifier, token: str, refusals: Counter[str]
+) -> None:
+    with pytest.raises(InvalidToken) as info:
         run(subject, token)
+    refusals[info.value.reason] += 1
+
+
+@pytest.fixture(scope="module")
+def refusals() -> Iterator[Counter[str]]:
+    counted: Counter[str] = Counter()
+    yield counted
+    print(f"\n{counted.total()} hostile tokens refused, for {len(counted)} reasons:")
+    for reason, count in counted.most_common():
+        print(f"{count:8} {reason}")
