@@ -1,4 +1,4 @@
-"""nginx in front of a server: TLS outside, plain HTTP inside, as the documentation of Socket.IO sets it up."""
+"""nginx in front of a server: TLS outside, plain HTTP inside, set up as the README says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.e2e.certificates import Certificate
+from tests.processes import REPOSITORY
 
 PROXY_ADDRESS = "127.0.0.9"
 """Where nginx's own connections to the server come from; clients come from 127.0.0.1."""
@@ -30,24 +31,25 @@ http {{
   fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
+  {readme_http}
   server {{
     listen 127.0.0.1:{port} ssl;
     ssl_certificate {certificate.cert};
     ssl_certificate_key {certificate.key};
-    location / {{
-      proxy_pass {upstream};
-      proxy_bind {address};
-      proxy_http_version 1.1;
-      proxy_buffering off;
-      proxy_set_header Host $http_host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection "upgrade";
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header X-Forwarded-Proto $scheme;
-    }}
+    proxy_bind {address};
+    location /health/ {{ proxy_pass {upstream}; }}
+    {readme_server}
   }}
 }}
 """
+
+
+def readme_blocks(upstream: str) -> tuple[str, str]:
+    """What the README says belongs in the http block, and in the server block."""
+    block = (REPOSITORY / "README.md").read_text().partition("```nginx\n")[2].partition("```")[0]
+    http, _, server = block.replace("http://127.0.0.1:8000", upstream).partition("# in the server block\n")
+    assert upstream in server
+    return http, server
 
 
 class Proxy:
@@ -60,8 +62,16 @@ class Proxy:
         self.url = f"https://127.0.0.1:{port}"
         self._ca = certificate.cert
         configuration = directory / "nginx.conf"
+        http, server = readme_blocks(upstream)
         configuration.write_text(
-            _CONFIGURATION.format(port=port, certificate=certificate, upstream=upstream, address=PROXY_ADDRESS)
+            _CONFIGURATION.format(
+                port=port,
+                certificate=certificate,
+                upstream=upstream,
+                address=PROXY_ADDRESS,
+                readme_http=http,
+                readme_server=server,
+            )
         )
         self._log = directory / "stderr"
         with self._log.open("wb") as stderr:

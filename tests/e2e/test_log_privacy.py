@@ -128,5 +128,5 @@ async def test_nothing_private_is_logged(serve: Serve, clients: Clients) -> None
     # It was logged what happened, and at the level at which nothing is left out.
     assert {record["user"] for record in server.records("connected")} == {"42"}
     assert {record["code"] for record in server.records("refused")} == {"invalid_token", "token_expired"}
-    assert "protocol violation" in server.log
+    assert "protocol error" in server.log
     assert {record["status"] for record in server.records("request")} >= {200, 201, 400, 401, 404, 413, 422}

@@ -91,9 +91,9 @@ async def test_a_cursor_that_leads_nowhere_is_refused_with_the_reason(serve: Ser
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_cursor_of_before_the_log_was_trimmed_is_refused(serve: Serve, clients: Clients) -> None:
-    server = serve(ONE_SECRET | {"SYNKRONE_LIMITS__MEMORY_ENTRIES": "2"})
+    server = serve(ONE_SECRET | {"SYNKRONE_LIMITS__MEMORY_ENTRIES": "1000"})
     first = await server.publish({"user": "42"})
-    for _ in range(4):
+    for _ in range(1001):
         last = await server.publish({"user": "42"})
     client = await clients.python(server.url, {"token": token("42"), "cursor": first["cursor"]})
     ready, cursor = await client.ready()
