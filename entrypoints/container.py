@@ -115,7 +115,8 @@ def build_policy(settings: Settings, randomness: SystemRandomness) -> Connection
         connections=limits.connections,
         connections_per_user=limits.connections_per_user,
         notification_bytes=limits.notification_bytes,
-        replay_bytes=REPLAY_BYTES,
+        # Below what may wait at all, or a slow but steady reader would be cut in its replay.
+        replay_bytes=min(REPLAY_BYTES, limits.queue_bytes // 2),
         drain=limits.drain_time,
         drain_rate=limits.drain_rate,
         uniform=randomness.uniform,

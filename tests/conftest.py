@@ -1,6 +1,29 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+
 import pytest
+from tornado.ioloop import IOLoop
 
 # The base classes of suites are no test modules themselves; without this their failures would show no values.
 pytest.register_assert_rewrite("tests.contract", "tests.unit", "tests.engine_io")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_stray_loop() -> None:
+    """Otherwise pytest-tornado has asyncio make a loop that nobody closes."""
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def io_loop(io_loop: IOLoop) -> Iterator[IOLoop]:
+    """The loop of pytest-tornado, which in the end cancels what libraries left running, as ``asyncio.run`` does."""
+    yield io_loop
+    loop: asyncio.AbstractEventLoop = io_loop.asyncio_loop  # type: ignore[attr-defined]
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks))
+    loop.run_until_complete(loop.shutdown_asyncgens())

@@ -23,19 +23,8 @@ API_KEY = "a key of the tests, of at least 32 characters"
 async def serving(**values: Any) -> AsyncIterator[Server]:
     """``values`` are settings, as in the TOML file."""
     defaults = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}}
-    before = asyncio.all_tasks()
-    try:
-        async with open_server(validate_settings(defaults | values)).running() as server:
-            yield server
-    finally:
-        await cancel_tasks(asyncio.all_tasks() - before)
-
-
-async def cancel_tasks(tasks: set[asyncio.Task[Any]]) -> None:
-    """End what the libraries left running, as ``asyncio.run`` does at the end of a process."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with open_server(validate_settings(defaults | values)).running() as server:
+        yield server
 
 
 def token(user: str, role: str = "freelance", *, ttl: float = 600, secret: str = SECRET, **claims: object) -> str:

@@ -66,7 +66,9 @@ def _object(part: str, name: str) -> dict[str, Any]:
         value = json.loads(_decode(part, name).decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except _Refused as refused:
         raise InvalidToken(f"the {name} {refused}") from None
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise InvalidToken(f"the {name} is nested too deeply") from None
+    except ValueError:
         raise InvalidToken(f"the {name} is not JSON in UTF-8") from None
     if not isinstance(value, dict):
         raise InvalidToken(f"the {name} is not a JSON object")

@@ -18,7 +18,6 @@ from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransp
 from tests.contract.transport import DelayedFaultContract
 from tests.contract.transport_harness import MAX_HELD_BYTES, PATIENCE, Ending, Event
 from tests.engine_io import Closed, Peer, PollingPeer, WebSocketPeer, http_session
-from tests.serving import cancel_tasks
 
 
 class SocketIoClient:
@@ -105,7 +104,6 @@ class SocketIoHarness:
         self._server.stop()
         await self._server.close_all_connections()
         await self.transport.close()
-        await cancel_tasks(asyncio.all_tasks() - {asyncio.current_task()})
 
 
 @pytest.mark.gen_test

@@ -146,7 +146,7 @@ class TestForm:
             (b'{"alg":"RS256"}', b'{"a":[{"b":{"c":1,"c":1}}]}', "the payload has a duplicate member"),
             (b'{"alg":"RS256"}', b'{"exp":NaN}', "the payload holds a number that is none"),
             (b'{"alg":"RS256"}', b'{"exp":-Infinity}', "the payload holds a number that is none"),
-            (b'{"alg":"RS256"}', b'{"a":' + b"[" * 2500 + b"]" * 2500 + b"}", "the payload is not JSON in UTF-8"),
+            (b'{"alg":"RS256"}', b'{"a":' + b"[" * 2500 + b"]" * 2500 + b"}", "the payload is nested too deeply"),
             (b'{"alg":"RS256"}', b'{"a":' + b"[" * 17 + b"]" * 17 + b"}", "the payload is nested too deeply"),
             (b'{"alg":"RS256"}', b'{"exp":' + b"9" * 5000 + b"}", "the payload is not JSON in UTF-8"),
             (b'{"alg":"RS256"}', b'{"a":"\xff"}', "the payload is not JSON in UTF-8"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import socketio
@@ -74,38 +75,21 @@ def make_handler(server: socketio.AsyncServer, gatekeeper: Gatekeeper) -> type[t
         def prepare(self) -> None:
             connection: Any = self.request.connection
             connection.set_max_body_size(gatekeeper.message_bytes)
-            if not gatekeeper.peers.allows_origin(self.request):
-                self._refuse(403, "origin not allowed")
-                return
-            transport, engine_id = self._query("transport"), self._query("sid")
-            if self.request.method == "OPTIONS":
-                return
-            if self._query("EIO") != "4" or self._query("j") is not None:
-                self._refuse(400, "unsupported protocol version")
-            elif transport not in ("polling", "websocket") or (transport == "websocket") != self._is_upgrade():
-                self._refuse(400, "transport unknown or does not fit the request")
-            elif engine_id is None and not gatekeeper.is_accepting():
-                self.set_header("Retry-After", "5")
-                self._refuse(503, "not accepting connections at the moment")
-            elif engine_id is not None and not gatekeeper.has_session(engine_id, upgradable=transport == "websocket"):
-                self._refuse(400, "unknown session")
-            else:
-                self.engine_id = engine_id
-
-        async def get(self, *args: Any, **kwargs: Any) -> None:
-            # Again: others may have come in between, above all where the request had a body that took its time.
-            if self.engine_id is None and not gatekeeper.is_accepting():
-                self.set_header("Retry-After", "5")
-                self._refuse(503, "not accepting connections at the moment")
-                return
-            await super().get(*args, **kwargs)
 
         def data_received(self, chunk: bytes) -> None:
-            if len(self._body) + len(chunk) > gatekeeper.message_bytes:
-                raise tornado.web.HTTPError(413)
             self._body += chunk
 
+        async def options(self, *args: Any, **kwargs: Any) -> None:
+            if self._is_admitted():
+                await super().options(*args, **kwargs)
+
+        async def get(self, *args: Any, **kwargs: Any) -> None:
+            if self._is_admitted():
+                await super().get(*args, **kwargs)
+
         async def post(self, *args: Any, **kwargs: Any) -> None:
+            if not self._is_admitted():
+                return
             try:
                 packets = self._body.decode().split(PACKET_SEPARATOR)
             except UnicodeDecodeError:
@@ -164,6 +148,34 @@ def make_handler(server: socketio.AsyncServer, gatekeeper: Gatekeeper) -> type[t
             if self.engine_id is not None:
                 gatekeeper.websocket_closed(self)
             super().on_close()
+
+        def write_error(self, status_code: int, **_kwargs: Any) -> None:
+            self._refuse(status_code, HTTPStatus(status_code).phrase)
+
+        def _is_admitted(self) -> bool:
+            """Whether the request may go on to the driver; if not, it has been answered.
+
+            Not asked in ``prepare``: what is answered before its body was read has its connection closed, and
+            others who share that connection see their requests fail.
+            """
+            transport, engine_id = self._query("transport"), self._query("sid")
+            if not gatekeeper.peers.allows_origin(self.request):
+                self._refuse(403, "origin not allowed")
+            elif self.request.method == "OPTIONS":
+                return True
+            elif self._query("EIO") != "4" or self._query("j") is not None:
+                self._refuse(400, "unsupported protocol version")
+            elif transport not in ("polling", "websocket") or (transport == "websocket") != self._is_upgrade():
+                self._refuse(400, "transport unknown or does not fit the request")
+            elif engine_id is None and not gatekeeper.is_accepting():
+                self.set_header("Retry-After", "5")
+                self._refuse(503, "not accepting connections at the moment")
+            elif engine_id is not None and not gatekeeper.has_session(engine_id, upgradable=transport == "websocket"):
+                self._refuse(400, "unknown session")
+            else:
+                self.engine_id = engine_id
+                return True
+            return False
 
         def _query(self, name: str) -> str | None:
             values = self.request.query_arguments.get(name, [])

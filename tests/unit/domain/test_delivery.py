@@ -242,3 +242,37 @@ def test_no_item_of_a_source_stops_the_ones_after_it(bad: object) -> None:
             assert ids(client) == ["good"]
 
     run(story())
+
+
+def test_a_batch_that_is_still_being_stored_is_not_delivered_yet() -> None:
+    async def story() -> None:
+        async with World().running() as world:
+            client = await world.connect("ann")
+            # Enough for the log to let others have their turn in between.
+            batch = [publication(id=str(number), body="x" * 60_000) for number in range(20)]
+            publishing = asyncio.create_task(world.delivery.publish(batch))
+            await asyncio.sleep(0)
+            assert not publishing.done()
+            assert not await world.delivery.is_up_to_date()
+            world.delivery.close()
+            await world.settle()
+            assert [appended.outcome for appended in await publishing] == [STORED] * len(batch)
+            assert ids(client) == [str(number) for number in range(20)]
+
+    run(story())
+
+
+def test_a_batch_that_could_not_be_stored_is_not_waited_for() -> None:
+    async def story() -> None:
+        async with World(max_entries=1).running() as world:
+            with pytest.raises(PublicationTooLarge):
+                await world.publish("a", "b")
+            publishing = asyncio.create_task(
+                world.delivery.publish([publication(id=str(number), body="x" * 60_000) for number in range(20)])
+            )
+            await asyncio.sleep(0)
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+            assert await world.delivery.is_up_to_date()
+
+    run(story())
