@@ -20,7 +20,8 @@ from adapters.wire import InvalidJson, parse_object
 from domain.errors import InvalidPublication
 from entrypoints import client, demo, server
 from entrypoints.container import build_container
-from entrypoints.settings import Settings, SettingsError, duration, load_settings
+from entrypoints.settings import Settings, SettingsError, load_settings
+from entrypoints.settings_types import duration
 from entrypoints.tokens import mint
 
 WRONG_USAGE = 2

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from entrypoints.settings_errors import first_error
+from entrypoints.settings_types import (
+    DrainTime,
+    Duration,
+    Heartbeat,
+    JsonList,
+    JsonTable,
+    KeyName,
+    Network,
+    Origin,
+    Port,
+    Section,
+    SectionWithSecrets,
+    Timeout,
+    error_at,
+)
 
 ENVIRONMENT_PREFIX = "SYNKRONE_"
 DEFAULT_FILE = Path("synkrone.toml")
@@ -35,131 +36,12 @@ REPLAY_BYTES = 262_144
 CUT_AT_QUEUES = 8
 SCOPES = frozenset(("publish", "connections:read", "connections:write"))
 
-T = TypeVar("T")
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?", re.ASCII)
-_ORIGIN = re.compile(r"https?://[^/*\s]+")
-_KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "day": 86400, "days": 86400}
-
 
 class SettingsError(Exception):
     """A setting is wrong. The message is one line and names it."""
 
 
-def duration(text: object) -> timedelta:
-    """Read ``"90"`` or 90 (seconds), ``"500ms"``, ``"30s"``, ``"10m"``, ``"1h"``, ``"30d"``. Raises ValueError."""
-    if isinstance(text, timedelta):
-        return text
-    match = _DURATION.fullmatch(str(text).strip())
-    if isinstance(text, bool) or match is None:
-        raise ValueError("must be a duration such as 30s, 10m, 1h or 30d")
-    try:
-        return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2] or "s"])
-    except OverflowError:
-        raise ValueError("is too long a duration") from None
-
-
-def _from_json(value: object) -> object:
-    """A list or table in an environment variable is JSON."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise PydanticCustomError("json", 'must be JSON, for example ["one", "two"]') from None
-
-
-def _network(value: object) -> IPv4Network | IPv6Network:
-    """Raises ValueError, in one line for both versions of IP."""
-    if isinstance(value, IPv4Network | IPv6Network):
-        return value
-    try:
-        return ip_network(str(value))
-    except ValueError:
-        raise ValueError("must be an IP address, or a network such as 10.0.0.0/8") from None
-
-
-def _origin(value: str) -> str:
-    if not _ORIGIN.fullmatch(value):
-        raise ValueError("must be an origin such as https://app.example, with no path")
-    return value
-
-
-def _key_name(value: str) -> str:
-    if not _KEY_NAME.fullmatch(value):
-        raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'")
-    return value
-
-
-def _bounded(text: str, is_good: Callable[[timedelta], bool]) -> AfterValidator:
-    """``text`` says what is good."""
-
-    def check(value: timedelta) -> timedelta:
-        if not is_good(value):
-            raise ValueError(f"must be {text}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _no_flag(value: object) -> object:
-    """In Python true is a number; in a settings file it is a mistake."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("flag", "must be a whole number")
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(duration)]
-Timeout = Annotated[Duration, _bounded("more than 0", lambda value: value > timedelta())]
-Heartbeat = Annotated[Duration, _bounded("at least 1s", lambda value: value >= timedelta(seconds=1))]
-DrainTime = Annotated[Duration, _bounded("at most 25s", lambda value: value <= timedelta(seconds=25))]
-JsonList = Annotated[list[T], BeforeValidator(_from_json)]
-JsonTable = Annotated[dict[str, T], BeforeValidator(_from_json)]
-Origin = Annotated[str, AfterValidator(_origin)]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
-KeyName = Annotated[str, AfterValidator(_key_name)]
-Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
-
-
-class _WithSecretFiles(Section):
-    """Every setting ``x`` with a twin ``x_file`` is read from that file where the twin is given."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_files(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        values = dict(values)
-        for name in [name for name in cls.model_fields if f"{name}_file" in cls.model_fields]:
-            path = values.get(f"{name}_file")
-            if path is None:
-                continue
-            if values.get(name) is not None:
-                raise _at(f"{name}_file", f"is given beside {name}")
-            values[name] = _read_text(f"{name}_file", Path(str(path)))
-        return values
-
-
-def _read_text(setting: str, path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise _at(setting, f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise _at(setting, f"cannot read {str(path)!r}: not text") from None
-
-
-def _at(setting: str, message: str) -> PydanticCustomError:
-    """An error of a section that belongs to one of its settings."""
-    return PydanticCustomError("setting", "{message}", {"setting": setting, "message": message})
-
-
-class IssuerSettings(_WithSecretFiles):
+class IssuerSettings(SectionWithSecrets):
     """One issuer of tokens; its keys come from ``jwks`` (URL or file), ``secret``, ``public_key`` or discovery."""
 
     issuer: str = Field(min_length=1)
@@ -180,7 +62,7 @@ class IssuerSettings(_WithSecretFiles):
     def _one_kind_of_key(self) -> IssuerSettings:
         given = [name for name in ("jwks", "secret", "public_key") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise _at(given[1], f"is given beside {given[0]}")
+            raise error_at(given[1], f"is given beside {given[0]}")
         return self
 
     @field_validator("services")
@@ -191,7 +73,7 @@ class IssuerSettings(_WithSecretFiles):
         return services
 
 
-class AuthSettings(_WithSecretFiles):
+class AuthSettings(SectionWithSecrets):
     """``secret`` is the one-secret case; ``issuers`` the general one."""
 
     secret: SecretStr | None = None
@@ -207,17 +89,17 @@ class AuthSettings(_WithSecretFiles):
     @model_validator(mode="after")
     def _one_case(self) -> AuthSettings:
         if self.secret is not None and self.issuers:
-            raise _at("secret", "is given beside auth.issuers")
+            raise error_at("secret", "is given beside auth.issuers")
         if self.issuers:
             for name in ("audience", "roles", "user_claim", "role_claim"):
                 if name in self.model_fields_set:
-                    raise _at(name, "belongs to auth.secret; with auth.issuers each issuer has its own")
+                    raise error_at(name, "belongs to auth.secret; with auth.issuers each issuer has its own")
         if not timedelta() <= self.leeway <= timedelta(minutes=5):
-            raise _at("leeway", "must be 0 to 5m")
+            raise error_at("leeway", "must be 0 to 5m")
         return self
 
 
-class ApiKeySettings(_WithSecretFiles):
+class ApiKeySettings(SectionWithSecrets):
     name: KeyName
     hash: str | None = None
     key: SecretStr | None = None
@@ -227,7 +109,7 @@ class ApiKeySettings(_WithSecretFiles):
     @model_validator(mode="after")
     def _one_of(self) -> ApiKeySettings:
         if (self.hash is None) == (self.key is None):
-            raise _at("key", "exactly one of key, key_file and hash is needed")
+            raise error_at("key", "exactly one of key, key_file and hash is needed")
         _check_scopes("scopes", self.scopes)
         return self
 
@@ -237,7 +119,7 @@ class ApiKeySettings(_WithSecretFiles):
         return _strong_key(key)
 
 
-class ApiSettings(_WithSecretFiles):
+class ApiSettings(SectionWithSecrets):
     key: SecretStr | None = None
     key_file: Path | None = None
     keys: JsonList[ApiKeySettings] = Field(default_factory=list)
@@ -257,10 +139,10 @@ def _strong_key(key: SecretStr | None) -> SecretStr | None:
 def _check_scopes(setting: str, scopes: list[str]) -> None:
     for scope in scopes:
         if scope not in SCOPES:
-            raise _at(setting, f"{scope!r} is not one of {', '.join(sorted(SCOPES))}")
+            raise error_at(setting, f"{scope!r} is not one of {', '.join(sorted(SCOPES))}")
 
 
-class SourceSettings(_WithSecretFiles):
+class SourceSettings(SectionWithSecrets):
     url: str = "memory://"
     token: SecretStr | None = None
     token_file: Path | None = None
@@ -295,7 +177,7 @@ class TlsSettings(Section):
     @model_validator(mode="after")
     def _both(self) -> TlsSettings:
         if (self.cert is None) != (self.key is None):
-            raise _at("key" if self.key is None else "cert", "is needed too")
+            raise error_at("key" if self.key is None else "cert", "is needed too")
         return self
 
 
@@ -330,7 +212,7 @@ class LimitSettings(Section):
         # Otherwise one notification would cut its recipient, at every return anew. JSON may write a character in six.
         least = (6 * self.notification_bytes + REPLAY_BYTES) // CUT_AT_QUEUES
         if self.queue_bytes < least:
-            raise _at("queue_bytes", f"must be at least {least} for limits.notification_bytes")
+            raise error_at("queue_bytes", f"must be at least {least} for limits.notification_bytes")
         return self
 
 

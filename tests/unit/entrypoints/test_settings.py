@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoints.settings import Settings, SettingsError, duration, load_settings, validate_settings
+from entrypoints.settings import Settings, SettingsError, load_settings, validate_settings
+from entrypoints.settings_types import duration
 
 SECRET = "pRiVaTe-secret-of-the-tests-that-is-long-enough"
 KEY = "pRiVaTe-key-of-the-tests-that-is-long-enough"

@@ -1,0 +1,133 @@
+"""The kinds of value that settings have, and how a section of them is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+T = TypeVar("T")
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?", re.ASCII)
+_ORIGIN = re.compile(r"https?://[^/*\s]+")
+_KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "day": 86400, "days": 86400}
+
+
+def duration(text: object) -> timedelta:
+    """Read ``"90"`` or 90 (seconds), ``"500ms"``, ``"30s"``, ``"10m"``, ``"1h"``, ``"30d"``. Raises ValueError."""
+    if isinstance(text, timedelta):
+        return text
+    match = _DURATION.fullmatch(str(text).strip())
+    if isinstance(text, bool) or match is None:
+        raise ValueError("must be a duration such as 30s, 10m, 1h or 30d")
+    try:
+        return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2] or "s"])
+    except OverflowError:
+        raise ValueError("is too long a duration") from None
+
+
+def _from_json(value: object) -> object:
+    """A list or table in an environment variable is JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise PydanticCustomError("json", 'must be JSON, for example ["one", "two"]') from None
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    """Raises ValueError, in one line for both versions of IP."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(str(value))
+    except ValueError:
+        raise ValueError("must be an IP address, or a network such as 10.0.0.0/8") from None
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        raise ValueError("must be an origin such as https://app.example, with no path")
+    return value
+
+
+def _key_name(value: str) -> str:
+    if not _KEY_NAME.fullmatch(value):
+        raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'")
+    return value
+
+
+def _bounded(text: str, is_good: Callable[[timedelta], bool]) -> AfterValidator:
+    """``text`` says what is good."""
+
+    def check(value: timedelta) -> timedelta:
+        if not is_good(value):
+            raise ValueError(f"must be {text}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _no_flag(value: object) -> object:
+    """In Python true is a number; in a settings file it is a mistake."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("flag", "must be a whole number")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+Timeout = Annotated[Duration, _bounded("more than 0", lambda value: value > timedelta())]
+Heartbeat = Annotated[Duration, _bounded("at least 1s", lambda value: value >= timedelta(seconds=1))]
+DrainTime = Annotated[Duration, _bounded("at most 25s", lambda value: value <= timedelta(seconds=25))]
+JsonList = Annotated[list[T], BeforeValidator(_from_json)]
+JsonTable = Annotated[dict[str, T], BeforeValidator(_from_json)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+KeyName = Annotated[str, AfterValidator(_key_name)]
+Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class SectionWithSecrets(Section):
+    """Every setting ``x`` with a twin ``x_file`` is read from that file where the twin is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        for name in [name for name in cls.model_fields if f"{name}_file" in cls.model_fields]:
+            path = values.get(f"{name}_file")
+            if path is None:
+                continue
+            if values.get(name) is not None:
+                raise error_at(f"{name}_file", f"is given beside {name}")
+            values[name] = _read_text(f"{name}_file", Path(str(path)))
+        return values
+
+
+def _read_text(setting: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise error_at(setting, f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise error_at(setting, f"cannot read {str(path)!r}: not text") from None
+
+
+def error_at(setting: str, message: str) -> PydanticCustomError:
+    """An error of a section that belongs to one of its settings."""
+    return PydanticCustomError("setting", "{message}", {"setting": setting, "message": message})
