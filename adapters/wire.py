@@ -20,6 +20,9 @@ from domain.model import (
     Problem,
     Publication,
 )
+from domain.policy import AUDIENCE_MAX_USERS, AUDIENCE_RULE, IDENTIFIER_RULE, NAME_RULE, is_identifier, is_name
+
+NOTIFICATION_NEW = "notification.new"
 
 T = TypeVar("T")
 
@@ -102,7 +105,7 @@ def parse_array(body: bytes) -> Sequence[bytes]:
     """The items of a JSON array, each still undecoded. Raises InvalidJson and InvalidPublication."""
     items = _decode(_raw_array, body)
     if items is None:
-        raise InvalidPublication([FieldError("", "must be a JSON array")])
+        raise InvalidPublication([FieldError("body", "must be a JSON array")])
     return [bytes(item) for item in items]
 
 
@@ -149,17 +152,20 @@ def parse_publication(body: bytes, path: str = "") -> Publication:
             errors.append(FieldError(f"{path}{name}{bad.below}", bad.message))
             return None
 
+    def require(name: str, convert: Callable[[object], T]) -> T | None:
+        found = len(errors)
+        value = read(name, convert)
+        if value is None and len(errors) == found:
+            errors.append(FieldError(f"{path}{name}", "is required"))
+        return value
+
     raw_data = members.get("data")
     try:
-        if "to" not in members:
-            errors.append(FieldError(f"{path}to", "is required"))
-        to = read("to", _audience)
-        kind = read("type", _text)
-        if kind is None and not any(error.path == f"{path}type" for error in errors):
-            errors.append(FieldError(f"{path}type", "is required"))
+        to = require("to", _audience)
+        kind = require("type", _name)
         title = read("title", _text)
         text = read("body", _text)
-        identifier = read("id", _text)
+        identifier = read("id", _identifier)
         expires_at = read("expires_at", _time)
         data = Json(bytes(raw_data)) if raw_data is not None and read("data", _object) is not None else None
     except (msgspec.DecodeError, RecursionError):
@@ -167,8 +173,6 @@ def parse_publication(body: bytes, path: str = "") -> Publication:
             "a string holds an unpaired surrogate, a number is out of range, or it is nested too deeply"
         ) from None
     errors.extend(FieldError(f"{path}{name}", "is not known") for name in members)
-    if to is None and not any(error.path.startswith(f"{path}to") for error in errors):
-        errors.append(FieldError(f"{path}to", "is required"))
     if errors or to is None or kind is None:
         raise InvalidPublication(errors)
     return Publication(to=to, type=kind, title=title, body=text, data=data, id=identifier, expires_at=expires_at)
@@ -205,21 +209,32 @@ def _audience(value: Any) -> Audience:
     if not isinstance(value, dict) or len(value) != 1:
         raise _Bad("must be exactly one of {user}, {users}, {role}, {everyone: true}")
     ((kind, whom),) = value.items()
-    if kind == "user" and isinstance(whom, str):
-        return Audience.users([whom])
+    if kind == "user":
+        return Audience.users([_name(whom, ".user")])
     if kind == "users":
         if not isinstance(whom, list):
             raise _Bad("must be a list of user ids", ".users")
-        for index, user in enumerate(whom):
-            if not isinstance(user, str):
-                raise _Bad("must be a string", f".users[{index}]")
-        return Audience.users(whom)
-    if kind == "role" and isinstance(whom, str):
-        return Audience.role(whom)
+        if not 0 < len(whom) <= AUDIENCE_MAX_USERS:
+            raise _Bad(AUDIENCE_RULE, ".users")
+        return Audience.users(_name(user, f".users[{index}]") for index, user in enumerate(whom))
+    if kind == "role":
+        return Audience.role(_name(whom, ".role"))
     if kind == "everyone":
         if whom is not True:
             raise _Bad("must be true", ".everyone")
         return Audience.everyone()
-    if kind in ("user", "role"):
-        raise _Bad("must be a string", f".{kind}")
     raise _Bad("is not known", f".{kind}")
+
+
+def _name(value: object, below: str = "") -> str:
+    if not isinstance(value, str):
+        raise _Bad("must be a string", below)
+    if not is_name(value):
+        raise _Bad(NAME_RULE, below)
+    return value
+
+
+def _identifier(value: object) -> str:
+    if not is_identifier(_text(value)):
+        raise _Bad(IDENTIFIER_RULE)
+    return _text(value)

@@ -53,7 +53,6 @@ class InvalidArgument(SynkroneError):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
-        self.field = field
 
 
 class TooManyConnections(SynkroneError):
@@ -66,6 +65,7 @@ class CursorRefused(SynkroneError):
     """The cursor does not lead to a place in the log that can be continued from."""
 
     code = "cursor_refused"
+    retryable = True
 
     def __init__(self, reason: RecoveryReason) -> None:
         super().__init__(reason.value)
@@ -76,12 +76,6 @@ class UnknownEvent(SynkroneError):
     """The server does not know this event."""
 
     code = "unknown_event"
-
-
-class UnknownNamespace(SynkroneError):
-    """The server has no such namespace."""
-
-    code = "unknown_namespace"
 
 
 class RateLimited(SynkroneError):
@@ -133,12 +127,6 @@ class ShuttingDown(Unavailable):
     """The server is shutting down."""
 
     code = "shutting_down"
-
-
-class SourceUnavailable(Unavailable):
-    """The notification source cannot be reached at the moment."""
-
-    code = "source_unavailable"
 
 
 class InvalidPublication(SynkroneError):

@@ -36,6 +36,15 @@ BATCH_MAX_ITEMS = 10_000
 BATCH_MAX_RECIPIENTS = 100_000
 TOKEN_MAX_LENGTH = 8192
 
+# In seconds.
+WARNING_LEAD = (60.0, 120.0)
+SHORT_LIFE = 2 * WARNING_LEAD[1]
+RETURN_DELAY = (1.0, 5.0)
+
+NAME_RULE = f"must be 1 to {NAME_MAX_LENGTH} printable characters"
+IDENTIFIER_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '-'"
+AUDIENCE_RULE = f"must name 1 to {AUDIENCE_MAX_USERS} users"
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -72,6 +81,7 @@ class ConnectionPolicy:
     """Who may connect, what they hear, and for how long.
 
     ``leeway`` allows for clocks that differ. ``replay_entries`` and ``replay_bytes`` bound a page of the replay.
+    ``uniform`` is the source of jitter; the default, always the middle, has none, and is for tests.
     """
 
     leeway: timedelta = timedelta(seconds=30)
@@ -105,7 +115,7 @@ class ConnectionPolicy:
     def deadlines(self, identity: Identity, now: datetime, monotonic: float) -> Deadlines:
         """Warn 60 to 120 s before the token expires (a short one: at half its life); close at ``exp`` + leeway."""
         remaining = (identity.expires_at - now).total_seconds()
-        lead = self.uniform(60, 120) if remaining >= 240 else remaining / 2
+        lead = self.uniform(*WARNING_LEAD) if remaining >= SHORT_LIFE else remaining / 2
         return Deadlines(
             warn_at=monotonic + max(0.0, remaining - lead),
             close_at=monotonic + max(0.0, remaining + self.leeway.total_seconds()),
@@ -145,12 +155,12 @@ class ConnectionPolicy:
             idempotency_key=idempotency_key,
         )
 
-    def check_batch(self, publications: Sequence[Publication]) -> None:
-        """Check each, with its index in the path where there are several, and all together. Raises as ``check``."""
+    def check_all(self, publications: Sequence[Publication], *, by_index: bool) -> None:
+        """Check each, with its index in the path if asked, and all together. Raises as ``check``."""
         if sum(len(publication.to.rooms) for publication in publications) > BATCH_MAX_RECIPIENTS:
-            raise InvalidPublication([FieldError("to", f"a batch may name {BATCH_MAX_RECIPIENTS} recipients in all")])
+            raise InvalidPublication([FieldError("body", f"may name {BATCH_MAX_RECIPIENTS} recipients in all")])
         for index, publication in enumerate(publications):
-            self.check(publication, "" if len(publications) == 1 else f"[{index}].")
+            self.check(publication, f"[{index}]." if by_index else "")
 
     def check(self, publication: Publication, path: str = "") -> None:
         """Raises InvalidPublication, naming every bad field behind ``path``, or PublicationTooLarge."""
@@ -161,21 +171,21 @@ class ConnectionPolicy:
         size = sum(len(text.encode()) for text in texts) + len(publication.data or b"")
         if size > self.notification_bytes:
             raise PublicationTooLarge(
-                f"{path or 'the notification: '}type, title, body and data together have {size} bytes; "
+                f"{path.rstrip('.') + ': ' if path else ''}type, title, body and data together have {size} bytes; "
                 f"{self.notification_bytes} are allowed"
             )
 
     def _field_errors(self, publication: Publication) -> Iterable[FieldError]:
         to = publication.to
         if to.kind is AudienceKind.USER and not 0 < len(to.rooms) <= AUDIENCE_MAX_USERS:
-            yield FieldError("to.users", f"must name 1 to {AUDIENCE_MAX_USERS} users")
+            yield FieldError("to.users", AUDIENCE_RULE)
         names = [room.partition(":")[2] for room in to.rooms if room != EVERYONE]
         if not all(is_name(name) for name in names):
-            yield FieldError("to", f"a user id or role must be 1 to {NAME_MAX_LENGTH} printable characters")
+            yield FieldError("to", f"a user id or role {NAME_RULE}")
         if not is_name(publication.type):
-            yield FieldError("type", f"must be 1 to {NAME_MAX_LENGTH} printable characters")
+            yield FieldError("type", NAME_RULE)
         if publication.id is not None and not is_identifier(publication.id):
-            yield FieldError("id", "must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '-'")
+            yield FieldError("id", IDENTIFIER_RULE)
         for name, text in (("title", publication.title), ("body", publication.body)):
             if text is not None and _SURROGATE.search(text):
                 yield FieldError(name, "holds an unpaired surrogate")
@@ -194,7 +204,7 @@ class ConnectionPolicy:
 
     def reconnect_delay(self) -> float:
         """Seconds to leave before clients return after a fault of ours, so that they do not return at once."""
-        return self.uniform(1, 5)
+        return self.uniform(*RETURN_DELAY)
 
     def drain_schedule(self, connections: int) -> Sequence[float]:
         """Seconds from now at which to close each connection, so that their clients return spread out."""

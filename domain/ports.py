@@ -69,8 +69,8 @@ class NotificationSource(Protocol):
         """The items after the one with resume id ``after``, in order, in batches; all it has for None.
 
         Asking for the next batch acknowledges the one before: only then may the source forget it. Whoever stops
-        asking closes the generator. The stream of a
-        source that can end raises SourceUnavailable instead when it should be asked again later.
+        asking closes the generator. It ends where nothing more can come; where it should be asked again later, it
+        raises Unavailable.
         """
 
 
@@ -159,7 +159,10 @@ class ConnectionEvents(Protocol):
         """The welcome is on its way: replay and go live. To be run beside the receiving of messages. Never raises."""
 
     def disconnected(self, connection: ConnectionId, reason: str) -> None:
-        """It has ended, for whatever reason; may come at any await of the two above. Never raises."""
+        """It has ended; may come at any await of the two above. Never raises.
+
+        ``reason`` is for operators: the code of the refusal where there was one.
+        """
 
     def reconnect_delay(self) -> float:
         """Seconds, at random, to leave between a passing fault and the close that makes a client return."""
@@ -169,12 +172,12 @@ class Publisher(Protocol):
     """What the domain offers to whoever takes notifications from backends."""
 
     async def publish(
-        self, publications: Sequence[Publication], *, idempotency_key: str | None = None
+        self, publications: Sequence[Publication], *, idempotency_key: str | None = None, by_index: bool = False
     ) -> Sequence[Appended]:
         """Store all or none. Returned means stored as durably as the store promises.
 
-        Raises InvalidPublication, PublicationTooLarge or PublicationConflict, with the index in the path where there
-        are several; StoreUnavailable or ShuttingDown, and then nothing was stored.
+        Raises InvalidPublication, PublicationTooLarge or PublicationConflict, naming the bad one by its index where
+        there are several or ``by_index`` asks for it; StoreUnavailable or ShuttingDown, and then nothing was stored.
         """
 
 
@@ -188,5 +191,7 @@ class Telemetry(Protocol):
     def disconnected(self, connection: ConnectionId, identity: Identity | None, reason: str) -> None: ...
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None: ...
+
+    def caller_refused(self, remote_address: str, code: str) -> None: ...
 
     def skipped(self, source: str, resume_id: str, reason: str) -> None: ...

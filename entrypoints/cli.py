@@ -103,7 +103,8 @@ def _url(options: argparse.Namespace, settings: Settings) -> str:
     if options.url is not None:
         return str(options.url).rstrip("/")
     scheme = "https" if settings.tls.cert is not None else "http"
-    return f"{scheme}://{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{settings.port}"
 
 
 def _token(options: argparse.Namespace) -> int:

@@ -32,12 +32,19 @@ from adapters.telemetry.logging import LoggingTelemetry
 from adapters.transport.socketio.peer import PeerPolicy
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock
+from domain.ports import Clock, Randomness
 from domain.services.connections import ConnectionService
 from domain.services.delivery import DeliveryService
-from entrypoints.settings import REPLAY_BYTES, ApiSettings, AuthSettings, IssuerSettings, Settings, SettingsError
+from entrypoints.settings import (
+    REPLAY_BYTES,
+    SCOPES,
+    ApiSettings,
+    AuthSettings,
+    IssuerSettings,
+    Settings,
+    SettingsError,
+)
 
-ALL_SCOPES = frozenset(("publish", "connections:read", "connections:write"))
 SINGLE_KEY_NAME = "api.key"
 
 
@@ -96,7 +103,8 @@ def build_callers(api: ApiSettings, auth: AuthSettings, issuers: Issuers, clock:
     """Who may call the backend API; None for nobody. Raises SettingsError."""
     keys = []
     if api.key is not None:
-        keys.append(ApiKey(SINGLE_KEY_NAME, hash_key(api.key.get_secret_value()), ALL_SCOPES))
+        with _naming("api"):
+            keys.append(ApiKey(SINGLE_KEY_NAME, hash_key(api.key.get_secret_value()), SCOPES))
     for index, settings in enumerate(api.keys):
         with _naming(f"api.keys[{index}]"):
             digest = parse_hash(settings.hash) if settings.hash is not None else hash_key(_plain(settings.key))
@@ -108,7 +116,7 @@ def build_callers(api: ApiSettings, auth: AuthSettings, issuers: Issuers, clock:
         return Callers(ApiKeys(keys), ServiceTokens(issuers, clock, auth.leeway) if services else None)
 
 
-def build_policy(settings: Settings, randomness: SystemRandomness) -> ConnectionPolicy:
+def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy:
     limits = settings.limits
     return ConnectionPolicy(
         leeway=settings.auth.leeway,
@@ -143,7 +151,7 @@ def build_transport(settings: Settings, clock: Clock) -> SocketIoTransport:
     )
 
 
-def build_feed(settings: Settings, clock: Clock, randomness: SystemRandomness) -> HttpFeed:
+def build_feed(settings: Settings, clock: Clock, randomness: Randomness) -> HttpFeed:
     source = settings.source
     try:
         return HttpFeed(
@@ -204,7 +212,7 @@ class Container(containers.DeclarativeContainer):
         randomness=randomness,
         telemetry=telemetry,
     )
-    backend = providers.Singleton(Backend, publisher=delivery, callers=callers)
+    backend = providers.Singleton(Backend, publisher=delivery, callers=callers, telemetry=telemetry)
     routes = providers.Factory(
         api_routes,
         backend=backend,

@@ -23,6 +23,7 @@ from adapters.api.handlers import NotFound
 from adapters.telemetry.logs import configure_logging
 from domain.errors import ShuttingDown, StoreUnavailable
 from entrypoints.container import Container, build_container
+from entrypoints.served_transport import ServedTransport
 from entrypoints.settings import Settings, SettingsError, load_settings
 from entrypoints.supervisor import Supervisor, every, until
 
@@ -60,7 +61,8 @@ class Server:
     async def running(self) -> AsyncIterator[Server]:
         """Open everything in order; on leaving, close what is left in reverse."""
         container = self._container
-        connections, delivery, transport = container.connections(), container.delivery(), container.transport()
+        connections, delivery = container.connections(), container.delivery()
+        transport: ServedTransport = container.transport()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(container.issuers().close)
             stack.push_async_callback(transport.close)
@@ -191,6 +193,7 @@ def check_tls(settings: Settings) -> ssl.SSLContext | None:
 
 def _log_request(handler: tornado.web.RequestHandler) -> None:
     request = handler.request
+    caller = getattr(handler, "caller", None)
     _log.debug(
         "request",
         extra={
@@ -198,6 +201,7 @@ def _log_request(handler: tornado.web.RequestHandler) -> None:
             "path": request.path,
             "status": handler.get_status(),
             "seconds": request.request_time(),
+            "caller": caller.name if caller is not None else None,
         },
     )
 
@@ -235,7 +239,7 @@ async def serve(settings: Settings) -> int:
 
 
 def main(config: Path | None = None) -> int:
-    """The process of ``synkrone-socket serve``: 0, or 2 and one line where a setting is wrong."""
+    """The process of ``synkrone-socket serve``: 0, 1 where a second signal ended it, 2 for a wrong setting."""
     try:
         settings = load_settings(os.environ, config)
         configure_logging(settings.log.level, settings.log.format)

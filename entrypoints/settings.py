@@ -94,6 +94,9 @@ class AuthSettings(SectionWithSecrets):
             for name in ("audience", "roles", "user_claim", "role_claim"):
                 if name in self.model_fields_set:
                     raise error_at(name, "belongs to auth.secret; with auth.issuers each issuer has its own")
+        claims = (self.user_claim, self.role_claim)
+        if claims[0] == claims[1] or any(a.startswith(f"{b}.") for a, b in (claims, claims[::-1])):
+            raise error_at("role_claim", "must not be the user claim, nor inside it, nor around it")
         if not timedelta() <= self.leeway <= timedelta(minutes=5):
             raise error_at("leeway", "must be 0 to 5m")
         return self

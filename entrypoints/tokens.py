@@ -16,6 +16,8 @@ def mint(auth: AuthSettings, *, user: str, role: str, ttl: timedelta) -> str:
     """A JWT (HS256) that a server with these settings accepts. Raises SettingsError where there is no secret."""
     if auth.secret is None:
         raise SettingsError("auth.secret: is needed to sign a token")
+    if auth.roles is not None and role not in auth.roles:
+        raise SettingsError(f"auth.roles: {role!r} is not one of {', '.join(auth.roles)}")
     now = int(time.time())
     claims: dict[str, Any] = {"iat": now, "exp": now + max(1, int(ttl.total_seconds()))}
     if auth.audience is not None:

@@ -67,6 +67,9 @@ class RecordingTelemetry:
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:
         self.calls.append(("closing", connection, identity.user if identity is not None else "", code))
 
+    def caller_refused(self, remote_address: str, code: str) -> None:
+        self.calls.append(("caller_refused", remote_address, code))
+
     def skipped(self, source: str, resume_id: str, reason: str) -> None:
         self.calls.append(("skipped", source, resume_id, reason))
 

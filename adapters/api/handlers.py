@@ -20,7 +20,7 @@ from domain.errors import (
     Unavailable,
 )
 from domain.model import Caller
-from domain.ports import CallerVerifier, Publisher
+from domain.ports import CallerVerifier, Publisher, Telemetry
 
 _REALM = "synkrone-socket"
 _DROPPED_BODY = 65_536
@@ -137,6 +137,7 @@ class Backend:
 
     publisher: Publisher
     callers: CallerVerifier | None
+    telemetry: Telemetry
 
 
 class BackendHandler(ApiHandler):
@@ -153,7 +154,7 @@ class BackendHandler(ApiHandler):
         self._taken = 0
         self._body = bytearray()
         self._refusal: SynkroneError | None = None
-        self.caller: Caller
+        self.caller: Caller | None = None
 
     async def prepare(self) -> None:
         if self.request.method not in self.methods:
@@ -162,6 +163,8 @@ class BackendHandler(ApiHandler):
         try:
             await self._admit()
         except SynkroneError as refusal:
+            if isinstance(refusal, Unauthenticated | Forbidden):
+                self.backend.telemetry.caller_refused(self.request.remote_ip or "", refusal.code)
             if "Expect" in self.request.headers or self._content_length() > self._max_taken:
                 raise
             # Answered while the client still sends, the connection would be reset, and many a client would see
@@ -176,8 +179,8 @@ class BackendHandler(ApiHandler):
         credential = self._bearer_token()
         if not credential:
             raise Unauthenticated("needs Authorization: Bearer <key>")
-        self.caller = await self.backend.callers.authenticate(credential)
-        if self.scope not in self.caller.scopes:
+        self.caller = caller = await self.backend.callers.authenticate(credential)
+        if self.scope not in caller.scopes:
             raise Forbidden(f"needs the scope {self.scope}", scope=self.scope)
         if self.media_type not in self.media_types:
             raise UnsupportedMediaType(f"Content-Type must be {' or '.join(self.media_types)}")

@@ -18,12 +18,13 @@ _BYTES_BETWEEN_PAUSES = 65_536
 class _PublishingHandler(BackendHandler):
     scope = "publish"
 
-    async def publish(self, publications: Sequence[Publication]) -> Sequence[Appended]:
-        return await self.backend.publisher.publish(publications, idempotency_key=self._idempotency_key())
+    async def publish(self, publications: Sequence[Publication], *, by_index: bool = False) -> Sequence[Appended]:
+        key = self._idempotency_key()
+        return await self.backend.publisher.publish(publications, idempotency_key=key, by_index=by_index)
 
     def _idempotency_key(self) -> str | None:
         key = self.request.headers.get("Idempotency-Key")
-        if key is None:
+        if key is None or self.caller is None:
             return None
         if not 0 < len(key) <= _IDEMPOTENCY_KEY_MAX_LENGTH or not key.isprintable():
             raise InvalidArgument("Idempotency-Key", f"must be 1 to {_IDEMPOTENCY_KEY_MAX_LENGTH} printable characters")
@@ -45,7 +46,7 @@ class BatchHandler(_PublishingHandler):
     media_types = ("application/json", "application/x-ndjson")
 
     async def handle(self) -> None:
-        appended = await self.publish(await self._publications())
+        appended = await self.publish(await self._publications(), by_index=True)
         duplicates = sum(result.outcome is AppendOutcome.DUPLICATE for result in appended)
         self.answer(
             200,
@@ -60,10 +61,7 @@ class BatchHandler(_PublishingHandler):
         if self.media_type == "application/x-ndjson":
             items: Sequence[bytes] = [line for line in self.body.split(b"\n") if line.strip()]
         else:
-            try:
-                items = parse_array(self.body)
-            except InvalidPublication:
-                raise InvalidPublication([FieldError("body", "must be a JSON array")]) from None
+            items = parse_array(self.body)
         if not 0 < len(items) <= BATCH_MAX_ITEMS:
             raise InvalidPublication([FieldError("body", f"must hold 1 to {BATCH_MAX_ITEMS} notifications")])
         publications = []

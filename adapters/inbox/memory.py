@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from adapters.wire import fingerprint, notification_json
+from adapters.wire import NOTIFICATION_NEW, fingerprint, notification_json
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     Appended,
@@ -228,7 +228,7 @@ class MemoryInbox:
                 continue
             position = self._position(self._head + 1 + len(records))
             expires_at = draft.notification.expires_at
-            entry = Entry(position, draft.rooms, "notification.new", prepared.payload, expires_at)
+            entry = Entry(position, draft.rooms, NOTIFICATION_NEW, prepared.payload, expires_at)
             record = _Record(entry, id_, key, prepared.digest, prepared.weight, now)
             records.append(record)
             outcomes.append(Appended(AppendOutcome.STORED, id_, position))

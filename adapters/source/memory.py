@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from itertools import islice
 
-from domain.errors import SourceUnavailable
+from domain.errors import ShuttingDown
 from domain.model import Incoming, Publication
 
 BATCH_MAX_ITEMS = 100
@@ -35,11 +35,11 @@ class MemorySource:
         return self._name
 
     async def push(self, publication: Publication) -> None:
-        """Hand over one publication; waits while too many are pending. Raises SourceUnavailable once closed."""
+        """Hand over one publication; waits while too many are pending. Raises ShuttingDown once closed."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or len(self._pending) < self._max_pending)
             if self._closed:
-                raise SourceUnavailable("the source is closed")
+                raise ShuttingDown("the source is closed")
             number = self._acknowledged + len(self._pending) + 1
             self._pending.append(Incoming(f"{self._process}:{number}", publication))
             self._changed.notify_all()

@@ -45,6 +45,9 @@ class LoggingTelemetry:
         user = identity.user if identity is not None else None
         _log.info("closing", extra={"connection": connection, "user": user, "code": code, "detail": detail})
 
+    def caller_refused(self, remote_address: str, code: str) -> None:
+        self._limited(logging.WARNING, "caller refused", {"code": code, "address": remote_address}, key=code)
+
     def skipped(self, source: str, resume_id: str, reason: str) -> None:
         self._limited(
             logging.WARNING, "item skipped", {"source": source, "resume_id": resume_id, "reason": reason}, key=source

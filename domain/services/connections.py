@@ -36,7 +36,7 @@ from domain.ports import Clock, Inbox, Telemetry, TokenVerifier, Transport
 
 @dataclass(slots=True)
 class _Session:
-    """A connection from its first word to its end; without an identity it is still connecting."""
+    """A connection from its first word to its end; without an identity its token is still being verified."""
 
     identity: Identity | None = None
     rooms: frozenset[Room] = frozenset()

@@ -35,11 +35,12 @@ class DeliveryService:
         self._publishing = 0
 
     async def publish(
-        self, publications: Sequence[Publication], *, idempotency_key: str | None = None
+        self, publications: Sequence[Publication], *, idempotency_key: str | None = None, by_index: bool = False
     ) -> Sequence[Appended]:
         if self._closed:
             raise ShuttingDown
-        self._policy.check_batch(publications)
+        by_index = by_index or len(publications) != 1
+        self._policy.check_all(publications, by_index=by_index)
         drafts = [
             self._draft(publication, f"{idempotency_key}:{index}" if idempotency_key is not None else None)
             for index, publication in enumerate(publications)
@@ -51,7 +52,7 @@ class DeliveryService:
             self._publishing -= 1
         for index, appended in enumerate(outcomes):
             if appended.outcome is AppendOutcome.CONFLICT:
-                which = "" if len(publications) == 1 else f"[{index}]: "
+                which = f"[{index}]: " if by_index else ""
                 raise PublicationConflict(f"{which}{appended.id} was published before with other content")
         return outcomes
 
@@ -82,7 +83,7 @@ class DeliveryService:
     async def consume(self, source: NotificationSource) -> None:
         """Take over what a source brings, for ever, from where the log says it stopped.
 
-        Raises SourceUnavailable and StoreUnavailable; called again it loses nothing and stores nothing twice.
+        Raises Unavailable; called again it loses nothing and stores nothing twice.
         """
         after = await self._inbox.checkpoint(source.name)
         async with aclosing(source.stream(after)) as batches:

@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 from adapters.clock import SystemClock
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
-from domain.errors import SourceUnavailable
+from domain.errors import ShuttingDown
 from domain.model import FieldError
 from domain.ports import NotificationSource
 from tests.contract.notification_source import NotificationSourceContract, Reader, Supply, publication
@@ -90,9 +90,9 @@ class TestMemorySource(NotificationSourceContract):
         push = asyncio.create_task(supply.provide("b"))
         await asyncio.sleep(0)
         await supply.source.close()
-        with pytest.raises(SourceUnavailable):
+        with pytest.raises(ShuttingDown):
             await push
-        with pytest.raises(SourceUnavailable):
+        with pytest.raises(ShuttingDown):
             await supply.provide("c")
         async with Reader(supply) as reader:
             assert await reader.until(1) == ["a"]

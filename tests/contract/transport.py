@@ -435,6 +435,7 @@ class TransportContract:
         ending = await client.expect_closed(CLOSED_WITHIN - (time.monotonic() - begun))
         assert (ending.refusal, ending.reconnect) == (None, reconnect)
         await eventually(lambda: events.count("disconnected", connection) == 1)
+        assert events.reasons[connection] == error.code
         harness.transport.disconnect(connection, refusal(error, reconnect=reconnect))
         with pytest.raises(ConnectionGone):
             await harness.transport.join(connection, frozenset((ANN,)))

@@ -122,6 +122,7 @@ class ScriptedEvents:
     hellos: list[Hello] = field(default_factory=list)
     connections: dict[str, ConnectionId] = field(default_factory=dict)
     gone_at_join: set[ConnectionId] = field(default_factory=set)
+    reasons: dict[ConnectionId, str] = field(default_factory=dict)
     raised_at: float = 0.0
 
     def script(self, name: str, **changes: object) -> Script:
@@ -162,6 +163,7 @@ class ScriptedEvents:
 
     def disconnected(self, connection: ConnectionId, reason: str) -> None:
         assert reason
+        self.reasons[connection] = reason
         self.calls.append(("disconnected", connection))
 
     def reconnect_delay(self) -> float:

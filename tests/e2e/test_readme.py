@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -154,7 +155,8 @@ async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: P
 @pytest.mark.gen_test(timeout=120)
 async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Path, browse: Browse) -> None:
     library = node_modules / "socket.io-client" / "dist" / "socket.io.min.js"
-    shutil.copy(library, tmp_path)
+    (tmp_path / "page").mkdir()
+    shutil.copy(library, tmp_path / "page")
     reports = Pages(library)
     await reports.open()
     try:
@@ -170,15 +172,26 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
                 " body: JSON.stringify(document.getElementById('list').innerText)}))"
                 ".observe(document.getElementById('list'), {childList: true});</script>"
             )
-            (tmp_path / "page.html").write_text(page + watch % reports.origin)
+            (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
             pages = await reader.types(block("bash", "http.server"))
             printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
             browse(re.search(r"Open (\S+)", printed)[1])  # type: ignore[index]  # until() has seen it
             await server.until(lambda text: connected(text) == 1)
             await (await reader.types(block("bash", "curl "))).process.wait()
             assert await reports.report() == "You have a new mission"
+            # The settings, with their secrets, are not among what is served.
+            assert (tmp_path / "synkrone.toml").exists()
+            probe = f"http://127.0.0.1:{reader.ports['8080']}/synkrone.toml"
+            status = await reader.types(f"curl --silent --output leak --write-out '%{{http_code}}' {probe}")
+            await status.process.wait()
+            assert status.text == "404"
     finally:
         await reports.close()
+
+
+def test_the_policy_is_plain_functions(tmp_path: Path) -> None:
+    (tmp_path / "example.py").write_text(block("python", ".rooms("))
+    subprocess.run([sys.executable, "example.py"], cwd=tmp_path, env=environment({}), check=True, timeout=PATIENCE)
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -284,6 +284,20 @@ async def test_nobody_publishes_without_a_key(credential: str | None) -> None:
 
 
 @pytest.mark.gen_test
+async def test_who_guesses_keys_is_seen_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as server, http_session() as session:
+        for number in range(5):
+            await publish(session, server.url, {"to": {"user": "42"}, "type": "t"}, key=f"guess {number}")
+    (line,) = [record for record in caplog.records if record.message == "caller refused"]
+    assert (line.levelname, line.__dict__["code"], line.__dict__["address"]) == (
+        "WARNING",
+        "unauthenticated",
+        "127.0.0.1",
+    )
+    assert "guess" not in caplog.text
+
+
+@pytest.mark.gen_test
 async def test_with_no_key_configured_the_backend_api_is_closed() -> None:
     async with serving(api={}) as server, http_session() as session:
         for key in (None, API_KEY, token("42")):

@@ -340,7 +340,7 @@ async def test_every_bad_field_of_an_item_is_named_with_its_path() -> None:
         assert {error["path"] for error in problem["errors"]} == names
         assert all(error["message"] for error in problem["errors"])
         problem = refused(await backend.send({"type": "", "id": "", "to": {"user": ""}}), 422, "invalid_notification")
-        assert {error["path"] for error in problem["errors"]} == {"type", "id", "to"}
+        assert {error["path"] for error in problem["errors"]} == {"type", "id", "to.user"}
         problem = refused(await backend.send([]), 422, "invalid_notification")
         assert [error["path"] for error in problem["errors"]] == ["body"]
         no_arrays: list[object] = [7, "x", None, {}]

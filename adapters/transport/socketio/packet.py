@@ -11,7 +11,7 @@ from socketio import packet
 
 from adapters.transport.socketio.session import Frame
 from adapters.wire import problem_object
-from domain.errors import SynkroneError, UnknownNamespace
+from domain.errors import SynkroneError
 from domain.model import Entry
 
 _FROM_CLIENTS = (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK)
@@ -22,6 +22,12 @@ class AlreadyConnected(SynkroneError):
     """The session has a connection already."""
 
     code = "already_connected"
+
+
+class UnknownNamespace(SynkroneError):
+    """The server has no such namespace."""
+
+    code = "unknown_namespace"
 
 
 class PacketRefused(ValueError):

@@ -312,10 +312,11 @@ class SocketIoTransport:
         connection = _Connection(ConnectionId(sid), engine, Hold(self._limits.held_bytes))
         self._connection_of[engine] = self._connections[connection.id] = connection
         hello = Hello(auth=auth, remote_address=self.peers.address(engine.request), transport=engine.transport)
+        # Whatever it raises, a defect of ours too, has to be answered here: the library would not.
         (outcome,) = await asyncio.gather(self._events.connect(connection.id, hello), return_exceptions=True)
         if isinstance(outcome, (InvalidToken, InvalidArgument)):
             self._abandon(connection)
-            self._spawn(self._flush_and_cut(engine))
+            self._spawn(self._flush_and_cut(engine, outcome.code))
             raise socketio.exceptions.ConnectionRefusedError(outcome.title, problem_object(outcome.problem))
         if isinstance(outcome, BaseException) and not isinstance(outcome, ConnectionGone):
             if not isinstance(outcome, Unavailable):
@@ -365,19 +366,20 @@ class SocketIoTransport:
         connection.closing = True
         if connection.welcome is not None:
             self._send(connection.engine, event_frame(CLOSING, closing(why)))
-        self._spawn(self._say_goodbye(connection, stay_away=not why.reconnect))
+        self._spawn(self._say_goodbye(connection, why))
 
-    async def _say_goodbye(self, connection: _Connection, *, stay_away: bool) -> None:
-        if stay_away:
+    async def _say_goodbye(self, connection: _Connection, why: Refusal) -> None:
+        if not why.reconnect:
+            self._end(connection.engine, why.problem.code)
             # The DISCONNECT packet, after which the stock client does not come back.
             await self._server.disconnect(connection.id)
-        await self._flush_and_cut(connection.engine)
+        await self._flush_and_cut(connection.engine, why.problem.code)
 
-    async def _flush_and_cut(self, engine: EngineSession) -> None:
+    async def _flush_and_cut(self, engine: EngineSession, reason: str) -> None:
         with contextlib.suppress(TimeoutError, ConnectionGone):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await engine.taken(patience=CLOSE_TIMEOUT)
-        self._cut(engine, "server closed")
+        self._cut(engine, reason)
 
     def _cut(self, engine: EngineSession, reason: str) -> None:
         """End the session now, with no Socket.IO packet: whoever may come back will."""

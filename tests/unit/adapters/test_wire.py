@@ -84,7 +84,7 @@ def test_null_is_as_good_as_absent() -> None:
     ("body", "errors"),
     [
         ({}, [("to", "is required"), ("type", "is required")]),
-        ({"to": None, "type": None}, [("type", "is required"), ("to", "is required")]),
+        ({"to": None, "type": None}, [("to", "is required"), ("type", "is required")]),
         ({**BODY, "to": "42"}, [("to", AUDIENCES)]),
         ({**BODY, "to": {}}, [("to", AUDIENCES)]),
         ({**BODY, "to": {"user": "42", "role": "company"}}, [("to", AUDIENCES)]),
@@ -93,6 +93,9 @@ def test_null_is_as_good_as_absent() -> None:
         ({**BODY, "to": {"role": ["a"]}}, [("to.role", "must be a string")]),
         ({**BODY, "to": {"users": "42"}}, [("to.users", "must be a list of user ids")]),
         ({**BODY, "to": {"users": ["1", "2", None]}}, [("to.users[2]", "must be a string")]),
+        ({**BODY, "to": {"users": ["1", ""]}}, [("to.users[1]", "must be 1 to 128 printable characters")]),
+        ({**BODY, "to": {"users": []}}, [("to.users", "must name 1 to 10000 users")]),
+        ({**BODY, "to": None, "topic": 1}, [("to", "is required"), ("topic", "is not known")]),
         ({**BODY, "to": {"everyone": 1}}, [("to.everyone", "must be true")]),
         ({**BODY, "to": {"everyone": False}}, [("to.everyone", "must be true")]),
         ({**BODY, "type": 1}, [("type", "must be a string")]),
@@ -260,7 +263,7 @@ def test_an_array_s_items_stay_undecoded() -> None:
 def test_what_is_no_array(body: bytes) -> None:
     with pytest.raises(InvalidPublication) as refused:
         wire.parse_array(body)
-    assert refused.value.errors == (FieldError("", "must be a JSON array"),)
+    assert refused.value.errors == (FieldError("body", "must be a JSON array"),)
 
 
 @pytest.mark.parametrize("body", [b"", b"[1", b"[\xff]", b"[" * 100_000, b'["\xed\xa0\x80"]'])

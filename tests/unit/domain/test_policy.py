@@ -245,11 +245,11 @@ def test_the_room_of_a_user_named_as_everyone_is_not_everyones() -> None:
 class TestBatches:
     def test_each_is_named_by_its_index(self) -> None:
         with pytest.raises(InvalidPublication) as info:
-            POLICY.check_batch([publication(), replace(publication(), type="")])
+            POLICY.check_all([publication(), replace(publication(), type="")], by_index=True)
         assert [error.path for error in info.value.errors] == ["[1].type"]
 
     def test_all_together_name_a_bounded_number_of_recipients(self) -> None:
         ten_thousand = publication(Audience.users(str(number) for number in range(AUDIENCE_MAX_USERS)))
-        POLICY.check_batch([ten_thousand] * 10)
+        POLICY.check_all([ten_thousand] * 10, by_index=True)
         with pytest.raises(InvalidPublication, match="100000 recipients"):
-            POLICY.check_batch([ten_thousand] * 10 + [publication()])
+            POLICY.check_all([ten_thousand] * 10 + [publication()], by_index=True)

@@ -391,3 +391,9 @@ def test_a_queue_has_to_hold_what_may_be_published() -> None:
     assert validate_settings(good).limits.queue_bytes == 800_000
     with pytest.raises(SettingsError, match=r"^limits\.queue_bytes: must be at least 782768 for limits\.notif"):
         validate_settings({"limits": {"notification_bytes": 1_000_000, "queue_bytes": 700_000}})
+
+
+@pytest.mark.parametrize(("user", "role"), [("a", "a"), ("user", "user.role"), ("user.id", "user")])
+def test_one_claim_cannot_be_inside_the_other(user: str, role: str) -> None:
+    with pytest.raises(SettingsError, match=r"^auth\.role_claim: must not be the user claim"):
+        validate_settings({"auth": {"secret": "s" * 40, "user_claim": user, "role_claim": role}})
