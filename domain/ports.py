@@ -146,7 +146,10 @@ class Transport(Protocol):
 
 
 class ConnectionEvents(Protocol):
-    """What a transport calls. For one connection: ``connect``, then ``opened``; ``disconnected`` at any time."""
+    """What a transport calls.
+
+    For one connection: ``connect``, then ``opened`` and ``received``; ``disconnected`` at any time.
+    """
 
     async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
         """May this client connect? Short and bounded. Whatever it raises, the connection is nobody's.
@@ -157,6 +160,9 @@ class ConnectionEvents(Protocol):
 
     async def opened(self, connection: ConnectionId) -> None:
         """The welcome is on its way: replay and go live. To be run beside the receiving of messages. Never raises."""
+
+    def received(self, connection: ConnectionId, upto: Position) -> None:
+        """There is evidence that the client has every entry that was sent to it up to this one. Never raises."""
 
     def disconnected(self, connection: ConnectionId, reason: str) -> None:
         """It has ended; may come at any await of the two above. Never raises.
@@ -188,7 +194,10 @@ class Telemetry(Protocol):
 
     def refused(self, hello: Hello, code: str, reason: str) -> None: ...
 
-    def disconnected(self, connection: ConnectionId, identity: Identity | None, reason: str) -> None: ...
+    def disconnected(
+        self, connection: ConnectionId, identity: Identity | None, reason: str, received: Position | None
+    ) -> None:
+        """``received`` is up to where the client is known to have got the log."""
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None: ...
 

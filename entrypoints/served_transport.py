@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import tornado.web
+from tornado.routing import Rule
 
 from domain.ports import Transport
 
 
 class ServedTransport(Transport, Protocol):
     @property
-    def routes(self) -> Sequence[tuple[str, type[tornado.web.RequestHandler]]]:
+    def routes(self) -> Sequence[Rule]:
         """To be mounted before the server's own."""
+
+    @property
+    def sweep_seconds(self) -> float:
+        """How often ``sweep`` is to be called."""
+
+    @property
+    def open_sockets(self) -> int:
+        """Connections that were taken from the HTTP server and are still open."""
+
+    def set_ready(self, *, ready: bool) -> None:
+        """Whether new clients can be served at the moment; if not, they are refused, and come back."""
 
     def stop_accepting(self) -> None:
         """Refuse new clients from now on, so that they come back later."""
 
     def sweep(self) -> None:
-        """Keep deadlines and limits; called about once a second."""
+        """Keep deadlines and limits."""
 
     async def close(self) -> None:
         """End every connection at once."""

@@ -18,6 +18,8 @@ from typing import Any
 import tornado.netutil
 import tornado.web
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerConnectionDelegate
+from tornado.routing import AnyMatches, Rule, RuleRouter
 
 from adapters.api.handlers import NotFound
 from adapters.telemetry.logs import configure_logging
@@ -69,17 +71,16 @@ class Server:
             stack.push_async_callback(self._stop, self._background)
             stack.push_async_callback(self._stop, self._sources)
             self._background.append(self._supervised("delivery", delivery.deliver))
-            self._background.append(self._start(every(TICK_SECONDS, connections.tick, transport.sweep)))
+            self._background.append(self._start(every(TICK_SECONDS, connections.tick)))
+            self._background.append(self._start(every(transport.sweep_seconds, transport.sweep)))
             source = container.source()
             self._sources.append(self._supervised(f"source {source.name}", partial(delivery.consume, source)))
-            http = self._listen(
-                tornado.web.Application(
-                    [*transport.routes, *container.routes(readiness=self.readiness)],
-                    default_handler_class=NotFound,
-                    websocket_max_message_size=self._settings.limits.message_bytes,
-                    log_function=_log_request,
-                )
+            api = tornado.web.Application(
+                container.routes(readiness=self.readiness),
+                default_handler_class=NotFound,
+                log_function=_log_request,
             )
+            http = self._listen(RuleRouter([*transport.routes, Rule(AnyMatches(), api)]))
             stack.push_async_callback(http.close_all_connections)
             stack.callback(http.stop)
             yield self
@@ -118,7 +119,7 @@ class Server:
             return error.code
         return None
 
-    def _listen(self, application: tornado.web.Application) -> HTTPServer:
+    def _listen(self, application: HTTPServerConnectionDelegate) -> HTTPServer:
         limits = self._settings.limits
         server = HTTPServer(
             application,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from domain.errors import InvalidToken
-from domain.model import ConnectionId, Hello, Identity
+from domain.model import ConnectionId, Hello, Identity, Position
 
 START = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
 
@@ -54,6 +54,7 @@ class RecordingTelemetry:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
+        self.received: dict[ConnectionId, Position | None] = {}
 
     def connected(self, connection: ConnectionId, identity: Identity, hello: Hello, device: str | None) -> None:
         self.calls.append(("connected", connection, identity.user, device or ""))
@@ -61,7 +62,10 @@ class RecordingTelemetry:
     def refused(self, hello: Hello, code: str, reason: str) -> None:
         self.calls.append(("refused", code, reason))
 
-    def disconnected(self, connection: ConnectionId, identity: Identity | None, reason: str) -> None:
+    def disconnected(
+        self, connection: ConnectionId, identity: Identity | None, reason: str, received: Position | None
+    ) -> None:
+        self.received[connection] = received
         self.calls.append(("disconnected", connection, identity.user if identity is not None else "", reason))
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from domain.model import ConnectionId, Hello, Identity
+from domain.model import ConnectionId, Hello, Identity, Position
 from domain.ports import Clock
 
 _log = logging.getLogger("synkrone")
@@ -37,9 +37,13 @@ class LoggingTelemetry:
             logging.WARNING, "refused", {"code": code, "reason": reason, "address": hello.remote_address}, key=code
         )
 
-    def disconnected(self, connection: ConnectionId, identity: Identity | None, reason: str) -> None:
+    def disconnected(
+        self, connection: ConnectionId, identity: Identity | None, reason: str, received: Position | None
+    ) -> None:
         user = identity.user if identity is not None else None
-        _log.info("disconnected", extra={"connection": connection, "user": user, "reason": reason})
+        upto = str(received) if received is not None else None
+        extra = {"connection": connection, "user": user, "reason": reason, "received": upto}
+        _log.info("disconnected", extra=extra)
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:
         user = identity.user if identity is not None else None

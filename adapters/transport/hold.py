@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -16,9 +17,11 @@ class Hold(Generic[F]):
     ``max_bytes`` bounds what is held. What is past it is dropped, all of it: the log has it.
     """
 
-    __slots__ = ("_after", "_bytes", "_frames", "_max_bytes", "_overflowed")
+    __slots__ = ("_after", "_bytes", "_frames", "_max_bytes", "_overflowed", "live_after")
 
     def __init__(self, max_bytes: int) -> None:
+        self.live_after = sys.maxsize
+        """Whatever has a higher offset needs no ``offer``: it is to be sent now."""
         self._max_bytes = max_bytes
         self._frames: deque[tuple[Position, F]] | None = deque()
         self._bytes = 0
@@ -51,4 +54,5 @@ class Hold(Generic[F]):
             self._frames = deque()
             return None
         self._frames = None
+        self.live_after = after.offset
         return frames

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import count
 
 from adapters import session_events
@@ -27,7 +28,7 @@ class _Connection:
     closing: bool = False
 
     def send(self, entry: Entry) -> None:
-        self.mailbox.put(entry.event, entry.payload, str(entry.position))
+        self.mailbox.put(entry.event, entry.payload, entry.position)
 
 
 class MemoryTransport:
@@ -78,8 +79,9 @@ class MemoryTransport:
         """A client that is still connecting. Needs a running event loop."""
         if self._events is None:
             raise RuntimeError("bind() comes before the first client")
-        mailbox = Mailbox()
-        client = MemoryClient(ConnectionId(f"memory-{next(self._numbers)}"), mailbox, self._leave)
+        connection = ConnectionId(f"memory-{next(self._numbers)}")
+        mailbox = Mailbox(partial(self._received, connection))
+        client = MemoryClient(connection, mailbox, self._leave)
         client.task = asyncio.create_task(
             self._run(
                 self._events,
@@ -90,6 +92,11 @@ class MemoryTransport:
         self._tasks.add(client.task)
         client.task.add_done_callback(self._tasks.discard)
         return client
+
+    def _received(self, connection: ConnectionId, upto: Position) -> None:
+        """Only what a client takes while it is connected counts, as nobody else can say that they have it."""
+        if connection in self._connections and self._events is not None:
+            self._events.received(connection, upto)
 
     def _leave(self, client: MemoryClient) -> None:
         client.reconnect = False
@@ -172,7 +179,7 @@ class MemoryTransport:
                 return
             client.connected = True
             payload = to_json(session_events.ready(welcome))
-            connection.mailbox.put(session_events.READY, payload, str(welcome.cursor))
+            connection.mailbox.put(session_events.READY, payload, welcome.cursor)
             undo.callback(self._end, client, "failed")
             await events.opened(client.connection)
             undo.pop_all()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from domain.errors import ConnectionGone
-from domain.model import ConnectionId, Json, Problem
+from domain.model import ConnectionId, Json, Position, Problem
 
 Event = tuple[str, tuple[object, ...]]
 """The name of an event and its arguments, as a client's handler gets them."""
@@ -18,12 +18,14 @@ Event = tuple[str, tuple[object, ...]]
 class Mailbox:
     """What a client received and has not taken, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Callable[[Position], None]) -> None:
+        """``taken`` is told the position of each entry that the client takes."""
         self.size = 0
-        self._items: deque[tuple[str, Json, str | None]] = deque()
+        self._taken = taken
+        self._items: deque[tuple[str, Json, Position | None]] = deque()
         self._changed = asyncio.Event()
 
-    def put(self, name: str, payload: Json, cursor: str | None = None) -> None:
+    def put(self, name: str, payload: Json, cursor: Position | None = None) -> None:
         self._items.append((name, payload, cursor))
         self.size += len(payload)
         self.wake()
@@ -34,6 +36,8 @@ class Mailbox:
         item = self._items.popleft()
         self.size -= len(item[1])
         self.wake()
+        if item[2] is not None:
+            self._taken(item[2])
         return self._decode(*item)
 
     def peek(self) -> list[Event]:
@@ -46,9 +50,9 @@ class Mailbox:
     async def change(self) -> None:
         await self._changed.wait()
 
-    def _decode(self, name: str, payload: Json, cursor: str | None) -> Event:
+    def _decode(self, name: str, payload: Json, cursor: Position | None) -> Event:
         value: object = msgspec.json.decode(payload)
-        return name, (value,) if cursor is None else (value, cursor)
+        return name, (value,) if cursor is None else (value, str(cursor))
 
 
 class MemoryClient:

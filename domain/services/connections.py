@@ -45,6 +45,7 @@ class _Session:
     closing: bool = False
     unread: Page | None = None
     drain_at: float | None = None
+    received: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +172,16 @@ class ConnectionService:
         now = self._clock.now()
         return [entry for entry in page.entries if self._policy.is_current(entry, now)]
 
+    def received(self, connection: ConnectionId, upto: Position) -> None:
+        session = self._sessions.get(connection)
+        if session is not None and (session.received is None or upto.offset > session.received.offset):
+            session.received = upto
+
     def disconnected(self, connection: ConnectionId, reason: str) -> None:
         session = self._sessions.get(connection)
         if session is not None:
             self._forget(connection, session)
-            self._telemetry.disconnected(connection, session.identity, reason)
+            self._telemetry.disconnected(connection, session.identity, reason, session.received)
 
     def reconnect_delay(self) -> float:
         return self._policy.reconnect_delay()

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
-import tornado.web
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
+from tornado.routing import RuleRouter
 from tornado.testing import bind_unused_port
 
 from adapters.clock import SystemClock
@@ -81,7 +81,7 @@ class SocketIoHarness:
             limits=SocketIoLimits(held_bytes=MAX_HELD_BYTES, slow_seconds=0.3),
         )
         self._peer_class = peer_class
-        self._server = HTTPServer(tornado.web.Application([*self.transport.routes]))
+        self._server = HTTPServer(RuleRouter([*self.transport.routes]))
         socket, port = bind_unused_port()
         self._server.add_socket(socket)
         self._url = f"http://127.0.0.1:{port}"

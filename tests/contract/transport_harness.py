@@ -123,6 +123,7 @@ class ScriptedEvents:
     connections: dict[str, ConnectionId] = field(default_factory=dict)
     gone_at_join: set[ConnectionId] = field(default_factory=set)
     reasons: dict[ConnectionId, str] = field(default_factory=dict)
+    receipts: dict[ConnectionId, Position] = field(default_factory=dict)
     raised_at: float = 0.0
 
     def script(self, name: str, **changes: object) -> Script:
@@ -160,6 +161,10 @@ class ScriptedEvents:
         if script.goes_live:
             await self.transport.release(connection, script.welcome.cursor)
             self.calls.append(("live", connection))
+
+    def received(self, connection: ConnectionId, upto: Position) -> None:
+        assert connection in self.connections.values()
+        self.receipts[connection] = upto
 
     def disconnected(self, connection: ConnectionId, reason: str) -> None:
         assert reason

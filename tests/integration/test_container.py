@@ -191,7 +191,7 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
     assert (limits.events_per_second, limits.events_burst) == (20, 21)
     assert (limits.ping_interval, limits.ping_timeout) == (22, 23)
     assert (inbox._max_entries, inbox._max_bytes, inbox._retention) == (2424, 52_525_252, 3600)
-    assert container.transport().peers._trusted == (ip_network("10.0.0.0/8"),)
+    assert container.transport()._peers._trusted == (ip_network("10.0.0.0/8"),)
     sizes = [arguments["max_body"] for _, _, arguments in container.routes(readiness=None) if "max_body" in arguments]
     assert sizes == [2626, 2727]
     assert (await container.verifier().verify(token("42"))).user == "42"

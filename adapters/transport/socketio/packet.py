@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from engineio.packet import MESSAGE
-from engineio.packet import Packet as EngineIoPacket
 from socketio import packet
 
-from adapters.transport.socketio.session import Frame
+from adapters.transport.socketio.engineio.errors import ProtocolError
+from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.wire import problem_object
 from domain.errors import SynkroneError
 from domain.model import Entry
@@ -30,7 +29,7 @@ class UnknownNamespace(SynkroneError):
     code = "unknown_namespace"
 
 
-class PacketRefused(ValueError):
+class PacketRefused(ProtocolError):
     """The packet is malformed, or one that no client may send."""
 
 
@@ -72,15 +71,13 @@ class StrictPacket(packet.Packet):
             raise PacketRefused("reserved event")
 
 
-def event_frame(event: str, *arguments: object) -> Frame:
-    """One event of the namespace ``/`` as an Engine.IO message."""
-    return _frame("2" + json.dumps([event, *arguments], separators=(",", ":")))
+def event_packet(event: str, *arguments: object) -> EncodedPacket:
+    """One event of the namespace ``/``."""
+    return EncodedPacket.message("2" + json.dumps([event, *arguments], separators=(",", ":")))
 
 
-def entry_frame(entry: Entry) -> Frame:
-    """An entry of the log as an Engine.IO message; the stored payload goes in as it is."""
-    return _frame(f'2["{entry.event}",{entry.payload.decode()},"{entry.position}"]')
-
-
-def _frame(message: str) -> Frame:
-    return Frame(EngineIoPacket(MESSAGE, message), len(message.encode()))
+def entry_packet(entry: Entry) -> EncodedPacket:
+    """An entry of the log, marked with its position; the stored payload goes in as it is."""
+    return EncodedPacket(
+        b'42["%s",%s,"%s"]' % (entry.event.encode(), entry.payload, str(entry.position).encode()), entry.position
+    )

@@ -1,45 +1,53 @@
-"""The Transport port on python-socketio and Tornado."""
+"""The Transport port on python-socketio, over Engine.IO of our own on Tornado."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+import secrets
+from collections import deque
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import socketio
-import tornado.web
-from engineio.packet import NOOP
-from engineio.packet import Packet as EngineIoPacket
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import PathMatches, Rule
 
 from adapters.session_events import CLOSING, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.hold import Hold
-from adapters.transport.socketio.handler import make_handler
-from adapters.transport.socketio.packet import PacketRefused, StrictPacket, entry_frame, event_frame
+from adapters.transport.socketio.client import Client, Connection
+from adapters.transport.socketio.engineio.errors import ProtocolError
+from adapters.transport.socketio.engineio.packet import EncodedPacket
+from adapters.transport.socketio.engineio.routes import EngineRoutes
+from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
+from adapters.transport.socketio.engineio.session import SessionLimits
+from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
+from adapters.transport.socketio.packet import entry_packet, event_packet
 from adapters.transport.socketio.peer import PeerPolicy
 from adapters.transport.socketio.rate import TokenBucket
-from adapters.transport.socketio.session import EngineSession, Frame
 from adapters.wire import problem_object
 from domain.errors import (
     ConnectionGone,
     InvalidArgument,
     InvalidToken,
     RateLimited,
-    SlowConsumer,
     Unavailable,
     UnknownEvent,
 )
-from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, Welcome
+from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room
 from domain.ports import Clock, ConnectionEvents
 
-NAMESPACE = "/"
-CLOSE_TIMEOUT = 0.9
 CUT_AT_QUEUES = 8
 FLOOD_RETRY_AFTER = timedelta(seconds=5)
 PATH = r"/socket\.io/?"
+SID_BYTES = 15
+
+NEVER_CONNECTED = "never_connected"
+SERVER_CLOSED = "server_closed"
+ALREADY_ENDED = "already_ended"
+DEFECT = "defect"
 
 _log = logging.getLogger("synkrone.transport")
 
@@ -57,6 +65,7 @@ class SocketIoLimits:
     queue_bytes: int = 1_048_576
     slow_seconds: float = 5.0
     connect_timeout: float = 10.0
+    upgrade_timeout: float = 10.0
     connections: int = 10_000
     unauthenticated: int = 2_000
     events_per_second: float = 20.0
@@ -65,69 +74,56 @@ class SocketIoLimits:
     ping_timeout: float = 20.0
 
 
-@dataclass(slots=True, eq=False)
-class _Connection:
-    id: ConnectionId
-    engine: EngineSession
-    hold: Hold[Frame]
-    welcome: Welcome | None = None
-    closing: bool = False
-
-
-class _Manager(socketio.AsyncManager):
-    """Tells the transport when CONNECT is on its way: the first moment at which events may follow it."""
-
-    transport: SocketIoTransport
-
-    async def connect(self, sid: str, namespace: str) -> Any:
-        connected = await super().connect(sid, namespace)
-        self.transport.connect_sent(ConnectionId(sid))
-        return connected
-
-
 class SocketIoTransport:
     """Serves the stock Socket.IO clients (protocol v5 over Engine.IO v4), by long-polling, WebSocket and upgrade.
 
-    ``handler`` is to be mounted at ``PATH``; ``sweep`` is to be called about once a second.
+    ``routes`` are to be put before others in a ``RuleRouter``; ``sweep`` is to be called every ``sweep_seconds``.
     """
 
     def __init__(self, *, clock: Clock, peers: PeerPolicy, limits: SocketIoLimits | None = None) -> None:
-        self._limits = limits or SocketIoLimits()
+        self._limits = limits = limits or SocketIoLimits()
         self._clock = clock
-        self.peers = peers
-        self.message_bytes = self._limits.message_bytes
-        self.unhandled_messages = self._limits.events_burst
+        self._peers = peers
         self._events: ConnectionEvents | None = None
-        self._engines: dict[str, EngineSession] = {}
         # Those that no user is behind yet, the oldest first.
-        self._waiting: dict[str, EngineSession] = {}
-        self._connection_of: dict[EngineSession, _Connection] = {}
-        self._connections: dict[ConnectionId, _Connection] = {}
+        self._waiting: dict[ServedSession, Client] = {}
+        self._connections: dict[ConnectionId, Connection] = {}
+        self._members: dict[Room, dict[Connection, None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting = True
-        manager = _Manager()
-        manager.transport = self
-        self._server = socketio.AsyncServer(
-            async_mode="tornado",
-            client_manager=manager,
-            serializer=StrictPacket,
-            cors_allowed_origins=self._allows_origin,
-            logger=_quiet("socketio"),
-            engineio_logger=_quiet("engineio"),
-            max_http_buffer_size=self._limits.message_bytes,
-            ping_interval=self._limits.ping_interval,
-            ping_timeout=self._limits.ping_timeout,
-            http_compression=False,
+        self._ready = True
+        self._engine = EngineServer(
+            self,
+            clock=clock,
+            limits=EngineLimits(
+                message_bytes=limits.message_bytes,
+                session=SessionLimits(
+                    ping_interval=limits.ping_interval,
+                    ping_timeout=limits.ping_timeout,
+                    upgrade_timeout=limits.upgrade_timeout,
+                    queue_bytes=limits.queue_bytes,
+                    cut_bytes=CUT_AT_QUEUES * limits.queue_bytes,
+                    slow_seconds=limits.slow_seconds,
+                ),
+            ),
         )
-        self._server.on("connect", self._on_connect)
-        self._server.on("disconnect", self._on_disconnect)
-        self._server.on("*", self._on_event)
-        self._observe_engine()
-        self.handler = make_handler(self._server, self)
+        self._library = SocketIoServer(self)
+        self._library.on("connect", self._on_connect, namespace=NAMESPACE)
+        self._library.on("disconnect", self._on_disconnect, namespace=NAMESPACE)
+        self._library.on("*", self._on_event, namespace=NAMESPACE)
 
     @property
-    def routes(self) -> list[tuple[str, type[tornado.web.RequestHandler]]]:
-        return [(PATH, self.handler)]
+    def routes(self) -> Sequence[Rule]:
+        return [Rule(PathMatches(PATH), EngineRoutes(self._engine, self))]
+
+    @property
+    def sweep_seconds(self) -> float:
+        return self._engine.sweep_seconds
+
+    @property
+    def open_sockets(self) -> int:
+        """WebSockets, which the HTTP server does not count any more."""
+        return self._engine.open_sockets
 
     # Transport
 
@@ -135,41 +131,48 @@ class SocketIoTransport:
         self._events = events
 
     async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
-        if connection not in self._connections:
+        member = self._open_connection(connection)
+        if member is None:
             raise ConnectionGone
         for room in rooms:
-            await self._server.enter_room(connection, room)
+            await self._library.enter_room(connection, room)
+            self._members.setdefault(room, {})[member] = None
+        member.rooms |= rooms
 
     async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
         target = self._open_connection(connection)
         if target is None:
             raise ConnectionGone
         for entry in entries:
-            self._send(target.engine, entry_frame(entry))
-        await target.engine.taken(patience=self._limits.slow_seconds)
+            self._engine.send(target.session, entry_packet(entry))
+        await self._engine.taken(target.session, patience=self._limits.slow_seconds)
 
     async def release(self, connection: ConnectionId, after: Position) -> bool:
         target = self._open_connection(connection)
         if target is None:
             return True
-        frames = target.hold.release(after)
-        for frame in frames or ():
-            self._send(target.engine, frame)
-        return frames is not None
+        packets = target.hold.release(after)
+        for packet in packets or ():
+            self._engine.send(target.session, packet)
+        return packets is not None
 
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
-        if not rooms:
+        members = self._members_of(rooms)
+        if not members:
             return
-        frame = entry_frame(entry)
-        for connection, _ in self._server.manager.get_participants(NAMESPACE, list(rooms)):
-            target = self._open_connection(connection)
-            if target is not None and target.hold.offer(entry.position, frame, frame.size):
-                self._send(target.engine, frame)
+        packet, offset = entry_packet(entry), entry.position.offset
+        live = [member.session for member in members if member.hold.live_after < offset]
+        self._engine.send_all(live, packet)
+        if len(live) == len(members):
+            return
+        for member in members:
+            if member.hold.live_after >= offset and member.hold.offer(entry.position, packet, packet.size):
+                self._engine.send(member.session, packet)
 
     def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
         target = self._open_connection(connection)
         if target is not None and target.welcome is not None:
-            self._send(target.engine, event_frame(EXPIRING, expiring(expires_at)))
+            self._engine.send(target.session, event_packet(EXPIRING, expiring(expires_at)))
 
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         target = self._open_connection(connection)
@@ -178,183 +181,177 @@ class SocketIoTransport:
 
     # upkeep
 
+    def set_ready(self, *, ready: bool) -> None:
+        """Answer new handshakes with 503 while not ready, on which the stock client backs off."""
+        self._ready = ready
+
     def stop_accepting(self) -> None:
-        """Answer new handshakes with 503 from now on, on which the stock client backs off."""
+        """Answer new handshakes with 503 from now on."""
         self._accepting = False
 
     def sweep(self) -> None:
-        """Cut who never connects and who does not read."""
-        now = self._clock.monotonic()
-        for engine in list(self._engines.values()):
-            if engine not in self._connection_of and now - engine.waiting_since > self._limits.connect_timeout:
-                self._cut(engine, "never connected")
-            elif engine.waiting_bytes <= self._limits.queue_bytes:
-                engine.slow_since = None
-            elif engine.slow_since is None:
-                engine.slow_since = now
-            elif now - engine.slow_since > self._limits.slow_seconds:
-                self._cut(engine, SlowConsumer.code)
+        """Keep all deadlines: pings, receipts, slow readers, and those who never connect."""
+        self._engine.sweep()
+        due = self._clock.monotonic() - self._limits.connect_timeout
+        for session, client in list(self._waiting.items()):
+            if client.waiting_since > due:
+                break
+            if client.connection is None:
+                self._engine.abort(session, NEVER_CONNECTED)
 
     async def close(self) -> None:
-        """End every session at once and stop the library's tasks."""
+        """End every session at once, and the tasks for them."""
         self.stop_accepting()
-        for engine in list(self._engines.values()):
-            self._cut(engine, "server closed")
+        self._engine.close_all(SERVER_CLOSED)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._server.shutdown()
 
     # Gatekeeper
 
+    def allows_origin(self, request: HTTPServerRequest) -> bool:
+        return self._peers.allows_origin(request)
+
+    def address(self, request: HTTPServerRequest) -> str:
+        return self._peers.address(request)
+
     def is_accepting(self) -> bool:
-        return self._accepting and len(self._engines) - len(self._waiting) < self._limits.connections
+        in_use = len(self._engine.sessions) - len(self._waiting)
+        return self._ready and self._accepting and in_use < self._limits.connections
 
-    def has_session(self, engine_id: str, *, upgradable: bool) -> bool:
-        engine = self._engines.get(engine_id)
-        return engine is not None and not engine.ending and not (upgradable and engine.websocket is not None)
+    # EngineEvents
 
-    def websocket_opened(self, handler: Any) -> None:
-        engine = self._engines.get(handler.engine_id)
-        if engine is not None:
-            engine.websocket = handler
+    def new_sid(self) -> str:
+        return secrets.token_urlsafe(SID_BYTES)
 
-    def websocket_closed(self, handler: Any) -> None:
-        engine = self._engines.get(handler.engine_id)
-        if engine is None or engine.websocket is not handler:
-            return
-        if engine.is_websocket:
-            # The driver notices only once the connect handler, which it may be waiting for, is done.
-            self._end(engine, "transport close")
-        else:
-            engine.websocket = None
-
-    def protocol_error(self, handler: Any, what: str) -> None:
-        _log.debug("protocol error: %s", what)
-        engine = self._engines.get(handler.engine_id)
-        if engine is not None:
-            self._cut(engine, "protocol error")
-
-    def bytes_queued(self, handler: Any) -> None:
-        engine = self._engines.get(handler.engine_id)
-        if engine is not None:
-            self._cut_if_too_slow(engine)
-
-    # what the library reports
-
-    def _observe_engine(self) -> None:
-        """Put us between the Engine.IO server and the Socket.IO server, which handles its events."""
-        engine_server = self._server.eio
-        connected, received, ended = (engine_server.handlers[name] for name in ("connect", "message", "disconnect"))
-
-        async def on_connect(engine_id: str, environ: dict[str, Any]) -> Any:
-            self._admit(engine_id, environ["tornado.handler"])
-            return await connected(engine_id, environ)
-
-        async def on_message(engine_id: str, data: object) -> None:
-            engine = self._engines.get(engine_id)
-            if engine is None or engine.ending or not self._has_leave_to_send(engine):
-                return
-            try:
-                await received(engine_id, data)
-            except PacketRefused as error:
-                _log.debug("protocol error: %s", error)
-                self._cut(engine, "protocol error")
-
-        async def on_disconnect(engine_id: str, reason: str) -> None:
-            engine = self._engines.pop(engine_id, None)
-            if engine is not None:
-                engine.ending = True
-                self._end(engine, reason)
-                self._waiting.pop(engine_id, None)
-                engine.close_websocket()
-            await ended(engine_id, reason)
-            socket = engine_server.sockets.get(engine_id)
-            if socket is not None and not socket.upgraded:
-                # The driver leaves a poll that waits without an answer.
-                socket.queue.put_nowait(EngineIoPacket(NOOP))
-
-        engine_server.on("connect", on_connect)
-        engine_server.on("message", on_message)
-        engine_server.on("disconnect", on_disconnect)
-
-    def _admit(self, engine_id: str, handler: Any) -> None:
-        bucket = TokenBucket(self._limits.events_per_second, self._limits.events_burst, self._clock)
-        engine = EngineSession(self._server, engine_id, handler.request, bucket, self._clock.monotonic())
-        if handler.ws_connection is not None:
-            handler.engine_id = engine_id
-            engine.websocket = handler
-        self._engines[engine_id] = self._waiting[engine_id] = engine
+    def session_opened(self, session: ServedSession) -> None:
+        session.client = client = Client(session, waiting_since=self._clock.monotonic())
+        self._waiting[session] = client
+        self._library.opened(session.sid, session)
         if len(self._waiting) > self._limits.unauthenticated:
-            silent = (waiting for waiting in self._waiting.values() if waiting not in self._connection_of)
-            self._cut(next(silent, engine), "too many that never connect")
+            silent = (waiting for waiting in self._waiting.values() if waiting.connection is None)
+            self._engine.abort(next(silent, client).session, NEVER_CONNECTED)
 
-    def _has_leave_to_send(self, engine: EngineSession) -> bool:
-        if engine.waiting_replies > self._limits.events_burst:
-            self._cut(engine, SlowConsumer.code)
-            return False
-        if engine.events.take():
+    def session_message(self, session: ServedSession, data: str | bytes) -> None:
+        client: Client = session.client
+        if not self._has_leave_to_send(client):
+            return
+        if client.unhandled is None:
+            client.unhandled = deque((data,))
+            self._spawn(self._handle(client, client.unhandled))
+        elif len(client.unhandled) < self._limits.events_burst:
+            client.unhandled.append(data)
+        else:
+            self._engine.abort(session, RateLimited.code)
+
+    def session_received(self, session: ServedSession, mark: object) -> None:
+        connection = session.client.connection
+        if connection is not None and self._events is not None and isinstance(mark, Position):
+            self._events.received(connection.id, mark)
+
+    def session_closed(self, session: ServedSession, reason: str) -> None:
+        self._waiting.pop(session, None)
+        self._end(session.client, reason)
+        self._library.closed(session.sid, reason)
+
+    # Engine, for the library
+
+    def send_text(self, engine_sid: str, text: str) -> None:
+        session = self._engine.sessions.get(engine_sid)
+        if session is not None:
+            self._engine.send(session, EncodedPacket.message(text))
+
+    def connect_sent(self, sid: str) -> None:
+        target = self._connections.get(ConnectionId(sid))
+        if target is None or target.welcome is None or self._events is None:
+            return
+        packet = event_packet(READY, ready(target.welcome), str(target.welcome.cursor))
+        self._engine.send(target.session, packet)
+        self._spawn(self._open(target, self._events))
+
+    async def _open(self, connection: Connection, events: ConnectionEvents) -> None:
+        try:
+            await events.opened(connection.id)
+        except Exception:
+            # A defect of ours: the client comes back with its cursor and is served anew.
+            self._engine.abort(connection.session, DEFECT)
+            raise
+
+    # what clients send
+
+    def _has_leave_to_send(self, client: Client) -> bool:
+        if client.bucket is None:
+            # The first is CONNECT, or ends the session.
+            client.bucket = TokenBucket(self._limits.events_per_second, self._limits.events_burst, self._clock)
             return True
-        connection = self._connection_of.get(engine)
+        if client.bucket.take():
+            return True
+        connection = client.connection
         if connection is None or connection.welcome is None:
-            self._cut(engine, RateLimited.code)
+            self._engine.abort(client.session, RateLimited.code)
         elif not connection.closing:
             why = Refusal(RateLimited().problem, reconnect=True, retry_after=FLOOD_RETRY_AFTER)
             self._close_connection(connection, why)
         return False
 
-    async def _on_connect(self, sid: str, _environ: dict[str, Any], auth: object = None) -> None:
-        engine_id = self._server.manager.eio_sid_from_sid(sid, NAMESPACE)
-        engine = self._engines.get(engine_id)
-        if engine is None or engine.ending or self._events is None:
+    async def _handle(self, client: Client, messages: deque[str | bytes]) -> None:
+        """Handle what a client sent, one message after the other."""
+        session = client.session
+        try:
+            while messages and session.is_open:
+                await self._library.receive(session.sid, messages.popleft())
+                if client.refused is not None:
+                    self._engine.close(session, client.refused)
+        except ProtocolError as error:
+            _log.debug("protocol error: %s", error)
+            self._engine.abort(session, error.code)
+        except Exception:
+            # A defect of ours or of the library: the client comes back with its cursor and is served anew.
+            self._engine.abort(session, DEFECT)
+            raise
+        finally:
+            client.unhandled = None
+
+    async def _on_connect(self, sid: str, session: ServedSession, auth: object = None) -> None:
+        client: Client = session.client
+        if not session.is_open or self._events is None:
             raise socketio.exceptions.ConnectionRefusedError
-        connection = _Connection(ConnectionId(sid), engine, Hold(self._limits.held_bytes))
-        self._connection_of[engine] = self._connections[connection.id] = connection
-        hello = Hello(auth=auth, remote_address=self.peers.address(engine.request), transport=engine.transport)
+        if client.has_connected:
+            # One connection a session, for ever: a late receipt could otherwise be taken for the next one's.
+            client.refused = ALREADY_ENDED
+            self._engine.abort(session, ALREADY_ENDED)
+            raise socketio.exceptions.ConnectionRefusedError
+        client.has_connected = True
+        connection = Connection(ConnectionId(sid), client, Hold(self._limits.held_bytes))
+        client.connection = self._connections[connection.id] = connection
+        hello = Hello(auth=auth, remote_address=session.address, transport=session.transport)
         # Whatever it raises, a defect of ours too, has to be answered here: the library would not.
         (outcome,) = await asyncio.gather(self._events.connect(connection.id, hello), return_exceptions=True)
         if isinstance(outcome, (InvalidToken, InvalidArgument)):
             self._abandon(connection)
-            self._spawn(self._flush_and_cut(engine, outcome.code))
+            client.refused = outcome.code
             raise socketio.exceptions.ConnectionRefusedError(outcome.title, problem_object(outcome.problem))
         if isinstance(outcome, BaseException) and not isinstance(outcome, ConnectionGone):
             if not isinstance(outcome, Unavailable):
                 # The library would leave the client without an answer, and in its rooms for ever.
                 _log.error("connecting failed by a defect", exc_info=outcome)
-            await self._cut_without_a_word(connection)
-        if isinstance(outcome, BaseException) or connection.id not in self._connections:
+            await self._cut_without_a_word(connection, self._events)
+        if isinstance(outcome, BaseException) or self._open_connection(connection.id) is None:
             raise socketio.exceptions.ConnectionRefusedError
         connection.welcome = outcome
-        self._waiting.pop(engine.id, None)
+        self._waiting.pop(session, None)
 
-    async def _cut_without_a_word(self, connection: _Connection) -> None:
+    async def _cut_without_a_word(self, connection: Connection, events: ConnectionEvents) -> None:
         """After a passing fault: the stock client gives up on a CONNECT_ERROR, and returns at once after a close."""
-        if self._events is not None:
-            await asyncio.sleep(self._events.reconnect_delay())
+        await asyncio.sleep(events.reconnect_delay())
         self._abandon(connection)
-        self._cut(connection.engine, Unavailable.code)
-        await connection.engine.close_driver()
-
-    def connect_sent(self, connection: ConnectionId) -> None:
-        target = self._connections.get(connection)
-        if target is None or target.welcome is None or self._events is None:
-            return
-        self._send(target.engine, event_frame(READY, ready(target.welcome), str(target.welcome.cursor)))
-        self._spawn(self._open(target, self._events))
-
-    async def _open(self, connection: _Connection, events: ConnectionEvents) -> None:
-        try:
-            await events.opened(connection.id)
-        except Exception:
-            # A defect of ours: the client comes back with its cursor and is served anew.
-            self._cut(connection.engine, "defect")
-            raise
+        self._engine.abort(connection.session, Unavailable.code)
 
     async def _on_disconnect(self, sid: str, reason: str) -> None:
         connection = self._connections.get(ConnectionId(sid))
         if connection is not None:
-            self._end(connection.engine, reason)
+            self._end(connection.client, reason)
 
     async def _on_event(self, *_arguments: object) -> dict[str, object]:
         # An event named "*" comes without its name: this handler is registered under it.
@@ -362,70 +359,57 @@ class SocketIoTransport:
 
     # ending
 
-    def _close_connection(self, connection: _Connection, why: Refusal) -> None:
+    def _close_connection(self, connection: Connection, why: Refusal) -> None:
         connection.closing = True
+        self._leave(connection)
         if connection.welcome is not None:
-            self._send(connection.engine, event_frame(CLOSING, closing(why)))
-        self._spawn(self._say_goodbye(connection, why))
-
-    async def _say_goodbye(self, connection: _Connection, why: Refusal) -> None:
+            self._engine.send(connection.session, event_packet(CLOSING, closing(why)))
         if not why.reconnect:
-            self._end(connection.engine, why.problem.code)
+            self._end(connection.client, why.problem.code)
             # The DISCONNECT packet, after which the stock client does not come back.
-            await self._server.disconnect(connection.id)
-        await self._flush_and_cut(connection.engine, why.problem.code)
+            self._library.end(connection.id)
+        self._engine.close(connection.session, why.problem.code)
 
-    async def _flush_and_cut(self, engine: EngineSession, reason: str) -> None:
-        with contextlib.suppress(TimeoutError, ConnectionGone):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await engine.taken(patience=CLOSE_TIMEOUT)
-        self._cut(engine, reason)
-
-    def _cut(self, engine: EngineSession, reason: str) -> None:
-        """End the session now, with no Socket.IO packet: whoever may come back will."""
-        if engine.ending:
-            return
-        engine.ending = True
-        # At once, as a peer may leave the closing handshake unanswered for as long as it likes.
-        self._end(engine, reason)
-        self._waiting.pop(engine.id, None)
-        if engine.is_websocket:
-            engine.close_websocket()
-        else:
-            self._spawn(engine.close_driver())
-
-    def _end(self, engine: EngineSession, reason: str) -> None:
-        """End the connection of a session, which may go on to wait for another."""
-        connection = self._connection_of.get(engine)
+    def _end(self, client: Client, reason: str) -> None:
+        """End the connection of a session, which may live on without one."""
+        connection = client.connection
         if connection is not None:
             self._abandon(connection)
             if self._events is not None:
                 self._events.disconnected(connection.id, reason)
 
-    def _abandon(self, connection: _Connection) -> None:
+    def _abandon(self, connection: Connection) -> None:
         """Forget a connection without telling the domain, which has never welcomed it or forgets it itself."""
-        self._connections.pop(connection.id, None)
-        engine = connection.engine
-        if self._connection_of.pop(engine, None) is not None and not engine.ending:
-            engine.waiting_since = self._clock.monotonic()
-            self._waiting[engine.id] = engine
+        client = connection.client
+        if self._connections.pop(connection.id, None) is None:
+            return
+        self._leave(connection)
+        client.connection = None
+        if client.session.is_open:
+            client.waiting_since = self._clock.monotonic()
+            self._waiting[client.session] = client
+
+    def _leave(self, connection: Connection) -> None:
+        """Hear nothing that is live any more."""
+        for room in connection.rooms:
+            members = self._members[room]
+            del members[connection]
+            if not members:
+                del self._members[room]
+        connection.rooms = frozenset()
 
     # sending
 
-    def _open_connection(self, connection: ConnectionId) -> _Connection | None:
+    def _open_connection(self, connection: ConnectionId) -> Connection | None:
         target = self._connections.get(connection)
         return target if target is not None and not target.closing else None
 
-    def _send(self, engine: EngineSession, frame: Frame) -> None:
-        engine.send(frame)
-        self._cut_if_too_slow(engine)
-
-    def _cut_if_too_slow(self, engine: EngineSession) -> None:
-        if engine.waiting_bytes > CUT_AT_QUEUES * self._limits.queue_bytes:
-            self._cut(engine, SlowConsumer.code)
-
-    def _allows_origin(self, _origin: str, environ: dict[str, Any]) -> bool:
-        return self.peers.allows_origin(environ["tornado.handler"].request)
+    def _members_of(self, rooms: frozenset[Room]) -> Collection[Connection]:
+        """Each once. The library's own look-up would copy the room, and give names."""
+        found = [members for room in rooms if (members := self._members.get(room)) is not None]
+        if len(found) == 1:
+            return found[0]
+        return {connection: None for members in found for connection in members}
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -436,10 +420,3 @@ class SocketIoTransport:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a connection ended by a defect", exc_info=error)
-
-
-def _quiet(name: str) -> logging.Logger:
-    """The library's logger, at ERROR and above: below that it logs tokens and what clients send."""
-    logger = logging.getLogger(name)
-    logger.setLevel(max(logger.level, logging.ERROR))
-    return logger

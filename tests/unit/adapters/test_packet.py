@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from socketio import packet
 
-from adapters.transport.socketio.packet import PacketRefused, StrictPacket, entry_frame, event_frame
+from adapters.transport.socketio.packet import PacketRefused, StrictPacket, entry_packet, event_packet
 from domain.model import EVERYONE, Entry, Json, Position
 
 
@@ -164,11 +164,11 @@ def test_refusals_of_ours_stay_what_they_are() -> None:
 
 
 def test_an_event() -> None:
-    encoded = event_frame("session.ready", {"a": 1}, "e:1").packet.encode()
+    encoded = event_packet("session.ready", {"a": 1}, "e:1").text.decode()
     assert encoded == '42["session.ready",{"a":1},"e:1"]'
 
 
 def test_an_entry_goes_out_as_it_was_stored() -> None:
     payload = Json('{"data":{ "f":1.0, "ü":"é" }}'.encode())
     entry = Entry(Position("e", 7), frozenset((EVERYONE,)), "notification.new", payload, datetime.now(UTC))
-    assert entry_frame(entry).packet.encode() == '42["notification.new",{"data":{ "f":1.0, "ü":"é" }},"e:7"]'
+    assert entry_packet(entry).text.decode() == '42["notification.new",{"data":{ "f":1.0, "ü":"é" }},"e:7"]'

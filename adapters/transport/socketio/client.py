@@ -1,0 +1,41 @@
+"""The client at the other end of one Engine.IO session: what it may send, and the one connection it has."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from adapters.transport.hold import Hold
+from adapters.transport.socketio.engineio.packet import EncodedPacket
+from adapters.transport.socketio.engineio.server import ServedSession
+from adapters.transport.socketio.rate import TokenBucket
+from domain.model import ConnectionId, Room, Welcome
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """``unhandled`` are messages that came while an earlier one is being handled; None where none is."""
+
+    session: ServedSession
+    waiting_since: float
+    connection: Connection | None = None
+    bucket: TokenBucket | None = None
+    unhandled: deque[str | bytes] | None = None
+    has_connected: bool = False
+    refused: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A connection to the namespace ``/``, from its CONNECT packet on."""
+
+    id: ConnectionId
+    client: Client
+    hold: Hold[EncodedPacket]
+    welcome: Welcome | None = None
+    closing: bool = False
+    rooms: frozenset[Room] = frozenset()
+
+    @property
+    def session(self) -> ServedSession:
+        return self.client.session

@@ -1,0 +1,385 @@
+"""The Engine.IO server: its sessions, their sockets, and what is flushed and swept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.channel import WebSocketChannel
+from adapters.transport.socketio.engineio.errors import ProtocolError
+from adapters.transport.socketio.engineio.packet import OPEN, EncodedPacket
+from adapters.transport.socketio.engineio.session import (
+    POLLING,
+    WEBSOCKET,
+    Closed,
+    Message,
+    Session,
+    SessionLimits,
+    TransportName,
+)
+from adapters.transport.socketio.engineio.session import Received as ReceiptEvent
+from adapters.transport.socketio.engineio.websocket import BINARY, PING_FRAME, PONG_FRAME, TEXT, Received, frame_header
+from adapters.wire import to_json
+from domain.errors import ConnectionGone, SlowConsumer
+from domain.ports import Clock
+
+SWEEP_SECONDS = 0.5
+FLUSH_SECONDS = 0.05
+"""A flush that takes longer than this goes on in the next turn of the loop."""
+
+_LOOK_AT_CLOCK_EVERY = 64
+_POLICY_VIOLATION: Final = 1008
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """``message_bytes`` bounds a WebSocket message and a POST body."""
+
+    message_bytes: int = 65_536
+    session: SessionLimits = field(default_factory=SessionLimits)
+
+
+class PendingPoll(Protocol):
+    """A GET request whose answer is still to come."""
+
+    def respond(self, body: bytes) -> None: ...
+
+
+class ServedSession(Session):
+    """A session and what serves it: its WebSocket, its waiting poll, and the one upgrade under way."""
+
+    __slots__ = ("address", "channel", "client", "drained", "poll_request", "upgrade_channel")
+
+    channel: WebSocketChannel | None
+    upgrade_channel: WebSocketChannel | None
+    poll_request: PendingPoll | None
+    drained: asyncio.Future[None] | None
+    address: str
+    client: Any
+    """For the layer above."""
+
+
+class EngineEvents(Protocol):
+    """Who the sessions are for. None of these may raise."""
+
+    def new_sid(self) -> str:
+        """An unguessable name for a session."""
+
+    def session_opened(self, session: ServedSession) -> None: ...
+
+    def session_message(self, session: ServedSession, data: str | bytes) -> None: ...
+
+    def session_received(self, session: ServedSession, mark: object) -> None:
+        """The client has everything up to the packet with this mark."""
+
+    def session_closed(self, session: ServedSession, reason: str) -> None: ...
+
+
+class EngineServer:
+    """Sessions by their ``sid``. ``sweep`` is to be called every ``sweep_seconds``."""
+
+    def __init__(self, events: EngineEvents, *, clock: Clock, limits: EngineLimits) -> None:
+        self.limits = limits
+        self.sessions: dict[str, ServedSession] = {}
+        self.sweep_seconds = min(SWEEP_SECONDS, limits.session.ping_interval / 4, limits.session.ping_timeout / 4)
+        self._events = events
+        self._clock = clock
+        self._nothing = Batch()
+        self._sessions_of: dict[WebSocketChannel, ServedSession] = {}
+        self._unflushed: list[ServedSession] = []
+        self._flush_scheduled = False
+
+    @property
+    def open_sockets(self) -> int:
+        """Connections taken from HTTP that are not closed yet."""
+        return len(self._sessions_of)
+
+    def now(self) -> float:
+        return self._clock.monotonic()
+
+    # sessions
+
+    def find(self, sid: str) -> ServedSession | None:
+        """A session that has not ended by now."""
+        session = self.sessions.get(sid)
+        if session is None:
+            return None
+        session.tick(self._clock.monotonic())
+        self._settle(session)
+        return None if session.is_closed else session
+
+    def open_polling(self, address: str) -> bytes:
+        """A new session that polls; the answer to its handshake."""
+        session = self._open(POLLING, address)
+        return self._open_packet(session)
+
+    def open_websocket(self, channel: WebSocketChannel, handshake: bytes, address: str) -> None:
+        """A new session on a WebSocket. ``handshake`` and the open packet leave in one write."""
+        session = self._open(WEBSOCKET, address)
+        session.channel = channel
+        self._sessions_of[channel] = session
+        packet = self._open_packet(session)
+        channel.open(handshake + frame_header(TEXT, len(packet)) + packet)
+
+    def upgrade(self, session: ServedSession, channel: WebSocketChannel, handshake: bytes) -> None:
+        """A WebSocket for a session whose ``begin_upgrade`` agreed to it."""
+        session.upgrade_channel = channel
+        self._sessions_of[channel] = session
+        channel.open(handshake)
+
+    def _open(self, transport: TransportName, address: str) -> ServedSession:
+        session = ServedSession(
+            self._events.new_sid(),
+            transport=transport,
+            limits=self.limits.session,
+            nothing=self._nothing,
+            now=self._clock.monotonic(),
+        )
+        session.channel = session.upgrade_channel = session.poll_request = session.drained = None
+        session.address = address
+        session.client = None
+        self.sessions[session.sid] = session
+        self._events.session_opened(session)
+        return session
+
+    def _open_packet(self, session: ServedSession) -> bytes:
+        limits = self.limits.session
+        return OPEN.encode() + to_json(
+            {
+                "sid": session.sid,
+                "upgrades": [WEBSOCKET] if session.transport == POLLING else [],
+                "pingInterval": round(limits.ping_interval * 1000),
+                "pingTimeout": round(limits.ping_timeout * 1000),
+                "maxPayload": self.limits.message_bytes,
+            }
+        )
+
+    # sending
+
+    def send(self, session: ServedSession, packet: EncodedPacket) -> None:
+        """Queue a packet; it leaves at the end of this turn of the loop, with whatever else waits by then."""
+        session.send(packet)
+        self._touch(session)
+
+    def send_all(self, sessions: Iterable[ServedSession], packet: EncodedPacket) -> None:
+        """``send`` to many open sessions."""
+        nothing, unflushed = self._nothing, self._unflushed
+        before = after = nothing
+        for session in sessions:
+            pending = session.pending
+            if pending is not before or after is nothing:
+                before, after = pending, pending.then(packet)
+            session.pending = after
+            if pending is nothing:
+                unflushed.append(session)
+        if unflushed:
+            self._schedule_flush()
+
+    async def taken(self, session: ServedSession, *, patience: float) -> None:
+        """Wait until sockets have taken everything that was sent.
+
+        Raises ConnectionGone, and SlowConsumer once nothing was taken for ``patience`` seconds.
+        """
+        while not session.is_closed:
+            waiting = session.untaken_bytes
+            if not waiting:
+                return
+            if session.drained is None:
+                session.drained = asyncio.get_running_loop().create_future()
+            await asyncio.wait((session.drained,), timeout=patience)
+            if session.untaken_bytes >= waiting and not session.is_closed:
+                raise SlowConsumer
+        raise ConnectionGone
+
+    def close(self, session: ServedSession, reason: str) -> None:
+        """End it once its client has what was sent, or shortly after: with no packet of Socket.IO."""
+        session.close(reason, self._clock.monotonic())
+        self._touch(session)
+        asyncio.get_running_loop().call_later(self.limits.session.close_timeout, self._close_is_due, session)
+
+    def _close_is_due(self, session: ServedSession) -> None:
+        session.tick(self._clock.monotonic())
+        self._settle(session)
+
+    def abort(self, session: ServedSession, reason: str) -> None:
+        """End it now."""
+        session.abort(reason)
+        self._settle(session)
+
+    def close_all(self, reason: str) -> None:
+        for session in list(self.sessions.values()):
+            self.abort(session, reason)
+        for channel in list(self._sessions_of):
+            channel.abort()
+
+    def sweep(self) -> None:
+        now = self._clock.monotonic()
+        for session in list(self.sessions.values()):
+            session.tick(now)
+            if session.pending is not self._nothing or not session.is_open or session.is_upgrading:
+                self._touch(session)
+
+    def _touch(self, session: ServedSession) -> None:
+        self._unflushed.append(session)
+        self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write to each session that has something, once, whatever came together for it in this turn."""
+        self._flush_scheduled = False
+        sessions, self._unflushed = self._unflushed, []
+        started = now = self._clock.monotonic()
+        for number, session in enumerate(sessions, start=1):
+            self._flush_session(session, now)
+            if number % _LOOK_AT_CLOCK_EVERY == 0:
+                now = self._clock.monotonic()
+                if now - started > FLUSH_SECONDS:
+                    self._unflushed = sessions[number:] + self._unflushed
+                    self._schedule_flush()
+                    break
+        self._nothing.forget_successor()
+
+    def _flush_session(self, session: ServedSession, now: float) -> None:
+        if session.poll_request is not None:
+            self._answer_poll(session, now)
+        channel = session.channel
+        if channel is not None and not session.in_flight:
+            frames = session.take_frames(now)
+            if frames is not None:
+                session.in_flight = channel.write(frames)
+        session.check_size()
+        self._settle(session)
+
+    def _answer_poll(self, session: ServedSession, now: float) -> None:
+        body = session.answer(now)
+        request = session.poll_request
+        if body is not None and request is not None:
+            session.poll_request = None
+            request.respond(body)
+
+    def _settle(self, session: ServedSession) -> None:
+        """Pass on what happened in a session, and take the consequences for what serves it."""
+        for event in session.take_events():
+            if type(event) is Message:
+                self._events.session_message(session, event.data)
+            elif type(event) is ReceiptEvent:
+                self._events.session_received(session, event.mark)
+            elif type(event) is Closed:
+                self._remove(session, event.reason)
+        if session.drained is not None and not session.untaken_bytes:
+            if not session.drained.done():
+                session.drained.set_result(None)
+            session.drained = None
+        if session.has_said_all and session.channel is not None:
+            session.channel.close()
+            session.websocket_lost()
+            self._settle(session)
+        elif session.upgrade_channel is not None and not session.is_upgrading:
+            upgrade, session.upgrade_channel = session.upgrade_channel, None
+            upgrade.close(_POLICY_VIOLATION)
+
+    def _remove(self, session: ServedSession, reason: str) -> None:
+        self.sessions.pop(session.sid, None)
+        if session.poll_request is not None:
+            self._answer_poll(session, self._clock.monotonic())
+        if session.channel is not None:
+            session.channel.close()
+        session.in_flight = 0
+        self._events.session_closed(session, reason)
+
+    # long-polling
+
+    def poll(self, session: ServedSession, poll_id: str | None, request: PendingPoll) -> None:
+        """A GET request of a session. Raises ProtocolError: the request is refused."""
+        try:
+            session.poll(poll_id)
+            earlier, session.poll_request = session.poll_request, request
+            if earlier is not None:
+                # The same poll sent again: whoever sent it first does not wait any more.
+                earlier.respond(b"6")
+            self._answer_poll(session, self._clock.monotonic())
+        finally:
+            self._settle(session)
+
+    def poll_aborted(self, session: ServedSession, request: PendingPoll) -> None:
+        if session.poll_request is request:
+            session.poll_request = None
+            session.poll_aborted()
+
+    def answer_lost(self, session: ServedSession) -> None:
+        session.answer_lost()
+        self._settle(session)
+
+    def post_began(self, session: ServedSession) -> None:
+        """Raises ProtocolError: the request is refused."""
+        try:
+            session.post_began()
+        finally:
+            self._settle(session)
+
+    def post(self, session: ServedSession, body: bytes) -> None:
+        """Raises ProtocolError: the request is refused."""
+        try:
+            session.post(body, self._clock.monotonic())
+        finally:
+            self._settle(session)
+
+    # ChannelOwner
+
+    def channel_received(self, channel: WebSocketChannel, received: Received) -> None:
+        session = self._sessions_of[channel]
+        opcode, data = received
+        if opcode in (TEXT, BINARY):
+            if session.channel is channel:
+                session.receive(data, self._clock.monotonic())
+            else:
+                self._probe(session, channel, data)
+            return
+        session.chatter()
+        if opcode == PING_FRAME and isinstance(data, bytes):
+            if session.channel is channel:
+                self.send(session, EncodedPacket(data, opcode=PONG_FRAME))
+            else:
+                channel.write(frame_header(PONG_FRAME, len(data)) + data)
+
+    def _probe(self, session: ServedSession, channel: WebSocketChannel, data: str | bytes) -> None:
+        answer = session.probe(data, self._clock.monotonic())
+        if answer is not None:
+            channel.write(EncodedPacket(answer.encode()).frame)
+        elif session.transport == WEBSOCKET:
+            session.channel, session.upgrade_channel = channel, None
+        self._touch(session)
+
+    def channel_failed(self, channel: WebSocketChannel, error: ProtocolError) -> None:
+        session = self._sessions_of[channel]
+        if session.channel is channel:
+            session.abort(error.code)
+        else:
+            session.lose_upgrade()
+            session.upgrade_channel = None
+        self._settle(session)
+
+    def channel_fed(self, channel: WebSocketChannel) -> None:
+        self._settle(self._sessions_of[channel])
+
+    def channel_drained(self, channel: WebSocketChannel, unsent: int) -> None:
+        session = self._sessions_of[channel]
+        if session.channel is channel:
+            session.in_flight = unsent
+            self._flush_session(session, self._clock.monotonic())
+
+    def channel_closed(self, channel: WebSocketChannel) -> None:
+        session = self._sessions_of.pop(channel)
+        if session.channel is channel:
+            session.websocket_lost()
+        elif session.upgrade_channel is channel:
+            session.upgrade_channel = None
+            session.lose_upgrade()
+        self._settle(session)

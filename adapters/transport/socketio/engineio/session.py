@@ -1,0 +1,492 @@
+"""One Engine.IO session (protocol v4) as a state machine: no socket, no loop, no clock. Time is passed in.
+
+What a client sends goes in; events for the layer above and bytes for the client come out. All times are seconds of one
+monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Literal, NamedTuple, NoReturn, TypeAlias
+
+from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
+from adapters.transport.socketio.engineio.packet import (
+    CLOSE,
+    MESSAGE,
+    NOOP,
+    PING,
+    PING_PACKET,
+    PONG,
+    UPGRADE,
+    EncodedPacket,
+    Packet,
+    decode_packet,
+    decode_payload,
+)
+
+POLLING: Final = "polling"
+WEBSOCKET: Final = "websocket"
+TransportName: TypeAlias = Literal["polling", "websocket"]
+
+RECEIPT_INTERVAL = 1.0
+"""Seconds between two pings while entries with a mark are being sent."""
+
+NOOP_INTERVAL = 0.1
+"""Seconds between two polls that are ended for the sake of an upgrade: a client whose WebSocket hangs would spin."""
+
+MAX_IDLE_CHATTER = 100
+"""Packets between two ticks that say nothing: pongs nobody asked for, and the like."""
+
+_CLOSE_BODY: Final = CLOSE.encode()
+_NOOP_BODY: Final = NOOP.encode()
+_PROBE: Final = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Seconds and bytes. A session with over ``queue_bytes`` waiting for ``slow_seconds``, or with over ``cut_bytes``
+    at all, ends: its client reads too slowly. ``close_timeout`` is what a client has to take the last word."""
+
+    ping_interval: float = 25.0
+    ping_timeout: float = 20.0
+    upgrade_timeout: float = 10.0
+    close_timeout: float = 0.9
+    queue_bytes: int = 1_048_576
+    cut_bytes: int = 8_388_608
+    slow_seconds: float = 5.0
+
+
+class Message(NamedTuple):
+    """The client sent a message."""
+
+    data: str | bytes
+
+
+class Received(NamedTuple):
+    """The client has every packet up to the one with this mark."""
+
+    mark: object
+
+
+class Closed(NamedTuple):
+    """The session has ended; the last event."""
+
+    reason: str
+
+
+Event: TypeAlias = Message | Received | Closed
+
+PING_TIMEOUT: Final = "ping_timeout"
+CLIENT_CLOSE: Final = "client_close"
+TRANSPORT_CLOSE: Final = "transport_close"
+SLOW: Final = "slow_consumer"
+
+
+class _State(Enum):
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class _Upgrade(Enum):
+    NONE = auto()
+    OPENED = auto()
+    PROBED = auto()
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The last answer to a poll that held packets. Until another poll follows, the client may not have got it."""
+
+    poll: str | None
+    batch: Batch
+    is_lost: bool = False
+
+
+@dataclass(slots=True)
+class _Poll:
+    id: str | None
+    is_repeat: bool
+
+
+class Session:
+    """A session, from just after its handshake to its end.
+
+    ``pending`` is what waits to be sent; ``nothing`` the empty batch all sessions of a server share. ``in_flight`` is
+    for whoever owns the WebSocket to set: bytes taken from here that the socket has not taken.
+
+    Methods that take input raise ProtocolError where it is wrong; the session has ended then, except where they say
+    otherwise. After each call, ``take_events`` gives what happened, and ``answer`` or ``take_frames`` what to send.
+    """
+
+    __slots__ = (
+        "_answer", "_chatter", "_close_by", "_close_reason", "_confirmed", "_events", "_farewell", "_limits",
+        "_noop_at", "_nothing", "_ping_at", "_ping_mark", "_pinged_at", "_poll", "_pong_by", "_posting", "_sent_mark",
+        "_slow_since", "_state", "_upgrade", "_upgrade_by", "in_flight", "pending", "sid", "transport",
+    )  # fmt: skip
+
+    def __init__(
+        self, sid: str, *, transport: TransportName, limits: SessionLimits, nothing: Batch, now: float
+    ) -> None:
+        self.sid = sid
+        self.transport: TransportName = transport
+        self.pending = nothing
+        self.in_flight = 0
+        self._nothing = nothing
+        self._limits = limits
+        self._state = _State.OPEN
+        self._events: list[Event] | None = None
+        self._poll: _Poll | None = None
+        self._answer: _Answer | None = None
+        self._posting = False
+        self._upgrade = _Upgrade.NONE
+        self._upgrade_by = 0.0
+        self._noop_at = 0.0
+        self._pinged_at = now
+        self._ping_at = now + limits.ping_interval
+        self._pong_by: float | None = None
+        self._ping_mark: object = None
+        self._sent_mark: object = None
+        self._confirmed: object = None
+        self._slow_since: float | None = None
+        self._chatter = 0
+        self._close_by = 0.0
+        self._close_reason = ""
+        self._farewell = _CLOSE_BODY
+
+    # how it stands
+
+    @property
+    def is_open(self) -> bool:
+        return self._state is _State.OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        return self._state is _State.CLOSED
+
+    @property
+    def is_upgrading(self) -> bool:
+        """A WebSocket has been opened for it, which has not taken over yet."""
+        return self._upgrade is not _Upgrade.NONE
+
+    @property
+    def is_polled(self) -> bool:
+        """A poll waits for its answer."""
+        return self._poll is not None
+
+    @property
+    def has_said_all(self) -> bool:
+        """It is closing, and its WebSocket has taken everything: what is left is to close that."""
+        return (
+            self._state is _State.CLOSING
+            and self.transport == WEBSOCKET
+            and self.pending is self._nothing
+            and not self.in_flight
+        )
+
+    @property
+    def untaken_bytes(self) -> int:
+        """Bytes that no socket has taken yet."""
+        return self.pending.size + self.in_flight
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes kept for the client: not taken, or taken by a poll that nothing has followed yet."""
+        return self.untaken_bytes + (self._answer.batch.size if self._answer is not None else 0)
+
+    def take_events(self) -> list[Event]:
+        events, self._events = self._events, None
+        return events or []
+
+    # sending
+
+    def send(self, packet: EncodedPacket) -> None:
+        if self._state is _State.OPEN:
+            self.pending = self.pending.then(packet)
+
+    def take_frames(self, now: float) -> bytes | None:
+        """What is to be written to the WebSocket now, if anything. A receipt is asked for where there is a mark."""
+        batch = self.pending
+        if batch is self._nothing or self.transport != WEBSOCKET:
+            return None
+        self.pending = self._nothing
+        if batch.mark is not None:
+            self._sent_mark = batch.mark
+            if self._pong_by is None:
+                self._ping_at = min(self._ping_at, self._pinged_at + RECEIPT_INTERVAL)
+                if now >= self._ping_at:
+                    self._note_ping(now, now)
+                    batch = batch.then(PING_PACKET)
+        return batch.frames
+
+    def answer(self, now: float) -> bytes | None:
+        """The body for the poll that waits, if one does and there is something to say."""
+        poll = self._poll
+        if poll is None:
+            return None
+        if self.transport == WEBSOCKET:
+            body = self._farewell if self._state is _State.CLOSED else _NOOP_BODY
+        elif poll.is_repeat and self._answer is not None:
+            self._answer.is_lost = False
+            body = self._answer.batch.body
+        elif self.pending is not self._nothing:
+            body = self._answer_pending(poll)
+        elif self._state is _State.CLOSED:
+            body = self._farewell
+        elif self._state is _State.CLOSING:
+            body = _CLOSE_BODY
+            self._end(self._close_reason)
+        elif self._upgrade is _Upgrade.PROBED and now >= self._noop_at:
+            body = _NOOP_BODY
+            self._noop_at = now + NOOP_INTERVAL
+        else:
+            return None
+        self._poll = None
+        return body
+
+    def _answer_pending(self, poll: _Poll) -> bytes:
+        batch, self.pending = self.pending, self._nothing
+        self._answer = _Answer(poll.id, batch)
+        self._sent_mark = batch.mark or self._sent_mark
+        return batch.body
+
+    # long-polling
+
+    def poll(self, poll_id: str | None) -> None:
+        """A GET request. ``poll_id`` is its parameter ``t``: the same again is the same poll, sent again.
+
+        Another poll than the last says that the answer to the last has arrived.
+        """
+        self._expect_polling()
+        if self._poll is not None and (poll_id is None or poll_id != self._poll.id):
+            self._fail(ProtocolError("a poll while another waits"))
+        is_repeat = False
+        if (answer := self._answer) is not None:
+            is_repeat = answer.is_lost or (poll_id is not None and poll_id == answer.poll)
+            if is_repeat:
+                answer.poll = poll_id
+            else:
+                self._answer = None
+                self._confirm(answer.batch.mark)
+        self._poll = _Poll(poll_id, is_repeat)
+
+    def poll_aborted(self) -> None:
+        """The request that waits is gone; what comes is for the next one."""
+        self._poll = None
+
+    def answer_lost(self) -> None:
+        """The answer could not be written: the next poll gets it again, or the WebSocket that takes over.
+
+        Once that has, what follows may be on its way already, and the session ends: its client recovers.
+        """
+        if self._answer is not None:
+            self._answer.is_lost = True
+            if self.transport == WEBSOCKET:
+                self._end(TRANSPORT_CLOSE)
+
+    def post_began(self) -> None:
+        """The head of a POST request is there."""
+        self._expect_polling()
+        if self._posting:
+            self._fail(ProtocolError("a POST while another is under way"))
+        self._posting = True
+
+    def post_aborted(self) -> None:
+        self._posting = False
+
+    def post(self, body: bytes, now: float) -> None:
+        """The body of a POST request that began before: all its packets count, or none."""
+        self._posting = False
+        self._expect_polling()
+        try:
+            packets = decode_payload(body)
+        except ProtocolError as error:
+            self._fail(error)
+        for packet in packets:
+            if self._state is _State.CLOSED:
+                return
+            self._take(packet, now)
+
+    def _expect_polling(self) -> None:
+        """Raises ProtocolError, and only the request is refused."""
+        if self._state is _State.CLOSED or self.transport != POLLING:
+            raise ProtocolError("the session is not polling")
+
+    # upgrade
+
+    def begin_upgrade(self, now: float) -> bool:
+        """A WebSocket is about to be opened for this session. False where that is not to be."""
+        if self._state is not _State.OPEN or self.transport != POLLING or self._upgrade is not _Upgrade.NONE:
+            return False
+        self._upgrade = _Upgrade.OPENED
+        self._upgrade_by = now + self._limits.upgrade_timeout
+        return True
+
+    def probe(self, encoded: str | bytes, now: float) -> str | None:
+        """A message on the WebSocket that is to take over; the packet to answer it with, on the same WebSocket.
+
+        Raises ProtocolError, and the session goes on polling.
+        """
+        packet = self._decode_probe(encoded)
+        if self._upgrade is _Upgrade.OPENED and packet == (PING, _PROBE):
+            self._upgrade = _Upgrade.PROBED
+            self._noop_at = now
+            return PONG + _PROBE
+        if self._upgrade is _Upgrade.PROBED and packet == (UPGRADE, ""):
+            self._take_over()
+            return None
+        self.lose_upgrade()
+        raise ProtocolError("not a step of an upgrade")
+
+    def _decode_probe(self, encoded: str | bytes) -> Packet:
+        try:
+            return decode_packet(encoded)
+        except ProtocolError:
+            self.lose_upgrade()
+            raise
+
+    def _take_over(self) -> None:
+        self._upgrade = _Upgrade.NONE
+        self.transport = WEBSOCKET
+        if self._answer is not None and self._answer.is_lost:
+            self.pending = self._answer.batch.then_all(self.pending)
+            self._answer = None
+        if self._sent_mark is not self._confirmed:
+            self._ping_at = min(self._ping_at, self._pinged_at + RECEIPT_INTERVAL)
+
+    def lose_upgrade(self) -> None:
+        """The WebSocket that was to take over is gone: polling goes on as if it had never been."""
+        self._upgrade = _Upgrade.NONE
+
+    # WebSocket
+
+    def receive(self, encoded: str | bytes, now: float) -> None:
+        """A message on the session's WebSocket."""
+        try:
+            packet = decode_packet(encoded)
+        except ProtocolError as error:
+            self._fail(error)
+        self._take(packet, now)
+
+    def chatter(self) -> None:
+        """Something came that says nothing. Raises Flooding where it comes too often."""
+        self._chatter += 1
+        if self._chatter > MAX_IDLE_CHATTER:
+            self._fail(Flooding("too much that says nothing"))
+
+    # time
+
+    def tick(self, now: float) -> None:
+        """Keep the deadlines; to be called at least twice a second, and before a request is looked at."""
+        if self._state is _State.CLOSED:
+            return
+        self._chatter = 0
+        if self._state is _State.CLOSING:
+            if now >= self._close_by:
+                self._end(self._close_reason)
+            return
+        if self._upgrade is not _Upgrade.NONE and now >= self._upgrade_by:
+            self.lose_upgrade()
+        if self._pong_by is not None:
+            if now >= self._pong_by:
+                self._end(PING_TIMEOUT)
+                return
+        elif now >= self._ping_at:
+            # A sweep that comes late leaves the client less, up to a half, so that the deadline is kept.
+            due = max(self._ping_at, now - self._limits.ping_timeout / 2)
+            self._note_ping(now, due)
+            self.pending = self.pending.then(PING_PACKET)
+        if self.pending is not self._nothing or self.in_flight or self._answer is not None:
+            self._keep_pace(now)
+        else:
+            self._slow_since = None
+
+    def _keep_pace(self, now: float) -> None:
+        waiting = self.waiting_bytes
+        if waiting <= self._limits.queue_bytes:
+            self._slow_since = None
+        elif self._slow_since is None:
+            self._slow_since = now
+        elif now - self._slow_since > self._limits.slow_seconds:
+            self._end(SLOW)
+        self.check_size()
+
+    def check_size(self) -> None:
+        """End the session where more waits than may wait at all."""
+        if self.waiting_bytes > self._limits.cut_bytes:
+            self._end(SLOW)
+
+    def _note_ping(self, now: float, due: float) -> None:
+        self._pinged_at = now
+        self._pong_by = due + self._limits.ping_timeout
+        self._ping_mark = self.pending.mark or self._sent_mark
+
+    # the end
+
+    def close(self, reason: str, now: float) -> None:
+        """End it once the client has taken what was sent, or has had its time to."""
+        if self._state is not _State.OPEN:
+            return
+        self._state = _State.CLOSING
+        self._close_reason = reason
+        self._close_by = now + self._limits.close_timeout
+
+    def abort(self, reason: str) -> None:
+        """End it now."""
+        self._end(reason)
+
+    def websocket_lost(self) -> None:
+        """The session's WebSocket is gone."""
+        self._end(self._close_reason or TRANSPORT_CLOSE)
+
+    def _end(self, reason: str) -> None:
+        if self._state is _State.CLOSED:
+            return
+        self._state = _State.CLOSED
+        self.pending = self._nothing
+        self._answer = None
+        self._emit(Closed(reason))
+
+    def _fail(self, error: ProtocolError) -> NoReturn:
+        self._end(error.code)
+        raise error
+
+    # what the client says
+
+    def _take(self, packet: Packet, now: float) -> None:
+        if packet.type == MESSAGE:
+            if self._state is _State.OPEN:
+                self._emit(Message(packet.data))
+        elif packet.type == PONG and not packet.data:
+            self._take_pong(now)
+        elif packet.type == CLOSE and not packet.data:
+            self._farewell = _NOOP_BODY
+            self._end(CLIENT_CLOSE)
+        elif packet.type == NOOP and not packet.data:
+            self.chatter()
+        else:
+            self._fail(ProtocolError("not a packet for clients to send"))
+
+    def _take_pong(self, now: float) -> None:
+        if self._pong_by is None:
+            self.chatter()
+            return
+        self._pong_by = None
+        if self.transport == WEBSOCKET:
+            self._answer = None
+        self._ping_at = now + self._limits.ping_interval
+        if self._sent_mark is not self._ping_mark:
+            self._ping_at = min(self._ping_at, max(now, self._pinged_at + RECEIPT_INTERVAL))
+        self._confirm(self._ping_mark)
+
+    def _confirm(self, mark: object) -> None:
+        if mark is not None and mark is not self._confirmed:
+            self._confirmed = mark
+            self._emit(Received(mark))
+
+    def _emit(self, event: Event) -> None:
+        if self._events is None:
+            self._events = []
+        self._events.append(event)
