@@ -3,7 +3,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo test campaign lint clean
+.PHONY: demo test campaign bench lint clean
 
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
@@ -14,6 +14,10 @@ test: .venv/.installed-test
 # The campaigns (fuzz, kills, cuts) in full; the test suite runs them with smaller counts.
 campaign: .venv/.installed-test
 	CAMPAIGN=full $(VENV_PYTHON) -m pytest -m campaign -s $(ARGS)
+
+# This server beside Socket.IO on Node and the stock python-socketio: about 20 minutes. Writes docs/benchmark.*.
+bench: .venv/.installed-bench
+	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
 lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check .
@@ -34,9 +38,13 @@ lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@ .venv/.installed
 
+.venv/.installed-bench: .venv/.created pyproject.toml
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@ .venv/.installed
+
 .venv/.installed-dev: .venv/.created pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@ .venv/.installed-test .venv/.installed
+	touch $@ .venv/.installed-test .venv/.installed-bench .venv/.installed
 
 clean:
-	rm -rf .venv tests/e2e/js/node_modules
+	rm -rf .venv tests/e2e/js/node_modules tests/benchmarks/node/node_modules

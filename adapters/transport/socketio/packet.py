@@ -9,7 +9,7 @@ from socketio import packet
 
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.wire import problem_object
+from adapters.wire import problem_object, to_json
 from domain.errors import SynkroneError
 from domain.model import Entry
 
@@ -33,8 +33,21 @@ class PacketRefused(ProtocolError):
     """The packet is malformed, or one that no client may send."""
 
 
+class _CompactJson:
+    """What the library takes for its module ``json``: it would make an encoder anew for every packet."""
+
+    loads = staticmethod(json.loads)
+    _encode = json.JSONEncoder(separators=(",", ":")).encode
+
+    @classmethod
+    def dumps(cls, value: object, **_options: object) -> str:
+        return cls._encode(value)
+
+
 class StrictPacket(packet.Packet):
     """Decodes what clients may send and refuses the rest: binary, forged reserved events, broken JSON."""
+
+    json = _CompactJson
 
     def __init__(self, packet_type: int = packet.EVENT, data: Any = None, **kwargs: Any) -> None:
         if packet_type == packet.CONNECT_ERROR and isinstance(data, str):
@@ -73,7 +86,7 @@ class StrictPacket(packet.Packet):
 
 def event_packet(event: str, *arguments: object) -> EncodedPacket:
     """One event of the namespace ``/``."""
-    return EncodedPacket.message("2" + json.dumps([event, *arguments], separators=(",", ":")))
+    return EncodedPacket(b"42" + to_json([event, *arguments]))
 
 
 def entry_packet(entry: Entry) -> EncodedPacket:

@@ -36,7 +36,7 @@ from domain.errors import (
     Unavailable,
     UnknownEvent,
 )
-from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room
+from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, Welcome
 from domain.ports import Clock, ConnectionEvents
 
 CUT_AT_QUEUES = 8
@@ -143,6 +143,8 @@ class SocketIoTransport:
         target = self._open_connection(connection)
         if target is None:
             raise ConnectionGone
+        if not entries:
+            return
         for entry in entries:
             self._engine.send(target.session, entry_packet(entry))
         await self._engine.taken(target.session, patience=self._limits.slow_seconds)
@@ -161,7 +163,7 @@ class SocketIoTransport:
         if not members:
             return
         packet, offset = entry_packet(entry), entry.position.offset
-        live = [member.session for member in members if member.hold.live_after < offset]
+        live = [member.client.session for member in members if member.hold.live_after < offset]
         self._engine.send_all(live, packet)
         if len(live) == len(members):
             return
@@ -326,27 +328,36 @@ class SocketIoTransport:
         connection = Connection(ConnectionId(sid), client, Hold(self._limits.held_bytes))
         client.connection = self._connections[connection.id] = connection
         hello = Hello(auth=auth, remote_address=session.address, transport=session.transport)
-        # Whatever it raises, a defect of ours too, has to be answered here: the library would not.
-        (outcome,) = await asyncio.gather(self._events.connect(connection.id, hello), return_exceptions=True)
-        if isinstance(outcome, (InvalidToken, InvalidArgument)):
-            self._abandon(connection)
-            client.refused = outcome.code
-            raise socketio.exceptions.ConnectionRefusedError(outcome.title, problem_object(outcome.problem))
-        if isinstance(outcome, BaseException) and not isinstance(outcome, ConnectionGone):
-            if not isinstance(outcome, Unavailable):
-                # The library would leave the client without an answer, and in its rooms for ever.
-                _log.error("connecting failed by a defect", exc_info=outcome)
-            await self._cut_without_a_word(connection, self._events)
-        if isinstance(outcome, BaseException) or self._open_connection(connection.id) is None:
+        welcome = await self._ask(connection, hello, self._events)
+        if welcome is None or self._open_connection(connection.id) is None:
             raise socketio.exceptions.ConnectionRefusedError
-        connection.welcome = outcome
+        connection.welcome = welcome
         self._waiting.pop(session, None)
 
-    async def _cut_without_a_word(self, connection: Connection, events: ConnectionEvents) -> None:
-        """After a passing fault: the stock client gives up on a CONNECT_ERROR, and returns at once after a close."""
+    async def _ask(self, connection: Connection, hello: Hello, events: ConnectionEvents) -> Welcome | None:
+        """None where it is not to connect. Raises ConnectionRefusedError with what its client is to be told.
+
+        Whatever comes of it, a defect of ours too, is dealt with here: the library would leave the client without an
+        answer, and in its rooms for ever.
+        """
+        try:
+            return await events.connect(connection.id, hello)
+        except (InvalidToken, InvalidArgument) as error:
+            self._abandon(connection)
+            connection.client.refused = error.code
+            raise socketio.exceptions.ConnectionRefusedError(error.title, problem_object(error.problem)) from None
+        except ConnectionGone:
+            return None
+        except Unavailable as error:
+            reason = error.code
+        except Exception:  # noqa: BLE001 (a defect ends this connection, and nothing else)
+            _log.exception("connecting failed by a defect")
+            reason = DEFECT
+        # The stock client gives up on a CONNECT_ERROR, and returns at once after a close.
         await asyncio.sleep(events.reconnect_delay())
         self._abandon(connection)
-        self._engine.abort(connection.session, Unavailable.code)
+        self._engine.abort(connection.session, reason)
+        return None
 
     async def _on_disconnect(self, sid: str, reason: str) -> None:
         connection = self._connections.get(ConnectionId(sid))
@@ -406,10 +417,13 @@ class SocketIoTransport:
 
     def _members_of(self, rooms: frozenset[Room]) -> Collection[Connection]:
         """Each once. The library's own look-up would copy the room, and give names."""
-        found = [members for room in rooms if (members := self._members.get(room)) is not None]
-        if len(found) == 1:
-            return found[0]
-        return {connection: None for members in found for connection in members}
+        if len(rooms) == 1:
+            (room,) = rooms
+            return self._members.get(room, ())
+        members: dict[Connection, None] = {}
+        for room in rooms:
+            members.update(self._members.get(room, {}))
+        return members
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -25,7 +25,7 @@ class Batch:
         self.mark: object = None
         """The last mark of its packets."""
         if before is not None and packet is not None:
-            self.size = before.size + len(packet.frame)
+            self.size = before.size + packet.size
             self.mark = packet.mark or before.mark
         self._after: Batch | None = None
         self._frames: bytes | None = None
@@ -59,6 +59,8 @@ class Batch:
     def frames(self) -> bytes:
         """All as WebSocket frames, one behind the other."""
         if self._frames is None:
+            if self.packet is not None and self.packet.size == self.size:
+                return self.packet.frame
             self._frames = b"".join([packet.frame for packet in self])
         return self._frames
 

