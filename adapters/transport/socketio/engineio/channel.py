@@ -1,20 +1,13 @@
-"""One WebSocket on Tornado's IOStream: reads into a FrameReader, writes to the socket itself where it can."""
+"""One WebSocket: its frames, and the manners of closing it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
-
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from typing import Protocol
 
 from adapters.transport.socketio.engineio.errors import ProtocolError
+from adapters.transport.socketio.engineio.streams import Stream
 from adapters.transport.socketio.engineio.websocket import CLOSE_FRAME, FrameReader, Received, close_frame
-
-READ_BYTES = 4096
-"""At a time; clients send little, and a buffer of this size is allocated, twice, for each read."""
-
-CHUNK_BYTES = 16_384
-"""What the stream is given at a time: how exactly is known what the socket has not taken."""
 
 NORMAL_CLOSURE = 1000
 
@@ -23,7 +16,7 @@ class ChannelOwner(Protocol):
     """Who is told what happens on a WebSocket."""
 
     def channel_received(self, channel: WebSocketChannel, received: Received) -> None:
-        """A message or a control frame, the close frame excepted."""
+        """A message or a control frame, the close frame excepted. May raise ProtocolError."""
 
     def channel_failed(self, channel: WebSocketChannel, error: ProtocolError) -> None:
         """The client broke the protocol; the channel has been closed."""
@@ -32,103 +25,59 @@ class ChannelOwner(Protocol):
         """All that came with one read has been told."""
 
     def channel_drained(self, channel: WebSocketChannel, unsent: int) -> None:
-        """The socket took some; so many bytes are left. With none left, more can be written."""
+        """Some was written that had to wait; so many bytes are left of it."""
 
     def channel_closed(self, channel: WebSocketChannel) -> None:
         """It can neither be read nor written any more."""
 
 
 class WebSocketChannel:
-    """Owns a stream that was taken from HTTP. ``linger`` seconds are left to a client to answer a close frame."""
+    """Owns a stream. ``linger`` seconds are left to a client to answer a close frame."""
 
-    __slots__ = ("_chunk", "_is_tls", "_linger", "_owner", "_reader", "_stream", "_unsent", "closing")
+    __slots__ = ("_has_unsent", "_linger", "_owner", "_reader", "_stream", "closing")
 
-    def __init__(self, stream: IOStream, owner: ChannelOwner, *, max_message_bytes: int, linger: float) -> None:
+    def __init__(self, stream: Stream, owner: ChannelOwner, *, max_message_bytes: int, linger: float) -> None:
         self._stream = stream
-        self._is_tls = isinstance(stream, SSLIOStream)
         self._owner = owner
         self._reader = FrameReader(max_message_bytes)
         self._linger = linger
-        self._unsent: memoryview | None = None
-        self._chunk = 0
+        self._has_unsent = False
         self.closing = False
 
     def open(self, response: bytes) -> None:
         """Write the answer to the opening handshake, and begin to read."""
-        self._stream.set_nodelay(True)
-        self._stream.read_chunk_size = READ_BYTES
-        self._stream.set_close_callback(self._closed)
+        self._stream.open(self)
         self.write(response)
-        self._read()
 
-    def write(self, data: bytes | memoryview) -> int:
-        """Write now what the socket takes, and the rest when it can; how many bytes are left.
+    def write(self, frames: bytes) -> int:
+        """Write now what the client takes and the rest when it does; how many bytes are left.
 
-        To be called only with nothing left over from before. TLS goes through the stream, which knows what of a
-        record was written.
+        To be called only with nothing left from before.
         """
-        stream = self._stream
-        if stream.closed():
-            return 0
-        sent = 0
-        if not self._is_tls:
-            try:
-                sent = stream.socket.send(data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                stream.close()
-                return 0
-            if sent == len(data):
-                return 0
-        return self._write_later(memoryview(data)[sent:])
-
-    def _write_later(self, rest: memoryview) -> int:
-        chunk = rest[:CHUNK_BYTES]
-        try:
-            written = self._stream.write(chunk)
-        except StreamClosedError:
-            return 0
-        if written.done() and len(chunk) == len(rest):
-            return 0
-        self._unsent, self._chunk = rest, len(chunk)
-        written.add_done_callback(self._chunk_written)
-        return len(rest)
-
-    def _chunk_written(self, written: asyncio.Future[None]) -> None:
-        if self._unsent is None or written.exception() is not None:
-            return
-        rest, self._unsent = self._unsent[self._chunk :], None
-        left = self.write(rest) if rest else 0
-        self._owner.channel_drained(self, left)
+        left = self._stream.write(frames)
+        self._has_unsent = left > 0
+        return left
 
     def close(self, code: int = NORMAL_CLOSURE) -> None:
         """Say so with a close frame, and leave the client some time to answer: closed at once with something unread,
         the socket is reset, and what was sent last may not arrive."""
-        if self.closing or self._stream.closed():
+        if self.closing:
             return
         self.closing = True
-        if self._unsent is not None:
+        if self._has_unsent:
             self._stream.close()
             return
-        self.write(close_frame(code))
+        self._stream.write(close_frame(code))
         asyncio.get_running_loop().call_later(self._linger, self._stream.close)
 
     def abort(self) -> None:
         self._stream.close()
 
-    def _read(self) -> None:
-        try:
-            octets = cast("asyncio.Future[bytes]", self._stream.read_bytes(READ_BYTES, partial=True))
-        except StreamClosedError:
-            return
-        octets.add_done_callback(self._read_done)
+    # StreamEvents
 
-    def _read_done(self, octets: asyncio.Future[bytes]) -> None:
-        if octets.cancelled() or octets.exception() is not None:
-            return
+    def stream_received(self, octets: bytes) -> None:
         try:
-            for received in self._reader.feed(octets.result()):
+            for received in self._reader.feed(octets):
                 if received.opcode == CLOSE_FRAME:
                     self._owner.channel_fed(self)
                     self._answer_close(received.data)
@@ -138,22 +87,24 @@ class WebSocketChannel:
         except ProtocolError as error:
             if self.closing:
                 self._stream.close()
-                return
-            self.close(error.close_code)
-            self._owner.channel_failed(self, error)
+            else:
+                self.close(error.close_code)
+                self._owner.channel_failed(self, error)
         else:
             if not self.closing:
                 self._owner.channel_fed(self)
-        self._read()
+
+    def stream_drained(self, unsent: int) -> None:
+        self._has_unsent = unsent > 0
+        self._owner.channel_drained(self, unsent)
+
+    def stream_closed(self) -> None:
+        self.closing = True
+        self._owner.channel_closed(self)
 
     def _answer_close(self, payload: str | bytes) -> None:
-        if not self.closing and self._unsent is None:
+        if not self.closing and not self._has_unsent:
             code = int.from_bytes(payload[:2], "big") if isinstance(payload, bytes) and payload else NORMAL_CLOSURE
-            self.closing = True
-            self.write(close_frame(code))
-        self._stream.close()
-
-    def _closed(self) -> None:
+            self._stream.write(close_frame(code))
         self.closing = True
-        self._unsent = None
-        self._owner.channel_closed(self)
+        self._stream.close()

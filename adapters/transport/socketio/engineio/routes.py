@@ -22,6 +22,7 @@ from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import NOOP
 from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET
+from adapters.transport.socketio.engineio.streams import take_over
 from adapters.transport.socketio.engineio.websocket import accept_key
 from adapters.wire import to_json
 
@@ -185,7 +186,7 @@ class _Exchange(HTTPMessageDelegate):
                 f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
             ).encode()
             channel = WebSocketChannel(
-                self._connection.detach(),
+                take_over(self._connection.detach()),
                 self._engine,
                 max_message_bytes=self._engine.limits.message_bytes,
                 linger=self._engine.limits.session.close_timeout,

@@ -36,8 +36,9 @@ RECEIPT_INTERVAL = 1.0
 NOOP_INTERVAL = 0.1
 """Seconds between two polls that are ended for the sake of an upgrade: a client whose WebSocket hangs would spin."""
 
-MAX_IDLE_CHATTER = 100
-"""Packets between two ticks that say nothing: pongs nobody asked for, and the like."""
+CHATTER_INTERVAL = 10.0
+MAX_CHATTER = 200
+"""Packets in CHATTER_INTERVAL seconds that say nothing: pongs nobody asked for, pings of WebSocket, and the like."""
 
 _CLOSE_BODY: Final = CLOSE.encode()
 _NOOP_BODY: Final = NOOP.encode()
@@ -122,9 +123,33 @@ class Session:
     """
 
     __slots__ = (
-        "_answer", "_chatter", "_close_by", "_close_reason", "_confirmed", "_events", "_farewell", "_limits",
-        "_noop_at", "_nothing", "_ping_at", "_ping_mark", "_pinged_at", "_poll", "_pong_by", "_posting", "_sent_mark",
-        "_slow_since", "_state", "_upgrade", "_upgrade_by", "in_flight", "pending", "sid", "transport",
+        "_answer",
+        "_chatter",
+        "_chatter_since",
+        "_close_by",
+        "_close_reason",
+        "_confirmed",
+        "_events",
+        "_farewell",
+        "_limits",
+        "_noop_at",
+        "_nothing",
+        "_ping_at",
+        "_ping_mark",
+        "_pinged_at",
+        "_poll",
+        "_pong_by",
+        "_posting",
+        "_sent_mark",
+        "_slow_since",
+        "_state",
+        "_upgrade",
+        "_upgrade_by",
+        "in_flight",
+        "pending",
+        "sid",
+        "tick_at",
+        "transport",
     )  # fmt: skip
 
     def __init__(
@@ -145,13 +170,15 @@ class Session:
         self._upgrade_by = 0.0
         self._noop_at = 0.0
         self._pinged_at = now
-        self._ping_at = now + limits.ping_interval
+        self._ping_at = self.tick_at = now + limits.ping_interval
+        """When ``tick`` has something to do at the earliest, as long as nothing waits to be taken."""
         self._pong_by: float | None = None
         self._ping_mark: object = None
         self._sent_mark: object = None
         self._confirmed: object = None
         self._slow_since: float | None = None
         self._chatter = 0
+        self._chatter_since = now
         self._close_by = 0.0
         self._close_reason = ""
         self._farewell = _CLOSE_BODY
@@ -212,10 +239,11 @@ class Session:
         if batch is self._nothing or self.transport != WEBSOCKET:
             return None
         self.pending = self._nothing
+        self._slow_since = None
         if batch.mark is not None:
             self._sent_mark = batch.mark
             if self._pong_by is None:
-                self._ping_at = min(self._ping_at, self._pinged_at + RECEIPT_INTERVAL)
+                self._ping_by(self._pinged_at + RECEIPT_INTERVAL)
                 if now >= self._ping_at:
                     self._note_ping(now, now)
                     batch = batch.then(PING_PACKET)
@@ -322,6 +350,7 @@ class Session:
             return False
         self._upgrade = _Upgrade.OPENED
         self._upgrade_by = now + self._limits.upgrade_timeout
+        self.tick_at = min(self.tick_at, self._upgrade_by)
         return True
 
     def probe(self, encoded: str | bytes, now: float) -> str | None:
@@ -354,7 +383,7 @@ class Session:
             self.pending = self._answer.batch.then_all(self.pending)
             self._answer = None
         if self._sent_mark is not self._confirmed:
-            self._ping_at = min(self._ping_at, self._pinged_at + RECEIPT_INTERVAL)
+            self._ping_by(self._pinged_at + RECEIPT_INTERVAL)
 
     def lose_upgrade(self) -> None:
         """The WebSocket that was to take over is gone: polling goes on as if it had never been."""
@@ -370,19 +399,24 @@ class Session:
             self._fail(error)
         self._take(packet, now)
 
-    def chatter(self) -> None:
+    def chatter(self, now: float) -> None:
         """Something came that says nothing. Raises Flooding where it comes too often."""
+        if now - self._chatter_since > CHATTER_INTERVAL:
+            self._chatter, self._chatter_since = 0, now
         self._chatter += 1
-        if self._chatter > MAX_IDLE_CHATTER:
+        if self._chatter > MAX_CHATTER:
             self._fail(Flooding("too much that says nothing"))
 
     # time
 
     def tick(self, now: float) -> None:
-        """Keep the deadlines; to be called at least twice a second, and before a request is looked at."""
+        """Keep the deadlines.
+
+        To be called at least twice a second from ``tick_at`` on or while something waits to be taken, and before a
+        request of long-polling is looked at.
+        """
         if self._state is _State.CLOSED:
             return
-        self._chatter = 0
         if self._state is _State.CLOSING:
             if now >= self._close_by:
                 self._end(self._close_reason)
@@ -398,10 +432,10 @@ class Session:
             due = max(self._ping_at, now - self._limits.ping_timeout / 2)
             self._note_ping(now, due)
             self.pending = self.pending.then(PING_PACKET)
-        if self.pending is not self._nothing or self.in_flight or self._answer is not None:
-            self._keep_pace(now)
-        else:
-            self._slow_since = None
+        self.tick_at = self._ping_at if self._pong_by is None else self._pong_by
+        if self._upgrade is not _Upgrade.NONE:
+            self.tick_at = min(self.tick_at, self._upgrade_by)
+        self._keep_pace(now)
 
     def _keep_pace(self, now: float) -> None:
         waiting = self.waiting_bytes
@@ -418,6 +452,10 @@ class Session:
         if self.waiting_bytes > self._limits.cut_bytes:
             self._end(SLOW)
 
+    def _ping_by(self, time: float) -> None:
+        self._ping_at = min(self._ping_at, time)
+        self.tick_at = min(self.tick_at, self._ping_at)
+
     def _note_ping(self, now: float, due: float) -> None:
         self._pinged_at = now
         self._pong_by = due + self._limits.ping_timeout
@@ -431,7 +469,7 @@ class Session:
             return
         self._state = _State.CLOSING
         self._close_reason = reason
-        self._close_by = now + self._limits.close_timeout
+        self._close_by = self.tick_at = now + self._limits.close_timeout
 
     def abort(self, reason: str) -> None:
         """End it now."""
@@ -465,20 +503,21 @@ class Session:
             self._farewell = _NOOP_BODY
             self._end(CLIENT_CLOSE)
         elif packet.type == NOOP and not packet.data:
-            self.chatter()
+            self.chatter(now)
         else:
             self._fail(ProtocolError("not a packet for clients to send"))
 
     def _take_pong(self, now: float) -> None:
         if self._pong_by is None:
-            self.chatter()
+            self.chatter(now)
             return
         self._pong_by = None
         if self.transport == WEBSOCKET:
             self._answer = None
         self._ping_at = now + self._limits.ping_interval
         if self._sent_mark is not self._ping_mark:
-            self._ping_at = min(self._ping_at, max(now, self._pinged_at + RECEIPT_INTERVAL))
+            self._ping_by(max(now, self._pinged_at + RECEIPT_INTERVAL))
+        self.tick_at = min(self.tick_at, self._ping_at)
         self._confirm(self._ping_mark)
 
     def _confirm(self, mark: object) -> None:
