@@ -102,6 +102,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _url(options: argparse.Namespace, settings: Settings) -> str:
     if options.url is not None:
         return str(options.url).rstrip("/")
+    if settings.is_unix:
+        raise SettingsError("--url: is needed, as the server of these settings listens on a Unix socket")
     scheme = "https" if settings.tls.cert is not None else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{scheme}://{host}:{settings.port}"
@@ -148,7 +150,8 @@ def _check_config(options: argparse.Namespace) -> int:
     settings = _settings(options)
     build_container(settings)
     server.check_tls(settings)
-    print(f"The settings are good: serve would listen on {settings.host}:{settings.port}.")
+    address = settings.host if settings.is_unix else f"{settings.host}:{settings.port}"
+    print(f"The settings are good: serve would listen on {address}.")
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from adapters.telemetry.logs import configure_logging
 from entrypoints.client import listen, publish
+from entrypoints.event_loop import run
 from entrypoints.server import open_server
 from entrypoints.settings import Settings, validate_settings
 from entrypoints.tokens import mint
@@ -75,7 +76,7 @@ def main(*, once: bool) -> int:
     settings = validate_settings(
         {"port": 0, "auth": {"secret": secrets.token_urlsafe(32)}, "api": {"key": secrets.token_urlsafe(32)}}
     )
-    return asyncio.run(_run(settings, once=once))
+    return run(_run(settings, once=once))
 
 
 async def _run(settings: Settings, *, once: bool) -> int:

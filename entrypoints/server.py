@@ -15,16 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tornado.netutil
 import tornado.web
-from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPServerConnectionDelegate
-from tornado.routing import AnyMatches, Rule, RuleRouter
+from tornado.routing import AnyMatches, Router, Rule, RuleRouter
 
 from adapters.api.handlers import NotFound
 from adapters.telemetry.logs import configure_logging
 from domain.errors import ShuttingDown, StoreUnavailable
 from entrypoints.container import Container, build_container
+from entrypoints.event_loop import run
+from entrypoints.listening import HttpLimits, Listener, address_of, affordable_connections, bind, raise_descriptor_limit
 from entrypoints.served_transport import ServedTransport
 from entrypoints.settings import Settings, SettingsError, load_settings
 from entrypoints.supervisor import Supervisor, every, until
@@ -33,7 +32,6 @@ _log = logging.getLogger("synkrone.server")
 
 TICK_SECONDS = 1.0
 SHUTDOWN_SECONDS = 28.0
-READ_CHUNK = 65_536
 
 
 class Server:
@@ -48,6 +46,7 @@ class Server:
         self._sources: list[asyncio.Task[None]] = []
         self._supervisors: list[Supervisor] = []
         self._draining = False
+        self._delivery: Supervisor
 
     @property
     def container(self) -> Container:
@@ -55,9 +54,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        host, port = self._sockets[0].getsockname()[:2]
-        scheme = "https" if self._settings.tls.cert is not None else "http"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        return address_of(self._sockets[0], scheme="https" if self._settings.tls.cert is not None else "http")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
@@ -70,27 +67,41 @@ class Server:
             stack.push_async_callback(transport.close)
             stack.push_async_callback(self._stop, self._background)
             stack.push_async_callback(self._stop, self._sources)
-            self._background.append(self._supervised("delivery", delivery.deliver))
-            self._background.append(self._start(every(TICK_SECONDS, connections.tick)))
+            self._delivery = self._supervised("delivery", delivery.deliver)
             self._background.append(self._start(every(transport.sweep_seconds, transport.sweep)))
             source = container.source()
-            self._sources.append(self._supervised(f"source {source.name}", partial(delivery.consume, source)))
+            self._supervised(f"source {source.name}", partial(delivery.consume, source), self._sources)
             api = tornado.web.Application(
                 container.routes(readiness=self.readiness),
                 default_handler_class=NotFound,
                 log_function=_log_request,
             )
-            http = self._listen(RuleRouter([*transport.routes, Rule(AnyMatches(), api)]))
-            stack.push_async_callback(http.close_all_connections)
-            stack.callback(http.stop)
+            listener = self._listener(RuleRouter([*transport.routes, Rule(AnyMatches(), api)]), transport)
+            self._background.append(self._start(every(TICK_SECONDS, connections.tick, listener.sweep)))
+            self._background.append(self._start(self._watch_readiness(transport)))
+            listener.start()
+            stack.push_async_callback(listener.close)
             yield self
 
     async def readiness(self) -> dict[str, str | None]:
         """What has to work, by name, each with what is wrong with it or None."""
+        return await self._serving_faults() | {supervisor.name: supervisor.fault for supervisor in self._supervisors}
+
+    async def _serving_faults(self) -> dict[str, str | None]:
+        """The same, of that without which no client can be served."""
         return {
             "server": ShuttingDown.code if self._draining else None,
             "store": await self._store_fault(),
-        } | {supervisor.name: supervisor.fault for supervisor in self._supervisors}
+            "keys": self._container.issuers().fault,
+            self._delivery.name: self._delivery.fault,
+        }
+
+    async def _watch_readiness(self, transport: ServedTransport) -> None:
+        """While a fault is known, clients are told so at their handshake, on which they back off."""
+        while True:
+            faults = await self._serving_faults()
+            transport.set_ready(ready=all(fault is None for fault in faults.values()))
+            await asyncio.sleep(TICK_SECONDS)
 
     async def drain(self) -> None:
         """Take nothing new, deliver what was taken, tell every client, and wait until they are gone.
@@ -119,27 +130,31 @@ class Server:
             return error.code
         return None
 
-    def _listen(self, application: HTTPServerConnectionDelegate) -> HTTPServer:
+    def _listener(self, router: Router, transport: ServedTransport) -> Listener:
         limits = self._settings.limits
-        server = HTTPServer(
-            application,
-            ssl_options=check_tls(self._settings),
-            max_header_size=16_384,
-            # Routes that take larger bodies say so themselves, once they know who is sending.
-            max_body_size=limits.message_bytes,
-            max_buffer_size=limits.message_bytes + READ_CHUNK,
-            chunk_size=READ_CHUNK,
-            idle_connection_timeout=limits.request_timeout.total_seconds(),
-            body_timeout=limits.request_timeout.total_seconds(),
+        return Listener(
+            self._sockets,
+            router,
+            tls=check_tls(self._settings),
+            limits=HttpLimits(
+                # Routes that take larger bodies say so themselves, once they know who is sending.
+                body_bytes=limits.message_bytes,
+                request_timeout=limits.request_timeout.total_seconds(),
+                connections=affordable_connections(wanted=limits.connections + limits.unauthenticated),
+            ),
+            taken_over=lambda: transport.open_sockets,
+            clock=self._container.clock(),
+            randomness=self._container.randomness(),
         )
-        server.add_sockets(self._sockets)
-        return server
 
-    def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    def _supervised(
+        self, name: str, run: Callable[[], Awaitable[None]], tasks: list[asyncio.Task[None]] | None = None
+    ) -> Supervisor:
         container = self._container
         supervisor = Supervisor(name, run, clock=container.clock(), randomness=container.randomness())
         self._supervisors.append(supervisor)
-        return self._start(supervisor())
+        (self._background if tasks is None else tasks).append(self._start(supervisor()))
+        return supervisor
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -164,13 +179,12 @@ def open_server(settings: Settings) -> Server:
     container = build_container(settings)
     check_tls(settings)
     try:
-        sockets = tornado.netutil.bind_sockets(settings.port, settings.host)
+        sockets = bind(settings.host, settings.port)
     except socket.gaierror:
         raise SettingsError(f"host: {settings.host} is not an address of this machine") from None
     except OSError as error:
-        raise SettingsError(
-            f"port: cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}"
-        ) from None
+        setting, address = ("host", settings.host) if settings.is_unix else ("port", f"{settings.host}:{settings.port}")
+        raise SettingsError(f"{setting}: cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
     return Server(settings, container, sockets)
 
 
@@ -220,6 +234,7 @@ async def serve(settings: Settings) -> int:
         loop.add_signal_handler(number, on_signal)
     async with server.running():
         print(f"synkrone-socket is listening on {server.url}", flush=True)  # noqa: T201 (the address is the output)
+        _log.info("serving", extra={"loop": type(loop).__module__.partition(".")[0]})
         stopped = loop.create_task(stop.wait())
         await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
         if server.failed.done():
@@ -244,7 +259,8 @@ def main(config: Path | None = None) -> int:
     try:
         settings = load_settings(os.environ, config)
         configure_logging(settings.log.level, settings.log.format)
-        return asyncio.run(serve(settings))
+        raise_descriptor_limit()
+        return run(serve(settings))
     except SettingsError as error:
         print(f"synkrone-socket: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -238,6 +238,17 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
 
+    @property
+    def is_unix(self) -> bool:
+        """Whether the server listens on a Unix socket, and has no port."""
+        return self.host.startswith("unix:")
+
+    @model_validator(mode="after")
+    def _path_of_socket(self) -> Settings:
+        if self.host == "unix:":
+            raise error_at("host", "must be an address, or unix: and the path of a socket")
+        return self
+
 
 def load_settings(environ: Mapping[str, str], file: Path | None = None) -> Settings:
     """Read the file (``synkrone.toml`` where there is one) and the environment. Raises SettingsError."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
@@ -44,14 +44,16 @@ def _from_json(value: object) -> object:
         raise PydanticCustomError("json", 'must be JSON, for example ["one", "two"]') from None
 
 
-def _network(value: object) -> IPv4Network | IPv6Network:
+def _network(value: object) -> IPv4Network | IPv6Network | Literal["unix"]:
     """Raises ValueError, in one line for both versions of IP."""
+    if value == "unix":
+        return "unix"
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     try:
         return ip_network(str(value))
     except ValueError:
-        raise ValueError("must be an IP address, or a network such as 10.0.0.0/8") from None
+        raise ValueError("must be an IP address, a network such as 10.0.0.0/8, or unix") from None
 
 
 def _origin(value: str) -> str:
@@ -86,12 +88,12 @@ def _no_flag(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 Timeout = Annotated[Duration, _bounded("more than 0", lambda value: value > timedelta())]
-Heartbeat = Annotated[Duration, _bounded("at least 1s", lambda value: value >= timedelta(seconds=1))]
+Heartbeat = Annotated[Duration, _bounded("at least 100ms", lambda value: value >= timedelta(milliseconds=100))]
 DrainTime = Annotated[Duration, _bounded("at most 25s", lambda value: value <= timedelta(seconds=25))]
 JsonList = Annotated[list[T], BeforeValidator(_from_json)]
 JsonTable = Annotated[dict[str, T], BeforeValidator(_from_json)]
 Origin = Annotated[str, AfterValidator(_origin)]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+Network = Annotated[IPv4Network | IPv6Network | Literal["unix"], PlainValidator(_network)]
 KeyName = Annotated[str, AfterValidator(_key_name)]
 Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]
 

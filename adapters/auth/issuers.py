@@ -10,6 +10,7 @@ from typing import Protocol
 from joserfc.jwk import Key
 
 from adapters.auth.algorithms import ALGORITHMS
+from domain.errors import KeysUnavailable
 from domain.policy import is_name
 
 
@@ -33,6 +34,9 @@ class KeySource(Protocol):
 
         Without a ``kid`` there is one only where it is the only one that fits. Raises KeysUnavailable.
         """
+
+    def are_unavailable(self) -> bool:
+        """Whether it is known that there are none at the moment, and that asking now would not help."""
 
     async def close(self) -> None:
         """End what runs in the background; nothing is fetched from then on."""
@@ -108,6 +112,11 @@ class Issuers:
         """The issuer a token claims to be from; None where it is not one of these."""
         anyone = self._by_name.get(None)
         return anyone if anyone is not None or iss is None else self._by_name.get(iss)
+
+    @property
+    def fault(self) -> str | None:
+        """The code of what is wrong while no token of any issuer could be verified."""
+        return KeysUnavailable.code if all(issuer.keys.are_unavailable() for issuer in self._issuers) else None
 
     async def close(self) -> None:
         for issuer in self._issuers:

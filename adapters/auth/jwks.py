@@ -73,6 +73,10 @@ class RemoteKeys:
             raise KeysUnavailable
         return ring.select(algorithm, kid)
 
+    def are_unavailable(self) -> bool:
+        is_fetching = self._fetch is not None and not self._fetch.done()
+        return self._usable_ring() is None and not is_fetching and not self._may_fetch()
+
     async def close(self) -> None:
         self._closed = True
         if self._fetch is not None:
@@ -89,13 +93,16 @@ class RemoteKeys:
         """The fetch under way, or a new one where enough time has passed since the last began."""
         if self._fetch is not None and not self._fetch.done():
             return self._fetch
-        now = self._clock.monotonic()
-        waited = self._attempted_at is None or now - self._attempted_at >= self._times.min_interval.total_seconds()
-        if self._closed or not waited:
+        if self._closed or not self._may_fetch():
             return None
-        self._attempted_at = now
+        self._attempted_at = self._clock.monotonic()
         self._fetch = asyncio.create_task(self._refresh())
         return self._fetch
+
+    def _may_fetch(self) -> bool:
+        if self._attempted_at is None:
+            return True
+        return self._clock.monotonic() - self._attempted_at >= self._times.min_interval.total_seconds()
 
     async def _refresh(self) -> None:
         try:

@@ -134,6 +134,9 @@ class StaticKeys:
     async def find(self, algorithm: str, kid: str | None) -> Sequence[Key]:
         return self._ring.select(algorithm, kid)
 
+    def are_unavailable(self) -> bool:
+        return False
+
     async def close(self) -> None:
         pass
 

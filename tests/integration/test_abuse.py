@@ -81,14 +81,14 @@ async def test_frames_do_not_pile_up_while_connecting_waits() -> None:
 async def test_a_defect_while_connecting_leaves_nothing_behind(
     peer_class: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken_head() -> object:
+    async def broken(_token: str) -> object:
         raise RuntimeError("a defect")
 
     async with serving() as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         started = time.monotonic()
         with monkeypatch.context() as patch:
-            patch.setattr(server.container.inbox(), "head", broken_head)
+            patch.setattr(server.container.verifier(), "verify", broken)
             await peer.send("40" + json.dumps({"token": token("42")}))
             assert await until_closed(peer) == []
         assert SHORTEST_RECONNECT_DELAY <= time.monotonic() - started <= 7

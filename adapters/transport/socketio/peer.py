@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from tornado.httputil import HTTPServerRequest
 
-Network: TypeAlias = IPv4Network | IPv6Network
+Network: TypeAlias = IPv4Network | IPv6Network | Literal["unix"]
+"""``unix`` is whoever connects over a Unix socket: their address is the same word."""
+
+UNIX: Final = "unix"
 
 
 class PeerPolicy:
@@ -18,7 +21,9 @@ class PeerPolicy:
     """
 
     def __init__(self, *, trusted_proxies: Iterable[Network] = (), origins: Iterable[str] = ()) -> None:
-        self._trusted = tuple(trusted_proxies)
+        trusted = tuple(trusted_proxies)
+        self._trusted = tuple(network for network in trusted if network != UNIX)
+        self._trusts_unix = UNIX in trusted
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
     def address(self, request: HTTPServerRequest) -> str:
@@ -48,6 +53,8 @@ class PeerPolicy:
         )
 
     def _is_trusted(self, address: str) -> bool:
+        if address == UNIX:
+            return self._trusts_unix
         parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in self._trusted)
 

@@ -191,7 +191,7 @@ def key(**members: Any) -> dict[str, str]:
 SCOPES = "connections:read, connections:write, publish"
 DURATION = "must be a duration such as 30s, 10m, 1h or 30d"
 JSON = 'must be JSON, for example ["one", "two"]'
-NETWORK = "must be an IP address, or a network such as 10.0.0.0/8"
+NETWORK = "must be an IP address, a network such as 10.0.0.0/8, or unix"
 ORIGIN = "must be an origin such as https://app.example, with no path"
 FEED = "must be memory://, or the http(s):// address of a feed"
 
@@ -266,7 +266,7 @@ FEED = "must be memory://, or the http(s):// address of a feed"
         ({"LIMITS__REQUEST_TIMEOUT": "-1"}, f"limits.request_timeout: {DURATION}"),
         ({"LIMITS__REQUEST_TIMEOUT": "0s"}, "limits.request_timeout: must be more than 0"),
         ({"LIMITS__REQUEST_TIMEOUT": "9" * 400 + "d"}, "limits.request_timeout: is too long a duration"),
-        ({"LIMITS__PING_INTERVAL": "999ms"}, "limits.ping_interval: must be at least 1s"),
+        ({"LIMITS__PING_INTERVAL": "99ms"}, "limits.ping_interval: must be at least 100ms"),
         ({"LIMITS__DRAIN_TIME": "26s"}, "limits.drain_time: must be at most 25s"),
         ({"LIMITS__CONNECTIONS": "0"}, "limits.connections: must be at least 1"),
         ({"LIMITS__EVENTS_PER_SECOND": "0"}, "limits.events_per_second: must be more than 0"),

@@ -1,0 +1,300 @@
+"""Accepting connections, by as many descriptors as there are, and serving HTTP on them.
+
+In place of ``tornado.httpserver.HTTPServer``, whose accept loop spins when descriptors run out, and which starts two
+timers for every connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import resource
+import socket
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import tornado.netutil
+from tornado.http1connection import HTTP1ConnectionParameters, HTTP1ServerConnection
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import IOStream, SSLIOStream
+from tornado.routing import Router
+
+from domain.ports import Clock, Randomness
+
+UNIX_PREFIX = "unix:"
+UNIX_MODE = 0o660
+BACKLOG = 2048
+"""Connections that wait to be accepted: a mass return must not wait for SYNs to be sent again."""
+
+ACCEPTS_PER_TURN = 64
+RESERVED_DESCRIPTORS = 64
+"""For files, the store, outgoing requests and the loop itself."""
+
+PAUSE_SECONDS = (0.5, 1.5)
+LOG_SECONDS = 60.0
+READ_CHUNK = 16_384
+MAX_HEAD_BYTES = 16_384
+
+_OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+_log = logging.getLogger("synkrone.server")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bytes and seconds. ``request_timeout`` is for the head of a request, a TLS handshake included, and its body.
+
+    ``connections`` is how many may be open at once, those that became WebSockets included.
+    """
+
+    body_bytes: int
+    request_timeout: float
+    connections: int
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen, on TCP or at ``unix:/path``. Raises OSError; FileExistsError for a path that is in use."""
+    if not host.startswith(UNIX_PREFIX):
+        return tornado.netutil.bind_sockets(port, host, backlog=BACKLOG)
+    path = host.removeprefix(UNIX_PREFIX)
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            # Nobody listens there: what a server that was killed left behind is replaced.
+            return [tornado.netutil.bind_unix_socket(path, mode=UNIX_MODE, backlog=BACKLOG)]
+    raise FileExistsError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def address_of(sock: socket.socket, *, scheme: str) -> str:
+    """The URL of a listening socket, or ``unix:/path``."""
+    if sock.family == socket.AF_UNIX:
+        return f"{UNIX_PREFIX}{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def raise_descriptor_limit() -> None:
+    """As far as the system allows without asking."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def affordable_connections(*, wanted: int) -> int:
+    """How many connections the limit of descriptors has room for; warns where they are fewer than wanted."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    affordable = max(1, soft - RESERVED_DESCRIPTORS) if soft != resource.RLIM_INFINITY else sys.maxsize
+    if affordable < wanted:
+        _log.warning("too few descriptors", extra={"connections": affordable, "wanted": wanted, "limit": soft})
+    return affordable
+
+
+def _close(listening: socket.socket) -> None:
+    path = Path(listening.getsockname()) if listening.family == socket.AF_UNIX else None
+    listening.close()
+    if path is not None:
+        path.unlink(missing_ok=True)
+
+
+class Listener(HTTPServerConnectionDelegate):
+    """Serves the ``router`` on every connection of some listening sockets.
+
+    ``taken_over`` counts connections that were detached from HTTP and are still open. ``sweep`` is to be called about
+    once a second.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        router: Router,
+        *,
+        tls: ssl.SSLContext | None,
+        limits: HttpLimits,
+        taken_over: Callable[[], int],
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        self.router = router
+        self._sockets = list(sockets)
+        self._tls = tls
+        self._limits = limits
+        self._taken_over = taken_over
+        self._clock = clock
+        self._randomness = randomness
+        self._parameters = HTTP1ConnectionParameters(
+            chunk_size=READ_CHUNK,
+            max_header_size=MAX_HEAD_BYTES,
+            max_body_size=limits.body_bytes,
+            body_timeout=limits.request_timeout,
+        )
+        self._connections: dict[HTTP1ServerConnection, IOStream] = {}
+        # Since when each waits for the head of a request, the longest first.
+        self._idle: dict[HTTP1ServerConnection, float] = {}
+        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._pauses = 0
+        self._logged_at: float | None = None
+
+    def start(self) -> None:
+        for listening in self._sockets:
+            listening.setblocking(False)
+            self._resume(listening)
+
+    async def close(self) -> None:
+        """Accept no more, and close what is open in HTTP."""
+        for timer in self._paused.values():
+            timer.cancel()
+        for listening in self._sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+            _close(listening)
+        for connection in list(self._connections):
+            await connection.close()
+
+    def sweep(self) -> None:
+        """Close who has waited too long with half a head, half a handshake, or nothing."""
+        due = self._clock.monotonic() - self._limits.request_timeout
+        for connection, since in list(self._idle.items()):
+            if since > due:
+                break
+            self._connections[connection].close()
+
+    # accepting
+
+    def _resume(self, listening: socket.socket) -> None:
+        self._paused.pop(listening, None)
+        asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, address = listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_RESOURCES:
+                    # A fault of that one connection (accept(2)); the next may be good.
+                    continue
+                self._pause(listening, error)
+                return
+            if self._has_place():
+                self._serve(sock, address)
+            else:
+                sock.close()
+
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
+        """The connection that cannot be had stays in the backlog, and would be reported again at once, for ever."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening.fileno())
+        delay = self._randomness.uniform(*PAUSE_SECONDS)
+        self._paused[listening] = loop.call_later(delay, self._resume, listening)
+        self._pauses += 1
+        now = self._clock.monotonic()
+        if self._logged_at is None or now - self._logged_at >= LOG_SECONDS:
+            self._logged_at = now
+            _log.error("cannot accept connections", extra={"error": error.strerror, "times": self._pauses})
+            self._pauses = 0
+
+    def _has_place(self) -> bool:
+        """Make one where there is none, at the cost of who has waited longest without having asked for anything."""
+        if len(self._connections) + self._taken_over() < self._limits.connections:
+            return True
+        longest = next(iter(self._idle), None)
+        if longest is None:
+            return False
+        self._connections[longest].close()
+        del self._idle[longest]
+        return True
+
+    def _serve(self, sock: socket.socket, address: Any) -> None:
+        if self._tls is not None:
+            wrapped = tornado.netutil.ssl_wrap_socket(sock, self._tls, server_side=True, do_handshake_on_connect=False)
+            stream: IOStream = SSLIOStream(wrapped, max_buffer_size=self._buffer_bytes, read_chunk_size=READ_CHUNK)
+        else:
+            stream = IOStream(sock, max_buffer_size=self._buffer_bytes, read_chunk_size=READ_CHUNK)
+        is_unix = sock.family == socket.AF_UNIX
+        peer = Peer("unix" if is_unix else address[0], "http" if self._tls is None else "https")
+        connection = HTTP1ServerConnection(stream, self._parameters, peer)
+        self._connections[connection] = stream
+        connection.start_serving(self)
+
+    @property
+    def _buffer_bytes(self) -> int:
+        return self._limits.body_bytes + READ_CHUNK
+
+    # HTTPServerConnectionDelegate
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        connection = cast("HTTP1ServerConnection", server_conn)
+        self._idle[connection] = self._clock.monotonic()
+        return _Request(self, connection, request_conn)
+
+    def head_received(self, connection: HTTP1ServerConnection) -> None:
+        self._idle.pop(connection, None)
+
+    def on_close(self, server_conn: object) -> None:
+        """Also when it was detached."""
+        connection = cast("HTTP1ServerConnection", server_conn)
+        self._idle.pop(connection, None)
+        del self._connections[connection]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What Tornado passes on with each request of a connection: it reads these names."""
+
+    remote_ip: str
+    protocol: str
+
+    def __str__(self) -> str:
+        return self.remote_ip
+
+
+class _Request(HTTPMessageDelegate):
+    """One request on its way to the router."""
+
+    def __init__(
+        self, listener: Listener, server_connection: HTTP1ServerConnection, connection: HTTPConnection
+    ) -> None:
+        self._listener = listener
+        self._server_connection = server_connection
+        self._connection = connection
+        self._delegate: HTTPMessageDelegate | None = None
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        self._listener.head_received(self._server_connection)
+        request = HTTPServerRequest(
+            connection=self._connection,
+            server_connection=self._server_connection,
+            start_line=cast("RequestStartLine", start_line),
+            headers=headers,
+        )
+        self._delegate = self._listener.router.find_handler(request)
+        if self._delegate is None:
+            raise LookupError("the router has no rule for everything else")
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._delegate.data_received(chunk) if self._delegate is not None else None
+
+    def finish(self) -> None:
+        if self._delegate is not None:
+            self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        if self._delegate is not None:
+            self._delegate.on_connection_close()
