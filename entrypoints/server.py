@@ -47,6 +47,7 @@ class Server:
         self._supervisors: list[Supervisor] = []
         self._draining = False
         self._delivery: Supervisor
+        self.listener: Listener
 
     @property
     def container(self) -> Container:
@@ -76,10 +77,11 @@ class Server:
                 default_handler_class=NotFound,
                 log_function=_log_request,
             )
-            listener = self._listener(RuleRouter([*transport.routes, Rule(AnyMatches(), api)]), transport)
+            listener = self._new_listener(RuleRouter([*transport.routes, Rule(AnyMatches(), api)]), transport)
             self._background.append(self._start(every(TICK_SECONDS, connections.tick, listener.sweep)))
             self._background.append(self._start(self._watch_readiness(transport)))
             listener.start()
+            self.listener = listener
             stack.push_async_callback(listener.close)
             yield self
 
@@ -130,7 +132,7 @@ class Server:
             return error.code
         return None
 
-    def _listener(self, router: Router, transport: ServedTransport) -> Listener:
+    def _new_listener(self, router: Router, transport: ServedTransport) -> Listener:
         limits = self._settings.limits
         return Listener(
             self._sockets,

@@ -32,9 +32,9 @@ _opened: WeakKeyDictionary[aiohttp.ClientSession, list[aiohttp.ClientWebSocketRe
 
 
 @asynccontextmanager
-async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
+async def http_session(connector: aiohttp.BaseConnector | None = None) -> AsyncIterator[aiohttp.ClientSession]:
     """An HTTP client; the WebSockets that peers opened with it are closed in the end."""
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=connector) as session:
         sockets = _opened[session] = []
         try:
             yield session

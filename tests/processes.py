@@ -70,17 +70,23 @@ def _command() -> list[str]:
     return [sys.executable, "-m", "entrypoints.server"]
 
 
+def _limited_command(descriptors: int) -> list[str]:
+    return ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *_command()]
+
+
 class ServerProcess:
     """One running server. ``url`` is the address that it printed."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, str], *, ca: Path | None = None) -> None:
-        """``ca`` is the certificate to trust where the server speaks TLS itself."""
+    def __init__(
+        self, directory: Path, settings: Mapping[str, str], *, ca: Path | None = None, descriptors: int | None = None
+    ) -> None:
+        """``ca`` is the certificate to trust where the server speaks TLS itself; ``descriptors`` limits its own."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._tls = ssl.create_default_context(cafile=ca) if ca is not None else None
         with (directory / "stdout").open("wb") as stdout, (directory / "stderr").open("wb") as stderr:
             self._process = subprocess.Popen(
-                _command(),
+                _command() if descriptors is None else _limited_command(descriptors),
                 cwd=directory,
                 env=environment({"SYNKRONE_PORT": "0"} | dict(settings)),
                 stdin=subprocess.DEVNULL,
@@ -111,6 +117,10 @@ class ServerProcess:
         except OSError:
             pass
         return False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def port(self) -> int:

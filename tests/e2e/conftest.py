@@ -61,8 +61,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     servers: list[ServerProcess] = []
     numbers = count()
 
-    def serve(settings: Mapping[str, str] = ONE_SECRET, *, ca: Path | None = None) -> ServerProcess:
-        server = ServerProcess(tmp_path / f"server-{next(numbers)}", settings, ca=ca)
+    def serve(
+        settings: Mapping[str, str] = ONE_SECRET, *, ca: Path | None = None, descriptors: int | None = None
+    ) -> ServerProcess:
+        directory = tmp_path / f"server-{next(numbers)}"
+        server = ServerProcess(directory, settings, ca=ca, descriptors=descriptors)
         servers.append(server)
         server.wait_until_ready()
         return server

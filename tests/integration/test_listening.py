@@ -1,0 +1,266 @@
+"""What the server listens on, and who is let wait there."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import socketio
+
+from domain.errors import StoreUnavailable
+from entrypoints.event_loop import loop_factory
+from entrypoints.listening import BACKLOG
+from entrypoints.server import Server, open_server
+from entrypoints.settings import SettingsError, validate_settings
+from tests.e2e.certificates import make_certificate
+from tests.engine_io import HandshakeRefused, PollingPeer, WebSocketPeer, connected, event, http_session
+from tests.serving import API_KEY, SECRET, eventually, publish, serving, token
+
+BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
+ORIGIN = "https://app.example"
+HALF_A_HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+HALF_A_BODY = b"POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"
+HALF_A_HANDSHAKE = b"\x16\x03\x01\x02\x00\x01"
+
+
+def address(server: Server) -> tuple[str, int]:
+    host, port = server.url.rpartition("//")[2].rsplit(":", 1)
+    return host.strip("[]"), int(port)
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the server closes the connection."""
+    try:
+        return await asyncio.wait_for(reader.read(), 5)
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.mark.parametrize("octets", [b"", HALF_A_HEAD, HALF_A_BODY], ids=["nothing", "head", "body"])
+@pytest.mark.gen_test
+async def test_half_a_request_is_given_up_after_its_time(octets: bytes) -> None:
+    async with serving(limits={"request_timeout": "1s"}) as server:
+        before = open_descriptors()
+        reader, writer = await asyncio.open_connection(*address(server))
+        started = time.monotonic()
+        writer.write(octets)
+        assert await ended(reader) == b""
+        assert 0.9 <= time.monotonic() - started < 4
+        writer.close()
+        await eventually(lambda: open_descriptors() <= before)
+
+
+@pytest.mark.gen_test
+async def test_half_a_tls_handshake_is_given_up_after_its_time(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    tls = {"cert": str(certificate.cert), "key": str(certificate.key)}
+    async with serving(limits={"request_timeout": "1s"}, tls=tls) as server:
+        reader, writer = await asyncio.open_connection(*address(server))
+        started = time.monotonic()
+        writer.write(HALF_A_HANDSHAKE)
+        await ended(reader)
+        assert 0.9 <= time.monotonic() - started < 4
+        writer.close()
+        trust = ssl.create_default_context(cafile=certificate.cert)
+        async with http_session() as session, session.get(f"{server.url}/health/live", ssl=trust) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.gen_test
+async def test_at_the_limit_of_connections_who_asks_for_something_gets_in() -> None:
+    async with serving() as server, http_session() as session:
+        live = await WebSocketPeer.open(session, server.url)
+        await connected(live, token("42"))
+        object.__setattr__(server.listener._limits, "connections", 10)
+        silent = [await asyncio.open_connection(*address(server)) for _ in range(30)]
+        for _, writer in silent:
+            writer.write(HALF_A_HEAD)
+        for _ in range(5):
+            async with (
+                aiohttp.ClientSession() as other,
+                other.get(f"{server.url}/health/live", headers={"Connection": "close"}) as answer,
+            ):
+                assert answer.status == 200
+        # The oldest of the silent ones made place, and nobody else.
+        assert await ended(silent[0][0]) == b""
+        assert not silent[-1][0].at_eof()
+        status, _ = await publish(session, server.url, {"to": {"user": "42"}, "type": "t"})
+        assert status == 201
+        assert event(await live.next())[0] == "notification.new"
+        for _, writer in silent:
+            writer.close()
+
+
+@pytest.mark.gen_test
+async def test_without_descriptors_it_pauses_says_so_once_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving() as server, http_session() as session:
+        calls = 0
+
+        class Exhausted:
+            def fileno(self) -> int:
+                return listening.fileno()
+
+            def accept(self) -> Any:
+                nonlocal calls
+                calls += 1
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        (listening,) = server._sockets
+        exhausted: Any = Exhausted()
+        monkeypatch.setattr("entrypoints.listening.PAUSE_SECONDS", (0.2, 0.3))
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening.fileno())
+        loop.add_reader(listening.fileno(), server.listener._accept, exhausted)
+        waiting = asyncio.create_task(session.get(f"{server.url}/health/live"))
+        await eventually(lambda: calls >= 3, within=5)
+        assert calls < 20
+        assert [record.getMessage() for record in caplog.records] == ["cannot accept connections"]
+        exhausted.__class__.accept = lambda _self: listening.accept()
+        assert (await asyncio.wait_for(waiting, 5)).status == 200
+
+
+@pytest.mark.gen_test
+async def test_a_mass_of_clients_finds_place_to_wait() -> None:
+    async with serving() as server:
+        limit = int(Path("/proc/sys/net/core/somaxconn").read_text())
+        expected = min(BACKLOG, limit, 300)
+        # Nobody accepts while this loop does not turn: all of them wait in the backlog.
+        clients = [socket.socket() for _ in range(expected)]
+        for client in clients:
+            client.settimeout(0.5)
+            client.connect(address(server))
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.gen_test
+async def test_a_client_over_ipv6() -> None:
+    async with serving(host="::1") as server, http_session() as session:
+        assert server.url.startswith("http://[::1]:")
+        await connected(await WebSocketPeer.open(session, server.url), token("42"))
+
+
+@BOTH
+@pytest.mark.gen_test
+async def test_a_client_over_tls(peer_class: Any, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    trust = ssl.create_default_context(cafile=certificate.cert)
+    tls = {"cert": str(certificate.cert), "key": str(certificate.key)}
+    async with serving(tls=tls) as server, http_session(aiohttp.TCPConnector(ssl=trust)) as session:
+        peer = await peer_class.open(session, server.url)
+        await connected(peer, token("42"))
+        body = "x" * 60_000
+        await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "body": body})
+        assert event(await peer.next())[1][0]["body"] == body
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]], ids="-".join)
+@pytest.mark.gen_test
+async def test_a_stock_client_over_a_unix_socket(transports: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "synkrone.sock"
+    async with (
+        serving(host=f"unix:{path}") as server,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+    ):
+        assert server.url == f"unix:{path}"
+        assert path.stat().st_mode & 0o777 == 0o660
+        received: asyncio.Queue[str] = asyncio.Queue()
+        client = socketio.AsyncClient(http_session=session, reconnection=False)
+        client.on("session.ready", lambda *_: received.put_nowait("ready"))
+        client.on("notification.new", lambda notification, _cursor: received.put_nowait(notification["title"]))
+        await client.connect("http://localhost", auth={"token": token("42")}, transports=transports)
+        assert await asyncio.wait_for(received.get(), 5) == "ready"
+        await publish(session, "http://localhost", {"to": {"user": "42"}, "type": "t", "title": "over Unix"})
+        assert await asyncio.wait_for(received.get(), 5) == "over Unix"
+        await client.disconnect()
+    assert not path.exists()
+
+
+@pytest.mark.gen_test
+async def test_whose_word_counts_over_a_unix_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for trusted, address_logged in (([], "unix"), (["unix"], "203.0.113.7")):
+        path = tmp_path / f"{address_logged}.sock"
+        async with (
+            serving(host=f"unix:{path}", trusted_proxies=trusted),
+            http_session(aiohttp.UnixConnector(str(path))) as session,
+        ):
+            peer = await WebSocketPeer.open(session, "http://localhost", **{"X-Forwarded-For": "203.0.113.7"})
+            caplog.set_level("INFO", "synkrone")
+            await connected(peer, token("42"))
+            (record,) = [record for record in caplog.records if record.getMessage() == "connected"]
+            assert vars(record)["address"] == address_logged
+            caplog.clear()
+
+
+@pytest.mark.gen_test
+async def test_the_socket_of_a_server_that_was_killed_is_replaced_and_of_one_that_lives_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "synkrone.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    settings = {"host": f"unix:{path}", "auth": {"secret": SECRET}, "api": {"key": API_KEY}}
+    async with serving(host=f"unix:{path}"), http_session(aiohttp.UnixConnector(str(path))) as session:
+        with pytest.raises(SettingsError, match=r"^host: cannot listen on unix:.*: Address already in use$"):
+            open_server(validate_settings(settings))
+        async with session.get("http://localhost/health/live") as answer:
+            assert answer.status == 200
+
+
+def test_uvloop_runs_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    factory = loop_factory()
+    assert factory is not None
+    loop = factory()
+    assert type(loop).__module__.startswith("uvloop")
+    loop.close()
+    monkeypatch.setitem(__import__("sys").modules, "uvloop", None)
+    assert loop_factory() is None
+
+
+@BOTH
+@pytest.mark.gen_test
+async def test_while_the_store_is_down_handshakes_are_put_off(peer_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down() -> object:
+        raise StoreUnavailable
+
+    async with serving(cors_origins=[ORIGIN]) as server, http_session() as session:
+        stays = await peer_class.open(session, server.url)
+        await connected(stays, token("1"))
+
+        async def refused() -> HandshakeRefused:
+            async with asyncio.timeout(5):
+                while True:
+                    try:
+                        await peer_class.open(session, server.url, Origin=ORIGIN)
+                    except HandshakeRefused as refusal:
+                        return refusal
+                    await asyncio.sleep(0.05)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.container.inbox(), "head", down)
+            refusal = await refused()
+            assert refusal.status == 503
+            assert int(refusal.headers["Retry-After"]) > 0
+            assert refusal.headers["Access-Control-Allow-Origin"] == ORIGIN
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    peer = await peer_class.open(session, server.url, Origin=ORIGIN)
+                    break
+                except HandshakeRefused:
+                    await asyncio.sleep(0.05)
+        await connected(peer, token("2"))
+        await publish(session, server.url, {"to": {"user": "1"}, "type": "t"})
+        assert event(await stays.next())[0] == "notification.new"
