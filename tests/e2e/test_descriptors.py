@@ -21,7 +21,7 @@ LOW_LIMIT = 300
 
 
 def descriptors(server: ServerProcess) -> int:
-    return len(os.listdir(f"/proc/{server.pid}/fd"))
+    return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
 
 
 def limit_descriptors(server: ServerProcess, soft: int) -> None:

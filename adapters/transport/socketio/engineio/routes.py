@@ -262,5 +262,6 @@ class _Exchange(HTTPMessageDelegate):
             headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         elif refusal is NOT_A_WEBSOCKET:
             headers["Sec-WebSocket-Version"] = "13"
-        connection.write_headers(ResponseStartLine("HTTP/1.1", status, status.phrase), headers, body or None)
+        chunk = body if body and self._request.method != "HEAD" else None
+        connection.write_headers(ResponseStartLine("HTTP/1.1", status, status.phrase), headers, chunk)
         connection.finish()

@@ -1,0 +1,86 @@
+"""An Engine.IO server that sends every message back: the protocol without Socket.IO above it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import PathMatches, Rule, RuleRouter
+from tornado.testing import bind_unused_port
+
+from adapters.clock import SystemClock
+from adapters.transport.socketio.engineio.packet import EncodedPacket
+from adapters.transport.socketio.engineio.routes import EngineRoutes
+from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
+from adapters.transport.socketio.engineio.session import SessionLimits
+
+PING_INTERVAL = 0.3
+PING_TIMEOUT = 0.2
+MAX_PAYLOAD = 1_000_000
+ALLOWED_ORIGIN = "https://app.example"
+
+
+class Echo:
+    """The events of sessions, and the gate before them. ``closed`` are the reasons of those that ended."""
+
+    def __init__(self, limits: EngineLimits) -> None:
+        self.engine = EngineServer(self, clock=SystemClock(), limits=limits)
+        self.accepting = True
+        self.closed: dict[str, str] = {}
+        self.received: list[object] = []
+        self.url = ""
+        self._numbers = count(1)
+
+    def new_sid(self) -> str:
+        return f"session-{next(self._numbers)}"
+
+    def session_opened(self, session: ServedSession) -> None:
+        pass
+
+    def session_message(self, session: ServedSession, data: str | bytes) -> None:
+        self.engine.send(session, EncodedPacket.message(data, data))
+
+    def session_received(self, _session: ServedSession, mark: object) -> None:
+        self.received.append(mark)
+
+    def session_closed(self, session: ServedSession, reason: str) -> None:
+        self.closed[session.sid] = reason
+
+    def allows_origin(self, request: HTTPServerRequest) -> bool:
+        return request.headers.get("Origin", ALLOWED_ORIGIN) == ALLOWED_ORIGIN
+
+    def address(self, request: HTTPServerRequest) -> str:
+        return request.remote_ip or ""
+
+    def is_accepting(self) -> bool:
+        return self.accepting
+
+
+@asynccontextmanager
+async def echoing(
+    *, ping_interval: float = PING_INTERVAL, ping_timeout: float = PING_TIMEOUT, **limits: float
+) -> AsyncIterator[Echo]:
+    session = SessionLimits(ping_interval=ping_interval, ping_timeout=ping_timeout, **limits)  # type: ignore[arg-type]
+    echo = Echo(EngineLimits(message_bytes=MAX_PAYLOAD, session=session))
+    server = HTTPServer(RuleRouter([Rule(PathMatches(r"/engine\.io/?"), EngineRoutes(echo.engine, echo))]))
+    socket, port = bind_unused_port()
+    server.add_socket(socket)
+    echo.url = f"http://127.0.0.1:{port}/engine.io/"
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(echo.engine.sweep_seconds)
+            echo.engine.sweep()
+
+    sweeping = asyncio.create_task(sweep())
+    try:
+        yield echo
+    finally:
+        sweeping.cancel()
+        echo.engine.close_all("test_over")
+        server.stop()
+        await server.close_all_connections()
