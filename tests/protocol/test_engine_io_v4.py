@@ -594,14 +594,14 @@ async def test_a_client_whose_websocket_hangs_does_not_spin() -> None:
     async with running(**LONG, upgrade_timeout=2.0) as (echo, client):
         sid = await client.open()
         await probed(client, sid)
+        session = echo.engine.sessions[sid]
         polls = 0
-        while echo.engine.sessions[sid].is_upgrading:
+        while session.is_upgrading:
             poll = asyncio.create_task(client.get(sid))
-            while not poll.done() and echo.engine.sessions[sid].is_upgrading:
-                await asyncio.sleep(0.01)
-            polls += poll.done()
+            await asyncio.wait((poll,), timeout=0.5)
             if not poll.done():
-                break
+                await eventually(lambda: not session.is_upgrading, within=PATIENCE)
+            polls += poll.done()
         assert polls < 30
         await client.post(sid, "4falls back")
         assert await poll == (200, "4falls back") or await client.get(sid) == (200, "4falls back")

@@ -19,7 +19,6 @@ from tornado.routing import Router
 
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
-from adapters.transport.socketio.engineio.packet import NOOP
 from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET
 from adapters.transport.socketio.engineio.streams import take_over
@@ -134,9 +133,10 @@ class _Exchange(HTTPMessageDelegate):
         """Answer the poll that this is."""
         self._connection.set_close_callback(None)
         self._respond(HTTPStatus.OK, body, _TEXT)
-        stream = self._connection.stream
-        if body != NOOP.encode() and self._session is not None and stream is not None and stream.writing():
-            stream.write(b"").add_done_callback(self._answer_written)
+        if self._is_gone:
+            self._answer_lost()
+        elif self._connection.stream.writing():
+            self._connection.stream.write(b"").add_done_callback(self._answer_written)
 
     # judging
 
@@ -165,6 +165,10 @@ class _Exchange(HTTPMessageDelegate):
             if transport == POLLING and self._session.transport != POLLING:
                 return BAD_REQUEST
         return None
+
+    @property
+    def _is_gone(self) -> bool:
+        return self._connection.stream is None or self._connection.stream.closed()
 
     def _query(self, name: str) -> str | None:
         values = self._request.query_arguments.get(name)
@@ -214,6 +218,9 @@ class _Exchange(HTTPMessageDelegate):
             self._respond(HTTPStatus.OK, b"ok", "text/html")
 
     def _poll(self, session: ServedSession) -> None:
+        if self._is_gone:
+            # Its client left behind it, and Tornado would not tell again.
+            return
         self._connection.set_close_callback(self._poll_aborted)
         try:
             self._engine.poll(session, self._query("t"), self)
@@ -226,7 +233,11 @@ class _Exchange(HTTPMessageDelegate):
             self._engine.poll_aborted(self._session, self)
 
     def _answer_written(self, written: asyncio.Future[None]) -> None:
-        if not written.cancelled() and written.exception() is not None and self._session is not None:
+        if written.cancelled() or written.exception() is not None:
+            self._answer_lost()
+
+    def _answer_lost(self) -> None:
+        if self._session is not None:
             self._engine.answer_lost(self._session)
 
     # answering
@@ -245,7 +256,7 @@ class _Exchange(HTTPMessageDelegate):
         preflight: bool = False,
     ) -> None:
         connection = self._connection
-        if connection.stream is None or connection.stream.closed():
+        if self._is_gone:
             return
         headers = HTTPHeaders(
             {"Content-Type": content_type, "Content-Length": str(len(body)), "Cache-Control": "no-store"}

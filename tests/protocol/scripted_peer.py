@@ -1,0 +1,195 @@
+"""A client of bytes: it sends and reads exactly what it is told, and cuts its connections where it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from enum import Enum
+
+PATIENCE = 5.0
+READ_BYTES = 65_536
+SEPARATOR = "\x1e"
+
+
+class Cut(Enum):
+    """How a connection ends: in good order, or with a reset."""
+
+    FIN = "fin"
+    RESET = "reset"
+
+
+class Gone(Exception):
+    """The server closed the connection."""
+
+
+class Wire:
+    """One TCP connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.received = b""
+
+    @classmethod
+    async def open(cls, port: int) -> Wire:
+        sock = socket.socket()
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        return cls(sock)
+
+    async def send(self, octets: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._sock, octets)
+
+    async def read_until(self, length: int) -> None:
+        """Read until so many bytes have come in all. Raises Gone."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.received) < length:
+                octets = await asyncio.get_running_loop().sock_recv(self._sock, length - len(self.received))
+                if not octets:
+                    raise Gone
+                self.received += octets
+
+    async def read_to(self, mark: bytes) -> int:
+        """Read byte by byte up to and with the mark; how many bytes there are with it."""
+        while mark not in self.received:
+            await self.read_until(len(self.received) + 1)
+        return self.received.index(mark) + len(mark)
+
+    def cut(self, how: Cut) -> None:
+        if how is Cut.RESET:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._sock.close()
+
+
+@dataclass(frozen=True)
+class At:
+    """A place in an exchange: after this share of the request, and of the answer's head and body.
+
+    The answer is read only where the request was sent whole, and its body only where its head was.
+    """
+
+    request: float
+    head: float = 0.0
+    body: float = 0.0
+
+    @property
+    def is_whole(self) -> bool:
+        return self.body == 1.0
+
+
+PLACES = [At(0.0), At(0.5), At(0.99), At(1.0), At(1.0, 0.5), At(1.0, 1.0), At(1.0, 1.0, 0.5), At(1.0, 1.0, 1.0)]
+
+
+class PollingScript:
+    """The requests of a polling client. ``entries`` are the offsets it has read completely."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.sid = ""
+        self.entries: list[int] = []
+        self.others: list[str] = []
+        self._polls = 0
+
+    async def get(self, path: str, place: At | None = None, how: Cut = Cut.FIN) -> str | None:
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        return await self._exchange(request, place, how)
+
+    async def post(self, packet: str, place: At | None = None, how: Cut = Cut.FIN) -> str | None:
+        body = packet.encode()
+        head = f"POST {self._path('')} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        return await self._exchange(head.encode() + body, place, how)
+
+    async def open(self, place: At | None = None, how: Cut = Cut.FIN) -> bool:
+        body = await self.get("/socket.io/?EIO=4&transport=polling", place, how)
+        if body is None:
+            return False
+        self.sid = json.loads(body[1:])["sid"]
+        return True
+
+    async def poll(self, place: At | None = None, how: Cut = Cut.FIN, *, again: bool = False) -> bool:
+        """One poll, or the last one ``again``; whether its answer was read completely."""
+        if not again:
+            self._polls += 1
+        body = await self.get(self._path(f"&t={self._polls}"), place, how)
+        if body is None:
+            return False
+        for packet in body.split(SEPARATOR):
+            self.take(packet)
+        return True
+
+    def take(self, packet: str) -> None:
+        if packet.startswith('42["notification.new"'):
+            self.entries.append(json.loads(packet[2:])[1]["n"])
+        else:
+            self.others.append(packet)
+
+    def _path(self, more: str) -> str:
+        return f"/socket.io/?EIO=4&transport=polling&sid={self.sid}{more}"
+
+    async def _exchange(self, request: bytes, place: At | None, how: Cut) -> str | None:
+        """The body of the answer; None where it was cut off before it was there."""
+        place = place or PLACES[-1]
+        wire = await Wire.open(self.port)
+        try:
+            await wire.send(request[: int(len(request) * place.request)])
+            if place.request < 1.0 or not place.head:
+                return None
+            head_end = await wire.read_to(b"\r\n") if place.head < 1.0 else await wire.read_to(b"\r\n\r\n")
+            if place.head < 1.0 or not place.body:
+                return None
+            head = wire.received[:head_end].decode().lower()
+            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+            await wire.read_until(head_end + int(length * place.body))
+            if place.body < 1.0:
+                return None
+            if " 200 " not in head.partition("\r\n")[0]:
+                raise Gone(head.partition("\r\n")[0])
+            return wire.received[head_end:].decode()
+        finally:
+            wire.cut(how)
+
+
+class WebSocketScript:
+    """A WebSocket, sent and read byte by byte."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._taken = 0
+
+    @staticmethod
+    def handshake(sid: str | None = None) -> bytes:
+        query = "/socket.io/?EIO=4&transport=websocket" + (f"&sid={sid}" if sid else "")
+        return (
+            f"GET {query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        ).encode()
+
+    @staticmethod
+    def frame(packet: str) -> bytes:
+        data, mask = packet.encode(), os.urandom(4)
+        length = bytes((0x80 | len(data),)) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2, "big")
+        return b"\x81" + length + mask + bytes(octet ^ mask[index % 4] for index, octet in enumerate(data))
+
+    async def switched(self) -> None:
+        self._taken = await self.wire.read_to(b"\r\n\r\n")
+
+    async def next(self) -> str:
+        """The next packet, read to its last byte and no further. Raises Gone."""
+        await self.wire.read_until(self._taken + 2)
+        length, start = self.wire.received[self._taken + 1], self._taken + 2
+        if self.wire.received[self._taken] & 0x0F == 8:
+            raise Gone
+        if length >= 126:
+            extended = 2 if length == 126 else 8
+            await self.wire.read_until(start + extended)
+            length, start = int.from_bytes(self.wire.received[start : start + extended], "big"), start + extended
+        await self.wire.read_until(start + length)
+        self._taken = start + length
+        return self.wire.received[start : self._taken].decode()
+
+    async def half_of_next(self) -> None:
+        await self.wire.read_until(self._taken + 2)
+        await self.wire.read_until(self._taken + 2 + self.wire.received[self._taken + 1] // 2)
