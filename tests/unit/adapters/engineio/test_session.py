@@ -1,0 +1,490 @@
+"""One Engine.IO session, step by step, with time passed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
+from adapters.transport.socketio.engineio.packet import EncodedPacket
+from adapters.transport.socketio.engineio.session import (
+    MAX_CHATTER,
+    POLLING,
+    WEBSOCKET,
+    Closed,
+    Message,
+    Received,
+    Session,
+    SessionLimits,
+    TransportName,
+)
+
+LIMITS = SessionLimits(queue_bytes=1000, cut_bytes=8000)
+START = 100.0
+
+
+class Stepped:
+    """A session, the time, and what a client would have got of it."""
+
+    def __init__(self, transport: TransportName) -> None:
+        self.session = Session("sid", transport=transport, limits=LIMITS, nothing=Batch(), now=START)
+        self.now = START
+        self.polls = 0
+
+    def send(self, text: str, mark: object = None) -> None:
+        self.session.send(EncodedPacket.message(text, mark))
+
+    def poll(self, poll_id: str | None = None) -> str | None:
+        """The answer to a new poll, or None while it waits."""
+        if poll_id is None:
+            self.polls += 1
+            poll_id = f"poll-{self.polls}"
+        self.session.poll(poll_id)
+        return self.answer()
+
+    def answer(self) -> str | None:
+        body = self.session.answer(self.now)
+        return body.decode() if body is not None else None
+
+    def post(self, body: str) -> None:
+        self.session.post_began()
+        self.session.post(body.encode(), self.now)
+
+    def client_sends(self, packet: str) -> None:
+        if self.session.transport == POLLING:
+            self.post(packet)
+        else:
+            self.session.receive(packet, self.now)
+
+    def frames(self) -> bytes | None:
+        return self.session.take_frames(self.now)
+
+    def after(self, seconds: float) -> list[Any]:
+        """What happens by then; a sweep that is on time."""
+        self.now += seconds
+        self.session.tick(self.now)
+        return self.events()
+
+    def events(self) -> list[Any]:
+        return self.session.take_events()
+
+
+@pytest.fixture
+def polling() -> Stepped:
+    return Stepped(POLLING)
+
+
+@pytest.fixture
+def websocket() -> Stepped:
+    return Stepped(WEBSOCKET)
+
+
+# long-polling
+
+
+def test_a_poll_gets_all_that_waits_and_the_next_one_waits(polling: Stepped) -> None:
+    polling.send("one")
+    polling.send("two")
+    assert polling.poll() == "4one\x1e4two"
+    assert polling.poll() is None
+    assert polling.session.is_polled
+    polling.send("three")
+    assert polling.answer() == "4three"
+    assert not polling.session.is_polled
+
+
+def test_another_poll_is_the_receipt_for_the_last_answer(polling: Stepped) -> None:
+    polling.send("one", "mark 1")
+    polling.send("two", "mark 2")
+    polling.poll()
+    assert polling.events() == []
+    polling.poll()
+    assert polling.events() == [Received("mark 2")]
+    polling.send("without a mark")
+    polling.answer()
+    polling.poll()
+    assert polling.events() == []
+
+
+def test_the_same_poll_gets_the_same_answer_as_often_as_it_asks(polling: Stepped) -> None:
+    polling.send("one", "mark")
+    assert polling.poll("a") == "4one"
+    polling.send("two")
+    assert [polling.poll("a"), polling.poll("a")] == ["4one", "4one"]
+    assert polling.events() == []
+    assert polling.poll("b") == "4two"
+    assert polling.events() == [Received("mark")]
+
+
+def test_a_poll_without_a_name_is_always_another(polling: Stepped) -> None:
+    session = polling.session
+    polling.send("one", "mark")
+    session.poll(None)
+    assert polling.answer() == "4one"
+    session.poll(None)
+    assert polling.answer() is None
+    assert polling.events() == [Received("mark")]
+
+
+def test_an_aborted_poll_leaves_what_comes_to_the_next(polling: Stepped) -> None:
+    polling.poll()
+    polling.session.poll_aborted()
+    polling.send("one")
+    assert polling.answer() is None
+    assert polling.poll() == "4one"
+
+
+def test_an_answer_that_was_lost_is_given_to_whatever_poll_comes(polling: Stepped) -> None:
+    polling.send("one", "mark")
+    polling.poll("a")
+    polling.session.answer_lost()
+    polling.send("two")
+    assert polling.poll("b") == "4one"
+    assert polling.events() == []
+    assert polling.poll("b") == "4one"
+    assert polling.poll("c") == "4two"
+    assert polling.events() == [Received("mark")]
+
+
+def test_polls_that_overlap_end_the_session_and_the_first_is_told(polling: Stepped) -> None:
+    polling.poll("a")
+    with pytest.raises(ProtocolError):
+        polling.session.poll("b")
+    assert polling.answer() == "1"
+    assert polling.events() == [Closed("protocol_error")]
+    with pytest.raises(ProtocolError):
+        polling.session.poll("c")
+
+
+def test_the_same_poll_again_while_it_waits_is_no_overlap(polling: Stepped) -> None:
+    polling.poll("a")
+    assert polling.poll("a") is None
+    polling.send("x")
+    assert polling.answer() == "4x"
+
+
+def test_posts_that_overlap_end_the_session(polling: Stepped) -> None:
+    polling.session.post_began()
+    with pytest.raises(ProtocolError):
+        polling.session.post_began()
+    assert polling.events() == [Closed("protocol_error")]
+    with pytest.raises(ProtocolError):
+        polling.session.post(b"4x", START)
+
+
+def test_a_post_that_was_aborted_makes_room_for_another(polling: Stepped) -> None:
+    polling.session.post_began()
+    polling.session.post_aborted()
+    polling.post("4x")
+    assert polling.events() == [Message("x")]
+
+
+def test_a_payload_counts_whole_or_not_at_all(polling: Stepped) -> None:
+    polling.post("4a\x1e3\x1e4b\x1ebAQ==")
+    assert polling.events() == [Message("a"), Message("b"), Message(b"\x01")]
+    with pytest.raises(ProtocolError):
+        polling.post("4c\x1eX")
+    assert polling.events() == [Closed("protocol_error")]
+
+
+def test_nothing_counts_after_the_client_closed(polling: Stepped) -> None:
+    polling.poll()
+    polling.post("4a\x1e1\x1e4b")
+    assert polling.events() == [Message("a"), Closed("client_close")]
+    assert polling.answer() == "6"
+
+
+# the end
+
+
+def test_close_is_alone_in_its_answer_and_last(polling: Stepped) -> None:
+    polling.send("last")
+    polling.session.close("why", polling.now)
+    polling.send("too late")
+    assert polling.poll() == "4last"
+    assert polling.events() == []
+    assert polling.poll() == "1"
+    assert polling.events() == [Closed("why")]
+
+
+def test_close_answers_the_poll_that_waits(polling: Stepped) -> None:
+    polling.poll()
+    polling.session.close("why", polling.now)
+    assert polling.answer() == "1"
+    assert polling.events() == [Closed("why")]
+
+
+def test_a_close_that_nobody_fetches_is_over_within_a_second(polling: Stepped) -> None:
+    polling.send("last")
+    polling.session.close("why", polling.now)
+    assert polling.session.tick_at <= polling.now + 1.0
+    assert polling.after(0.5) == []
+    assert polling.after(0.5) == [Closed("why")]
+
+
+def test_a_websocket_that_took_everything_can_be_closed(websocket: Stepped) -> None:
+    websocket.send("last")
+    websocket.session.close("why", websocket.now)
+    assert not websocket.session.has_said_all
+    assert websocket.frames() == b"\x81\x054last"
+    websocket.session.in_flight = 1
+    assert not websocket.session.has_said_all
+    websocket.session.in_flight = 0
+    assert websocket.session.has_said_all
+    websocket.session.websocket_lost()
+    assert websocket.events() == [Closed("why")]
+
+
+def test_the_end_is_told_once_and_nothing_works_any_more(websocket: Stepped) -> None:
+    session = websocket.session
+    session.abort("first")
+    session.abort("second")
+    session.close("third", START)
+    session.websocket_lost()
+    websocket.send("x")
+    assert websocket.after(1000) == [Closed("first")]
+    assert websocket.frames() is None
+    assert session.untaken_bytes == 0
+    assert not session.begin_upgrade(START)
+
+
+@pytest.mark.parametrize("packet", ["", "x", "0", "2", "2probe", "3x", "5", "1x", "6x"])
+@pytest.mark.parametrize("transport", [POLLING, WEBSOCKET])
+def test_what_no_client_sends_ends_the_session(transport: TransportName, packet: str) -> None:
+    stepped = Stepped(transport)
+    with pytest.raises(ProtocolError):
+        stepped.client_sends(packet)
+    assert stepped.events() == [Closed("protocol_error")]
+
+
+# upgrade
+
+
+def upgrade(stepped: Stepped) -> None:
+    session = stepped.session
+    assert session.begin_upgrade(stepped.now)
+    assert session.probe("2probe", stepped.now) == "3probe"
+    assert session.probe("5", stepped.now) is None
+    assert session.transport == WEBSOCKET
+
+
+def test_what_waits_moves_over_with_the_upgrade(polling: Stepped) -> None:
+    polling.send("one")
+    upgrade(polling)
+    assert polling.frames() == b"\x81\x044one"
+    polling.session.receive("4hello", polling.now)
+    assert polling.events() == [Message("hello")]
+
+
+def test_the_probe_ends_the_waiting_poll_and_those_after_it_at_a_pace(polling: Stepped) -> None:
+    session = polling.session
+    polling.poll()
+    session.begin_upgrade(polling.now)
+    assert polling.answer() is None
+    session.probe("2probe", polling.now)
+    assert polling.answer() == "6"
+    assert polling.poll() is None
+    polling.now += 0.2
+    assert polling.answer() == "6"
+    polling.send("still polled")
+    assert polling.poll() == "4still polled"
+
+
+def test_a_poll_that_waits_when_the_upgrade_completes_gets_no_packet(polling: Stepped) -> None:
+    polling.session.begin_upgrade(polling.now)
+    polling.session.probe("2probe", polling.now)
+    polling.poll()
+    polling.poll()
+    polling.session.probe("5", polling.now)
+    polling.send("over WebSocket")
+    assert polling.answer() == "6"
+    assert polling.frames() is not None
+
+
+@pytest.mark.parametrize("steps", [["5"], ["4x"], ["2"], ["x"], ["2probe", "2probe"], ["2probe", "4x"], [b"2probe"]])
+def test_a_wrong_step_ends_the_upgrade_and_not_the_session(polling: Stepped, steps: list[str | bytes]) -> None:
+    session = polling.session
+    session.begin_upgrade(polling.now)
+    *good, wrong = steps
+    for step in good:
+        session.probe(step, polling.now)
+    with pytest.raises(ProtocolError):
+        session.probe(wrong, polling.now)
+    assert (session.is_upgrading, session.is_open, session.transport) == (False, True, POLLING)
+    upgrade(polling)
+
+
+def test_an_upgrade_that_takes_too_long_is_given_up(polling: Stepped) -> None:
+    polling.session.begin_upgrade(polling.now)
+    assert polling.session.tick_at <= polling.now + LIMITS.upgrade_timeout
+    assert not polling.session.begin_upgrade(polling.now)
+    polling.after(LIMITS.upgrade_timeout)
+    assert not polling.session.is_upgrading
+    upgrade(polling)
+
+
+def test_a_lost_answer_moves_over_before_what_came_later(polling: Stepped) -> None:
+    polling.send("one")
+    polling.poll()
+    polling.session.answer_lost()
+    polling.send("two")
+    upgrade(polling)
+    assert polling.frames() == b"\x81\x044one\x81\x044two"
+
+
+def test_an_answer_found_lost_after_the_upgrade_ends_the_session(polling: Stepped) -> None:
+    polling.send("one")
+    polling.poll()
+    upgrade(polling)
+    polling.session.answer_lost()
+    assert polling.events() == [Closed("transport_close")]
+
+
+def test_what_the_last_poll_got_is_receipted_after_the_upgrade(polling: Stepped) -> None:
+    polling.send("one", "mark")
+    polling.poll()
+    upgrade(polling)
+    assert polling.after(1.0) == []
+    assert polling.frames() == b"\x81\x012"
+    polling.session.receive("3", polling.now)
+    assert polling.events() == [Received("mark")]
+
+
+def test_polls_after_the_upgrade_are_refused_and_change_nothing(polling: Stepped) -> None:
+    upgrade(polling)
+    for refused in (lambda: polling.session.poll("x"), polling.session.post_began):
+        with pytest.raises(ProtocolError):
+            refused()
+    assert not polling.session.begin_upgrade(polling.now)
+    assert polling.session.is_open
+
+
+# heartbeat and receipts
+
+
+@pytest.mark.parametrize("transport", [POLLING, WEBSOCKET])
+def test_a_ping_comes_after_its_interval_and_a_missing_pong_ends_the_session(transport: TransportName) -> None:
+    stepped = Stepped(transport)
+    assert stepped.session.tick_at == START + LIMITS.ping_interval
+    stepped.after(LIMITS.ping_interval - 0.01)
+    assert stepped.session.untaken_bytes == 0
+    stepped.after(0.01)
+    assert (stepped.poll() if transport == POLLING else stepped.frames()) in ("2", b"\x81\x012")
+    assert stepped.session.tick_at == stepped.now + LIMITS.ping_timeout
+    assert stepped.after(LIMITS.ping_timeout - 0.01) == []
+    assert stepped.after(0.01) == [Closed("ping_timeout")]
+
+
+def test_a_pong_starts_the_interval_anew(websocket: Stepped) -> None:
+    websocket.after(LIMITS.ping_interval)
+    websocket.frames()
+    websocket.now += 10
+    websocket.session.receive("3", websocket.now)
+    assert websocket.session.tick_at <= websocket.now + LIMITS.ping_interval
+    assert websocket.after(LIMITS.ping_interval - 0.01) == []
+    assert websocket.frames() is None
+    websocket.after(0.01)
+    assert websocket.frames() == b"\x81\x012"
+
+
+def test_a_sweep_that_comes_late_leaves_at_least_half_the_time(websocket: Stepped) -> None:
+    websocket.after(LIMITS.ping_interval + 100)
+    assert websocket.events() == []
+    assert websocket.session.tick_at == websocket.now + LIMITS.ping_timeout / 2
+
+
+def test_after_a_delivery_the_ping_comes_with_it_or_within_a_second(websocket: Stepped) -> None:
+    websocket.now += 5
+    websocket.send("one", "mark 1")
+    assert websocket.frames() == b"\x81\x044one\x81\x012"
+    websocket.session.receive("3", websocket.now)
+    assert websocket.events() == [Received("mark 1")]
+    websocket.now += 0.25
+    websocket.send("two", "mark 2")
+    assert websocket.frames() == b"\x81\x044two"
+    assert websocket.session.tick_at <= websocket.now + 0.75
+    websocket.after(0.75)
+    assert websocket.frames() == b"\x81\x012"
+    websocket.session.receive("3", websocket.now)
+    assert websocket.events() == [Received("mark 2")]
+
+
+def test_a_pong_is_no_receipt_for_what_was_sent_after_its_ping(websocket: Stepped) -> None:
+    websocket.now += 5
+    websocket.send("one", "mark 1")
+    websocket.frames()
+    websocket.send("two", "mark 2")
+    websocket.frames()
+    websocket.session.receive("3", websocket.now)
+    assert websocket.events() == [Received("mark 1")]
+    assert websocket.session.tick_at <= websocket.now + 1.0
+    websocket.after(1.0)
+    assert websocket.frames() == b"\x81\x012"
+    websocket.session.receive("3", websocket.now)
+    assert websocket.events() == [Received("mark 2")]
+
+
+def test_what_has_no_mark_asks_for_no_receipt(websocket: Stepped) -> None:
+    websocket.now += 5
+    websocket.send("one")
+    assert websocket.frames() == b"\x81\x044one"
+    assert websocket.session.tick_at == START + LIMITS.ping_interval
+
+
+def test_pongs_that_nobody_asked_for_are_borne_up_to_a_number(websocket: Stepped) -> None:
+    for _ in range(MAX_CHATTER):
+        websocket.session.receive("3", websocket.now)
+    websocket.now += 60
+    for _ in range(MAX_CHATTER):
+        websocket.session.receive("6", websocket.now)
+    with pytest.raises(Flooding):
+        websocket.session.receive("3", websocket.now)
+    assert websocket.events() == [Closed("protocol_error")]
+
+
+# slow readers
+
+
+@pytest.mark.parametrize("transport", [POLLING, WEBSOCKET])
+def test_too_much_that_waits_for_too_long_ends_the_session(transport: TransportName) -> None:
+    stepped = Stepped(transport)
+    stepped.send("x" * (LIMITS.queue_bytes + 1))
+    assert stepped.after(0.5) == []
+    assert stepped.after(LIMITS.slow_seconds) == []
+    assert stepped.after(0.1) == [Closed("slow_consumer")]
+
+
+def test_what_a_poll_got_waits_until_the_next_one(polling: Stepped) -> None:
+    polling.send("x" * (LIMITS.queue_bytes + 1))
+    polling.poll()
+    assert polling.session.untaken_bytes == 0
+    assert polling.session.waiting_bytes > LIMITS.queue_bytes
+    polling.poll()
+    assert polling.session.waiting_bytes == 0
+
+
+def test_far_too_much_ends_the_session_at_once(websocket: Stepped) -> None:
+    websocket.send("x" * LIMITS.cut_bytes)
+    websocket.session.check_size()
+    assert websocket.events() == [Closed("slow_consumer")]
+
+
+def test_a_reader_that_caught_up_is_not_slow_from_before(websocket: Stepped) -> None:
+    for _ in range(3):
+        websocket.send("x" * (LIMITS.queue_bytes + 1))
+        assert websocket.after(0.1) == []
+        assert websocket.after(LIMITS.slow_seconds - 0.1) == []
+        websocket.frames()
+        websocket.session.receive("3", websocket.now)
+    assert websocket.events() == []
+
+
+def test_what_the_socket_has_not_taken_counts(websocket: Stepped) -> None:
+    websocket.send("x" * 100)
+    frames = websocket.frames()
+    assert frames is not None
+    websocket.session.in_flight = len(frames)
+    websocket.send("y")
+    assert websocket.session.untaken_bytes == len(frames) + 4
