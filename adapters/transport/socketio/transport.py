@@ -15,6 +15,7 @@ import socketio
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import PathMatches, Rule
 
+from adapters.pacing import Pacer
 from adapters.session_events import CLOSING, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.hold import Hold
 from adapters.transport.socketio.client import Client, Connection
@@ -40,6 +41,7 @@ from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, We
 from domain.ports import Clock, ConnectionEvents
 
 CUT_AT_QUEUES = 8
+CONNECTS_PER_TURN = 32
 FLOOD_RETRY_AFTER = timedelta(seconds=5)
 PATH = r"/socket\.io/?"
 SID_BYTES = 15
@@ -90,6 +92,7 @@ class SocketIoTransport:
         self._connections: dict[ConnectionId, Connection] = {}
         self._members: dict[Room, dict[Connection, None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pacer = Pacer(CONNECTS_PER_TURN)
         self._accepting = True
         self._ready = True
         self._engine = EngineServer(
@@ -300,6 +303,8 @@ class SocketIoTransport:
     async def _handle(self, client: Client, messages: deque[str | bytes]) -> None:
         """Handle what a client sent, one message after the other."""
         session = client.session
+        if client.connection is None:
+            await self._pacer.turn()
         try:
             while messages and session.is_open:
                 await self._library.receive(session.sid, messages.popleft())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -27,8 +28,8 @@ from domain.errors import ConnectionGone, SlowConsumer
 from domain.ports import Clock
 
 SWEEP_SECONDS = 0.5
-FLUSH_SECONDS = 0.05
-"""A flush that takes longer than this goes on in the next turn of the loop."""
+TURN_SECONDS = 0.02
+"""What takes longer than this, a flush or the end of many sessions, goes on in the next turn of the loop."""
 
 _LOOK_AT_CLOCK_EVERY = 64
 _POLICY_VIOLATION: Final = 1008
@@ -90,6 +91,7 @@ class EngineServer:
         self._nothing = Batch()
         self._sessions_of: dict[WebSocketChannel, ServedSession] = {}
         self._unflushed: list[ServedSession] = []
+        self._closed: deque[WebSocketChannel] = deque()
         self._flush_scheduled = False
 
     @property
@@ -249,7 +251,7 @@ class EngineServer:
             self._flush_session(session, now)
             if number % _LOOK_AT_CLOCK_EVERY == 0:
                 now = self._clock.monotonic()
-                if now - started > FLUSH_SECONDS:
+                if now - started > TURN_SECONDS:
                     self._unflushed = sessions[number:] + self._unflushed
                     self._schedule_flush()
                     break
@@ -387,6 +389,21 @@ class EngineServer:
             self._flush_session(session, self._clock.monotonic())
 
     def channel_closed(self, channel: WebSocketChannel) -> None:
+        self._closed.append(channel)
+        if len(self._closed) == 1:
+            asyncio.get_running_loop().call_soon(self._bury)
+
+    def _bury(self) -> None:
+        """Thousands may be cut at once; each end has its price, and the loop has others to serve between them."""
+        started = self._clock.monotonic()
+        while self._closed:
+            self._end_channel(self._closed[0])
+            self._closed.popleft()
+            if self._clock.monotonic() - started > TURN_SECONDS and self._closed:
+                asyncio.get_running_loop().call_soon(self._bury)
+                return
+
+    def _end_channel(self, channel: WebSocketChannel) -> None:
         session = self._sessions_of.pop(channel)
         if session.channel is channel:
             session.websocket_lost()

@@ -459,7 +459,8 @@ class Session:
     def _note_ping(self, now: float, due: float) -> None:
         self._pinged_at = now
         self._pong_by = due + self._limits.ping_timeout
-        self._ping_mark = self.pending.mark or self._sent_mark
+        # Over long-polling the next poll is the receipt, and comes first.
+        self._ping_mark = (self.pending.mark or self._sent_mark) if self.transport == WEBSOCKET else None
 
     # the end
 

@@ -354,9 +354,10 @@ def test_what_the_last_poll_got_is_receipted_after_the_upgrade(polling: Stepped)
 
 def test_polls_after_the_upgrade_are_refused_and_change_nothing(polling: Stepped) -> None:
     upgrade(polling)
-    for refused in (lambda: polling.session.poll("x"), polling.session.post_began):
-        with pytest.raises(ProtocolError):
-            refused()
+    with pytest.raises(ProtocolError):
+        polling.session.poll("x")
+    with pytest.raises(ProtocolError):
+        polling.session.post_began()
     assert not polling.session.begin_upgrade(polling.now)
     assert polling.session.is_open
 
@@ -442,6 +443,17 @@ def test_pongs_that_nobody_asked_for_are_borne_up_to_a_number(websocket: Stepped
     with pytest.raises(Flooding):
         websocket.session.receive("3", websocket.now)
     assert websocket.events() == [Closed("protocol_error")]
+
+
+def test_a_pong_over_long_polling_is_no_receipt_older_than_the_last(polling: Stepped) -> None:
+    polling.send("one", "mark 1")
+    polling.poll()
+    polling.after(LIMITS.ping_interval)
+    polling.send("two", "mark 2")
+    assert polling.poll() == "2\x1e4two"
+    polling.poll()
+    polling.post("3")
+    assert polling.events() == [Received("mark 1"), Received("mark 2")]
 
 
 # slow readers

@@ -18,6 +18,7 @@ from adapters.transport.socketio.engineio.session import (
     Received,
     Session,
     SessionLimits,
+    TransportName,
 )
 
 LIMITS = SessionLimits(queue_bytes=10_000, cut_bytes=20_000)
@@ -44,7 +45,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @initialize(starts_on_websocket=st.booleans())
     def begin(self, *, starts_on_websocket: bool) -> None:
-        transport = WEBSOCKET if starts_on_websocket else POLLING
+        transport: TransportName = WEBSOCKET if starts_on_websocket else POLLING
         self.session = Session("sid", transport=transport, limits=LIMITS, nothing=Batch(), now=self.now)
         self.stage = 2 if starts_on_websocket else 0
 
@@ -238,4 +239,4 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 TestSessionMachine = SessionMachine.TestCase
-TestSessionMachine.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestSessionMachine.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)

@@ -36,7 +36,8 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, mask: bytes = MASK) 
 
 
 def read(octets: bytes, *, pieces: Sequence[int] = ()) -> list[Received]:
-    reader, received, start = FrameReader(MAX_BYTES), [], 0
+    reader, start = FrameReader(MAX_BYTES), 0
+    received: list[Received] = []
     for end in (*sorted(pieces), len(octets)):
         received += reader.feed(octets[start:end])
         start = end

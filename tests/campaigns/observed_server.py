@@ -1,0 +1,99 @@
+"""The whole server in a process of its own, with a window for tests: what it holds, and how long its loop stalled.
+
+``python -m tests.campaigns.observed_server SETTINGS``, the settings in JSON. It prints the address of the server and
+that of the window. Every line to the window is a command, every line from it an answer in JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from adapters.telemetry.logs import configure_logging
+from domain.errors import StoreUnavailable
+from entrypoints.event_loop import run, settle_memory
+from entrypoints.listening import raise_descriptor_limit
+from entrypoints.server import Server, open_server
+from entrypoints.settings import validate_settings
+
+WATCH_SECONDS = 0.005
+
+
+class Window:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._longest_stall = 0.0
+        inbox: Any = server.container.inbox()
+        self._inbox = inbox
+        self._working = {name: getattr(inbox, name) for name in ("head", "since", "append")}
+
+    async def watch(self) -> None:
+        while True:
+            due = time.monotonic() + WATCH_SECONDS
+            await asyncio.sleep(WATCH_SECONDS)
+            self._longest_stall = max(self._longest_stall, time.monotonic() - due)
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(json.dumps(self._do(line.decode().strip())).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    def _do(self, command: str) -> dict[str, Any]:
+        if command == "stall":
+            stall, self._longest_stall = self._longest_stall, 0.0
+            return {"stall": stall}
+        if command in ("break store", "mend store"):
+            for name, working in self._working.items():
+                setattr(self._inbox, name, _unavailable if command == "break store" else working)
+            return {}
+        return self._holdings()
+
+    def _holdings(self) -> dict[str, Any]:
+        gc.collect()
+        transport: Any = self._server.container.transport()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return {
+            "connections": self._server.container.connections().open_connections,
+            "sessions": len(transport._engine.sessions),
+            "sockets": transport.open_sockets,
+            "rooms": len(transport._members) + len(transport._library.manager.rooms.get("/", {})),
+            "environs": len(transport._library.environ),
+            "tasks": len(asyncio.all_tasks()),
+            "waiting_bytes": sum(session.waiting_bytes for session in transport._engine.sessions.values()),
+            "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+            "rss_kib": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+            "cpu": usage.ru_utime + usage.ru_stime,
+        }
+
+
+async def _unavailable(*_arguments: object, **_options: object) -> object:
+    raise StoreUnavailable
+
+
+async def main(values: dict[str, Any]) -> None:
+    settings = validate_settings(values)
+    configure_logging(settings.log.level, "json")
+    async with open_server(settings).running() as server:
+        window = Window(server)
+        listening = await asyncio.start_server(window.answer, "127.0.0.1", 0)
+        port = listening.sockets[0].getsockname()[1]
+        print(json.dumps({"url": server.url, "window": port}), flush=True)
+        settle_memory()
+        watching = asyncio.create_task(window.watch())
+        await asyncio.to_thread(sys.stdin.read)
+        watching.cancel()
+        listening.close()
+
+
+if __name__ == "__main__":
+    raise_descriptor_limit()
+    run(main(json.loads(sys.argv[1])))

@@ -1,0 +1,97 @@
+"""Starting a server that can be looked into, and looking into it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.campaigns.crowd import abort_all
+from tests.processes import API_KEY, REPOSITORY, SECRET, environment
+
+IS_FULL = os.environ.get("CAMPAIGN") == "full"
+LINE_BYTES = 1_048_576
+
+
+class Observed:
+    """A server process. ``url`` is its address."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, url: str, window: int) -> None:
+        self._process = process
+        self._log = log
+        self._window = window
+        self.url = url
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
+
+    async def ask(self, command: str = "holdings") -> dict[str, Any]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._window, limit=LINE_BYTES)
+        writer.write(command.encode() + b"\n")
+        answer: dict[str, Any] = json.loads(await asyncio.wait_for(reader.readline(), 60))
+        writer.close()
+        return answer
+
+    async def until(self, condition: Callable[[dict[str, Any]], bool], *, within: float) -> dict[str, Any]:
+        """Ask until the condition holds of what the server has. Raises AssertionError with what it has."""
+        deadline = time.monotonic() + within
+        while not condition(holdings := await self.ask()):
+            assert time.monotonic() < deadline, holdings
+            await asyncio.sleep(0.05)
+        return holdings
+
+    async def publish(self, http: aiohttp.ClientSession, to: dict[str, Any], **members: Any) -> None:
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        body = {"to": to, "type": "t", **members}
+        async with http.post(f"{self.url}/v1/notifications", json=body, headers=headers) as answer:
+            assert answer.status == 201, await answer.text()
+
+
+@asynccontextmanager
+async def observed(tmp_path: Path, **settings: Any) -> AsyncIterator[Observed]:
+    """Its log must hold no traceback in the end."""
+    values = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}} | settings
+    log = tmp_path / "observed.log"
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.campaigns.observed_server",
+            json.dumps(values),
+            cwd=REPOSITORY,
+            env=environment({}),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+        )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        addresses = json.loads(line)
+        yield Observed(process, log, addresses["url"], addresses["window"])
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+    finally:
+        await abort_all()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert "Traceback" not in log.read_text(), log.read_text()[-4000:]
+
+
+def report(line: str) -> None:
+    print(f"campaign {line}", flush=True)
