@@ -28,7 +28,7 @@ class _Connection:
     closing: bool = False
 
     def send(self, entry: Entry) -> None:
-        self.mailbox.put(entry.event, entry.payload, entry.position)
+        self.mailbox.put(entry.event, entry.payload, entry.position, is_entry=True)
 
 
 class MemoryTransport:

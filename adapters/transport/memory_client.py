@@ -22,11 +22,11 @@ class Mailbox:
         """``taken`` is told the position of each entry that the client takes."""
         self.size = 0
         self._taken = taken
-        self._items: deque[tuple[str, Json, Position | None]] = deque()
+        self._items: deque[tuple[str, Json, Position | None, bool]] = deque()
         self._changed = asyncio.Event()
 
-    def put(self, name: str, payload: Json, cursor: Position | None = None) -> None:
-        self._items.append((name, payload, cursor))
+    def put(self, name: str, payload: Json, cursor: Position | None = None, *, is_entry: bool = False) -> None:
+        self._items.append((name, payload, cursor, is_entry))
         self.size += len(payload)
         self.wake()
 
@@ -36,12 +36,13 @@ class Mailbox:
         item = self._items.popleft()
         self.size -= len(item[1])
         self.wake()
-        if item[2] is not None:
-            self._taken(item[2])
-        return self._decode(*item)
+        name, payload, cursor, is_entry = item
+        if cursor is not None and is_entry:
+            self._taken(cursor)
+        return self._decode(name, payload, cursor)
 
     def peek(self) -> list[Event]:
-        return [self._decode(*item) for item in self._items]
+        return [self._decode(name, payload, cursor) for name, payload, cursor, _ in self._items]
 
     def wake(self) -> None:
         self._changed.set()

@@ -88,8 +88,11 @@ class SocketIoHarness:
         self._resources = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
         self._clients: list[SocketIoClient] = []
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def connect(self, auth: object) -> SocketIoClient:
+        if self._sweeping is None:
+            self._sweeping = asyncio.ensure_future(self._sweep())
         if self._session is None:
             self._session = await self._resources.enter_async_context(http_session())
         peer = await self._peer_class.open(self._session, self._url)
@@ -97,7 +100,14 @@ class SocketIoHarness:
         self._clients.append(client)
         return client
 
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self.transport.sweep_seconds)
+            self.transport.sweep()
+
     async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         for client in self._clients:
             await client.stop()
         await self._resources.aclose()

@@ -291,6 +291,36 @@ class TransportContract:
             harness.transport.broadcast(frozenset((EVERYONE,)), entry(offset, EVERYONE, payload=payload))
             assert await client.next_event() == received(offset, {"n": "x" * 60_000})
 
+    # receipts
+
+    async def test_what_a_client_has_taken_is_received_as_far_as_it_has_taken_it(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.live(harness, events)
+        for offset in (1, 2, 3):
+            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
+            assert await client.next_event() == received(offset)
+            await events.until_received(connection, offset)
+
+    async def test_what_is_replayed_is_received_as_what_is_live(self, harness: Harness, events: ScriptedEvents) -> None:
+        client, connection = await self.held(harness, events)
+        await harness.transport.replay(connection, [entry(1, ANN), entry(2, ANN)])
+        for offset in (1, 2):
+            assert await client.next_event() == received(offset)
+        await events.until_received(connection, 2)
+
+    async def test_nothing_is_received_by_a_client_that_takes_nothing(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        stopped, connection = await self.live(harness, events, "ann")
+        client, other = await self.live(harness, events, "bob")
+        stopped.stop_reading()
+        for offset, room in ((1, ANN), (2, BOB)):
+            harness.transport.broadcast(frozenset((room,)), entry(offset, room))
+        assert await client.next_event() == received(2)
+        await events.until_received(other, 2)
+        assert connection not in events.receipts
+
     # not let in
 
     @pytest.mark.parametrize(

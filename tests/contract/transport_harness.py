@@ -174,6 +174,9 @@ class ScriptedEvents:
     def reconnect_delay(self) -> float:
         return self.delay
 
+    async def until_received(self, connection: ConnectionId, offset: int) -> None:
+        await eventually(lambda: self.receipts.get(connection) == Position("e", offset))
+
     def count(self, call: str, connection: ConnectionId) -> int:
         return self.calls.count((call, connection))
 

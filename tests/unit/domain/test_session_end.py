@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from domain.model import Position
 from domain.policy import ConnectionPolicy
 from tests.doubles import START, FixedRandomness
 from tests.unit.domain.world import World, closed, first, identity, names, run
@@ -111,5 +112,23 @@ def test_an_empty_server_drains_at_once() -> None:
             world.connections.drain()
             world.connections.tick()
             assert world.connections.open_connections == 0
+
+    run(story())
+
+
+def test_the_end_of_a_connection_says_how_far_its_client_had_the_log() -> None:
+    async def story() -> None:
+        async with World().running() as world:
+            reads, reads_not = await world.connect("ann"), await world.connect("ann")
+            await world.publish("one", "two", "three")
+            await world.settle()
+            for _ in range(3):
+                await reads.next_event()
+            # What comes late takes nothing back.
+            world.connections.received(reads.connection, Position("e", 1))
+            for client in (reads, reads_not):
+                client.disconnect()
+            assert world.telemetry.received == {reads.connection: Position("e", 2), reads_not.connection: None}
+            world.connections.received(reads.connection, Position("e", 3))
 
     run(story())
