@@ -3,7 +3,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo test campaign bench lint clean
+.PHONY: demo test campaign fuzz bench lint clean
 
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
@@ -14,6 +14,10 @@ test: .venv/.installed-test
 # The campaigns (fuzz, kills, cuts) in full; the test suite runs them with smaller counts.
 campaign: .venv/.installed-test
 	CAMPAIGN=full $(VENV_PYTHON) -m pytest -m campaign -s $(ARGS)
+
+# Coverage-guided, SECONDS for each target.
+fuzz: .venv/.installed-fuzz
+	$(VENV_PYTHON) -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
 # This server beside Socket.IO on Node and the stock python-socketio: about 20 minutes. Writes docs/benchmark.*.
 bench: .venv/.installed-bench
@@ -36,6 +40,10 @@ lint: .venv/.installed-dev
 
 .venv/.installed-test: .venv/.created pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ .venv/.installed
+
+.venv/.installed-fuzz: .venv/.created pyproject.toml
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	touch $@ .venv/.installed
 
 .venv/.installed-bench: .venv/.created pyproject.toml
