@@ -36,11 +36,12 @@ PACKETS = [
     "4",
     "0",
 ]
+CHUNKED = "Transfer-Encoding: chunked\r\n\r\n3\r\n40x\r\n0\r\n\r\n"
 REQUESTS = [
     "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n",
     "POST /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n40x",
     "POST /v1/notifications HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
-    "POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n40x\r\n0\r\n\r\n",
+    "POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n" + CHUNKED,
     "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n\r\n",
     "OPTIONS /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n\r\n",
 ]
