@@ -26,6 +26,9 @@ class ServedTransport(Transport, Protocol):
     def set_ready(self, *, ready: bool) -> None:
         """Whether new clients can be served at the moment; if not, they are refused, and come back."""
 
+    def give_up_place(self) -> bool:
+        """Close a socket behind which no user is, for one that may have one; False where there is none."""
+
     def stop_accepting(self) -> None:
         """Refuse new clients from now on, so that they come back later."""
 

@@ -29,9 +29,9 @@ class Client:
         self.http = http
         self.url = url
 
-    async def get(self, sid: str | None = None, **query: str) -> tuple[int, str]:
+    async def get(self, sid: str | None = None, headers: dict[str, str] | None = None, **query: str) -> tuple[int, str]:
         parameters = POLLING | query | ({"sid": sid} if sid else {})
-        async with self.http.get(self.url, params=parameters) as answer:
+        async with self.http.get(self.url, params=parameters, headers=headers) as answer:
             return answer.status, await answer.text()
 
     async def post(self, sid: str, body: str | bytes, **options: Any) -> tuple[int, str]:
@@ -329,6 +329,18 @@ async def test_the_same_poll_again_gets_the_same_answer_again() -> None:
         assert echo.received == ["one", "two"]
         await client.post(sid, "4three")
         assert await waiting == (200, "4three")
+
+
+@pytest.mark.parametrize("size", [1, 500_000])
+@pytest.mark.gen_test
+async def test_an_answer_is_given_once_over_connections_that_end_behind_it(size: int) -> None:
+    async with running(**LONG) as (echo, client):
+        sid = await client.open()
+        for number in range(3):
+            message = str(number) * size
+            await client.post(sid, f"4{message}")
+            assert await client.get(sid, {"Connection": "close"}, t=str(number)) == (200, f"4{message}")
+        assert [str(mark)[0] for mark in echo.received] == ["0", "1"]
 
 
 @pytest.mark.gen_test

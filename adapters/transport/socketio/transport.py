@@ -190,6 +190,15 @@ class SocketIoTransport:
         """Answer new handshakes with 503 while not ready, on which the stock client backs off."""
         self._ready = ready
 
+    def give_up_place(self) -> bool:
+        """Close the oldest socket behind which no user is, at once; False where there is none."""
+        for session, client in self._waiting.items():
+            if client.connection is None and session.channel is not None:
+                session.channel.abort()
+                self._engine.abort(session, NEVER_CONNECTED)
+                return True
+        return False
+
     def stop_accepting(self) -> None:
         """Answer new handshakes with 503 from now on."""
         self._accepting = False

@@ -132,11 +132,16 @@ class _Exchange(HTTPMessageDelegate):
     def respond(self, body: bytes) -> None:
         """Answer the poll that this is."""
         self._connection.set_close_callback(None)
-        self._respond(HTTPStatus.OK, body, _TEXT)
         if self._is_gone:
             self._answer_lost()
-        elif self._connection.stream.writing():
-            self._connection.stream.write(b"").add_done_callback(self._answer_written)
+            return
+        stream = self._connection.stream
+        self._respond(HTTPStatus.OK, body, _TEXT)
+        if stream.error is not None:
+            # Closed without an error it was by Tornado, behind an answer to a request with ``Connection: close``.
+            self._answer_lost()
+        elif stream.writing():
+            stream.write(b"").add_done_callback(self._answer_written)
 
     # judging
 
