@@ -215,11 +215,11 @@ async def test_after_disconnect_nothing_is_answered_and_the_transport_lives_on(p
         await eventually(lambda: open_connections(server) == 0)
         await publish(session, server.url, {"to": {"user": "42"}, "type": "t"})
         (alive,) = server.container.transport()._engine.sessions.values()
-        pinged_at = alive._pinged_at
+        pinged_at = alive.heartbeat._pinged_at
         ended = until_closed(peer)
         assert await ended == []
         # It was pinged meanwhile, and closed for not connecting again.
-        assert alive._pinged_at > pinged_at
+        assert alive.heartbeat._pinged_at > pinged_at
 
 
 @BOTH

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from adapters.transport.socketio.peer import PeerPolicy
+from adapters.transport.socketio.peer import Network, PeerPolicy
 
-PROXIES = [IPv4Network("10.0.0.0/8"), ip_network("2001:db8::/32"), ip_network("::1")]
+PROXIES: list[Network] = [IPv4Network("10.0.0.0/8"), ip_network("2001:db8::/32"), ip_network("::1")]
 
 
 def request(*headers: tuple[str, str], peer: str | None = "10.0.0.1", protocol: str = "http") -> HTTPServerRequest:
@@ -50,6 +50,7 @@ def forwarded(*values: str) -> list[tuple[str, str]]:
         ("203.0.113.9", ["1.1.1.1"], "203.0.113.9"),
         ("203.0.113.9", ["10.0.0.1"], "203.0.113.9"),
         ("11.0.0.1", ["1.1.1.1"], "11.0.0.1"),
+        ("10.0.0.1", ["203.0.113.7, unix"], "10.0.0.1"),
         ("", ["1.1.1.1"], ""),
         (None, ["1.1.1.1"], ""),
     ],
@@ -57,6 +58,30 @@ def forwarded(*values: str) -> list[tuple[str, str]]:
 def test_the_address_is_the_last_one_that_is_no_trusted_proxy(peer: str, values: list[str], address: str) -> None:
     policy = PeerPolicy(trusted_proxies=PROXIES)
     assert policy.address(request(*forwarded(*values), peer=peer)) == address
+
+
+@pytest.mark.parametrize(
+    ("trusted", "values", "address", "scheme"),
+    [
+        ([], ["203.0.113.7"], "unix", "http"),
+        (PROXIES, ["203.0.113.7"], "unix", "http"),
+        (["unix"], [], "unix", "https"),
+        (["unix"], ["203.0.113.7"], "203.0.113.7", "https"),
+        (["unix"], ["203.0.113.7, 10.0.0.2"], "10.0.0.2", "https"),
+        ([*PROXIES, "unix"], ["203.0.113.7, 10.0.0.2"], "203.0.113.7", "https"),
+        (["unix"], ["203.0.113.7, unix"], "unix", "https"),
+    ],
+)
+def test_whoever_comes_over_a_unix_socket(trusted: list[Network], values: list[str], address: str, scheme: str) -> None:
+    policy = PeerPolicy(trusted_proxies=trusted)
+    asked = request(*forwarded(*values), ("X-Forwarded-Proto", "https"), peer="unix")
+    assert (policy.address(asked), policy.scheme(asked)) == (address, scheme)
+
+
+def test_nobody_is_the_unix_socket_who_does_not_come_over_it() -> None:
+    policy = PeerPolicy(trusted_proxies=["unix"])
+    asked = request(*forwarded("203.0.113.7"), ("X-Forwarded-Proto", "https"), peer="127.0.0.1")
+    assert (policy.address(asked), policy.scheme(asked)) == ("127.0.0.1", "http")
 
 
 def test_without_trusted_proxies_nobody_is_believed() -> None:

@@ -75,6 +75,34 @@ def test_a_lifetime_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "argument --ttl: must be a duration such as 30s, 10m, 1h or 30d" in capsys.readouterr().err
 
 
+COMMANDS = [["publish", "--to", "everyone", "--type", "t"], ["listen", "--token", "x"]]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_over_a_unix_socket_an_address_has_to_be_given(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SYNKRONE_HOST", "unix:/run/synkrone.sock")
+    monkeypatch.setenv("SYNKRONE_API__KEY", "a-key-of-at-least-thirty-two-characters")
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == (
+        "synkrone-socket: --url: is needed, as the server of these settings listens on a Unix socket\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000"), ("unix:/run/x.sock", "unix:/run/x.sock")],
+)
+def test_check_config_says_where_it_would_listen(
+    host: str, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SYNKRONE_HOST", host)
+    monkeypatch.setenv("SYNKRONE_AUTH__SECRET", "a secret of at least thirty-two bytes")
+    assert main(["check-config"]) == 0
+    assert capsys.readouterr().out == f"The settings are good: serve would listen on {address}.\n"
+
+
 @pytest.mark.parametrize("command", ["serve", "check-config", "token", "publish", "listen"])
 def test_a_file_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     required = {

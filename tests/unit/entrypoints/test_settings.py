@@ -106,6 +106,30 @@ def test_the_environment_comes_first_and_leaves_the_rest_of_the_file() -> None:
     assert (settings.limits.connections, settings.limits.events_burst) == (3, 7)
 
 
+@pytest.mark.parametrize(
+    ("host", "is_unix", "address"),
+    [
+        ("127.0.0.1", False, "127.0.0.1:8000"),
+        ("::1", False, "[::1]:8000"),
+        ("localhost", False, "localhost:8000"),
+        ("unix:/run/synkrone.sock", True, "unix:/run/synkrone.sock"),
+    ],
+)
+def test_where_it_listens(host: str, is_unix: bool, address: str) -> None:  # noqa: FBT001 (a column of the table)
+    settings = load(HOST=host)
+    assert (settings.is_unix, settings.address) == (is_unix, address)
+
+
+def test_who_comes_over_a_unix_socket_can_be_a_trusted_proxy() -> None:
+    settings = load(TRUSTED_PROXIES='["10.0.0.0/8", "unix"]')
+    assert settings.trusted_proxies == [IPv4Network("10.0.0.0/8"), "unix"]
+
+
+def test_a_heartbeat_may_be_shorter_than_a_second() -> None:
+    limits = load(LIMITS__PING_INTERVAL="100ms", LIMITS__PING_TIMEOUT="0.2").limits
+    assert (limits.ping_interval, limits.ping_timeout) == (timedelta(seconds=0.1), timedelta(seconds=0.2))
+
+
 def test_names_in_the_environment_know_no_case_and_others_are_not_ours() -> None:
     assert (
         load_settings({"SYNKRONE_Limits__CONNECTIONS": "3", "PORT": "x", "synkrone_port": "x"}).limits.connections == 3
@@ -205,6 +229,8 @@ FEED = "must be memory://, or the http(s):// address of a feed"
         ({"PORT": "-1"}, "port: must be at least 0"),
         ({"PORT": "65536"}, "port: must be at most 65535"),
         ({"HOST": ""}, "host: must not be empty"),
+        ({"HOST": "unix:"}, "host: must be an address, or unix: and the path of a socket"),
+        ({"HOST": "unix:/a\0b"}, "host: must be an address, or unix: and the path of a socket"),
         ({"HOSTNAME": "x"}, "hostname: is not a known setting"),
         ({"": "x"}, "'': is not a known setting"),
         ({"AUTH": SECRET}, "auth: must be a section of settings"),
@@ -267,6 +293,7 @@ FEED = "must be memory://, or the http(s):// address of a feed"
         ({"LIMITS__REQUEST_TIMEOUT": "0s"}, "limits.request_timeout: must be more than 0"),
         ({"LIMITS__REQUEST_TIMEOUT": "9" * 400 + "d"}, "limits.request_timeout: is too long a duration"),
         ({"LIMITS__PING_INTERVAL": "99ms"}, "limits.ping_interval: must be at least 100ms"),
+        ({"LIMITS__PING_TIMEOUT": "0"}, "limits.ping_timeout: must be at least 100ms"),
         ({"LIMITS__DRAIN_TIME": "26s"}, "limits.drain_time: must be at most 25s"),
         ({"LIMITS__CONNECTIONS": "0"}, "limits.connections: must be at least 1"),
         ({"LIMITS__EVENTS_PER_SECOND": "0"}, "limits.events_per_second: must be more than 0"),

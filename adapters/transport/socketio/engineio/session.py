@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple, NoReturn, TypeAlias
 
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
+from adapters.transport.socketio.engineio.heartbeat import Heartbeat
 from adapters.transport.socketio.engineio.packet import (
     CLOSE,
     MESSAGE,
@@ -29,9 +30,6 @@ from adapters.transport.socketio.engineio.packet import (
 POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
 TransportName: TypeAlias = Literal["polling", "websocket"]
-
-RECEIPT_INTERVAL = 1.0
-"""Seconds between two pings while entries with a mark are being sent."""
 
 NOOP_INTERVAL = 0.1
 """Seconds between two polls that are ended for the sake of an upgrade: a client whose WebSocket hangs would spin."""
@@ -122,35 +120,13 @@ class Session:
     otherwise. After each call, ``take_events`` gives what happened, and ``answer`` or ``take_frames`` what to send.
     """
 
+    # fmt: off
     __slots__ = (
-        "_answer",
-        "_chatter",
-        "_chatter_since",
-        "_close_by",
-        "_close_reason",
-        "_confirmed",
-        "_events",
-        "_farewell",
-        "_limits",
-        "_noop_at",
-        "_nothing",
-        "_ping_at",
-        "_ping_mark",
-        "_pinged_at",
-        "_poll",
-        "_pong_by",
-        "_posting",
-        "_sent_mark",
-        "_slow_since",
-        "_state",
-        "_upgrade",
-        "_upgrade_by",
-        "in_flight",
-        "pending",
-        "sid",
-        "tick_at",
-        "transport",
-    )  # fmt: skip
+        "_answer", "_chatter", "_chatter_since", "_close_by", "_close_reason", "_events", "_farewell", "_limits",
+        "_noop_at", "_nothing", "_poll", "_posting", "_slow_since", "_state", "_upgrade", "_upgrade_by", "heartbeat",
+        "in_flight", "pending", "sid", "tick_at", "transport",
+    )
+    # fmt: on
 
     def __init__(
         self, sid: str, *, transport: TransportName, limits: SessionLimits, nothing: Batch, now: float
@@ -169,13 +145,9 @@ class Session:
         self._upgrade = _Upgrade.NONE
         self._upgrade_by = 0.0
         self._noop_at = 0.0
-        self._pinged_at = now
-        self._ping_at = self.tick_at = now + limits.ping_interval
+        self.heartbeat = Heartbeat(limits.ping_interval, limits.ping_timeout, now)
+        self.tick_at = self.heartbeat.next_at
         """When ``tick`` has something to do at the earliest, as long as nothing waits to be taken."""
-        self._pong_by: float | None = None
-        self._ping_mark: object = None
-        self._sent_mark: object = None
-        self._confirmed: object = None
         self._slow_since: float | None = None
         self._chatter = 0
         self._chatter_since = now
@@ -241,12 +213,13 @@ class Session:
         self.pending = self._nothing
         self._slow_since = None
         if batch.mark is not None:
-            self._sent_mark = batch.mark
-            if self._pong_by is None:
-                self._ping_by(self._pinged_at + RECEIPT_INTERVAL)
-                if now >= self._ping_at:
-                    self._note_ping(now, now)
-                    batch = batch.then(PING_PACKET)
+            heartbeat = self.heartbeat
+            heartbeat.given_out = batch.mark
+            heartbeat.want_receipt(now)
+            if heartbeat.is_due(now):
+                heartbeat.ping(batch.mark, now)
+                batch = batch.then(PING_PACKET)
+            self.tick_at = min(self.tick_at, heartbeat.next_at)
         return batch.frames
 
     def answer(self, now: float) -> bytes | None:
@@ -277,7 +250,7 @@ class Session:
     def _answer_pending(self, poll: _Poll) -> bytes:
         batch, self.pending = self.pending, self._nothing
         self._answer = _Answer(poll.id, batch)
-        self._sent_mark = batch.mark or self._sent_mark
+        self.heartbeat.given_out = batch.mark or self.heartbeat.given_out
         return batch.body
 
     # long-polling
@@ -297,7 +270,7 @@ class Session:
                 answer.poll = poll_id
             else:
                 self._answer = None
-                self._confirm(answer.batch.mark)
+                self._emit_receipt(self.heartbeat.receipt(answer.batch.mark))
         self._poll = _Poll(poll_id, is_repeat)
 
     def poll_aborted(self) -> None:
@@ -364,7 +337,7 @@ class Session:
             self._noop_at = now
             return PONG + _PROBE
         if self._upgrade is _Upgrade.PROBED and packet == (UPGRADE, ""):
-            self._take_over()
+            self._take_over(now)
             return None
         self.lose_upgrade()
         raise ProtocolError("not a step of an upgrade")
@@ -376,14 +349,14 @@ class Session:
             self.lose_upgrade()
             raise
 
-    def _take_over(self) -> None:
+    def _take_over(self, now: float) -> None:
         self._upgrade = _Upgrade.NONE
         self.transport = WEBSOCKET
         if self._answer is not None and self._answer.is_lost:
             self.pending = self._answer.batch.then_all(self.pending)
             self._answer = None
-        if self._sent_mark is not self._confirmed:
-            self._ping_by(self._pinged_at + RECEIPT_INTERVAL)
+        self.heartbeat.want_receipt(now)
+        self.tick_at = min(self.tick_at, self.heartbeat.next_at)
 
     def lose_upgrade(self) -> None:
         """The WebSocket that was to take over is gone: polling goes on as if it had never been."""
@@ -423,16 +396,15 @@ class Session:
             return
         if self._upgrade is not _Upgrade.NONE and now >= self._upgrade_by:
             self.lose_upgrade()
-        if self._pong_by is not None:
-            if now >= self._pong_by:
-                self._end(PING_TIMEOUT)
-                return
-        elif now >= self._ping_at:
-            # A sweep that comes late leaves the client less, up to a half, so that the deadline is kept.
-            due = max(self._ping_at, now - self._limits.ping_timeout / 2)
-            self._note_ping(now, due)
+        if self.heartbeat.is_overdue(now):
+            self._end(PING_TIMEOUT)
+            return
+        if self.heartbeat.is_due(now):
+            # Over long-polling the next poll is the receipt, and comes first.
+            covered = self.pending.mark or self.heartbeat.given_out
+            self.heartbeat.ping(covered if self.transport == WEBSOCKET else None, now)
             self.pending = self.pending.then(PING_PACKET)
-        self.tick_at = self._ping_at if self._pong_by is None else self._pong_by
+        self.tick_at = self.heartbeat.next_at
         if self._upgrade is not _Upgrade.NONE:
             self.tick_at = min(self.tick_at, self._upgrade_by)
         self._keep_pace(now)
@@ -451,16 +423,6 @@ class Session:
         """End the session where more waits than may wait at all."""
         if self.waiting_bytes > self._limits.cut_bytes:
             self._end(SLOW)
-
-    def _ping_by(self, time: float) -> None:
-        self._ping_at = min(self._ping_at, time)
-        self.tick_at = min(self.tick_at, self._ping_at)
-
-    def _note_ping(self, now: float, due: float) -> None:
-        self._pinged_at = now
-        self._pong_by = due + self._limits.ping_timeout
-        # Over long-polling the next poll is the receipt, and comes first.
-        self._ping_mark = (self.pending.mark or self._sent_mark) if self.transport == WEBSOCKET else None
 
     # the end
 
@@ -509,21 +471,16 @@ class Session:
             self._fail(ProtocolError("not a packet for clients to send"))
 
     def _take_pong(self, now: float) -> None:
-        if self._pong_by is None:
+        if not self.heartbeat.pong(now):
             self.chatter(now)
             return
-        self._pong_by = None
         if self.transport == WEBSOCKET:
             self._answer = None
-        self._ping_at = now + self._limits.ping_interval
-        if self._sent_mark is not self._ping_mark:
-            self._ping_by(max(now, self._pinged_at + RECEIPT_INTERVAL))
-        self.tick_at = min(self.tick_at, self._ping_at)
-        self._confirm(self._ping_mark)
+        self.tick_at = min(self.tick_at, self.heartbeat.next_at)
+        self._emit_receipt(self.heartbeat.receipt_of_ping())
 
-    def _confirm(self, mark: object) -> None:
-        if mark is not None and mark is not self._confirmed:
-            self._confirmed = mark
+    def _emit_receipt(self, mark: object) -> None:
+        if mark is not None:
             self._emit(Received(mark))
 
     def _emit(self, event: Event) -> None:

@@ -400,6 +400,7 @@ def test_after_a_delivery_the_ping_comes_with_it_or_within_a_second(websocket: S
     websocket.now += 5
     websocket.send("one", "mark 1")
     assert websocket.frames() == b"\x81\x044one\x81\x012"
+    assert not websocket.session.heartbeat.is_overdue(websocket.now + LIMITS.ping_timeout - 0.01)
     websocket.session.receive("3", websocket.now)
     assert websocket.events() == [Received("mark 1")]
     websocket.now += 0.25
