@@ -105,8 +105,7 @@ def _url(options: argparse.Namespace, settings: Settings) -> str:
     if settings.is_unix:
         raise SettingsError("--url: is needed, as the server of these settings listens on a Unix socket")
     scheme = "https" if settings.tls.cert is not None else "http"
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{scheme}://{host}:{settings.port}"
+    return f"{scheme}://{settings.address}"
 
 
 def _token(options: argparse.Namespace) -> int:
@@ -150,8 +149,7 @@ def _check_config(options: argparse.Namespace) -> int:
     settings = _settings(options)
     build_container(settings)
     server.check_tls(settings)
-    address = settings.host if settings.is_unix else f"{settings.host}:{settings.port}"
-    print(f"The settings are good: serve would listen on {address}.")
+    print(f"The settings are good: serve would listen on {settings.address}.")
     return 0
 
 

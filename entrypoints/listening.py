@@ -7,6 +7,7 @@ timers for every connection.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import tornado.netutil
-from tornado.http1connection import HTTP1ConnectionParameters, HTTP1ServerConnection
+from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters, HTTP1ServerConnection
 from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
@@ -33,14 +34,19 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import Router
 
+from adapters.pacing import Pacer
 from domain.ports import Clock, Randomness
 
 UNIX_PREFIX = "unix:"
 UNIX_MODE = 0o660
-BACKLOG = 2048
+BACKLOG = 4096
 """Connections that wait to be accepted: a mass return must not wait for SYNs to be sent again."""
 
-ACCEPTS_PER_TURN = 64
+ACCEPTS_PER_TURN = 16
+"""So few that a mass return does not keep the loop from everything else."""
+
+REQUESTS_PER_TURN = 32
+
 RESERVED_DESCRIPTORS = 64
 """For files, the store, outgoing requests and the loop itself."""
 
@@ -67,17 +73,41 @@ class HttpLimits:
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen, on TCP or at ``unix:/path``. Raises OSError; FileExistsError for a path that is in use."""
+    """Sockets that listen, on TCP or at ``unix:/path``, where the socket of a server that was killed is replaced.
+
+    Raises OSError.
+    """
     if not host.startswith(UNIX_PREFIX):
         return tornado.netutil.bind_sockets(port, host, backlog=BACKLOG)
-    path = host.removeprefix(UNIX_PREFIX)
+    path = Path(host.removeprefix(UNIX_PREFIX))
+    if _is_in_use(path):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    if path.exists() and not path.is_socket():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+        path.chmod(UNIX_MODE)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return [listening]
+
+
+def _is_in_use(path: Path) -> bool:
+    """Whether somebody listens there. Raises OSError where that cannot be known, and the file is not ours to remove."""
     with socket.socket(socket.AF_UNIX) as probe:
+        # It would wait for a server whose backlog is full.
+        probe.setblocking(False)
         try:
-            probe.connect(path)
-        except OSError:
-            # Nobody listens there: what a server that was killed left behind is replaced.
-            return [tornado.netutil.bind_unix_socket(path, mode=UNIX_MODE, backlog=BACKLOG)]
-    raise FileExistsError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except BlockingIOError:
+            return True
+    return True
 
 
 def address_of(sock: socket.socket, *, scheme: str) -> str:
@@ -91,7 +121,9 @@ def address_of(sock: socket.socket, *, scheme: str) -> str:
 def raise_descriptor_limit() -> None:
     """As far as the system allows without asking."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Some systems say that there is no limit, and refuse to set that.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def affordable_connections(*, wanted: int) -> int:
@@ -104,10 +136,27 @@ def affordable_connections(*, wanted: int) -> int:
 
 
 def _close(listening: socket.socket) -> None:
-    path = Path(listening.getsockname()) if listening.family == socket.AF_UNIX else None
+    if listening.family == socket.AF_UNIX:
+        # Before it is closed: from then on the next server may put its own there.
+        Path(listening.getsockname()).unlink(missing_ok=True)
     listening.close()
-    if path is not None:
-        path.unlink(missing_ok=True)
+
+
+class _Notice:
+    """A line of the log that is there once in ``LOG_SECONDS`` at most, with how often it was meant since the last."""
+
+    def __init__(self, message: str, clock: Clock) -> None:
+        self._message = message
+        self._clock = clock
+        self._times = 0
+        self._logged_at: float | None = None
+
+    def give(self, **details: object) -> None:
+        self._times += 1
+        now = self._clock.monotonic()
+        if self._logged_at is None or now - self._logged_at >= LOG_SECONDS:
+            _log.error(self._message, extra={**details, "times": self._times})
+            self._times, self._logged_at = 0, now
 
 
 class Listener(HTTPServerConnectionDelegate):
@@ -129,6 +178,7 @@ class Listener(HTTPServerConnectionDelegate):
         randomness: Randomness,
     ) -> None:
         self.router = router
+        self.pacer = Pacer(REQUESTS_PER_TURN)
         self._sockets = list(sockets)
         self._tls = tls
         self._limits = limits
@@ -144,9 +194,11 @@ class Listener(HTTPServerConnectionDelegate):
         self._connections: dict[HTTP1ServerConnection, IOStream] = {}
         # Since when each waits for the head of a request, the longest first.
         self._idle: dict[HTTP1ServerConnection, float] = {}
+        # Those of whose request the body is not complete, the longest first.
+        self._receiving: dict[HTTP1ServerConnection, None] = {}
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._pauses = 0
-        self._logged_at: float | None = None
+        self._cannot_accept = _Notice("cannot accept connections", clock)
+        self._at_limit = _Notice("too many connections", clock)
 
     def start(self) -> None:
         for listening in self._sockets:
@@ -200,27 +252,33 @@ class Listener(HTTPServerConnectionDelegate):
         loop.remove_reader(listening.fileno())
         delay = self._randomness.uniform(*PAUSE_SECONDS)
         self._paused[listening] = loop.call_later(delay, self._resume, listening)
-        self._pauses += 1
-        now = self._clock.monotonic()
-        if self._logged_at is None or now - self._logged_at >= LOG_SECONDS:
-            self._logged_at = now
-            _log.error("cannot accept connections", extra={"error": error.strerror, "times": self._pauses})
-            self._pauses = 0
+        self._cannot_accept.give(error=error.strerror)
 
     def _has_place(self) -> bool:
-        """Make one where there is none, at the cost of who has waited longest without having asked for anything."""
+        """Make one where there is none: who has asked for nothing for longest goes, else whose body takes longest."""
         if len(self._connections) + self._taken_over() < self._limits.connections:
             return True
-        longest = next(iter(self._idle), None)
-        if longest is None:
-            return False
-        self._connections[longest].close()
-        del self._idle[longest]
-        return True
+        self._at_limit.give(limit=self._limits.connections)
+        for waiting in (self._idle, self._receiving):
+            longest = next(iter(waiting), None)
+            if longest is not None:
+                self._connections[longest].close()
+                del waiting[longest]
+                return True
+        return False
 
     def _serve(self, sock: socket.socket, address: Any) -> None:
         if self._tls is not None:
-            wrapped = tornado.netutil.ssl_wrap_socket(sock, self._tls, server_side=True, do_handshake_on_connect=False)
+            try:
+                # ssl would leave a socket without a peer to the garbage collector.
+                sock.getpeername()
+                wrapped = tornado.netutil.ssl_wrap_socket(
+                    sock, self._tls, server_side=True, do_handshake_on_connect=False
+                )
+            except OSError:
+                # The client has gone already.
+                sock.close()
+                return
             stream: IOStream = SSLIOStream(wrapped, max_buffer_size=self._buffer_bytes, read_chunk_size=READ_CHUNK)
         else:
             stream = IOStream(sock, max_buffer_size=self._buffer_bytes, read_chunk_size=READ_CHUNK)
@@ -244,10 +302,17 @@ class Listener(HTTPServerConnectionDelegate):
     def head_received(self, connection: HTTP1ServerConnection) -> None:
         self._idle.pop(connection, None)
 
+    def body_awaited(self, connection: HTTP1ServerConnection) -> None:
+        self._receiving[connection] = None
+
+    def request_received(self, connection: HTTP1ServerConnection) -> None:
+        self._receiving.pop(connection, None)
+
     def on_close(self, server_conn: object) -> None:
         """Also when it was detached."""
         connection = cast("HTTP1ServerConnection", server_conn)
         self._idle.pop(connection, None)
+        self._receiving.pop(connection, None)
         del self._connections[connection]
 
 
@@ -270,13 +335,16 @@ class _Request(HTTPMessageDelegate):
     ) -> None:
         self._listener = listener
         self._server_connection = server_connection
-        self._connection = connection
+        self._connection = cast("HTTP1Connection", connection)
         self._delegate: HTTPMessageDelegate | None = None
 
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
+    async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
         self._listener.head_received(self._server_connection)
+        await self._listener.pacer.turn()
+        if self._connection.stream.closed():
+            # Its client left while it waited.
+            return
+        self._listener.body_awaited(self._server_connection)
         request = HTTPServerRequest(
             connection=self._connection,
             server_connection=self._server_connection,
@@ -286,12 +354,15 @@ class _Request(HTTPMessageDelegate):
         self._delegate = self._listener.router.find_handler(request)
         if self._delegate is None:
             raise LookupError("the router has no rule for everything else")
-        return self._delegate.headers_received(start_line, headers)
+        received = self._delegate.headers_received(start_line, headers)
+        if received is not None:
+            await received
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self._delegate.data_received(chunk) if self._delegate is not None else None
 
     def finish(self) -> None:
+        self._listener.request_received(self._server_connection)
         if self._delegate is not None:
             self._delegate.finish()
 

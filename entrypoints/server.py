@@ -22,7 +22,7 @@ from adapters.api.handlers import NotFound
 from adapters.telemetry.logs import configure_logging
 from domain.errors import ShuttingDown, StoreUnavailable
 from entrypoints.container import Container, build_container
-from entrypoints.event_loop import run
+from entrypoints.event_loop import run, settle_memory
 from entrypoints.listening import HttpLimits, Listener, address_of, affordable_connections, bind, raise_descriptor_limit
 from entrypoints.served_transport import ServedTransport
 from entrypoints.settings import Settings, SettingsError, load_settings
@@ -185,8 +185,10 @@ def open_server(settings: Settings) -> Server:
     except socket.gaierror:
         raise SettingsError(f"host: {settings.host} is not an address of this machine") from None
     except OSError as error:
-        setting, address = ("host", settings.host) if settings.is_unix else ("port", f"{settings.host}:{settings.port}")
-        raise SettingsError(f"{setting}: cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
+        setting = "host" if settings.is_unix else "port"
+        # For a path that is too long there is a text alone.
+        reason = error.strerror or str(error)
+        raise SettingsError(f"{setting}: cannot listen on {settings.address}: {reason}") from None
     return Server(settings, container, sockets)
 
 
@@ -237,6 +239,7 @@ async def serve(settings: Settings) -> int:
     async with server.running():
         print(f"synkrone-socket is listening on {server.url}", flush=True)  # noqa: T201 (the address is the output)
         _log.info("serving", extra={"loop": type(loop).__module__.partition(".")[0]})
+        settle_memory()
         stopped = loop.create_task(stop.wait())
         await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
         if server.failed.done():

@@ -243,9 +243,16 @@ class Settings(Section):
         """Whether the server listens on a Unix socket, and has no port."""
         return self.host.startswith("unix:")
 
+    @property
+    def address(self) -> str:
+        """Where the server listens, as it stands in a URL; ``unix:/path`` for a Unix socket."""
+        if self.is_unix:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     @model_validator(mode="after")
     def _path_of_socket(self) -> Settings:
-        if self.host == "unix:":
+        if self.host == "unix:" or "\0" in self.host:
             raise error_at("host", "must be an address, or unix: and the path of a socket")
         return self
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -29,7 +31,7 @@ ONE_SECRET = {"SYNKRONE_AUTH__SECRET": SECRET, "SYNKRONE_API__KEY": API_KEY}
 START_SECONDS = 20.0
 STOP_SECONDS = 30.0
 
-_LISTENING = re.compile(r"^synkrone-socket is listening on (https?://\S+)$", re.MULTILINE)
+_LISTENING = re.compile(r"^synkrone-socket is listening on ((?:https?://|unix:)\S+)$", re.MULTILINE)
 
 
 def token(
@@ -74,6 +76,21 @@ def _limited_command(descriptors: int) -> list[str]:
     return ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *_command()]
 
 
+def _answers_at(path: str) -> bool:
+    """Whether a server that listens on a Unix socket is ready."""
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(5)
+    try:
+        connection.sock.connect(path)
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 class ServerProcess:
     """One running server. ``url`` is the address that it printed."""
 
@@ -109,6 +126,8 @@ class ServerProcess:
         if printed is None:
             return False
         self.url = printed[1]
+        if self.url.startswith("unix:"):
+            return _answers_at(self.url.removeprefix("unix:"))
         try:
             with urllib.request.urlopen(f"{self.url}/health/ready", timeout=5, context=self._tls):  # noqa: S310
                 return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +14,7 @@ import pytest
 
 from tests.e2e.conftest import Serve
 from tests.engine_io import WebSocketPeer, connected, http_session
-from tests.processes import ServerProcess, token
+from tests.processes import ONE_SECRET, ServerProcess, token
 
 HALF_A_HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 WATCHED_SECONDS = 3.0
@@ -27,6 +29,17 @@ def descriptors(server: ServerProcess) -> int:
 def limit_descriptors(server: ServerProcess, soft: int) -> None:
     _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def soft_limit(descriptors: int) -> Iterator[None]:
+    """A limit for the processes that are started meanwhile, which they may raise."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
 
 
 def cpu_seconds(server: ServerProcess) -> float:
@@ -53,9 +66,25 @@ async def is_healthy(server: ServerProcess) -> bool:
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_a_server_takes_all_the_descriptors_that_it_may_have(serve: Serve) -> None:
+    with soft_limit(LOW_LIMIT):
+        server = serve(ONE_SECRET | {"SYNKRONE_LIMITS__CONNECTIONS": "500", "SYNKRONE_LIMITS__UNAUTHENTICATED": "100"})
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard > LOW_LIMIT
+    assert server.records("too few descriptors") == []
+    held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(LOW_LIMIT + 50)]
+    assert await is_healthy(server)
+    assert not any(reader.at_eof() for reader, _ in held)
+    for _, writer in held:
+        writer.close()
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_server_whose_places_are_all_held_by_half_requests_still_answers(serve: Serve) -> None:
     server = serve(descriptors=LOW_LIMIT)
-    assert [record["limit"] for record in server.records("too few descriptors")] == [LOW_LIMIT]
+    (warning,) = server.records("too few descriptors")
+    assert (warning["limit"], warning["wanted"]) == (LOW_LIMIT, 12_000)
+    assert 200 < warning["connections"] < LOW_LIMIT
     port = server.port
     held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(LOW_LIMIT)]
     for _, writer in held:
@@ -66,6 +95,7 @@ async def test_a_server_whose_places_are_all_held_by_half_requests_still_answers
     await is_served(server)
     assert await share_of_a_core(server) < MOST_CPU
     assert len(server.log.splitlines()) - lines < 10
+    assert [record["limit"] for record in server.records("too many connections")] == [warning["connections"]]
     for _, writer in held:
         writer.close()
     await is_served(server)

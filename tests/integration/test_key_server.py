@@ -19,6 +19,7 @@ from adapters.auth.fetching import Fetcher
 from adapters.auth.issuers import Issuer, Issuers
 from adapters.auth.jwks import RemoteKeys
 from adapters.auth.jwt import JwtVerifier
+from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl, Location
 from domain.errors import InvalidToken, KeysUnavailable, TokenExpired
 from tests.doubles import ManualClock
@@ -137,6 +138,41 @@ async def test_nothing_cached_and_the_server_down() -> None:
             h.clock.advance(1)
         h.server.broken = False
         assert await h.passes()
+
+
+@pytest.mark.gen_test
+async def test_that_there_are_no_keys_is_known_until_they_may_be_asked_for_again() -> None:
+    async with house() as h:
+        users = Issuer(issuer=h.server.origin, keys=h.keys, algorithms=["ES256"])
+        issuers = Issuers([users])
+        assert issuers.fault is None
+        h.server.stuck = True
+        waiting = asyncio.create_task(h.passes())
+        await poll(lambda: h.server.asked() == 1)
+        assert issuers.fault is None
+        h.server.broken = True
+        h.server.release()
+        with pytest.raises(KeysUnavailable):
+            await waiting
+        assert issuers.fault == KeysUnavailable.code
+        other = Issuer(
+            issuer="https://staff.example",
+            keys=StaticKeys.from_secret(b"the secret of the staff, just long enough"),
+            algorithms=["HS256"],
+        )
+        assert Issuers([users, other], shared_user_ids=True).fault is None
+        h.clock.advance(29)
+        assert issuers.fault == KeysUnavailable.code
+        h.clock.advance(1)
+        assert issuers.fault is None
+        h.server.broken = False
+        assert await h.passes()
+        h.server.broken = True
+        h.clock.advance(DAY - 1)
+        assert not await h.passes("unknown", "mallory")
+        assert issuers.fault is None
+        h.clock.advance(1)
+        assert issuers.fault == KeysUnavailable.code
 
 
 @pytest.mark.gen_test

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import ssl
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,13 @@ import aiohttp
 import pytest
 import socketio
 
-from domain.errors import StoreUnavailable
-from entrypoints.event_loop import loop_factory
 from entrypoints.server import Server, open_server
 from entrypoints.settings import SettingsError, validate_settings
 from tests.e2e.certificates import make_certificate
-from tests.engine_io import HandshakeRefused, PollingPeer, WebSocketPeer, connected, event, http_session
-from tests.serving import API_KEY, SECRET, eventually, publish, serving, token
+from tests.engine_io import PollingPeer, WebSocketPeer, connected, event, http_session
+from tests.serving import SECRET, eventually, publish, serving, token
 
 BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
-ORIGIN = "https://app.example"
 MASS = 300
 """More than Tornado leaves place for, and less than systems allow."""
 
@@ -69,26 +67,53 @@ async def test_half_a_tls_handshake_is_given_up_after_its_time(tmp_path: Path) -
     certificate = make_certificate(tmp_path)
     tls = {"cert": str(certificate.cert), "key": str(certificate.key)}
     async with serving(limits={"request_timeout": "1s"}, tls=tls) as server:
+        before = open_descriptors()
         reader, writer = await asyncio.open_connection(*address(server))
         started = time.monotonic()
         writer.write(HALF_A_HANDSHAKE)
         await ended(reader)
         assert 0.9 <= time.monotonic() - started < 4
         writer.close()
+        await eventually(lambda: open_descriptors() <= before)
         trust = ssl.create_default_context(cafile=certificate.cert)
         async with http_session() as session, session.get(f"{server.url}/health/live", ssl=trust) as answer:
             assert answer.status == 200
 
 
+@pytest.mark.parametrize("octets", [b"", b"hello"], ids=["nothing", "something"])
 @pytest.mark.gen_test
-async def test_at_the_limit_of_connections_who_asks_for_something_gets_in() -> None:
+async def test_who_leaves_before_the_tls_handshake_is_no_defect(
+    octets: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate = make_certificate(tmp_path)
+    async with serving(tls={"cert": str(certificate.cert), "key": str(certificate.key)}) as server:
+        before = open_descriptors()
+        for _ in range(5):
+            with socket.create_connection(address(server)) as client:
+                client.sendall(octets)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Those that came before this one have been seen when it is answered.
+        trust = ssl.create_default_context(cafile=certificate.cert)
+        async with http_session() as session, session.get(f"{server.url}/health/live", ssl=trust) as answer:
+            assert answer.status == 200
+        await eventually(lambda: open_descriptors() <= before)
+        assert [record for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize("octets", [b"", HALF_A_HEAD, HALF_A_BODY], ids=["nothing", "head", "body"])
+@pytest.mark.gen_test
+async def test_at_the_limit_of_connections_who_asks_for_something_gets_in(
+    octets: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving() as server, http_session() as session:
         live = await WebSocketPeer.open(session, server.url)
         await connected(live, token("42"))
         object.__setattr__(server.listener._limits, "connections", 10)
         silent = [await asyncio.open_connection(*address(server)) for _ in range(30)]
         for _, writer in silent:
-            writer.write(HALF_A_HEAD)
+            writer.write(octets)
+        if octets == HALF_A_BODY:
+            await eventually(lambda: not server.listener._idle)
         for _ in range(5):
             async with (
                 aiohttp.ClientSession() as other,
@@ -103,6 +128,24 @@ async def test_at_the_limit_of_connections_who_asks_for_something_gets_in() -> N
         assert event(await live.next())[0] == "notification.new"
         for _, writer in silent:
             writer.close()
+        assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+            "too many connections"
+        ]
+
+
+@pytest.mark.gen_test
+async def test_at_the_limit_of_connections_who_is_served_stays_and_newcomers_go_at_once() -> None:
+    async with serving() as server, http_session() as session:
+        live = await WebSocketPeer.open(session, server.url)
+        await connected(live, token("42"))
+        object.__setattr__(server.listener._limits, "connections", 1)
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*address(server))
+            assert await ended(reader) == b""
+            writer.close()
+        object.__setattr__(server.listener._limits, "connections", 10)
+        await publish(session, server.url, {"to": {"user": "42"}, "type": "t"})
+        assert event(await live.next())[0] == "notification.new"
 
 
 @pytest.mark.gen_test
@@ -147,11 +190,40 @@ async def test_a_mass_of_clients_finds_place_to_wait() -> None:
             client.close()
 
 
+async def assert_served(session: aiohttp.ClientSession, url: str, transports: list[str]) -> None:
+    """That the stock client connects by these transports, and gets what is published."""
+    received: asyncio.Queue[str] = asyncio.Queue()
+    client = socketio.AsyncClient(http_session=session, reconnection=False)
+    client.on("session.ready", lambda *_: received.put_nowait("ready"))
+    client.on("notification.new", lambda notification, _cursor: received.put_nowait(notification["title"]))
+    await client.connect(url, auth={"token": token("42")}, transports=transports)
+    assert await asyncio.wait_for(received.get(), 5) == "ready"
+    await publish(session, url, {"to": {"user": "42"}, "type": "t", "title": "hello"})
+    assert await asyncio.wait_for(received.get(), 5) == "hello"
+    await client.disconnect()
+
+
+TRANSPORTS = pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]], ids="-".join)
+
+
+@TRANSPORTS
 @pytest.mark.gen_test
-async def test_a_client_over_ipv6() -> None:
-    async with serving(host="::1") as server, http_session() as session:
+async def test_a_stock_client_over_ipv6(transports: list[str]) -> None:
+    async with serving(host="::1") as server, aiohttp.ClientSession() as session:
         assert server.url.startswith("http://[::1]:")
-        await connected(await WebSocketPeer.open(session, server.url), token("42"))
+        await assert_served(session, server.url, transports)
+
+
+@TRANSPORTS
+@pytest.mark.gen_test
+async def test_a_stock_client_over_tls(transports: list[str], tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    trust = ssl.create_default_context(cafile=certificate.cert)
+    async with (
+        serving(tls={"cert": str(certificate.cert), "key": str(certificate.key)}) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session,
+    ):
+        await assert_served(session, server.url, transports)
 
 
 @BOTH
@@ -168,7 +240,7 @@ async def test_a_client_over_tls(peer_class: Any, tmp_path: Path) -> None:
         assert event(await peer.next())[1][0]["body"] == body
 
 
-@pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]], ids="-".join)
+@TRANSPORTS
 @pytest.mark.gen_test
 async def test_a_stock_client_over_a_unix_socket(transports: list[str], tmp_path: Path) -> None:
     path = tmp_path / "synkrone.sock"
@@ -178,15 +250,7 @@ async def test_a_stock_client_over_a_unix_socket(transports: list[str], tmp_path
     ):
         assert server.url == f"unix:{path}"
         assert path.stat().st_mode & 0o777 == 0o660
-        received: asyncio.Queue[str] = asyncio.Queue()
-        client = socketio.AsyncClient(http_session=session, reconnection=False)
-        client.on("session.ready", lambda *_: received.put_nowait("ready"))
-        client.on("notification.new", lambda notification, _cursor: received.put_nowait(notification["title"]))
-        await client.connect("http://localhost", auth={"token": token("42")}, transports=transports)
-        assert await asyncio.wait_for(received.get(), 5) == "ready"
-        await publish(session, "http://localhost", {"to": {"user": "42"}, "type": "t", "title": "over Unix"})
-        assert await asyncio.wait_for(received.get(), 5) == "over Unix"
-        await client.disconnect()
+        await assert_served(session, "http://localhost", transports)
     assert not path.exists()
 
 
@@ -206,61 +270,46 @@ async def test_whose_word_counts_over_a_unix_socket(tmp_path: Path, caplog: pyte
             caplog.clear()
 
 
+def refusal_to_listen_at(path: Path) -> str:
+    """Why a server does not start there, having checked that it left the file alone."""
+    before = path.lstat() if path.exists() else None
+    with pytest.raises(SettingsError) as error:
+        open_server(validate_settings({"host": f"unix:{path}", "auth": {"secret": SECRET}}))
+    assert (path.lstat() if path.exists() else None) == before
+    beginning = f"host: cannot listen on unix:{path}: "
+    assert str(error.value).startswith(beginning)
+    return str(error.value).removeprefix(beginning)
+
+
 @pytest.mark.gen_test
 async def test_the_socket_of_a_server_that_was_killed_is_replaced_and_of_one_that_lives_is_not(tmp_path: Path) -> None:
     path = tmp_path / "synkrone.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    settings = {"host": f"unix:{path}", "auth": {"secret": SECRET}, "api": {"key": API_KEY}}
     async with serving(host=f"unix:{path}"), http_session(aiohttp.UnixConnector(str(path))) as session:
-        with pytest.raises(SettingsError, match=r"^host: cannot listen on unix:.*: Address already in use$"):
-            open_server(validate_settings(settings))
+        assert refusal_to_listen_at(path) == "Address already in use"
         async with session.get("http://localhost/health/live") as answer:
             assert answer.status == 200
 
 
-def test_uvloop_runs_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    factory = loop_factory()
-    assert factory is not None
-    loop = factory()
-    assert type(loop).__module__.startswith("uvloop")
-    loop.close()
-    monkeypatch.setitem(__import__("sys").modules, "uvloop", None)
-    assert loop_factory() is None
-
-
-@BOTH
 @pytest.mark.gen_test
-async def test_while_the_store_is_down_handshakes_are_put_off(peer_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def down() -> object:
-        raise StoreUnavailable
+async def test_a_server_that_is_too_busy_to_accept_lives(tmp_path: Path) -> None:
+    path = tmp_path / "synkrone.sock"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as client:
+        busy.bind(str(path))
+        busy.listen(0)
+        client.connect(str(path))
+        assert refusal_to_listen_at(path) == "Address already in use"
 
-    async with serving(cors_origins=[ORIGIN]) as server, http_session() as session:
-        stays = await peer_class.open(session, server.url)
-        await connected(stays, token("1"))
 
-        async def refused() -> HandshakeRefused:
-            async with asyncio.timeout(5):
-                while True:
-                    try:
-                        await peer_class.open(session, server.url, Origin=ORIGIN)
-                    except HandshakeRefused as refusal:
-                        return refusal
-                    await asyncio.sleep(0.05)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(server.container.inbox(), "head", down)
-            refusal = await refused()
-            assert refusal.status == 503
-            assert int(refusal.headers["Retry-After"]) > 0
-            assert refusal.headers["Access-Control-Allow-Origin"] == ORIGIN
-        async with asyncio.timeout(5):
-            while True:
-                try:
-                    peer = await peer_class.open(session, server.url, Origin=ORIGIN)
-                    break
-                except HandshakeRefused:
-                    await asyncio.sleep(0.05)
-        await connected(peer, token("2"))
-        await publish(session, server.url, {"to": {"user": "1"}, "type": "t"})
-        assert event(await stays.next())[0] == "notification.new"
+@pytest.mark.gen_test
+async def test_paths_where_no_socket_can_be(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+    assert refusal_to_listen_at(file) == "File exists"
+    assert refusal_to_listen_at(tmp_path) == "File exists"
+    assert refusal_to_listen_at(tmp_path / "nowhere" / "synkrone.sock") == "No such file or directory"
+    assert refusal_to_listen_at(tmp_path / ("x" * 120)) == "AF_UNIX path too long"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(tmp_path / "log"))
+        assert refusal_to_listen_at(tmp_path / "log") == "Protocol wrong type for socket"
