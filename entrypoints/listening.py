@@ -55,7 +55,15 @@ LOG_SECONDS = 60.0
 READ_CHUNK = 16_384
 MAX_HEAD_BYTES = 16_384
 
-_OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_OF_ONE_CONNECTION = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
+        "EOPNOTSUPP", "ENETUNREACH",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+"""Errors that accept(2) passes on of the connection it would have given; the next one may be good."""
 
 _log = logging.getLogger("synkrone.server")
 
@@ -64,11 +72,13 @@ _log = logging.getLogger("synkrone.server")
 class HttpLimits:
     """Bytes and seconds. ``request_timeout`` is for the head of a request, a TLS handshake included, and its body.
 
-    ``connections`` is how many may be open at once, those that became WebSockets included.
+    ``send_timeout`` is how long a peer may take nothing of what is sent to it. ``connections`` is how many may be open
+    at once, those that became WebSockets included.
     """
 
     body_bytes: int
     request_timeout: float
+    send_timeout: float
     connections: int
 
 
@@ -162,8 +172,8 @@ class _Notice:
 class Listener(HTTPServerConnectionDelegate):
     """Serves the ``router`` on every connection of some listening sockets.
 
-    ``taken_over`` counts connections that were detached from HTTP and are still open. ``sweep`` is to be called about
-    once a second.
+    ``taken_over`` counts connections that were detached from HTTP and are still open; ``give_up_place`` closes one of
+    those that is worth nothing yet, if there is one. ``sweep`` is to be called about once a second.
     """
 
     def __init__(
@@ -174,6 +184,7 @@ class Listener(HTTPServerConnectionDelegate):
         tls: ssl.SSLContext | None,
         limits: HttpLimits,
         taken_over: Callable[[], int],
+        give_up_place: Callable[[], bool],
         clock: Clock,
         randomness: Randomness,
     ) -> None:
@@ -183,6 +194,7 @@ class Listener(HTTPServerConnectionDelegate):
         self._tls = tls
         self._limits = limits
         self._taken_over = taken_over
+        self._give_up_place = give_up_place
         self._clock = clock
         self._randomness = randomness
         self._parameters = HTTP1ConnectionParameters(
@@ -203,6 +215,10 @@ class Listener(HTTPServerConnectionDelegate):
     def start(self) -> None:
         for listening in self._sockets:
             listening.setblocking(False)
+            if listening.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+                # Connections inherit it: whoever takes nothing of what is sent to them is gone after that time.
+                milliseconds = round(self._limits.send_timeout * 1000)
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
             self._resume(listening)
 
     async def close(self) -> None:
@@ -236,8 +252,7 @@ class Listener(HTTPServerConnectionDelegate):
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
-                    # A fault of that one connection (accept(2)); the next may be good.
+                if error.errno in _OF_ONE_CONNECTION:
                     continue
                 self._pause(listening, error)
                 return
@@ -265,7 +280,7 @@ class Listener(HTTPServerConnectionDelegate):
                 self._connections[longest].close()
                 del waiting[longest]
                 return True
-        return False
+        return self._give_up_place()
 
     def _serve(self, sock: socket.socket, address: Any) -> None:
         if self._tls is not None:

@@ -142,9 +142,11 @@ class Server:
                 # Routes that take larger bodies say so themselves, once they know who is sending.
                 body_bytes=limits.message_bytes,
                 request_timeout=limits.request_timeout.total_seconds(),
+                send_timeout=(limits.ping_interval + limits.ping_timeout).total_seconds(),
                 connections=affordable_connections(wanted=limits.connections + limits.unauthenticated),
             ),
             taken_over=lambda: transport.open_sockets,
+            give_up_place=transport.give_up_place,
             clock=self._container.clock(),
             randomness=self._container.randomness(),
         )
@@ -182,7 +184,7 @@ def open_server(settings: Settings) -> Server:
     check_tls(settings)
     try:
         sockets = bind(settings.host, settings.port)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         raise SettingsError(f"host: {settings.host} is not an address of this machine") from None
     except OSError as error:
         setting = "host" if settings.is_unix else "port"

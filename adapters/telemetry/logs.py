@@ -16,7 +16,8 @@ _QUIET = {
     "socketio": logging.ERROR,
     "engineio": logging.ERROR,
     "tornado.access": logging.WARNING,
-    "tornado.general": logging.WARNING,
+    # A line for every client that speaks no TLS.
+    "tornado.general": logging.ERROR,
     "asyncio": logging.WARNING,
     "aiohttp": logging.WARNING,
 }

@@ -102,6 +102,16 @@ async def test_a_server_whose_places_are_all_held_by_half_requests_still_answers
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_a_server_whose_places_are_all_held_by_websockets_of_nobody_still_serves(serve: Serve) -> None:
+    server = serve(ONE_SECRET | {"SYNKRONE_LIMITS__CONNECT_TIMEOUT": "60s"}, descriptors=LOW_LIMIT)
+    async with http_session(aiohttp.TCPConnector(limit=0)) as session:
+        for _ in range(LOW_LIMIT + 20):
+            await WebSocketPeer.open(session, server.url)
+        assert await is_healthy(server)
+        await is_served(server)
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_server_that_finds_no_descriptor_idles_until_there_is_one(serve: Serve) -> None:
     server = serve()
     async with http_session() as session:

@@ -190,6 +190,23 @@ async def test_a_mass_of_clients_finds_place_to_wait() -> None:
             client.close()
 
 
+@pytest.mark.gen_test(timeout=40)
+async def test_who_asks_on_and_on_and_reads_no_answer_is_gone_in_time() -> None:
+    requests = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 200_000
+    async with serving(limits={"ping_interval": "1s", "ping_timeout": "1s"}) as server:
+        before = open_descriptors()
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, address(server))
+            asking = asyncio.create_task(loop.sock_sendall(client, requests))
+            await eventually(lambda: open_descriptors() == before + 2, within=5)
+            await eventually(lambda: open_descriptors() <= before + 1, within=20)
+            with pytest.raises(OSError, match=r"reset|[Bb]roken|timed out"):
+                await asking
+
+
 async def assert_served(session: aiohttp.ClientSession, url: str, transports: list[str]) -> None:
     """That the stock client connects by these transports, and gets what is published."""
     received: asyncio.Queue[str] = asyncio.Queue()

@@ -62,6 +62,10 @@ class SocketIoServer(socketio.AsyncServer):
     def closed(self, engine_sid: str, reason: str) -> None:
         run_through(self._engine.handlers["disconnect"](engine_sid, reason))
 
+    def forget(self, sid: str) -> None:
+        """Drop a connection whose connect handler failed."""
+        self.manager.basic_disconnect(sid, NAMESPACE)
+
     def end(self, sid: str) -> None:
         """End a connection with a DISCONNECT packet."""
         run_through(self.disconnect(sid))

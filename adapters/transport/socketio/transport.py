@@ -351,8 +351,7 @@ class SocketIoTransport:
     async def _ask(self, connection: Connection, hello: Hello, events: ConnectionEvents) -> Welcome | None:
         """None where it is not to connect. Raises ConnectionRefusedError with what its client is to be told.
 
-        Whatever comes of it, a defect of ours too, is dealt with here: the library would leave the client without an
-        answer, and in its rooms for ever.
+        After a defect of ours the library would leave the client without an answer, and in its rooms for ever.
         """
         try:
             return await events.connect(connection.id, hello)
@@ -363,15 +362,18 @@ class SocketIoTransport:
         except ConnectionGone:
             return None
         except Unavailable as error:
-            reason = error.code
-        except Exception:  # noqa: BLE001 (a defect ends this connection, and nothing else)
-            _log.exception("connecting failed by a defect")
-            reason = DEFECT
-        # The stock client gives up on a CONNECT_ERROR, and returns at once after a close.
+            await self._cut_without_a_word(connection, error.code, events)
+            return None
+        except Exception:
+            await self._cut_without_a_word(connection, DEFECT, events)
+            self._library.forget(connection.id)
+            raise
+
+    async def _cut_without_a_word(self, connection: Connection, reason: str, events: ConnectionEvents) -> None:
+        """After a fault of ours: the stock client gives up on a CONNECT_ERROR, and returns at once after a close."""
         await asyncio.sleep(events.reconnect_delay())
         self._abandon(connection)
         self._engine.abort(connection.session, reason)
-        return None
 
     async def _on_disconnect(self, sid: str, reason: str) -> None:
         connection = self._connections.get(ConnectionId(sid))

@@ -200,7 +200,7 @@ def test_levels(level: LogLevel, stream: io.StringIO) -> None:
         ("socketio.server", logging.ERROR),
         ("engineio.server", logging.ERROR),
         ("tornado.access", logging.WARNING),
-        ("tornado.general", logging.WARNING),
+        ("tornado.general", logging.ERROR),
         ("aiohttp", logging.WARNING),
     ],
 )
