@@ -45,7 +45,7 @@ BACKLOG = 4096
 ACCEPTS_PER_TURN = 16
 """So few that a mass return does not keep the loop from everything else."""
 
-REQUESTS_PER_TURN = 32
+REQUESTS_PER_TURN = 16
 
 RESERVED_DESCRIPTORS = 64
 """For files, the store, outgoing requests and the loop itself."""

@@ -41,7 +41,7 @@ from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, We
 from domain.ports import Clock, ConnectionEvents
 
 CUT_AT_QUEUES = 8
-CONNECTS_PER_TURN = 32
+CONNECTS_PER_TURN = 16
 FLOOD_RETRY_AFTER = timedelta(seconds=5)
 PATH = r"/socket\.io/?"
 SID_BYTES = 15
