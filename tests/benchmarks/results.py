@@ -177,6 +177,7 @@ class Results:
 MEASURES = (
     Measure("unicast", "unicast to user rooms, CPU per delivery", "µs"),
     Measure("room", "one room, paced, CPU per delivery", "µs"),
+    Measure("limit", "the same as a bare loop of send(): the kernel's part", "µs"),
     Measure("burst", "one room, burst, CPU per delivery", "µs"),
     Measure("connection", "an authenticated connection, CPU", "µs"),
     Measure("memory", "an idle authenticated connection, memory", "KiB"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -230,6 +231,22 @@ async def reconnect(bench: Bench, kind: Kind) -> None:
         await _cpu_of(server, crowd, stream(1), each=1)
 
 
+async def limit(bench: Bench, kind: Kind) -> None:
+    """What nobody can be below: the paced room as a bare loop of ``send()``."""
+    members, load = bench.plan.members, bench.plan.load
+    cores = [str(-1 if core is None else core) for core in (bench.cores.server, bench.cores.load)]
+    sends = max(1, round(load.room_deliveries / members))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.benchmarks.programs.limit",
+        *(str(members), str(sends), str(load.room_gap * members), *cores),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), DELIVERY_SECONDS)
+    bench.note("limit", kind, float(output))
+
+
 Run: TypeAlias = Callable[[Bench, Kind], Awaitable[None]]
 
 
@@ -245,6 +262,7 @@ class Scenario:
 SCENARIOS = (
     Scenario(("connections",), (OURS, NODEJS, STOCK), connections),
     Scenario(("unicast", "room", "burst"), (OURS, NODEJS, STOCK), deliveries),
+    Scenario(("limit",), (OURS,), limit),
     Scenario(("growth",), (OURS, NODEJS, STOCK), growth),
     Scenario(("slow",), (OURS,), slow),
     Scenario(("reconnect",), (OURS, NODEJS), reconnect),
