@@ -365,7 +365,9 @@ class Session:
     # WebSocket
 
     def receive(self, encoded: str | bytes, now: float) -> None:
-        """A message on the session's WebSocket."""
+        """A message on the session's WebSocket; nothing once it has ended."""
+        if self._state is _State.CLOSED:
+            return
         try:
             packet = decode_packet(encoded)
         except ProtocolError as error:

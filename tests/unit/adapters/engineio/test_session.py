@@ -244,6 +244,8 @@ def test_the_end_is_told_once_and_nothing_works_any_more(websocket: Stepped) -> 
     session.close("third", START)
     session.websocket_lost()
     websocket.send("x")
+    websocket.session.receive("3", START)
+    websocket.session.receive("4x", START)
     assert websocket.after(1000) == [Closed("first")]
     assert websocket.frames() is None
     assert session.untaken_bytes == 0
