@@ -33,6 +33,7 @@ class Echo:
         self.closed: dict[str, str] = {}
         self.received: list[object] = []
         self.url = ""
+        self.port = 0
         self._numbers = count(1)
 
     def new_sid(self) -> str:
@@ -67,9 +68,9 @@ async def echoing(
     session = SessionLimits(ping_interval=ping_interval, ping_timeout=ping_timeout, **limits)  # type: ignore[arg-type]
     echo = Echo(EngineLimits(message_bytes=MAX_PAYLOAD, session=session))
     server = HTTPServer(RuleRouter([Rule(PathMatches(r"/engine\.io/?"), EngineRoutes(echo.engine, echo))]))
-    socket, port = bind_unused_port()
+    socket, echo.port = bind_unused_port()
     server.add_socket(socket)
-    echo.url = f"http://127.0.0.1:{port}/engine.io/"
+    echo.url = f"http://127.0.0.1:{echo.port}/engine.io/"
 
     async def sweep() -> None:
         while True:

@@ -7,8 +7,7 @@ import json
 import os
 import socket
 import struct
-from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum, auto
 
 PATIENCE = 5.0
 READ_BYTES = 65_536
@@ -64,23 +63,38 @@ class Wire:
         self._sock.close()
 
 
-@dataclass(frozen=True)
-class At:
-    """A place in an exchange: after this share of the request, and of the answer's head and body.
+class Place(IntEnum):
+    """Where in an exchange a connection is cut; the request may have no body."""
 
-    The answer is read only where the request was sent whole, and its body only where its head was.
-    """
-
-    request: float
-    head: float = 0.0
-    body: float = 0.0
+    BEFORE = auto()
+    HALF_HEAD = auto()
+    HEAD = auto()
+    HALF_BODY = auto()
+    ALMOST_SENT = auto()
+    SENT = auto()
+    HALF_ANSWER_HEAD = auto()
+    ANSWER_HEAD = auto()
+    HALF_ANSWER_BODY = auto()
+    WHOLE = auto()
 
     @property
-    def is_whole(self) -> bool:
-        return self.body == 1.0
+    def is_sent(self) -> bool:
+        return self >= Place.SENT
+
+    def sent_of(self, head: int, body: int) -> int:
+        """How many bytes of a request are sent up to here."""
+        whole = head + body
+        return {
+            Place.BEFORE: 0,
+            Place.HALF_HEAD: head // 2,
+            Place.HEAD: head,
+            Place.HALF_BODY: head + body // 2,
+            Place.ALMOST_SENT: whole - 1,
+        }.get(self, whole)
 
 
-PLACES = [At(0.0), At(0.5), At(0.99), At(1.0), At(1.0, 0.5), At(1.0, 1.0), At(1.0, 1.0, 0.5), At(1.0, 1.0, 1.0)]
+PLACES_OF_POST: list[Place] = list(Place)
+PLACES_OF_GET: list[Place] = [place for place in Place if place not in (Place.HEAD, Place.HALF_BODY)]
 
 
 class PollingScript:
@@ -93,32 +107,37 @@ class PollingScript:
         self.others: list[str] = []
         self._polls = 0
 
-    async def get(self, path: str, place: At | None = None, how: Cut = Cut.FIN) -> str | None:
-        request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        return await self._exchange(request, place, how)
+    async def get(self, path: str, place: Place = Place.WHOLE, how: Cut = Cut.FIN, share: float = 0.5) -> str | None:
+        """The body of the answer; None where it was cut before that was there. ``share`` is the half that is read."""
+        return await self._exchange(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), b"", place, how, share)
 
-    async def post(self, packet: str, place: At | None = None, how: Cut = Cut.FIN) -> str | None:
+    async def post(self, packet: str, place: Place = Place.WHOLE, how: Cut = Cut.FIN) -> str | None:
         body = packet.encode()
         head = f"POST {self._path('')} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        return await self._exchange(head.encode() + body, place, how)
+        return await self._exchange(head.encode(), body, place, how)
 
-    async def open(self, place: At | None = None, how: Cut = Cut.FIN) -> bool:
+    async def open(self, place: Place = Place.WHOLE, how: Cut = Cut.FIN) -> bool:
         body = await self.get("/socket.io/?EIO=4&transport=polling", place, how)
         if body is None:
             return False
         self.sid = json.loads(body[1:])["sid"]
         return True
 
-    async def poll(self, place: At | None = None, how: Cut = Cut.FIN, *, again: bool = False) -> bool:
+    async def poll(
+        self, place: Place = Place.WHOLE, how: Cut = Cut.FIN, *, again: bool = False, share: float = 0.5
+    ) -> bool:
         """One poll, or the last one ``again``; whether its answer was read completely."""
-        if not again:
-            self._polls += 1
-        body = await self.get(self._path(f"&t={self._polls}"), place, how)
+        body = await self.get(self.poll_path(again=again), place, how, share)
         if body is None:
             return False
         for packet in body.split(SEPARATOR):
             self.take(packet)
         return True
+
+    def poll_path(self, *, again: bool = False) -> str:
+        if not again:
+            self._polls += 1
+        return self._path(f"&t={self._polls}")
 
     def take(self, packet: str) -> None:
         if packet.startswith('42["notification.new"'):
@@ -129,24 +148,25 @@ class PollingScript:
     def _path(self, more: str) -> str:
         return f"/socket.io/?EIO=4&transport=polling&sid={self.sid}{more}"
 
-    async def _exchange(self, request: bytes, place: At | None, how: Cut) -> str | None:
-        """The body of the answer; None where it was cut off before it was there."""
-        place = place or PLACES[-1]
+    async def _exchange(self, head: bytes, body: bytes, place: Place, how: Cut, share: float = 0.5) -> str | None:
         wire = await Wire.open(self.port)
         try:
-            await wire.send(request[: int(len(request) * place.request)])
-            if place.request < 1.0 or not place.head:
+            await wire.send((head + body)[: place.sent_of(len(head), len(body))])
+            if place <= Place.SENT:
                 return None
-            head_end = await wire.read_to(b"\r\n") if place.head < 1.0 else await wire.read_to(b"\r\n\r\n")
-            if place.head < 1.0 or not place.body:
+            if place is Place.HALF_ANSWER_HEAD:
+                await wire.read_to(b"\r\n")
                 return None
-            head = wire.received[:head_end].decode().lower()
-            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
-            await wire.read_until(head_end + int(length * place.body))
-            if place.body < 1.0:
+            head_end = await wire.read_to(b"\r\n\r\n")
+            answered = wire.received[:head_end].decode().lower()
+            length = int(answered.partition("content-length: ")[2].partition("\r\n")[0])
+            if place is Place.HALF_ANSWER_BODY:
+                await wire.read_until(head_end + int(length * share))
+            if place is not Place.WHOLE:
                 return None
-            if " 200 " not in head.partition("\r\n")[0]:
-                raise Gone(head.partition("\r\n")[0])
+            await wire.read_until(head_end + length)
+            if " 200 " not in answered.partition("\r\n")[0]:
+                raise Gone(answered.partition("\r\n")[0])
             return wire.received[head_end:].decode()
         finally:
             wire.cut(how)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import product
@@ -24,13 +25,26 @@ from adapters.transport.socketio.peer import PeerPolicy
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.model import EVERYONE, ConnectionId, Entry, Hello, Json, Position, Welcome
 from tests.contract.transport_harness import welcome
-from tests.protocol.scripted_peer import PLACES, At, Cut, Gone, PollingScript, WebSocketScript, Wire
+from tests.protocol.scripted_peer import (
+    PLACES_OF_GET,
+    PLACES_OF_POST,
+    Cut,
+    Gone,
+    Place,
+    PollingScript,
+    WebSocketScript,
+    Wire,
+)
 from tests.serving import eventually
 
+pytestmark = pytest.mark.campaign
+IS_FULL = os.environ.get("CAMPAIGN") == "full"
 BOTH_WAYS = pytest.mark.parametrize("how", list(Cut))
 ROOMS = frozenset((EVERYONE,))
 LIMITS = SocketIoLimits(connect_timeout=1.0, upgrade_timeout=0.5, ping_interval=1.0, ping_timeout=1.0)
 ALL_GONE_WITHIN = 6.0
+LARGE = 6_000_000
+"""Bytes, more than the kernel takes for a client that does not read."""
 
 
 class Served:
@@ -91,6 +105,11 @@ class Served:
         await eventually(lambda: not any(self.leftovers) and self.live == 0, within=ALL_GONE_WITHIN)
 
     @property
+    def unwritten(self) -> int:
+        """Connections with something that the kernel has not taken."""
+        return sum(connection.stream.writing() for connection in self.http._connections)
+
+    @property
     def leftovers(self) -> tuple[int, ...]:
         transport = self.transport
         return (
@@ -109,6 +128,12 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def sessions_in_memory() -> int:
+    """Those of earlier tests are gone by then, or have failed."""
+    gc.collect()
+    return sum(isinstance(thing, ServedSession) for thing in gc.get_objects())
+
+
 @asynccontextmanager
 async def served() -> AsyncIterator[Served]:
     it = Served()
@@ -116,6 +141,8 @@ async def served() -> AsyncIterator[Served]:
     listening, it.port = bind_unused_port()
     server.add_socket(listening)
     before = descriptors()
+    tasks = len(asyncio.all_tasks())
+    sessions = sessions_in_memory()
 
     async def sweep() -> None:
         while True:
@@ -127,7 +154,9 @@ async def served() -> AsyncIterator[Served]:
         yield it
         await it.all_gone()
         await eventually(lambda: descriptors() <= before, within=ALL_GONE_WITHIN)
-        gc.collect()
+        # One more is the one that sweeps.
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks + 1, within=ALL_GONE_WITHIN)
+        await eventually(lambda: sessions_in_memory() <= sessions, within=ALL_GONE_WITHIN)
     finally:
         sweeping.cancel()
         server.stop()
@@ -159,21 +188,24 @@ async def poll_until(peer: PollingScript, it: Served, expected: list[int], *, ag
 
 
 @BOTH_WAYS
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test(timeout=120)
 async def test_a_polling_client_cut_at_any_step_of_a_poll_gets_everything_once(how: Cut) -> None:
+    """Entries come before the poll, in the moment of the cut, and once the server has noticed."""
     cuts = 0
     async with served() as it:
-        for place, is_waiting, with_another_t in product(PLACES, (False, True), (False, True)):
-            if is_waiting and place.head:
+        for place, before, at_cut, with_another_t in product(PLACES_OF_GET, (0, 2), (False, True), (False, True)):
+            if place > Place.SENT and not before:
                 continue
-            was_answered = not is_waiting and place.request == 1.0
-            if with_another_t and was_answered and not place.is_whole:
+            may_be_answered = place.is_sent and bool(before or at_cut)
+            if with_another_t and may_be_answered and place is not Place.WHOLE:
                 # Another `t` says that the answer came. Nobody who says so falsely can be helped.
                 continue
             peer = await polling_live(it)
-            expected = [] if is_waiting else [it.publish(), it.publish()]
+            expected = [it.publish() for _ in range(before)]
             was_read = await peer.poll(place, how)
-            assert was_read == place.is_whole
+            assert was_read == (place is Place.WHOLE)
+            if at_cut:
+                expected.append(it.publish())
             await it.has_noticed()
             expected.append(it.publish())
             it.expect_receipts_within(peer.entries)
@@ -186,32 +218,61 @@ async def test_a_polling_client_cut_at_any_step_of_a_poll_gets_everything_once(h
 
 @BOTH_WAYS
 @pytest.mark.gen_test(timeout=60)
+async def test_a_polling_client_cut_again_and_again_in_one_session_gets_everything_once(how: Cut) -> None:
+    cuts = 0
+    async with served() as it:
+        peer = await polling_live(it)
+        expected: list[int] = []
+        for place, repeats in product(PLACES_OF_GET[:-1], range(1, 4 if IS_FULL else 3)):
+            expected.append(it.publish())
+            for repeat in range(repeats):
+                assert not await peer.poll(place, how, again=repeat > 0)
+                expected.append(it.publish())
+                cuts += 1
+            await poll_until(peer, it, expected, again=True)
+        await peer.post("1")
+    print(f"polling: {cuts} cuts in one session, {how.value}")
+
+
+@BOTH_WAYS
+@pytest.mark.gen_test(timeout=60)
 async def test_a_polling_client_cut_at_any_step_before_it_is_connected_leaves_nothing(how: Cut) -> None:
     cuts = 0
     async with served() as it:
-        for place in PLACES:
+        for place in PLACES_OF_GET:
             await PollingScript(it.port).open(place, how)
+            cuts += 1
+        for place in PLACES_OF_POST:
             peer = PollingScript(it.port)
             await peer.open()
             await peer.post("40{}", place, how)
             it.publish()
-            if place.request == 1.0:
+            if place.is_sent:
                 # Its CONNECT has arrived, whatever became of the answer.
                 await peer.poll()
                 assert peer.others[0].startswith("40{")
-            cuts += 2
+            cuts += 1
+        for place in PLACES_OF_GET:
+            peer = PollingScript(it.port)
+            await peer.open()
+            await peer.post("40{}")
+            await peer.poll(place, how)
+            cuts += 1
     print(f"polling: {cuts} cuts before it is connected, {how.value}")
 
 
 @BOTH_WAYS
 @pytest.mark.gen_test(timeout=60)
 async def test_a_post_cut_at_any_step_counts_once_or_not_at_all(how: Cut) -> None:
+    cuts = 0
     async with served() as it:
-        for place in PLACES:
+        for place in PLACES_OF_POST:
             peer = await polling_live(it)
+            expected = [it.publish()]
             await peer.post('427["x"]', place, how)
+            expected.append(it.publish())
             await it.has_noticed()
-            if place.request < 1.0:
+            if not place.is_sent:
                 await peer.post('427["x"]')
             await peer.post('428["y"]')
             answers: list[str] = []
@@ -220,17 +281,44 @@ async def test_a_post_cut_at_any_step_counts_once_or_not_at_all(how: Cut) -> Non
                 await peer.poll()
                 answers += [packet for packet in peer.others if packet.startswith("43")]
             assert [answer[:3] for answer in answers] == ["437", "438"]
+            assert peer.entries == expected
             await peer.post("1")
+            cuts += 1
+    print(f"polling: {cuts} cuts of a post, {how.value}")
 
 
 @pytest.mark.gen_test(timeout=30)
 async def test_an_answer_that_the_socket_did_not_take_whole_is_given_to_whatever_poll_comes_next() -> None:
     async with served() as it:
         peer = await polling_live(it)
-        expected = [it.publish(6_000_000)]
-        assert not await peer.poll(At(1.0, 1.0, 0.01), Cut.RESET)
-        session = it.transport._engine.sessions[peer.sid]
-        await eventually(lambda: session._answer is not None and session._answer.is_lost)
+        expected = [it.publish(LARGE)]
+        assert not await peer.poll(Place.HALF_ANSWER_BODY, Cut.RESET, share=0.01)
+        await it.until(peer, lambda session: session._answer is not None and session._answer.is_lost)
+        await poll_until(peer, it, expected, again=False)
+        await peer.post("1")
+
+
+@pytest.mark.parametrize("has_polled_on", [False, True])
+@BOTH_WAYS
+@pytest.mark.gen_test(timeout=30)
+async def test_an_answer_given_again_stays_given_when_the_first_connection_ends_late(
+    how: Cut, *, has_polled_on: bool
+) -> None:
+    """A client that lost its network returns over another connection, long before the server knows of the loss."""
+    async with served() as it:
+        peer = await polling_live(it)
+        expected = [it.publish(LARGE)]
+        stalled = await Wire.open(it.port)
+        await stalled.send(f"GET {peer.poll_path()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await stalled.read_until(1000)
+        assert it.unwritten == 1
+        assert await peer.poll(again=True)
+        if has_polled_on:
+            expected.append(it.publish())
+            assert await peer.poll()
+        stalled.cut(how)
+        await eventually(lambda: it.unwritten == 0)
+        expected.append(it.publish())
         await poll_until(peer, it, expected, again=False)
         await peer.post("1")
 
@@ -303,19 +391,43 @@ async def websocket_up_to(it: Served, step: str, peer: PollingScript) -> WebSock
 
 
 @BOTH_WAYS
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test(timeout=120)
 async def test_a_websocket_client_cut_at_any_step_counts_as_having_what_it_read_and_leaves_nothing(how: Cut) -> None:
-    for step in WEBSOCKET_STEPS:
+    cuts = 0
+    for steps in [[step] for step in WEBSOCKET_STEPS] if IS_FULL else [WEBSOCKET_STEPS[:7], WEBSOCKET_STEPS[7:]]:
         async with served() as it:
-            peer = PollingScript(it.port)
-            script = await websocket_up_to(it, step, peer)
-            it.publish()
-            script.wire.cut(how)
-            it.publish()
-            await it.all_gone()
-            it.expect_receipts_within(peer.entries)
-            assert peer.entries == sorted(set(peer.entries))
-    print(f"websocket: {len(WEBSOCKET_STEPS)} cuts, {how.value}")
+            for step in steps:
+                peer = PollingScript(it.port)
+                script = await websocket_up_to(it, step, peer)
+                it.publish()
+                script.wire.cut(how)
+                it.publish()
+                await eventually(lambda: it.live == 0, within=ALL_GONE_WITHIN)
+                it.expect_receipts_within(peer.entries)
+                assert peer.entries == sorted(set(peer.entries))
+                it.receipts.clear()
+                cuts += 1
+    print(f"websocket: {cuts} cuts, {how.value}")
+
+
+@BOTH_WAYS
+@pytest.mark.gen_test(timeout=30)
+async def test_a_handshake_cut_right_behind_it_is_nobody_s_error(how: Cut, caplog: pytest.LogCaptureFixture) -> None:
+    async with served() as it:
+        peer = await polling_live(it)
+        for sid in (None, peer.sid):
+            wire = await Wire.open(it.port)
+            await wire.send(WebSocketScript.handshake(sid))
+            wire.cut(how)
+            await it.has_noticed()
+        # It is as if it had never been, at once.
+        script = await upgrade_up_to(it, "the upgrade", peer)
+        await script.wire.send(script.frame("1"))
+        await eventually(lambda: it.live == 0)
+        script.wire.cut(how)
+        errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        caplog.clear()
+    assert errors == []
 
 
 UPGRADE_STEPS = [
@@ -367,39 +479,64 @@ async def upgrade_up_to(
     return script
 
 
+POLLS_MEANWHILE = ["none", "waits", "was cut in its answer", "is cut at once", "is cut in its noop"]
+
+
 @BOTH_WAYS
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test(timeout=120)
 async def test_an_upgrade_cut_at_any_step_falls_back_or_ends_and_loses_nothing(how: Cut) -> None:
+    """Entries come at any earlier step, just before and just after the cut; the poll beside it fares well or ill."""
     cuts = 0
     async with served() as it:
-        for step, poll_waits, answer_lost in product(UPGRADE_STEPS, (False, True), (False, True)):
-            if poll_waits and answer_lost:
-                continue
-            peer = await polling_live(it)
-            expected: list[int] = []
-            waiting: asyncio.Task[bool] | None = None
-            if poll_waits:
-                waiting = asyncio.create_task(peer.poll())
-                await it.until(peer, lambda session: session.is_polled)
-            if answer_lost:
-                expected.append(it.publish())
-                assert not await peer.poll(At(1.0, 1.0, 0.5), how)
-            script = await upgrade_up_to(it, step, peer)
-            expected.append(it.publish())
-            script.wire.cut(how)
-            expected.append(it.publish())
-            if step == "the upgrade":
-                await it.until(peer, lambda session: session.is_closed)
-                it.expect_receipts_within(peer.entries)
-            else:
-                if waiting is not None:
-                    await waiting
-                await poll_until(peer, it, expected, again=answer_lost)
-                await peer.post("1")
-            assert peer.entries == sorted(set(peer.entries))
-            it.receipts.clear()
-            cuts += 1
+        for step, poll in product(UPGRADE_STEPS, POLLS_MEANWHILE):
+            taken = UPGRADE_STEPS[: UPGRADE_STEPS.index(step) + 1]
+            for moment in ["", *taken] if IS_FULL and poll != "is cut in its noop" else [""]:
+                if poll == "is cut in its noop" and "the answer" not in taken:
+                    continue
+                await cut_upgrade(it, how, step, poll, moment)
+                cuts += 1
     print(f"upgrade: {cuts} cuts, {how.value}")
+
+
+async def cut_upgrade(it: Served, how: Cut, step: str, poll: str, moment: str) -> None:
+    peer = await polling_live(it)
+    session = it.transport._engine.sessions[peer.sid]
+    expected: list[int] = []
+    waiting: asyncio.Task[bool] | None = None
+    again = False
+    if poll == "was cut in its answer":
+        expected.append(it.publish())
+        again = not await peer.poll(Place.HALF_ANSWER_BODY, how)
+    elif poll == "is cut at once":
+        again = not await peer.poll(Place.SENT, how)
+    elif poll != "none":
+        waiting = asyncio.create_task(peer.poll(Place.WHOLE if poll == "waits" else Place.HALF_ANSWER_HEAD, how))
+        await it.until(peer, lambda session: session.is_polled)
+    script = await upgrade_up_to(it, step, peer, expected, moment)
+    expected.append(it.publish())
+    script.wire.cut(how)
+    expected.append(it.publish())
+    if step == "the upgrade":
+        await it.until(peer, lambda session: session.is_closed)
+        if waiting is not None:
+            await waiting
+        it.expect_receipts_within(peer.entries)
+        assert peer.entries == expected[: len(peer.entries)]
+    else:
+        if waiting is not None:
+            again = not await waiting
+        await poll_until(peer, it, expected, again=again)
+        # What was given up does not stand in the way of the next.
+        await eventually(lambda: not session.is_upgrading)
+        script = await upgrade_up_to(it, "the upgrade", peer)
+        expected.append(it.publish())
+        while peer.entries[-1:] != expected[-1:]:
+            peer.take(await script.next())
+        assert peer.entries == expected
+        await script.wire.send(script.frame("1"))
+        await eventually(lambda: session.is_closed)
+        script.wire.cut(how)
+    it.receipts.clear()
 
 
 @pytest.mark.gen_test(timeout=30)

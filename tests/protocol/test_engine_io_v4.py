@@ -13,7 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from adapters.transport.socketio.engineio.packet import EncodedPacket
 from tests.protocol.echo import ALLOWED_ORIGIN, MAX_PAYLOAD, PING_INTERVAL, PING_TIMEOUT, Echo, echoing
+from tests.protocol.scripted_peer import Cut, Gone, Wire
 from tests.serving import eventually
 
 POLLING = {"EIO": "4", "transport": "polling"}
@@ -170,6 +172,92 @@ async def test_a_malformed_websocket_handshake_is_answered_with_the_version(head
             assert (answer.status, answer.headers["Sec-WebSocket-Version"]) == (426, "13")
 
 
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+"""The example of RFC 6455, section 1.3."""
+HANDSHAKE = ["Host: x", "Upgrade: websocket", "Connection: Upgrade", KEY, "Sec-WebSocket-Version: 13"]
+TARGET = "GET /engine.io/?EIO=4&transport=websocket HTTP/1.1"
+
+
+async def head_of_answer(echo: Echo, *lines: str) -> tuple[int, str]:
+    """What a request of these lines is answered with: the status, and the whole head."""
+    wire = await Wire.open(echo.port)
+    try:
+        await wire.send(("\r\n".join(lines) + "\r\n\r\n").encode())
+        head = wire.received[: await wire.read_to(b"\r\n\r\n")].decode()
+        return int(head.split()[1]), head.lower()
+    finally:
+        wire.cut(Cut.FIN)
+
+
+@pytest.mark.gen_test
+async def test_the_opening_handshake_proves_itself_and_agrees_to_no_extension() -> None:
+    async with running(**LONG) as (echo, _):
+        offers = ["Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: a, b"]
+        status, head = await head_of_answer(echo, TARGET, *HANDSHAKE, *offers)
+        assert status == 101
+        assert "\r\nupgrade: websocket\r\n" in head
+        assert "\r\nconnection: upgrade\r\n" in head
+        assert "\r\nsec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n" in head
+        assert "extensions" not in head
+        assert "protocol:" not in head
+
+
+@pytest.mark.parametrize("missing", ["Sec-WebSocket-Key", "Sec-WebSocket-Version", "Upgrade", "Connection", "Host"])
+@pytest.mark.gen_test
+async def test_an_opening_handshake_without_one_of_its_headers_opens_nothing(missing: str) -> None:
+    async with running(**LONG) as (echo, _):
+        lines = [line for line in HANDSHAKE if not line.startswith(f"{missing}:")]
+        status, _ = await head_of_answer(echo, TARGET, *lines)
+        assert status in (400, 426)
+        assert not echo.engine.sessions
+
+
+@pytest.mark.gen_test
+async def test_an_opening_handshake_of_http_1_0_opens_nothing() -> None:
+    """RFC 6455, section 4.2.1: HTTP/1.1 or higher."""
+    async with running(**LONG) as (echo, _):
+        status, _ = await head_of_answer(echo, TARGET.replace("1.1", "1.0"), *HANDSHAKE)
+        assert status >= 400
+        assert not echo.engine.sessions
+
+
+@pytest.mark.parametrize(
+    ("given", "instead", "expected"),
+    [
+        ("Upgrade: websocket", "Upgrade: h2c, WebSocket", 101),
+        ("Connection: Upgrade", "Connection: keep-alive, upgrade", 101),
+        ("Connection: Upgrade", "Connection: no-upgrade", 426),
+    ],
+)
+@pytest.mark.gen_test
+async def test_the_headers_of_the_opening_handshake_are_lists_of_words(given: str, instead: str, expected: int) -> None:
+    """RFC 6455, section 4.2.1, and RFC 9110, sections 7.6.1 and 7.8."""
+    async with running(**LONG) as (echo, _):
+        lines = [instead if line == given else line for line in HANDSHAKE]
+        assert (await head_of_answer(echo, TARGET, *lines))[0] == expected
+
+
+@pytest.mark.gen_test
+async def test_upgrade_required_says_what_to() -> None:
+    """RFC 9110, section 15.5.22."""
+    async with running(**LONG) as (echo, _):
+        lines = [line.replace("13", "8") if "Version" in line else line for line in HANDSHAKE]
+        status, head = await head_of_answer(echo, TARGET, *lines)
+        assert status == 426
+        assert "\r\nupgrade: websocket\r\n" in head
+
+
+@pytest.mark.gen_test
+async def test_a_websocket_of_a_page_that_is_not_allowed_gets_403() -> None:
+    async with running(**LONG) as (echo, client):
+        sid = await client.open()
+        for query in ("", f"&sid={sid}"):
+            target = TARGET.replace("websocket ", f"websocket{query} ")
+            assert (await head_of_answer(echo, target, *HANDSHAKE, "Origin: https://evil.example"))[0] == 403
+        assert (await head_of_answer(echo, TARGET, *HANDSHAKE, f"Origin: {ALLOWED_ORIGIN}"))[0] == 101
+        assert not echo.engine.sessions[sid].is_upgrading
+
+
 @pytest.mark.gen_test
 async def test_while_not_accepting_new_sessions_get_503_and_the_others_go_on() -> None:
     async with running(**LONG) as (echo, client):
@@ -245,7 +333,10 @@ async def test_a_chunked_body_is_a_body() -> None:
         assert await client.get(sid) == (200, "4in chunks\x1e4and more")
 
 
-@pytest.mark.parametrize("body", [b"abc", b"", b"4ok\x1e9", b"0{}", b"2", b"2probe", b"5", b"b***", b"4\xff", b"3x"])
+@pytest.mark.parametrize(
+    "body",
+    [b"abc", b"", b"4ok\x1e9", b"4ok\x1e", b"bAQIDBA", b"1x", b"0{}", b"2", b"2probe", b"5", b"b***", b"4\xff", b"3x"],
+)
 @pytest.mark.gen_test
 async def test_an_invalid_payload_ends_the_session(body: bytes) -> None:
     async with running(**LONG) as (echo, client):
@@ -269,15 +360,68 @@ async def test_a_payload_larger_than_announced_is_refused_and_the_largest_is_not
         assert status in (400, 413)
 
 
+@pytest.mark.parametrize(
+    ("first_t", "second_t"), [({}, {}), ({}, {"t": "b"}), ({"t": "a"}, {}), ({"t": "a"}, {"t": "b"})]
+)
 @pytest.mark.gen_test
-async def test_a_second_poll_ends_the_session_and_the_first_is_told() -> None:
+async def test_a_second_poll_ends_the_session_and_the_first_is_told(
+    first_t: dict[str, str], second_t: dict[str, str]
+) -> None:
     async with running(**LONG) as (echo, client):
         sid = await client.open()
-        first = asyncio.create_task(client.get(sid, t="first"))
+        first = asyncio.create_task(client.get(sid, **first_t))
         await eventually_polled(echo, sid)
-        assert (await client.get(sid, t="second"))[0] == 400
+        assert (await client.get(sid, **second_t))[0] == 400
         assert await first == (200, "1")
         assert (await client.get(sid))[0] == 400
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.gen_test
+async def test_a_payload_that_was_too_large_leaves_room_for_the_next(*, is_chunked: bool) -> None:
+    async with running(**LONG) as (echo, client):
+        sid = await client.open()
+        size = MAX_PAYLOAD + 1
+        framing, begun = (
+            ("Transfer-Encoding: chunked", f"{size:x}\r\n4") if is_chunked else (f"Content-Length: {size}", "4")
+        )
+        wire = await Wire.open(echo.port)
+        target = f"POST /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1"
+        await wire.send(f"{target}\r\nHost: x\r\n{framing}\r\n\r\n{begun}".encode())
+        head = wire.received[: await wire.read_to(b"\r\n")]
+        assert head.split()[1] in (b"400", b"413")
+        wire.cut(Cut.FIN)
+        assert await client.post(sid, "4small") == (200, "ok")
+        assert await client.get(sid) == (200, "4small")
+
+
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "text/plain;charset=UTF-8", None])
+@pytest.mark.gen_test
+async def test_what_a_payload_holds_does_not_depend_on_what_it_is_called(content_type: str | None) -> None:
+    async with running(**LONG) as (_, client):
+        sid = await client.open()
+        headers = {"Content-Type": content_type} if content_type else {}
+        options = {"headers": headers, "skip_auto_headers": ["Content-Type"]}
+        assert await client.post(sid, "4hello\x1ebAQIDBA==", **options) == (200, "ok")
+        assert await client.get(sid) == (200, "4hello\x1ebAQIDBA==")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD"])
+@pytest.mark.gen_test
+async def test_a_session_is_spoken_to_by_get_and_post_and_nothing_else(method: str) -> None:
+    async with running(**LONG) as (_, client):
+        sid = await client.open()
+        async with client.http.request(method, client.url, params=POLLING | {"sid": sid}, data="4x") as answer:
+            assert answer.status == 400
+        await client.post(sid, "4still here")
+        assert await client.get(sid) == (200, "4still here")
+
+
+@pytest.mark.gen_test
+async def test_a_post_to_an_unknown_session_gets_400() -> None:
+    async with running(**LONG) as (echo, client):
+        assert (await client.post("unknown", "4x"))[0] == 400
+        assert not echo.engine.sessions
 
 
 @pytest.mark.gen_test
@@ -369,7 +513,7 @@ async def test_text_and_binary_come_back_over_a_websocket() -> None:
         await socket.close()
 
 
-@pytest.mark.parametrize("packet", ["abc", "", "0{}", "2", "2probe", "5", "9"])
+@pytest.mark.parametrize("packet", ["abc", "", "0{}", "2", "2probe", "3x", "1x", "5", "9", "bAQIDBA=="])
 @pytest.mark.gen_test
 async def test_an_invalid_packet_closes_the_websocket_and_the_session(packet: str) -> None:
     async with running(**LONG) as (echo, client):
@@ -404,7 +548,17 @@ async def test_a_message_larger_than_announced_closes_the_websocket() -> None:
         (b"\x89\xfe\x00\x80\x00\x00\x00\x00", 1002),
         (b"\x88\x81\x00\x00\x00\x00x", 1002),
         (b"\x88\x82\x00\x00\x00\x00\x03\xed", 1002),
+        *(
+            (b"\x88\x82\x00\x00\x00\x00" + code.to_bytes(2, "big"), 1002)
+            for code in (0, 999, 1004, 1006, 1015, 2999, 5000)
+        ),
+        (b"\x8b\x80\x00\x00\x00\x00", 1002),
+        (b"\xa1\x82\x00\x00\x00\x004x", 1002),
+        (b"\x91\x82\x00\x00\x00\x004x", 1002),
+        (b"\x08\x80\x00\x00\x00\x00", 1002),
+        (b"\x88\x84\x00\x00\x00\x00\x03\xe8\xff\xff", 1007),
         (b"\x81\x82\x00\x00\x00\x004\xff", 1007),
+        (b"\x01\x82\x00\x00\x00\x004\xc3\x80\x81\x00\x00\x00\x00x", 1007),
         (b"\x81\xff\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00", 1009),
     ],
 )
@@ -433,6 +587,86 @@ async def test_fragments_pings_and_the_closing_handshake() -> None:
         await socket.close(code=3001)
         assert socket.close_code == 3001
         await eventually(lambda: not (echo.engine.sessions or echo.engine.open_sockets), within=PATIENCE)
+
+
+@pytest.mark.gen_test
+async def test_a_character_may_be_cut_by_fragments() -> None:
+    async with running(**LONG) as (_, client):
+        socket = await client.opened_websocket()
+        transport: Any = socket._writer.transport
+        zero = b"\x00\x00\x00\x00"
+        transport.write(b"\x01\x82" + zero + b"4\xc3" + b"\x80\x81" + zero + b"\xa9")
+        assert await receive(socket) == "4é"
+        await socket.close()
+
+
+@pytest.mark.gen_test
+async def test_fragments_larger_than_announced_together_close_the_websocket() -> None:
+    async with running(**LONG) as (_, client):
+        socket = await client.opened_websocket()
+        transport: Any = socket._writer.transport
+        half = b"\x00\x00\x00\x00" + b"4" + b"x" * (MAX_PAYLOAD // 2)
+        length = (len(half) - 4).to_bytes(8, "big")
+        transport.write(b"\x01\xff" + length + half + b"\x80\xff" + length + half)
+        assert await receive(socket) is None
+        assert socket.close_code == 1009
+
+
+@pytest.mark.gen_test
+async def test_each_packet_is_a_frame_of_its_own_without_a_mask() -> None:
+    async with running(**LONG) as (echo, _):
+        async with raw_websocket(echo) as wire:
+            start = len(wire.received)
+            await wire.send(masked(b"4one") + masked(b"4two") + masked(bytes((1, 2)), first=0x82))
+            expected = b"\x81\x044one\x81\x044two\x82\x02\x01\x02"
+            await wire.read_until(start + len(expected))
+            assert wire.received[start:] == expected
+
+
+@pytest.mark.parametrize(("sent", "answered"), [(b"", 1000), (b"\x03\xe8bye", 1000), (b"\x0f\xa0", 4000)])
+@pytest.mark.gen_test
+async def test_a_close_frame_is_answered_once_and_what_is_behind_it_ignored(sent: bytes, answered: int) -> None:
+    async with running(**LONG) as (echo, _):
+        async with raw_websocket(echo) as wire:
+            start = len(wire.received)
+            await wire.send(masked(sent, first=0x88) + masked(b"4late"))
+            with pytest.raises((Gone, ConnectionResetError)):
+                await wire.read_until(10_000)
+            assert wire.received[start:] == b"\x88\x02" + answered.to_bytes(2, "big")
+            assert not echo.engine.sessions
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+@pytest.mark.gen_test
+async def test_the_server_closes_a_websocket_with_a_frame_and_waits_a_while_for_the_answer(
+    *, is_answered: bool
+) -> None:
+    async with running(**LONG) as (echo, _):
+        async with raw_websocket(echo) as wire:
+            start, (session,) = len(wire.received), echo.engine.sessions.values()
+            echo.engine.send(session, EncodedPacket.message("last"))
+            echo.engine.close(session, "test")
+            began = time.monotonic()
+            farewell = b"\x81\x054last\x88\x02\x03\xe8"
+            await wire.read_until(start + len(farewell))
+            assert wire.received[start:] == farewell
+            assert echo.engine.open_sockets == 1
+            if is_answered:
+                await wire.send(masked(b"\x03\xe8", first=0x88))
+            with pytest.raises(Gone):
+                await wire.read_until(10_000)
+            assert (time.monotonic() - began < 0.5) == is_answered
+            await eventually(lambda: echo.engine.open_sockets == 0, within=PATIENCE)
+
+
+@pytest.mark.gen_test
+async def test_pongs_of_a_websocket_that_nobody_asked_for_are_let_be() -> None:
+    async with running(**LONG) as (echo, _):
+        async with raw_websocket(echo) as wire:
+            start = len(wire.received)
+            await wire.send(masked(b"hi", first=0x8A) * 10 + masked(b"3") * 10 + masked(b"6") * 10 + masked(b"4x"))
+            await wire.read_until(start + 4)
+            assert wire.received[start:] == b"\x81\x024x"
 
 
 @pytest.mark.gen_test
@@ -683,6 +917,80 @@ async def test_an_upgrade_that_is_never_finished_is_given_up() -> None:
         assert sid in echo.engine.sessions
         await client.post(sid, "4polling still")
         assert await client.get(sid) == (200, "4polling still")
+
+
+@pytest.mark.gen_test
+async def test_a_session_that_ends_in_the_middle_of_its_upgrade_takes_both_transports_with_it() -> None:
+    async with running(**LONG) as (echo, client):
+        sid = await client.open()
+        socket = await probed(client, sid)
+        await client.post(sid, "1")
+        assert await receive(socket) is None
+        await eventually(lambda: echo.engine.open_sockets == 0, within=PATIENCE)
+
+
+@pytest.mark.parametrize("step", [b"2probe", b"5", b"4x", b""])
+@pytest.mark.gen_test
+async def test_an_upgrade_is_made_of_text(step: bytes) -> None:
+    async with running(**LONG) as (_, client):
+        sid = await client.open()
+        socket = await client.websocket(sid)
+        await socket.send_bytes(step)
+        assert await receive(socket) is None
+        await client.post(sid, "4polling still")
+        assert await client.get(sid) == (200, "4polling still")
+
+
+@pytest.mark.parametrize("is_probed", [False, True])
+@pytest.mark.parametrize(
+    "ending", ["by its client", "by what it sent", "by the server", "at once", "by a second poll", "by time"]
+)
+@pytest.mark.gen_test
+async def test_a_session_that_ends_while_it_upgrades_takes_its_websocket_with_it(
+    ending: str, *, is_probed: bool
+) -> None:
+    limits = LONG if ending != "by time" else {}
+    async with running(**limits) as (echo, client):
+        sid = await client.open()
+        socket = await probed(client, sid) if is_probed else await client.websocket(sid)
+        session = echo.engine.sessions[sid]
+        if ending == "by its client":
+            await client.post(sid, "1")
+        elif ending == "by what it sent":
+            await client.post(sid, "9")
+        elif ending == "by the server":
+            echo.engine.close(session, "test")
+        elif ending == "at once":
+            echo.engine.abort(session, "test")
+        elif ending == "by a second poll":
+            echo.engine.sessions[sid]._noop_at = float("inf")
+            poll = asyncio.create_task(client.get(sid, t="a"))
+            await eventually_polled(echo, sid)
+            await client.get(sid, t="b")
+            await poll
+        assert await receive(socket) is None
+        await eventually(lambda: not (echo.engine.sessions or echo.engine.open_sockets), within=PATIENCE)
+
+
+def masked(payload: bytes, *, first: int = 0x81) -> bytes:
+    """A frame of a client's, of at most 125 bytes."""
+    mask = b"\x0a\x0b\x0c\x0d"
+    octets = bytes(octet ^ mask[index % 4] for index, octet in enumerate(payload))
+    return bytes((first, 0x80 | len(payload))) + mask + octets
+
+
+@asynccontextmanager
+async def raw_websocket(echo: Echo) -> AsyncIterator[Wire]:
+    """A WebSocket of bytes, of which the open packet has been read."""
+    wire = await Wire.open(echo.port)
+    try:
+        await wire.send("\r\n".join((TARGET, *HANDSHAKE, "", "")).encode())
+        end = await wire.read_to(b"\r\n\r\n")
+        await wire.read_until(end + 2)
+        await wire.read_until(end + 2 + wire.received[end + 1])
+        yield wire
+    finally:
+        wire.cut(Cut.FIN)
 
 
 async def eventually_polled(echo: Echo, sid: str) -> None:

@@ -448,6 +448,7 @@ class Session:
         if self._state is _State.CLOSED:
             return
         self._state = _State.CLOSED
+        self._upgrade = _Upgrade.NONE
         self.pending = self._nothing
         self._answer = None
         self._emit(Closed(reason))
