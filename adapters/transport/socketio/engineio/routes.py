@@ -160,7 +160,7 @@ class _Exchange(HTTPMessageDelegate):
             return BAD_REQUEST
         if request.method != "GET" and (request.method != "POST" or sid is None):
             return BAD_METHOD
-        is_upgrade = request.headers.get("Upgrade", "").lower() == WEBSOCKET
+        is_upgrade = WEBSOCKET in _words(request.headers, "Upgrade")
         if is_upgrade != (transport == WEBSOCKET):
             return BAD_REQUEST
         if sid is not None:
@@ -182,8 +182,9 @@ class _Exchange(HTTPMessageDelegate):
     # WebSocket
 
     def _open_websocket(self, headers: HTTPHeaders) -> None:
-        accept = accept_key(headers) if self._request.method == "GET" else None
-        if accept is None or "upgrade" not in headers.get("Connection", "").lower():
+        accept = accept_key(headers)
+        is_good = self._request.method == "GET" and self._request.version == "HTTP/1.1"
+        if accept is None or not is_good or "upgrade" not in _words(headers, "Connection"):
             self._refusal = NOT_A_WEBSOCKET
         elif self._session is None and not self._gatekeeper.is_accepting():
             self._refusal = NOT_READY
@@ -278,6 +279,13 @@ class _Exchange(HTTPMessageDelegate):
             headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         elif refusal is NOT_A_WEBSOCKET:
             headers["Sec-WebSocket-Version"] = "13"
+            headers["Upgrade"] = WEBSOCKET
+            headers["Connection"] = "Upgrade"
         chunk = body if body and self._request.method != "HEAD" else None
         connection.write_headers(ResponseStartLine("HTTP/1.1", status, status.phrase), headers, chunk)
         connection.finish()
+
+
+def _words(headers: HTTPHeaders, name: str) -> list[str]:
+    """A header that is a list of words (RFC 9110, section 5.6.1), in lower case."""
+    return [word.strip().lower() for word in headers.get(name, "").split(",")]

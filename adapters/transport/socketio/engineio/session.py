@@ -41,6 +41,7 @@ MAX_CHATTER = 200
 _CLOSE_BODY: Final = CLOSE.encode()
 _NOOP_BODY: Final = NOOP.encode()
 _PROBE: Final = "probe"
+NOT_FROM_CLIENT: Final = "not a packet for clients to send"
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +271,7 @@ class Session:
                 answer.poll = poll_id
             else:
                 self._answer = None
+                self._slow_since = None
                 self._emit_receipt(self.heartbeat.receipt(answer.batch.mark))
         self._poll = _Poll(poll_id, is_repeat)
 
@@ -305,6 +307,8 @@ class Session:
             packets = decode_payload(body)
         except ProtocolError as error:
             self._fail(error)
+        if not all(map(_is_from_client, packets)):
+            self._fail(ProtocolError(NOT_FROM_CLIENT))
         for packet in packets:
             if self._state is _State.CLOSED:
                 return
@@ -460,18 +464,18 @@ class Session:
     # what the client says
 
     def _take(self, packet: Packet, now: float) -> None:
-        if packet.type == MESSAGE:
+        if not _is_from_client(packet):
+            self._fail(ProtocolError(NOT_FROM_CLIENT))
+        elif packet.type == MESSAGE:
             if self._state is _State.OPEN:
                 self._emit(Message(packet.data))
-        elif packet.type == PONG and not packet.data:
+        elif packet.type == PONG:
             self._take_pong(now)
-        elif packet.type == CLOSE and not packet.data:
+        elif packet.type == CLOSE:
             self._farewell = _NOOP_BODY
             self._end(CLIENT_CLOSE)
-        elif packet.type == NOOP and not packet.data:
-            self.chatter(now)
         else:
-            self._fail(ProtocolError("not a packet for clients to send"))
+            self.chatter(now)
 
     def _take_pong(self, now: float) -> None:
         if not self.heartbeat.pong(now):
@@ -490,3 +494,8 @@ class Session:
         if self._events is None:
             self._events = []
         self._events.append(event)
+
+
+def _is_from_client(packet: Packet) -> bool:
+    """Whether a client may send it, its transport being settled: what is for an upgrade comes to ``probe``."""
+    return packet.type == MESSAGE or (packet.type in (PONG, CLOSE, NOOP) and not packet.data)

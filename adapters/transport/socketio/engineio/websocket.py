@@ -22,6 +22,7 @@ MAX_FRAGMENTS = 1024
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FIN = 0x80
+_OPCODE = 0x0F
 _RESERVED_BITS = 0x70
 _MASKED = 0x80
 _MAX_CONTROL_BYTES = 125
@@ -67,7 +68,7 @@ def pong_frame(data: bytes) -> bytes:
 class FrameReader:
     """Takes a client's bytes as they come and gives its messages.
 
-    It holds at most one unfinished message of ``max_bytes``, and what belongs to the frame after it.
+    It holds at most one unfinished message of ``max_bytes``, and a control frame that came into it.
     """
 
     __slots__ = ("_buffer", "_fragments", "_max_bytes", "_message", "_opcode")
@@ -112,7 +113,7 @@ class FrameReader:
             if available < header:
                 return None
             length = int.from_bytes(buffer[start + 2 : start + header], "big")
-        if length > self._max_bytes:
+        if length + (len(self._message or b"") if not first & _OPCODE else 0) > self._max_bytes:
             raise MessageTooLarge
         data_start = start + header + 4
         end = data_start + length
@@ -121,7 +122,7 @@ class FrameReader:
         return first, _unmask(buffer[data_start:end], buffer[data_start - 4 : data_start]), end
 
     def _take(self, first: int, payload: bytes) -> Received | None:
-        opcode = first & 0x0F
+        opcode = first & _OPCODE
         if opcode == CLOSE_FRAME:
             _check_close(payload)
             return Received(opcode, payload)
@@ -140,8 +141,6 @@ class FrameReader:
     def _take_fragment(self, payload: bytes, *, is_last: bool) -> Received | None:
         if self._message is None:
             raise ProtocolError("a continuation of nothing")
-        if len(self._message) + len(payload) > self._max_bytes:
-            raise MessageTooLarge
         self._fragments += 1
         if self._fragments > MAX_FRAGMENTS:
             raise Flooding("too many fragments")
