@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from socketio import packet
@@ -14,6 +15,9 @@ from domain.errors import SynkroneError
 from domain.model import Entry
 
 _FROM_CLIENTS = (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK)
+# A type, a namespace, an id of ASCII digits, then data or the end: the library takes any digit of Unicode, and a count of
+# attachments where there can be none.
+_HEAD = re.compile(r"[0-6](/[^,]*(,|$))?([0-9]*)(?![\d-])")
 _RESERVED_EVENTS = frozenset(("connect", "connect_error", "disconnect", "disconnecting"))
 
 
@@ -33,10 +37,14 @@ class PacketRefused(ProtocolError):
     """The packet is malformed, or one that no client may send."""
 
 
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
 class _CompactJson:
     """What the library takes for its module ``json``: it would make an encoder anew for every packet."""
 
-    loads = staticmethod(json.loads)
+    loads = staticmethod(json.JSONDecoder(parse_constant=_refuse_constant).decode)
     _encode = json.JSONEncoder(separators=(",", ":")).encode
 
     @classmethod
@@ -61,6 +69,8 @@ class StrictPacket(packet.Packet):
         """Raises PacketRefused."""
         if not isinstance(encoded_packet, str):
             raise PacketRefused("not text")
+        if not _HEAD.match(encoded_packet):
+            raise PacketRefused("malformed")
         try:
             attachments = super().decode(encoded_packet)
         except (ValueError, RecursionError) as error:

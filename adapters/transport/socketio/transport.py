@@ -25,7 +25,7 @@ from adapters.transport.socketio.engineio.routes import EngineRoutes
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import SessionLimits
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
-from adapters.transport.socketio.packet import entry_packet, event_packet
+from adapters.transport.socketio.packet import PacketRefused, entry_packet, event_packet
 from adapters.transport.socketio.peer import PeerPolicy
 from adapters.transport.socketio.rate import TokenBucket
 from adapters.wire import problem_object
@@ -43,6 +43,7 @@ from domain.ports import Clock, ConnectionEvents
 CUT_AT_QUEUES = 8
 CONNECTS_PER_TURN = 16
 FLOOD_RETRY_AFTER = timedelta(seconds=5)
+CONNECT = "0"
 PATH = r"/socket\.io/?"
 SID_BYTES = 15
 
@@ -316,7 +317,10 @@ class SocketIoTransport:
             await self._pacer.turn()
         try:
             while messages and session.is_open:
-                await self._library.receive(session.sid, messages.popleft())
+                message = messages.popleft()
+                if client.connection is None and message[:1] != CONNECT:
+                    raise PacketRefused("not connected")
+                await self._library.receive(session.sid, message)
                 if client.refused is not None:
                     self._engine.close(session, client.refused)
         except ProtocolError as error:
