@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 from enum import Enum, IntEnum, auto
+from typing import ClassVar
+from weakref import WeakSet
 
 PATIENCE = 5.0
 READ_BYTES = 65_536
@@ -28,7 +30,10 @@ class Gone(Exception):
 class Wire:
     """One TCP connection."""
 
+    every: ClassVar[WeakSet[Wire]] = WeakSet()
+
     def __init__(self, sock: socket.socket) -> None:
+        self.every.add(self)
         self._sock = sock
         self.received = b""
 

@@ -158,6 +158,8 @@ async def served() -> AsyncIterator[Served]:
         await eventually(lambda: len(asyncio.all_tasks()) <= tasks + 1, within=ALL_GONE_WITHIN)
         await eventually(lambda: sessions_in_memory() <= sessions, within=ALL_GONE_WITHIN)
     finally:
+        for wire in Wire.every:
+            wire.cut(Cut.FIN)
         sweeping.cancel()
         server.stop()
         await server.close_all_connections()

@@ -15,7 +15,7 @@ from domain.errors import SynkroneError
 from domain.model import Entry
 
 _FROM_CLIENTS = (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK)
-# A type, a namespace, an id of ASCII digits, then data or the end: the library takes any digit of Unicode, and a count of
+# A type, a namespace, an id of ASCII digits, then data or the end: the library takes every digit of Unicode, and counts
 # attachments where there can be none.
 _HEAD = re.compile(r"[0-6](/[^,]*(,|$))?([0-9]*)(?![\d-])")
 _RESERVED_EVENTS = frozenset(("connect", "connect_error", "disconnect", "disconnecting"))

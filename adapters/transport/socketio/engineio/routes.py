@@ -182,6 +182,10 @@ class _Exchange(HTTPMessageDelegate):
     # WebSocket
 
     def _open_websocket(self, headers: HTTPHeaders) -> None:
+        if self._is_gone:
+            # Its client left right behind its request: there is nobody to open it for, nor to tell.
+            self._refusal = BAD_REQUEST
+            return
         accept = accept_key(headers)
         is_good = self._request.method == "GET" and self._request.version == "HTTP/1.1"
         if accept is None or not is_good or "upgrade" not in _words(headers, "Connection"):
@@ -244,7 +248,7 @@ class _Exchange(HTTPMessageDelegate):
 
     def _answer_lost(self) -> None:
         if self._session is not None:
-            self._engine.answer_lost(self._session)
+            self._engine.answer_lost(self._session, self)
 
     # answering
 

@@ -52,11 +52,12 @@ class PendingPoll(Protocol):
 class ServedSession(Session):
     """A session and what serves it: its WebSocket, its waiting poll, and the one upgrade under way."""
 
-    __slots__ = ("address", "channel", "client", "drained", "poll_request", "upgrade_channel")
+    __slots__ = ("address", "answered_request", "channel", "client", "drained", "poll_request", "upgrade_channel")
 
     channel: WebSocketChannel | None
     upgrade_channel: WebSocketChannel | None
     poll_request: PendingPoll | None
+    answered_request: PendingPoll | None
     drained: asyncio.Future[None] | None
     address: str
     client: Any
@@ -140,7 +141,8 @@ class EngineServer:
             nothing=self._nothing,
             now=self._clock.monotonic(),
         )
-        session.channel = session.upgrade_channel = session.poll_request = session.drained = None
+        session.channel = session.upgrade_channel = session.drained = None
+        session.poll_request = session.answered_request = None
         session.address = address
         session.client = None
         self.sessions[session.sid] = session
@@ -274,7 +276,7 @@ class EngineServer:
         body = session.answer(now)
         request = session.poll_request
         if body is not None and request is not None:
-            session.poll_request = None
+            session.poll_request, session.answered_request = None, request
             request.respond(body)
 
     def _settle(self, session: ServedSession) -> None:
@@ -326,9 +328,11 @@ class EngineServer:
             session.poll_request = None
             session.poll_aborted()
 
-    def answer_lost(self, session: ServedSession) -> None:
-        session.answer_lost()
-        self._settle(session)
+    def answer_lost(self, session: ServedSession, request: PendingPoll) -> None:
+        """It could not be written; which means nothing where it was given again to the same poll, sent again."""
+        if session.answered_request is request:
+            session.answer_lost()
+            self._settle(session)
 
     def post_began(self, session: ServedSession) -> None:
         """Raises ProtocolError: the request is refused."""

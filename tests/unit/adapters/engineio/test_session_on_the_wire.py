@@ -1,0 +1,471 @@
+"""A session and its client with a network between them, on which bytes wait, arrive late, or are lost.
+
+What a session has given out is not what its client has: only here is a receipt for the one told from a receipt for the
+other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
+from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_payload
+from adapters.transport.socketio.engineio.session import (
+    CHATTER_INTERVAL,
+    MAX_CHATTER,
+    PING_TIMEOUT,
+    POLLING,
+    SLOW,
+    WEBSOCKET,
+    Closed,
+    Message,
+    Received,
+    Session,
+    SessionLimits,
+    TransportName,
+)
+
+LIMITS = SessionLimits(queue_bytes=2_000, cut_bytes=6_000)
+SWEEP = 0.5
+# Not the first nor the last, which are drawn more often than the others: what ends a session ends the story.
+SELDOM = st.integers(0, 40).map(lambda number: number == 23)
+
+
+class Answer(NamedTuple):
+    poll: str
+    body: bytes
+
+
+def split(frames: bytes) -> list[bytes]:
+    """Whole frames of a server, header and all."""
+    parts = []
+    while frames:
+        header, length = 2, frames[1]
+        if length == 126:
+            header, length = 4, int.from_bytes(frames[2:4], "big")
+        parts.append(frames[: header + length])
+        frames = frames[header + length :]
+    return parts
+
+
+def packet_of(frame: bytes) -> str:
+    return frame[4 if frame[1] == 126 else 2 :].decode()
+
+
+def sizes(body: bytes) -> int:
+    """What the packets of an answer are over WebSocket."""
+    return sum(EncodedPacket(part).size for part in body.split(b"\x1e"))
+
+
+class WireMachine(RuleBasedStateMachine):
+    """The client keeps to the protocol; the network, the server's loop and the server's wishes do as they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.session = self.opened(POLLING)
+        # What the server sent, what the client has, and what it is known to have.
+        self.sent = 0
+        self.has: list[int] = []
+        self.receipts: list[int] = []
+        self.said: list[str] = []
+        self.heard: list[object] = []
+        self.ends: list[str] = []
+        self.pings = 0
+        self.chatter: list[float] = []
+        # Long-polling: the poll that waits, the answer on its way, and the one that may still be asked for.
+        self.polls = 0
+        self.waits = False
+        self.on_its_way: Answer | None = None
+        self.last: Answer | None = None
+        self.must_repeat = False
+        self.kept = 0
+        self.paused = False
+        self.upgrade = ""
+        # WebSocket: what the socket has not taken, and what has been sent and not been read.
+        self.window = True
+        self.unsent: deque[bytes] = deque()
+        self.unread: deque[bytes] = deque()
+
+    def opened(self, transport: TransportName) -> Session:
+        return Session("sid", transport=transport, limits=LIMITS, nothing=Batch(), now=self.now)
+
+    @initialize(starts_on_websocket=st.booleans())
+    def begin(self, *, starts_on_websocket: bool) -> None:
+        self.session = self.opened(WEBSOCKET if starts_on_websocket else POLLING)
+
+    # what the server does after each step
+
+    def flush(self) -> None:
+        session = self.session
+        body = session.answer(self.now)
+        if body is not None:
+            assert self.waits
+            assert body == b"1" or b"1" not in body.split(b"\x1e")
+            self.waits = False
+            self.on_its_way = Answer(str(self.polls), body)
+            if session.transport == POLLING and not session.is_closed and body != b"6":
+                self.kept = sizes(body)
+        if session.transport == WEBSOCKET and not session.in_flight:
+            frames = session.take_frames(self.now)
+            if frames is not None:
+                self.unsent.extend(split(frames))
+                session.in_flight = len(frames)
+                if self.window:
+                    self.drain(len(frames))
+        session.check_size()
+        for event in session.take_events():
+            assert not self.ends
+            if isinstance(event, Received):
+                assert isinstance(event.mark, int)
+                self.receipts.append(event.mark)
+            elif isinstance(event, Message):
+                self.heard.append(event.data)
+            elif isinstance(event, Closed):
+                self.ends.append(event.reason)
+                session.in_flight = 0
+                self.kept = 0
+                self.unsent.clear()
+
+    def drain(self, octets: int) -> None:
+        session = self.session
+        session.in_flight -= min(octets, session.in_flight)
+        waiting = sum(map(len, self.unsent))
+        while self.unsent and waiting > session.in_flight:
+            frame = self.unsent.popleft()
+            waiting -= len(frame)
+            self.unread.append(frame)
+        if waiting < session.in_flight:
+            # A frame is only there whole.
+            self.unsent.appendleft(self.unread.pop())
+
+    def take(self, packets: list[str]) -> None:
+        for packet in packets:
+            if packet == "2":
+                self.pings += 1
+            elif packet.startswith("4"):
+                self.has.append(int(packet[1:].partition(":")[0]))
+
+    def tell(self, packet: str) -> None:
+        if self.session.transport == POLLING:
+            self.session.post_began()
+            self.session.post(packet.encode(), self.now)
+        else:
+            self.session.receive(packet, self.now)
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.session.is_closed
+
+    @property
+    def polls_now(self) -> bool:
+        return self.is_alive and self.session.transport == POLLING
+
+    @property
+    def may_poll(self) -> bool:
+        return self.polls_now and not self.waits and self.on_its_way is None
+
+    # the server
+
+    @rule(
+        number=st.integers(1, 3),
+        padding=st.sampled_from([0, 0, 0, 0, 0, 0, 100, 900]),
+        has_mark=st.sampled_from([True, True, True, False]),
+    )
+    def send(self, number: int, padding: int, *, has_mark: bool) -> None:
+        for _ in range(number):
+            if self.session.is_open:
+                self.sent += 1
+            text = f"{self.sent}:{'x' * padding}"
+            self.session.send(EncodedPacket.message(text, self.sent if has_mark else None))
+        self.flush()
+
+    @precondition(lambda self: self.is_alive)
+    @rule(now=SELDOM, gently=st.booleans())
+    def end(self, *, now: bool, gently: bool) -> None:
+        if now:
+            if gently:
+                self.session.close("closed", self.now)
+            else:
+                self.session.abort("aborted")
+            self.flush()
+
+    # long-polling
+
+    @precondition(lambda self: self.may_poll and (not self.paused or self.must_repeat))
+    @rule()
+    def poll(self) -> None:
+        if not self.must_repeat:
+            self.polls += 1
+            self.kept = 0
+        self.session.poll(str(self.polls))
+        self.waits = True
+        self.flush()
+
+    @precondition(lambda self: self.waits and self.polls_now)
+    @rule(by_a_proxy=st.booleans())
+    def abort_or_repeat_the_poll(self, *, by_a_proxy: bool) -> None:
+        if by_a_proxy:
+            self.session.poll(str(self.polls))
+        else:
+            self.session.poll_aborted()
+            self.waits = False
+            self.must_repeat = True
+        self.flush()
+
+    @precondition(lambda self: self.on_its_way is not None)
+    @rule()
+    def answer_arrives(self) -> None:
+        assert self.on_its_way is not None
+        answer, self.on_its_way = self.on_its_way, None
+        self.take(answer.body.decode().split("\x1e"))
+        self.last = answer
+        self.must_repeat = False
+
+    @precondition(lambda self: self.on_its_way is not None and self.polls_now)
+    @rule(is_noticed=st.booleans())
+    def answer_is_lost(self, *, is_noticed: bool) -> None:
+        self.on_its_way = None
+        self.must_repeat = True
+        if is_noticed:
+            self.session.answer_lost()
+            self.flush()
+
+    @precondition(lambda self: self.may_poll and self.last is not None and not self.must_repeat and self.kept)
+    @rule()
+    def the_answered_poll_is_sent_again(self) -> None:
+        assert self.last is not None
+        self.session.poll(self.last.poll)
+        assert self.session.answer(self.now) == self.last.body
+        self.flush()
+
+    # upgrade
+
+    @precondition(lambda self: self.polls_now and not self.upgrade)
+    @rule()
+    def open_a_websocket(self) -> None:
+        if self.session.begin_upgrade(self.now):
+            self.upgrade = "opened"
+        else:
+            assert not self.session.is_open
+
+    @precondition(lambda self: self.upgrade == "opened" and self.is_alive)
+    @rule()
+    def probe(self) -> None:
+        if self.session.is_upgrading:
+            assert self.session.probe("2probe", self.now) == "3probe"
+            self.upgrade, self.paused = "probed", True
+            self.flush()
+
+    @precondition(lambda self: self.upgrade == "probed" and self.may_poll and not self.must_repeat)
+    @rule()
+    def take_over(self) -> None:
+        if self.session.is_upgrading:
+            assert self.session.probe("5", self.now) is None
+            assert self.session.transport == WEBSOCKET
+            self.upgrade = ""
+            self.flush()
+
+    @precondition(lambda self: self.upgrade and self.polls_now)
+    @rule(is_wrong=st.booleans())
+    def fail_the_upgrade(self, *, is_wrong: bool) -> None:
+        if is_wrong:
+            with pytest.raises(ProtocolError):
+                self.session.probe("4x", self.now)
+        else:
+            self.session.lose_upgrade()
+        self.upgrade, self.paused = "", False
+        self.flush()
+
+    # WebSocket
+
+    @precondition(lambda self: self.unread)
+    @rule(number=st.sampled_from([1, 1, 2, 3, 20]))
+    def read(self, number: int) -> None:
+        self.take([packet_of(self.unread.popleft()) for _ in range(min(number, len(self.unread)))])
+
+    @precondition(lambda self: self.is_alive)
+    @rule(is_open=st.booleans())
+    def window_changes(self, *, is_open: bool) -> None:
+        self.window = is_open
+        if is_open and self.session.in_flight:
+            self.drain(self.session.in_flight)
+        self.flush()
+
+    @precondition(lambda self: self.session.in_flight)
+    @rule(octets=st.integers(1, 300))
+    def socket_takes_some(self, octets: int) -> None:
+        self.drain(octets)
+        self.flush()
+
+    @precondition(lambda self: self.is_alive and self.session.transport == WEBSOCKET)
+    @rule(now=SELDOM)
+    def lose_the_websocket(self, *, now: bool) -> None:
+        if now:
+            self.unread.clear()
+            self.session.websocket_lost()
+            self.flush()
+
+    @precondition(lambda self: self.is_alive and self.session.transport == WEBSOCKET and not self.session.in_flight)
+    @rule(before=st.integers(0, 2))
+    def a_delivery_crosses_a_pong(self, before: int) -> None:
+        # Left to chance, this order is rare, and nothing else tells what was given out from what has arrived.
+        self.wait(1.0)
+        self.send(1, 0, has_mark=True)
+        given_out = len(self.unread)
+        self.send(1, 0, has_mark=True)
+        self.read(max(0, given_out - before))
+        if self.is_alive and self.pings:
+            self.pong()
+
+    # what the client says
+
+    @precondition(lambda self: self.is_alive)
+    @rule(number=st.integers(0, 9))
+    def say(self, number: int) -> None:
+        if self.session.is_open:
+            self.said.append(str(number))
+        self.tell(f"4{number}")
+        self.flush()
+
+    @precondition(lambda self: self.is_alive and self.pings)
+    @rule()
+    def pong(self) -> None:
+        self.pings -= 1
+        self.tell("3")
+        self.flush()
+
+    @precondition(lambda self: self.polls_now)
+    @rule()
+    def abort_a_post(self) -> None:
+        self.session.post_began()
+        self.session.post_aborted()
+
+    @precondition(lambda self: self.is_alive)
+    @rule(number=st.sampled_from([1, 1, 1, 10, 150]))
+    def say_nothing(self, number: int) -> None:
+        for _ in range(number):
+            self.chatter.append(self.now)
+            try:
+                self.tell("6")
+            except Flooding:
+                assert sum(time >= self.now - CHATTER_INTERVAL for time in self.chatter) > MAX_CHATTER
+                break
+        self.flush()
+
+    @precondition(lambda self: self.is_alive)
+    @rule(now=SELDOM, is_wrong=st.booleans())
+    def hang_up(self, *, now: bool, is_wrong: bool) -> None:
+        if now and is_wrong:
+            with pytest.raises(ProtocolError):
+                self.tell("0")
+        elif now:
+            self.tell("1")
+        self.flush()
+
+    # time
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 2.0, 10.0]))
+    def wait(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + SWEEP)
+            self.sweep()
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 100.0]))
+    def the_loop_is_blocked(self, seconds: float) -> None:
+        was_pinged, self.now = self.session.heartbeat.is_overdue(1e9), self.now + seconds
+        self.sweep()
+        if self.ends == [PING_TIMEOUT]:
+            assert was_pinged
+
+    def sweep(self) -> None:
+        session = self.session
+        is_idle = session.is_open and session.tick_at > self.now and not session.waiting_bytes
+        session.tick(self.now)
+        if is_idle:
+            assert (session.is_open, session.waiting_bytes) == (True, 0)
+        if self.upgrade and not session.is_upgrading:
+            self.upgrade, self.paused = "", False
+        self.flush()
+
+    # what holds
+
+    @invariant()
+    def the_client_has_the_beginning_of_what_was_sent_once_and_in_order(self) -> None:
+        assert self.has == list(range(1, len(self.has) + 1))
+        assert len(self.has) <= self.sent
+
+    @invariant()
+    def a_receipt_is_for_what_the_client_has_and_news(self) -> None:
+        assert self.receipts == sorted(set(self.receipts))
+        assert max(self.receipts, default=0) <= len(self.has)
+
+    @invariant()
+    def what_the_client_said_was_heard_once(self) -> None:
+        assert self.heard == self.said
+
+    @invariant()
+    def it_ends_once_and_with_all_that_belongs_to_it(self) -> None:
+        assert len(self.ends) == int(self.session.is_closed)
+
+    @invariant()
+    def memory_is_as_accounted(self) -> None:
+        session = self.session
+        pending = sum(packet.size for packet in session.pending)
+        assert session.untaken_bytes == pending + session.in_flight
+        if session.transport == POLLING:
+            assert session.waiting_bytes == pending + self.kept
+        if self.is_alive:
+            assert session.waiting_bytes <= LIMITS.cut_bytes
+
+    def teardown(self) -> None:
+        """A client that reads on and answers has everything within two seconds, and the server knows."""
+        session = self.session
+        if not session.is_open:
+            return
+        last_mark = 0
+        for packet in session.pending:
+            last_mark = max(last_mark, packet.mark if isinstance(packet.mark, int) else 0)
+        self.window_changes(is_open=True)
+        for _ in range(6):
+            for _ in range(3):
+                if self.on_its_way is not None:
+                    self.answer_arrives()
+                if self.unread:
+                    self.read(len(self.unread))
+                while self.pings and self.is_alive:
+                    self.pong()
+                if self.may_poll:
+                    self.poll()
+            self.now += SWEEP
+            self.sweep()
+        if self.is_alive:
+            assert len(self.has) == self.sent
+            assert max(self.receipts, default=0) >= last_mark
+        elif self.session.transport == WEBSOCKET:
+            assert self.ends in ([PING_TIMEOUT], [SLOW])
+
+
+TestWireMachine = WireMachine.TestCase
+TestWireMachine.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)
+
+
+def test_the_frames_of_a_batch_are_told_apart() -> None:
+    packets = [EncodedPacket.message(text) for text in ("", "x" * 124, "x" * 125, "x" * 2000)]
+    batch = Batch()
+    for packet in packets:
+        batch = batch.then(packet)
+    assert [packet_of(frame) for frame in split(batch.frames)] == [
+        "4",
+        *("4" + "x" * size for size in (124, 125, 2000)),
+    ]
+    assert sizes(batch.body) == batch.size
+    assert len(decode_payload(batch.body)) == len(packets)
