@@ -12,7 +12,7 @@ from domain.ports import Clock, Randomness
 _log = logging.getLogger("synkrone.supervisor")
 
 FIRST_DELAY = 0.5
-MAX_DELAY = 30.0
+MAX_DELAY = 10.0
 HEALTHY_AFTER = 60.0
 
 

@@ -77,7 +77,7 @@ async def test_while_it_waits_it_has_a_fault() -> None:
 @pytest.mark.gen_test
 async def test_pauses_double_up_to_a_bound(delays: list[float]) -> None:
     await Work(ManualClock(), *(StoreUnavailable() for _ in range(9))).supervisor()
-    assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert delays == [0.5, 1, 2, 4, 8, 10, 10, 10, 10]
 
 
 @pytest.mark.gen_test

@@ -43,9 +43,13 @@ class Batch:
             batch = batch.then(packet)
         return batch
 
-    def forget_successor(self) -> None:
-        """Keep it no longer; who shares it still does."""
-        self._after = None
+    def forget_successors(self) -> None:
+        """Keep those of this batch and of all it grew from no longer: else each holds the next, and is held by it, and
+        all of it waits for the garbage collector. Who shares them still does."""
+        batch: Batch | None = self
+        while batch is not None:
+            batch._after = None  # noqa: SLF001 (of the same class)
+            batch = batch.before
 
     def __iter__(self) -> Iterator[EncodedPacket]:
         packets = []
@@ -62,6 +66,7 @@ class Batch:
             if self.packet is not None and self.packet.size == self.size:
                 return self.packet.frame
             self._frames = b"".join([packet.frame for packet in self])
+            self.forget_successors()
         return self._frames
 
     @property
@@ -69,4 +74,5 @@ class Batch:
         """All as a payload of long-polling."""
         if self._body is None:
             self._body = b"\x1e".join([packet.text for packet in self])
+            self.forget_successors()
         return self._body

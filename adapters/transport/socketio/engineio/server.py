@@ -257,7 +257,7 @@ class EngineServer:
                     self._unflushed = sessions[number:] + self._unflushed
                     self._schedule_flush()
                     break
-        self._nothing.forget_successor()
+        self._nothing.forget_successors()
 
     def _flush_session(self, session: ServedSession, now: float) -> None:
         if session.poll_request is not None:

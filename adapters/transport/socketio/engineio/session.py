@@ -453,6 +453,7 @@ class Session:
             return
         self._state = _State.CLOSED
         self._upgrade = _Upgrade.NONE
+        self.pending.forget_successors()
         self.pending = self._nothing
         self._answer = None
         self._emit(Closed(reason))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,9 +96,31 @@ def test_one_batch_behind_another_keeps_the_order() -> None:
 def test_what_is_forgotten_is_made_anew_and_what_was_given_stays() -> None:
     nothing, packet = Batch(), EncodedPacket.message("x")
     given = nothing.then(packet)
-    nothing.forget_successor()
+    nothing.forget_successors()
     assert nothing.then(packet) is not given
     assert given.frames == packet.frame
+
+
+def test_what_was_joined_or_forgotten_is_free_without_the_garbage_collector() -> None:
+    class Tracked(EncodedPacket):
+        __slots__ = ("__weakref__",)
+
+    finishes: list[Callable[[Batch], object]] = [
+        lambda batch: batch.frames,
+        lambda batch: batch.body,
+        Batch.forget_successors,
+    ]
+    gc.disable()
+    try:
+        for finish in finishes:
+            packet = Tracked(b"4x")
+            gone = weakref.ref(packet)
+            batch = Batch().then(packet).then(EncodedPacket.message("y"))
+            finish(batch)
+            del batch, packet
+            assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_long_chain_is_joined_and_freed() -> None:
