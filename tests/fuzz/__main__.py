@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-NAMES = ("frames", "payloads", "socketio_packets", "sessions")
+NAMES = ("frames", "payloads", "socketio_packets", "sessions", "conversations")
 MOST_BYTES = 4096
 
 
@@ -18,8 +18,8 @@ def fuzz(name: str, seconds: int, corpus: str) -> None:
     with atheris.instrument_imports(include=["adapters.transport", "tests.fuzz.targets"]):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 (what is imported here is watched)
     target = TARGETS[name]
-    arguments = [sys.argv[0], f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", "-print_final_stats=1", corpus]
-    atheris.Setup(arguments, target)
+    options = [f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", "-len_control=0", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={tempfile.gettempdir()}/synkrone-{name}-", corpus], target)
     atheris.Fuzz()
 
 

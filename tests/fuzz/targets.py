@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+from hypothesis import settings
+from hypothesis.stateful import get_state_machine_test
 
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
@@ -11,6 +15,7 @@ from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Clo
 from adapters.transport.socketio.engineio.websocket import FrameReader
 from adapters.transport.socketio.engineio.websocket import Received as Frame
 from adapters.transport.socketio.packet import StrictPacket
+from tests.unit.adapters.engineio.test_session_on_the_wire import WireMachine
 
 MAX_BYTES = 512
 LIMITS = SessionLimits(queue_bytes=2000, cut_bytes=4000)
@@ -130,9 +135,17 @@ def _numbers(frames: bytes) -> list[int]:
     return numbers
 
 
+def conversations(data: bytes) -> None:
+    """A session and a client that keeps to the protocol: the bytes choose what happens next, and when."""
+    _story.hypothesis.fuzz_one_input(data)
+
+
+_story: Any = get_state_machine_test(WireMachine, settings=settings(database=None))
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "payloads": payloads,
     "socketio_packets": socketio_packets,
     "sessions": sessions,
+    "conversations": conversations,
 }
