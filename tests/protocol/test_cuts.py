@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.routing import RuleRouter
 from tornado.testing import bind_unused_port
 
@@ -104,6 +105,14 @@ class Served:
     async def all_gone(self) -> None:
         await eventually(lambda: not any(self.leftovers) and self.live == 0, within=ALL_GONE_WITHIN)
 
+    async def stalled_poll(self, peer: PollingScript) -> Wire:
+        """A poll of which the answer is too large for the kernel, and is not read."""
+        wire = await Wire.open(self.port)
+        await wire.send(f"GET {peer.poll_path()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await wire.read_until(1000)
+        assert self.unwritten == 1
+        return wire
+
     @property
     def unwritten(self) -> int:
         """Connections with something that the kernel has not taken."""
@@ -129,9 +138,13 @@ def descriptors() -> int:
 
 
 def sessions_in_memory() -> int:
-    """Those of earlier tests are gone by then, or have failed."""
     gc.collect()
     return sum(isinstance(thing, ServedSession) for thing in gc.get_objects())
+
+
+def requests_in_memory() -> int:
+    gc.collect()
+    return sum(isinstance(thing, HTTPServerRequest) for thing in gc.get_objects())
 
 
 @asynccontextmanager
@@ -310,10 +323,7 @@ async def test_an_answer_given_again_stays_given_when_the_first_connection_ends_
     async with served() as it:
         peer = await polling_live(it)
         expected = [it.publish(LARGE)]
-        stalled = await Wire.open(it.port)
-        await stalled.send(f"GET {peer.poll_path()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        await stalled.read_until(1000)
-        assert it.unwritten == 1
+        stalled = await it.stalled_poll(peer)
         assert await peer.poll(again=True)
         if has_polled_on:
             expected.append(it.publish())
@@ -559,3 +569,46 @@ async def test_an_upgrade_that_completes_hands_over_without_loss_at_every_moment
                 pytest.fail("the server closed the session")
             assert peer.entries == expected
             script.wire.cut(Cut.FIN)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_answer_that_was_lost_before_an_upgrade_comes_over_the_websocket() -> None:
+    async with served() as it:
+        peer = await polling_live(it)
+        expected = [it.publish(LARGE)]
+        assert not await peer.poll(Place.HALF_ANSWER_BODY, Cut.RESET, share=0.01)
+        await it.until(peer, lambda session: session._answer is not None and session._answer.is_lost)
+        expected.append(it.publish())
+        script = await upgrade_up_to(it, "the upgrade", peer)
+        while peer.entries[-1:] != expected[-1:]:
+            peer.take(await script.next())
+        assert peer.entries == expected
+        script.wire.cut(Cut.FIN)
+
+
+@BOTH_WAYS
+@pytest.mark.gen_test(timeout=30)
+async def test_an_answer_that_turns_out_lost_after_an_upgrade_ends_the_session(how: Cut) -> None:
+    """What comes behind it may be on its way already: the client comes back, and is served from what it has."""
+    async with served() as it:
+        peer = await polling_live(it)
+        it.publish(LARGE)
+        stalled = await it.stalled_poll(peer)
+        script = await upgrade_up_to(it, "the upgrade", peer)
+        stalled.cut(how)
+        await eventually(lambda: it.live == 0)
+        assert it.receipts == []
+        script.wire.cut(how)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_upgraded_session_keeps_nothing_of_the_requests_before() -> None:
+    async with served() as it:
+        before = requests_in_memory()
+        peer = await polling_live(it)
+        expected = [it.publish()]
+        await poll_until(peer, it, expected, again=False)
+        script = await upgrade_up_to(it, "the upgrade", peer)
+        await it.has_noticed()
+        await eventually(lambda: requests_in_memory() <= before)
+        script.wire.cut(Cut.FIN)

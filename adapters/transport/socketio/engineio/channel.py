@@ -34,14 +34,15 @@ class ChannelOwner(Protocol):
 class WebSocketChannel:
     """Owns a stream. ``linger`` seconds are left to a client to answer a close frame."""
 
-    __slots__ = ("_has_unsent", "_linger", "_owner", "_reader", "_stream", "closing")
+    __slots__ = ("_linger", "_owner", "_reader", "_stream", "closing", "unsent")
 
     def __init__(self, stream: Stream, owner: ChannelOwner, *, max_message_bytes: int, linger: float) -> None:
         self._stream = stream
         self._owner = owner
         self._reader = FrameReader(max_message_bytes)
         self._linger = linger
-        self._has_unsent = False
+        self.unsent = 0
+        """Bytes that were written and that the client has not taken."""
         self.closing = False
 
     def open(self, response: bytes) -> None:
@@ -54,9 +55,8 @@ class WebSocketChannel:
 
         To be called only with nothing left from before.
         """
-        left = self._stream.write(frames)
-        self._has_unsent = left > 0
-        return left
+        self.unsent = self._stream.write(frames)
+        return self.unsent
 
     def close(self, code: int = NORMAL_CLOSURE) -> None:
         """Say so with a close frame, and leave the client some time to answer: closed at once with something unread,
@@ -64,7 +64,7 @@ class WebSocketChannel:
         if self.closing:
             return
         self.closing = True
-        if self._has_unsent:
+        if self.unsent:
             self._stream.close()
             return
         self._stream.write(close_frame(code))
@@ -95,7 +95,7 @@ class WebSocketChannel:
                 self._owner.channel_fed(self)
 
     def stream_drained(self, unsent: int) -> None:
-        self._has_unsent = unsent > 0
+        self.unsent = unsent
         self._owner.channel_drained(self, unsent)
 
     def stream_closed(self) -> None:
@@ -103,7 +103,7 @@ class WebSocketChannel:
         self._owner.channel_closed(self)
 
     def _answer_close(self, payload: str | bytes) -> None:
-        if not self.closing and not self._has_unsent:
+        if not self.closing and not self.unsent:
             code = int.from_bytes(payload[:2], "big") if isinstance(payload, bytes) and payload else NORMAL_CLOSURE
             self._stream.write(close_frame(code))
         self.closing = True

@@ -88,6 +88,7 @@ class _Exchange(HTTPMessageDelegate):
         self._session: ServedSession | None = None
         self._refusal: Refusal | None = None
         self._is_posting = False
+        self._number = 0
 
     def headers_received(
         self,
@@ -131,6 +132,7 @@ class _Exchange(HTTPMessageDelegate):
 
     def respond(self, body: bytes) -> None:
         """Answer the poll that this is."""
+        self._number = self._session.answers if self._session is not None else 0
         self._connection.set_close_callback(None)
         if self._is_gone:
             self._answer_lost()
@@ -248,7 +250,7 @@ class _Exchange(HTTPMessageDelegate):
 
     def _answer_lost(self) -> None:
         if self._session is not None:
-            self._engine.answer_lost(self._session, self)
+            self._engine.answer_lost(self._session, self._number)
 
     # answering
 

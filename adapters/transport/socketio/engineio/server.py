@@ -52,12 +52,13 @@ class PendingPoll(Protocol):
 class ServedSession(Session):
     """A session and what serves it: its WebSocket, its waiting poll, and the one upgrade under way."""
 
-    __slots__ = ("address", "answered_request", "channel", "client", "drained", "poll_request", "upgrade_channel")
+    __slots__ = ("address", "answers", "channel", "client", "drained", "poll_request", "upgrade_channel")
 
     channel: WebSocketChannel | None
     upgrade_channel: WebSocketChannel | None
     poll_request: PendingPoll | None
-    answered_request: PendingPoll | None
+    answers: int
+    """How many polls were answered: the last one's number."""
     drained: asyncio.Future[None] | None
     address: str
     client: Any
@@ -142,7 +143,8 @@ class EngineServer:
             now=self._clock.monotonic(),
         )
         session.channel = session.upgrade_channel = session.drained = None
-        session.poll_request = session.answered_request = None
+        session.poll_request = None
+        session.answers = 0
         session.address = address
         session.client = None
         self.sessions[session.sid] = session
@@ -276,7 +278,8 @@ class EngineServer:
         body = session.answer(now)
         request = session.poll_request
         if body is not None and request is not None:
-            session.poll_request, session.answered_request = None, request
+            session.poll_request = None
+            session.answers += 1
             request.respond(body)
 
     def _settle(self, session: ServedSession) -> None:
@@ -328,9 +331,12 @@ class EngineServer:
             session.poll_request = None
             session.poll_aborted()
 
-    def answer_lost(self, session: ServedSession, request: PendingPoll) -> None:
-        """It could not be written; which means nothing where it was given again to the same poll, sent again."""
-        if session.answered_request is request:
+    def answer_lost(self, session: ServedSession, number: int) -> None:
+        """It could not be written; which means nothing where it was given again to the same poll, sent again.
+
+        ``number`` is what ``session.answers`` was when it was given.
+        """
+        if session.answers == number:
             session.answer_lost()
             self._settle(session)
 
@@ -363,7 +369,7 @@ class EngineServer:
         if opcode == PING_FRAME and isinstance(data, bytes):
             if session.channel is channel:
                 self.send(session, EncodedPacket(data, opcode=PONG_FRAME))
-            else:
+            elif not channel.unsent:
                 channel.write(frame_header(PONG_FRAME, len(data)) + data)
 
     def _probe(self, session: ServedSession, channel: WebSocketChannel, data: str | bytes) -> None:
@@ -372,6 +378,7 @@ class EngineServer:
             channel.write(EncodedPacket(answer.encode()).frame)
         elif session.transport == WEBSOCKET:
             session.channel, session.upgrade_channel = channel, None
+            session.in_flight = channel.unsent
         self._touch(session)
 
     def channel_failed(self, channel: WebSocketChannel, error: ProtocolError) -> None:
