@@ -12,10 +12,15 @@ RECEIPT_INTERVAL = 1.0
 class Heartbeat:
     """Knows when a ping is due, when a pong is overdue, and up to which mark the client has received.
 
-    ``given_out`` is the last mark the client was sent.
+    ``given_out`` is the last mark the client was sent. ``ping_waits``: the ping is still among what waits to be sent.
     """
 
-    __slots__ = ("_confirmed", "_interval", "_ping_at", "_ping_mark", "_pinged_at", "_pong_by", "_timeout", "given_out")
+    # fmt: off
+    __slots__ = (
+        "_confirmed", "_interval", "_ping_at", "_ping_mark", "_pinged_at", "_pong_by", "_timeout", "given_out",
+        "ping_waits",
+    )
+    # fmt: on
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval = interval
@@ -26,6 +31,7 @@ class Heartbeat:
         self._ping_mark: object = None
         self._confirmed: object = None
         self.given_out: object = None
+        self.ping_waits = False
 
     @property
     def next_at(self) -> float:
@@ -55,8 +61,8 @@ class Heartbeat:
         self._ping_mark = mark
 
     def pong(self, now: float) -> bool:
-        """A pong has come; False where nobody asked for one."""
-        if self._pong_by is None:
+        """A pong has come; False where nobody asked for one, or not yet."""
+        if self._pong_by is None or self.ping_waits:
             return False
         self._pong_by = None
         self._ping_at = now + self._interval

@@ -213,8 +213,9 @@ class Session:
             return None
         self.pending = self._nothing
         self._slow_since = None
+        heartbeat = self.heartbeat
+        heartbeat.ping_waits = False
         if batch.mark is not None:
-            heartbeat = self.heartbeat
             heartbeat.given_out = batch.mark
             heartbeat.want_receipt(now)
             if heartbeat.is_due(now):
@@ -251,6 +252,7 @@ class Session:
     def _answer_pending(self, poll: _Poll) -> bytes:
         batch, self.pending = self.pending, self._nothing
         self._answer = _Answer(poll.id, batch)
+        self.heartbeat.ping_waits = False
         self.heartbeat.given_out = batch.mark or self.heartbeat.given_out
         return batch.body
 
@@ -409,6 +411,7 @@ class Session:
             # Over long-polling the next poll is the receipt, and comes first.
             covered = self.pending.mark or self.heartbeat.given_out
             self.heartbeat.ping(covered if self.transport == WEBSOCKET else None, now)
+            self.heartbeat.ping_waits = True
             self.pending = self.pending.then(PING_PACKET)
         self.tick_at = self.heartbeat.next_at
         if self._upgrade is not _Upgrade.NONE:

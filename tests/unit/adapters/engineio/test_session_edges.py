@@ -246,6 +246,20 @@ def test_a_ping_covers_what_waits_before_it() -> None:
     assert session.take_events() == [Received(1)]
 
 
+def test_a_pong_that_comes_before_its_ping_has_left_is_no_receipt() -> None:
+    # Found by fuzzing: what waits with the ping has not been given to anybody.
+    session = opened(WEBSOCKET)
+    session.in_flight = 10
+    session.send(EncodedPacket.message("x", "mark"))
+    session.tick(START + LIMITS.ping_interval)
+    session.receive("3", START + LIMITS.ping_interval)
+    assert session.take_events() == []
+    session.in_flight = 0
+    assert session.take_frames(START + LIMITS.ping_interval) == b"\x81\x024x\x81\x012"
+    session.receive("3", START + LIMITS.ping_interval)
+    assert session.take_events() == [Received("mark")]
+
+
 @pytest.mark.parametrize("late", [0.0, 5.0, 10.0, 15.0, 100.0])
 def test_a_late_ping_leaves_its_client_between_a_half_and_the_whole_time(late: float) -> None:
     session = opened(WEBSOCKET)
