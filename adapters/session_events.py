@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from adapters.wire import problem_object, timestamp
+from adapters.wire import counts_object, problem_object, timestamp
 from domain.model import Refusal, Welcome
 
 READY = "session.ready"
 CLOSING = "session.closing"
 EXPIRING = "session.expiring"
+COUNTS = "inbox.counts"
 
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 def ready(welcome: Welcome) -> dict[str, object]:
-    """``{user: {id, role}, recovered, reason, counts, expires_at, server_time}``; the cursor follows as an argument.
-
-    ``counts`` is null where the server keeps none.
-    """
+    """``{user: {id, role}, recovered, reason, counts, expires_at, server_time}``; the cursor follows as an argument."""
     return {
         "user": {"id": welcome.identity.user, "role": welcome.identity.role},
         "recovered": welcome.recovered,
         "reason": welcome.reason.value if welcome.reason is not None else None,
-        "counts": None,
+        "counts": counts_object(welcome.counts),
         "expires_at": timestamp(welcome.identity.expires_at),
         "server_time": timestamp(welcome.server_time),
     }

@@ -10,19 +10,30 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from domain import model
 from domain.errors import InvalidPublication, SynkroneError
 from domain.model import (
+    Answer,
     Audience,
+    Changed,
+    Counted,
+    Counts,
     Draft,
+    Failed,
     FieldError,
+    Item,
     Json,
+    Listing,
     Notification,
     Problem,
     Publication,
+    Refreshed,
 )
 from domain.policy import AUDIENCE_MAX_USERS, AUDIENCE_RULE, IDENTIFIER_RULE, NAME_RULE, is_identifier, is_name
 
-NOTIFICATION_NEW = "notification.new"
+NOTIFICATION_NEW = model.NOTIFICATION_NEW
+NOTIFICATION_UPDATED = model.NOTIFICATION_UPDATED
+NOTIFICATION_DELETED = model.NOTIFICATION_DELETED
 
 T = TypeVar("T")
 
@@ -73,6 +84,59 @@ def notification_json(notification: Notification) -> Json:
             "archived_at": None,
         }
     )
+
+
+_NO_STATE = b'"read_at":null,"seen_at":null,"archived_at":null}'
+
+
+def item_json(item: Item) -> Json:
+    """A notification as it lies in its user's inbox: the bytes of ``notification.new`` with the three times."""
+    if item.read_at is None and item.seen_at is None and item.archived_at is None:
+        return item.payload
+    state = to_json(_times({"read_at": item.read_at, "seen_at": item.seen_at, "archived_at": item.archived_at}))
+    return Json(item.payload.removesuffix(_NO_STATE) + state[1:])
+
+
+def updated_json(ids: Sequence[str] | None, change: Mapping[str, datetime | None]) -> Json:
+    """The first argument of ``notification.updated``: ``{ids, change}``, or ``{all: true, change}`` without ids.
+
+    A time of ``change`` is set where there is none; null takes one away.
+    """
+    which: dict[str, object] = {"all": True} if ids is None else {"ids": ids}
+    return to_json(which | {"change": _times(change)})
+
+
+def deleted_json(ids: Sequence[str]) -> Json:
+    """The first argument of ``notification.deleted``: ``{ids}``."""
+    return to_json({"ids": ids})
+
+
+def _times(times: Mapping[str, datetime | None]) -> dict[str, str | None]:
+    return {name: timestamp(time) if time is not None else None for name, time in times.items()}
+
+
+def counts_object(counts: Counts) -> dict[str, int]:
+    """``{unread, unseen, total}``"""
+    return {"unread": counts.unread, "unseen": counts.unseen, "total": counts.total}
+
+
+def answer_object(answer: Answer) -> dict[str, object]:
+    """What a client's request is answered with: ``{ok: true, ...}``, or ``{ok: false, error: problem}``."""
+    match answer:
+        case Failed(problem):
+            return {"ok": False, "error": problem_object(problem)}
+        case Refreshed(expires_at):
+            return {"ok": True, "expires_at": timestamp(expires_at)}
+        case Listing(items, next_page, counts, as_of):
+            members: dict[str, object] = {
+                "items": [msgspec.Raw(item_json(item)) for item in items],
+                "next": str(next_page) if next_page is not None else None,
+            }
+        case Changed(changed, counts, as_of):
+            members = {"changed": changed}
+        case Counted(counts, as_of):
+            members = {}
+    return {"ok": True, **members, "counts": counts_object(counts), "as_of": str(as_of)}
 
 
 def fingerprint(draft: Draft) -> bytes:

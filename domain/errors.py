@@ -61,6 +61,29 @@ class TooManyConnections(SynkroneError):
     code = "too_many_connections"
 
 
+class Superseded(SynkroneError):
+    """The same client has connected anew."""
+
+    code = "superseded"
+
+
+class DisconnectedByOperator(SynkroneError):
+    """The connection was ended by an operator."""
+
+    code = "disconnected_by_operator"
+
+    def __init__(self, *, reconnect: bool) -> None:
+        """``reconnect``: whether the client is to come back by itself."""
+        super().__init__()
+        self.reconnect = reconnect
+
+
+class IdentityMismatch(SynkroneError):
+    """The token is not of the same issuer, user and role."""
+
+    code = "identity_mismatch"
+
+
 class CursorRefused(SynkroneError):
     """The cursor does not lead to a place in the log that can be continued from."""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NewType
+from typing import NewType, TypeAlias
 
 UserId = NewType("UserId", str)
 ConnectionId = NewType("ConnectionId", str)
+
+AckId = NewType("AckId", int)
+"""What a client's request is answered under, among those of one connection."""
 
 Json = NewType("Json", bytes)
 """One JSON text in UTF-8, known to be valid. The domain passes it on and never looks inside."""
@@ -117,6 +120,10 @@ class Draft:
     idempotency_key: str | None = None
 
 
+NOTIFICATION_NEW = "notification.new"
+NOTIFICATION_UPDATED = "notification.updated"
+NOTIFICATION_DELETED = "notification.deleted"
+
 CURSOR_MAX_LENGTH = 256
 _CURSOR = re.compile(r"(?P<epoch>[A-Za-z0-9._~-]+):(?P<offset>0|[1-9][0-9]{0,17})")
 
@@ -156,6 +163,18 @@ class Entry:
     event: str
     payload: Json
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """A user in one role, and the rooms they can reach, each with their start in it.
+
+    A start is an offset: what lies at or below it does not exist for them.
+    """
+
+    user: UserId
+    role: str
+    starts: Mapping[Room, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,23 +273,167 @@ class Hello:
     transport: str
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a connecting client says about an earlier connection, as sent: each may be anything, and None is nothing.
+
+    ``pid`` and ``offset`` come from the stock client by itself, ``cursor`` from the application.
+    """
+
+    pid: object | None = None
+    offset: object | None = None
+    cursor: object | None = None
+
+
 class RecoveryReason(Enum):
     """Why a connection does not continue where the client's cursor stands."""
 
     INVALID = "invalid"
     UNKNOWN_EPOCH = "unknown_epoch"
     TRIMMED = "trimmed"
+    IDENTITY_CHANGED = "identity_changed"
+
+
+class PidVerdict(Enum):
+    """What a ``pid`` that a client brings back is worth.
+
+    UNANSWERED: it was issued when the offset that comes with it was refused, and so the client never heard of that.
+    """
+
+    GOOD = "good"
+    UNANSWERED = "unanswered"
+    OF_ANOTHER_USER = "of another user"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of what lies in an inbox and is not archived: exact, never capped."""
+
+    unread: int
+    unseen: int
+    total: int
+
+    def with_new(self, number: int) -> Counts:
+        return Counts(self.unread + number, self.unseen + number, self.total + number)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The counts of one snapshot of the log, whose head was ``as_of``.
+
+    Each of the next ``room`` notifications just adds to them; later ones may push others out. They change by themselves
+    at ``stands_until``, when something in them expires or grows too old.
+    """
+
+    counts: Counts
+    as_of: Position
+    room: int
+    stands_until: datetime | None
+
+
+class Action(Enum):
+    """What a user can do to notifications of theirs."""
+
+    READ = "read"
+    UNREAD = "unread"
+    SEEN = "seen"
+    ARCHIVE = "archive"
+    UNARCHIVE = "unarchive"
+    DELETE = "delete"
+
+
+class ItemState(Enum):
+    """Which items of an inbox a list shows. CURRENT: what is not archived; UNREAD and READ are parts of it."""
+
+    CURRENT = "current"
+    UNREAD = "unread"
+    READ = "read"
+    ARCHIVED = "archived"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class InboxQuery:
+    """``before`` is an offset: only older items are listed."""
+
+    limit: int = 20
+    before: int | None = None
+    state: ItemState = ItemState.CURRENT
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A notification in a user's inbox. ``payload`` is as in ``notification.new``: its own three times are null."""
+
+    offset: int
+    payload: Json
+    read_at: datetime | None
+    seen_at: datetime | None
+    archived_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page, newest first, of one snapshot. ``next`` is the ``before`` of the following page."""
+
+    items: tuple[Item, ...]
+    next: int | None
+    counts: Counts
+    as_of: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """``changed`` notifications are different now; the entries that say so lie at or before ``as_of``."""
+
+    changed: int
+    counts: Counts
+    as_of: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The connection's token is another one now, which expires then."""
+
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    problem: Problem
+
+
+Answer: TypeAlias = Counted | Listing | Changed | Refreshed | Failed
+"""What a client's request is answered with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What an accepted client is told first. ``cursor`` is where the events after it continue."""
+    """What an accepted client is told first. ``cursor`` is where the events after it continue.
+
+    ``pid`` names the client's stay over all its connections: one that recovers brings it back.
+    """
 
     identity: Identity
+    pid: str
     recovered: bool
     reason: RecoveryReason | None
+    counts: Counts
     cursor: Position
     server_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """A live connection, as operators see it."""
+
+    device: str | None
+    role: str
+    transport: str
+    remote_address: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
 from domain.errors import (
+    DisconnectedByOperator,
     InvalidArgument,
     InvalidPublication,
     InvalidToken,
@@ -18,6 +20,7 @@ from domain.errors import (
 from domain.model import (
     EVERYONE,
     AudienceKind,
+    Claim,
     Draft,
     Entry,
     FieldError,
@@ -49,7 +52,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-def is_name(value: object) -> bool:
+def is_name(value: object) -> TypeGuard[str]:
     """Whether a value can be a user id, a role or a type: 1 to 128 printable characters."""
     return isinstance(value, str) and 0 < len(value) <= NAME_MAX_LENGTH and value.isprintable()
 
@@ -61,10 +64,10 @@ def is_identifier(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The ``auth`` object of a connecting client, read. ``cursor`` is as sent: it may be anything."""
+    """The ``auth`` object of a connecting client, read. ``claim`` is what it says about an earlier connection."""
 
     token: str
-    cursor: object | None
+    claim: Claim
     device: str | None
 
 
@@ -80,11 +83,14 @@ class Deadlines:
 class ConnectionPolicy:
     """Who may connect, what they hear, and for how long.
 
-    ``leeway`` allows for clocks that differ. ``replay_entries`` and ``replay_bytes`` bound a page of the replay.
+    ``leeway`` allows for clocks that differ. With ``replays_undelivered`` a client that brings no good cursor starts
+    after what its user is known to have received, else at the head of the log.
+    ``replay_entries`` and ``replay_bytes`` bound a page of the replay.
     ``uniform`` is the source of jitter; the default, always the middle, has none, and is for tests.
     """
 
     leeway: timedelta = timedelta(seconds=30)
+    replays_undelivered: bool = True
     connections: int = 10_000
     connections_per_user: int = 20
     notification_bytes: int = 65_536
@@ -110,7 +116,8 @@ class ConnectionPolicy:
             isinstance(device, str) and 0 < len(device) <= DEVICE_MAX_LENGTH and device.isprintable()
         ):
             raise InvalidArgument("auth.device", f"must be 1 to {DEVICE_MAX_LENGTH} printable characters")
-        return Credentials(token, hello.auth.get("cursor"), device)
+        claim = Claim(hello.auth.get("pid"), hello.auth.get("offset"), hello.auth.get("cursor"))
+        return Credentials(token, claim, device)
 
     def deadlines(self, identity: Identity, now: datetime, monotonic: float) -> Deadlines:
         """Warn 60 to 120 s before the token expires (a short one: at half its life); close at ``exp`` + leeway."""
@@ -198,7 +205,9 @@ class ConnectionPolicy:
         """How a live connection ends for an error: to come back by itself, except where it must not."""
         return Refusal(
             problem=error.problem,
-            reconnect=not isinstance(error, TooManyConnections),
+            reconnect=error.reconnect
+            if isinstance(error, DisconnectedByOperator)
+            else not isinstance(error, TooManyConnections),
             retry_after=timedelta(seconds=self.reconnect_delay()),
         )
 

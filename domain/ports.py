@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from domain.model import (
+    AckId,
+    Action,
+    Answer,
     Appended,
     Caller,
+    Changed,
     Checkpoint,
     ConnectionId,
+    ConnectionInfo,
+    Counted,
+    Counts,
     Draft,
     Entry,
     Hello,
     Identity,
+    InboxQuery,
     Incoming,
+    Listing,
     Page,
+    PidVerdict,
     Position,
     Publication,
     Refusal,
     Room,
+    Subscriber,
+    UserId,
     Welcome,
 )
 
@@ -74,8 +86,22 @@ class NotificationSource(Protocol):
         """
 
 
+class Pids(Protocol):
+    """The ``pid`` of a client's stay: an authentication code over the user, with no state behind it."""
+
+    async def issue(self, user: UserId, *, refused: str | None) -> str:
+        """A new one, which remembers the offset that was refused as it was issued. Raises StoreUnavailable."""
+
+    async def examine(self, pid: object, user: UserId, offset: object) -> PidVerdict:
+        """What a pid is worth that comes back with an offset; both are as sent. Raises StoreUnavailable."""
+
+
 class Inbox(Protocol):
-    """The log. It is the truth: what is in it was accepted, and its order is the order of delivery."""
+    """The log, and the inboxes that follow from it. It is the truth: its order is the order of delivery.
+
+    Every event is an entry: a new notification, and what users do to theirs. An entry is visible only when all before
+    it are. Everything here raises StoreUnavailable where the store cannot do it at the moment; then nothing was stored.
+    """
 
     async def append(
         self, batch: Sequence[Draft], *, checkpoint: Checkpoint | None = None, all_or_nothing: bool = False
@@ -84,29 +110,70 @@ class Inbox(Protocol):
 
         A draft with the id or the idempotency key of an earlier one is a duplicate where the content is the same,
         else a conflict; neither is stored. With ``all_or_nothing`` a conflict keeps the whole batch out, and the
-        outcomes say which it was. Positions are given out in the order of commits. Raises StoreUnavailable, or
-        PublicationTooLarge for a batch that can never fit, and then nothing was stored.
+        outcomes say which it was. Positions are given out in the order of commits. Raises PublicationTooLarge for a
+        batch that can never fit, and then nothing was stored.
         """
 
     def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.
 
-        What a follower was not given yet is never trimmed. Raises StoreUnavailable, and CursorRefused where the
-        position is not one of this log, or entries after it were trimmed while nobody followed.
+        What a follower was not given yet is never trimmed. Raises CursorRefused where the position is not one of this
+        log, or entries after it were trimmed while nobody followed.
         """
 
-    async def since(self, rooms: frozenset[Room], after: Position, *, max_entries: int, max_bytes: int) -> Page:
-        """The entries of the rooms after a position, each once, in order, of one snapshot of the log.
+    async def since(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
+        """The entries a subscriber can reach after a position, each once, in order, of one snapshot of the log.
 
-        A page holds at least one entry where there is one, whatever its size. Raises CursorRefused where the
-        position is not one of this log or an entry of one of the rooms after it was trimmed; StoreUnavailable.
+        A page holds at least one entry where there is one, whatever its size. Raises CursorRefused as
+        ``ensure_readable``.
         """
+
+    async def ensure_readable(self, subscriber: Subscriber, after: Position) -> None:
+        """Raises CursorRefused where the log cannot be read from there on: INVALID where the position is past the end
+        of its epoch, UNKNOWN_EPOCH, or TRIMMED where an entry after it, which the subscriber could reach, is gone."""
+
+    async def floor(self, subscriber: Subscriber) -> Position:
+        """The earliest position from which everything is left that the subscriber can reach."""
 
     async def head(self) -> Position:
         """The position of the last entry; of an empty log, the one before the first."""
 
     async def checkpoint(self, source: str) -> str | None:
         """The resume id stored with the last batch of a source."""
+
+    async def enter(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        """The user as a subscriber of the rooms. Where a shared room is new to them they start at its head, and in a
+        new role their mark is their highest; that is stored before this returns. Their own room they have from its
+        beginning."""
+
+    async def received(self, subscriber: Subscriber) -> Position:
+        """The user's mark in this role: the highest position that some connection of theirs is known to have received,
+        or where it was when they came in it first; of a new user the beginning of the log."""
+
+    async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        """Store marks of users in roles. A mark only grows."""
+
+    async def count(self, subscriber: Subscriber) -> Counted:
+        """What is in the inbox. What has expired, or is older or more than is kept, is not."""
+
+    async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
+        """A page of the inbox."""
+
+    async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
+        """Do it to those of the notifications that are in the inbox and not so already, and log which, in one commit.
+
+        READ sets ``seen_at`` too. A time that is set already stays. At most 500 ids, each once.
+        """
+
+    async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
+        """READ for everything before this in the log, in one entry; with ``up_to`` for all in the inbox at or before
+        it, by their ids. Where nothing changes nothing is logged. Raises CursorRefused for a bad ``up_to``."""
+
+    async def secret(self) -> bytes:
+        """32 random bytes that belong to this store: the same as long as it exists."""
+
+    async def ensure_writable(self) -> None:
+        """Raises StoreUnavailable where a write failed and none has succeeded since."""
 
 
 class Transport(Protocol):
@@ -138,8 +205,18 @@ class Transport(Protocol):
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
         """Send to every member of any of the rooms, once each. Never waits for a client."""
 
+    async def hold(self, connection: ConnectionId) -> Position:
+        """Have live entries wait again. Everything up to the position that is returned was sent, where it was for this
+        connection, and nothing after it. Raises ConnectionGone."""
+
+    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
+        """Answer a request of the client, in order with the events."""
+
     def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
         """Tell the client that its token is about to expire."""
+
+    def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
+        """Tell the client what is in its user's inbox now."""
 
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         """Begin to close: tell the client why, after all that was sent before, and close within a second."""
@@ -148,7 +225,8 @@ class Transport(Protocol):
 class ConnectionEvents(Protocol):
     """What a transport calls.
 
-    For one connection: ``connect``, then ``opened`` and ``received``; ``disconnected`` at any time.
+    For one connection: ``connect``, then ``opened`` and ``received``; once ``opened`` has returned ``request``, one at
+    a time; ``disconnected`` at any time.
     """
 
     async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
@@ -160,6 +238,11 @@ class ConnectionEvents(Protocol):
 
     async def opened(self, connection: ConnectionId) -> None:
         """The welcome is on its way: replay and go live. To be run beside the receiving of messages. Never raises."""
+
+    async def request(self, connection: ConnectionId, ack: AckId | None, event: str, argument: object) -> None:
+        """The client asks for something, or sends what nobody knows. ``argument`` is any JSON value. To be run beside
+        the receiving of messages. What it is answered goes to ``Transport.answer``, if it has an ``ack``. Never raises.
+        """
 
     def received(self, connection: ConnectionId, upto: Position) -> None:
         """There is evidence that the client has every entry that was sent to it up to this one. Never raises."""
@@ -185,6 +268,26 @@ class Publisher(Protocol):
         Raises InvalidPublication, PublicationTooLarge or PublicationConflict, naming the bad one by its index where
         there are several or ``by_index`` asks for it; StoreUnavailable or ShuttingDown, and then nothing was stored.
         """
+
+
+class InboxAccess(Protocol):
+    """What the domain offers to users who ask without a connection."""
+
+    async def request(self, token: str, event: str, argument: object) -> Answer:
+        """What ``event`` is answered to the user whose token it is.
+
+        Raises InvalidToken, UnknownEvent, InvalidArgument, or Unavailable.
+        """
+
+
+class ConnectionDirectory(Protocol):
+    """What the domain offers to operators."""
+
+    def connections_of(self, user: UserId) -> Sequence[ConnectionInfo]:
+        """The user's live connections, the oldest first."""
+
+    def disconnect(self, user: UserId, *, reconnect: bool) -> int:
+        """Close them, and say how many there were. It does not revoke any token."""
 
 
 class Telemetry(Protocol):

@@ -24,12 +24,14 @@ class Refused(Exception):
     """The server does not want this client. The message is its answer."""
 
 
-async def listen(url: str, token: str, show: ShowEvent, *, notify: Callable[[str], None]) -> None:
+async def listen(
+    url: str, token: str, show: ShowEvent, *, notify: Callable[[str], None], cursor: str | None = None
+) -> None:
     """Show every event of a user and return after each cut, missing nothing. Raises Refused.
 
-    ``show`` gets an event's name and arguments; ``notify`` a line about the connection itself.
+    ``show`` gets an event's name and arguments; ``notify`` a line about the connection itself. ``cursor`` is the last
+    one that was seen before, if any.
     """
-    cursor: str | None = None
     delay = FIRST_DELAY
     async with aiohttp.ClientSession() as session:
         while True:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from dependency_injector import containers, providers
 from pydantic import SecretStr
 
 from adapters.api.handlers import Backend
+from adapters.api.inbox import Users
 from adapters.api.routes import api_routes
 from adapters.auth.api_keys import ApiKey, ApiKeys, hash_key, parse_hash
 from adapters.auth.callers import Callers
@@ -26,15 +28,18 @@ from adapters.auth.service_tokens import ServiceTokens
 from adapters.clock import SystemClock
 from adapters.ids import SystemRandomness
 from adapters.inbox.memory import MemoryInbox
+from adapters.inbox.sqlite import SqliteInbox
+from adapters.peer import PeerPolicy
+from adapters.pids import KeyedPids
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
 from adapters.telemetry.logging import LoggingTelemetry
-from adapters.transport.socketio.peer import PeerPolicy
+from adapters.transport.group import TransportGroup
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
+from adapters.transport.sse import SseLimits, SseTransport
+from domain.application import Application
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Randomness
-from domain.services.connections import ConnectionService
-from domain.services.delivery import DeliveryService
 from entrypoints.settings import (
     REPLAY_BYTES,
     SCOPES,
@@ -46,6 +51,7 @@ from entrypoints.settings import (
 )
 
 SINGLE_KEY_NAME = "api.key"
+STREAM_PING = timedelta(seconds=15)
 
 
 def build_issuers(auth: AuthSettings, clock: Clock) -> Issuers:
@@ -120,6 +126,7 @@ def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy
     limits = settings.limits
     return ConnectionPolicy(
         leeway=settings.auth.leeway,
+        replays_undelivered=settings.replay == "undelivered",
         connections=limits.connections,
         connections_per_user=limits.connections_per_user,
         notification_bytes=limits.notification_bytes,
@@ -131,11 +138,30 @@ def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy
     )
 
 
-def build_transport(settings: Settings, clock: Clock) -> SocketIoTransport:
+def build_peers(settings: Settings) -> PeerPolicy:
+    return PeerPolicy(trusted_proxies=settings.trusted_proxies, origins=settings.cors_origins)
+
+
+def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy) -> SseTransport:
+    limits = settings.limits
+    return SseTransport(
+        clock=clock,
+        peers=peers,
+        limits=SseLimits(
+            held_bytes=limits.queue_bytes,
+            queue_bytes=limits.queue_bytes,
+            connections=limits.connections,
+            connecting=limits.unauthenticated,
+            ping_interval=min(limits.ping_interval, STREAM_PING).total_seconds(),
+        ),
+    )
+
+
+def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy) -> SocketIoTransport:
     limits = settings.limits
     return SocketIoTransport(
         clock=clock,
-        peers=PeerPolicy(trusted_proxies=settings.trusted_proxies, origins=settings.cors_origins),
+        peers=peers,
         limits=SocketIoLimits(
             message_bytes=limits.message_bytes,
             held_bytes=limits.queue_bytes,
@@ -180,42 +206,62 @@ class Container(containers.DeclarativeContainer):
     verifier = providers.Singleton(JwtVerifier, issuers, clock, settings.provided.auth.leeway)
     callers = providers.Singleton(build_callers, settings.provided.api, settings.provided.auth, issuers, clock)
 
-    inbox = providers.Singleton(
-        MemoryInbox,
-        clock=clock,
-        max_entries=settings.provided.limits.memory_entries,
-        max_bytes=settings.provided.limits.memory_bytes,
-        retention=settings.provided.retention.log,
+    inbox = providers.Selector(
+        settings.provided.store_kind,
+        memory=providers.Singleton(
+            MemoryInbox,
+            clock=clock,
+            max_entries=settings.provided.limits.memory_entries,
+            max_bytes=settings.provided.limits.memory_bytes,
+            retention=settings.provided.retention.log,
+            inbox_per_user=settings.provided.retention.inbox_per_user,
+        ),
+        sqlite=providers.Singleton(
+            SqliteInbox,
+            settings.provided.store_path,
+            clock=clock,
+            retention_log=settings.provided.retention.log,
+            retention_inbox=settings.provided.retention.inbox_age,
+            inbox_per_user=settings.provided.retention.inbox_per_user,
+        ),
     )
+    pids = providers.Singleton(KeyedPids, inbox.provided.secret)
     source = providers.Selector(
         settings.provided.source.kind,
         memory=providers.Singleton(MemorySource),
         http=providers.Singleton(build_feed, settings, clock, randomness),
     )
-    transport = providers.Singleton(build_transport, settings, clock)
+    peers = providers.Singleton(build_peers, settings)
+    socketio = providers.Singleton(build_socketio, settings, clock, peers)
+    sse = providers.Singleton(build_sse, settings, clock, peers)
+    transport = providers.Singleton(TransportGroup, providers.List(socketio, sse))
 
-    connections = providers.Singleton(
-        ConnectionService,
+    application = providers.Singleton(
+        Application,
         verifier=verifier,
         inbox=inbox,
         transport=transport,
-        policy=policy,
-        clock=clock,
-        telemetry=telemetry,
-    )
-    delivery = providers.Singleton(
-        DeliveryService,
-        inbox=inbox,
-        transport=transport,
-        policy=policy,
+        pids=pids,
         clock=clock,
         randomness=randomness,
         telemetry=telemetry,
+        policy=policy,
     )
-    backend = providers.Singleton(Backend, publisher=delivery, callers=callers, telemetry=telemetry)
+    connections = application.provided.connections
+    delivery = application.provided.delivery
+    backend = providers.Singleton(
+        Backend,
+        publisher=delivery,
+        directory=connections,
+        callers=callers,
+        telemetry=telemetry,
+    )
+    users = providers.Singleton(Users, access=application.provided.inboxes, peers=peers)
     routes = providers.Factory(
         api_routes,
         backend=backend,
+        users=users,
+        message_bytes=settings.provided.limits.message_bytes,
         publish_bytes=settings.provided.limits.publish_bytes,
         batch_bytes=settings.provided.limits.batch_bytes,
     )
@@ -224,8 +270,7 @@ class Container(containers.DeclarativeContainer):
 def build_container(settings: Settings) -> Container:
     """Build every part, so that a wrong setting shows before anything is opened. Raises SettingsError."""
     container = Container(settings=settings)
-    container.connections()
-    container.delivery()
+    container.application()
     container.source()
     container.backend()
     return container

@@ -19,12 +19,13 @@ from adapters.telemetry.logs import configure_logging
 from entrypoints.client import listen, publish
 from entrypoints.event_loop import run
 from entrypoints.server import open_server
-from entrypoints.settings import Settings, validate_settings
+from entrypoints.settings import Settings, SettingsError, validate_settings
 from entrypoints.tokens import mint
 
 ARRIVAL_TIMEOUT = 10.0
 SECONDS_BETWEEN_ROUNDS = 5.0
 TOKEN_TTL = timedelta(days=1)
+DATABASE = "synkrone-demo.db"
 
 
 @dataclass(slots=True)
@@ -34,17 +35,38 @@ class DemoUser:
     token: str
     received: list[str] = field(default_factory=list)
     arrival: asyncio.Event = field(default_factory=asyncio.Event)
+    cursor: str | None = None
+    listening: asyncio.Task[None] | None = None
 
     def show(self, name: str, arguments: tuple[Any, ...]) -> None:
+        if isinstance(arguments[-1], str):
+            self.cursor = arguments[-1]
         if name == "notification.new":
             self.received += (arguments[0]["id"], arguments[0]["type"])
             print(f"   -> user {self.id} ({self.role}) got {arguments[0]['type']}: {arguments[0]['title']}", flush=True)
         elif name == "session.ready":
             self.received.append(name)
-            print(f"   user {self.id} ({self.role}) is connected", flush=True)
+            again = ", and continues where it was" if arguments[0]["recovered"] else ""
+            print(f"   user {self.id} ({self.role}) is connected{again}", flush=True)
+        elif name == "inbox.counts":
+            print(f"   user {self.id} ({self.role}) has {arguments[0]['unread']} unread", flush=True)
         else:
             print(f"   user {self.id} ({self.role}) heard {name}", flush=True)
         self.arrival.set()
+
+    def connect(self, url: str) -> None:
+        """Listen, from where it was cut off before."""
+
+        def notify(line: str) -> None:
+            print(f"   user {self.id}: {line}", flush=True)
+
+        self.listening = asyncio.create_task(listen(url, self.token, self.show, notify=notify, cursor=self.cursor))
+
+    async def cut_off(self) -> None:
+        if self.listening is not None:
+            self.listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.listening
 
     async def has(self, what: str) -> None:
         """Wait until it has arrived."""
@@ -74,9 +96,18 @@ def main(*, once: bool) -> int:
     """Exit code 0; with ``once`` 1 if a notification went to a wrong user, or to a right one not at all."""
     configure_logging("warning", "auto")
     settings = validate_settings(
-        {"port": 0, "auth": {"secret": secrets.token_urlsafe(32)}, "api": {"key": secrets.token_urlsafe(32)}}
+        {
+            "port": 0,
+            "auth": {"secret": secrets.token_urlsafe(32)},
+            "api": {"key": secrets.token_urlsafe(32)},
+            "store": f"sqlite:///{DATABASE}",
+        }
     )
-    return run(_run(settings, once=once))
+    try:
+        return run(_run(settings, once=once))
+    except SettingsError as error:
+        print(f"synkrone-socket: {error}", file=sys.stderr)
+        return 2
 
 
 async def _run(settings: Settings, *, once: bool) -> int:
@@ -112,6 +143,12 @@ def _introduce(url: str, settings: Settings, users: list[DemoUser]) -> None:
     print("While it runs, publish from another terminal:\n")
     print(f"curl {url}/v1/notifications \\\n  -H 'Authorization: Bearer {key}' \\")
     print(f"  -H 'Content-Type: application/json' \\\n  -d '{body}'\n")
+    print("cut the user off (the demo's client comes back with its last cursor, and misses nothing):\n")
+    print(f"curl -X DELETE '{url}/v1/users/{users[0].id}/connections?reconnect=true' \\")
+    print(f"  -H 'Authorization: Bearer {key}'\n")
+    print("or read the user's stream, from the beginning of what was not received yet:\n")
+    print(f"curl -N {url}/v1/stream -H 'Authorization: Bearer {users[0].token}'\n")
+    print(f"The inbox is kept in {DATABASE}, in this folder.")
     print("Ctrl-C ends it.\n", flush=True)
 
 
@@ -130,6 +167,8 @@ async def _rounds(url: str, settings: Settings, users: list[DemoUser], *, once: 
                 for shot in SHOTS
                 if user.role not in shot.for_roles and shot.type in user.received
             ]
+            if (lost := await _cut_and_return(url, settings, users[0])) is not None:
+                wrong.append(lost)
             for error in wrong:
                 print(f"   WRONG: {error}", file=sys.stderr, flush=True)
             if once:
@@ -155,16 +194,30 @@ async def _fire(url: str, settings: Settings, users: list[DemoUser], shot: Shot)
     return None
 
 
+async def _cut_and_return(url: str, settings: Settings, user: DemoUser) -> str | None:
+    """Publish while a user is away; what was not there on the return, or None."""
+    assert settings.api.key is not None  # noqa: S101
+    print(f"\n   user {user.id} is cut off", flush=True)
+    await user.cut_off()
+    body = {"to": {"user": user.id}, "type": "message.received", "title": "Sent while you were away"}
+    print(f"   publish to {json.dumps(body['to'])}: {body['title']}", flush=True)
+    status, answer = await publish(url, settings.api.key.get_secret_value(), body)
+    user.connect(url)
+    if status != 201:
+        return f"the server answered {status}: {answer}"
+    try:
+        await asyncio.wait_for(user.has(json.loads(answer)["id"]), ARRIVAL_TIMEOUT)
+    except TimeoutError:
+        return f"user {user.id} did not get on return what was sent meanwhile"
+    return None
+
+
 @asynccontextmanager
 async def _listening(url: str, users: list[DemoUser]) -> AsyncIterator[None]:
-    tasks = [
-        asyncio.create_task(listen(url, user.token, user.show, notify=lambda line: print(f"   {line}", flush=True)))
-        for user in users
-    ]
+    for user in users:
+        user.connect(url)
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks)
+        for user in users:
+            await user.cut_off()

@@ -19,18 +19,21 @@ import tornado.web
 from tornado.routing import AnyMatches, Router, Rule, RuleRouter
 
 from adapters.api.handlers import NotFound
+from adapters.served_transport import ServedTransport
 from adapters.telemetry.logs import configure_logging
-from domain.errors import ShuttingDown, StoreUnavailable
+from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.container import Container, build_container
 from entrypoints.event_loop import run, settle_memory
 from entrypoints.listening import HttpLimits, Listener, address_of, affordable_connections, bind, raise_descriptor_limit
-from entrypoints.served_transport import ServedTransport
 from entrypoints.settings import Settings, SettingsError, load_settings
-from entrypoints.supervisor import Supervisor, every, until
+from entrypoints.stored_inbox import StoredInbox
+from entrypoints.supervisor import Supervisor, every, repeat, until
 
 _log = logging.getLogger("synkrone.server")
 
 TICK_SECONDS = 1.0
+TIDY_PAUSE = 0.05
+COUNTS_AT_ONCE = 50
 SHUTDOWN_SECONDS = 28.0
 
 
@@ -61,15 +64,27 @@ class Server:
     async def running(self) -> AsyncIterator[Server]:
         """Open everything in order; on leaving, close what is left in reverse."""
         container = self._container
-        connections, delivery = container.connections(), container.delivery()
+        application = container.application()
+        connections, delivery, counts = application.connections, application.delivery, application.counts
         transport: ServedTransport = container.transport()
+        inbox: StoredInbox = container.inbox()
         async with AsyncExitStack() as stack:
+            stack.callback(self._close_sockets)
             stack.push_async_callback(container.issuers().close)
+            try:
+                await inbox.open()
+            except SynkroneError as error:
+                raise SettingsError(f"store: {error}") from None
+            stack.push_async_callback(inbox.close)
+            stack.push_async_callback(self._store_last_marks)
             stack.push_async_callback(transport.close)
             stack.push_async_callback(self._stop, self._background)
             stack.push_async_callback(self._stop, self._sources)
             self._delivery = self._supervised("delivery", delivery.deliver)
             self._background.append(self._start(every(transport.sweep_seconds, transport.sweep)))
+            self._supervised("marks", partial(repeat, TICK_SECONDS, self._store_marks))
+            self._supervised("counts", partial(repeat, TICK_SECONDS, partial(counts.announce, COUNTS_AT_ONCE)))
+            self._supervised("retention", partial(repeat, TICK_SECONDS, inbox.tidy, pause=TIDY_PAUSE))
             source = container.source()
             self._supervised(f"source {source.name}", partial(delivery.consume, source), self._sources)
             api = tornado.web.Application(
@@ -111,7 +126,8 @@ class Server:
         The port stays open meanwhile: clients that poll come back to it for what they are told. Raises TimeoutError.
         """
         self._draining = True
-        connections, delivery = self._container.connections(), self._container.delivery()
+        application = self._container.application()
+        connections, delivery = application.connections, application.delivery
         self._container.transport().stop_accepting()
         delivery.close()
         await self._stop(self._sources)
@@ -127,7 +143,7 @@ class Server:
 
     async def _store_fault(self) -> str | None:
         try:
-            await self._container.inbox().head()
+            await self._container.inbox().ensure_writable()
         except StoreUnavailable as error:
             return error.code
         return None
@@ -169,6 +185,21 @@ class Server:
         """A background task that ends by a defect ends the server: it would deliver nothing any more."""
         if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
             self.failed.set_exception(error)
+
+    async def _store_marks(self) -> bool:
+        await self._container.application().recovery.store_marks()
+        return False
+
+    async def _store_last_marks(self) -> None:
+        """Where they cannot be stored, some of what clients without a cursor got comes to them again."""
+        try:
+            await self._store_marks()
+        except StoreUnavailable as error:
+            _log.warning("marks are not stored", extra={"code": error.code})
+
+    def _close_sockets(self) -> None:
+        for listening in self._sockets:
+            listening.close()
 
     @staticmethod
     async def _stop(tasks: list[asyncio.Task[None]]) -> None:

@@ -33,6 +33,7 @@ ENVIRONMENT_PREFIX = "SYNKRONE_"
 DEFAULT_FILE = Path("synkrone.toml")
 API_KEY_MIN_LENGTH = 32
 REPLAY_BYTES = 262_144
+SQLITE_SCHEME = "sqlite:///"
 CUT_AT_QUEUES = 8
 SCOPES = frozenset(("publish", "connections:read", "connections:write"))
 
@@ -186,6 +187,13 @@ class TlsSettings(Section):
 
 class RetentionSettings(Section):
     log: Timeout = timedelta(days=30)
+    inbox: Timeout = timedelta(days=365)
+    inbox_per_user: int = Field(default=10_000, ge=1)
+
+    @property
+    def inbox_age(self) -> timedelta:
+        """How long an item stays in lists: never shorter than in the log."""
+        return max(self.inbox, self.log)
 
 
 class LimitSettings(Section):
@@ -230,13 +238,31 @@ class Settings(Section):
     auth: AuthSettings = AuthSettings()
     api: ApiSettings = ApiSettings()
     source: SourceSettings = SourceSettings()
-    store: Literal["memory://"] = "memory://"
+    store: str = "sqlite:///synkrone.db"
+    replay: Literal["undelivered", "none"] = "undelivered"
     cors_origins: JsonList[Origin] = Field(default_factory=list)
     trusted_proxies: JsonList[Network] = Field(default_factory=list)
     tls: TlsSettings = TlsSettings()
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("store")
+    @classmethod
+    def _known_store(cls, store: str) -> str:
+        path = store.removeprefix(SQLITE_SCHEME)
+        if store != "memory://" and (path == store or not path or "\0" in path):
+            raise PydanticCustomError("store", "must be memory://, or sqlite:/// and the path of a file")
+        return store
+
+    @property
+    def store_kind(self) -> Literal["memory", "sqlite"]:
+        return "memory" if self.store == "memory://" else "sqlite"
+
+    @property
+    def store_path(self) -> Path:
+        """Of the file behind ``sqlite:///``: relative to where the server was started, absolute with four slashes."""
+        return Path(self.store.removeprefix(SQLITE_SCHEME))
 
     @property
     def is_unix(self) -> bool:

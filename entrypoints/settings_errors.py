@@ -46,8 +46,6 @@ def first_error(error: ValidationError) -> str:
     if kind in _BOUNDS:
         (bound,) = context.values()
         return f"{path}: {_BOUNDS[kind]} {int(bound) if bound == int(bound) else bound}"
-    if path == "store":
-        return "store: must be memory://, the one store of this version"
     message = _MESSAGES.get(kind) or first["msg"].removeprefix("Value error, ")
     return f"{path}: {message.replace('Input should', 'must', 1).replace('String should', 'must', 1)}"
 

@@ -52,6 +52,13 @@ async def every(seconds: float, *actions: Callable[[], None]) -> None:
             action()
 
 
+async def repeat(seconds: float, action: Callable[[], Awaitable[bool]], *, pause: float = 0.0) -> None:
+    """Call an action every so many seconds, and again after a pause where it says that there is more."""
+    while True:
+        more = await action()
+        await asyncio.sleep(pause if more else seconds)
+
+
 async def until(condition: Callable[[], Awaitable[bool]], *, look_every: float = 0.02) -> None:
     """Wait until the condition holds."""
     while True:

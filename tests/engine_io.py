@@ -15,6 +15,7 @@ import aiohttp
 TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
 SEPARATOR = "\x1e"
+COUNTS = '42["inbox.counts",'
 
 
 class Closed(Exception):
@@ -44,6 +45,9 @@ async def http_session(connector: aiohttp.BaseConnector | None = None) -> AsyncI
 
 
 class Peer(Protocol):
+    hears_counts: bool
+    """Whether ``inbox.counts``, which comes when the server finds the time, is not passed over."""
+
     async def send(self, packet: str | bytes) -> None:
         """Send one Engine.IO packet as it is."""
 
@@ -56,6 +60,7 @@ class Peer(Protocol):
 class WebSocketPeer:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
+        self.hears_counts = False
 
     @classmethod
     async def open(cls, session: aiohttp.ClientSession, url: str, **headers: str) -> WebSocketPeer:
@@ -86,7 +91,7 @@ class WebSocketPeer:
                 raise Closed
             if message.data == "2":
                 await self._socket.send_str("3")
-            else:
+            elif self.hears_counts or not message.data.startswith(COUNTS):
                 return str(message.data)
 
     async def close(self) -> None:
@@ -99,6 +104,7 @@ class PollingPeer:
         self._url = f"{url}/socket.io/?EIO=4&transport=polling"
         self._headers = headers
         self._received: deque[str] = deque()
+        self.hears_counts = False
 
     @classmethod
     async def open(cls, session: aiohttp.ClientSession, url: str, **headers: str) -> PollingPeer:
@@ -127,7 +133,7 @@ class PollingPeer:
                 await self.send("3")
             elif packet == "1":
                 raise Closed
-            elif packet != "6":
+            elif packet != "6" and (self.hears_counts or not packet.startswith(COUNTS)):
                 return packet
 
     async def close(self) -> None:
@@ -168,3 +174,45 @@ async def until_closed(peer: Peer) -> list[str]:
             packets.append(await peer.next())
         except Closed:
             return packets
+
+
+def acknowledged(packet: str) -> tuple[int, dict[str, Any]]:
+    """The id and the one argument of an acknowledgement of the namespace ``/``."""
+    assert packet.startswith("43"), packet
+    number, _, rest = packet[2:].partition("[")
+    (answer,) = json.loads(f"[{rest}")
+    return int(number), answer
+
+
+class Asking:
+    """A peer that has connected, and asks. What it is told meanwhile is in ``heard``, in order."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.heard: list[tuple[str, list[Any]]] = []
+        self._asked = 0
+
+    async def ask(self, name: str, *arguments: object) -> dict[str, Any]:
+        """The answer to an event."""
+        return await self.ask_raw(json.dumps([name, *arguments]))
+
+    async def ask_raw(self, array: str) -> dict[str, Any]:
+        """The answer to an event and its arguments, sent as they are."""
+        self._asked += 1
+        await self.peer.send(f"42{self._asked}{array}")
+        return await self.answer_to(self._asked)
+
+    async def answer_to(self, number: int) -> dict[str, Any]:
+        """What comes up to the acknowledgement with this id, which has to be the next one."""
+        while not (packet := await self.peer.next()).startswith("43"):
+            self.heard.append(event(packet))
+        answered, answer = acknowledged(packet)
+        assert answered == number
+        return answer
+
+    async def hear(self, name: str) -> list[Any]:
+        """The arguments of the next event, which has to have this name, and none before it be left."""
+        assert self.heard == []
+        heard, arguments = event(await self.peer.next())
+        assert heard == name, arguments
+        return arguments

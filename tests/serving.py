@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,10 +23,12 @@ API_KEY = "a key of the tests, of at least 32 characters"
 
 @asynccontextmanager
 async def serving(**values: Any) -> AsyncIterator[Server]:
-    """``values`` are settings, as in the TOML file."""
-    defaults = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}}
-    async with open_server(validate_settings(defaults | values)).running() as server:
-        yield server
+    """``values`` are settings, as in the TOML file; the store is a file of its own where they name none."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"sqlite:///{Path(folder) / 'synkrone.db'}"
+        defaults = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}, "store": store}
+        async with open_server(validate_settings(defaults | values)).running() as server:
+            yield server
 
 
 def token(user: str, role: str = "freelance", *, ttl: float = 600, secret: str = SECRET, **claims: object) -> str:

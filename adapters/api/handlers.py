@@ -13,6 +13,7 @@ from domain.errors import (
     Forbidden,
     InvalidArgument,
     InvalidPublication,
+    InvalidToken,
     PublicationConflict,
     PublicationTooLarge,
     SynkroneError,
@@ -20,7 +21,7 @@ from domain.errors import (
     Unavailable,
 )
 from domain.model import Caller
-from domain.ports import CallerVerifier, Publisher, Telemetry
+from domain.ports import CallerVerifier, ConnectionDirectory, Publisher, Telemetry
 
 _REALM = "synkrone-socket"
 _DROPPED_BODY = 65_536
@@ -45,6 +46,7 @@ _STATUS: tuple[tuple[type[SynkroneError], HTTPStatus], ...] = (
     (InvalidJson, HTTPStatus.BAD_REQUEST),
     (InvalidArgument, HTTPStatus.BAD_REQUEST),
     (Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (InvalidToken, HTTPStatus.UNAUTHORIZED),
     (Forbidden, HTTPStatus.FORBIDDEN),
     (PublicationConflict, HTTPStatus.CONFLICT),
     (PublicationTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -79,7 +81,7 @@ class ApiHandler(tornado.web.RequestHandler):
         self.finish(to_json(value))
 
     def fail(self, error: SynkroneError) -> None:
-        status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+        status = self.status_of(error)
         if status == HTTPStatus.UNAUTHORIZED:
             # RFC 6750, section 3: no error code for who came without a bearer token.
             wrong = ', error="invalid_token"' if self._bearer_token() else ""
@@ -95,6 +97,9 @@ class ApiHandler(tornado.web.RequestHandler):
         if isinstance(error, InvalidPublication):
             members["errors"] = [{"path": field.path, "message": field.message} for field in error.errors]
         self._problem(status, members)
+
+    def status_of(self, error: SynkroneError) -> HTTPStatus:
+        return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -136,35 +141,33 @@ class Backend:
     """What the routes for backends rest on; without ``callers`` they are closed to everybody."""
 
     publisher: Publisher
+    directory: ConnectionDirectory
     callers: CallerVerifier | None
     telemetry: Telemetry
 
 
-class BackendHandler(ApiHandler):
-    """A route for backends: nothing of the body is kept before the caller is known and allowed."""
+class BodyHandler(ApiHandler):
+    """A route that takes a body: nothing of it is kept before ``admit`` has agreed."""
 
-    methods = ("POST",)
-    scope: str
     media_types: tuple[str, ...] = ("application/json",)
 
-    def initialize(self, *, backend: Backend, max_body: int) -> None:
-        self.backend = backend
+    def expect_body(self, max_body: int) -> None:
+        """To be called first, with the most bytes that a body may have."""
         self._max_body = max_body
         self._max_taken = _TAKEN_BODIES * max_body
         self._taken = 0
         self._body = bytearray()
         self._refusal: SynkroneError | None = None
-        self.caller: Caller | None = None
 
     async def prepare(self) -> None:
         if self.request.method not in self.methods:
             await super().prepare()
             return
         try:
-            await self._admit()
+            await self.admit()
+            self._check_body()
         except SynkroneError as refusal:
-            if isinstance(refusal, Unauthenticated | Forbidden):
-                self.backend.telemetry.caller_refused(self.request.remote_ip or "", refusal.code)
+            self.refused(refusal)
             if "Expect" in self.request.headers or self._content_length() > self._max_taken:
                 raise
             # Answered while the client still sends, the connection would be reset, and many a client would see
@@ -173,16 +176,15 @@ class BackendHandler(ApiHandler):
         connection: Any = self.request.connection
         connection.set_max_body_size(2 * self._max_taken)
 
-    async def _admit(self) -> None:
-        if self.backend.callers is None:
-            raise Forbidden("no backend may call: the server has no API keys and no services")
-        credential = self._bearer_token()
-        if not credential:
-            raise Unauthenticated("needs Authorization: Bearer <key>")
-        self.caller = caller = await self.backend.callers.authenticate(credential)
-        if self.scope not in caller.scopes:
-            raise Forbidden(f"needs the scope {self.scope}", scope=self.scope)
-        if self.media_type not in self.media_types:
+    async def admit(self) -> None:
+        """Say by raising that this request is not to be handled."""
+        raise NotImplementedError
+
+    def refused(self, refusal: SynkroneError) -> None:
+        """It was not admitted."""
+
+    def _check_body(self) -> None:
+        if self.request.method == "POST" and self.media_type not in self.media_types:
             raise UnsupportedMediaType(f"Content-Type must be {' or '.join(self.media_types)}")
         if self._content_length() > self._max_body:
             raise self._too_large()
@@ -201,12 +203,12 @@ class BackendHandler(ApiHandler):
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"{self._max_body} bytes are allowed")
 
-    async def post(self) -> None:
+    async def run(self, *arguments: str) -> None:
         if self._refusal is not None:
             raise self._refusal
-        await self.handle()
+        await self.handle(*arguments)
 
-    async def handle(self) -> None:
+    async def handle(self, *arguments: str) -> None:
         """Answer the request, whose body has been read."""
         raise NotImplementedError
 
@@ -222,3 +224,29 @@ class BackendHandler(ApiHandler):
     @property
     def body(self) -> bytes:
         return bytes(self._body)
+
+
+class BackendHandler(BodyHandler):
+    """A route for backends, each of whose methods needs a scope."""
+
+    methods: tuple[str, ...] = ("POST",)
+    scope: str
+
+    def initialize(self, *, backend: Backend, max_body: int) -> None:
+        self.expect_body(max_body)
+        self.backend = backend
+        self.caller: Caller | None = None
+
+    async def admit(self) -> None:
+        if self.backend.callers is None:
+            raise Forbidden("no backend may call: the server has no API keys and no services")
+        credential = self._bearer_token()
+        if not credential:
+            raise Unauthenticated("needs Authorization: Bearer <key>")
+        self.caller = caller = await self.backend.callers.authenticate(credential)
+        if self.scope not in caller.scopes:
+            raise Forbidden(f"needs the scope {self.scope}", scope=self.scope)
+
+    def refused(self, refusal: SynkroneError) -> None:
+        if isinstance(refusal, Unauthenticated | Forbidden):
+            self.backend.telemetry.caller_refused(self.request.remote_ip or "", refusal.code)

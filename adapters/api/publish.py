@@ -18,6 +18,9 @@ _BYTES_BETWEEN_PAUSES = 65_536
 class _PublishingHandler(BackendHandler):
     scope = "publish"
 
+    async def post(self) -> None:
+        await self.run()
+
     async def publish(self, publications: Sequence[Publication], *, by_index: bool = False) -> Sequence[Appended]:
         key = self._idempotency_key()
         return await self.backend.publisher.publish(publications, idempotency_key=key, by_index=by_index)
@@ -35,7 +38,7 @@ class _PublishingHandler(BackendHandler):
 class NotificationsHandler(_PublishingHandler):
     """One publication: 201 ``{id, cursor, duplicate}``."""
 
-    async def handle(self) -> None:
+    async def handle(self, *_arguments: str) -> None:
         (appended,) = await self.publish([parse_publication(self.body)])
         self.answer(201, _result(appended))
 
@@ -45,7 +48,7 @@ class BatchHandler(_PublishingHandler):
 
     media_types = ("application/json", "application/x-ndjson")
 
-    async def handle(self) -> None:
+    async def handle(self, *_arguments: str) -> None:
         appended = await self.publish(await self._publications(), by_index=True)
         duplicates = sum(result.outcome is AppendOutcome.DUPLICATE for result in appended)
         self.answer(

@@ -5,68 +5,71 @@ from __future__ import annotations
 import asyncio
 import heapq
 import secrets
-from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 
-from adapters.wire import NOTIFICATION_NEW, fingerprint, notification_json
+from adapters.inbox.drafts import PreparedDraft, prepare
+from adapters.inbox.tail import Tail, weight
+from adapters.inbox.user_state import ItemTimes, UserState, change_of
+from adapters.wire import NOTIFICATION_DELETED, NOTIFICATION_NEW, NOTIFICATION_UPDATED, deleted_json, updated_json
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
+    Action,
     Appended,
     AppendOutcome,
+    Changed,
     Checkpoint,
+    Counted,
+    Counts,
     Draft,
     Entry,
+    InboxQuery,
+    Item,
+    ItemState,
     Json,
+    Listing,
     Page,
     Position,
     RecoveryReason,
     Room,
+    Subscriber,
+    UserId,
 )
 from domain.ports import Clock
 
-FOLLOW_MAX_ENTRIES = 500
-FOLLOW_MAX_BYTES = 256 * 1024
-_PREPARED_AT_A_TIME = 512 * 1024
-
-# What an entry and each of its rooms take beside the payload, in bytes, rounded up from what was measured.
-_ENTRY_OVERHEAD = 1024
-_ROOM_OVERHEAD = 320
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A draft with everything that does not depend on the log. Without an id or key of the publisher's: no digest."""
-
-    draft: Draft
-    payload: Json
-    digest: bytes | None
-    weight: int
-
-    @classmethod
-    def of(cls, draft: Draft) -> _Prepared:
-        payload = notification_json(draft.notification)
-        retryable = draft.own_id or draft.idempotency_key is not None
-        weight = len(payload) + _ENTRY_OVERHEAD + len(draft.rooms) * _ROOM_OVERHEAD
-        return cls(draft, payload, fingerprint(draft) if retryable else None, weight)
+IDS_PER_ENTRY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
+    """What is known of an entry beside it; of one that is no notification there is no id."""
+
     entry: Entry
-    id: str
-    key: str | None
-    digest: bytes | None
-    weight: int
     stored_at: float
+    id: str = ""
+    key: str | None = None
+    digest: bytes | None = None
+    type: str = ""
+    created_at: datetime | None = None
 
 
-@dataclass(eq=False, slots=True)
-class _Follower:
-    given: int
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+@dataclass(slots=True, eq=False)
+class _User:
+    starts: dict[Room, int] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
+    state: UserState = field(default_factory=UserState)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A notification that has a place in an inbox, and how it stands there."""
+
+    offset: int
+    record: _Record
+    times: ItemTimes
 
 
 class MemoryInbox:
@@ -74,8 +77,10 @@ class MemoryInbox:
 
     The oldest entries go when there are more than ``max_entries``, when they take more than about ``max_bytes`` of
     memory, and, as later ones come, when they are older than ``retention``; what was known of their ids and
-    idempotency keys goes with them. Of ``max_trimmed_rooms`` rooms it is remembered exactly what they lost; any other
-    room is taken to have lost as much as the last one that was forgotten.
+    idempotency keys goes with them. They leave lists and counts by then, and at that age in any case. Of
+    ``max_trimmed_rooms`` rooms it is remembered exactly what they lost; any other room is taken to have lost as much as
+    the last one that was forgotten. Of more than ``max_users`` users the one who was not seen for the longest is
+    forgotten, and is then a new one.
 
     An append that does not fit without trimming what a follower was not given yet raises StoreUnavailable. Where a
     conflict keeps a whole batch out, a duplicate of an entry of the log stays one, and what is WITHHELD has the
@@ -92,95 +97,242 @@ class MemoryInbox:
         max_entries: int = 100_000,
         max_bytes: int = 256 * 1024 * 1024,
         retention: timedelta = timedelta(days=30),
+        inbox_per_user: int = 10_000,
         max_trimmed_rooms: int = 100_000,
+        max_users: int = 100_000,
         epoch: str | None = None,
     ) -> None:
         self._clock = clock
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._retention = retention.total_seconds()
+        self._inbox_per_user = inbox_per_user
         self._max_trimmed_rooms = max_trimmed_rooms
+        self._max_users = max_users
         self._epoch = epoch if epoch is not None else secrets.token_hex(8)
-        self._trimmed = 0
-        self._head = 0
-        self._bytes = 0
+        self._secret = secrets.token_bytes(32)
+        self._tail = Tail(0)
         self._records: dict[int, _Record] = {}
-        self._rooms: dict[Room, list[int]] = {}
         self._by_id: dict[str, _Record] = {}
         self._by_key: dict[str, _Record] = {}
         self._checkpoints: dict[str, str] = {}
-        self._followers: set[_Follower] = set()
+        self._users: OrderedDict[UserId, _User] = OrderedDict()
         # In the order of the offsets, so that the first one is the one to forget.
         self._trimmed_rooms: OrderedDict[Room, int] = OrderedDict()
         self._trimmed_elsewhere = 0
 
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def tidy(self) -> bool:
+        """Trim what has grown old."""
+        self._trim_old()
+        return False
+
+    # the log
+
     async def append(
         self, batch: Sequence[Draft], *, checkpoint: Checkpoint | None = None, all_or_nothing: bool = False
     ) -> Sequence[Appended]:
-        prepared: list[_Prepared] = []
-        weight = 0
-        for draft in batch:
-            if weight >= _PREPARED_AT_A_TIME:
-                weight = 0
-                await asyncio.sleep(0)
-            prepared.append(_Prepared.of(draft))
-            weight += prepared[-1].weight
+        prepared = await prepare(batch)
         # From here on nothing waits: this is the commit.
         self._trim_old()
         records, outcomes = self._decide(prepared)
         if all_or_nothing and any(appended.outcome is AppendOutcome.CONFLICT for appended in outcomes):
             return [self._kept_out(appended) for appended in outcomes]
-        self._make_space(len(records), sum(record.weight for record in records))
-        for record in records:
-            self._store(record)
+        self._store(records)
         if checkpoint is not None:
             self._checkpoints[checkpoint.source] = checkpoint.resume_id
-        if records:
-            for follower in self._followers:
-                follower.wake.set()
         return outcomes
 
     async def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         self._check_position(after)
-        if after.offset < self._trimmed:
+        if after.offset < self._tail.floor:
             raise CursorRefused(RecoveryReason.TRIMMED)
-        follower = _Follower(after.offset)
-        self._followers.add(follower)
-        try:
+        with self._tail.following(after.offset) as follower:
             while True:
-                entries = self._next_batch(follower.given)
-                if entries:
-                    follower.given = entries[-1].position.offset
-                    yield entries
-                    # What these set off, writes to sockets above all, gets its turn before the next ones.
-                    await asyncio.sleep(0)
-                else:
-                    follower.wake.clear()
-                    await follower.wake.wait()
-        finally:
-            self._followers.discard(follower)
+                yield await self._tail.next_batch(follower)
+                # What these set off, writes to sockets above all, gets its turn before the next ones.
+                await asyncio.sleep(0)
 
-    async def since(self, rooms: frozenset[Room], after: Position, *, max_entries: int, max_bytes: int) -> Page:
+    async def since(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
+        await self.ensure_readable(subscriber, after)
+        entries, more = self._tail.page(subscriber, after.offset, max_entries=max_entries, max_bytes=max_bytes)
+        return Page(entries, upto=entries[-1].position if more else self._head(), more=more)
+
+    async def ensure_readable(self, subscriber: Subscriber, after: Position) -> None:
         self._check_position(after)
-        if any(self._trimmed_rooms.get(room, self._trimmed_elsewhere) > after.offset for room in rooms):
+        if after.offset < self._floor_of(subscriber):
             raise CursorRefused(RecoveryReason.TRIMMED)
-        entries: list[Entry] = []
-        size = 0
-        for offset in heapq.merge(*(self._offsets(room, after.offset) for room in rooms)):
-            if entries and entries[-1].position.offset == offset:
-                continue
-            entry = self._records[offset].entry
-            size += len(entry.payload)
-            if entries and (len(entries) >= max_entries or size > max_bytes):
-                return Page(tuple(entries), upto=entries[-1].position, more=True)
-            entries.append(entry)
-        return Page(tuple(entries), upto=self._position(self._head), more=False)
+
+    async def floor(self, subscriber: Subscriber) -> Position:
+        return self._position(self._floor_of(subscriber))
 
     async def head(self) -> Position:
-        return self._position(self._head)
+        return self._head()
 
     async def checkpoint(self, source: str) -> str | None:
         return self._checkpoints.get(source)
+
+    async def secret(self) -> bytes:
+        return self._secret
+
+    async def ensure_writable(self) -> None:
+        """It always is."""
+
+    # users
+
+    async def enter(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        own = Room.of_user(user)
+        known = self._user(user)
+        known.marks.setdefault(role, max(known.marks.values(), default=0))
+        starts = known.starts
+        return Subscriber(
+            user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
+        )
+
+    async def received(self, subscriber: Subscriber) -> Position:
+        marks = self._user(subscriber.user).marks
+        return self._position(marks.get(subscriber.role, max(marks.values(), default=0)))
+
+    async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        for (user, role), position in marks.items():
+            known = self._user(user).marks
+            known[role] = max(position.offset, known.get(role, 0))
+
+    def _user(self, user: UserId) -> _User:
+        known = self._users.setdefault(user, _User())
+        self._users.move_to_end(user)
+        while len(self._users) > self._max_users:
+            self._users.popitem(last=False)
+        return known
+
+    # inboxes
+
+    async def count(self, subscriber: Subscriber) -> Counted:
+        return self._count(subscriber)
+
+    async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
+        found = (
+            placed
+            for placed in self._items(subscriber)
+            if (query.before is None or placed.offset < query.before)
+            and query.type in (None, placed.record.type)
+            and _is_shown(placed.times, query.state)
+        )
+        page = list(islice(found, query.limit + 1))
+        items = [
+            Item(
+                placed.offset,
+                placed.record.entry.payload,
+                placed.times.read_at,
+                placed.times.seen_at,
+                placed.times.archived_at,
+            )
+            for placed in page[: query.limit]
+        ]
+        more = items[-1].offset if len(page) > query.limit else None
+        return Listing(tuple(items), more, self._count(subscriber).counts, self._head())
+
+    async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
+        wanted = {record.entry.position.offset for id_ in ids if (record := self._by_id.get(id_)) is not None}
+        reached = {placed.record.id: placed for placed in self._items(subscriber) if placed.offset in wanted}
+        changed = self._do(subscriber, action, [reached[id_] for id_ in ids if id_ in reached], at)
+        return self._changed(subscriber, changed)
+
+    async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
+        if up_to is not None:
+            self._check_position(up_to)
+        unread = [
+            placed
+            for placed in self._items(subscriber)
+            if (up_to is None or placed.offset <= up_to.offset) and placed.times.after(Action.READ, at) != placed.times
+        ]
+        if up_to is not None:
+            self._do(subscriber, Action.READ, unread[::-1], at)
+        elif unread:
+            payload = updated_json(None, change_of(Action.READ, at))
+            self._store([self._record(subscriber, NOTIFICATION_UPDATED, payload, self._tail.head + 1)])
+            state = self._user(subscriber.user).state
+            state.forget(self._tail.floor)
+            state.read_all(self._tail.head, at)
+        return self._changed(subscriber, len(unread))
+
+    def _do(self, subscriber: Subscriber, action: Action, wanted: Sequence[_Placed], at: datetime) -> int:
+        """Do it to those whose state it changes, and log which; how many they were."""
+        changed = [placed for placed in wanted if placed.times.after(action, at) != placed.times]
+        records: list[_Record] = []
+        for first in range(0, len(changed), IDS_PER_ENTRY):
+            ids = [placed.record.id for placed in changed[first : first + IDS_PER_ENTRY]]
+            offset = self._tail.head + 1 + len(records)
+            if action is Action.DELETE:
+                records.append(self._record(subscriber, NOTIFICATION_DELETED, deleted_json(ids), offset))
+            else:
+                payload = updated_json(ids, change_of(action, at))
+                records.append(self._record(subscriber, NOTIFICATION_UPDATED, payload, offset))
+        self._store(records)
+        state = self._user(subscriber.user).state
+        state.forget(self._tail.floor)
+        for placed in changed:
+            state.put(placed.offset, placed.times.after(action, at))
+        return len(changed)
+
+    def _record(self, subscriber: Subscriber, event: str, payload: Json, offset: int) -> _Record:
+        rooms = frozenset((Room.of_user(subscriber.user),))
+        return _Record(Entry(self._position(offset), rooms, event, payload), self._clock.monotonic())
+
+    def _changed(self, subscriber: Subscriber, changed: int) -> Changed:
+        return Changed(changed, self._count(subscriber).counts, self._head())
+
+    def _placed(self, subscriber: Subscriber) -> Iterator[_Placed]:
+        """What was placed in an inbox, is not too old and was not pushed out by later ones, newest first."""
+        oldest = self._clock.monotonic() - self._retention
+        user = self._users.get(subscriber.user)
+        state = user.state if user is not None else UserState()
+        rooms = [self._tail.newest_first(room, start) for room, start in subscriber.starts.items()]
+        number, last = 0, None
+        for offset in heapq.merge(*rooms, reverse=True):
+            record = self._records[offset]
+            if offset == last or record.entry.event != NOTIFICATION_NEW:
+                continue
+            number, last = number + 1, offset
+            if number > self._inbox_per_user or record.stored_at <= oldest:
+                return
+            yield _Placed(offset, record, state.of(offset))
+
+    def _items(self, subscriber: Subscriber) -> Iterator[_Placed]:
+        now = self._clock.now()
+        return (placed for placed in self._placed(subscriber) if _is_there(placed, now))
+
+    def _count(self, subscriber: Subscriber) -> Counted:
+        now = self._clock.now()
+        unread = unseen = total = placed_here = 0
+        stands_until: datetime | None = None
+        oldest: _Record | None = None
+        for placed in self._placed(subscriber):
+            placed_here += 1
+            if not _is_there(placed, now) or placed.times.archived_at is not None:
+                continue
+            total += 1
+            unread += placed.times.read_at is None
+            unseen += placed.times.seen_at is None
+            expires_at = placed.record.entry.expires_at
+            if expires_at is not None and (stands_until is None or expires_at < stands_until):
+                stands_until = expires_at
+            oldest = placed.record
+        if oldest is not None:
+            too_old_at = now + timedelta(seconds=oldest.stored_at + self._retention - self._clock.monotonic())
+            stands_until = min(stands_until or too_old_at, too_old_at)
+        room = min(self._inbox_per_user - placed_here, self._max_entries - len(self._tail))
+        return Counted(Counts(unread, unseen, total), self._head(), room, stands_until)
+
+    # positions
+
+    def _head(self) -> Position:
+        return self._position(self._tail.head)
 
     def _position(self, offset: int) -> Position:
         return Position(self._epoch, offset)
@@ -188,26 +340,17 @@ class MemoryInbox:
     def _check_position(self, position: Position) -> None:
         if position.epoch != self._epoch:
             raise CursorRefused(RecoveryReason.UNKNOWN_EPOCH)
-        if position.offset > self._head:
+        if position.offset > self._tail.head:
             raise CursorRefused(RecoveryReason.INVALID)
 
-    def _offsets(self, room: Room, after: int) -> Iterator[int]:
-        offsets = self._rooms.get(room, [])
-        for index in range(bisect_right(offsets, after), len(offsets)):
-            yield offsets[index]
+    def _floor_of(self, subscriber: Subscriber) -> int:
+        """The last offset that was trimmed of what the subscriber could reach."""
+        lost = ((self._trimmed_rooms.get(room, self._trimmed_elsewhere), s) for room, s in subscriber.starts.items())
+        return max((trimmed for trimmed, start in lost if trimmed > start), default=0)
 
-    def _next_batch(self, after: int) -> list[Entry]:
-        entries: list[Entry] = []
-        size = 0
-        for offset in range(after + 1, min(self._head, after + FOLLOW_MAX_ENTRIES) + 1):
-            entry = self._records[offset].entry
-            size += len(entry.payload)
-            if entries and size > FOLLOW_MAX_BYTES:
-                break
-            entries.append(entry)
-        return entries
+    # storing and trimming
 
-    def _decide(self, batch: Sequence[_Prepared]) -> tuple[list[_Record], list[Appended]]:
+    def _decide(self, batch: Sequence[PreparedDraft]) -> tuple[list[_Record], list[Appended]]:
         """What is to be stored, and what becomes of each draft once it is."""
         now = self._clock.monotonic()
         records: list[_Record] = []
@@ -215,7 +358,8 @@ class MemoryInbox:
         by_id: dict[str, _Record] = {}
         by_key: dict[str, _Record] = {}
         for prepared in batch:
-            draft, id_, key = prepared.draft, prepared.draft.notification.id, prepared.draft.idempotency_key
+            draft, notification = prepared.draft, prepared.draft.notification
+            id_, key = notification.id, draft.idempotency_key
             known = [self._by_id.get(id_) or by_id.get(id_)]
             if key is not None:
                 known.append(self._by_key.get(key) or by_key.get(key))
@@ -226,10 +370,9 @@ class MemoryInbox:
                 first = (other or earlier)[0]
                 outcomes.append(Appended(outcome, first.id, first.entry.position))
                 continue
-            position = self._position(self._head + 1 + len(records))
-            expires_at = draft.notification.expires_at
-            entry = Entry(position, draft.rooms, NOTIFICATION_NEW, prepared.payload, expires_at)
-            record = _Record(entry, id_, key, prepared.digest, prepared.weight, now)
+            position = self._position(self._tail.head + 1 + len(records))
+            entry = Entry(position, draft.rooms, NOTIFICATION_NEW, prepared.payload, notification.expires_at)
+            record = _Record(entry, now, id_, key, prepared.digest, notification.type, notification.created_at)
             records.append(record)
             outcomes.append(Appended(AppendOutcome.STORED, id_, position))
             by_id[id_] = record
@@ -238,67 +381,74 @@ class MemoryInbox:
         return records, outcomes
 
     def _kept_out(self, appended: Appended) -> Appended:
-        if appended.position.offset <= self._head:
+        if appended.position.offset <= self._tail.head:
             return appended
         conflict = appended.outcome is AppendOutcome.CONFLICT
         outcome = AppendOutcome.CONFLICT if conflict else AppendOutcome.WITHHELD
-        return replace(appended, outcome=outcome, position=self._position(self._head))
+        return replace(appended, outcome=outcome, position=self._head())
 
-    def _store(self, record: _Record) -> None:
-        offset = record.entry.position.offset
-        self._head = offset
-        self._bytes += record.weight
-        self._records[offset] = record
-        self._by_id[record.id] = record
-        if record.key is not None:
-            self._by_key[record.key] = record
-        for room in record.entry.rooms:
-            self._rooms.setdefault(room, []).append(offset)
+    def _store(self, records: Sequence[_Record]) -> None:
+        """Raises PublicationTooLarge or StoreUnavailable, and then nothing was stored."""
+        sizes = (weight(len(record.entry.payload), len(record.entry.rooms)) for record in records)
+        self._make_space(len(records), sum(sizes))
+        for record in records:
+            self._records[record.entry.position.offset] = record
+            if record.id:
+                self._by_id[record.id] = record
+            if record.key is not None:
+                self._by_key[record.key] = record
+        self._tail.append([record.entry for record in records])
 
     def _make_space(self, entries: int, size: int) -> None:
-        """Trim for what comes. Raises PublicationTooLarge or StoreUnavailable, and then nothing was trimmed."""
         if entries > self._max_entries or size > self._max_bytes:
             raise PublicationTooLarge("what was published at once is more than the whole log may hold")
-        entries += len(self._records)
-        size += self._bytes
-        upto = self._trimmed
+        entries += len(self._tail)
+        size += self._tail.bytes
+        upto = self._tail.floor
         while entries > self._max_entries or size > self._max_bytes:
             upto += 1
             entries -= 1
-            size -= self._records[upto].weight
-        if upto > self._given_to_all():
+            size -= weight(len(self._tail[upto].payload), len(self._tail[upto].rooms))
+        if upto > self._tail.given_to_all:
             raise StoreUnavailable("the log is full of what was not delivered yet")
-        while self._trimmed < upto:
+        while self._tail.floor < upto:
             self._trim_first()
 
     def _trim_old(self) -> None:
         oldest = self._clock.monotonic() - self._retention
-        given = self._given_to_all()
-        while self._trimmed < given and self._records[self._trimmed + 1].stored_at <= oldest:
+        given = self._tail.given_to_all
+        while self._tail.floor < given and self._records[self._tail.floor + 1].stored_at <= oldest:
             self._trim_first()
 
-    def _given_to_all(self) -> int:
-        return min((follower.given for follower in self._followers), default=self._head)
-
     def _trim_first(self) -> None:
-        self._trimmed += 1
-        record = self._records.pop(self._trimmed)
-        self._bytes -= record.weight
-        del self._by_id[record.id]
+        entry = self._tail.drop_first()
+        offset = entry.position.offset
+        record = self._records.pop(offset)
+        if record.id:
+            del self._by_id[record.id]
         if record.key is not None:
             del self._by_key[record.key]
-        for room in record.entry.rooms:
-            self._trim_room(room)
-            self._trimmed_rooms[room] = self._trimmed
+        for room in entry.rooms:
+            self._trimmed_rooms[room] = offset
             self._trimmed_rooms.move_to_end(room)
         while len(self._trimmed_rooms) > self._max_trimmed_rooms:
             _, self._trimmed_elsewhere = self._trimmed_rooms.popitem(last=False)
 
-    def _trim_room(self, room: Room) -> None:
-        offsets = self._rooms[room]
-        gone = bisect_right(offsets, self._trimmed)
-        if gone == len(offsets):
-            del self._rooms[room]
-        elif gone > len(offsets) // 2:
-            # A list gives up its first items at the cost of moving the others: once in a while, not each time.
-            del offsets[:gone]
+
+def _is_there(placed: _Placed, now: datetime) -> bool:
+    expires_at = placed.record.entry.expires_at
+    return not placed.times.deleted and (expires_at is None or now < expires_at)
+
+
+def _is_shown(times: ItemTimes, state: ItemState) -> bool:
+    match state:
+        case ItemState.CURRENT:
+            return times.archived_at is None
+        case ItemState.UNREAD:
+            return times.archived_at is None and times.read_at is None
+        case ItemState.READ:
+            return times.archived_at is None and times.read_at is not None
+        case ItemState.ARCHIVED:
+            return times.archived_at is not None
+        case ItemState.ALL:
+            return True

@@ -28,6 +28,22 @@ class Hold(Generic[F]):
         self._overflowed = False
         self._after: Position | None = None
 
+    def begin(self, sent: Position | None) -> Position:
+        """Hold again; ``sent`` is the last entry that was broadcast to anybody.
+
+        Gives the position up to which everything was sent. To be called only once it was released.
+        """
+        if self._after is None:
+            raise RuntimeError("it was never released")
+        if self._frames is None:
+            if sent is not None and sent.offset > self._after.offset:
+                self._after = sent
+            self._frames = deque()
+            self._bytes = 0
+            self._overflowed = False
+            self.live_after = sys.maxsize
+        return self._after
+
     def offer(self, position: Position, frame: F, size: int) -> bool:
         """Take a frame, and say whether it is to be sent now. If not, it is held, or was sent before and dropped."""
         if self._after is not None and position.offset <= self._after.offset:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import count
+from typing import Any
 
 from adapters import session_events
 from adapters.transport.hold import Hold
+from adapters.transport.members import Members
 from adapters.transport.memory_client import Mailbox, MemoryClient
-from adapters.wire import to_json
+from adapters.wire import answer_object, counts_object, to_json
 from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, SlowConsumer, Unavailable
-from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, Welcome
+from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
 from domain.ports import ConnectionEvents
 
 
@@ -26,6 +29,9 @@ class _Connection:
     hold: Hold[Entry]
     rooms: frozenset[Room] = frozenset()
     closing: bool = False
+    opened: bool = False
+    requests: deque[tuple[AckId | None, str, object]] = field(default_factory=deque)
+    handling: bool = False
 
     def send(self, entry: Entry) -> None:
         self.mailbox.put(entry.event, entry.payload, entry.position, is_entry=True)
@@ -53,9 +59,10 @@ class MemoryTransport:
         self._send_timeout = send_timeout
         self._events: ConnectionEvents | None = None
         self._connections: dict[ConnectionId, _Connection] = {}
-        self._members: dict[Room, set[_Connection]] = {}
+        self._members: Members[_Connection] = Members()
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
+        self._broadcast: Position | None = None
 
     def bind(self, events: ConnectionEvents) -> None:
         self._events = events
@@ -63,7 +70,7 @@ class MemoryTransport:
     @property
     def rooms(self) -> frozenset[Room]:
         """The rooms that have a member."""
-        return frozenset(self._members)
+        return self._members.rooms
 
     async def connect(self, auth: object = None, *, remote_address: str = "127.0.0.1") -> MemoryClient:
         """A client that was welcomed, refused or closed: its attributes say which."""
@@ -81,17 +88,36 @@ class MemoryTransport:
             raise RuntimeError("bind() comes before the first client")
         connection = ConnectionId(f"memory-{next(self._numbers)}")
         mailbox = Mailbox(partial(self._received, connection))
-        client = MemoryClient(connection, mailbox, self._leave)
-        client.task = asyncio.create_task(
-            self._run(
-                self._events,
-                _Connection(client, mailbox, Hold(self._max_held_bytes)),
-                Hello(auth, remote_address, "memory"),
-            )
-        )
-        self._tasks.add(client.task)
-        client.task.add_done_callback(self._tasks.discard)
+        client = MemoryClient(connection, mailbox, self._leave, self._request)
+        member = _Connection(client, mailbox, Hold(self._max_held_bytes))
+        client.task = self._spawn(self._run(self._events, member, Hello(auth, remote_address, "memory")))
         return client
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _request(self, client: MemoryClient, ack: AckId | None, event: str, argument: object) -> None:
+        member = self._open(client.connection)
+        if member is None:
+            raise ConnectionGone
+        member.requests.append((ack, event, argument))
+        self._handle_requests(member)
+
+    def _handle_requests(self, member: _Connection) -> None:
+        if self._events is not None and member.opened and member.requests and not member.handling:
+            member.handling = True
+            self._spawn(self._handle(self._events, member))
+
+    async def _handle(self, events: ConnectionEvents, member: _Connection) -> None:
+        """One after the other."""
+        try:
+            while member.requests:
+                await events.request(member.client.connection, *member.requests.popleft())
+        finally:
+            member.handling = False
 
     def _received(self, connection: ConnectionId, upto: Position) -> None:
         """Only what a client takes while it is connected counts, as nobody else can say that they have it."""
@@ -117,9 +143,7 @@ class MemoryTransport:
         member = self._connections.get(connection)
         if member is None or member.closing:
             raise ConnectionGone
-        member.rooms |= rooms
-        for room in rooms:
-            self._members.setdefault(room, set()).add(member)
+        self._members.join(member, rooms)
 
     async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
         member = self._open(connection)
@@ -138,11 +162,20 @@ class MemoryTransport:
             member.send(entry)
         return held is not None
 
+    async def hold(self, connection: ConnectionId) -> Position:
+        member = self._open(connection)
+        if member is None:
+            raise ConnectionGone
+        return member.hold.begin(self._broadcast)
+
+    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
+        member = self._open(connection)
+        if member is not None:
+            member.mailbox.put_answer(ack, to_json(answer_object(answer)))
+
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
-        members: set[_Connection] = set()
-        for room in rooms:
-            members |= self._members.get(room, set())
-        for member in members:
+        self._broadcast = entry.position
+        for member in self._members.of(rooms):
             if member.closing or not member.hold.offer(entry.position, entry, len(entry.payload)):
                 continue
             member.send(entry)
@@ -153,6 +186,11 @@ class MemoryTransport:
         member = self._open(connection)
         if member is not None:
             member.mailbox.put(session_events.EXPIRING, to_json(session_events.expiring(expires_at)))
+
+    def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
+        member = self._open(connection)
+        if member is not None:
+            member.mailbox.put(session_events.COUNTS, to_json(counts_object(counts)))
 
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         member = self._connections.get(connection)
@@ -177,12 +215,14 @@ class MemoryTransport:
             undo.pop_all()
             if client.closed or connection.closing:
                 return
-            client.connected = True
+            client.connected, client.pid = True, welcome.pid
             payload = to_json(session_events.ready(welcome))
             connection.mailbox.put(session_events.READY, payload, welcome.cursor)
             undo.callback(self._end, client, "failed")
             await events.opened(client.connection)
             undo.pop_all()
+        connection.opened = True
+        self._handle_requests(connection)
 
     async def _admit(self, events: ConnectionEvents, client: MemoryClient, hello: Hello) -> Welcome | None:
         """None where the connection is nobody's."""
@@ -229,10 +269,6 @@ class MemoryTransport:
         connection = self._connections.pop(client.connection, None)
         if connection is None:
             return False
-        for room in connection.rooms:
-            members = self._members[room]
-            members.discard(connection)
-            if not members:
-                del self._members[room]
+        self._members.leave(connection)
         connection.mailbox.wake()
         return True

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 
 import msgspec
 
 from domain.errors import ConnectionGone
-from domain.model import ConnectionId, Json, Position, Problem
+from domain.model import AckId, ConnectionId, Json, Position, Problem
 
 Event = tuple[str, tuple[object, ...]]
 """The name of an event and its arguments, as a client's handler gets them."""
 
 
 class Mailbox:
-    """What a client received and has not taken, in order."""
+    """What a client received and has not taken, in order; the answers to its requests are taken as they come."""
 
     def __init__(self, taken: Callable[[Position], None]) -> None:
         """``taken`` is told the position of each entry that the client takes."""
@@ -24,6 +25,15 @@ class Mailbox:
         self._taken = taken
         self._items: deque[tuple[str, Json, Position | None, bool]] = deque()
         self._changed = asyncio.Event()
+        self._answers: dict[AckId, object] = {}
+
+    def put_answer(self, ack: AckId, payload: Json) -> None:
+        self._answers[ack] = msgspec.json.decode(payload)
+        self.wake()
+
+    def pop_answer(self, ack: AckId) -> object | None:
+        """None where there is none yet."""
+        return self._answers.pop(ack, None)
 
     def put(self, name: str, payload: Json, cursor: Position | None = None, *, is_entry: bool = False) -> None:
         self._items.append((name, payload, cursor, is_entry))
@@ -60,11 +70,17 @@ class MemoryClient:
     """A client of a MemoryTransport, made by its ``connect`` or ``start``.
 
     ``connected``: welcomed, and not closed since. ``closed``: it has ended; what it received before can still be
-    taken. ``refusal``: why it was not let in. ``reconnect``: whether clients come back by themselves after this
-    close.
+    taken. ``pid``: what it is to bring back. ``refusal``: why it was not let in. ``reconnect``: whether clients come
+    back by themselves after this close.
     """
 
-    def __init__(self, connection: ConnectionId, mailbox: Mailbox, leave: Callable[[MemoryClient], None]) -> None:
+    def __init__(
+        self,
+        connection: ConnectionId,
+        mailbox: Mailbox,
+        leave: Callable[[MemoryClient], None],
+        request: Callable[[MemoryClient, AckId | None, str, object], None],
+    ) -> None:
         self.connection = connection
         self.connected = False
         self.closed = False
@@ -73,6 +89,9 @@ class MemoryClient:
         self.task: asyncio.Task[None] | None = None
         self._mailbox = mailbox
         self._leave = leave
+        self._request = request
+        self._acks = count(0)
+        self.pid: str | None = None
 
     @property
     def events(self) -> list[Event]:
@@ -86,6 +105,20 @@ class MemoryClient:
                 raise ConnectionGone
             await self._mailbox.change()
         return event
+
+    def send(self, event: str, argument: object = None) -> None:
+        """Ask for something, and for no answer. Raises ConnectionGone."""
+        self._request(self, None, event, argument)
+
+    async def request(self, event: str, argument: object = None) -> object:
+        """Ask for something; the answer, decoded. Raises ConnectionGone."""
+        ack = AckId(next(self._acks))
+        self._request(self, ack, event, argument)
+        while (answer := self._mailbox.pop_answer(ack)) is None:
+            if self.closed:
+                raise ConnectionGone
+            await self._mailbox.change()
+        return answer
 
     async def answered(self) -> None:
         """Wait until it was welcomed, refused or closed. Raises what went wrong unexpectedly."""

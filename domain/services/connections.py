@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 
+from domain.commands import InboxCommand, RefreshToken, read_command
 from domain.errors import (
     AtCapacity,
     ConnectionGone,
     CursorRefused,
+    DisconnectedByOperator,
+    IdentityMismatch,
     InvalidArgument,
     InvalidToken,
     ShuttingDown,
     SlowConsumer,
+    Superseded,
     SynkroneError,
     TokenExpired,
     TooManyConnections,
     Unavailable,
 )
 from domain.model import (
+    AckId,
+    Answer,
     ConnectionId,
+    ConnectionInfo,
     Entry,
+    Failed,
     Hello,
     Identity,
     Page,
     Position,
-    RecoveryReason,
-    Room,
+    Refreshed,
+    Subscriber,
     UserId,
     Welcome,
 )
 from domain.policy import ConnectionPolicy, Deadlines
 from domain.ports import Clock, Inbox, Telemetry, TokenVerifier, Transport
+from domain.services.counts import CountsService
+from domain.services.inboxes import InboxService
+from domain.services.recovery import RecoveryService
 
 
 @dataclass(slots=True)
 class _Session:
     """A connection from its first word to its end; without an identity its token is still being verified."""
 
+    hello: Hello
+    since: datetime
     identity: Identity | None = None
-    rooms: frozenset[Room] = frozenset()
+    device: str | None = None
+    subscriber: Subscriber | None = None
+    pid: str | None = None
     deadlines: Deadlines | None = None
     warned: bool = False
     closing: bool = False
@@ -48,15 +65,11 @@ class _Session:
     received: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    page: Page
-    recovered: bool
-    reason: RecoveryReason | None
-
-
 class ConnectionService:
-    """The ConnectionEvents of the domain. ``tick`` has to be called about once a second."""
+    """The ConnectionEvents and the ConnectionDirectory of the domain.
+
+    ``tick`` has to be called about once a second.
+    """
 
     def __init__(
         self,
@@ -64,6 +77,9 @@ class ConnectionService:
         verifier: TokenVerifier,
         inbox: Inbox,
         transport: Transport,
+        recovery: RecoveryService,
+        inboxes: InboxService,
+        counts: CountsService,
         policy: ConnectionPolicy,
         clock: Clock,
         telemetry: Telemetry,
@@ -71,11 +87,15 @@ class ConnectionService:
         self._verifier = verifier
         self._inbox = inbox
         self._transport = transport
+        self._recovery = recovery
+        self._inboxes = inboxes
+        self._counts = counts
         self._policy = policy
         self._clock = clock
         self._telemetry = telemetry
         self._sessions: dict[ConnectionId, _Session] = {}
         self._by_user: dict[UserId, dict[ConnectionId, _Session]] = {}
+        self._by_pid: dict[str, ConnectionId] = {}
         self._admitted = 0
         self._draining = False
         transport.bind(self)
@@ -85,8 +105,10 @@ class ConnectionService:
         """Connections that have not ended, those still connecting among them."""
         return len(self._sessions)
 
+    # connecting
+
     async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
-        session = self._sessions[connection] = _Session()
+        session = self._sessions[connection] = _Session(hello, self._clock.now())
         with ExitStack() as undo:
             undo.callback(self._forget, connection, session)
             try:
@@ -109,73 +131,165 @@ class ConnectionService:
         if self._admitted >= self._policy.connections:
             raise AtCapacity
         self._admitted += 1
-        session.identity = identity
-        session.rooms = self._policy.rooms(identity)
+        session.identity, session.device = identity, credentials.device
         session.deadlines = self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic())
+        rooms = self._policy.rooms(identity)
         # Members before the log is read: what is published in between is held, and so falls through nowhere.
-        await self._transport.join(connection, session.rooms)
-        start = await self._start(session.rooms, credentials.cursor)
+        await self._transport.join(connection, rooms)
+        subscriber = await self._inbox.enter(identity.user, identity.role, rooms)
         self._still_there(connection, session)
-        session.unread = start.page
+        start = await self._recovery.start(subscriber, credentials.claim)
+        self._still_there(connection, session)
+        counted = await self._inbox.count(subscriber)
+        self._still_there(connection, session)
+        session.subscriber, session.unread = subscriber, start.page
+        self._supersede(start.continues)
+        session.pid = start.pid
+        self._by_pid[start.pid] = connection
         self._by_user.setdefault(identity.user, {})[connection] = session
         self._close_surplus(identity.user)
+        self._counts.watch(connection, subscriber, counted.counts, counted)
         self._telemetry.connected(connection, identity, hello, credentials.device)
         return Welcome(
             identity=identity,
+            pid=start.pid,
             recovered=start.recovered,
             reason=start.reason,
+            counts=counted.counts,
             cursor=start.page.continues_at,
             server_time=self._clock.now(),
         )
 
-    async def _start(self, rooms: frozenset[Room], cursor: object | None) -> _Start:
-        """Continue at a good cursor; at the head of the log without one, or with the reason where it is refused."""
-        reason = None
-        if cursor is not None:
-            position = Position.parse(cursor)
-            if position is None:
-                reason = RecoveryReason.INVALID
-            else:
-                try:
-                    return _Start(await self._read(rooms, position), recovered=True, reason=None)
-                except CursorRefused as refused:
-                    reason = refused.reason
-        head = await self._inbox.head()
-        return _Start(Page((), upto=head, more=False), recovered=False, reason=reason)
-
     async def opened(self, connection: ConnectionId) -> None:
         session = self._sessions.get(connection)
-        if session is None or session.unread is None:
+        if session is None or session.subscriber is None or session.unread is None:
             return
         page, session.unread = session.unread, None
         try:
-            await self._catch_up(connection, session.rooms, page)
+            await self._transport.replay(connection, self._current(page.entries))
+            upto = page.upto
+            if page.more:
+                upto = await self._replay_after(connection, session.subscriber, upto)
+            await self._go_live(connection, session.subscriber, upto)
         except ConnectionGone:
             return
         except (CursorRefused, SlowConsumer, Unavailable) as error:
             # Closing makes the client return with its last cursor: the log is then read from there.
             self._close(connection, session, error)
 
-    async def _catch_up(self, connection: ConnectionId, rooms: frozenset[Room], page: Page) -> None:
+    async def _go_live(self, connection: ConnectionId, subscriber: Subscriber, upto: Position) -> None:
+        while not await self._transport.release(connection, upto):
+            upto = await self._replay_after(connection, subscriber, upto)
+
+    async def _replay_after(
+        self, connection: ConnectionId, subscriber: Subscriber, after: Position, upto: Position | None = None
+    ) -> Position:
+        """Send what the log holds after a position, up to another or its head; how far that was."""
         while True:
-            await self._transport.replay(connection, self._current(page))
-            if not page.more and await self._transport.release(connection, page.upto):
-                return
-            page = await self._read(rooms, page.upto)
+            page = await self._recovery.read(subscriber, after)
+            entries = [e for e in page.entries if upto is None or e.position.offset <= upto.offset]
+            await self._transport.replay(connection, self._current(entries))
+            if not page.more or (upto is not None and page.upto.offset >= upto.offset):
+                return upto if upto is not None else page.upto
+            after = page.upto
 
-    async def _read(self, rooms: frozenset[Room], after: Position) -> Page:
-        return await self._inbox.since(
-            rooms, after, max_entries=self._policy.replay_entries, max_bytes=self._policy.replay_bytes
-        )
-
-    def _current(self, page: Page) -> list[Entry]:
+    def _current(self, entries: Sequence[Entry]) -> list[Entry]:
         now = self._clock.now()
-        return [entry for entry in page.entries if self._policy.is_current(entry, now)]
+        return [entry for entry in entries if self._policy.is_current(entry, now)]
+
+    # what clients ask for
+
+    async def request(self, connection: ConnectionId, ack: AckId | None, event: str, argument: object) -> None:
+        session = self._sessions.get(connection)
+        if session is None or session.subscriber is None or session.closing:
+            return
+        try:
+            command = read_command(event, argument)
+            if isinstance(command, RefreshToken):
+                self._answer(connection, ack, await self._refresh(connection, session, command.token))
+            else:
+                await self._answer_in_order(connection, session, session.subscriber, ack, command)
+        except ConnectionGone:
+            return
+        except SynkroneError as error:
+            self._answer(connection, ack, Failed(error.problem))
+
+    async def _answer_in_order(
+        self,
+        connection: ConnectionId,
+        session: _Session,
+        subscriber: Subscriber,
+        ack: AckId | None,
+        command: InboxCommand,
+    ) -> None:
+        """Answer between two events: all up to the answer's ``as_of`` come before it, and all others after."""
+        upto = await self._transport.hold(connection)
+        answer: Answer
+        try:
+            try:
+                found = await self._inboxes.perform(subscriber, command)
+            except (InvalidArgument, Unavailable) as error:
+                answer = Failed(error.problem)
+            else:
+                answer = found
+                if found.as_of.offset > upto.offset:
+                    upto = await self._replay_after(connection, subscriber, upto, found.as_of)
+            self._answer(connection, ack, answer)
+            await self._go_live(connection, subscriber, upto)
+        except (CursorRefused, SlowConsumer, Unavailable) as error:
+            self._close(connection, session, error)
+
+    async def _refresh(self, connection: ConnectionId, session: _Session, token: str) -> Refreshed:
+        identity = await self._verifier.verify(token)
+        self._still_there(connection, session)
+        before = session.identity
+        if before is None or (identity.issuer, identity.user, identity.role) != (
+            before.issuer,
+            before.user,
+            before.role,
+        ):
+            raise IdentityMismatch
+        session.identity, session.warned = identity, False
+        session.deadlines = self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic())
+        return Refreshed(identity.expires_at)
+
+    def _answer(self, connection: ConnectionId, ack: AckId | None, answer: Answer) -> None:
+        if ack is not None:
+            self._transport.answer(connection, ack, answer)
+
+    # receipts
 
     def received(self, connection: ConnectionId, upto: Position) -> None:
         session = self._sessions.get(connection)
-        if session is not None and (session.received is None or upto.offset > session.received.offset):
+        if session is None or session.subscriber is None:
+            return
+        if session.received is None or upto.offset > session.received.offset:
             session.received = upto
+            self._recovery.received(session.subscriber, upto)
+
+    # operators
+
+    def connections_of(self, user: UserId) -> Sequence[ConnectionInfo]:
+        return [
+            ConnectionInfo(
+                session.device,
+                session.identity.role if session.identity is not None else "",
+                session.hello.transport,
+                session.hello.remote_address,
+                session.since,
+            )
+            for session in self._by_user.get(user, {}).values()
+            if not session.closing
+        ]
+
+    def disconnect(self, user: UserId, *, reconnect: bool) -> int:
+        error = DisconnectedByOperator(reconnect=reconnect)
+        sessions = [(c, s) for c, s in self._by_user.get(user, {}).items() if not s.closing]
+        for connection, session in sessions:
+            self._close(connection, session, error)
+        return len(sessions)
+
+    # the end
 
     def disconnected(self, connection: ConnectionId, reason: str) -> None:
         session = self._sessions.get(connection)
@@ -213,6 +327,12 @@ class ConnectionService:
         for connection, session in sessions[: self._policy.surplus(len(sessions))]:
             self._close(connection, session, TooManyConnections())
 
+    def _supersede(self, pid: str | None) -> None:
+        """The same client has come anew: its older connection, which nobody may have noticed to be dead, goes."""
+        older = self._by_pid.get(pid) if pid is not None else None
+        if older is not None:
+            self._close(older, self._sessions[older], Superseded())
+
     def _close(self, connection: ConnectionId, session: _Session, error: SynkroneError) -> None:
         if session.closing or self._sessions.get(connection) is not session:
             return
@@ -228,6 +348,9 @@ class ConnectionService:
         if self._sessions.get(connection) is not session:
             return
         del self._sessions[connection]
+        self._counts.unwatch(connection)
+        if session.pid is not None and self._by_pid.get(session.pid) == connection:
+            del self._by_pid[session.pid]
         if session.identity is not None:
             self._admitted -= 1
             siblings = self._by_user.get(session.identity.user, {})

@@ -9,6 +9,7 @@ from domain.errors import InvalidPublication, PublicationConflict, PublicationTo
 from domain.model import Appended, AppendOutcome, Checkpoint, Draft, Incoming, Position, Publication
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Inbox, NotificationSource, Randomness, Telemetry, Transport
+from domain.services.counts import CountsService
 
 
 class DeliveryService:
@@ -19,6 +20,7 @@ class DeliveryService:
         *,
         inbox: Inbox,
         transport: Transport,
+        counts: CountsService,
         policy: ConnectionPolicy,
         clock: Clock,
         randomness: Randomness,
@@ -26,6 +28,7 @@ class DeliveryService:
     ) -> None:
         self._inbox = inbox
         self._transport = transport
+        self._counts = counts
         self._policy = policy
         self._clock = clock
         self._randomness = randomness
@@ -74,6 +77,7 @@ class DeliveryService:
             for entry in entries:
                 if self._policy.is_current(entry, now):
                     self._transport.broadcast(entry.rooms, entry)
+                    self._counts.note(entry)
                 self._delivered = entry.position
 
     async def is_up_to_date(self) -> bool:

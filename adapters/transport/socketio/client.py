@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from adapters.transport.hold import Hold
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.rate import TokenBucket
-from domain.model import ConnectionId, Room, Welcome
+from domain.model import AckId, ConnectionId, Room, Welcome
+
+
+class Request(NamedTuple):
+    """An event of a client; without an ``ack`` it wants no answer."""
+
+    ack: AckId | None
+    event: str
+    argument: object
 
 
 @dataclass(slots=True, eq=False)
@@ -27,13 +36,19 @@ class Client:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """A connection to the namespace ``/``, from its CONNECT packet on."""
+    """A connection to the namespace ``/``, from its CONNECT packet on.
+
+    ``opened``: its replay is over, or has failed. ``requests`` wait to be handled; the first one is under way once it
+    has opened.
+    """
 
     id: ConnectionId
     client: Client
     hold: Hold[EncodedPacket]
     welcome: Welcome | None = None
     closing: bool = False
+    opened: bool = False
+    requests: deque[Request] = field(default_factory=deque)
     rooms: frozenset[Room] = frozenset()
 
     @property

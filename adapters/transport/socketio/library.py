@@ -7,10 +7,11 @@ beyond its documentation, is held by tests/integration/test_library_seam.py.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import socketio
+from socketio import packet
 
 from adapters.transport.socketio.packet import PacketRefused, StrictPacket
 
@@ -25,18 +26,26 @@ class Engine(Protocol):
     def send_text(self, engine_sid: str, text: str) -> None:
         """Queue a message; nothing for a session that has ended."""
 
+    def pid_of(self, sid: str) -> str:
+        """The ``pid`` that goes into the CONNECT packet of a connection."""
+
     def connect_sent(self, sid: str) -> None:
         """The CONNECT packet of a connection has just been queued."""
+
+    def event_received(self, sid: str, ack: int | None, event: str, arguments: Sequence[object]) -> None:
+        """A client sent an event; with ``ack`` it waits for an answer."""
 
 
 class SocketIoServer(socketio.AsyncServer):
     """python-socketio's server on an engine that it did not bring.
 
-    ``opened``, ``receive`` and ``closed`` are what its own engine would call. Its handlers are to be registered with
-    ``on``, as documented.
+    ``opened``, ``receive`` and ``closed`` are what its own engine would call. The handlers of ``connect`` and
+    ``disconnect`` are to be registered with ``on``, as documented; all other events go to the engine, which answers
+    them itself: the library would answer as soon as a handler returns, and cannot keep an answer between two events.
     """
 
     def __init__(self, engine: Engine) -> None:
+        self._owner = engine
         self._engine = _EngineForLibrary(engine)
         super().__init__(
             client_manager=RoomManager(engine.connect_sent),
@@ -61,6 +70,16 @@ class SocketIoServer(socketio.AsyncServer):
 
     def closed(self, engine_sid: str, reason: str) -> None:
         run_through(self._engine.handlers["disconnect"](engine_sid, reason))
+
+    async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
+        if pkt.packet_type == packet.CONNECT:
+            pkt.data["pid"] = self._owner.pid_of(pkt.data["sid"])
+        await super()._send_packet(eio_sid, pkt)
+
+    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]) -> None:  # noqa: A002
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or NAMESPACE)
+        if self.manager.is_connected(sid, namespace or NAMESPACE):
+            self._owner.event_received(sid, id, data[0], data[1:])
 
     def forget(self, sid: str) -> None:
         """Drop a connection whose connect handler failed."""

@@ -12,7 +12,7 @@ from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.wire import problem_object, to_json
 from domain.errors import SynkroneError
-from domain.model import Entry
+from domain.model import AckId, Entry
 
 _FROM_CLIENTS = (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK)
 # A type, a namespace, an id of ASCII digits, then data or the end: the library takes every digit of Unicode, and counts
@@ -97,6 +97,11 @@ class StrictPacket(packet.Packet):
 def event_packet(event: str, *arguments: object) -> EncodedPacket:
     """One event of the namespace ``/``."""
     return EncodedPacket(b"42" + to_json([event, *arguments]))
+
+
+def ack_packet(ack: AckId, answer: object) -> EncodedPacket:
+    """The answer to an event of the namespace ``/``."""
+    return EncodedPacket(b"43%d" % ack + to_json([answer]))
 
 
 def entry_packet(entry: Entry) -> EncodedPacket:

@@ -6,43 +6,43 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import socketio
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import PathMatches, Rule
 
 from adapters.pacing import Pacer
-from adapters.session_events import CLOSING, EXPIRING, READY, closing, expiring, ready
+from adapters.peer import PeerPolicy
+from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.hold import Hold
-from adapters.transport.socketio.client import Client, Connection
+from adapters.transport.members import Members
+from adapters.transport.socketio.client import Client, Connection, Request
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.routes import EngineRoutes
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import SessionLimits
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
-from adapters.transport.socketio.packet import PacketRefused, entry_packet, event_packet
-from adapters.transport.socketio.peer import PeerPolicy
+from adapters.transport.socketio.packet import PacketRefused, ack_packet, entry_packet, event_packet
 from adapters.transport.socketio.rate import TokenBucket
-from adapters.wire import problem_object
+from adapters.transport.tasks import Tasks
+from adapters.wire import answer_object, counts_object, problem_object
 from domain.errors import (
     ConnectionGone,
     InvalidArgument,
     InvalidToken,
     RateLimited,
     Unavailable,
-    UnknownEvent,
 )
-from domain.model import ConnectionId, Entry, Hello, Position, Refusal, Room, Welcome
+from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
 from domain.ports import Clock, ConnectionEvents
 
 CUT_AT_QUEUES = 8
 CONNECTS_PER_TURN = 16
-FLOOD_RETRY_AFTER = timedelta(seconds=5)
+FLOODING = Refusal(RateLimited().problem, reconnect=True, retry_after=timedelta(seconds=5))
 CONNECT = "0"
 PATH = r"/socket\.io/?"
 SID_BYTES = 15
@@ -91,9 +91,10 @@ class SocketIoTransport:
         # Those that no user is behind yet, the oldest first.
         self._waiting: dict[ServedSession, Client] = {}
         self._connections: dict[ConnectionId, Connection] = {}
-        self._members: dict[Room, dict[Connection, None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._members: Members[Connection] = Members()
+        self._tasks = Tasks()
         self._pacer = Pacer(CONNECTS_PER_TURN)
+        self._broadcast: Position | None = None
         self._accepting = True
         self._ready = True
         self._engine = EngineServer(
@@ -114,7 +115,6 @@ class SocketIoTransport:
         self._library = SocketIoServer(self)
         self._library.on("connect", self._on_connect, namespace=NAMESPACE)
         self._library.on("disconnect", self._on_disconnect, namespace=NAMESPACE)
-        self._library.on("*", self._on_event, namespace=NAMESPACE)
 
     @property
     def routes(self) -> Sequence[Rule]:
@@ -140,8 +140,7 @@ class SocketIoTransport:
             raise ConnectionGone
         for room in rooms:
             await self._library.enter_room(connection, room)
-            self._members.setdefault(room, {})[member] = None
-        member.rooms |= rooms
+        self._members.join(member, rooms)
 
     async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
         target = self._open_connection(connection)
@@ -162,8 +161,20 @@ class SocketIoTransport:
             self._engine.send(target.session, packet)
         return packets is not None
 
+    async def hold(self, connection: ConnectionId) -> Position:
+        target = self._open_connection(connection)
+        if target is None:
+            raise ConnectionGone
+        return target.hold.begin(self._broadcast)
+
+    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
+        target = self._open_connection(connection)
+        if target is not None:
+            self._engine.send(target.session, ack_packet(ack, answer_object(answer)))
+
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
-        members = self._members_of(rooms)
+        self._broadcast = entry.position
+        members = self._members.of(rooms)
         if not members:
             return
         packet, offset = entry_packet(entry), entry.position.offset
@@ -179,6 +190,11 @@ class SocketIoTransport:
         target = self._open_connection(connection)
         if target is not None and target.welcome is not None:
             self._engine.send(target.session, event_packet(EXPIRING, expiring(expires_at)))
+
+    def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
+        target = self._open_connection(connection)
+        if target is not None and target.welcome is not None:
+            self._engine.send(target.session, event_packet(COUNTS, counts_object(counts)))
 
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         target = self._open_connection(connection)
@@ -218,10 +234,7 @@ class SocketIoTransport:
         """End every session at once, and the tasks for them."""
         self.stop_accepting()
         self._engine.close_all(SERVER_CLOSED)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.cancel()
 
     # Gatekeeper
 
@@ -254,7 +267,7 @@ class SocketIoTransport:
             return
         if client.unhandled is None:
             client.unhandled = deque((data,))
-            self._spawn(self._handle(client, client.unhandled))
+            self._tasks.spawn(self._handle(client, client.unhandled))
         elif len(client.unhandled) < self._limits.events_burst:
             client.unhandled.append(data)
         else:
@@ -277,17 +290,47 @@ class SocketIoTransport:
         if session is not None:
             self._engine.send(session, EncodedPacket.message(text))
 
+    def pid_of(self, sid: str) -> str:
+        target = self._connections.get(ConnectionId(sid))
+        return target.welcome.pid if target is not None and target.welcome is not None else ""
+
     def connect_sent(self, sid: str) -> None:
         target = self._connections.get(ConnectionId(sid))
         if target is None or target.welcome is None or self._events is None:
             return
         packet = event_packet(READY, ready(target.welcome), str(target.welcome.cursor))
         self._engine.send(target.session, packet)
-        self._spawn(self._open(target, self._events))
+        self._tasks.spawn(self._open(target, self._events))
 
     async def _open(self, connection: Connection, events: ConnectionEvents) -> None:
         try:
             await events.opened(connection.id)
+        except Exception:
+            # A defect of ours: the client comes back with its cursor and is served anew.
+            self._engine.abort(connection.session, DEFECT)
+            raise
+        connection.opened = True
+        if connection.requests:
+            await self._handle_requests(connection, events)
+
+    def event_received(self, sid: str, ack: int | None, event: str, arguments: Sequence[object]) -> None:
+        connection = self._open_connection(ConnectionId(sid))
+        if connection is None or self._events is None:
+            return
+        if len(connection.requests) >= self._limits.events_burst:
+            self._close_connection(connection, FLOODING)
+            return
+        argument = arguments[0] if arguments else None
+        connection.requests.append(Request(AckId(ack) if ack is not None else None, event, argument))
+        if connection.opened and len(connection.requests) == 1:
+            self._tasks.spawn(self._handle_requests(connection, self._events))
+
+    async def _handle_requests(self, connection: Connection, events: ConnectionEvents) -> None:
+        """One after the other; each stays in the queue until it is handled."""
+        try:
+            while connection.requests and not connection.closing:
+                await events.request(connection.id, *connection.requests[0])
+                connection.requests.popleft()
         except Exception:
             # A defect of ours: the client comes back with its cursor and is served anew.
             self._engine.abort(connection.session, DEFECT)
@@ -306,8 +349,7 @@ class SocketIoTransport:
         if connection is None or connection.welcome is None:
             self._engine.abort(client.session, RateLimited.code)
         elif not connection.closing:
-            why = Refusal(RateLimited().problem, reconnect=True, retry_after=FLOOD_RETRY_AFTER)
-            self._close_connection(connection, why)
+            self._close_connection(connection, FLOODING)
         return False
 
     async def _handle(self, client: Client, messages: deque[str | bytes]) -> None:
@@ -384,15 +426,11 @@ class SocketIoTransport:
         if connection is not None:
             self._end(connection.client, reason)
 
-    async def _on_event(self, *_arguments: object) -> dict[str, object]:
-        # An event named "*" comes without its name: this handler is registered under it.
-        return {"ok": False, "error": problem_object(UnknownEvent().problem)}
-
     # ending
 
     def _close_connection(self, connection: Connection, why: Refusal) -> None:
         connection.closing = True
-        self._leave(connection)
+        self._members.leave(connection)
         if connection.welcome is not None:
             self._engine.send(connection.session, event_packet(CLOSING, closing(why)))
         if not why.reconnect:
@@ -414,43 +452,14 @@ class SocketIoTransport:
         client = connection.client
         if self._connections.pop(connection.id, None) is None:
             return
-        self._leave(connection)
+        self._members.leave(connection)
         client.connection = None
         if client.session.is_open:
             client.waiting_since = self._clock.monotonic()
             self._waiting[client.session] = client
-
-    def _leave(self, connection: Connection) -> None:
-        """Hear nothing that is live any more."""
-        for room in connection.rooms:
-            members = self._members[room]
-            del members[connection]
-            if not members:
-                del self._members[room]
-        connection.rooms = frozenset()
 
     # sending
 
     def _open_connection(self, connection: ConnectionId) -> Connection | None:
         target = self._connections.get(connection)
         return target if target is not None and not target.closing else None
-
-    def _members_of(self, rooms: frozenset[Room]) -> Collection[Connection]:
-        """Each once. The library's own look-up would copy the room, and give names."""
-        if len(rooms) == 1:
-            (room,) = rooms
-            return self._members.get(room, ())
-        members: dict[Connection, None] = {}
-        for room in rooms:
-            members.update(self._members.get(room, {}))
-        return members
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a connection ended by a defect", exc_info=error)

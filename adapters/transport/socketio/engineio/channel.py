@@ -6,8 +6,8 @@ import asyncio
 from typing import Protocol
 
 from adapters.transport.socketio.engineio.errors import ProtocolError
-from adapters.transport.socketio.engineio.streams import Stream
 from adapters.transport.socketio.engineio.websocket import CLOSE_FRAME, FrameReader, Received, close_frame
+from adapters.transport.streams import Stream
 
 NORMAL_CLOSURE = 1000
 

@@ -21,8 +21,8 @@ from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET
-from adapters.transport.socketio.engineio.streams import take_over
 from adapters.transport.socketio.engineio.websocket import accept_key
+from adapters.transport.streams import take_over
 from adapters.wire import to_json
 
 RETRY_AFTER_SECONDS = 5

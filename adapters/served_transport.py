@@ -17,7 +17,7 @@ class ServedTransport(Transport, Protocol):
 
     @property
     def sweep_seconds(self) -> float:
-        """How often ``sweep`` is to be called."""
+        """How often ``sweep`` is to be called, at the least."""
 
     @property
     def open_sockets(self) -> int:

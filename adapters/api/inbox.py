@@ -1,0 +1,122 @@
+"""``/v1/inbox``: a user's own inbox, with the user's own token; the same objects as over a connection."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from adapters.api.handlers import BodyHandler
+from adapters.peer import PeerPolicy
+from adapters.wire import InvalidJson, answer_object
+from domain.errors import InvalidArgument, SynkroneError, Unauthenticated
+from domain.ports import InboxAccess
+
+ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete", "read_all")
+_LIST_ARGUMENTS = ("limit", "page", "state", "type")
+_LIMIT_MAX_LENGTH = 9
+
+
+class ForeignOrigin(SynkroneError):
+    """Pages of this origin may not talk to the server."""
+
+    code = "foreign_origin"
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """What the routes for users rest on."""
+
+    access: InboxAccess
+    peers: PeerPolicy
+
+
+class UserHandler(BodyHandler):
+    """A route that browsers may use, for whoever holds a user's token."""
+
+    def initialize(self, *, users: Users, max_body: int) -> None:
+        self.expect_body(max_body)
+        self.users = users
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Vary", "Origin")
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        # Only here: before a failure is answered, Tornado clears the headers there are.
+        origin = self.request.headers.get("Origin")
+        if origin is not None and self.users.peers.allows_origin(self.request):
+            self.set_header("Access-Control-Allow-Origin", origin)
+        return super().finish(chunk)
+
+    async def admit(self) -> None:
+        if not self.users.peers.allows_origin(self.request):
+            raise ForeignOrigin
+        if not self._bearer_token():
+            raise Unauthenticated("needs Authorization: Bearer <the user's token>")
+
+    def status_of(self, error: SynkroneError) -> HTTPStatus:
+        if isinstance(error, ForeignOrigin):
+            return HTTPStatus.FORBIDDEN
+        if isinstance(error, InvalidArgument):
+            return HTTPStatus.UNPROCESSABLE_ENTITY
+        return super().status_of(error)
+
+    def options(self, *_arguments: str) -> None:
+        """What a browser asks before a request with a token."""
+        self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
+        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        self.set_header("Access-Control-Max-Age", "7200")
+        self.set_status(HTTPStatus.NO_CONTENT)
+
+    async def ask(self, event: str, argument: object) -> None:
+        answer = await self.users.access.request(self._bearer_token(), event, argument)
+        self.answer(200, answer_object(answer))
+
+
+class ListHandler(UserHandler):
+    """``?limit=&page=&state=&type=``"""
+
+    async def get(self) -> None:
+        await self.run()
+
+    async def handle(self, *_arguments: str) -> None:
+        members: dict[str, Any] = {}
+        for name, values in self.request.query_arguments.items():
+            if name not in _LIST_ARGUMENTS:
+                raise InvalidArgument(name, "is not known")
+            if len(values) > 1:
+                raise InvalidArgument(name, "is given more than once")
+            members[name] = self.decode_argument(values[0], name)
+        limit = members.get("limit")
+        if limit is not None and limit.isascii() and limit.isdigit() and len(limit) <= _LIMIT_MAX_LENGTH:
+            members["limit"] = int(limit)
+        await self.ask("inbox.list", members)
+
+
+class CountHandler(UserHandler):
+    async def get(self) -> None:
+        await self.run()
+
+    async def handle(self, *_arguments: str) -> None:
+        await self.ask("inbox.count", {})
+
+
+class ActionHandler(UserHandler):
+    """``POST /v1/inbox/{action}`` with the argument of ``notification.{action}`` as its body."""
+
+    methods = ("POST",)
+
+    async def post(self, action: str) -> None:
+        await self.run(action)
+
+    async def handle(self, *arguments: str) -> None:
+        (action,) = arguments
+        try:
+            argument = msgspec.json.decode(self.body) if self.body else {}
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise InvalidJson from None
+        await self.ask(f"notification.{action}", argument)

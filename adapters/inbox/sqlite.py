@@ -1,0 +1,432 @@
+"""A durable log and its inboxes in one SQLite file, for one process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from adapters.inbox import sqlite_items, sqlite_log, sqlite_users
+from adapters.inbox.drafts import prepare
+from adapters.inbox.sqlite_append import Batch, append
+from adapters.inbox.sqlite_changes import Change, ReadAll, change, read_all
+from adapters.inbox.sqlite_generations import Generation, Generations
+from adapters.inbox.sqlite_items import Kept, Looking, View
+from adapters.inbox.sqlite_log import Following, LogTransaction, Reading, RoomSets
+from adapters.inbox.sqlite_schema import FileLock, StoreUnusable, connect, microseconds, moment, prepare_file
+from adapters.inbox.sqlite_threads import QUEUE_BYTES, Group, Readers, Writer, one_by_one
+from adapters.inbox.sqlite_trimming import Step, Trimmed, Trimmer
+from adapters.inbox.sqlite_users import Entering, MarksOfUser, Recent
+from adapters.inbox.tail import Follower, Tail
+from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable, SynkroneError
+from domain.model import (
+    Action,
+    Appended,
+    Changed,
+    Checkpoint,
+    Counted,
+    Draft,
+    Entry,
+    InboxQuery,
+    Listing,
+    Page,
+    Position,
+    RecoveryReason,
+    Room,
+    Subscriber,
+    UserId,
+)
+from domain.ports import Clock
+
+__all__ = ["SqliteInbox", "StoreUnusable"]
+
+RECENT_USERS = 20_000
+
+_CHANGE = one_by_one(change)
+_READ_ALL = one_by_one(read_all)
+
+
+@dataclass(eq=False, slots=True)
+class _Open:
+    """What there is from open() on; of a closed one, what was asked for before is still answered."""
+
+    lock: FileLock
+    generations: Generations
+    tail: Tail
+    log_floor: int
+    secret: bytes
+    writer: Writer[LogTransaction] = field(init=False)
+    readers: Readers = field(init=False)
+    followers: set[Follower] = field(default_factory=set)
+    behind: list[asyncio.Future[None]] = field(default_factory=list)
+    room_sets: RoomSets = field(default_factory=RoomSets)
+    failing: bool = False
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What open() finds in the file."""
+
+    generations: Generations
+    head: int
+    stored_at: int
+    log_floor: int
+    tail_floor: int
+    entries: Sequence[Entry]
+    secret: bytes
+
+
+@dataclass(eq=False, slots=True)
+class _Written:
+    """What the writer's thread knows of the log: as of the last commit."""
+
+    head: int
+    stored_at: int
+    generations: Generations
+
+
+class SqliteInbox:
+    """An Inbox for one process and one event loop.
+
+    Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest
+    ``inbox_per_user`` of each user. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
+    memory, are kept at hand for followers and for those who reconnect.
+
+    Nothing touches the file before ``open``. Before that and after ``close`` everything raises StoreUnavailable.
+    Whoever leaves the loop of ``follow`` other than by cancellation closes the iterator.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        clock: Clock,
+        retention_log: timedelta = timedelta(days=30),
+        retention_inbox: timedelta = timedelta(days=365),
+        inbox_per_user: int = 10_000,
+        tail_entries: int = 50_000,
+        tail_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._path = Path(path)
+        self._clock = clock
+        self._kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
+        self._tail_entries = tail_entries
+        self._tail_bytes = tail_bytes
+        trimmer = Trimmer(retention_log, self._kept.retention)
+        self._trim: Callable[[LogTransaction, Sequence[Step]], Sequence[Trimmed | SynkroneError]]
+        self._trim = one_by_one(trimmer.step)
+        self._state: _Open | None = None
+        self._starts: Recent[dict[Room, int]] = Recent(RECENT_USERS)
+        self._marks: Recent[MarksOfUser] = Recent(RECENT_USERS)
+
+    # opening and closing
+
+    async def open(self) -> None:
+        """Open the file, and make it where there is none. Raises StoreUnusable."""
+        loop = asyncio.get_running_loop()
+        lock = await asyncio.to_thread(FileLock, self._path)
+        try:
+            found = await asyncio.to_thread(self._find)
+        except BaseException:
+            lock.release()
+            raise
+        tail = Tail(found.tail_floor)
+        tail.append(found.entries)
+        state = _Open(lock, found.generations, tail, found.log_floor, found.secret)
+        written = _Written(found.head, found.stored_at, found.generations)
+        state.writer = Writer(
+            partial(connect, self._path),
+            partial(self._begin, written),
+            partial(_committed, written),
+            partial(self._done, state),
+            loop,
+        )
+        state.readers = Readers(partial(connect, self._path, read_only=True), loop)
+        # Of another file, it may be.
+        self._starts, self._marks = Recent(RECENT_USERS), Recent(RECENT_USERS)
+        self._state = state
+
+    def _find(self) -> _Found:
+        prepare_file(self._path)
+        try:
+            with closing(connect(self._path)) as db:
+                head = sqlite_log.head(db)
+                generations = self._new_generation(db, head)
+                last = db.execute("SELECT stored_at FROM entries ORDER BY offset DESC LIMIT 1").fetchone()
+                (secret,) = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
+                floor = sqlite_log.tail_floor(db, self._tail_entries, self._tail_bytes)
+                entries: list[Entry] = []
+                room_sets = RoomSets()
+                while (upto := floor + len(entries)) < head:
+                    entries.extend(sqlite_log.stored(db, generations, upto, head, room_sets))
+                log_floor = sqlite_log.log_floor(db)
+                return _Found(generations, head, last[0] if last else 0, log_floor, floor, entries, secret)
+        except sqlite3.Error as error:
+            raise StoreUnusable(f"{self._path} cannot be opened: {error}") from None
+
+    def _new_generation(self, db: sqlite3.Connection, head: int) -> Generations:
+        """Committed before anybody is given a cursor of it."""
+        now = microseconds(self._clock.now())
+        db.execute(
+            "INSERT INTO generations (epoch, first, opened_at) VALUES (?, ?, ?)", (secrets.token_hex(8), head + 1, now)
+        )
+        rows = db.execute("SELECT number, epoch, first, opened_at FROM generations ORDER BY number")
+        return Generations([Generation(number, epoch, first, moment(at)) for number, epoch, first, at in rows])
+
+    async def close(self) -> None:
+        """Finish what was asked for, and close the file."""
+        state = self._state
+        if state is None or state.closed:
+            return
+        state.closed = True
+        for follower in state.followers:
+            follower.wake.set()
+        await asyncio.to_thread(state.readers.close)
+        # The last connection to be closed copies the write-ahead log into the file and removes it.
+        await asyncio.to_thread(state.writer.close)
+        state.lock.release()
+        _tell_behind(state)
+
+    def _opened(self) -> _Open:
+        if self._state is None or self._state.closed:
+            raise StoreUnavailable
+        return self._state
+
+    # in the writer's thread, and from there
+
+    def _begin(self, written: _Written, db: sqlite3.Connection) -> LogTransaction:
+        now = self._clock.now()
+        # Along the log, times of storing never decrease.
+        stored_at = max(written.stored_at, microseconds(now))
+        return LogTransaction(db, now, stored_at, written.head, written.generations)
+
+    def _done(self, state: _Open, group: Group[LogTransaction]) -> None:
+        """In the loop. First the tail has the entries, then caches the rest, and then it is told."""
+        if group.transaction is None:
+            state.failing = True
+        else:
+            state.failing = state.failing and not group.wrote
+            self._add(state, group.transaction.entries)
+        for job, outcome in zip(group.jobs, group.outcomes, strict=True):
+            job.settle(outcome)
+        _tell_behind(state)
+
+    def _add(self, state: _Open, entries: Sequence[Entry]) -> None:
+        tail = state.tail
+        tail.append(entries)
+        while len(tail) > self._tail_entries or tail.bytes > self._tail_bytes:
+            tail.drop_first()
+
+    # the log
+
+    async def append(
+        self, batch: Sequence[Draft], *, checkpoint: Checkpoint | None = None, all_or_nothing: bool = False
+    ) -> Sequence[Appended]:
+        self._opened()
+        prepared = await prepare(batch)
+        weight = sum(one.weight for one in prepared)
+        if weight > QUEUE_BYTES:
+            raise PublicationTooLarge("what was published at once is more than can be stored at once")
+        return await self._opened().writer.do(append, Batch(prepared, checkpoint, all_or_nothing), weight=weight)
+
+    async def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+        state = self._checked(after)
+        if after.offset < state.log_floor:
+            raise CursorRefused(RecoveryReason.TRIMMED)
+        with state.tail.following(after.offset) as follower:
+            state.followers.add(follower)
+            try:
+                while True:
+                    yield await _next_batch(state, follower)
+                    # What these set off, writes to sockets above all, gets its turn before the next ones.
+                    await asyncio.sleep(0)
+            finally:
+                state.followers.discard(follower)
+
+    async def since(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
+        state = self._checked(after)
+        tail = state.tail
+        if after.offset >= tail.floor:
+            entries, more = tail.page(subscriber, after.offset, max_entries=max_entries, max_bytes=max_bytes)
+            return Page(entries, entries[-1].position if more else _head(state), more)
+        reading = Reading(state.generations, subscriber, after.offset, max_entries, max_bytes, state.room_sets)
+        page, head = await state.readers.do(sqlite_log.page, reading)
+        await _caught_up(state, head)
+        return page
+
+    async def ensure_readable(self, subscriber: Subscriber, after: Position) -> None:
+        state = self._checked(after)
+        if after.offset < state.log_floor and await state.readers.do(sqlite_log.trimmed, subscriber) > after.offset:
+            raise CursorRefused(RecoveryReason.TRIMMED)
+
+    async def floor(self, subscriber: Subscriber) -> Position:
+        state = self._opened()
+        if state.log_floor == 0:
+            return Position(state.generations.present, 0)
+        return state.generations.position(await state.readers.do(sqlite_log.trimmed, subscriber))
+
+    async def head(self) -> Position:
+        return _head(self._opened())
+
+    async def checkpoint(self, source: str) -> str | None:
+        return await self._opened().readers.do(sqlite_users.checkpoint, source)
+
+    def _checked(self, position: Position) -> _Open:
+        state = self._opened()
+        fault = state.generations.fault(position, state.tail.head)
+        if fault is not None:
+            raise CursorRefused(fault)
+        return state
+
+    # users
+
+    async def enter(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        state = self._opened()
+        own = Room.of_user(user)
+        shared = rooms - {own}
+        known = self._starts.get(user) or {}
+        if not shared <= known.keys():
+            # A start never changes once there is one.
+            known = {**known, **await state.readers.do(sqlite_users.starts, user)}
+            if new := shared - known.keys():
+                entered = await state.writer.do(sqlite_users.enter, Entering(user, role, new))
+                known |= entered.starts
+                self._marks_of(user).grow({role: entered.mark})
+            self._starts.put(user, known)
+        return Subscriber(user, role, {room: known[room] if room in shared else 0 for room in rooms})
+
+    async def received(self, subscriber: Subscriber) -> Position:
+        state = self._opened()
+        known = self._marks_of(subscriber.user)
+        if not known.complete:
+            stored = await state.readers.do(sqlite_users.marks, subscriber.user)
+            # Some may have grown since that was read.
+            known = self._marks_of(subscriber.user)
+            known.grow(stored)
+            known.complete = True
+        highest = max(known.by_role.values(), default=None)
+        if highest is None:
+            return Position(state.generations.present, 0)
+        return state.generations.position(known.by_role.get(subscriber.role, highest))
+
+    async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        state = self._opened()
+        growing: dict[tuple[UserId, str], int] = {}
+        for (user, role), position in marks.items():
+            known = self._marks.get(user)
+            grows = known is None or known.by_role.get(role, -1) < position.offset
+            if grows and state.generations.fault(position, state.tail.head) is None:
+                growing[user, role] = position.offset
+        if growing:
+            await state.writer.do(sqlite_users.advance, growing, applied=self._advanced)
+
+    def _advanced(self, marks: Mapping[UserId, sqlite_users.Marks]) -> None:
+        for user, by_role in marks.items():
+            self._marks_of(user).grow(by_role)
+
+    def _marks_of(self, user: UserId) -> MarksOfUser:
+        known = self._marks.get(user)
+        return known if known is not None else self._marks.put(user, MarksOfUser())
+
+    # inboxes
+
+    async def count(self, subscriber: Subscriber) -> Counted:
+        state = self._opened()
+        counted = await state.readers.do(sqlite_items.count, Looking(state.generations, self._view(subscriber)))
+        await _caught_up(state, counted.as_of.offset)
+        return counted
+
+    async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
+        state = self._opened()
+        looking = Looking(state.generations, self._view(subscriber), query)
+        listing = await state.readers.do(sqlite_items.listing, looking)
+        await _caught_up(state, listing.as_of.offset)
+        return listing
+
+    async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
+        return await self._opened().writer.do(_CHANGE, Change(self._view(subscriber), action, ids, at))
+
+    async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
+        state = self._opened() if up_to is None else self._checked(up_to)
+        offset = up_to.offset if up_to is not None else None
+        return await state.writer.do(_READ_ALL, ReadAll(self._view(subscriber), offset, at))
+
+    def _view(self, subscriber: Subscriber) -> View:
+        return View(subscriber, microseconds(self._clock.now()), self._kept)
+
+    # the store itself
+
+    async def secret(self) -> bytes:
+        return self._opened().secret
+
+    async def ensure_writable(self) -> None:
+        if self._opened().failing:
+            raise StoreUnavailable
+
+    async def tidy(self) -> bool:
+        """One small step of trimming; whether there is more to do. While writing fails it tries whether it can be
+        done again. Raises StoreUnavailable."""
+        state = self._opened()
+        step = Step(state.tail.given_to_all, state.failing)
+        trimmed = await state.writer.do(self._trim, step, applied=partial(_trimmed, state))
+        return bool(trimmed.more)
+
+
+def _committed(written: _Written, transaction: LogTransaction) -> None:
+    written.head = transaction.head
+    written.generations = transaction.generations
+    if transaction.entries:
+        written.stored_at = transaction.stored_at
+
+
+def _trimmed(state: _Open, trimmed: Trimmed) -> None:
+    state.log_floor = trimmed.log_floor
+    state.generations = trimmed.generations
+    while state.tail.floor < state.log_floor:
+        state.tail.drop_first()
+
+
+def _head(state: _Open) -> Position:
+    return Position(state.generations.present, state.tail.head)
+
+
+async def _next_batch(state: _Open, follower: Follower) -> Sequence[Entry]:
+    tail = state.tail
+    while follower.given >= tail.head:
+        follower.wake.clear()
+        if state.closed:
+            raise StoreUnavailable
+        await follower.wake.wait()
+    if state.closed:
+        raise StoreUnavailable
+    if follower.given >= tail.floor:
+        return await tail.next_batch(follower)
+    # While this is read the tail may go on, but not the log's floor: what was not given stays.
+    request = Following(state.generations, follower.given, tail.floor, state.room_sets)
+    entries = await state.readers.do(sqlite_log.following, request)
+    follower.given = entries[-1].position.offset
+    return entries
+
+
+async def _caught_up(state: _Open, head: int) -> None:
+    """Wait until the tail has what a reader has seen: an answer as of an entry comes after it in every respect."""
+    while state.tail.head < head:
+        if state.closed:
+            raise StoreUnavailable
+        behind = asyncio.get_running_loop().create_future()
+        state.behind.append(behind)
+        await behind
+
+
+def _tell_behind(state: _Open) -> None:
+    behind, state.behind = state.behind, []
+    for future in behind:
+        if not future.done():
+            future.set_result(None)

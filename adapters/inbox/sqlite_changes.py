@@ -1,0 +1,197 @@
+"""What users do to notifications of theirs, in a SQLite file: the state, and the entries that say so, in one commit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapters.inbox.sqlite_items import (
+    IN_INBOX,
+    READ_AT,
+    SEEN_AT,
+    UNREAD,
+    UNSEEN,
+    WITH_STATE,
+    Summary,
+    View,
+    placed,
+    summarize,
+)
+from adapters.inbox.sqlite_log import LogTransaction, NewEntry, as_json
+from adapters.inbox.sqlite_schema import microseconds, moment
+from adapters.inbox.user_state import ItemTimes, change_of
+from adapters.wire import NOTIFICATION_DELETED, NOTIFICATION_UPDATED, deleted_json, updated_json
+from domain.model import Action, Changed, Counts, Json, Room
+
+IDS_PER_ENTRY = 500
+
+WATERMARKS_PER_USER = 1000
+"""Of a user who reads everything at once more often, the oldest such times are taken for the following ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    view: View
+    action: Action
+    ids: Sequence[str]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAll:
+    """With ``up_to``, an offset, only what lies at or before it, by ids."""
+
+    view: View
+    up_to: int | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    offset: int
+    id: str
+    times: ItemTimes
+
+
+def change(transaction: LogTransaction, wanted: Change) -> Changed:
+    """An operation of the writer."""
+    summary = summarize(transaction.db, wanted.view)
+    return _apply(transaction, wanted, _named(transaction, wanted, summary.floor), summary)
+
+
+def read_all(transaction: LogTransaction, wanted: ReadAll) -> Changed:
+    """An operation of the writer."""
+    summary = summarize(transaction.db, wanted.view)
+    if wanted.up_to is None:
+        return _read_everything(transaction, wanted, summary)
+    items = _to_read(transaction, wanted.view, wanted.up_to, summary.floor)
+    named = Change(wanted.view, Action.READ, [item.id for item in items], wanted.at)
+    return _apply(transaction, named, items, summary)
+
+
+def _read_everything(transaction: LogTransaction, wanted: ReadAll, summary: Summary) -> Changed:
+    if not summary.to_read:
+        return Changed(0, summary.counts, transaction.as_of)
+    payload = updated_json(None, change_of(Action.READ, wanted.at))
+    _log(transaction, wanted.view, NOTIFICATION_UPDATED, [payload])
+    user = _user(transaction, wanted.view)
+    at, watermark = microseconds(wanted.at), transaction.head
+    db = transaction.db
+    db.execute("INSERT INTO watermarks (user, offset, at) VALUES (?, ?, ?)", (user, watermark, at))
+    db.execute(
+        """
+        DELETE FROM watermarks WHERE user = ? AND offset <= (
+            SELECT offset FROM watermarks WHERE user = ? ORDER BY offset DESC LIMIT 1 OFFSET ?)""",
+        (user, user, WATERMARKS_PER_USER),
+    )
+    db.execute(
+        """
+        UPDATE state SET read_at = coalesce(read_at, ?), seen_at = coalesce(seen_at, ?)
+        WHERE user = ? AND offset < ? AND (read_at IS NULL OR seen_at IS NULL) AND deleted = 0""",
+        (at, at, user, watermark),
+    )
+    return Changed(summary.to_read, Counts(0, 0, summary.counts.total), transaction.as_of)
+
+
+def _apply(transaction: LogTransaction, wanted: Change, items: Sequence[_Item], summary: Summary) -> Changed:
+    changed = [(item, times) for item in items if (times := item.times.after(wanted.action, wanted.at)) != item.times]
+    if not changed:
+        return Changed(0, summary.counts, transaction.as_of)
+    ids = [item.id for item, _ in changed]
+    named = [ids[first : first + IDS_PER_ENTRY] for first in range(0, len(ids), IDS_PER_ENTRY)]
+    if wanted.action is Action.DELETE:
+        _log(transaction, wanted.view, NOTIFICATION_DELETED, [deleted_json(some) for some in named])
+    else:
+        what = change_of(wanted.action, wanted.at)
+        _log(transaction, wanted.view, NOTIFICATION_UPDATED, [updated_json(some, what) for some in named])
+    _store(transaction, _user(transaction, wanted.view), changed)
+    counts = [summary.counts.unread, summary.counts.unseen, summary.counts.total]
+    for item, times in changed:
+        for index, (before, after) in enumerate(zip(_counts(item.times), _counts(times), strict=True)):
+            counts[index] += after - before
+    return Changed(len(changed), Counts(*counts), transaction.as_of)
+
+
+def _counts(times: ItemTimes) -> tuple[bool, bool, bool]:
+    """What an item adds to unread, unseen and total."""
+    counted = times.archived_at is None and not times.deleted
+    return counted and times.read_at is None, counted and times.seen_at is None, counted
+
+
+def _store(transaction: LogTransaction, user: int, changed: Sequence[tuple[_Item, ItemTimes]]) -> None:
+    rows = [
+        (item.offset, *map(_stored, (times.read_at, times.seen_at, times.archived_at)), int(times.deleted))
+        for item, times in changed
+    ]
+    transaction.db.execute(
+        """
+        REPLACE INTO state (user, offset, read_at, seen_at, archived_at, deleted)
+        SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+            json_extract(value, '$[3]'), json_extract(value, '$[4]')
+        FROM json_each(?)""",
+        (user, as_json(rows)),
+    )
+
+
+def _stored(time: datetime | None) -> int | None:
+    return microseconds(time) if time is not None else None
+
+
+def _log(transaction: LogTransaction, view: View, event: str, payloads: Sequence[Json]) -> None:
+    rooms = frozenset((Room.of_user(view.subscriber.user),))
+    transaction.log([NewEntry(event, payload, rooms) for payload in payloads])
+
+
+def _user(transaction: LogTransaction, view: View) -> int:
+    """Known once something was logged for them."""
+    own = Room.of_user(view.subscriber.user)
+    return int(transaction.db.execute("SELECT id FROM rooms WHERE name = ?", (own,)).fetchone()[0])
+
+
+_ITEM = f"json_array(placed.offset, id, {READ_AT}, {SEEN_AT}, archived_at)"
+
+
+def _named(transaction: LogTransaction, wanted: Change, floor: int) -> list[_Item]:
+    """Those of the notifications that are in the inbox, in the order of the ids."""
+    arguments = wanted.view.arguments(floor)
+    # One by one: what else lies in the inbox is not looked at.
+    rooms = " OR ".join(
+        f"""EXISTS (SELECT 1 FROM placed WHERE room = (SELECT id FROM rooms WHERE name = :room{number})
+            AND placed.offset = entries.offset AND placed.offset > :after{number} AND item)"""  # noqa: S608
+        for number in range(len(wanted.view.subscriber.starts))
+    )
+    (rows,) = transaction.db.execute(
+        f"""
+        SELECT json_group_array({_ITEM})
+        FROM (SELECT offset, expires_at, id FROM (SELECT value FROM json_each(:ids)) JOIN entries ON id = value
+            WHERE {rooms or "false"}) AS placed {WITH_STATE}
+        WHERE {IN_INBOX}""",  # noqa: S608
+        arguments | {"ids": as_json(list(wanted.ids))},
+    ).fetchone()
+    found = {item.id: item for item in _items(rows)}
+    return [found[id_] for id_ in wanted.ids if id_ in found]
+
+
+def _to_read(transaction: LogTransaction, view: View, up_to: int, floor: int) -> list[_Item]:
+    """Those up to an offset that are unread or unseen, the newest last."""
+    (rows,) = transaction.db.execute(
+        f"""
+        SELECT json_group_array({_ITEM})
+        FROM ({placed(view.subscriber)}) AS placed JOIN entries ON entries.offset = placed.offset {WITH_STATE}
+        WHERE placed.offset <= :up_to AND {IN_INBOX} AND ({UNREAD} OR {UNSEEN})""",  # noqa: S608
+        view.arguments(floor) | {"up_to": up_to},
+    ).fetchone()
+    return sorted(_items(rows), key=lambda item: item.offset)
+
+
+def _items(rows: str) -> list[_Item]:
+    return [
+        _Item(offset, id_, ItemTimes(_time(read_at), _time(seen_at), _time(archived_at)))
+        for offset, id_, read_at, seen_at, archived_at in json.loads(rows)
+    ]
+
+
+def _time(stored: int | None) -> datetime | None:
+    return moment(stored) if stored is not None else None

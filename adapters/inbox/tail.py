@@ -1,0 +1,140 @@
+"""The newest entries of a log, in memory: what followers are given, and what most replays are read from."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from domain.model import Entry, Room, Subscriber
+
+FOLLOW_MAX_ENTRIES = 500
+FOLLOW_MAX_BYTES = 256 * 1024
+
+# What an entry and each of its rooms take beside the payload, in bytes, rounded up from what was measured.
+_ENTRY_OVERHEAD = 1024
+_ROOM_OVERHEAD = 320
+
+
+def weight(payload_bytes: int, rooms: int) -> int:
+    """About how much memory an entry takes, in bytes."""
+    return payload_bytes + _ENTRY_OVERHEAD + rooms * _ROOM_OVERHEAD
+
+
+@dataclass(eq=False, slots=True)
+class Follower:
+    """Whoever was given everything up to the offset ``given``."""
+
+    given: int
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Tail:
+    """The entries after the offset ``floor``, up to ``head``, by offset and by room. For one event loop."""
+
+    def __init__(self, floor: int) -> None:
+        self.floor = floor
+        self.head = floor
+        self.bytes = 0
+        """About how much memory they take."""
+        self._entries: dict[int, Entry] = {}
+        self._rooms: dict[Room, list[int]] = {}
+        self._followers: set[Follower] = set()
+
+    def __len__(self) -> int:
+        return self.head - self.floor
+
+    def __getitem__(self, offset: int) -> Entry:
+        return self._entries[offset]
+
+    @property
+    def given_to_all(self) -> int:
+        """The offset up to which every follower has been given all."""
+        return min((follower.given for follower in self._followers), default=self.head)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries, whose offsets follow each other and the head, and wake the followers."""
+        for entry in entries:
+            self.head = offset = entry.position.offset
+            self.bytes += weight(len(entry.payload), len(entry.rooms))
+            self._entries[offset] = entry
+            for room in entry.rooms:
+                self._rooms.setdefault(room, []).append(offset)
+        if entries:
+            for follower in self._followers:
+                follower.wake.set()
+
+    def drop_first(self) -> Entry:
+        """Give up the oldest entry."""
+        self.floor += 1
+        entry = self._entries.pop(self.floor)
+        self.bytes -= weight(len(entry.payload), len(entry.rooms))
+        for room in entry.rooms:
+            self._drop_from(room)
+        return entry
+
+    def _drop_from(self, room: Room) -> None:
+        offsets = self._rooms[room]
+        gone = bisect_right(offsets, self.floor)
+        if gone == len(offsets):
+            del self._rooms[room]
+        elif gone > len(offsets) // 2:
+            # A list gives up its first items at the cost of moving the others: once in a while, not each time.
+            del offsets[:gone]
+
+    def offsets(self, room: Room, after: int) -> Iterator[int]:
+        """The offsets of a room's entries after an offset, in order."""
+        offsets = self._rooms.get(room, [])
+        for index in range(bisect_right(offsets, max(after, self.floor)), len(offsets)):
+            yield offsets[index]
+
+    def newest_first(self, room: Room, after: int) -> Iterator[int]:
+        """The same, in the opposite order."""
+        offsets = self._rooms.get(room, [])
+        for index in range(len(offsets) - 1, bisect_right(offsets, max(after, self.floor)) - 1, -1):
+            yield offsets[index]
+
+    def page(
+        self, subscriber: Subscriber, after: int, *, max_entries: int, max_bytes: int
+    ) -> tuple[tuple[Entry, ...], bool]:
+        """What a subscriber can reach after an offset that is not below the floor, and whether there is more."""
+        entries: list[Entry] = []
+        size = 0
+        rooms = [self.offsets(room, max(after, start)) for room, start in subscriber.starts.items()]
+        for offset in heapq.merge(*rooms):
+            if entries and entries[-1].position.offset == offset:
+                continue
+            entry = self._entries[offset]
+            size += len(entry.payload)
+            if entries and (len(entries) >= max_entries or size > max_bytes):
+                return tuple(entries), True
+            entries.append(entry)
+        return tuple(entries), False
+
+    @contextmanager
+    def following(self, after: int) -> Iterator[Follower]:
+        follower = Follower(after)
+        self._followers.add(follower)
+        try:
+            yield follower
+        finally:
+            self._followers.discard(follower)
+
+    async def next_batch(self, follower: Follower) -> list[Entry]:
+        """What comes next for a follower who was given all below the floor; waits for it. It counts as given."""
+        while follower.given >= self.head:
+            follower.wake.clear()
+            await follower.wake.wait()
+        entries: list[Entry] = []
+        size = 0
+        for offset in range(follower.given + 1, min(self.head, follower.given + FOLLOW_MAX_ENTRIES) + 1):
+            entry = self._entries[offset]
+            size += len(entry.payload)
+            if entries and size > FOLLOW_MAX_BYTES:
+                break
+            entries.append(entry)
+        follower.given = entries[-1].position.offset
+        return entries

@@ -1,0 +1,90 @@
+"""What one user has done to their notifications, as it follows from the log."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from domain.model import Action
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTimes:
+    """The state of one notification for one user."""
+
+    read_at: datetime | None = None
+    seen_at: datetime | None = None
+    archived_at: datetime | None = None
+    deleted: bool = False
+
+    def after(self, action: Action, at: datetime) -> ItemTimes:
+        """The state once that was done; a time that is set stays."""
+        match action:
+            case Action.READ:
+                return replace(self, read_at=self.read_at or at, seen_at=self.seen_at or at)
+            case Action.UNREAD:
+                return replace(self, read_at=None)
+            case Action.SEEN:
+                return replace(self, seen_at=self.seen_at or at)
+            case Action.ARCHIVE:
+                return replace(self, archived_at=self.archived_at or at)
+            case Action.UNARCHIVE:
+                return replace(self, archived_at=None)
+            case Action.DELETE:
+                return replace(self, deleted=True)
+
+
+def change_of(action: Action, at: datetime) -> Mapping[str, datetime | None]:
+    """The member ``change`` of ``notification.updated``; deleting has an event of its own."""
+    match action:
+        case Action.READ:
+            return {"read_at": at, "seen_at": at}
+        case Action.UNREAD:
+            return {"read_at": None}
+        case Action.SEEN:
+            return {"seen_at": at}
+        case Action.ARCHIVE:
+            return {"archived_at": at}
+        case Action.UNARCHIVE:
+            return {"archived_at": None}
+        case Action.DELETE:
+            return {}
+
+
+UNTOUCHED = ItemTimes()
+
+
+class UserState:
+    """The states of a user's notifications by offset: of few it is kept, of the others it follows from ``read_all``."""
+
+    __slots__ = ("_all_read", "_touched")
+
+    def __init__(self) -> None:
+        self._touched: dict[int, ItemTimes] = {}
+        self._all_read: list[tuple[int, datetime]] = []
+
+    def of(self, offset: int) -> ItemTimes:
+        touched = self._touched.get(offset)
+        if touched is not None:
+            return touched
+        index = bisect_right(self._all_read, offset, key=lambda watermark: watermark[0])
+        if index == len(self._all_read):
+            return UNTOUCHED
+        at = self._all_read[index][1]
+        return ItemTimes(read_at=at, seen_at=at)
+
+    def put(self, offset: int, times: ItemTimes) -> None:
+        self._touched[offset] = times
+
+    def read_all(self, offset: int, at: datetime) -> None:
+        """Everything placed before the offset was read, where it was not."""
+        self._all_read.append((offset, at))
+        for touched, times in self._touched.items():
+            self._touched[touched] = times.after(Action.READ, at)
+
+    def forget(self, floor: int) -> None:
+        """What lies at or below the floor is not in the log any more."""
+        self._touched = {offset: times for offset, times in self._touched.items() if offset > floor}
+        self._all_read = [(offset, at) for offset, at in self._all_read if offset > floor]

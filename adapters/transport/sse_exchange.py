@@ -1,0 +1,226 @@
+"""``GET /v1/stream`` as HTTP: from a request to its refusal, or to the stream that takes its connection over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from math import ceil
+from typing import Any, Protocol, cast
+
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
+from tornado.routing import Router
+
+from adapters.peer import PeerPolicy
+from adapters.transport.streams import Stream, take_over
+from adapters.wire import problem_object, to_json
+from domain.errors import Forbidden, InvalidArgument, InvalidToken, SynkroneError, Unavailable
+from domain.model import Hello, Problem, Refusal
+
+TRANSPORT = "sse"
+DROPPED_BODY = 65_536
+PREFLIGHT_SECONDS = 600
+
+_METHODS = "GET, OPTIONS"
+_ALLOWED_HEADERS = "Authorization, Last-Event-ID, Cache-Control"
+_REALM = "synkrone-socket"
+_NOT_IN_QUERIES = ("token", "access_token")
+
+
+class MethodNotAllowed(SynkroneError):
+    """This path does not take this method."""
+
+    code = "method_not_allowed"
+
+
+class Defect(SynkroneError):
+    """The server failed."""
+
+    code = "internal_server_error"
+    retryable = True
+
+
+_STATUS: tuple[tuple[type[SynkroneError], HTTPStatus], ...] = (
+    (InvalidArgument, HTTPStatus.BAD_REQUEST),
+    (InvalidToken, HTTPStatus.UNAUTHORIZED),
+    (Forbidden, HTTPStatus.FORBIDDEN),
+    (MethodNotAllowed, HTTPStatus.METHOD_NOT_ALLOWED),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+
+class Desk(Protocol):
+    """Who opens streams."""
+
+    def why_closed(self) -> SynkroneError | None:
+        """Why no stream is opened at the moment; None where one can be."""
+
+    def requested(self, exchange: Exchange, hello: Hello) -> None:
+        """A client asks for a stream. Exactly one of ``refuse``, ``turn_away`` and ``take_over`` answers it."""
+
+    def reconnect_delay(self) -> float:
+        """Seconds after which whoever is refused for now is to come back."""
+
+
+class StreamRoute(Router):
+    """Every request to the path of the stream. To be the target of a rule of a ``tornado.routing.RuleRouter``."""
+
+    def __init__(self, desk: Desk, peers: PeerPolicy) -> None:
+        self._desk = desk
+        self._peers = peers
+
+    def find_handler(self, request: HTTPServerRequest, **_kwargs: Any) -> HTTPMessageDelegate:
+        return Exchange(request, self._desk, self._peers)
+
+
+class Exchange(HTTPMessageDelegate):
+    """One request and its answer, which waits until the request is complete: answered earlier, Tornado closes the
+    connection, and requests of others who share it behind a proxy fail."""
+
+    def __init__(self, request: HTTPServerRequest, desk: Desk, peers: PeerPolicy) -> None:
+        self._request = request
+        self._connection = cast("HTTP1Connection", request.connection)
+        self._desk = desk
+        self._peers = peers
+
+    def headers_received(
+        self,
+        start_line: RequestStartLine | ResponseStartLine,  # noqa: ARG002 (Tornado's signature)
+        headers: HTTPHeaders,  # noqa: ARG002
+    ) -> Awaitable[None] | None:
+        self._connection.set_max_body_size(DROPPED_BODY)
+        return None
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Dropped."""
+
+    def finish(self) -> None:
+        if self._request.method == "OPTIONS" and self._is_of_allowed_origin:
+            self._answer_preflight()
+            return
+        refusal = self._judge()
+        if refusal is not None:
+            self.refuse(refusal)
+        elif not self.is_gone:
+            self._desk.requested(self, self._hello())
+
+    def on_connection_close(self) -> None:
+        """Before the request was complete: nothing was begun."""
+
+    # for the desk
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its client has left."""
+        return self._connection.stream is None or self._connection.stream.closed()
+
+    def set_close_callback(self, closed: Callable[[], None] | None) -> None:
+        """Have it called when the client leaves."""
+        self._connection.set_close_callback(closed)
+
+    def refuse(self, error: SynkroneError) -> None:
+        """Answer with a problem."""
+        status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+        headers = HTTPHeaders()
+        if status == HTTPStatus.UNAUTHORIZED:
+            # RFC 6750, section 3: no error code for who came without a bearer token.
+            wrong = ', error="invalid_token"' if self._bearer_token() else ""
+            headers["WWW-Authenticate"] = f'Bearer realm="{_REALM}"{wrong}'
+        elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = _METHODS
+        if error.retryable and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            headers["Retry-After"] = _whole_seconds(self._desk.reconnect_delay())
+        self._answer_problem(status, error.problem, headers)
+
+    def turn_away(self, why: Refusal) -> None:
+        """Answer as a stream would have ended."""
+        headers = HTTPHeaders()
+        if why.reconnect:
+            headers["Retry-After"] = _whole_seconds(why.retry_after.total_seconds())
+        status = HTTPStatus.SERVICE_UNAVAILABLE if why.reconnect else HTTPStatus.FORBIDDEN
+        self._answer_problem(status, why.problem, headers)
+
+    def take_over(self) -> tuple[Stream, bytes]:
+        """The connection's bytes, out of HTTP's hands, and the head of the answer, still to be written.
+
+        The answer ends with the connection, and so needs no chunks (RFC 9112, section 6.3), which HTTP/1.0 has not.
+        """
+        self._connection.set_close_callback(None)
+        headers = self._common_headers("text/event-stream")
+        headers["X-Accel-Buffering"] = "no"
+        headers["Connection"] = "close"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.get_all())
+        return take_over(self._connection.detach()), f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("latin-1")
+
+    # judging
+
+    def _judge(self) -> SynkroneError | None:
+        if not self._is_of_allowed_origin:
+            return Forbidden("the origin is not one of those that are allowed")
+        if self._request.method != "GET":
+            return MethodNotAllowed()
+        for name in _NOT_IN_QUERIES:
+            if name in self._request.query_arguments:
+                return InvalidArgument(name, "belongs in the header Authorization: Bearer, as URLs end up in logs")
+        return self._desk.why_closed()
+
+    def _hello(self) -> Hello:
+        # A client library that resumes sends the header, and its URL stays what it was at first.
+        cursor = self._request.headers.get("Last-Event-ID") or self._query("cursor")
+        auth = {"token": self._bearer_token(), "cursor": cursor, "device": self._query("device")}
+        given = {name: value for name, value in auth.items() if value}
+        return Hello(auth=given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
+
+    @property
+    def _is_of_allowed_origin(self) -> bool:
+        return self._peers.allows_origin(self._request)
+
+    def _bearer_token(self) -> str:
+        """The credential of the request (RFC 6750, section 2.1); empty where it has none."""
+        scheme, _, credential = self._request.headers.get("Authorization", "").partition(" ")
+        return credential.strip() if scheme.lower() == "bearer" else ""
+
+    def _query(self, name: str) -> str:
+        values = self._request.query_arguments.get(name)
+        return values[0].decode(errors="replace") if values else ""
+
+    # answering
+
+    def _answer_preflight(self) -> None:
+        headers = self._common_headers()
+        headers["Access-Control-Allow-Methods"] = _METHODS
+        headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
+        headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+        self._respond(HTTPStatus.NO_CONTENT, headers)
+
+    def _answer_problem(self, status: HTTPStatus, problem: Problem, extra: HTTPHeaders) -> None:
+        body = to_json(problem_object(problem) | {"status": int(status)})
+        headers = self._common_headers("application/problem+json")
+        headers["Content-Length"] = str(len(body))
+        headers.update(extra)
+        self._respond(status, headers, body)
+
+    def _common_headers(self, content_type: str | None = None) -> HTTPHeaders:
+        headers = HTTPHeaders({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        origin = self._request.headers.get("Origin")
+        if origin is not None and self._is_of_allowed_origin:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Allow-Credentials"] = "true"
+            headers["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate"
+            headers["Vary"] = "Origin"
+        return headers
+
+    def _respond(self, status: HTTPStatus, headers: HTTPHeaders, body: bytes = b"") -> None:
+        connection = self._connection
+        connection.set_close_callback(None)
+        if self.is_gone:
+            return
+        chunk = body if body and self._request.method != "HEAD" else None
+        connection.write_headers(ResponseStartLine("HTTP/1.1", status, status.phrase), headers, chunk)
+        connection.finish()
+
+
+def _whole_seconds(seconds: float) -> str:
+    return str(max(1, ceil(seconds)))

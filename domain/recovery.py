@@ -1,0 +1,47 @@
+"""Where a connection continues: what a client's claim about an earlier connection is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domain.model import Claim, PidVerdict, RecoveryReason
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What a client asks to continue from.
+
+    ``cursors``, as sent, must all be good, and the latest counts; without one it starts after what its user is known to
+    have received. ``reason``: why what it brought counts for nothing. ``stays``: it goes on as who it was, in place of
+    the connection that it had.
+    """
+
+    cursors: tuple[object, ...]
+    reason: RecoveryReason | None
+    stays: bool
+
+
+def resumption(claim: Claim, verdict: PidVerdict | None) -> Resumption:
+    """``verdict`` is about the claim's pid; None where it has none."""
+    match verdict:
+        case None:
+            # An offset is the stock client's own, and says nothing without the pid it belongs to.
+            return Resumption(_present(claim.cursor), None, stays=False)
+        case PidVerdict.GOOD:
+            return Resumption(_present(claim.offset, claim.cursor), None, stays=True)
+        case PidVerdict.UNANSWERED:
+            # The offset was refused before, and whoever sent it never heard of that: it may be another user's.
+            return Resumption((), None, stays=True)
+        case PidVerdict.OF_ANOTHER_USER:
+            return Resumption((), RecoveryReason.IDENTITY_CHANGED, stays=False)
+        case PidVerdict.UNKNOWN:
+            return Resumption((), RecoveryReason.UNKNOWN_EPOCH, stays=False)
+
+
+def refused_offset(claim: Claim) -> str | None:
+    """The offset that a new pid has to remember as refused: the client sends it again if it never hears of that."""
+    return claim.offset if claim.pid is not None and isinstance(claim.offset, str) else None
+
+
+def _present(*cursors: object | None) -> tuple[object, ...]:
+    return tuple(cursor for cursor in cursors if cursor is not None)

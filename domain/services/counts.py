@@ -1,0 +1,159 @@
+"""Counting: what lies in the inboxes of those who are connected, told to them when it changes."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from domain.model import NOTIFICATION_NEW, ConnectionId, Counted, Counts, Entry, Position, Room, Subscriber, UserId
+from domain.ports import Clock, Inbox, Transport
+
+SECONDS_BETWEEN = 1.0
+NEWS_MAX = 1000
+
+
+@dataclass(slots=True, eq=False)
+class _Tally:
+    """The counts of one user in one role, and what each connection was told last."""
+
+    subscriber: Subscriber
+    counted: Counted
+    told: dict[ConnectionId, Counts] = field(default_factory=dict)
+    told_at: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _News:
+    """The new notifications of a room, by offset: all of them after ``complete_after``.
+
+    Nothing but new notifications that stay has come after it, so that counts only have to be added to.
+    """
+
+    complete_after: int
+    tallies: dict[_Tally, None] = field(default_factory=dict)
+    offsets: deque[int] = field(default_factory=lambda: deque(maxlen=NEWS_MAX))
+
+    def note(self, entry: Entry) -> None:
+        offset = entry.position.offset
+        if entry.event != NOTIFICATION_NEW or entry.expires_at is not None:
+            self.complete_after = offset
+            self.offsets.clear()
+            return
+        if len(self.offsets) == NEWS_MAX:
+            self.complete_after = self.offsets[0]
+        self.offsets.append(offset)
+
+    def after(self, offset: int) -> int | None:
+        """How many came after an offset; None where that cannot be said from here."""
+        if offset < self.complete_after:
+            return None
+        return sum(1 for _ in takewhile(lambda new: new > offset, reversed(self.offsets)))
+
+
+class CountsService:
+    """Keeps the counts of connected users as entries are delivered, and asks the inbox only where it has to.
+
+    ``note`` is to be called with every entry that is delivered, ``announce`` about once a second until it says False.
+    """
+
+    def __init__(self, *, inbox: Inbox, transport: Transport, clock: Clock) -> None:
+        self._inbox = inbox
+        self._transport = transport
+        self._clock = clock
+        self._noted: Position | None = None
+        self._tallies: dict[tuple[UserId, str], _Tally] = {}
+        self._by_connection: dict[ConnectionId, _Tally] = {}
+        self._news: dict[Room, _News] = {}
+        self._changed: dict[Room, None] = {}
+        self._due: dict[_Tally, None] = {}
+
+    def watch(self, connection: ConnectionId, subscriber: Subscriber, told: Counts, counted: Counted) -> None:
+        """Tell a connection from now on; it was told these counts in its welcome."""
+        key = (subscriber.user, subscriber.role)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = _Tally(subscriber, counted)
+            noted = self._noted.offset if self._noted is not None else 0
+            for room in subscriber.starts:
+                self._news.setdefault(room, _News(noted)).tallies[tally] = None
+        tally.told[connection] = told
+        self._by_connection[connection] = tally
+        # Between the counting and now there may have been news.
+        self._due[tally] = None
+
+    def unwatch(self, connection: ConnectionId) -> None:
+        tally = self._by_connection.pop(connection, None)
+        if tally is None:
+            return
+        del tally.told[connection]
+        if tally.told:
+            return
+        self._due.pop(tally, None)
+        del self._tallies[tally.subscriber.user, tally.subscriber.role]
+        for room in tally.subscriber.starts:
+            news = self._news[room]
+            del news.tallies[tally]
+            if not news.tallies:
+                del self._news[room]
+
+    def note(self, entry: Entry) -> None:
+        """An entry was delivered."""
+        self._noted = entry.position
+        for room in entry.rooms:
+            news = self._news.get(room)
+            if news is not None:
+                news.note(entry)
+                self._changed[room] = None
+
+    async def announce(self, at_most: int) -> bool:
+        """Tell ``at_most`` users whose counts have changed; whether there are more. Raises StoreUnavailable.
+
+        A user is told at most once in SECONDS_BETWEEN: who is not told now stays due.
+        """
+        for room in self._changed:
+            news = self._news.get(room)
+            if news is not None:
+                self._due.update(news.tallies)
+        self._changed.clear()
+        now = self._clock.monotonic()
+        ready = [t for t in self._due if t.told_at is None or now - t.told_at >= SECONDS_BETWEEN]
+        for tally in ready[:at_most]:
+            # Others may have gone while an inbox was asked.
+            if tally in self._due:
+                await self._bring_up_to_date(tally)
+                self._tell(tally, now)
+        return len(ready) > at_most
+
+    async def _bring_up_to_date(self, tally: _Tally) -> None:
+        counted = self._added_up(tally)
+        if counted is None:
+            counted = await self._inbox.count(tally.subscriber)
+        if counted.as_of.offset >= tally.counted.as_of.offset:
+            tally.counted = counted
+
+    def _added_up(self, tally: _Tally) -> Counted | None:
+        """The counts as of the last entry that was delivered; None where the inbox has to be asked."""
+        counted, noted = tally.counted, self._noted
+        if counted.stands_until is not None and self._clock.now() >= counted.stands_until:
+            return None
+        if noted is None or noted.offset <= counted.as_of.offset:
+            return counted
+        number = 0
+        for room in tally.subscriber.starts:
+            new = self._news[room].after(counted.as_of.offset)
+            if new is None:
+                return None
+            number += new
+        if number > counted.room:
+            return None
+        return Counted(counted.counts.with_new(number), noted, counted.room - number, counted.stands_until)
+
+    def _tell(self, tally: _Tally, now: float) -> None:
+        self._due.pop(tally, None)
+        counts = tally.counted.counts
+        for connection, told in tally.told.items():
+            if told != counts:
+                self._transport.announce_counts(connection, counts)
+                tally.told[connection] = counts
+                tally.told_at = now

@@ -1,0 +1,43 @@
+"""Inboxes: listing and counting what lies in one, and marking it."""
+
+from __future__ import annotations
+
+from domain.commands import CountInbox, InboxCommand, ListInbox, Mark, MarkAllRead, RefreshToken, read_command
+from domain.errors import CursorRefused, InvalidArgument, UnknownEvent
+from domain.model import Answer, Changed, Counted, Listing, Subscriber
+from domain.policy import ConnectionPolicy
+from domain.ports import Clock, Inbox, TokenVerifier
+
+
+class InboxService:
+    """The InboxAccess of the domain, and what connections do to inboxes."""
+
+    def __init__(self, *, verifier: TokenVerifier, inbox: Inbox, policy: ConnectionPolicy, clock: Clock) -> None:
+        self._verifier = verifier
+        self._inbox = inbox
+        self._policy = policy
+        self._clock = clock
+
+    async def request(self, token: str, event: str, argument: object) -> Answer:
+        identity = await self._verifier.verify(token)
+        command = read_command(event, argument)
+        if isinstance(command, RefreshToken):
+            # There is no connection whose token it could be.
+            raise UnknownEvent
+        subscriber = await self._inbox.enter(identity.user, identity.role, self._policy.rooms(identity))
+        return await self.perform(subscriber, command)
+
+    async def perform(self, subscriber: Subscriber, command: InboxCommand) -> Counted | Listing | Changed:
+        """Raises InvalidArgument or StoreUnavailable."""
+        match command:
+            case CountInbox():
+                return await self._inbox.count(subscriber)
+            case ListInbox(query):
+                return await self._inbox.list_items(subscriber, query)
+            case Mark(action, ids):
+                return await self._inbox.change(subscriber, action, ids, self._clock.now())
+            case MarkAllRead(up_to):
+                try:
+                    return await self._inbox.read_all(subscriber, up_to, self._clock.now())
+                except CursorRefused as refused:
+                    raise InvalidArgument("up_to", f"leads to no place in the log: {refused.reason.value}") from None

@@ -1,0 +1,37 @@
+"""The marks of users: up to where they are known to have received the log."""
+
+from __future__ import annotations
+
+from domain.model import Position, Subscriber, UserId
+from domain.ports import Inbox
+
+
+class Marks:
+    """Marks that are not stored yet lie here; ``store`` is to be called about once a second, and once at the end."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._unstored: dict[tuple[UserId, str], Position] = {}
+
+    def advance(self, subscriber: Subscriber, upto: Position) -> None:
+        """A mark only grows."""
+        key = (subscriber.user, subscriber.role)
+        known = self._unstored.get(key)
+        if known is None or known.offset < upto.offset:
+            self._unstored[key] = upto
+
+    async def of(self, subscriber: Subscriber) -> Position:
+        """Raises StoreUnavailable."""
+        stored = await self._inbox.received(subscriber)
+        newer = self._unstored.get((subscriber.user, subscriber.role))
+        return newer if newer is not None and newer.offset > stored.offset else stored
+
+    async def store(self) -> None:
+        """Raises StoreUnavailable; what could not be stored is kept for the next time."""
+        marks = dict(self._unstored)
+        if not marks:
+            return
+        await self._inbox.advance(marks)
+        for key, position in marks.items():
+            if self._unstored[key] is position:
+                del self._unstored[key]

@@ -1,0 +1,96 @@
+"""Recovering: where a connection continues, and up to where users are known to have come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from domain.errors import CursorRefused
+from domain.model import Claim, Page, Position, RecoveryReason, Subscriber
+from domain.policy import ConnectionPolicy
+from domain.ports import Inbox, Pids
+from domain.recovery import refused_offset, resumption
+from domain.services.marks import Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a connection begins. ``continues`` is the pid of the connection whose place it takes, if any."""
+
+    page: Page
+    pid: str
+    recovered: bool
+    reason: RecoveryReason | None
+    continues: str | None
+
+
+class RecoveryService:
+    """``store_marks`` has to be called about once a second, and once more at the end."""
+
+    def __init__(self, *, inbox: Inbox, pids: Pids, policy: ConnectionPolicy) -> None:
+        self._inbox = inbox
+        self._pids = pids
+        self._policy = policy
+        self._marks = Marks(inbox)
+
+    async def start(self, subscriber: Subscriber, claim: Claim) -> Start:
+        """Where the client says, or, with the reason, where its user is known to have come. Raises StoreUnavailable."""
+        verdict = None
+        if claim.pid is not None:
+            verdict = await self._pids.examine(claim.pid, subscriber.user, claim.offset)
+        asked = resumption(claim, verdict)
+        continues = str(claim.pid) if asked.stays else None
+        reason = asked.reason
+        if asked.cursors:
+            try:
+                page = await self._continue(subscriber, asked.cursors)
+            except CursorRefused as refused:
+                reason = refused.reason
+            else:
+                # Who brought no pid gets a first one.
+                pid = continues or await self._pids.issue(subscriber.user, refused=None)
+                return Start(page, pid, recovered=True, reason=None, continues=continues)
+        page, lost = await self._undelivered(subscriber)
+        pid = await self._pids.issue(subscriber.user, refused=refused_offset(claim))
+        return Start(page, pid, recovered=False, reason=reason or lost, continues=continues)
+
+    async def read(self, subscriber: Subscriber, after: Position) -> Page:
+        """One page of the log. Raises CursorRefused or StoreUnavailable."""
+        return await self._inbox.since(
+            subscriber, after, max_entries=self._policy.replay_entries, max_bytes=self._policy.replay_bytes
+        )
+
+    def received(self, subscriber: Subscriber, upto: Position) -> None:
+        """Some connection of the user has everything up to a position."""
+        self._marks.advance(subscriber, upto)
+
+    async def store_marks(self) -> None:
+        """Raises StoreUnavailable; what could not be stored is kept for the next time."""
+        await self._marks.store()
+
+    async def _continue(self, subscriber: Subscriber, cursors: Sequence[object]) -> Page:
+        """The first page after the latest of the cursors. Raises CursorRefused unless all are good."""
+        positions = [Position.parse(cursor) for cursor in cursors]
+        known = [position for position in positions if position is not None]
+        if len(known) < len(positions):
+            raise CursorRefused(RecoveryReason.INVALID)
+        for position in known:
+            await self._inbox.ensure_readable(subscriber, position)
+        latest = max(known, key=lambda position: position.offset)
+        page = await self.read(subscriber, latest)
+        self._marks.advance(subscriber, latest)
+        return page
+
+    async def _undelivered(self, subscriber: Subscriber) -> tuple[Page, RecoveryReason | None]:
+        """The first page of what the user has not received in this role, and TRIMMED where some of it is gone."""
+        if not self._policy.replays_undelivered:
+            return Page((), upto=await self._inbox.head(), more=False), None
+        after, lost = await self._marks.of(subscriber), None
+        while True:
+            try:
+                return await self.read(subscriber, after), lost
+            except CursorRefused as refused:
+                if refused.reason is not RecoveryReason.TRIMMED:
+                    raise
+                lost = refused.reason
+                after = await self._inbox.floor(subscriber)

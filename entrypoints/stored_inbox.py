@@ -1,0 +1,18 @@
+"""What the server needs of an inbox that it runs, beside the domain's port."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from domain.ports import Inbox
+
+
+class StoredInbox(Inbox, Protocol):
+    async def open(self) -> None:
+        """Make it usable. Raises SynkroneError, with what is wrong in one line."""
+
+    async def close(self) -> None:
+        """Finish what was begun, and let go of the store."""
+
+    async def tidy(self) -> bool:
+        """One small step of removing what need not be kept; whether there is more. Raises StoreUnavailable."""
