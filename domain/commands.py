@@ -68,7 +68,9 @@ def _members(argument: object) -> Mapping[str, object]:
 def _only(members: Mapping[str, object], names: Collection[str]) -> None:
     for name in members:
         if name not in names:
-            raise InvalidArgument(name[:NAME_MAX_LENGTH], "is not known")
+            shown = name[:NAME_MAX_LENGTH]
+            # What cannot be shown is not repeated.
+            raise InvalidArgument(shown if is_name(shown) else "argument", "is not known")
 
 
 def _mark(action: Action) -> Callable[[Mapping[str, object]], Mark]:

@@ -355,9 +355,11 @@ class ItemState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InboxQuery:
-    """``before`` is an offset: only older items are listed."""
+    """``before`` is an offset: only older items are listed. A page ends early where its payloads would have more than
+    ``max_bytes``, but not before its first item."""
 
     limit: int = 20
+    max_bytes: int = 262_144
     before: int | None = None
     state: ItemState = ItemState.CURRENT
     type: str | None = None

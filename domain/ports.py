@@ -218,6 +218,9 @@ class Transport(Protocol):
     def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
         """Tell the client what is in its user's inbox now."""
 
+    def technology(self, connection: ConnectionId) -> str:
+        """What the connection is carried by at the moment, for operators; empty for one that has ended."""
+
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         """Begin to close: tell the client why, after all that was sent before, and close within a second."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import secrets
@@ -65,8 +64,7 @@ class DemoUser:
     async def cut_off(self) -> None:
         if self.listening is not None:
             self.listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self.listening
+            await asyncio.wait((self.listening,))
 
     async def has(self, what: str) -> None:
         """Wait until it has arrived."""

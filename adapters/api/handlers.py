@@ -184,7 +184,7 @@ class BodyHandler(ApiHandler):
         """It was not admitted."""
 
     def _check_body(self) -> None:
-        if self.request.method == "POST" and self.media_type not in self.media_types:
+        if self._has_body and self.media_type not in self.media_types:
             raise UnsupportedMediaType(f"Content-Type must be {' or '.join(self.media_types)}")
         if self._content_length() > self._max_body:
             raise self._too_large()
@@ -199,6 +199,10 @@ class BodyHandler(ApiHandler):
         elif self._taken > self._max_taken:
             # It does not end: answered now, with the connection closed behind it.
             self.fail(self._refusal)
+
+    @property
+    def _has_body(self) -> bool:
+        return "Transfer-Encoding" in self.request.headers or self._content_length() > 0
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"{self._max_body} bytes are allowed")

@@ -50,6 +50,7 @@ class UserHandler(BodyHandler):
         origin = self.request.headers.get("Origin")
         if origin is not None and self.users.peers.allows_origin(self.request):
             self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate")
         return super().finish(chunk)
 
     async def admit(self) -> None:

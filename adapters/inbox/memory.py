@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice
 
 from adapters.inbox.drafts import PreparedDraft, prepare
 from adapters.inbox.tail import Tail, weight
@@ -223,19 +222,18 @@ class MemoryInbox:
             and query.type in (None, placed.record.type)
             and _is_shown(placed.times, query.state)
         )
-        page = list(islice(found, query.limit + 1))
-        items = [
-            Item(
-                placed.offset,
-                placed.record.entry.payload,
-                placed.times.read_at,
-                placed.times.seen_at,
-                placed.times.archived_at,
-            )
-            for placed in page[: query.limit]
-        ]
-        more = items[-1].offset if len(page) > query.limit else None
-        return Listing(tuple(items), more, self._count(subscriber).counts, self._head())
+        items: list[Item] = []
+        size = 0
+        more = False
+        for placed in found:
+            payload, times = placed.record.entry.payload, placed.times
+            size += len(payload)
+            more = len(items) == query.limit or (bool(items) and size > query.max_bytes)
+            if more:
+                break
+            items.append(Item(placed.offset, payload, times.read_at, times.seen_at, times.archived_at))
+        last = items[-1].offset if more else None
+        return Listing(tuple(items), last, self._count(subscriber).counts, self._head())
 
     async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
         wanted = {record.entry.position.offset for id_ in ids if (record := self._by_id.get(id_)) is not None}

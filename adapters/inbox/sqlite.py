@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,10 +14,11 @@ from adapters.inbox import sqlite_items, sqlite_log, sqlite_users
 from adapters.inbox.drafts import prepare
 from adapters.inbox.sqlite_append import Batch, append
 from adapters.inbox.sqlite_changes import Change, ReadAll, change, read_all
-from adapters.inbox.sqlite_generations import Generation, Generations
+from adapters.inbox.sqlite_generations import Generations
 from adapters.inbox.sqlite_items import Kept, Looking, View
 from adapters.inbox.sqlite_log import Following, LogTransaction, Reading, RoomSets
-from adapters.inbox.sqlite_schema import FileLock, StoreUnusable, connect, microseconds, moment, prepare_file
+from adapters.inbox.sqlite_opening import open_file
+from adapters.inbox.sqlite_schema import FileLock, StoreUnusable, connect, microseconds
 from adapters.inbox.sqlite_threads import QUEUE_BYTES, Group, Readers, Writer, one_by_one
 from adapters.inbox.sqlite_trimming import Step, Trimmed, Trimmer
 from adapters.inbox.sqlite_users import Entering, MarksOfUser, Recent
@@ -68,19 +67,6 @@ class _Open:
     room_sets: RoomSets = field(default_factory=RoomSets)
     failing: bool = False
     closed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What open() finds in the file."""
-
-    generations: Generations
-    head: int
-    stored_at: int
-    log_floor: int
-    tail_floor: int
-    entries: Sequence[Entry]
-    secret: bytes
 
 
 @dataclass(eq=False, slots=True)
@@ -133,7 +119,9 @@ class SqliteInbox:
         loop = asyncio.get_running_loop()
         lock = await asyncio.to_thread(FileLock, self._path)
         try:
-            found = await asyncio.to_thread(self._find)
+            found = await asyncio.to_thread(
+                open_file, self._path, self._clock.now(), self._tail_entries, self._tail_bytes
+            )
         except BaseException:
             lock.release()
             raise
@@ -152,33 +140,6 @@ class SqliteInbox:
         # Of another file, it may be.
         self._starts, self._marks = Recent(RECENT_USERS), Recent(RECENT_USERS)
         self._state = state
-
-    def _find(self) -> _Found:
-        prepare_file(self._path)
-        try:
-            with closing(connect(self._path)) as db:
-                head = sqlite_log.head(db)
-                generations = self._new_generation(db, head)
-                last = db.execute("SELECT stored_at FROM entries ORDER BY offset DESC LIMIT 1").fetchone()
-                (secret,) = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
-                floor = sqlite_log.tail_floor(db, self._tail_entries, self._tail_bytes)
-                entries: list[Entry] = []
-                room_sets = RoomSets()
-                while (upto := floor + len(entries)) < head:
-                    entries.extend(sqlite_log.stored(db, generations, upto, head, room_sets))
-                log_floor = sqlite_log.log_floor(db)
-                return _Found(generations, head, last[0] if last else 0, log_floor, floor, entries, secret)
-        except sqlite3.Error as error:
-            raise StoreUnusable(f"{self._path} cannot be opened: {error}") from None
-
-    def _new_generation(self, db: sqlite3.Connection, head: int) -> Generations:
-        """Committed before anybody is given a cursor of it."""
-        now = microseconds(self._clock.now())
-        db.execute(
-            "INSERT INTO generations (epoch, first, opened_at) VALUES (?, ?, ?)", (secrets.token_hex(8), head + 1, now)
-        )
-        rows = db.execute("SELECT number, epoch, first, opened_at FROM generations ORDER BY number")
-        return Generations([Generation(number, epoch, first, moment(at)) for number, epoch, first, at in rows])
 
     async def close(self) -> None:
         """Finish what was asked for, and close the file."""

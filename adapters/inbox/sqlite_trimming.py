@@ -1,7 +1,7 @@
 """Trimming a log in a SQLite file, in steps of a few milliseconds each.
 
 What is old leaves the log at once, by moving its floor. What only the log needed is removed behind the floor; items
-stay for the inboxes until they have expired or are too old for those.
+stay until they are too old for the inboxes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Trimmer:
         if swept == floor:
             return False
         upto = _upto(transaction, swept, floor)
-        useless = f"event <> '{NOTIFICATION_NEW}' OR expires_at <= {microseconds(transaction.now)}"
+        # Expired items keep their place: without it, what they pushed out of an inbox would return.
+        useless = f"event <> '{NOTIFICATION_NEW}'"
         if not _remove(transaction, swept, upto, useless):
             _set(transaction, "swept", upto)
         return True

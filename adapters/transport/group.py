@@ -78,6 +78,10 @@ class TransportGroup:
         if owner is not None:
             owner.announce_counts(connection, counts)
 
+    def technology(self, connection: ConnectionId) -> str:
+        owner = self._owners.get(connection)
+        return owner.technology(connection) if owner is not None else ""
+
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         owner = self._owners.get(connection)
         if owner is not None:

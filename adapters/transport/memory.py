@@ -21,6 +21,8 @@ from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, SlowCon
 from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
 from domain.ports import ConnectionEvents
 
+TECHNOLOGY = "memory"
+
 
 @dataclass(slots=True, eq=False)
 class _Connection:
@@ -90,7 +92,7 @@ class MemoryTransport:
         mailbox = Mailbox(partial(self._received, connection))
         client = MemoryClient(connection, mailbox, self._leave, self._request)
         member = _Connection(client, mailbox, Hold(self._max_held_bytes))
-        client.task = self._spawn(self._run(self._events, member, Hello(auth, remote_address, "memory")))
+        client.task = self._spawn(self._run(self._events, member, Hello(auth, remote_address, TECHNOLOGY)))
         return client
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -191,6 +193,9 @@ class MemoryTransport:
         member = self._open(connection)
         if member is not None:
             member.mailbox.put(session_events.COUNTS, to_json(counts_object(counts)))
+
+    def technology(self, connection: ConnectionId) -> str:
+        return TECHNOLOGY if connection in self._connections else ""
 
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         member = self._connections.get(connection)

@@ -17,7 +17,7 @@ from adapters.peer import PeerPolicy
 from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
-from adapters.transport.sse_exchange import Defect, Exchange, StreamRoute
+from adapters.transport.sse_exchange import TRANSPORT, Defect, Exchange, StreamRoute
 from adapters.transport.sse_stream import COMMENT, EventStream, StreamLimits, event_frame
 from adapters.transport.tasks import Tasks
 from adapters.wire import counts_object, to_json
@@ -177,6 +177,9 @@ class SseTransport:
 
     def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
         self._tell(connection, COUNTS, counts_object(counts))
+
+    def technology(self, connection: ConnectionId) -> str:
+        return TRANSPORT if connection in self._connections else ""
 
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         target = self._living(connection)

@@ -274,11 +274,11 @@ class ConnectionService:
             ConnectionInfo(
                 session.device,
                 session.identity.role if session.identity is not None else "",
-                session.hello.transport,
+                self._transport.technology(connection),
                 session.hello.remote_address,
                 session.since,
             )
-            for session in self._by_user.get(user, {}).values()
+            for connection, session in self._by_user.get(user, {}).items()
             if not session.closing
         ]
 

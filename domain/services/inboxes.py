@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from domain.commands import CountInbox, InboxCommand, ListInbox, Mark, MarkAllRead, RefreshToken, read_command
 from domain.errors import CursorRefused, InvalidArgument, UnknownEvent
 from domain.model import Answer, Changed, Counted, Listing, Subscriber
@@ -33,7 +35,8 @@ class InboxService:
             case CountInbox():
                 return await self._inbox.count(subscriber)
             case ListInbox(query):
-                return await self._inbox.list_items(subscriber, query)
+                # An answer that is more than a client can take at once would end its connection.
+                return await self._inbox.list_items(subscriber, replace(query, max_bytes=self._policy.replay_bytes))
             case Mark(action, ids):
                 return await self._inbox.change(subscriber, action, ids, self._clock.now())
             case MarkAllRead(up_to):

@@ -10,7 +10,6 @@ from adapters.transport.memory import MemoryTransport
 from adapters.transport.memory_client import MemoryClient
 from adapters.wire import problem_object
 from domain.model import ConnectionId, Room
-from tests.contract.transport import TransportContract
 from tests.contract.transport_harness import (
     MAX_HELD_BYTES,
     PATIENCE,
@@ -21,6 +20,7 @@ from tests.contract.transport_harness import (
     entry,
     eventually,
 )
+from tests.contract.transport_optional import AnyAuthContract, ReceiptContract, RequestContract
 
 MAX_UNREAD_BYTES = 500_000
 ANN = Room("user:ann")
@@ -45,6 +45,15 @@ class MemoryContractClient:
     def stop_reading(self) -> None:
         """It only ever reads when it is asked to."""
 
+    async def request(self, event: str, argument: object) -> object:
+        return await asyncio.wait_for(self._client.request(event, argument), PATIENCE)
+
+    async def send(self, event: str, argument: object) -> None:
+        self._client.send(event, argument)
+
+    def events_waiting(self) -> int:
+        return len(self._client.events)
+
 
 class MemoryHarness:
     def __init__(self) -> None:
@@ -56,7 +65,7 @@ class MemoryHarness:
         return MemoryContractClient(self.transport.start(auth))
 
 
-class TestMemoryTransport(TransportContract):
+class TestMemoryTransport(AnyAuthContract, ReceiptContract, RequestContract):
     @pytest.fixture
     def harness(self, io_loop: IOLoop) -> Iterator[MemoryHarness]:
         harness = MemoryHarness()
@@ -79,10 +88,11 @@ class TestMemoryClient:
 
     async def test_it_is_welcomed_and_has_what_it_received(self, transport: MemoryTransport) -> None:
         transport.bind(ScriptedEvents(transport))
-        client = await transport.connect({"name": "ann"})
+        client = await transport.connect({"token": "ann"})
         await client.opened()
         transport.broadcast(frozenset((ANN,)), entry(1, ANN))
         assert client.connected
+        assert client.pid == "pid-of-ann"
         assert [(name, arguments[-1]) for name, arguments in client.events] == [
             ("session.ready", "e:0"),
             ("notification.new", "e:1"),
@@ -93,7 +103,7 @@ class TestMemoryClient:
     async def test_a_client_that_reads_nothing_is_cut_and_should_come_back(self, transport: MemoryTransport) -> None:
         events = ScriptedEvents(transport)
         transport.bind(events)
-        client = await transport.connect({"name": "ann"})
+        client = await transport.connect({"token": "ann"})
         await client.opened()
         for offset in range(1, 8):
             transport.broadcast(frozenset((ANN,)), entry(offset, ANN, payload='"' + "x" * 1000 + '"'))
@@ -107,7 +117,7 @@ class TestMemoryClient:
         events = ScriptedEvents(transport)
         events.script("ann", goes_live=False)
         transport.bind(events)
-        client = await transport.connect({"name": "ann"})
+        client = await transport.connect({"token": "ann"})
         page = [entry(offset, ANN, payload='"' + "x" * 1000 + '"') for offset in range(1, 21)]
         replay = asyncio.create_task(transport.replay(client.connection, page))
         cursors = [(await asyncio.wait_for(client.next_event(), PATIENCE))[1][-1] for _ in range(21)]
@@ -117,7 +127,7 @@ class TestMemoryClient:
     async def test_a_bug_in_the_domain_ends_the_connection_and_is_raised(self, transport: MemoryTransport) -> None:
         events = BrokenEvents(transport)
         transport.bind(events)
-        client = transport.start({"name": "ann"})
+        client = transport.start({"token": "ann"})
         with pytest.raises(ZeroDivisionError):
             await client.opened()
         assert client.closed
@@ -126,7 +136,7 @@ class TestMemoryClient:
     async def test_closing_the_transport_ends_every_connection(self, transport: MemoryTransport) -> None:
         events = ScriptedEvents(transport)
         transport.bind(events)
-        clients = [await transport.connect({"name": name}) for name in ("ann", "bob")]
+        clients = [await transport.connect({"token": name}) for name in ("ann", "bob")]
         await transport.close()
         assert all(client.closed and client.reconnect for client in clients)
         assert [call for call, _ in events.calls].count("disconnected") == 2
@@ -136,7 +146,7 @@ class TestMemoryClient:
         events = ScriptedEvents(transport)
         events.script("ann", after_join=gate)
         transport.bind(events)
-        connecting = asyncio.create_task(transport.connect({"name": "ann"}))
+        connecting = asyncio.create_task(transport.connect({"token": "ann"}))
         await gate.reached()
         connecting.cancel()
         await eventually(connecting.cancelled)

@@ -13,10 +13,21 @@ from tornado.routing import RuleRouter
 from tornado.testing import bind_unused_port
 
 from adapters.clock import SystemClock
-from adapters.transport.socketio.peer import PeerPolicy
+from adapters.peer import PeerPolicy
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
-from tests.contract.transport import DelayedFaultContract
-from tests.contract.transport_harness import MAX_HELD_BYTES, PATIENCE, Ending, Event
+from domain.model import AckId, ConnectionId
+from tests.contract.transport_harness import (
+    COUNTED,
+    MAX_HELD_BYTES,
+    PATIENCE,
+    Ending,
+    Event,
+    ScriptedEvents,
+    entry,
+    received,
+)
+from tests.contract.transport_holding import ANN
+from tests.contract.transport_optional import AnyAuthContract, DelayedFaultContract, ReceiptContract, RequestContract
 from tests.engine_io import Closed, Peer, PollingPeer, WebSocketPeer, http_session
 
 
@@ -24,11 +35,15 @@ class SocketIoClient:
     """Reads all the time, as a client library does, and takes Socket.IO packets off its peer."""
 
     def __init__(self, peer: Peer, auth: object) -> None:
+        self.packets: list[str] = []
+        """All that came, in order."""
         self._peer = peer
         self._packets: asyncio.Queue[str | None] = asyncio.Queue()
         self._reader = asyncio.ensure_future(self._read())
         # Over long-polling the answer to the request that carries CONNECT may come late: nobody waits for it.
         self._sender = asyncio.ensure_future(peer.send("40" + json.dumps(auth)))
+        self._answers: dict[int, asyncio.Future[object]] = {}
+        self._waiting = 0
         self._refusal: object = None
         self._told_to_stay_away = False
 
@@ -38,6 +53,7 @@ class SocketIoClient:
                 packet = await self._packets.get()
                 assert packet is not None, "the connection is closed"
                 if packet.startswith("42"):
+                    self._waiting -= 1
                     name, *arguments = json.loads(packet[2:])
                     return name, tuple(arguments)
                 self._take(packet)
@@ -55,6 +71,18 @@ class SocketIoClient:
     def stop_reading(self) -> None:
         self._reader.cancel()
 
+    async def request(self, event: str, argument: object) -> object:
+        ack = len(self._answers)
+        answer = self._answers[ack] = asyncio.get_running_loop().create_future()
+        await self._peer.send(f"42{ack}" + json.dumps([event, argument]))
+        return await asyncio.wait_for(answer, PATIENCE)
+
+    async def send(self, event: str, argument: object) -> None:
+        await self._peer.send("42" + json.dumps([event, argument]))
+
+    def events_waiting(self) -> int:
+        return self._waiting
+
     async def stop(self) -> None:
         for task in (self._reader, self._sender):
             task.cancel()
@@ -63,7 +91,14 @@ class SocketIoClient:
     async def _read(self) -> None:
         try:
             while True:
-                self._packets.put_nowait(await self._peer.next())
+                packet = await self._peer.next()
+                self.packets.append(packet)
+                if packet.startswith("43"):
+                    ack, _, answer = packet[2:].partition("[")
+                    self._answers[int(ack)].set_result(*json.loads("[" + answer))
+                    continue
+                self._waiting += packet.startswith("42")
+                self._packets.put_nowait(packet)
         except (Closed, aiohttp.ClientError):
             self._packets.put_nowait(None)
 
@@ -96,6 +131,7 @@ class SocketIoHarness:
         if self._session is None:
             self._session = await self._resources.enter_async_context(http_session())
         peer = await self._peer_class.open(self._session, self._url)
+        peer.hears_counts = True
         client = SocketIoClient(peer, auth)
         self._clients.append(client)
         return client
@@ -117,7 +153,36 @@ class SocketIoHarness:
 
 
 @pytest.mark.gen_test
-class TestOverWebSocket(DelayedFaultContract):
+class SocketIoContract(AnyAuthContract, DelayedFaultContract, ReceiptContract, RequestContract):
+    """What a stock client can do, and what its protocol has beside."""
+
+    async def test_the_connect_packet_carries_the_pid_that_the_client_brings_back(
+        self, harness: SocketIoHarness, events: ScriptedEvents
+    ) -> None:
+        client = await harness.connect({"token": "ann"})
+        await client.next_event()
+        assert client.packets[0].startswith("40")
+        assert json.loads(client.packets[0][2:])["pid"] == "pid-of-ann"
+
+    async def test_an_answer_lies_between_what_was_sent_before_and_after_it(
+        self, harness: SocketIoHarness, events: ScriptedEvents
+    ) -> None:
+        async def answer_in_between(connection: ConnectionId, ack: AckId | None) -> None:
+            assert ack is not None
+            harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
+            harness.transport.answer(connection, ack, COUNTED)
+            harness.transport.broadcast(frozenset((ANN,)), entry(2, ANN))
+
+        events.script("ann", on_request=answer_in_between)
+        client = await harness.connect({"token": "ann"})
+        await client.next_event()
+        await client.request("inbox.count", {})
+        assert [await client.next_event() for _ in range(2)] == [received(1), received(2)]
+        assert [packet[:2] for packet in client.packets[-3:]] == ["42", "43", "42"]
+
+
+@pytest.mark.gen_test
+class TestOverWebSocket(SocketIoContract):
     @pytest.fixture
     def harness(self, io_loop: IOLoop) -> Iterator[SocketIoHarness]:
         harness = SocketIoHarness(WebSocketPeer)
@@ -126,7 +191,7 @@ class TestOverWebSocket(DelayedFaultContract):
 
 
 @pytest.mark.gen_test
-class TestOverLongPolling(DelayedFaultContract):
+class TestOverLongPolling(SocketIoContract):
     @pytest.fixture
     def harness(self, io_loop: IOLoop) -> Iterator[SocketIoHarness]:
         harness = SocketIoHarness(PollingPeer)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from domain.errors import (
     AtCapacity,
@@ -16,16 +13,16 @@ from domain.errors import (
     InvalidToken,
     KeysUnavailable,
     ShuttingDown,
-    SlowConsumer,
     StoreUnavailable,
     SynkroneError,
     TokenExpired,
     TooManyConnections,
 )
-from domain.model import EVERYONE, ConnectionId, Position, RecoveryReason, Refusal, Room
+from domain.model import EVERYONE, AckId, ConnectionId, Position, RecoveryReason, Room
 from tests.contract.transport_harness import (
+    COUNTED,
+    COUNTS,
     EXPIRES_AT,
-    Client,
     Gate,
     Harness,
     ScriptedEvents,
@@ -34,55 +31,16 @@ from tests.contract.transport_harness import (
     received,
     welcome,
 )
+from tests.contract.transport_holding import ANN, BOB, HoldingContract, refusal
 
 CLOSED_WITHIN = 1.0 + 1.0
 """Seconds in which a transport closes a connection, and slack for a busy machine."""
 
-ANN, BOB, FREELANCE = Room("user:ann"), Room("user:bob"), Room("role:freelance")
+FREELANCE = Room("role:freelance")
 
 
-def refusal(error: SynkroneError, *, reconnect: bool) -> Refusal:
-    return Refusal(error.problem, reconnect, timedelta(milliseconds=1500))
-
-
-@pytest.mark.gen_test
-class TransportContract:
-    """Subclass it, and give it a ``harness``."""
-
-    @pytest.fixture
-    def harness(self, io_loop: IOLoop) -> Iterator[Harness]:
-        """The transport under test, started on the loop, with at most MAX_HELD_BYTES of held payload a connection."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def events(self, harness: Harness) -> ScriptedEvents:
-        events = ScriptedEvents(harness.transport)
-        harness.transport.bind(events)
-        return events
-
-    async def welcomed(self, harness: Harness, name: str) -> Client:
-        """A client that has taken its welcome."""
-        client = await harness.connect({"token": "t", "name": name})
-        event, _ = await client.next_event()
-        assert event == "session.ready"
-        return client
-
-    async def held(self, harness: Harness, events: ScriptedEvents, name: str = "ann") -> tuple[Client, ConnectionId]:
-        """A welcomed client whose connection nobody releases but the test."""
-        events.script(name, goes_live=False)
-        client = await self.welcomed(harness, name)
-        return client, events.connections[name]
-
-    async def live(self, harness: Harness, events: ScriptedEvents, name: str = "ann") -> tuple[Client, ConnectionId]:
-        client = await self.welcomed(harness, name)
-        connection = events.connections[name]
-        await eventually(lambda: events.count("live", connection) == 1)
-        return client, connection
-
-    async def expect_silence(self, harness: Harness, client: Client, connection: ConnectionId) -> None:
-        """Nothing is on its way to the client: what is sent now is the next it gets."""
-        harness.transport.announce_expiry(connection, EXPIRES_AT)
-        assert await client.next_event() == ("session.expiring", ({"expires_at": "2030-01-31T13:00:00.000Z"},))
+class TransportContract(HoldingContract):
+    """All that every transport must do."""
 
     # the welcome
 
@@ -90,7 +48,7 @@ class TransportContract:
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
         events.script("ann", welcome=welcome("ann", offset=7, recovered=True))
-        client = await harness.connect({"name": "ann"})
+        client = await harness.connect({"token": "ann"})
         assert await client.next_event() == (
             "session.ready",
             (
@@ -98,7 +56,7 @@ class TransportContract:
                     "user": {"id": "ann", "role": "freelance"},
                     "recovered": True,
                     "reason": None,
-                    "counts": None,
+                    "counts": {"unread": 1, "unseen": 2, "total": 3},
                     "expires_at": "2030-01-31T13:00:00.000Z",
                     "server_time": "2030-01-31T12:00:00.000Z",
                 },
@@ -111,39 +69,34 @@ class TransportContract:
         self, harness: Harness, events: ScriptedEvents, reason: RecoveryReason
     ) -> None:
         events.script("ann", welcome=welcome("ann", reason=reason))
-        client = await harness.connect({"name": "ann"})
+        client = await harness.connect({"token": "ann"})
         _, arguments = await client.next_event()
         assert isinstance(arguments[0], dict)
         assert (arguments[0]["recovered"], arguments[0]["reason"]) == (False, reason.value)
 
-    @pytest.mark.parametrize(
-        "auth", [None, [], ["token"], "token", True, {}, {"token": None}, {"token": {"deep": [1, None]}, "x": "é"}]
-    )
-    async def test_what_the_client_sends_reaches_the_domain_whatever_it_is(
-        self, harness: Harness, events: ScriptedEvents, auth: object
-    ) -> None:
-        client = await harness.connect(auth)
-        event, _ = await client.next_event()
-        assert event == "session.ready"
-        (hello,) = events.hellos
-        # An empty value is none, to some protocols.
-        assert hello.auth == (auth or None) or hello.auth == auth
-        assert hello.remote_address
-        assert hello.transport
-
     async def test_the_welcome_comes_before_everything_else(self, harness: Harness, events: ScriptedEvents) -> None:
         gate = Gate()
         events.script("ann", after_join=gate)
-        client = await harness.connect({"name": "ann"})
+        client = await harness.connect({"token": "ann"})
         await gate.reached()
         harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
         harness.transport.announce_expiry(events.connections["ann"], EXPIRES_AT)
+        harness.transport.announce_counts(events.connections["ann"], COUNTS)
         gate.open()
         await eventually(lambda: events.count("opened", events.connections["ann"]) == 1)
         harness.transport.broadcast(frozenset((ANN,)), entry(2, ANN))
         assert (await client.next_event())[0] == "session.ready"
         assert await client.next_event() == received(1)
         assert await client.next_event() == received(2)
+
+    async def test_operators_learn_what_carries_a_connection(self, harness: Harness, events: ScriptedEvents) -> None:
+        client = await self.welcomed(harness, "ann")
+        (hello,), connection = events.hellos, events.connections["ann"]
+        assert harness.transport.technology(connection) == hello.transport
+        await client.close()
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        assert harness.transport.technology(connection) == ""
+        assert harness.transport.technology(ConnectionId("never")) == ""
 
     async def test_two_clients_with_the_same_token_are_two_connections(
         self, harness: Harness, events: ScriptedEvents
@@ -167,91 +120,16 @@ class TransportContract:
         await eventually(lambda: events.count("live", connection) == 1)
         assert [call for call, _ in events.calls] == ["connect", "opened", "disconnected", "live"]
 
-    # held, replayed, released
+    # counts
 
-    async def test_held_entries_wait_for_the_release_and_follow_the_replay(
+    async def test_a_client_is_told_what_is_in_its_inbox_held_or_not(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
-        client, connection = await self.held(harness, events)
-        for offset in (3, 4):
-            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
-        await self.expect_silence(harness, client, connection)
-        await harness.transport.replay(connection, [entry(1, ANN), entry(2, ANN)])
-        await self.expect_silence_after(harness, client, connection, 1, 2)
-        assert await harness.transport.release(connection, Position("e", 2))
-        harness.transport.broadcast(frozenset((ANN,)), entry(5, ANN))
-        await self.expect_silence_after(harness, client, connection, 3, 4, 5)
-
-    async def expect_silence_after(
-        self, harness: Harness, client: Client, connection: ConnectionId, *offsets: int
-    ) -> None:
-        """The client gets these entries, in this order, and no other."""
-        for offset in offsets:
-            assert await client.next_event() == received(offset)
-        await self.expect_silence(harness, client, connection)
-
-    async def test_entries_up_to_the_release_are_not_sent_neither_held_nor_later(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        client, connection = await self.held(harness, events)
-        for offset in (2, 3, 4):
-            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
-        await harness.transport.replay(connection, [entry(1, ANN), entry(2, ANN), entry(3, ANN)])
-        assert await harness.transport.release(connection, Position("e", 3))
-        await self.expect_silence_after(harness, client, connection, 1, 2, 3, 4)
-
-    async def test_entries_up_to_the_release_are_not_sent_when_the_tail_brings_them_afterwards(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        client, connection = await self.held(harness, events)
-        assert await harness.transport.release(connection, Position("e", 3))
-        for offset in (1, 2, 3, 4):
-            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
-        await self.expect_silence_after(harness, client, connection, 4)
-
-    async def test_held_past_the_bound_is_dropped_and_the_release_says_so(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        client, connection = await self.held(harness, events)
-        big = '{"n":"' + "x" * 1000 + '"}'
-        for offset in range(1, 11):
-            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN, payload=big))
-        assert not await harness.transport.release(connection, Position("e", 0))
-        harness.transport.broadcast(frozenset((ANN,)), entry(11, ANN))
-        await self.expect_silence(harness, client, connection)
-        assert await harness.transport.release(connection, Position("e", 10))
-        harness.transport.broadcast(frozenset((ANN,)), entry(12, ANN))
-        await self.expect_silence_after(harness, client, connection, 11, 12)
-
-    async def test_what_is_held_of_others_does_not_count(self, harness: Harness, events: ScriptedEvents) -> None:
-        _, connection = await self.held(harness, events, "ann")
-        _, other = await self.held(harness, events, "bob")
-        big = '{"n":"' + "x" * 10_000 + '"}'
-        harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN, payload=big))
-        assert not await harness.transport.release(connection, Position("e", 0))
-        assert await harness.transport.release(other, Position("e", 0))
-
-    async def test_an_entry_arrives_as_it_was_stored(self, harness: Harness, events: ScriptedEvents) -> None:
-        client, connection = await self.held(harness, events)
-        payload = '{"text":"é \\u2028 \\"quoted\\"","list":[1,2.5,true,null,{}],"long":"' + "y" * 20_000 + '"}'
-        await harness.transport.replay(connection, [entry(1, ANN, payload=payload, event="notification.updated")])
-        value: object = {"text": 'é \u2028 "quoted"', "list": [1, 2.5, True, None, {}], "long": "y" * 20_000}
-        assert await client.next_event() == ("notification.updated", (value, "e:1"))
-
-    @pytest.mark.gen_test(timeout=60)
-    async def test_a_replay_gives_up_on_a_client_that_takes_nothing(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        client, connection = await self.held(harness, events)
-        client.stop_reading()
-        page = [entry(1, ANN, payload='{"n":"' + "x" * 60_000 + '"}')] * 20
-
-        async def replay_for_ever() -> None:
-            for _ in range(100):
-                await harness.transport.replay(connection, page)
-
-        with pytest.raises((SlowConsumer, ConnectionGone)):
-            await replay_for_ever()
+        held, connection = await self.held(harness, events, "ann")
+        live, other = await self.live(harness, events, "bob")
+        for client, told in ((held, connection), (live, other)):
+            harness.transport.announce_counts(told, COUNTS)
+            assert await client.next_event() == ("inbox.counts", ({"unread": 1, "unseen": 2, "total": 3},))
 
     # rooms
 
@@ -291,36 +169,6 @@ class TransportContract:
             harness.transport.broadcast(frozenset((EVERYONE,)), entry(offset, EVERYONE, payload=payload))
             assert await client.next_event() == received(offset, {"n": "x" * 60_000})
 
-    # receipts
-
-    async def test_what_a_client_has_taken_is_received_as_far_as_it_has_taken_it(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        client, connection = await self.live(harness, events)
-        for offset in (1, 2, 3):
-            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
-            assert await client.next_event() == received(offset)
-            await events.until_received(connection, offset)
-
-    async def test_what_is_replayed_is_received_as_what_is_live(self, harness: Harness, events: ScriptedEvents) -> None:
-        client, connection = await self.held(harness, events)
-        await harness.transport.replay(connection, [entry(1, ANN), entry(2, ANN)])
-        for offset in (1, 2):
-            assert await client.next_event() == received(offset)
-        await events.until_received(connection, 2)
-
-    async def test_nothing_is_received_by_a_client_that_takes_nothing(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        stopped, connection = await self.live(harness, events, "ann")
-        client, other = await self.live(harness, events, "bob")
-        stopped.stop_reading()
-        for offset, room in ((1, ANN), (2, BOB)):
-            harness.transport.broadcast(frozenset((room,)), entry(offset, room))
-        assert await client.next_event() == received(2)
-        await events.until_received(other, 2)
-        assert connection not in events.receipts
-
     # not let in
 
     @pytest.mark.parametrize(
@@ -350,7 +198,7 @@ class TransportContract:
         self, harness: Harness, events: ScriptedEvents, error: SynkroneError, problem: object
     ) -> None:
         events.script("ann", error=error)
-        client = await harness.connect({"name": "ann"})
+        client = await harness.connect({"token": "ann"})
         ending = await client.expect_closed(CLOSED_WITHIN)
         assert (ending.refusal, ending.reconnect) == (problem, False)
         await self.expect_nobody(harness, events, "ann")
@@ -360,7 +208,7 @@ class TransportContract:
         self, harness: Harness, events: ScriptedEvents, error: SynkroneError
     ) -> None:
         events.script("ann", error=error)
-        client = await harness.connect({"name": "ann"})
+        client = await harness.connect({"token": "ann"})
         ending = await client.expect_closed(CLOSED_WITHIN)
         assert (ending.refusal, ending.reconnect) == (None, True)
         await self.expect_nobody(harness, events, "ann")
@@ -396,20 +244,33 @@ class TransportContract:
             await harness.transport.join(connection, frozenset((ANN,)))
         with pytest.raises(ConnectionGone):
             await harness.transport.replay(connection, [entry(1, ANN)])
+        with pytest.raises(ConnectionGone):
+            await harness.transport.hold(connection)
         assert await harness.transport.release(connection, Position("e", 1))
+        harness.transport.answer(connection, AckId(1), COUNTED)
         harness.transport.announce_expiry(connection, EXPIRES_AT)
+        harness.transport.announce_counts(connection, COUNTS)
         harness.transport.disconnect(connection, refusal(TooManyConnections(), reconnect=False))
 
     async def test_a_connection_that_never_was_has_ended(self, harness: Harness, events: ScriptedEvents) -> None:
+        never = ConnectionId("never")
         with pytest.raises(ConnectionGone):
-            await harness.transport.join(ConnectionId("never"), frozenset((ANN,)))
+            await harness.transport.join(never, frozenset((ANN,)))
+        with pytest.raises(ConnectionGone):
+            await harness.transport.replay(never, [entry(1, ANN)])
+        with pytest.raises(ConnectionGone):
+            await harness.transport.hold(never)
+        assert await harness.transport.release(never, Position("e", 1))
+        harness.transport.answer(never, AckId(1), COUNTED)
+        harness.transport.announce_counts(never, COUNTS)
+        harness.transport.disconnect(never, refusal(ShuttingDown(), reconnect=True))
 
     async def test_a_client_that_leaves_before_it_joined_never_joins(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
         gate = Gate()
         events.script("ann", before_join=gate)
-        client = await harness.connect({"name": "ann"})
+        client = await harness.connect({"token": "ann"})
         await gate.reached()
         connection = events.connections["ann"]
         await client.close()
@@ -423,7 +284,7 @@ class TransportContract:
     ) -> None:
         gate = Gate()
         events.script("ann", after_join=gate)
-        client = await harness.connect({"name": "ann"})
+        client = await harness.connect({"token": "ann"})
         await gate.reached()
         connection = events.connections["ann"]
         await client.close()
@@ -486,7 +347,7 @@ class TransportContract:
     ) -> None:
         gate = Gate()
         events.script("ann", after_join=gate)
-        client = await harness.connect({"name": "ann"})
+        client = await harness.connect({"token": "ann"})
         await gate.reached()
         connection = events.connections["ann"]
         harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
@@ -500,16 +361,3 @@ class TransportContract:
     async def test_a_held_connection_is_told_of_its_expiry_too(self, harness: Harness, events: ScriptedEvents) -> None:
         client, connection = await self.held(harness, events)
         await self.expect_silence(harness, client, connection)
-
-
-class DelayedFaultContract(TransportContract):
-    """For transports whose clients return by themselves: a fault must not make them return at once."""
-
-    async def test_a_passing_fault_closes_after_the_delay_of_the_domain(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        events.delay = 0.5
-        events.script("ann", error=KeysUnavailable())
-        client = await harness.connect({"name": "ann"})
-        await client.expect_closed(events.delay + CLOSED_WITHIN)
-        assert time.monotonic() - events.raised_at >= events.delay

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from domain.errors import ConnectionGone, SynkroneError
 from domain.model import (
+    AckId,
+    Answer,
     ConnectionId,
+    Counted,
+    Counts,
     Entry,
     Hello,
     Identity,
@@ -40,6 +44,9 @@ MAX_HELD_BYTES = 4096
 
 EXPIRES_AT = datetime(2030, 1, 31, 13, 0, 0, tzinfo=UTC)
 NOW = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+COUNTS = Counts(unread=1, unseen=2, total=3)
+COUNTED: Answer = Counted(COUNTS, as_of=Position("e", 0), room=0, stands_until=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,19 @@ class Client(Protocol):
         """Take nothing any more, and stay."""
 
 
+class AskingClient(Client, Protocol):
+    """A client of a transport over which requests can be made."""
+
+    async def request(self, event: str, argument: object) -> object:
+        """Ask for something; the answer, decoded from JSON, within PATIENCE."""
+
+    async def send(self, event: str, argument: object) -> None:
+        """Ask for something, and for no answer."""
+
+    def events_waiting(self) -> int:
+        """How many events have come that were not taken."""
+
+
 class Harness(Protocol):
     """A transport that has been started, with room for clients; the ``harness`` fixture ends it."""
 
@@ -78,6 +98,10 @@ class Harness(Protocol):
 
     async def connect(self, auth: object) -> Client:
         """A client that has asked to connect. Returns without waiting for the answer."""
+
+
+class AskingHarness(Harness, Protocol):
+    async def connect(self, auth: object) -> AskingClient: ...
 
 
 class Gate:
@@ -109,11 +133,24 @@ class Script:
     after_join: Gate | None = None
     in_opened: Gate | None = None
     goes_live: bool = True
+    on_request: Callable[[ConnectionId, AckId | None], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What reached the domain of what a client asked for."""
+
+    event: str
+    argument: object
+    ack: AckId | None
 
 
 @dataclass
 class ScriptedEvents:
-    """ConnectionEvents that does as it was told, by the ``name`` in the client's auth, and records what was called."""
+    """ConnectionEvents that does as it was told, by the client's token, and records what was called.
+
+    A request is answered with COUNTED, if it is to be answered, unless the script says otherwise.
+    """
 
     transport: Transport
     delay: float = 0.0
@@ -124,6 +161,7 @@ class ScriptedEvents:
     gone_at_join: set[ConnectionId] = field(default_factory=set)
     reasons: dict[ConnectionId, str] = field(default_factory=dict)
     receipts: dict[ConnectionId, Position] = field(default_factory=dict)
+    requests: dict[ConnectionId, list[Request]] = field(default_factory=dict)
     raised_at: float = 0.0
 
     def script(self, name: str, **changes: object) -> Script:
@@ -136,7 +174,8 @@ class ScriptedEvents:
     async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
         self.calls.append(("connect", connection))
         self.hellos.append(hello)
-        name = hello.auth["name"] if isinstance(hello.auth, dict) and "name" in hello.auth else "nobody"
+        token = hello.auth.get("token") if isinstance(hello.auth, dict) else None
+        name = token if isinstance(token, str) else "nobody"
         self.connections[name] = connection
         script = self.scripts.get(name) or self.script(name)
         if script.before_join is not None:
@@ -155,12 +194,22 @@ class ScriptedEvents:
 
     async def opened(self, connection: ConnectionId) -> None:
         self.calls.append(("opened", connection))
-        (script,) = (self.scripts[name] for name, known in self.connections.items() if known == connection)
+        script = self._script_of(connection)
         if script.in_opened is not None:
             await script.in_opened.wait()
         if script.goes_live:
             await self.transport.release(connection, script.welcome.cursor)
             self.calls.append(("live", connection))
+
+    async def request(self, connection: ConnectionId, ack: AckId | None, event: str, argument: object) -> None:
+        self.calls.append(("request", connection))
+        self.requests.setdefault(connection, []).append(Request(event, argument, ack))
+        on_request = self._script_of(connection).on_request
+        if on_request is not None:
+            await on_request(connection, ack)
+        elif ack is not None:
+            self.transport.answer(connection, ack, COUNTED)
+        self.calls.append(("handled", connection))
 
     def received(self, connection: ConnectionId, upto: Position) -> None:
         assert connection in self.connections.values()
@@ -180,10 +229,24 @@ class ScriptedEvents:
     def count(self, call: str, connection: ConnectionId) -> int:
         return self.calls.count((call, connection))
 
+    def calls_for(self, connection: ConnectionId) -> list[str]:
+        return [call for call, known in self.calls if known == connection]
+
+    def _script_of(self, connection: ConnectionId) -> Script:
+        (script,) = (self.scripts[name] for name, known in self.connections.items() if known == connection)
+        return script
+
 
 def welcome(name: str, *, offset: int = 0, recovered: bool = False, reason: RecoveryReason | None = None) -> Welcome:
-    identity = Identity(UserId(name), "freelance", "", EXPIRES_AT)
-    return Welcome(identity, recovered, reason, Position("e", offset), NOW)
+    return Welcome(
+        identity=Identity(UserId(name), "freelance", "", EXPIRES_AT),
+        pid=f"pid-of-{name}",
+        recovered=recovered,
+        reason=reason,
+        counts=COUNTS,
+        cursor=Position("e", offset),
+        server_time=NOW,
+    )
 
 
 def entry(offset: int, *rooms: Room, payload: str = '{"n":1}', event: str = "notification.new") -> Entry:

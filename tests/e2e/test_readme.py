@@ -139,7 +139,7 @@ async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: P
         python = await reader.runs(sys.executable, "client.py", url, token)
         await server.until(lambda text: connected(text) == 4)
 
-        curl = await reader.types(block("bash", "curl "))
+        curl = await reader.types(block("bash", "/v1/notifications"))
         assert await curl.process.wait() == 0
         await (await reader.types('synkrone-socket publish --to everyone --type t --title "The end"')).process.wait()
         for device in devices:
@@ -150,6 +150,25 @@ async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: P
             ["The end"],
         ]
         await python.until(lambda text: text == "The end\n")
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_a_client_lists_and_marks_read_and_a_stream_hears_of_it(tmp_path: Path, node_modules: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(node_modules)
+    async with newcomer(tmp_path) as reader:
+        server = await reader.types(block("bash", "synkrone-socket serve"))
+        await server.until(lambda text: "is listening on" in text)
+        assert await (await reader.types(block("bash", "/v1/notifications"))).process.wait() == 0
+        mint = await reader.types("synkrone-socket token --user 42 --role freelance")
+        token = (await mint.until(lambda text: text.endswith("\n"))).strip()
+        stream = await reader.types(f"TOKEN={token}\n" + block("bash", "/v1/stream"))
+        await stream.until(lambda text: "You have a new mission" in text)
+        client = reader.adapted(block("js", "process.argv")) + block("js", "emitWithAck")
+        (tmp_path / "client.mjs").write_text(client + "console.log(JSON.stringify({ title: items[0].title }));")
+        device = await reader.runs(executable.ROOT_DIR + "/bin/node", "client.mjs", token)
+        # Once as the notification, and once as the item of the list.
+        await device.until(lambda text: titles(text) == ["You have a new mission"] * 2)
+        await stream.until(lambda text: "event: notification.updated" in text)
 
 
 @pytest.mark.gen_test(timeout=120)
@@ -177,7 +196,7 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
             printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
             browse(re.search(r"Open (\S+)", printed)[1])  # type: ignore[index]  # until() has seen it
             await server.until(lambda text: connected(text) == 1)
-            await (await reader.types(block("bash", "curl "))).process.wait()
+            await (await reader.types(block("bash", "/v1/notifications"))).process.wait()
             assert await reports.report() == "You have a new mission"
             # The settings, with their secrets, are not among what is served.
             assert (tmp_path / "synkrone.toml").exists()
@@ -200,9 +219,10 @@ async def test_the_domain_runs_without_a_socket(tmp_path: Path) -> None:
     async with newcomer(tmp_path) as reader:
         example = await reader.runs(sys.executable, "example.py")
         assert await example.process.wait() == 0
-        ready, notification = example.text.splitlines()
+        ready, notification, answer = example.text.splitlines()
         assert ready.startswith("('session.ready', ({'user': {'id': '42', 'role': 'freelance'}")
         assert "A new mission" in notification
+        assert answer.startswith("{'ok': True, 'changed': 1, 'counts': {'unread': 0, 'unseen': 0, 'total': 1}")
 
 
 def test_the_issuers_are_settings(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hypothesis import settings
@@ -14,7 +14,11 @@ from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_pa
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Closed, Received, Session, SessionLimits
 from adapters.transport.socketio.engineio.websocket import FrameReader
 from adapters.transport.socketio.engineio.websocket import Received as Frame
-from adapters.transport.socketio.packet import StrictPacket
+from adapters.transport.socketio.packet import StrictPacket, ack_packet
+from adapters.wire import answer_object
+from domain.commands import IDS_MAX, LIST_MAX, ListInbox, Mark, read_command
+from domain.errors import InvalidArgument, UnknownEvent
+from domain.model import AckId, Failed
 from tests.unit.adapters.engineio.test_session_on_the_wire import WireMachine
 
 MAX_BYTES = 512
@@ -135,6 +139,53 @@ def _numbers(frames: bytes) -> list[int]:
     return numbers
 
 
+EVENTS = (
+    "notification.read",
+    "notification.delete",
+    "notification.read_all",
+    "inbox.list",
+    "inbox.count",
+    "auth.refresh",
+    "nonsense",
+)
+NAMES = ("ids", "up_to", "limit", "page", "state", "type", "token", "x", "", "\ud800", "y" * 5000)
+TEXTS = ("n-1", "e:1", "1", "0", "read", "all", "x" * 128, "x" * 129, "", "\0", "\ud800", "\u0661", "\U0001f600")
+PLAIN = (None, True, False, 1, 0, -1, 100, 101, 10**40, 1.0, 1e400)
+MOST_ANSWERED_BYTES = 2000
+
+
+def requests(data: bytes) -> None:
+    """An event and its argument, each made of what the bytes stand for: it is read, or can be told what is wrong."""
+    steps = iter(data)
+    event = EVENTS[next(steps, 0) % len(EVENTS)]
+    try:
+        command = read_command(event, _argument(steps, depth=4))
+    except (UnknownEvent, InvalidArgument) as error:
+        if ack_packet(AckId(1), answer_object(Failed(error.problem))).size > MOST_ANSWERED_BYTES:
+            raise Broken("the answer grows with what was sent") from None
+        return
+    if event == "nonsense":
+        raise Broken("an event that nobody knows is one")
+    if isinstance(command, Mark) and not 0 < len(set(command.ids)) == len(command.ids) <= IDS_MAX:
+        raise Broken("ids that are too many, or not distinct")
+    if isinstance(command, ListInbox) and not 0 < command.query.limit <= LIST_MAX:
+        raise Broken("a page without a bound")
+
+
+def _argument(steps: Iterator[int], depth: int) -> object:
+    """A value as JSON has them. Where the bytes end it is a short one."""
+    kind, size = divmod(next(steps, 0), 64)
+    if kind == 0 or not depth:
+        return PLAIN[size % len(PLAIN)]
+    if kind == 1:
+        return TEXTS[size % len(TEXTS)]
+    if kind == 2:
+        # Every so often more than there may be.
+        items = [_argument(steps, depth - 1) for _ in range(size % 4)]
+        return items * (IDS_MAX if size > 60 else 1)
+    return {NAMES[next(steps, 0) % len(NAMES)]: _argument(steps, depth - 1) for _ in range(size % 4)}
+
+
 def conversations(data: bytes) -> None:
     """A session and a client that keeps to the protocol: the bytes choose what happens next, and when."""
     _story.hypothesis.fuzz_one_input(data)
@@ -147,5 +198,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "payloads": payloads,
     "socketio_packets": socketio_packets,
     "sessions": sessions,
+    "requests": requests,
     "conversations": conversations,
 }

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.transport.socketio.engineio.session import Session
 from tests.fuzz.__main__ import NAMES
-from tests.fuzz.targets import TARGETS, Broken, sessions
+from tests.fuzz.targets import TARGETS, Broken, requests, sessions
 
 PROGRAMS = st.binary(max_size=300)
 
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=PROGRAMS)
+@example(data=b"\x00\xc1\x98")
 @settings(max_examples=200, deadline=None)
 def test_no_bytes_break_a_promise(name: str, data: bytes) -> None:
     TARGETS[name](data)
@@ -28,3 +29,10 @@ def test_a_broken_promise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "untaken_bytes", property(lambda _self: 7))
     with pytest.raises(Broken):
         sessions(bytes((0, 0, 0)))
+
+
+def test_an_argument_that_is_read_wrongly_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domain.commands.LIST_MAX", 10**50)
+    # inbox.list with a limit of 10**40.
+    with pytest.raises(Broken):
+        requests(bytes((3, 193, 2, 8)))

@@ -35,7 +35,7 @@ ANSWER_BYTES = 115
 
 
 def open_connections(server: Server) -> int:
-    return server.container.connections().open_connections
+    return server.container.application().connections.open_connections
 
 
 async def post(session: aiohttp.ClientSession, peer: PollingPeer, *packets: str) -> int:
@@ -93,7 +93,7 @@ async def test_a_defect_while_connecting_leaves_nothing_behind(
             assert await until_closed(peer) == []
         assert SHORTEST_RECONNECT_DELAY <= time.monotonic() - started <= 7
         assert open_connections(server) == 0
-        transport = server.container.transport()
+        transport = server.container.socketio()
         await eventually(lambda: not transport._engine.sessions)
         assert not transport._library.manager.rooms.get("/")
         (error,) = [record for record in caplog.records if record.levelno >= logging.ERROR]

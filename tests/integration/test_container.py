@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from adapters.api.handlers import ApiHandler, BackendHandler
+from adapters.api.inbox import UserHandler
+from adapters.inbox.memory import MemoryInbox
+from adapters.inbox.sqlite import SqliteInbox
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
 from domain.errors import InvalidToken
@@ -75,6 +78,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "api": {"key": API_KEY, "keys": [{"name": "a", "key": KEY}, {"name": "b", "hash": f"sha256:{'0' * 64}"}]},
     },
     "feed": {**ONE_SECRET, "source": {"url": "https://backend.example/feed", "token": "t"}},
+    "memory store": {**ONE_SECRET, "store": "memory://", "replay": "none"},
     "proxies and origins": {**ONE_SECRET, "trusted_proxies": ["10.0.0.0/8"], "cors_origins": ["https://app.example"]},
 }
 
@@ -91,13 +95,18 @@ def singletons(container: Container) -> Iterator[tuple[str, Any]]:
             yield name, provider
 
 
+def parts() -> int:
+    return len(list(singletons(build_container(validate_settings(ONE_SECRET)))))
+
+
 def test_every_setting_builds_every_part_and_each_only_once(settings: Settings) -> None:
     container = build_container(settings)
     seen = {name: provider() for name, provider in singletons(container)}
-    assert len(seen) == 13
+    assert len(seen) == parts() > 13
     for name, provider in singletons(container):
         assert provider() is seen[name], name
-    assert container.connections() is container.transport()._events
+    assert container.connections()._transport is container.transport()
+    assert container.transport()._members == (container.socketio(), container.sse())
 
 
 def test_a_part_that_is_two_would_be_noticed() -> None:
@@ -130,11 +139,20 @@ def test_the_source_is_the_one_of_the_settings(source: dict[str, str], kind: typ
     assert isinstance(container.source(), kind)
 
 
-def test_every_kind_of_source_has_its_line() -> None:
-    kinds = set(Container.source.providers)
-    assert kinds == {"memory", "http"}
-    for kind, provider in Container.source.providers.items():
-        assert type(provider) is type(Container.inbox), kind
+@pytest.mark.parametrize(("port", "kinds"), [("source", {"memory", "http"}), ("inbox", {"memory", "sqlite"})])
+def test_every_kind_of_source_and_store_has_its_line(port: str, kinds: set[str]) -> None:
+    selector: Any = Container.providers[port]
+    assert set(selector.providers) == kinds
+    for kind, provider in selector.providers.items():
+        assert type(provider) is type(Container.transport), kind
+
+
+def test_the_store_is_the_one_of_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    sqlite = build_container(validate_settings({**ONE_SECRET, "store": f"sqlite:///{path}"})).inbox()
+    assert isinstance(sqlite, SqliteInbox)
+    assert isinstance(build_container(validate_settings({**ONE_SECRET, "store": "memory://"})).inbox(), MemoryInbox)
+    assert list(tmp_path.iterdir()) == [], "building opens nothing"
 
 
 def test_without_keys_and_services_there_are_no_callers() -> None:
@@ -159,7 +177,9 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
             {
                 "auth": {"secret": SECRET, "roles": ["freelance"], "leeway": "7s"},
                 "trusted_proxies": ["10.0.0.0/8"],
-                "retention": {"log": "1h"},
+                "store": "memory://",
+                "replay": "none",
+                "retention": {"log": "1h", "inbox_per_user": 28},
                 "limits": {
                     "connections": 11,
                     "connections_per_user": 12,
@@ -182,7 +202,8 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
             }
         )
     )
-    policy, limits, inbox = container.policy(), container.transport()._limits, container.inbox()
+    policy, limits, inbox = container.policy(), container.socketio()._limits, container.inbox()
+    stream = container.sse()._limits
     assert (policy.leeway, policy.connections, policy.connections_per_user) == (timedelta(seconds=7), 11, 12)
     assert (policy.notification_bytes, policy.drain, policy.drain_rate) == (1313, timedelta(seconds=14), 15)
     assert (limits.message_bytes, limits.queue_bytes, limits.held_bytes) == (1616, 171_717, 171_717)
@@ -191,9 +212,11 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
     assert (limits.events_per_second, limits.events_burst) == (20, 21)
     assert (limits.ping_interval, limits.ping_timeout) == (22, 23)
     assert (inbox._max_entries, inbox._max_bytes, inbox._retention) == (2424, 52_525_252, 3600)
-    assert container.transport()._peers._trusted == (ip_network("10.0.0.0/8"),)
+    assert (inbox._inbox_per_user, policy.replays_undelivered) == (28, False)
+    assert (stream.connections, stream.connecting, stream.queue_bytes) == (11, 19, 171_717)
+    assert container.peers()._trusted == (ip_network("10.0.0.0/8"),)
     sizes = [arguments["max_body"] for _, _, arguments in container.routes(readiness=None) if "max_body" in arguments]
-    assert sizes == [2626, 2727]
+    assert sizes == [2626, 2727, 1616, 1616, 1616, 1616]
     assert (await container.verifier().verify(token("42"))).user == "42"
     assert (await container.verifier().verify(token("42", ttl=-5))).user == "42"
     for bad in (token("42", "company"), token("42", ttl=-8)):
@@ -205,7 +228,8 @@ def test_routes_of_backends_need_a_caller_and_no_other_route_is_theirs() -> None
     container = build_container(validate_settings(ONE_SECRET))
     for path, handler, _ in container.routes(readiness=None):
         assert issubclass(handler, ApiHandler)
-        assert issubclass(handler, BackendHandler) == path.startswith("/v1/"), path
+        assert issubclass(handler, UserHandler) == path.startswith("/v1/inbox"), path
+        assert issubclass(handler, BackendHandler) == path.startswith(("/v1/notifications", "/v1/users")), path
 
 
 def test_only_settings_are_settings() -> None:

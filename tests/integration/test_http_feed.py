@@ -27,15 +27,16 @@ from adapters.inbox.memory import MemoryInbox
 from adapters.source.http_feed import HttpFeed
 from adapters.transport.memory import MemoryTransport
 from domain.errors import StoreUnavailable
-from domain.model import Appended, Checkpoint, Draft, Position, Room
+from domain.model import Appended, Checkpoint, Draft, Position, Room, Subscriber, UserId
 from domain.policy import ConnectionPolicy
+from domain.services.counts import CountsService
 from domain.services.delivery import DeliveryService
 from tests.doubles import FixedRandomness, RecordingTelemetry
 from tests.feed_server import Answer, FeedServer, event, event_stream, eventually, notification
 
 pytestmark = pytest.mark.gen_test
 
-ANN = frozenset((Room("user:ann"),))
+ANN = Subscriber(UserId("ann"), "freelance", {Room.of_user("ann"): 0})
 TOKEN = "the-token-of-the-feed"
 
 
@@ -53,9 +54,11 @@ class Log:
     def __init__(self, inbox: MemoryInbox | None = None) -> None:
         self.inbox = inbox if inbox is not None else MemoryInbox(clock=SystemClock())
         self.telemetry = RecordingTelemetry()
+        transport = MemoryTransport()
         self.service = DeliveryService(
             inbox=self.inbox,
-            transport=MemoryTransport(),
+            transport=transport,
+            counts=CountsService(inbox=self.inbox, transport=transport, clock=SystemClock()),
             policy=ConnectionPolicy(),
             clock=SystemClock(),
             randomness=FixedRandomness(),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 from unittest.mock import AsyncMock
@@ -27,10 +28,11 @@ USED_OF_THE_ENGINE = {"on", "generate_id", "send", "async_mode"}
 
 
 class Engine:
-    """What the server is to the library: it notes what was sent, and when a connection was reported."""
+    """What the server is to the library: it notes what was sent, and what was reported when."""
 
     def __init__(self) -> None:
-        self.happened: list[str] = []
+        self.happened: list[object] = []
+        self.events: list[tuple[str, int | None, str, list[object]]] = []
 
     def new_sid(self) -> str:
         return f"sid-{len(self.happened)}-{id(self)}"
@@ -38,21 +40,24 @@ class Engine:
     def send_text(self, _engine_sid: str, text: str) -> None:
         self.happened.append(text)
 
+    def pid_of(self, sid: str) -> str:
+        return f"pid of {sid}"
+
     def connect_sent(self, _sid: str) -> None:
         self.happened.append("connect_sent")
+
+    def event_received(self, sid: str, ack: int | None, event: str, arguments: Sequence[object]) -> None:
+        self.happened.append("event_received")
+        self.events.append((sid, ack, event, list(arguments)))
 
 
 def server_and_engine(connect: Callable[..., Any] | None = None) -> tuple[SocketIoServer, Engine]:
     async def on_connect(_sid: str, _environ: object, _auth: object = None) -> None:
         return None
 
-    async def on_event(*_arguments: object) -> dict[str, object]:
-        return {"ok": True}
-
     engine = Engine()
     server = SocketIoServer(engine)
     server.on("connect", connect or on_connect, namespace=NAMESPACE)
-    server.on("*", on_event, namespace=NAMESPACE)
     return server, engine
 
 
@@ -86,12 +91,11 @@ async def everything_we_have_it_do(server: SocketIoServer) -> None:
         if auth is None:
             raise socketio.exceptions.ConnectionRefusedError("why")
 
-    async def on_event(*_arguments: object) -> dict[str, object]:
-        return {"ok": True}
+    async def disconnect(_sid: str, _reason: str) -> None:
+        return None
 
     server.on("connect", connect, namespace=NAMESPACE)
-    server.on("disconnect", on_event, namespace=NAMESPACE)
-    server.on("*", on_event, namespace=NAMESPACE)
+    server.on("disconnect", disconnect, namespace=NAMESPACE)
     for engine_sid, packets in {
         "refused": ["0"],
         "left": ['0{"token":"t"}', '2["x"]', '27["x",1]', "0/unknown,", "0{}", "1"],
@@ -140,21 +144,62 @@ async def test_a_connection_is_reported_right_after_its_connect_packet() -> None
     server.opened("e", object())
     await server.receive("e", "0{}")
     packet, *reported = engine.happened
-    assert packet.startswith('0{"sid":'), f"{LIBRARY} answers CONNECT with {packet!r}"
+    assert str(packet).startswith('0{"sid":'), f"{LIBRARY} answers CONNECT with {packet!r}"
     assert reported == ["connect_sent"], f"{LIBRARY} does not call the manager's connect() after the CONNECT packet"
 
 
 @pytest.mark.gen_test
-async def test_acks_and_refusals_are_what_they_were() -> None:
-    async def refuse(_sid: str, _environ: object, _auth: object = None) -> None:
-        raise socketio.exceptions.ConnectionRefusedError("why", {"code": "x"})
+async def test_connect_packets_get_the_pid_and_others_stay_what_they_are() -> None:
+    server, engine = server_and_engine()
+    server.opened("e", object())
+    await server.receive("e", "0{}")
+    sid = server.manager.sid_from_eio_sid("e", NAMESPACE)
+    packet = str(engine.happened[0])
+    sent = {"sid": sid, "pid": f"pid of {sid}"}
+    assert json.loads(packet[1:]) == sent, f"{LIBRARY} sends CONNECT packets past _send_packet()"
+    engine.happened.clear()
+    server.end(sid)
+    assert engine.happened == ["1"], f"{LIBRARY} ends a connection otherwise"
 
+
+@pytest.mark.gen_test
+async def test_events_come_to_us_as_they_were_sent_and_the_library_answers_none() -> None:
     server, engine = server_and_engine()
     server.opened("e", object())
     await server.receive("e", "0")
+    sid = server.manager.sid_from_eio_sid("e", NAMESPACE)
     engine.happened.clear()
-    await server.receive("e", '27["x",1]')
-    assert engine.happened == ['37[{"ok":true}]'], f"{LIBRARY} acknowledges otherwise"
+    for packet in ('27["x",1,{"a":[]}]', '2["x"]', '20["*"]', '2/,1["message",null]'):
+        await server.receive("e", packet)
+    assert engine.events == [
+        (sid, 7, "x", [1, {"a": []}]),
+        (sid, None, "x", []),
+        (sid, 0, "*", []),
+        (sid, 1, "message", [None]),
+    ], f"{LIBRARY} does not give events to _handle_event()"
+    assert engine.happened == ["event_received"] * 4, f"{LIBRARY} answers events by itself"
+
+
+@pytest.mark.gen_test
+async def test_events_of_who_is_not_connected_do_not_come_to_us() -> None:
+    async def connecting(_sid: str, _environ: object, _auth: object = None) -> None:
+        await server.receive("e", '2["while connecting"]')
+
+    server, engine = server_and_engine(connecting)
+    server.opened("e", object())
+    await server.receive("e", '2["before"]')
+    await server.receive("e", "0")
+    await server.receive("e", '2["connected"]')
+    await server.receive("e", "1")
+    await server.receive("e", '2["after"]')
+    assert [event for _, _, event, _ in engine.events] == ["connected"], f"{LIBRARY} connects at another moment"
+
+
+@pytest.mark.gen_test
+async def test_refusals_are_what_they_were() -> None:
+    async def refuse(_sid: str, _environ: object, _auth: object = None) -> None:
+        raise socketio.exceptions.ConnectionRefusedError("why", {"code": "x"})
+
     server, engine = server_and_engine(refuse)
     server.opened("e", object())
     await server.receive("e", "0")
@@ -188,13 +233,15 @@ def test_what_waits_after_all_is_an_error_that_names_the_module() -> None:
 
 
 def test_the_methods_we_replace_are_still_called_as_they_were() -> None:
-    for name, parameters in (
-        ("basic_enter_room", ["self", "sid", "namespace", "room", "eio_sid"]),
-        ("basic_leave_room", ["self", "sid", "namespace", "room"]),
-        ("basic_disconnect", ["self", "sid", "namespace", "kwargs"]),
-        ("connect", ["self", "sid", "namespace"]),
+    for of, name, parameters in (
+        (socketio.AsyncManager, "basic_enter_room", ["self", "sid", "namespace", "room", "eio_sid"]),
+        (socketio.AsyncManager, "basic_leave_room", ["self", "sid", "namespace", "room"]),
+        (socketio.AsyncManager, "basic_disconnect", ["self", "sid", "namespace", "kwargs"]),
+        (socketio.AsyncManager, "connect", ["self", "sid", "namespace"]),
+        (socketio.AsyncServer, "_send_packet", ["self", "eio_sid", "pkt"]),
+        (socketio.AsyncServer, "_handle_event", ["self", "eio_sid", "namespace", "id", "data"]),
     ):
-        signature = list(inspect.signature(getattr(socketio.AsyncManager, name)).parameters)
+        signature = list(inspect.signature(getattr(of, name)).parameters)
         assert signature == parameters, f"{LIBRARY}: {name} takes {signature}"
 
 
@@ -339,8 +386,40 @@ class Changed:
     def connections_are_not_reported(self) -> None:
         self._patch.setattr(RoomManager, "connect", socketio.AsyncManager.connect)
 
-    def nothing_is_acknowledged(self) -> None:
-        self._patch.setattr(socketio.AsyncServer, "_handle_event_internal", self._nothing)
+    def connect_packets_go_elsewhere(self) -> None:
+        async def sending(server: Any, engine_sid: str, packet: Any) -> None:
+            await server.eio.send(engine_sid, packet.encode())
+
+        self._patch.setattr(SocketIoServer, "_send_packet", sending)
+
+    def events_are_handled_elsewhere(self) -> None:
+        handle = socketio.AsyncServer._handle_event
+
+        async def handling(server: Any, *arguments: Any) -> None:
+            await handle(server, *arguments)
+
+        self._patch.setattr(SocketIoServer, "_handle_event", handling)
+
+    def events_are_answered_too(self) -> None:
+        handle = socketio.AsyncServer._handle_eio_message
+
+        async def handling(server: Any, engine_sid: str, data: str) -> None:
+            await handle(server, engine_sid, data)
+            packet = server.packet_class(encoded_packet=data)
+            if packet.packet_type == socketio.packet.EVENT and packet.id is not None:
+                answer = server.packet_class(socketio.packet.ACK, id=packet.id, data=[])
+                await server._send_packet(engine_sid, answer)
+
+        self._patch.setattr(socketio.AsyncServer, "_handle_eio_message", handling)
+
+    def who_connects_is_connected_at_once(self) -> None:
+        self._patch.setattr(socketio.AsyncManager, "is_connected", lambda _manager, sid, _namespace: sid is not None)
+
+    def events_are_handed_over_otherwise(self) -> None:
+        async def handle_event(server: Any, engine_sid: str, packet: Any) -> None:
+            await server._handle_event_internal(engine_sid, packet)
+
+        self._patch.setattr(socketio.AsyncServer, "_handle_event", handle_event)
 
     def refused_clients_are_kept(self) -> None:
         self._patch.setattr(socketio.AsyncManager, "disconnect", self._nothing)
@@ -410,8 +489,12 @@ NOTICED: dict[str, Callable[..., Any]] = {
     "ids_are_made_elsewhere": test_this_much_of_the_engine_is_used_and_no_more,
     "some_packets_are_made_otherwise": test_every_packet_is_ours,
     "connections_are_not_reported": test_a_connection_is_reported_right_after_its_connect_packet,
-    "nothing_is_acknowledged": test_acks_and_refusals_are_what_they_were,
-    "refused_clients_are_kept": test_acks_and_refusals_are_what_they_were,
+    "connect_packets_go_elsewhere": test_connect_packets_get_the_pid_and_others_stay_what_they_are,
+    "events_are_handled_elsewhere": test_events_come_to_us_as_they_were_sent_and_the_library_answers_none,
+    "events_are_answered_too": test_events_come_to_us_as_they_were_sent_and_the_library_answers_none,
+    "who_connects_is_connected_at_once": test_events_of_who_is_not_connected_do_not_come_to_us,
+    "events_are_handed_over_otherwise": test_the_methods_we_replace_are_still_called_as_they_were,
+    "refused_clients_are_kept": test_refusals_are_what_they_were,
     "opening_waits": test_opening_closing_and_ending_wait_for_nothing,
     "closing_waits": test_opening_closing_and_ending_wait_for_nothing,
     "ending_waits": test_opening_closing_and_ending_wait_for_nothing,

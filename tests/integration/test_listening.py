@@ -26,6 +26,9 @@ BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
 MASS = 300
 """More than Tornado leaves place for, and less than systems allow."""
 
+NO_FILES = "memory://"
+"""A store that opens no descriptors while those of sockets are counted."""
+
 HALF_A_HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 HALF_A_BODY = b"POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"
 HALF_A_HANDSHAKE = b"\x16\x03\x01\x02\x00\x01"
@@ -51,7 +54,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 @pytest.mark.parametrize("octets", [b"", HALF_A_HEAD, HALF_A_BODY], ids=["nothing", "head", "body"])
 @pytest.mark.gen_test
 async def test_half_a_request_is_given_up_after_its_time(octets: bytes) -> None:
-    async with serving(limits={"request_timeout": "1s"}) as server:
+    async with serving(store=NO_FILES, limits={"request_timeout": "1s"}) as server:
         before = open_descriptors()
         reader, writer = await asyncio.open_connection(*address(server))
         started = time.monotonic()
@@ -66,7 +69,7 @@ async def test_half_a_request_is_given_up_after_its_time(octets: bytes) -> None:
 async def test_half_a_tls_handshake_is_given_up_after_its_time(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     tls = {"cert": str(certificate.cert), "key": str(certificate.key)}
-    async with serving(limits={"request_timeout": "1s"}, tls=tls) as server:
+    async with serving(store=NO_FILES, limits={"request_timeout": "1s"}, tls=tls) as server:
         before = open_descriptors()
         reader, writer = await asyncio.open_connection(*address(server))
         started = time.monotonic()
@@ -86,7 +89,8 @@ async def test_who_leaves_before_the_tls_handshake_is_no_defect(
     octets: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificate = make_certificate(tmp_path)
-    async with serving(tls={"cert": str(certificate.cert), "key": str(certificate.key)}) as server:
+    tls = {"cert": str(certificate.cert), "key": str(certificate.key)}
+    async with serving(store=NO_FILES, tls=tls) as server:
         before = open_descriptors()
         for _ in range(5):
             with socket.create_connection(address(server)) as client:
@@ -193,7 +197,7 @@ async def test_a_mass_of_clients_finds_place_to_wait() -> None:
 @pytest.mark.gen_test(timeout=40)
 async def test_who_asks_on_and_on_and_reads_no_answer_is_gone_in_time() -> None:
     requests = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 200_000
-    async with serving(limits={"ping_interval": "1s", "ping_timeout": "1s"}) as server:
+    async with serving(store=NO_FILES, limits={"ping_interval": "1s", "ping_timeout": "1s"}) as server:
         before = open_descriptors()
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

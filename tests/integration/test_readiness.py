@@ -109,7 +109,7 @@ async def test_while_the_store_is_down(peer_class: Any, monkeypatch: pytest.Monk
         stays = await peer_class.open(session, server.url)
         await connected(stays, secret_token("1"))
         with monkeypatch.context() as patch:
-            for method in ("head", "append"):
+            for method in ("ensure_writable", "append"):
                 patch.setattr(server.container.inbox(), method, down)
             started = time.monotonic()
             assert_puts_off(await until_refused(peer_class, session, server))

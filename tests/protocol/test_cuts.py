@@ -21,10 +21,11 @@ from tornado.routing import RuleRouter
 from tornado.testing import bind_unused_port
 
 from adapters.clock import SystemClock
+from adapters.peer import PeerPolicy
 from adapters.transport.socketio.engineio.server import ServedSession
-from adapters.transport.socketio.peer import PeerPolicy
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
-from domain.model import EVERYONE, ConnectionId, Entry, Hello, Json, Position, Welcome
+from domain.errors import UnknownEvent
+from domain.model import EVERYONE, AckId, ConnectionId, Entry, Failed, Hello, Json, Position, Welcome
 from tests.contract.transport_harness import welcome
 from tests.protocol.scripted_peer import (
     PLACES_OF_GET,
@@ -44,6 +45,7 @@ BOTH_WAYS = pytest.mark.parametrize("how", list(Cut))
 ROOMS = frozenset((EVERYONE,))
 LIMITS = SocketIoLimits(connect_timeout=1.0, upgrade_timeout=0.5, ping_interval=1.0, ping_timeout=1.0)
 ALL_GONE_WITHIN = 6.0
+ANSWER = Failed(UnknownEvent().problem)
 LARGE = 6_000_000
 """Bytes, more than the kernel takes for a client that does not read."""
 
@@ -69,6 +71,10 @@ class Served:
         await self.transport.release(connection, Position("e", self._offset))
         self.live += 1
         self.went_live += 1
+
+    async def request(self, connection: ConnectionId, ack: AckId | None, _event: str, _argument: object) -> None:
+        if ack is not None:
+            self.transport.answer(connection, ack, ANSWER)
 
     def received(self, _connection: ConnectionId, upto: Position) -> None:
         self.receipts.append(upto.offset)
@@ -127,7 +133,7 @@ class Served:
             len(transport._members),
             len(transport._connections),
             len(transport._waiting),
-            len(transport._tasks),
+            len(transport._tasks._running),
             len(transport._library.manager.rooms),
             len(transport._library.environ),
         )

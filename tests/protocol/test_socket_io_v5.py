@@ -24,7 +24,7 @@ BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
 
 
 def open_connections(server: Server) -> int:
-    return server.container.connections().open_connections
+    return server.container.application().connections.open_connections
 
 
 # Engine.IO below, as the suite of Socket.IO asks for it
@@ -82,7 +82,7 @@ async def test_a_wrong_query_opens_nothing(query: str) -> None:
         for method in ("POST", "PUT"):
             async with http.request(method, POLL) as answer:
                 assert answer.status == 400
-        assert not server.container.transport()._engine.sessions
+        assert not server.container.socketio()._engine.sessions
 
 
 @pytest.mark.gen_test
@@ -97,7 +97,7 @@ async def test_pings_keep_both_transports_and_their_absence_ends_them() -> None:
             await socket.send_str("3")
         assert await socket.receive_str() == "2"
         assert (await socket.receive(2)).type is aiohttp.WSMsgType.CLOSE
-        sessions = server.container.transport()._engine.sessions
+        sessions = server.container.socketio()._engine.sessions
         await eventually(lambda: not sessions, within=2)
         assert (await polled(http, sid))[0] == 400
         await socket.close()
@@ -107,7 +107,7 @@ async def test_pings_keep_both_transports_and_their_absence_ends_them() -> None:
 async def test_a_close_packet_ends_both_transports() -> None:
     async with serving() as server, aiohttp.ClientSession(server.url) as http:
         sid, socket = await opened(http), await http.ws_connect(SOCKET)
-        sessions = server.container.transport()._engine.sessions
+        sessions = server.container.socketio()._engine.sessions
         poll = asyncio.create_task(polled(http, sid))
         await eventually(lambda: sessions[sid[5:]].is_polled)
         assert await posted(http, sid, "1") == 200
@@ -148,8 +148,9 @@ async def test_a_connect_packet_is_answered_with_the_session_id_and_events_follo
         packet = await peer.next()
         assert packet.startswith("40{")
         answer = json.loads(packet[2:])
-        assert list(answer) == ["sid"]
-        assert isinstance(answer["sid"], str)
+        # Without a pid the stock client would not remember where it was.
+        assert list(answer) == ["sid", "pid"]
+        assert all(isinstance(value, str) for value in answer.values())
         assert event(await peer.next())[0] == "session.ready"
 
 
@@ -425,7 +426,7 @@ async def test_after_disconnect_nothing_is_answered_and_the_transport_lives_on(p
         await peer.send("41")
         await eventually(lambda: open_connections(server) == 0)
         await publish(session, server.url, {"to": {"user": "42"}, "type": "t"})
-        (alive,) = server.container.transport()._engine.sessions.values()
+        (alive,) = server.container.socketio()._engine.sessions.values()
         pinged_at = alive.heartbeat._pinged_at
         ended = until_closed(peer)
         assert await ended == []

@@ -196,6 +196,10 @@ class SocketIoTransport:
         if target is not None and target.welcome is not None:
             self._engine.send(target.session, event_packet(COUNTS, counts_object(counts)))
 
+    def technology(self, connection: ConnectionId) -> str:
+        target = self._connections.get(connection)
+        return target.session.transport if target is not None else ""
+
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         target = self._open_connection(connection)
         if target is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from adapters.transport.socketio.peer import Network, PeerPolicy
+from adapters.peer import Network, PeerPolicy
 
 PROXIES: list[Network] = [IPv4Network("10.0.0.0/8"), ip_network("2001:db8::/32"), ip_network("::1")]
 

@@ -13,7 +13,26 @@ from hypothesis import strategies as st
 
 from adapters import wire
 from domain.errors import InvalidPublication, TokenExpired, TooManyConnections
-from domain.model import EVERYONE, Audience, AudienceKind, Draft, FieldError, Json, Notification, Publication, Room
+from domain.model import (
+    EVERYONE,
+    Answer,
+    Audience,
+    AudienceKind,
+    Changed,
+    Counted,
+    Counts,
+    Draft,
+    Failed,
+    FieldError,
+    Item,
+    Json,
+    Listing,
+    Notification,
+    Position,
+    Publication,
+    Refreshed,
+    Room,
+)
 
 BODY: dict[str, Any] = {"to": {"user": "42"}, "type": "mission.assigned"}
 AUDIENCES = "must be exactly one of {user}, {users}, {role}, {everyone: true}"
@@ -304,6 +323,85 @@ def test_a_problem() -> None:
         "retryable": True,
     }
     assert wire.problem_object(TooManyConnections("more").problem)["detail"] == "more"
+
+
+# what lies in an inbox, and what is said of it
+
+NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
+
+
+def item(data: bytes | None = None, **times: datetime) -> Item:
+    """One whose notification has this ``data``."""
+    publication = replace(parse(), data=Json(data) if data is not None else None)
+    payload = wire.notification_json(draft(publication).notification)
+    state = {name: times.get(name) for name in ("read_at", "seen_at", "archived_at")}
+    return Item(offset=7, payload=payload, **state)
+
+
+def test_an_item_that_nobody_touched_is_the_notification_itself() -> None:
+    assert wire.item_json(item(b'{ "n": 1e2 }')) == item(b'{ "n": 1e2 }').payload
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        b'{ "n": 1e2 }',
+        b'{"read_at":null,"seen_at":null,"archived_at":null}',
+        b'{"a":{"read_at":null,"seen_at":null,"archived_at":null}}',
+    ],
+)
+@pytest.mark.parametrize("names", [("read_at",), ("seen_at",), ("archived_at",), ("read_at", "seen_at", "archived_at")])
+def test_an_item_is_the_notification_with_its_times(data: bytes | None, names: tuple[str, ...]) -> None:
+    times = {name: NOON + timedelta(hours=number) for number, name in enumerate(names)}
+    listed = item(data, **times)
+    given = wire.item_json(listed)
+    expected = json.loads(listed.payload) | {name: wire.timestamp(time) for name, time in times.items()}
+    assert json.loads(given) == expected
+    # No member is there twice, and the publisher's own bytes are as they were.
+    assert len(json.loads(given, object_pairs_hook=list)) == len(expected)
+    assert data is None or data in bytes(given)
+
+
+def test_what_is_said_of_a_change() -> None:
+    change = {"read_at": NOON, "archived_at": None}
+    times = {"read_at": "2030-01-31T12:00:00.000Z", "archived_at": None}
+    assert json.loads(wire.updated_json(["b", "a"], change)) == {"ids": ["b", "a"], "change": times}
+    assert json.loads(wire.updated_json(None, change)) == {"all": True, "change": times}
+    assert json.loads(wire.deleted_json(["b", "a"])) == {"ids": ["b", "a"]}
+
+
+COUNTS = Counts(unread=1, unseen=2, total=3)
+COUNTED = {"unread": 1, "unseen": 2, "total": 3}
+
+
+@pytest.mark.parametrize(
+    ("answer", "members"),
+    [
+        (Counted(COUNTS, Position("e", 9), room=4, stands_until=NOON), {"ok": True, "counts": COUNTED, "as_of": "e:9"}),
+        (Changed(5, COUNTS, Position("e", 9)), {"ok": True, "changed": 5, "counts": COUNTED, "as_of": "e:9"}),
+        (
+            Listing((), None, COUNTS, Position("e", 9)),
+            {"ok": True, "items": [], "next": None, "counts": COUNTED, "as_of": "e:9"},
+        ),
+        (Refreshed(NOON), {"ok": True, "expires_at": "2030-01-31T12:00:00.000Z"}),
+        (
+            Failed(TooManyConnections().problem),
+            {"ok": False, "error": wire.problem_object(TooManyConnections().problem)},
+        ),
+    ],
+)
+def test_answers(answer: Answer, members: dict[str, object]) -> None:
+    assert json.loads(wire.to_json(wire.answer_object(answer))) == members
+
+
+def test_a_list_holds_its_items_and_names_the_next_page_by_a_string() -> None:
+    items = (item(b'{"n": 1e2}', read_at=NOON), item())
+    answer = wire.to_json(wire.answer_object(Listing(items, 7, COUNTS, Position("e", 9))))
+    members = json.loads(answer)
+    assert members["next"] == "7"
+    assert members["items"] == [json.loads(wire.item_json(one)) for one in items]
+    assert b'{"n": 1e2}' in bytes(answer)
 
 
 # fingerprint

@@ -43,16 +43,31 @@ def wrong(toml: str = "", **environment: str) -> str:
     return message
 
 
+def test_the_path_of_a_store() -> None:
+    def path(store: str) -> Path:
+        return validate_settings({"auth": {"secret": SECRET}, "store": store}).store_path
+
+    assert path("sqlite:///data/log.db") == Path("data/log.db")
+    assert path("sqlite:////var/lib/synkrone/log.db") == Path("/var/lib/synkrone/log.db")
+
+
+def test_an_inbox_never_forgets_before_the_log() -> None:
+    values = {"auth": {"secret": SECRET}, "retention": {"log": "400d", "inbox": "10d"}}
+    assert validate_settings(values).retention.inbox_age == timedelta(days=400)
+
+
 def test_the_defaults_are_those_of_the_documentation() -> None:
     settings = load_settings({})
-    assert (settings.host, settings.port, settings.store) == ("127.0.0.1", 8000, "memory://")
+    assert (settings.host, settings.port, settings.store) == ("127.0.0.1", 8000, "sqlite:///synkrone.db")
     assert settings.auth.secret is None
     assert settings.auth.leeway == timedelta(seconds=30)
     assert settings.api.key is None
     assert settings.source.kind == "memory"
     assert settings.cors_origins == []
     assert settings.trusted_proxies == []
+    assert (settings.store_kind, settings.store_path, settings.replay) == ("sqlite", Path("synkrone.db"), "undelivered")
     assert settings.retention.log == timedelta(days=30)
+    assert (settings.retention.inbox_age, settings.retention.inbox_per_user) == (timedelta(days=365), 10_000)
     assert (settings.log.level, settings.log.format) == ("info", "auto")
     limits = settings.limits
     assert (limits.message_bytes, limits.queue_bytes, limits.notification_bytes) == (65_536, 1_048_576, 65_536)
@@ -214,6 +229,7 @@ def key(**members: Any) -> dict[str, str]:
 
 SCOPES = "connections:read, connections:write, publish"
 DURATION = "must be a duration such as 30s, 10m, 1h or 30d"
+STORE = "store: must be memory://, or sqlite:/// and the path of a file"
 JSON = 'must be JSON, for example ["one", "two"]'
 NETWORK = "must be an IP address, a network such as 10.0.0.0/8, or unix"
 ORIGIN = "must be an origin such as https://app.example, with no path"
@@ -279,7 +295,11 @@ FEED = "must be memory://, or the http(s):// address of a feed"
             {"SOURCE__URL": f"https://u:{SHORT}@x/"},
             "source.url: must hold no credentials: they belong in source.token",
         ),
-        ({"STORE": "sqlite:///x"}, "store: must be memory://, the one store of this version"),
+        ({"STORE": "sqlite:///"}, STORE),
+        ({"STORE": "sqlite://x"}, STORE),
+        ({"STORE": "postgres://x"}, STORE),
+        ({"REPLAY": "all"}, "replay: must be 'undelivered' or 'none'"),
+        ({"RETENTION__INBOX_PER_USER": "0"}, "retention.inbox_per_user: must be at least 1"),
         ({"CORS_ORIGINS": '["https://x/"]'}, f"cors_origins[0]: {ORIGIN}"),
         ({"CORS_ORIGINS": '["https://x", "*"]'}, f"cors_origins[1]: {ORIGIN}"),
         ({"TRUSTED_PROXIES": '["10.0.0.1/8"]'}, f"trusted_proxies[0]: {NETWORK}"),

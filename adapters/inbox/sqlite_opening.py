@@ -1,0 +1,58 @@
+"""Opening the SQLite file of a log: a new generation, and what is to be kept at hand of the old ones."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from adapters.inbox.sqlite_generations import Generation, Generations
+from adapters.inbox.sqlite_log import RoomSets, head, log_floor, stored, tail_floor
+from adapters.inbox.sqlite_schema import StoreUnusable, connect, microseconds, moment, prepare_file
+from domain.model import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the file holds. ``stored_at`` is that of the last entry; the ``entries`` are all after ``tail_floor``."""
+
+    generations: Generations
+    head: int
+    stored_at: int
+    log_floor: int
+    tail_floor: int
+    entries: Sequence[Entry]
+    secret: bytes
+
+
+def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int) -> Found:
+    """Blocks, for as long as it takes to read so much of a tail. Raises StoreUnusable."""
+    prepare_file(path)
+    try:
+        with closing(connect(path)) as db:
+            last = head(db)
+            generations = _new_generation(db, last + 1, now)
+            times = db.execute("SELECT stored_at FROM entries ORDER BY offset DESC LIMIT 1").fetchone()
+            (secret,) = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
+            floor = tail_floor(db, tail_entries, tail_bytes)
+            entries: list[Entry] = []
+            room_sets = RoomSets()
+            while (upto := floor + len(entries)) < last:
+                entries.extend(stored(db, generations, upto, last, room_sets))
+            return Found(generations, last, times[0] if times else 0, log_floor(db), floor, entries, secret)
+    except sqlite3.Error as error:
+        raise StoreUnusable(f"{path} cannot be opened: {error}") from None
+
+
+def _new_generation(db: sqlite3.Connection, first: int, now: datetime) -> Generations:
+    """Committed before anybody is given a cursor of it."""
+    db.execute(
+        "INSERT INTO generations (epoch, first, opened_at) VALUES (?, ?, ?)",
+        (secrets.token_hex(8), first, microseconds(now)),
+    )
+    rows = db.execute("SELECT number, epoch, first, opened_at FROM generations ORDER BY number")
+    return Generations([Generation(number, epoch, first, moment(at)) for number, epoch, first, at in rows])

@@ -1,0 +1,192 @@
+"""What the suites of the Inbox port share: notifications to publish, somebody to read them, and time that passes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import pytest
+
+from adapters.wire import item_json
+from domain.errors import CursorRefused
+from domain.model import (
+    EVERYONE,
+    Appended,
+    AppendOutcome,
+    AudienceKind,
+    Draft,
+    Entry,
+    InboxQuery,
+    ItemState,
+    Json,
+    Notification,
+    Position,
+    RecoveryReason,
+    Room,
+    Subscriber,
+    UserId,
+)
+from domain.ports import Inbox
+from tests.doubles import START, ManualClock
+
+ANN, BOB = Room("user:ann"), Room("user:bob")
+COMPANY, ADMIN = Room("role:company"), Room("role:admin")
+STORED, DUPLICATE, CONFLICT = AppendOutcome.STORED, AppendOutcome.DUPLICATE, AppendOutcome.CONFLICT
+
+WITHIN = 5.0
+"""Seconds in which what is there is given, with slack for a busy machine."""
+
+HOUR = timedelta(hours=1)
+
+
+class OpenedInbox(Inbox, Protocol):
+    """An Inbox, and what the server does with it beside asking."""
+
+    async def close(self) -> None: ...
+
+    async def tidy(self) -> bool: ...
+
+
+class OpenInbox(Protocol):
+    """Opens an empty store. What is older than ``retention`` leaves the log, lists and counts."""
+
+    async def __call__(self, *, retention: timedelta = ..., inbox_per_user: int = ...) -> OpenedInbox: ...
+
+
+def folder_in_memory() -> TemporaryDirectory[str]:
+    """A folder without a disk under it, where there is such a thing: nothing here is about what survives a crash."""
+    memory = Path("/dev/shm")  # noqa: S108
+    return TemporaryDirectory(dir=memory if memory.is_dir() else None)
+
+
+def draft(
+    id_: str,
+    *rooms: Room,
+    own_id: bool = True,
+    key: str | None = None,
+    title: str = "t",
+    body: str | None = None,
+    data: bytes | None = None,
+    type_: str = "test",
+    created_at: datetime = START,
+    expires_at: datetime | None = None,
+) -> Draft:
+    notification = Notification(
+        id=id_,
+        type=type_,
+        title=title,
+        body=body,
+        data=Json(data) if data is not None else None,
+        audience=AudienceKind.USER,
+        created_at=created_at,
+        expires_at=expires_at,
+    )
+    return Draft(notification, frozenset(rooms or (ANN,)), own_id, key)
+
+
+def outcomes(appended: Sequence[Appended]) -> list[AppendOutcome]:
+    return [one.outcome for one in appended]
+
+
+def reader(*rooms: Room, start: int = 0, user: str = "ann", role: str = "company") -> Subscriber:
+    """Who has the same start in all of the rooms, and was not asked for in ``enter``."""
+    return Subscriber(UserId(user), role, dict.fromkeys(rooms or (ANN,), start))
+
+
+def at(start: Position, offset: int) -> Position:
+    return Position(start.epoch, start.offset + offset)
+
+
+async def enter(inbox: Inbox, user: str = "ann", role: str = "company") -> Subscriber:
+    """As a connection of the user does it."""
+    return await inbox.enter(UserId(user), role, frozenset((Room.of_user(user), Room.of_role(role), EVERYONE)))
+
+
+class Following:
+    """One follower, and how far it has come."""
+
+    def __init__(self, inbox: Inbox, after: Position) -> None:
+        self._batches: AsyncIterator[Sequence[Entry]] = inbox.follow(after)
+        self.entries: list[Entry] = []
+
+    @property
+    def offsets(self) -> list[int]:
+        return [entry.position.offset for entry in self.entries]
+
+    async def until(self, offset: int) -> list[int]:
+        async with asyncio.timeout(WITHIN):
+            while not self.entries or self.entries[-1].position.offset < offset:
+                self.entries.extend(await anext(self._batches))
+        return self.offsets
+
+    def start(self, offset: int) -> asyncio.Task[list[int]]:
+        return asyncio.create_task(self.until(offset))
+
+
+async def turns() -> None:
+    """Let everybody come as far as they can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def entries_of(inbox: Inbox, subscriber: Subscriber, after: Position) -> list[Entry]:
+    page = await inbox.since(subscriber, after, max_entries=10_000, max_bytes=1 << 30)
+    assert not page.more
+    return list(page.entries)
+
+
+async def offsets_of(inbox: Inbox, subscriber: Subscriber, after: Position) -> list[int]:
+    return [entry.position.offset for entry in await entries_of(inbox, subscriber, after)]
+
+
+async def events_of(inbox: Inbox, subscriber: Subscriber, after: Position) -> list[tuple[str, dict[str, Any]]]:
+    """What a client that has everything up to a position is sent: names and first arguments."""
+    return [(entry.event, json.loads(entry.payload)) for entry in await entries_of(inbox, subscriber, after)]
+
+
+async def items_of(
+    inbox: Inbox,
+    subscriber: Subscriber,
+    state: ItemState = ItemState.ALL,
+    *,
+    limit: int = 1000,
+    type_: str | None = None,
+) -> list[dict[str, Any]]:
+    """The objects of a list, newest first."""
+    listing = await inbox.list_items(subscriber, InboxQuery(limit=limit, state=state, type=type_))
+    return [json.loads(item_json(item)) for item in listing.items]
+
+
+async def ids_of(inbox: Inbox, subscriber: Subscriber, state: ItemState = ItemState.ALL) -> list[str]:
+    return [item["id"] for item in await items_of(inbox, subscriber, state)]
+
+
+async def assert_refused(
+    inbox: Inbox, subscriber: Subscriber, after: Position, reason: RecoveryReason = RecoveryReason.TRIMMED
+) -> None:
+    """By what reads from there, and by what only asks whether one could."""
+    for attempt in (offsets_of(inbox, subscriber, after), inbox.ensure_readable(subscriber, after)):
+        with pytest.raises(CursorRefused) as refused:
+            await attempt
+        assert refused.value.reason is reason
+
+
+async def pass_time(inbox: OpenedInbox, clock: ManualClock, span: timedelta) -> None:
+    """So much time, in which the server has put everything in order."""
+    clock.advance(span.total_seconds())
+    async with asyncio.timeout(WITHIN):
+        while await inbox.tidy():
+            pass
+
+
+async def age(inbox: OpenedInbox, clock: ManualClock, old: Sequence[Draft], young: Sequence[Draft]) -> None:
+    """Publish so that with a retention of an hour only the young ones are left."""
+    await inbox.append(old)
+    clock.advance(1800)
+    await inbox.append(young)
+    await pass_time(inbox, clock, timedelta(seconds=1801))

@@ -1,0 +1,310 @@
+"""Whatever is done to an Inbox, what it lists and counts is what a recount of the log alone gives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from adapters.wire import item_json
+from domain.errors import CursorRefused
+from domain.model import (
+    EVERYONE,
+    Action,
+    Audience,
+    Draft,
+    Entry,
+    InboxQuery,
+    ItemState,
+    Notification,
+    Position,
+    Room,
+    Subscriber,
+    UserId,
+)
+from tests.contract.inbox_harness import OpenedInbox
+from tests.doubles import ManualClock
+
+T = TypeVar("T")
+
+USERS = ("ann", "bob", "carl")
+ROLES = ("company", "admin")
+TYPES = ("x", "y")
+# A half second, so that nothing is exactly as old as that: every other span is of whole seconds.
+RETENTION = timedelta(hours=100, milliseconds=500)
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """``items`` as they are listed, the newest first, and with them ``offsets``."""
+
+    items: list[dict[str, Any]]
+    offsets: list[int]
+    placed: int
+    too_old: int
+    expired: int
+    stands_until: datetime | None
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        current = [item for item in self.items if item["archived_at"] is None]
+        unread = [item for item in current if item["read_at"] is None]
+        unseen = [item for item in current if item["seen_at"] is None]
+        return len(unread), len(unseen), len(current)
+
+
+def recount(
+    log: Sequence[Entry], subscriber: Subscriber, now: datetime, *, per_user: int, retention: timedelta
+) -> Recounted:
+    """As a client would do it that was told every event there ever was."""
+    states: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Entry] = {}
+    for entry in log:
+        said = json.loads(entry.payload)
+        if entry.event == "notification.new":
+            states[said["id"]] = said
+            entries[said["id"]] = entry
+        elif f"user:{subscriber.user}" in entry.rooms:
+            for id_ in list(states) if said.get("all") else said["ids"]:
+                if entry.event == "notification.deleted":
+                    states[id_]["deleted"] = True
+                else:
+                    for name, time in said["change"].items():
+                        states[id_][name] = time and (states[id_][name] or time)
+
+    def can_reach(entry: Entry) -> bool:
+        return any(entry.position.offset > subscriber.starts.get(room, 10**18) for room in entry.rooms)
+
+    placed = [id_ for id_ in reversed(states) if can_reach(entries[id_])][:per_user]
+    leaves_at = {id_: datetime.fromisoformat(states[id_]["created_at"]) + retention for id_ in placed}
+    young = [id_ for id_ in placed if now < leaves_at[id_]]
+    there = []
+    for id_ in young:
+        expires_at = entries[id_].expires_at
+        if "deleted" not in states[id_] and (expires_at is None or now < expires_at):
+            there.append(id_)
+            leaves_at[id_] = min(leaves_at[id_], expires_at or leaves_at[id_])
+    return Recounted(
+        items=[states[id_] for id_ in there],
+        offsets=[entries[id_].position.offset for id_ in there],
+        placed=len(placed),
+        too_old=len(placed) - len(young),
+        expired=sum(now >= (entries[id_].expires_at or now + retention) for id_ in young),
+        stands_until=min((leaves_at[id_] for id_ in there if states[id_]["archived_at"] is None), default=None),
+    )
+
+
+def is_listed(item: dict[str, Any], state: ItemState) -> bool:
+    is_archived, is_read = item["archived_at"] is not None, item["read_at"] is not None
+    return {
+        ItemState.ALL: True,
+        ItemState.ARCHIVED: is_archived,
+        ItemState.CURRENT: not is_archived,
+        ItemState.READ: not is_archived and is_read,
+        ItemState.UNREAD: not is_archived and not is_read,
+    }[state]
+
+
+audiences = st.one_of(
+    st.sets(st.sampled_from(USERS), min_size=1).map(Audience.users),
+    st.sampled_from(ROLES).map(Audience.role),
+    st.just(Audience.everyone()),
+)
+subscribers = st.tuples(st.sampled_from(USERS), st.sampled_from(ROLES))
+picks = st.lists(st.integers(0, 20), min_size=1, max_size=6, unique=True)
+
+
+class InboxMachine(RuleBasedStateMachine):
+    """Subclass it, and give it an ``open_inbox``, which opens what keeps items for RETENTION, ``per_user`` of each.
+
+    ``log`` is all that a follower was given since the beginning, and ``logged_at`` when each was.
+    """
+
+    log_retention = RETENTION
+    """How long a cursor stays good."""
+    per_user = 12
+    expired_keep_their_place = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = ManualClock()
+        self.inbox = self.run(self.open_inbox())
+        self.start = self.run(self.inbox.head())
+        self.follower = self.inbox.follow(self.start)
+        self.log: list[Entry] = []
+        self.logged_at: list[datetime] = []
+        self.subscribers: dict[tuple[str, str], Subscriber] = {}
+        self.published: list[Draft] = []
+
+    async def open_inbox(self) -> OpenedInbox:
+        raise NotImplementedError
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(coroutine)
+
+    def teardown(self) -> None:
+        self.run(self.stop())
+        self.runner.close()
+
+    async def stop(self) -> None:
+        await self.follower.aclose()  # type: ignore[attr-defined]  # whose type says no more than that it iterates
+        await self.inbox.close()
+
+    async def catch_up(self) -> Position:
+        head = await self.inbox.head()
+        async with asyncio.timeout(5):
+            while (self.log[-1].position if self.log else self.start).offset < head.offset:
+                batch = await anext(self.follower)
+                self.log.extend(batch)
+                self.logged_at.extend([self.clock.now()] * len(batch))
+        return head
+
+    def recounted(self, subscriber: Subscriber) -> Recounted:
+        return recount(self.log, subscriber, self.clock.now(), per_user=self.per_user, retention=RETENTION)
+
+    def subscriber(self, user: str, role: str) -> Subscriber:
+        rooms = frozenset((Room.of_user(user), Room.of_role(role), EVERYONE))
+        subscriber = self.run(self.inbox.enter(UserId(user), role, rooms))
+        assert self.subscribers.setdefault((user, role), subscriber) == subscriber
+        return subscriber
+
+    @initialize(whom=subscribers)
+    def somebody_is_there(self, whom: tuple[str, str]) -> None:
+        self.subscriber(*whom)
+
+    @rule(whom=subscribers)
+    def enter(self, whom: tuple[str, str]) -> None:
+        self.subscriber(*whom)
+
+    @rule(to=audiences, number=st.integers(1, 4), type_=st.sampled_from(TYPES), hours=st.none() | st.integers(0, 30))
+    def publish(self, to: Audience, number: int, type_: str, hours: int | None) -> None:
+        now = self.clock.now()
+        batch: list[Draft] = []
+        for _ in range(number):
+            id_ = f"n-{len(self.published) + len(batch)}"
+            expires_at = now + timedelta(hours=hours) if hours is not None else None
+            notification = Notification(id_, type_, "t", None, None, to.kind, now, expires_at)
+            batch.append(Draft(notification, to.rooms, own_id=True))
+        self.published.extend(batch)
+        self.run(self.inbox.append(batch))
+
+    @precondition(lambda self: self.published)
+    @rule(pick=st.integers(0, 20))
+    def retry(self, pick: int) -> None:
+        """Of one that is too old to be known the store may make another, with another time."""
+        draft = self.published[-1 - pick % len(self.published)]
+        if self.clock.now() - draft.notification.created_at < RETENTION:
+            self.run(self.inbox.append([draft]))
+
+    @rule(whom=subscribers, action=st.sampled_from(Action), which=picks)
+    def change(self, whom: tuple[str, str], action: Action, which: list[int]) -> None:
+        """The newest ones, counted from the end, in this order: some of others, and some that never were."""
+        ids = [f"n-{number}" for pick in which if (number := len(self.published) - pick) >= 0]
+        subscriber = self.subscriber(*whom)
+        self.clock.advance(1)
+        before = {item["id"]: dict(item) for item in self.recounted(subscriber).items}
+        changed = self.run(self.inbox.change(subscriber, action, ids, self.clock.now()))
+        self.run(self.catch_up())
+        after = {item["id"]: item for item in self.recounted(subscriber).items}
+        assert changed.changed == sum(after.get(id_) != item for id_, item in before.items())
+
+    @rule(whom=subscribers, back=st.none() | st.integers(0, 30))
+    def read_all(self, whom: tuple[str, str], back: int | None) -> None:
+        subscriber = self.subscriber(*whom)
+        self.clock.advance(1)
+        up_to = self.log[-1 - back % len(self.log)].position if back is not None and self.log else None
+        before = self.recounted(subscriber)
+        unread = [
+            offset
+            for item, offset in zip(before.items, before.offsets, strict=True)
+            if (up_to is None or offset <= up_to.offset) and None in (item["read_at"], item["seen_at"])
+        ]
+        head = self.run(self.inbox.head())
+        try:
+            changed = self.run(self.inbox.read_all(subscriber, up_to, self.clock.now()))
+        except CursorRefused:
+            assert back is not None
+            assert self.clock.now() - self.logged_at[-1 - back % len(self.log)] > self.log_retention
+            return
+        assert changed.changed == len(unread)
+        assert changed.as_of.offset == head.offset + bool(unread)
+
+    @rule(hours=st.integers(1, 60))
+    def time_passes(self, hours: int) -> None:
+        self.clock.advance(hours * 3600)
+
+    @rule()
+    def tidy(self) -> None:
+        for _ in range(100):
+            if not self.run(self.inbox.tidy()):
+                return
+        raise AssertionError("there is no end of tidying")
+
+    @precondition(lambda self: self.subscribers)
+    @rule(
+        pick=st.integers(0, 20),
+        state=st.sampled_from(ItemState),
+        type_=st.none() | st.sampled_from(TYPES),
+        limit=st.integers(1, 5),
+    )
+    def leaf_through(self, pick: int, state: ItemState, type_: str | None, limit: int) -> None:
+        subscriber = list(self.subscribers.values())[pick % len(self.subscribers)]
+        found: list[str] = []
+        before = None
+        for _ in range(100):
+            query = InboxQuery(limit=limit, before=before, state=state, type=type_)
+            page = self.run(self.inbox.list_items(subscriber, query))
+            found.extend(json.loads(item_json(item))["id"] for item in page.items)
+            before = page.next
+            if before is None:
+                break
+            assert len(page.items) == limit
+        expected = [item for item in self.recounted(subscriber).items if is_listed(item, state)]
+        assert found == [item["id"] for item in expected if type_ in (None, item["type"])]
+
+    @invariant()
+    def everything_is_as_the_log_says(self) -> None:
+        head = self.run(self.catch_up())
+        for subscriber in self.subscribers.values():
+            expected = self.recounted(subscriber)
+            counted, listing = self.run(self.look(subscriber))
+            counts = counted.counts
+            assert (counts.unread, counts.unseen, counts.total) == expected.counts
+            assert listing.counts == counts
+            assert [json.loads(item_json(item)) for item in listing.items] == expected.items
+            assert [item.offset for item in listing.items] == expected.offsets
+            assert counted.as_of == listing.as_of
+            assert counted.as_of.offset == head.offset
+            assert counted.stands_until == expected.stands_until
+            # What is gone for good takes no room once it was removed.
+            room = self.per_user - expected.placed
+            gone = expected.too_old + (0 if self.expired_keep_their_place else expected.expired)
+            assert room <= counted.room <= room + gone
+
+    async def look(self, subscriber: Subscriber) -> tuple[Any, Any]:
+        return await asyncio.gather(
+            self.inbox.count(subscriber),
+            self.inbox.list_items(subscriber, InboxQuery(limit=1000, state=ItemState.ALL)),
+        )
+
+    @invariant()
+    def the_log_reads_as_it_was_given(self) -> None:
+        for subscriber in self.subscribers.values():
+            floor, page = self.run(self.read(subscriber))
+            assert list(page.entries) == [
+                entry
+                for entry in self.log
+                if entry.position.offset > floor.offset
+                and any(entry.position.offset > subscriber.starts.get(room, 10**18) for room in entry.rooms)
+            ]
+
+    async def read(self, subscriber: Subscriber) -> tuple[Position, Any]:
+        floor = await self.inbox.floor(subscriber)
+        return floor, await self.inbox.since(subscriber, floor, max_entries=10_000, max_bytes=1 << 30)

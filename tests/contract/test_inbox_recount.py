@@ -1,0 +1,70 @@
+"""The recount, for every Inbox."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import rule
+
+from adapters.inbox.memory import MemoryInbox
+from adapters.inbox.sqlite import SqliteInbox
+from tests.contract.inbox_harness import OpenedInbox, folder_in_memory
+from tests.contract.inbox_recount import RETENTION, InboxMachine
+
+
+class MemoryMachine(InboxMachine):
+    async def open_inbox(self) -> OpenedInbox:
+        return MemoryInbox(clock=self.clock, retention=RETENTION, inbox_per_user=self.per_user)
+
+
+class SqliteMachine(InboxMachine):
+    """The tail holds next to nothing."""
+
+    def __init__(self) -> None:
+        self._folder = folder_in_memory()
+        super().__init__()
+
+    async def open_inbox(self) -> OpenedInbox:
+        inbox = SqliteInbox(
+            Path(self._folder.name) / "inbox.db",
+            clock=self.clock,
+            retention_log=self.log_retention,
+            retention_inbox=RETENTION,
+            inbox_per_user=self.per_user,
+            tail_entries=5,
+        )
+        await inbox.open()
+        return inbox
+
+    @rule()
+    def restart(self) -> None:
+        self.run(self.stop())
+        self.inbox = self.run(self.open_inbox())
+        self.follower = self.inbox.follow(self.run(self.inbox.head()))
+
+    def teardown(self) -> None:
+        super().teardown()
+        self._folder.cleanup()
+
+
+class TrimmedSqliteMachine(SqliteMachine):
+    """Entries leave the log long before their items go; of what has expired meanwhile nothing is left."""
+
+    log_retention = RETENTION * 0.4
+    per_user = 1000
+    expired_keep_their_place = False
+
+
+TestMemoryInbox = pytest.mark.campaign(MemoryMachine.TestCase)
+TestSqliteInbox = pytest.mark.campaign(SqliteMachine.TestCase)
+TestTrimmedSqliteInbox = pytest.mark.campaign(TrimmedSqliteMachine.TestCase)
+
+# Examples: of the log in memory there are as many as of the other two together in the same time.
+_NUMBER = 1000 if os.environ.get("CAMPAIGN") == "full" else 20
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+_SETTINGS = settings(max_examples=_NUMBER, stateful_step_count=30, deadline=None, suppress_health_check=_SLOW)
+TestMemoryInbox.settings = settings(_SETTINGS, max_examples=3 * _NUMBER)
+TestSqliteInbox.settings = TestTrimmedSqliteInbox.settings = _SETTINGS

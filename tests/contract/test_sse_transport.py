@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.routing import RuleRouter
+from tornado.testing import bind_unused_port
+
+from adapters.clock import SystemClock
+from adapters.peer import PeerPolicy
+from adapters.transport.sse import SseLimits, SseTransport
+from tests.contract.transport import TransportContract
+from tests.contract.transport_harness import MAX_HELD_BYTES, PATIENCE, Ending, Event
+from tests.sse_client import ServerSentEvent, StreamClient
+
+
+class SseClient:
+    """Reads all the time, as a client library does."""
+
+    def __init__(self, port: int, auth: object) -> None:
+        self._auth = auth if isinstance(auth, dict) else {}
+        self._events: asyncio.Queue[ServerSentEvent | None] = asyncio.Queue()
+        self._stream: StreamClient | None = None
+        self._reader = asyncio.ensure_future(self._read(port))
+        self._problem: object = None
+        self._told_to_stay_away = False
+
+    async def next_event(self) -> Event:
+        event = await asyncio.wait_for(self._events.get(), PATIENCE)
+        assert event is not None, "the stream has ended"
+        assert event.name is not None
+        assert event.data is not None
+        value = json.loads(event.data)
+        self._told_to_stay_away = event.name == "session.closing" and not value["reconnect"]
+        return event.name, (value,) if event.id is None else (value, event.id)
+
+    async def expect_closed(self, within: float) -> Ending:
+        assert await asyncio.wait_for(self._events.get(), within) is None
+        return Ending(self._problem, not self._told_to_stay_away)
+
+    async def close(self) -> None:
+        self._reader.cancel()
+        if self._stream is not None:
+            await self._stream.close()
+
+    def stop_reading(self) -> None:
+        self._reader.cancel()
+
+    async def _read(self, port: int) -> None:
+        self._stream = stream = await StreamClient.open(port)
+        stream.ask(authorization=f"Bearer {self._auth.get('token')}")
+        if await stream.answer() != 200:
+            problem = await stream.problem()
+            if stream.status == 503:
+                assert "retry-after" in stream.headers
+            else:
+                self._told_to_stay_away = True
+                del problem["status"]
+                self._problem = problem
+            self._events.put_nowait(None)
+            return
+        while (event := await stream.next()) is not None:
+            if event.name is not None:
+                self._events.put_nowait(event)
+        self._events.put_nowait(None)
+
+
+class SseHarness:
+    def __init__(self) -> None:
+        self.transport = SseTransport(
+            clock=SystemClock(), peers=PeerPolicy(), limits=SseLimits(held_bytes=MAX_HELD_BYTES, slow_seconds=0.3)
+        )
+        self._server = HTTPServer(RuleRouter([*self.transport.routes]))
+        socket, self._port = bind_unused_port()
+        self._server.add_socket(socket)
+        self._clients: list[SseClient] = []
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def connect(self, auth: object) -> SseClient:
+        if self._sweeping is None:
+            self._sweeping = asyncio.ensure_future(self._sweep())
+        client = SseClient(self._port, auth)
+        self._clients.append(client)
+        return client
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self.transport.sweep_seconds)
+            self.transport.sweep()
+
+    async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for client in self._clients:
+            await client.close()
+        self._server.stop()
+        await self._server.close_all_connections()
+        await self.transport.close()
+
+
+@pytest.mark.gen_test
+class TestSseTransport(TransportContract):
+    @pytest.fixture
+    def harness(self, io_loop: IOLoop) -> Iterator[SseHarness]:
+        harness = SseHarness()
+        yield harness
+        io_loop.run_sync(harness.close)

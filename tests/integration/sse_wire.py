@@ -1,0 +1,106 @@
+"""A server of Server-Sent Events on a port of its own, with a scripted domain."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from tornado.routing import RuleRouter
+
+from adapters.clock import SystemClock
+from adapters.peer import PeerPolicy
+from adapters.transport.sse import SseLimits, SseTransport
+from domain.errors import SynkroneError
+from domain.model import EVERYONE, ConnectionId, Refusal, Room
+from domain.ports import Clock
+from entrypoints.listening import HttpLimits, Listener
+from tests.contract.transport_harness import ScriptedEvents, entry, eventually
+from tests.doubles import FixedRandomness
+from tests.sse_client import StreamClient
+
+ANN = Room("user:ann")
+ORIGIN = "https://app.test"
+BEARER = "Bearer ann"
+SEND_BUFFER = 8192
+
+
+class Wire:
+    """An SseTransport behind a real port, with a scripted domain and room for clients."""
+
+    def __init__(
+        self, resources: AsyncExitStack, transport: SseTransport, port: int, tls: ssl.SSLContext | None
+    ) -> None:
+        self.transport = transport
+        self.port = port
+        self.events = ScriptedEvents(transport)
+        self.events.script("ann", rooms=frozenset((ANN, EVERYONE)))
+        self._resources = resources
+        self._tls = tls
+        transport.bind(self.events)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1/stream"
+
+    async def client(self, *, buffer_bytes: int = 131_072) -> StreamClient:
+        client = await StreamClient.open(self.port, buffer_bytes=buffer_bytes, tls=self._tls)
+        self._resources.push_async_callback(client.close)
+        return client
+
+    async def ask(self, path: str = "/v1/stream", *, method: str = "GET", **headers: str | None) -> StreamClient:
+        """A client that has the head of its answer; with Ann's token unless told otherwise."""
+        client = await self.client()
+        headers.setdefault("authorization", BEARER)
+        client.ask(path, method, **headers)
+        await client.answer()
+        return client
+
+    async def live(self, token: str = "ann", *, buffer_bytes: int = 131_072) -> tuple[StreamClient, ConnectionId]:
+        """A client that has taken its welcome and is live."""
+        client = await self.client(buffer_bytes=buffer_bytes)
+        client.ask(authorization=f"Bearer {token}")
+        assert await client.answer() == 200
+        assert (await client.event()).name == "session.ready"
+        connection = self.events.connections[token]
+        await eventually(lambda: self.events.count("live", connection) == 1)
+        return client, connection
+
+    def broadcast(self, offset: int, payload: str = '{"n":1}') -> None:
+        self.transport.broadcast(frozenset((EVERYONE,)), entry(offset, EVERYONE, payload=payload))
+
+
+@asynccontextmanager
+async def wire(
+    *,
+    limits: SseLimits | None = None,
+    clock: Clock | None = None,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+) -> AsyncIterator[Wire]:
+    """``tls`` is the server's side and the clients'."""
+    transport = SseTransport(clock=clock or SystemClock(), peers=PeerPolicy(origins=[ORIGIN]), limits=limits)
+    listening = socket.create_server(("127.0.0.1", 0))
+    # Connections inherit it, so that what a client does not take soon waits in the transport.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    listener = Listener(
+        [listening],
+        RuleRouter([*transport.routes]),
+        tls=tls[0] if tls is not None else None,
+        limits=HttpLimits(body_bytes=65_536, request_timeout=15.0, send_timeout=45.0, connections=100),
+        taken_over=lambda: transport.open_sockets,
+        give_up_place=transport.give_up_place,
+        clock=SystemClock(),
+        randomness=FixedRandomness(),
+    )
+    port = listening.getsockname()[1]
+    listener.start()
+    async with AsyncExitStack() as resources:
+        yield Wire(resources, transport, port, tls[1] if tls is not None else None)
+        await transport.close()
+        await listener.close()
+
+
+def refusal(error: SynkroneError, *, reconnect: bool = True) -> Refusal:
+    return Refusal(error.problem, reconnect, timedelta(milliseconds=1500))

@@ -1,0 +1,184 @@
+"""What is bounded in an inbox in a SQLite file, whatever the log holds."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.inbox import sqlite_schema, sqlite_threads
+from adapters.inbox.sqlite import SqliteInbox
+from domain.errors import StoreUnavailable
+from domain.model import (
+    InboxQuery,
+    Position,
+    Room,
+)
+from tests.contract.inbox_harness import (
+    ANN,
+    BOB,
+    STORED,
+    Following,
+    at,
+    draft,
+    offsets_of,
+    outcomes,
+    reader,
+)
+from tests.doubles import ManualClock
+from tests.integration.sqlite_harness import opened
+
+pytestmark = pytest.mark.gen_test
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "inbox.db"
+
+
+async def test_more_than_can_wait_is_refused(path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_threads, "QUEUE_JOBS", 10)
+    async with opened(path, clock) as inbox:
+        with closing(sqlite3.connect(path, isolation_level=None)) as outside:
+            outside.execute("BEGIN IMMEDIATE")
+            answers = asyncio.gather(
+                *(inbox.append([draft(f"n-{number}")]) for number in range(40)), return_exceptions=True
+            )
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            outside.execute("ROLLBACK")
+            found = await answers
+        refused = [answer for answer in found if isinstance(answer, StoreUnavailable)]
+        assert 1 <= 40 - len(refused) <= 21
+        assert (await inbox.head()).offset == 40 - len(refused)
+        await inbox.ensure_writable()
+        assert outcomes(await inbox.append([draft("more")])) == [STORED]
+
+
+async def test_readers_do_not_wait_for_the_writer(path: Path, clock: ManualClock) -> None:
+    async with opened(path, clock, tail_entries=1) as inbox:
+        start = await inbox.head()
+        await inbox.append([draft("a"), draft("b")])
+        with closing(sqlite3.connect(path, isolation_level=None)) as outside:
+            outside.execute("BEGIN IMMEDIATE")
+            blocked = asyncio.create_task(inbox.append([draft("c")]))
+            async with asyncio.timeout(2):
+                assert await offsets_of(inbox, reader(ANN), start) == [1, 2]
+                assert (await inbox.count(reader(ANN))).counts.total == 2
+            assert not blocked.done()
+            outside.execute("ROLLBACK")
+        assert outcomes(await blocked) == [STORED]
+
+
+async def test_an_answer_comes_after_everything_it_has_seen(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed: list[Callable[[], None]] = []
+    is_committed = asyncio.Event()
+    done = SqliteInbox._done
+
+    def hold(inbox: SqliteInbox, state: Any, group: Any) -> None:
+        committed.append(partial(done, inbox, state, group))
+        is_committed.set()
+
+    monkeypatch.setattr(SqliteInbox, "_done", hold)
+    async with opened(path, clock, tail_entries=1) as inbox:
+        start = await inbox.head()
+        appending = asyncio.create_task(inbox.append([draft("a"), draft("b")]))
+        await is_committed.wait()
+        # The file has them, and nobody was told.
+        answers = [
+            asyncio.ensure_future(answer)
+            for answer in (inbox.count(reader(ANN)), inbox.list_items(reader(ANN), InboxQuery()))
+        ]
+        # Whoever asks later is answered, by the same threads.
+        for _ in range(10):
+            await inbox.checkpoint("s")
+        assert not any(answer.done() for answer in answers)
+        committed.pop()()
+        await appending
+        for answer in answers:
+            answered: Any = await answer
+            assert (answered.as_of, answered.counts.total) == (at(start, 2), 2)
+        monkeypatch.undo()
+
+
+async def test_the_tail_is_bounded_whoever_follows(path: Path, clock: ManualClock) -> None:
+    async with opened(path, clock, tail_entries=100, tail_bytes=200_000) as inbox:
+        start = await inbox.head()
+        following = Following(inbox, start)
+        (first,) = await inbox.append([draft("first")])
+        await following.until(first.position.offset)
+        for batch in range(20):
+            await inbox.append([draft(f"{batch}-{number}", body="x" * 1000) for number in range(100)])
+        assert inbox._state is not None
+        assert len(inbox._state.tail) <= 100
+        assert inbox._state.tail.bytes <= 200_000
+        assert await following.until(start.offset + 2001) == list(range(1, 2002))
+        waiting = following.start(start.offset + 2002)
+        await inbox.append([draft("last")])
+        assert (await waiting)[-1] == 2002
+    async with opened(path, clock, tail_entries=100, tail_bytes=200_000) as inbox:
+        assert inbox._state is not None
+        assert 0 < len(inbox._state.tail) <= 100
+        assert inbox._state.tail.bytes <= 200_000
+        assert await offsets_of(inbox, reader(ANN), start) == list(range(1, 2003))
+
+
+class Steps:
+    """Counts what SQLite's virtual machine does for an inbox."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.number = 0
+        for module in ("sqlite", "sqlite_opening"):
+            monkeypatch.setattr(f"adapters.inbox.{module}.connect", self._connect)
+
+    def _connect(self, path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+        db = sqlite_schema.connect(path, read_only=read_only)
+        db.set_progress_handler(self._count, 1)
+        return db
+
+    def _count(self) -> int:
+        self.number += 1
+        return 0
+
+
+async def test_the_cost_is_that_of_what_is_asked_for_and_not_of_the_log(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def costs(batches: int) -> dict[str, int]:
+        file = path.with_name(f"{batches}.db")
+        async with opened(file, clock, tail_entries=10) as inbox:
+            await inbox.append([draft("first")])
+            for batch in range(batches):
+                await inbox.append([draft(f"{batch}-{number}", BOB, Room(f"user:{number}")) for number in range(500)])
+        found: dict[str, int] = {}
+        steps = Steps(monkeypatch)
+        async with opened(file, clock, tail_entries=10) as inbox:
+            found["open"] = steps.number
+            start = Position((await inbox.head()).epoch, 0)
+            page = await inbox.since(reader(ANN, BOB, Room("user:7")), start, max_entries=5, max_bytes=1 << 20)
+            assert (len(page.entries), page.more) == (5, True)
+            found["since"] = steps.number
+            await inbox.append([draft("one more")])
+            found["append"] = steps.number
+            await inbox.count(reader(ANN))
+            found["count"] = steps.number
+            await inbox.tidy()
+            found["tidy"] = steps.number
+        monkeypatch.undo()
+        return found
+
+    few, many = await costs(1), await costs(20)
+    assert all(0 < many[name] < 1.2 * few[name] + 50 for name in few), (few, many)

@@ -1,0 +1,283 @@
+"""What an inbox in a SQLite file does where the disk fails or is full."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adapters.inbox.sqlite as sqlite_inbox
+from adapters.inbox import sqlite_schema, sqlite_threads
+from adapters.inbox.sqlite import SqliteInbox
+from adapters.inbox.sqlite_log import LogTransaction
+from domain.errors import StoreUnavailable, SynkroneError
+from domain.model import (
+    EVERYONE,
+    Action,
+    Checkpoint,
+    Position,
+    Room,
+    Subscriber,
+    UserId,
+)
+from tests.contract.inbox_harness import (
+    ANN,
+    STORED,
+    Following,
+    at,
+    draft,
+    enter,
+    ids_of,
+    offsets_of,
+    outcomes,
+    reader,
+)
+from tests.doubles import START, ManualClock
+from tests.integration.sqlite_harness import fill_up, opened, remove, write
+
+pytestmark = pytest.mark.gen_test
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "inbox.db"
+
+
+class Faulty:
+    """A connection to a disk that fails as it is told."""
+
+    def __init__(self, db: sqlite3.Connection, faults: dict[str, Exception]) -> None:
+        self._db = db
+        self._faults = faults
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        for beginning, fault in self._faults.items():
+            if sql.strip().startswith(beginning):
+                raise fault
+        return self._db.execute(sql, *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception]:
+    """What the writer's statements with these beginnings raise from now on."""
+    told: dict[str, Exception] = {}
+    connect = sqlite_schema.connect
+
+    def faulty(path: Path, *, read_only: bool = False) -> Any:
+        db = connect(path, read_only=read_only)
+        return db if read_only else Faulty(db, told)
+
+    monkeypatch.setattr(sqlite_inbox, "connect", faulty)
+    return told
+
+
+async def assert_nothing_is_stored(inbox: SqliteInbox, ann: Subscriber, head: Position) -> None:
+    """Whatever one tries; and nobody hears of it."""
+    counted = await inbox.count(ann)
+    received = await inbox.received(ann)
+    following = Following(inbox, head)
+    waiting = following.start(head.offset + 1)
+    for attempt in (
+        lambda: inbox.append([draft("x")], checkpoint=Checkpoint("s", "x")),
+        lambda: inbox.change(ann, Action.READ, ["a"], START),
+        lambda: inbox.read_all(ann, None, START),
+        lambda: inbox.enter(UserId("new"), "company", frozenset((Room("user:new"), EVERYONE))),
+        lambda: inbox.advance({(UserId("ann"), "company"): head}),
+        inbox.tidy,
+        inbox.ensure_writable,
+    ):
+        with pytest.raises(StoreUnavailable):
+            await attempt()
+    assert await inbox.head() == head
+    assert await inbox.count(ann) == counted
+    assert await offsets_of(inbox, ann, head) == []
+    assert await inbox.received(ann) == received
+    assert await inbox.checkpoint("s") is None
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def assert_it_works_again(inbox: SqliteInbox, ann: Subscriber, head: Position) -> None:
+    await inbox.tidy()
+    await inbox.ensure_writable()
+    following = Following(inbox, head)
+    (appended,) = await inbox.append([draft("x")])
+    assert appended.position == at(head, 1)
+    assert await following.until(head.offset + 1) == [head.offset + 1]
+    assert (await inbox.change(ann, Action.READ, ["a", "x"], START)).changed == 2
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        ["BEGIN"],
+        ["COMMIT"],
+        ["COMMIT", "ROLLBACK"],
+        ["INSERT", "REPLACE", "UPDATE"],
+        ["INSERT", "REPLACE", "UPDATE", "ROLLBACK"],
+    ],
+    ids=" and ".join,
+)
+async def test_a_write_that_fails_leaves_no_trace(
+    path: Path, clock: ManualClock, faults: dict[str, Exception], failing: list[str]
+) -> None:
+    async with opened(path, clock) as inbox:
+        ann = await enter(inbox)
+        await inbox.append([draft("a")])
+        head = await inbox.head()
+        faults.update(dict.fromkeys(failing, sqlite3.OperationalError("disk I/O error")))
+        await assert_nothing_is_stored(inbox, ann, head)
+        faults.clear()
+        await assert_it_works_again(inbox, ann, head)
+    async with opened(path, clock) as inbox:
+        assert await ids_of(inbox, ann) == ["x", "a"]
+
+
+async def test_a_failure_is_logged_once_and_the_end_of_it(
+    path: Path, clock: ManualClock, faults: dict[str, Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(path, clock) as inbox:
+        faults["COMMIT"] = sqlite3.OperationalError("database or disk is full")
+        for number in range(3):
+            with pytest.raises(StoreUnavailable):
+                await inbox.append([draft(f"secret-{number}")])
+        faults.clear()
+        await inbox.append([draft("a")])
+    assert [record.getMessage() for record in caplog.records] == [
+        "a write to the store failed: database or disk is full",
+        "the store can be written again",
+    ]
+
+
+async def test_who_is_refused_spoils_nothing_for_the_others(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_transaction: LogTransaction, _argument: object) -> None:
+        raise SynkroneError("no")
+
+    monkeypatch.setattr(sqlite_inbox, "_CHANGE", sqlite_threads.one_by_one(refuse))
+    async with opened(path, clock) as inbox:
+        ann = await enter(inbox)
+        answers = await asyncio.gather(
+            inbox.append([draft("a")]),
+            inbox.change(ann, Action.READ, ["a"], START),
+            inbox.append([draft("b")]),
+            return_exceptions=True,
+        )
+        assert [type(answer) for answer in answers] == [list, SynkroneError, list]
+        assert await ids_of(inbox, ann) == ["b", "a"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_defect_ends_the_store_and_leaves_nobody_waiting(
+    path: Path, clock: ManualClock, faults: dict[str, Exception]
+) -> None:
+    async with opened(path, clock) as inbox:
+        await inbox.append([draft("a")])
+        faults["SELECT json_group_array"] = ValueError("a defect")
+        for name in ("b", "c"):
+            with pytest.raises(StoreUnavailable):
+                await inbox.append([draft(name)])
+        with pytest.raises(StoreUnavailable):
+            await inbox.ensure_writable()
+        assert await ids_of(inbox, reader(ANN)) == ["a"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, timeout=10, check=False)
+    except OSError as error:
+        pytest.skip(f"mount cannot be run: {error}")
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], capture_output=True, timeout=10, check=True)
+
+
+async def is_stored(inbox: SqliteInbox, id_: str) -> bool:
+    try:
+        await inbox.append([draft(id_, body="x" * 10_000)])
+    except StoreUnavailable:
+        return False
+    return True
+
+
+async def write_until_nothing_fits(inbox: SqliteInbox) -> None:
+    """With the least there is to write."""
+    head = await inbox.head()
+    for number in range(1000):
+        try:
+            await inbox.advance({(UserId("ann"), f"role-{number}"): head})
+        except StoreUnavailable:
+            return
+    pytest.fail("there is always room for more")
+
+
+async def test_a_full_disk_is_survived(small_disk: Path, clock: ManualClock) -> None:
+    ballast = small_disk / "ballast"
+    async with opened(small_disk / "inbox.db", clock) as inbox:
+        ann = await enter(inbox)
+        await inbox.append([draft("a")])
+        write(ballast, bytes(1 << 20))
+        stored = ["a"]
+        while await is_stored(inbox, f"n-{len(stored)}"):
+            stored.append(f"n-{len(stored)}")
+        fill_up(ballast)
+        await write_until_nothing_fits(inbox)
+        head = await inbox.head()
+        assert head.offset == len(stored)
+        await assert_nothing_is_stored(inbox, ann, head)
+        assert await ids_of(inbox, ann) == stored[::-1]
+        remove(ballast)
+        await assert_it_works_again(inbox, ann, head)
+    async with opened(small_disk / "inbox.db", clock) as inbox:
+        assert await ids_of(inbox, ann) == ["x", *stored[::-1]]
+
+
+async def test_a_store_that_may_not_grow_is_survived(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections: list[sqlite3.Connection] = []
+    connect = sqlite_schema.connect
+
+    def remember(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+        db = connect(path, read_only=read_only)
+        if not read_only:
+            connections.append(db)
+        return db
+
+    monkeypatch.setattr(sqlite_inbox, "connect", remember)
+    async with opened(path, clock) as inbox:
+        await inbox.append([draft("a")])
+        (writer,) = connections
+        (pages,) = writer.execute("PRAGMA page_count").fetchone()
+        writer.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreUnavailable):
+            await inbox.append([draft(f"n-{number}", body="x" * 5000) for number in range(10)])
+        with pytest.raises(StoreUnavailable):
+            await inbox.ensure_writable()
+        assert await ids_of(inbox, reader(ANN)) == ["a"]
+        writer.execute("PRAGMA max_page_count = 1000000")
+        await inbox.tidy()
+        await inbox.ensure_writable()
+        assert outcomes(await inbox.append([draft("n-1")])) == [STORED]
