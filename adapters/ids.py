@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import secrets
+import time
 import uuid
+
+_RANDOM_BITS = 80
 
 
 class SystemRandomness:
@@ -14,4 +18,12 @@ class SystemRandomness:
         return self._random.uniform(low, high)
 
     def new_id(self) -> str:
-        return str(uuid.uuid4())
+        """A UUID of version 7 (RFC 9562, section 5.7), with 74 random bits.
+
+        It begins with the time, so that the index of ids grows at its end: with random ones each insertion into a large
+        log would touch a page of its own.
+        """
+        milliseconds = time.time_ns() // 1_000_000
+        bits = milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+        version = bits & ~(0xF << 76) | 7 << 76
+        return str(uuid.UUID(int=version & ~(3 << 62) | 2 << 62))

@@ -324,8 +324,14 @@ class MemoryInbox:
         if oldest is not None:
             too_old_at = now + timedelta(seconds=oldest.stored_at + self._retention - self._clock.monotonic())
             stands_until = min(stands_until or too_old_at, too_old_at)
-        room = min(self._inbox_per_user - placed_here, self._max_entries - len(self._tail))
-        return Counted(Counts(unread, unseen, total), self._head(), room, stands_until)
+        return Counted(
+            Counts(unread, unseen, total),
+            self._head(),
+            room=self._inbox_per_user - placed_here,
+            stands_until=stands_until,
+            # From then on each entry pushes the oldest out of the log.
+            stands_to=self._tail.floor + self._max_entries,
+        )
 
     # positions
 

@@ -158,14 +158,15 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
         "before": query.before,
         "limit": query.limit + 1,
     }
-    of_type = "AND type = :type" if query.type is not None else ""
+    # Without a type only the entries of the page are looked at, and not those of the whole inbox.
+    of_type = "AND (SELECT type FROM entries WHERE offset = placed.offset) = :type" if query.type is not None else ""
     before = "AND placed.offset < :before" if query.before is not None else ""
     (sizes,) = db.execute(
         f"""
-        SELECT group_concat(offset || ' ' || size, ',') FROM (
-            SELECT placed.offset AS offset, length(payload) AS size
-            FROM ({placed(view.subscriber)}) AS placed JOIN entries ON entries.offset = placed.offset {WITH_STATE}
-            WHERE {IN_INBOX} AND {_STATES[query.state]} {of_type} {before} ORDER BY placed.offset DESC LIMIT :limit)""",  # noqa: S608
+        SELECT group_concat(entries.offset || ' ' || length(payload), ',') FROM (
+            SELECT placed.offset AS offset FROM ({placed(view.subscriber)}) AS placed {WITH_STATE}
+            WHERE {IN_INBOX} AND {_STATES[query.state]} {before} {of_type} ORDER BY placed.offset DESC LIMIT :limit)
+            AS listed JOIN entries ON entries.offset = listed.offset""",  # noqa: S608
         arguments,
     ).fetchone()
     found = [tuple(map(int, one.split(" "))) for one in sizes.split(",")] if sizes is not None else []

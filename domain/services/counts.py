@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from domain.model import NOTIFICATION_NEW, ConnectionId, Counted, Counts, Entry, Position, Room, Subscriber, UserId
@@ -139,6 +139,8 @@ class CountsService:
             return None
         if noted is None or noted.offset <= counted.as_of.offset:
             return counted
+        if counted.stands_to is not None and noted.offset > counted.stands_to:
+            return None
         number = 0
         for room in tally.subscriber.starts:
             new = self._news[room].after(counted.as_of.offset)
@@ -147,7 +149,7 @@ class CountsService:
             number += new
         if number > counted.room:
             return None
-        return Counted(counted.counts.with_new(number), noted, counted.room - number, counted.stands_until)
+        return replace(counted, counts=counted.counts.with_new(number), as_of=noted, room=counted.room - number)
 
     def _tell(self, tally: _Tally, now: float) -> None:
         self._due.pop(tally, None)

@@ -82,15 +82,14 @@ class RecoveryService:
         return page
 
     async def _undelivered(self, subscriber: Subscriber) -> tuple[Page, RecoveryReason | None]:
-        """The first page of what the user has not received in this role, and TRIMMED where some of it is gone."""
+        """The first page of what the user has not received in this role, and why some of it is gone, if it is."""
         if not self._policy.replays_undelivered:
             return Page((), upto=await self._inbox.head(), more=False), None
-        after, lost = await self._marks.of(subscriber), None
+        lost: RecoveryReason | None = None
+        after = await self._marks.of(subscriber)
         while True:
             try:
                 return await self.read(subscriber, after), lost
             except CursorRefused as refused:
-                if refused.reason is not RecoveryReason.TRIMMED:
-                    raise
                 lost = refused.reason
                 after = await self._inbox.floor(subscriber)

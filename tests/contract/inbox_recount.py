@@ -129,7 +129,6 @@ class InboxMachine(RuleBasedStateMachine):
     log_retention = RETENTION
     """How long a cursor stays good."""
     per_user = 12
-    expired_keep_their_place = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -285,8 +284,7 @@ class InboxMachine(RuleBasedStateMachine):
             assert counted.stands_until == expected.stands_until
             # What is gone for good takes no room once it was removed.
             room = self.per_user - expected.placed
-            gone = expected.too_old + (0 if self.expired_keep_their_place else expected.expired)
-            assert room <= counted.room <= room + gone
+            assert room <= counted.room <= room + expected.too_old
 
     async def look(self, subscriber: Subscriber) -> tuple[Any, Any]:
         return await asyncio.gather(

@@ -51,11 +51,9 @@ class SqliteMachine(InboxMachine):
 
 
 class TrimmedSqliteMachine(SqliteMachine):
-    """Entries leave the log long before their items go; of what has expired meanwhile nothing is left."""
+    """Entries leave the log long before their items go."""
 
     log_retention = RETENTION * 0.4
-    per_user = 1000
-    expired_keep_their_place = False
 
 
 TestMemoryInbox = pytest.mark.campaign(MemoryMachine.TestCase)

@@ -108,12 +108,12 @@ async def test_a_restart_amid_trimming_goes_on_with_it(path: Path, clock: Manual
         assert rows_of(path) == {"entries": 0, "placed": 0, "state": 0, "watermarks": 0, "rooms": 2501, "starts": 0}
 
 
-async def test_an_item_that_expired_goes_with_the_log(path: Path, clock: ManualClock) -> None:
-    async with opened(path, clock, retention_log=HOUR) as inbox:
-        await inbox.append([draft("short", expires_at=START + HOUR / 2), draft("long", expires_at=START + 10 * HOUR)])
+async def test_an_item_that_expired_is_not_shown_and_keeps_its_place(path: Path, clock: ManualClock) -> None:
+    async with opened(path, clock, retention_log=HOUR, inbox_per_user=2) as inbox:
+        await inbox.append([draft("pushed out"), draft("long"), draft("short", expires_at=START + HOUR / 2)])
         await pass_time(inbox, clock, 2 * HOUR)
         assert await ids_of(inbox, reader(ANN)) == ["long"]
-        assert rows_of(path)["entries"] == 1
+        assert (await inbox.count(reader(ANN))).room == 0
 
 
 async def test_what_a_follower_was_not_given_yet_is_not_trimmed(path: Path, clock: ManualClock) -> None:

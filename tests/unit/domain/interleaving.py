@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import Any, cast
 
 from adapters.inbox.memory import MemoryInbox
 from adapters.transport.memory import MemoryTransport
 from domain.model import (
-    Appended,
-    Checkpoint,
+    AckId,
+    Answer,
     ConnectionId,
-    Draft,
+    Counts,
     Entry,
     Identity,
-    Page,
     Position,
     Refusal,
     Room,
@@ -24,23 +26,34 @@ from tests.doubles import StaticVerifier
 
 
 class Points:
-    """Counts the points that are passed, and does ``action`` at one of them."""
+    """Counts the points that are passed, and does ``action`` at one of them: at the number ``at`` from the start."""
 
     def __init__(self) -> None:
         self.at: int | None = None
         self.passed: list[str] = []
         self.action: Callable[[], Awaitable[object]] | None = None
+        self.answers = 0
+        self.when_answered: Callable[[Answer], object] | None = None
+        self._name = ""
+        self._times = 0
+
+    def at_nth(self, name: str, nth: int, action: Callable[[], Awaitable[object]]) -> None:
+        """Do it when the point of this name is passed for the nth time from now on."""
+        self._name, self._times, self.action = name, nth, action
 
     async def __call__(self, name: str) -> None:
         self.passed.append(name)
-        if self.action is not None and len(self.passed) - 1 == self.at:
-            action, self.action = self.action, None
+        if self.action is None:
+            return
+        self._times -= name == self._name
+        if (self._name and self._times == 0) or (not self._name and len(self.passed) - 1 == self.at):
+            action, self.action, self._name = self.action, None, ""
             await action()
 
     def around(
         self, verifier: StaticVerifier, inbox: MemoryInbox, transport: MemoryTransport
     ) -> tuple[TokenVerifier, Inbox, Transport]:
-        return _Verifier(verifier, self), _Inbox(inbox, self), _Transport(transport, self)
+        return _Verifier(verifier, self), cast("Inbox", _Inbox(inbox, self)), _Transport(transport, self)
 
 
 class _Verifier:
@@ -60,28 +73,19 @@ class _Inbox:
         self._real = real
         self._point = point
 
-    async def since(self, rooms: frozenset[Room], after: Position, *, max_entries: int, max_bytes: int) -> Page:
-        await self._point("before since")
-        page = await self._real.since(rooms, after, max_entries=max_entries, max_bytes=max_bytes)
-        await self._point("after since")
-        return page
+    def __getattr__(self, name: str) -> Any:
+        """Every asynchronous method of the port, with a point before and one after it."""
+        method = getattr(self._real, name)
+        if not inspect.iscoroutinefunction(method):
+            return method
 
-    async def head(self) -> Position:
-        await self._point("before head")
-        head = await self._real.head()
-        await self._point("after head")
-        return head
+        async def with_points(*arguments: Any, **named: Any) -> Any:
+            await self._point(f"before {name}")
+            result = await method(*arguments, **named)
+            await self._point(f"after {name}")
+            return result
 
-    async def append(
-        self, batch: Sequence[Draft], *, checkpoint: Checkpoint | None = None, all_or_nothing: bool = False
-    ) -> Sequence[Appended]:
-        return await self._real.append(batch, checkpoint=checkpoint, all_or_nothing=all_or_nothing)
-
-    def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
-        return self._real.follow(after)
-
-    async def checkpoint(self, source: str) -> str | None:
-        return await self._real.checkpoint(source)
+        return with_points
 
 
 class _Transport:
@@ -108,11 +112,47 @@ class _Transport:
         await self._point("after release")
         return live
 
+    async def hold(self, connection: ConnectionId) -> Position:
+        await self._point("before hold")
+        sent = await self._real.hold(connection)
+        await self._point("after hold")
+        return sent
+
+    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
+        self._point.answers += 1
+        if self._point.when_answered is not None:
+            self._point.when_answered(answer)
+        self._real.answer(connection, ack, answer)
+
+    def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
+        self._real.announce_counts(connection, counts)
+
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
         self._real.broadcast(rooms, entry)
 
     def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
         self._real.announce_expiry(connection, expires_at)
 
+    def technology(self, connection: ConnectionId) -> str:
+        return self._real.technology(connection)
+
     def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
         self._real.disconnect(connection, why)
+
+
+class Gate(asyncio.Event):
+    """While it is clear, the followers of an inbox are given nothing."""
+
+    @classmethod
+    def of(cls, inbox: MemoryInbox) -> Gate:
+        gate = cls()
+        gate.set()
+        follow = inbox.follow
+
+        async def lagging(after: Position) -> AsyncIterator[Sequence[Entry]]:
+            async for entries in follow(after):
+                await gate.wait()
+                yield entries
+
+        inbox.follow = lagging  # type: ignore[method-assign]
+        return gate

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from domain.errors import KeysUnavailable, StoreUnavailable, TokenExpired
-from domain.model import Audience, Identity
+from domain.model import Audience, Identity, UserId
 from domain.policy import ConnectionPolicy
 from tests.doubles import START
 from tests.unit.domain.interleaving import Points
@@ -38,18 +38,21 @@ def test_a_connection_joins_before_the_log_is_read_and_is_held_until_it_was_repl
             await world.connect("ann", cursor="e:1")
         return [point.removeprefix("before ") for point in points.passed if point.startswith("before ")]
 
-    assert run(story()) == ["verify", "join", "since", "replay", "release"]
+    # ``secret`` is the key of the pids; the rooms are entered, and so is their head fixed, before the log is read.
+    calls = ["verify", "join", "enter", "ensure_readable", "since", "secret", "count", "replay", "release"]
+    assert run(story()) == calls
 
 
-def test_without_a_cursor_a_client_starts_at_the_head() -> None:
+def test_the_welcome_counts_what_lies_in_the_inbox() -> None:
     async def story() -> None:
         async with World().running() as world:
-            await world.publish("old-1", "old-2")
+            earlier = await world.connect("ann")
+            await world.publish("1", "2")
+            await world.publish("3", to=Audience.everyone())
+            await world.publish("of-bob", to=Audience.users(["bob"]))
+            await earlier.request("notification.read", {"ids": ["1"]})
             client = await world.connect("ann")
-            assert client.events[0][1][-1] == "e:2"
-            ready = first(client, "session.ready")
-            assert (ready["recovered"], ready["reason"]) == (False, None)
-            assert ids(client) == []
+            assert first(client, "session.ready")["counts"] == {"unread": 2, "unseen": 2, "total": 3}
 
     run(story())
 
@@ -82,46 +85,6 @@ def test_whatever_cursor_a_client_is_given_leads_on_without_a_gap() -> None:
             for index, (_, arguments) in enumerate(full.events):
                 again = await world.connect("ann", cursor=arguments[-1])
                 assert ids(again) == [str(n) for n in range(index + 1, 8)]
-
-    run(story())
-
-
-@pytest.mark.parametrize(
-    ("cursor", "reason"),
-    [
-        ("nonsense", "invalid"),
-        (17, "invalid"),
-        ("e:999", "invalid"),
-        ("other:1", "unknown_epoch"),
-        ("e:0", "trimmed"),
-    ],
-)
-def test_a_cursor_that_leads_nowhere_is_answered_with_the_reason(cursor: object, reason: str) -> None:
-    async def story() -> None:
-        async with World(max_entries=3).running() as world:
-            for number in range(5):
-                await world.publish(str(number))
-                await world.settle()
-            client = await world.connect("ann", cursor=cursor)
-            ready = first(client, "session.ready")
-            assert (ready["recovered"], ready["reason"]) == (False, reason)
-            assert client.events[0][1][-1] == "e:5"
-            assert ids(client) == []
-            await world.publish("next")
-            await world.settle()
-            assert ids(client) == ["next"]
-
-    run(story())
-
-
-def test_trimming_that_took_nothing_of_the_users_rooms_does_no_harm() -> None:
-    async def story() -> None:
-        async with World(max_entries=3).running() as world:
-            for number in range(5):
-                await world.publish(str(number), to=Audience.users(["bob"]))
-                await world.settle()
-            client = await world.connect("ann", cursor="e:0")
-            assert first(client, "session.ready")["recovered"] is True
 
     run(story())
 
@@ -161,8 +124,12 @@ def test_an_expired_token_and_a_bad_device_say_so() -> None:
     run(story())
 
 
-def test_a_passing_fault_closes_without_a_word_and_leaves_nothing() -> None:
-    async def story(at: str) -> None:
+CALLS = ("verify", "enter", "ensure_readable", "since", "secret", "count")
+
+
+@pytest.mark.parametrize("at", [f"before {call}" for call in CALLS])
+def test_a_passing_fault_closes_without_a_word_and_leaves_nothing(at: str) -> None:
+    async def story() -> None:
         points = Points()
 
         async def fail() -> None:
@@ -176,9 +143,9 @@ def test_a_passing_fault_closes_without_a_word_and_leaves_nothing() -> None:
             assert (client.closed, client.refusal, client.events) == (True, None, [])
             assert client.reconnect
             assert world.connections.open_connections == 1
+            assert len(world.connections.connections_of(UserId("ann"))) == 1
 
-    for at in ("before verify", "before since"):
-        run(story(at))
+    run(story())
 
 
 def test_a_store_that_fails_during_the_replay_makes_the_client_return() -> None:
@@ -191,11 +158,9 @@ def test_a_store_that_fails_during_the_replay_makes_the_client_return() -> None:
 
         async with World(seen_as=points.around, policy=policy).running() as world:
             await world.publish("1", "2", "3")
-            # The second page: verify, join, since and replay are passed, each with two points.
-            points.at, points.action = 8, fail
+            points.at_nth("before since", 2, fail)
             client = await world.connect("ann", cursor="e:0")
             await closed(client)
-            assert points.passed[8] == "before since"
             assert ids(client) == ["1"]
             closing = first(client, "session.closing")
             assert (closing["code"], closing["reconnect"], client.reconnect) == ("store_unavailable", True, True)
@@ -219,11 +184,10 @@ def test_a_store_that_fails_after_the_end_ends_nothing_again(how: str) -> None:
                     world.connections.tick()
                 raise StoreUnavailable
 
-            points.at, points.action = 6, end_and_fail
+            points.at_nth("before replay", 1, end_and_fail)
             client = world.transport.start({"token": "ann", "cursor": "e:0"})
             await client.opened()
             await closed(client)
-            assert points.passed[6] == "before replay"
             told = [call[-1] for call in world.telemetry.named("closing")]
             assert told == ([] if how == "client leaves" else ["shutting_down"])
             assert len(world.telemetry.named("disconnected")) == 1
@@ -244,7 +208,7 @@ def test_trimming_that_overtakes_a_replay_closes_the_connection() -> None:
 
             await world.publish("1", "2", "3")
             await world.settle()
-            points.at, points.action = 8, overtake
+            points.at_nth("before since", 2, overtake)
             client = await world.connect("ann", cursor="e:0")
             await closed(client)
             closing = first(client, "session.closing")

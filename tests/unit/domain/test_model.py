@@ -11,6 +11,7 @@ from domain.model import (
     EVERYONE,
     Audience,
     AudienceKind,
+    Counts,
     Entry,
     Identity,
     Json,
@@ -97,6 +98,11 @@ def test_a_page_continues_just_before_its_first_entry() -> None:
     entries = tuple(Entry(Position("d", n), frozenset((EVERYONE,)), "notification.new", Json(b"{}")) for n in (5, 8))
     assert Page(entries, upto, more=False).continues_at == Position("d", 4)
     assert Page((), upto, more=False).continues_at == upto
+
+
+def test_new_notifications_add_to_every_count() -> None:
+    assert Counts(1, 2, 3).with_new(0) == Counts(1, 2, 3)
+    assert Counts(1, 2, 3).with_new(4) == Counts(5, 6, 7)
 
 
 def test_values_cannot_be_changed() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import (
+    DisconnectedByOperator,
     InvalidArgument,
     InvalidPublication,
     InvalidToken,
@@ -15,11 +16,12 @@ from domain.errors import (
     ShuttingDown,
     SlowConsumer,
     StoreUnavailable,
+    Superseded,
     SynkroneError,
     TokenExpired,
     TooManyConnections,
 )
-from domain.model import Audience, AudienceKind, Entry, Hello, Json, Position, Publication, Room
+from domain.model import Audience, AudienceKind, Claim, Entry, Hello, Json, Position, Publication, Room
 from domain.policy import (
     AUDIENCE_MAX_USERS,
     TOKEN_MAX_LENGTH,
@@ -33,9 +35,11 @@ from tests.unit.domain.world import data, identity, publication
 
 POLICY = ConnectionPolicy(uniform=FixedRandomness(0.5).uniform)
 
+MEMBERS = ["token", "device", "cursor", "pid", "offset"]
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["token", "device", "cursor"]), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(MEMBERS), inner),
     max_leaves=20,
 )
 
@@ -46,11 +50,12 @@ def hello(auth: object) -> Hello:
 
 class TestCredentials:
     def test_the_token_alone_is_enough(self) -> None:
-        assert POLICY.credentials(hello({"token": "t"})) == Credentials("t", None, None)
+        assert POLICY.credentials(hello({"token": "t"})) == Credentials("t", Claim(), None)
 
-    def test_cursor_is_taken_as_it_came_and_what_is_not_known_is_ignored(self) -> None:
-        auth = {"token": "t", "cursor": ["?"], "device": "phone", "pid": "p", "offset": "o"}
-        assert POLICY.credentials(hello(auth)) == Credentials("t", ["?"], "phone")
+    def test_the_claim_is_taken_as_it_came_and_what_is_not_known_is_ignored(self) -> None:
+        auth = {"token": "t", "cursor": ["?"], "device": "phone", "pid": 7, "offset": {"o": 1}, "other": "x"}
+        claim = Claim(pid=7, offset={"o": 1}, cursor=["?"])
+        assert POLICY.credentials(hello(auth)) == Credentials("t", claim, "phone")
 
     @pytest.mark.parametrize("auth", [None, [], ["t"], "t", 1, True, {}])
     def test_auth_of_another_shape_is_an_invalid_token(self, auth: object) -> None:
@@ -199,7 +204,9 @@ class TestPublications:
 
 
 class TestGoodbye:
-    @pytest.mark.parametrize("error", [TokenExpired("x"), ShuttingDown(), SlowConsumer(), StoreUnavailable()])
+    @pytest.mark.parametrize(
+        "error", [TokenExpired("x"), ShuttingDown(), SlowConsumer(), StoreUnavailable(), Superseded()]
+    )
     def test_most_clients_are_to_come_back(self, error: SynkroneError) -> None:
         refusal = POLICY.refusal(error)
         assert refusal.reconnect
@@ -208,6 +215,10 @@ class TestGoodbye:
 
     def test_the_oldest_of_too_many_is_to_stay_away(self) -> None:
         assert not POLICY.refusal(TooManyConnections()).reconnect
+
+    @pytest.mark.parametrize("reconnect", [True, False])
+    def test_an_operator_says_whether_to_come_back(self, *, reconnect: bool) -> None:
+        assert POLICY.refusal(DisconnectedByOperator(reconnect=reconnect)).reconnect is reconnect
 
     @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
     def test_the_delay_is_spread_over_one_to_five_seconds(self, share: float) -> None:

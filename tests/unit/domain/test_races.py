@@ -1,63 +1,144 @@
-"""What happens in the middle of connecting, tried at every point where something else can run."""
+"""What happens in the middle of connecting and of asking, tried at every point where something else can run."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from adapters.inbox.memory import MemoryInbox
 from adapters.transport.memory import MemoryTransport
-from domain.model import Entry, Position
+from adapters.transport.memory_client import MemoryClient
+from domain.model import Audience, UserId
 from domain.policy import ConnectionPolicy
-from domain.services.delivery import DeliveryService
-from tests.doubles import FixedRandomness
-from tests.unit.domain.interleaving import Points
-from tests.unit.domain.world import World, closed, ids, names, run
+from tests.unit.domain.interleaving import Gate, Points
+from tests.unit.domain.world import World, closed, cursor, ids, is_empty, names, run
 
-AUTHS: list[dict[str, object]] = [{}, {"cursor": "e:1"}, {"cursor": "nonsense"}]
+BEFORE = ["1", "2", "3"]
 
 
-def count_points(auth: dict[str, object]) -> int:
-    """How many points connecting passes, with three entries in the log and a page of one."""
+@dataclass(frozen=True)
+class Case:
+    """A client that connects to a log of three: what it says, and which of the three it is to get.
 
-    async def story() -> int:
+    ``prepare`` makes what it says.
+    """
+
+    name: str
+    expected: Sequence[str]
+    prepare: Callable[[World], Awaitable[dict[str, object]]]
+
+
+async def nothing(_: World) -> dict[str, object]:
+    return {}
+
+
+async def a_cursor(_: World) -> dict[str, object]:
+    return {"cursor": "e:1"}
+
+
+async def a_refused_cursor(_: World) -> dict[str, object]:
+    return {"cursor": "nonsense"}
+
+
+async def pid_and_offset(world: World) -> dict[str, object]:
+    earlier = await world.connect("ann")
+    earlier.disconnect()
+    return {"pid": earlier.pid, "offset": "e:2"}
+
+
+async def pid_and_refused_offset(world: World) -> dict[str, object]:
+    return {**await pid_and_offset(world), "offset": "e:99"}
+
+
+async def pid_of_another(world: World) -> dict[str, object]:
+    """Its offset is one that the client itself never has: that of an entry for the other."""
+    await world.publish("of-bob", to=Audience.users(["bob"]))
+    other = await world.connect("bob")
+    other.disconnect()
+    return {"pid": other.pid, "offset": "e:4"}
+
+
+async def unanswered(world: World) -> dict[str, object]:
+    said = await pid_of_another(world)
+    cut = await world.connect("ann", **said)
+    cut.disconnect()
+    return {**said, "pid": cut.pid}
+
+
+async def marks(world: World) -> dict[str, object]:
+    """Of the three the first was received."""
+    earlier = await world.connect("ann")
+    for _ in range(2):
+        await earlier.next_event()
+    earlier.disconnect()
+    return {}
+
+
+CASES = [
+    Case("new user", BEFORE, nothing),
+    Case("user with a mark", BEFORE[1:], marks),
+    Case("cursor", BEFORE[1:], a_cursor),
+    Case("refused cursor", BEFORE, a_refused_cursor),
+    Case("pid and offset", BEFORE[2:], pid_and_offset),
+    Case("pid and refused offset", BEFORE, pid_and_refused_offset),
+    Case("pid of another user", BEFORE, pid_of_another),
+    Case("unanswered", BEFORE, unanswered),
+]
+
+
+def small_world(points: Points, **options: Any) -> World:
+    return World(
+        seen_as=points.around,
+        policy=ConnectionPolicy(replay_entries=1, connections=1, connections_per_user=1),
+        **options,
+    )
+
+
+async def prepared(world: World, points: Points, case: Case) -> dict[str, object]:
+    """What the client says, with the three in the log, everything delivered, and the counting of points begun anew."""
+    await world.publish(*BEFORE)
+    await world.settle()
+    said = await case.prepare(world)
+    await world.settle()
+    points.passed.clear()
+    return said
+
+
+def points_of(case: Case) -> list[str]:
+    async def story() -> list[str]:
         points = Points()
         async with small_world(points).running() as world:
-            await world.publish("1", "2", "3")
-            await world.connect("ann", **auth)
-        return len(points.passed)
+            said = await prepared(world, points, case)
+            await world.connect("ann", **said)
+        return points.passed
 
     return run(story())
 
 
-def small_world(points: Points) -> World:
-    return World(
-        seen_as=points.around, policy=ConnectionPolicy(replay_entries=1, connections=1, connections_per_user=1)
-    )
-
-
-POINTS = [(auth, at) for auth in AUTHS for at in range(count_points(auth))]
+CONNECTING = [
+    pytest.param(case, at, id=f"{case.name}, {at} {point}")
+    for case in CASES
+    for at, point in enumerate(points_of(case))
+]
 
 
 def test_the_points_cover_connecting_from_the_verifier_to_going_live() -> None:
-    async def story() -> list[str]:
-        points = Points()
-        async with small_world(points).running() as world:
-            await world.publish("1", "2", "3")
-            await world.connect("ann", cursor="e:1")
-        return points.passed
-
-    calls = ("verify", "join", "since", "replay", "since", "replay", "release")
-    assert run(story()) == [f"{when} {call}" for call in calls for when in ("before", "after")]
+    calls = {
+        "cursor": "verify join enter ensure_readable since secret count replay since replay release",
+        "new user": "verify join enter received since secret count replay since replay since replay release",
+        "unanswered": "verify join enter secret received since secret count replay since replay since replay release",
+    }
+    for case in CASES:
+        if case.name in calls:
+            expected = [f"{when} {call}" for call in calls[case.name].split() for when in ("before", "after")]
+            assert points_of(case) == expected
 
 
 @pytest.mark.parametrize("prompt", [True, False], ids=["prompt tail", "late tail"])
-@pytest.mark.parametrize(("auth", "at"), POINTS)
-def test_what_is_published_while_connecting_is_delivered_once(
-    auth: dict[str, object], at: int, *, prompt: bool
-) -> None:
+@pytest.mark.parametrize(("case", "at"), CONNECTING)
+def test_what_is_published_while_connecting_is_delivered_once(case: Case, at: int, *, prompt: bool) -> None:
     async def story() -> None:
         points = Points()
         async with small_world(points).running() as world:
@@ -67,25 +148,47 @@ def test_what_is_published_while_connecting_is_delivered_once(
                 if prompt:
                     await world.settle()
 
-            await world.publish("1", "2", "3")
-            await world.settle()
+            said = await prepared(world, points, case)
             points.at, points.action = at, publish
-            client = await world.connect("ann", **auth)
+            client = await world.connect("ann", **said)
+            assert points.action is None
             await world.publish("last")
             await world.settle()
-            _, arguments = client.events[0]
-            start = Position.parse(arguments[-1])
-            assert start is not None
-            log = {"1": 1, "2": 2, "3": 3, "new": 4, "last": 5}
-            assert ids(client) == [identifier for identifier, offset in log.items() if offset > start.offset]
-            if "cursor" in auth and auth["cursor"] == "e:1":
-                assert start.offset == 1
+            assert ids(client) == [*case.expected, "new", "last"]
+            # Whoever is cut anywhere and comes back with the last thing they got misses nothing.
+            for count, event in enumerate(client.events):
+                after = ids(client)[sum(name == "notification.new" for name in names(client)[: count + 1]) :]
+                client.disconnect()
+                again = await world.connect("ann", pid=client.pid, offset=cursor(event))
+                assert ids(again) == after
+                again.disconnect()
 
     run(story())
 
 
-@pytest.mark.parametrize(("auth", "at"), POINTS)
-def test_a_client_that_leaves_while_connecting_leaves_nothing(auth: dict[str, object], at: int) -> None:
+@pytest.mark.parametrize("at", range(len(points_of(CASES[0]))))
+def test_who_is_new_gets_what_is_published_to_everyone_from_when_they_entered(at: int) -> None:
+    async def story() -> None:
+        points = Points()
+        async with small_world(points).running() as world:
+            entered = False
+
+            async def publish() -> None:
+                nonlocal entered
+                entered = "after enter" in points.passed
+                await world.publish("new", to=Audience.everyone())
+
+            said = await prepared(world, points, CASES[0])
+            points.at, points.action = at, publish
+            client = await world.connect("ann", **said)
+            await world.settle()
+            assert ids(client) == [*BEFORE, *(["new"] if entered else [])]
+
+    run(story())
+
+
+@pytest.mark.parametrize(("case", "at"), CONNECTING)
+def test_a_client_that_leaves_while_connecting_leaves_nothing(case: Case, at: int) -> None:
     async def story() -> None:
         points = Points()
         async with small_world(points).running() as world:
@@ -93,16 +196,16 @@ def test_a_client_that_leaves_while_connecting_leaves_nothing(auth: dict[str, ob
             async def leave() -> None:
                 client.disconnect()
 
-            await world.publish("1", "2", "3")
-            await world.settle()
+            said = await prepared(world, points, case)
+            before = len(world.telemetry.named("disconnected")), len(world.telemetry.named("connected"))
             points.at, points.action = at, leave
-            client = world.transport.start({"token": "ann", **auth})
+            client = world.transport.start({"token": "ann", **said})
             await client.opened()
-            assert world.connections.open_connections == 0
-            assert world.transport.rooms == frozenset()
-            assert len(world.telemetry.named("disconnected")) == 1
+            assert is_empty(world)
+            assert len(world.telemetry.named("disconnected")) == before[0] + 1
             # Who left before the welcome was never connected.
-            assert len(world.telemetry.named("connected")) == names(client).count("session.ready")
+            connected = len(world.telemetry.named("connected")) - before[1]
+            assert connected == names(client).count("session.ready")
             # There is one place, and it is free; nobody has to go for it.
             assert (await world.connect("ann")).connected
             assert world.telemetry.named("closing") == []
@@ -110,8 +213,8 @@ def test_a_client_that_leaves_while_connecting_leaves_nothing(auth: dict[str, ob
     run(story())
 
 
-@pytest.mark.parametrize(("auth", "at"), POINTS)
-def test_a_token_that_expires_while_connecting_closes_the_connection(auth: dict[str, object], at: int) -> None:
+@pytest.mark.parametrize(("case", "at"), CONNECTING)
+def test_a_token_that_expires_while_connecting_closes_the_connection(case: Case, at: int) -> None:
     async def story() -> None:
         points = Points()
         async with small_world(points).running() as world:
@@ -120,17 +223,41 @@ def test_a_token_that_expires_while_connecting_closes_the_connection(auth: dict[
                 world.clock.advance(4000)
                 world.connections.tick()
 
-            await world.publish("1", "2", "3")
-            await world.settle()
+            said = await prepared(world, points, case)
             points.at, points.action = at, expire
-            client = world.transport.start({"token": "ann", **auth})
+            client = world.transport.start({"token": "ann", **said})
             await client.opened()
             world.connections.tick()
             await closed(client)
             assert client.reconnect
-            assert world.connections.open_connections == 0
-            assert world.transport.rooms == frozenset()
+            assert is_empty(world)
             assert [call[-1] for call in world.telemetry.named("closing")] == ["token_expired"]
+
+    run(story())
+
+
+@pytest.mark.parametrize("at", range(len(points_of(CASES[4]))))
+def test_a_client_that_comes_twice_at_once_stays_once(at: int) -> None:
+    """The stock client gives a connection up that took too long, and the server may learn of that much later."""
+
+    async def story() -> None:
+        points = Points()
+        async with World(seen_as=points.around).running() as world:
+            said = await prepared(world, points, CASES[4])
+            other: list[MemoryClient] = []
+
+            async def come_again() -> None:
+                other.append(await world.connect("ann", **said))
+
+            points.at, points.action = at, come_again
+            slow = world.transport.start({"token": "ann", **said})
+            await slow.opened()
+            await world.settle()
+            clients = [slow, *other]
+            assert sorted(client.connected for client in clients) == [False, True]
+            (stays,) = (client for client in clients if client.connected)
+            assert ids(stays) == BEFORE[2:]
+            assert len(world.connections.connections_of(UserId("ann"))) == 1
 
     run(story())
 
@@ -150,9 +277,8 @@ def test_more_than_can_be_held_during_a_replay_is_read_from_the_log() -> None:
                 await world.settle()
 
             await world.publish("1", "2", "3")
-            points.at, points.action = 6, flood
+            points.at_nth("before replay", 1, flood)
             client = await world.connect("ann", cursor="e:0")
-            assert points.passed[6] == "before replay"
             assert ids(client) == [str(number) for number in range(1, 30)]
             assert points.passed.count("before release") == 2
             await world.publish("30")
@@ -162,43 +288,22 @@ def test_more_than_can_be_held_during_a_replay_is_read_from_the_log() -> None:
     run(story())
 
 
-class LaggingInbox(MemoryInbox):
-    """Its followers are given nothing until ``caught_up`` is set."""
-
-    caught_up: asyncio.Event
-
-    async def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
-        async for entries in super().follow(after):
-            await self.caught_up.wait()
-            yield entries
-
-
-def test_a_tail_that_lags_behind_the_replay_brings_nothing_twice() -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_tail_that_lags_behind_the_replay_brings_nothing_twice(case: Case) -> None:
     async def story() -> None:
-        world = World()
-        lagging = LaggingInbox(clock=world.clock, epoch="e")
-        lagging.caught_up = asyncio.Event()
-        world = World(seen_as=lambda verifier, _, transport: (verifier, lagging, transport))
-        delivery = DeliveryService(
-            inbox=lagging,
-            transport=world.transport,
-            policy=world.policy,
-            clock=world.clock,
-            randomness=FixedRandomness(),
-            telemetry=world.telemetry,
-        )
-        world.delivery = delivery
-        tail = asyncio.create_task(delivery.deliver())
-        await world.settle()
-        await world.publish("1", "2", "3")
-        client = await world.connect("ann", cursor="e:1")
-        assert ids(client) == ["2", "3"]
-        await world.publish("4")
-        lagging.caught_up.set()
-        await world.settle()
-        assert ids(client) == ["2", "3", "4"]
-        tail.cancel()
-        await asyncio.gather(tail, return_exceptions=True)
+        points = Points()
+        world = small_world(points)
+        gate = Gate.of(world.inbox)
+        async with world.running():
+            said = await prepared(world, points, case)
+            gate.clear()
+            await world.publish("4", "5")
+            client = await world.connect("ann", **said)
+            assert ids(client) == [*case.expected, "4", "5"]
+            await world.publish("6")
+            gate.set()
+            await world.settle()
+            assert ids(client) == [*case.expected, "4", "5", "6"]
 
     run(story())
 
@@ -213,7 +318,7 @@ def test_a_connection_closed_during_its_replay_gets_no_more_of_it() -> None:
                 world.connections.tick()
 
             await world.publish("1", "2", "3")
-            points.at, points.action = 8, drain
+            points.at_nth("before replay", 2, drain)
             client = await world.connect("ann", cursor="e:0")
             await closed(client)
             assert names(client) == ["session.ready", "notification.new", "session.closing"]

@@ -9,13 +9,17 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from adapters.inbox.memory import MemoryInbox
+from adapters.pids import KeyedPids
 from adapters.transport.memory import MemoryTransport
-from adapters.transport.memory_client import MemoryClient
+from adapters.transport.memory_client import Event, MemoryClient
 from domain.model import Appended, Audience, Identity, Json, Publication, UserId
 from domain.policy import ConnectionPolicy
 from domain.ports import Inbox, TokenVerifier, Transport
 from domain.services.connections import ConnectionService
+from domain.services.counts import CountsService
 from domain.services.delivery import DeliveryService
+from domain.services.inboxes import InboxService
+from domain.services.recovery import RecoveryService
 from tests.doubles import START, FixedRandomness, ManualClock, RecordingTelemetry, StaticVerifier
 
 T = TypeVar("T")
@@ -57,10 +61,16 @@ class World:
         self.transport = transport if transport is not None else MemoryTransport()
         real = (self.verifier, self.inbox, self.transport)
         verifier, inbox, seen_transport = seen_as(*real) if seen_as is not None else real
+        self.recovery = RecoveryService(inbox=inbox, pids=KeyedPids(inbox.secret), policy=self.policy)
+        self.inboxes = InboxService(verifier=verifier, inbox=inbox, policy=self.policy, clock=self.clock)
+        self.counts = CountsService(inbox=inbox, transport=seen_transport, clock=self.clock)
         self.connections = ConnectionService(
             verifier=verifier,
             inbox=inbox,
             transport=seen_transport,
+            recovery=self.recovery,
+            inboxes=self.inboxes,
+            counts=self.counts,
             policy=self.policy,
             clock=self.clock,
             telemetry=self.telemetry,
@@ -68,6 +78,7 @@ class World:
         self.delivery = DeliveryService(
             inbox=self.inbox,
             transport=self.transport,
+            counts=self.counts,
             policy=self.policy,
             clock=self.clock,
             randomness=FixedRandomness(),
@@ -101,6 +112,21 @@ class World:
         return list(await self.delivery.publish([publication(to, id=identifier) for identifier in identifiers]))
 
 
+def is_empty(world: World) -> bool:
+    """No sessions, rooms, pids or tallies."""
+    service, counts = world.connections, world.counts
+    return not (
+        service.open_connections
+        or world.transport.rooms
+        or service._by_user
+        or service._by_pid
+        or service._admitted
+        or counts._tallies
+        or counts._by_connection
+        or counts._news
+    )
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     for _ in range(STEPS):
         if await condition():
@@ -123,6 +149,11 @@ def ids(client: MemoryClient) -> list[str]:
         for name, arguments in client.events
         if name == "notification.new" and isinstance(arguments[0], dict)
     ]
+
+
+def cursor(event: Event) -> str:
+    """The last argument of an event."""
+    return str(event[1][-1])
 
 
 def names(client: MemoryClient) -> list[str]:

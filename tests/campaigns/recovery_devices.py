@@ -1,0 +1,210 @@
+"""What devices keep and receive, and whether that is what is owed to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from adapters.transport.memory_client import Event, MemoryClient
+from domain.model import Answer, ConnectionId, Entry, Failed, Position, Refreshed
+from tests.campaigns.recovery_oracle import Broken, Expected, Oracle, Place
+from tests.campaigns.recovery_world import Store, token
+from tests.doubles import ManualClock
+
+STOCK, CURSOR, PLAIN = "stock", "cursor", "plain"
+
+
+@dataclass(eq=False)
+class Device:
+    """A client as an application has it, with what it keeps over its connections.
+
+    STOCK is the client of Socket.IO: it keeps the pid, and the last string argument of the last event, whoever the
+    user is. CURSOR keeps the last cursor itself, for one user. PLAIN keeps nothing. ``cursor``: what the application
+    adds to what the client does by itself: up to where it has rendered a list.
+    """
+
+    kind: str
+    place: Place
+    pid: str | None = None
+    offset: str | None = None
+    cursor: str | None = None
+    earned: dict[str, set[Place]] = field(default_factory=dict)
+    had: set[str] = field(default_factory=set)
+    heard: str | None = None
+    client: MemoryClient | None = None
+    at: int = 0
+    ready: bool = False
+    told: object = None
+
+    def auth(self) -> dict[str, object]:
+        said: dict[str, object] = {"token": token(*self.place)}
+        if self.kind == STOCK and self.pid is not None:
+            said |= {"pid": self.pid} | ({"offset": self.offset} if self.offset is not None else {})
+        if self.kind != PLAIN and self.cursor is not None:
+            said["cursor"] = self.cursor
+        return said
+
+    def earn(self, cursor: str) -> None:
+        """Two users may have the same cursor, each by their own right."""
+        self.earned.setdefault(cursor, set()).add(self.place)
+
+    def keep(self, cursor: str) -> None:
+        if self.kind == STOCK:
+            self.offset = cursor
+        elif self.kind == CURSOR:
+            self.cursor = cursor
+        self.earn(cursor)
+
+
+class Watched:
+    """Devices, and everything they receive compared with what the oracle says. Every check raises Broken.
+
+    ``by_the_letter``: whether an answer has to be the one that the rules say; else only what follows from it counts.
+    """
+
+    def __init__(self, clock: ManualClock, oracle: Oracle, store: Store, *, by_the_letter: bool) -> None:
+        self.clock = clock
+        self.oracle = oracle
+        self.store = store
+        self.devices: list[Device] = []
+        self._by_the_letter = by_the_letter
+
+    @property
+    def counted(self) -> Counter[str]:
+        return self.oracle.counted
+
+    def take(self, device: Device, number: int | None = None) -> None:
+        """Receive so many events, or all that come."""
+        client = device.client
+        assert client is not None
+        while number is None or number > 0:
+            known = not client.closed
+            event = client._mailbox.pop()
+            if event is None:
+                break
+            self.check_event(device, client, event, known=known)
+            number = number - 1 if number is not None else None
+        if number is None and not client.closed and self.store.gate.is_set():
+            left = self.oracle.owed(device.place, device.at, self.clock.now())
+            if left:
+                raise Broken(f"{device.place} is live, has {device.at}, and was not sent {cursors_of(left)}")
+
+    def check_welcome(self, device: Device, auth: dict[str, object], client: MemoryClient, trimmed: int) -> None:
+        """Whether the answer is right, and where it continues; what is told to the oracle is what the server knows."""
+        oracle, place, now = self.oracle, device.place, self.clock.now()
+        if not client.events or client.events[0][0] != "session.ready" or client.pid is None:
+            raise Broken(f"not welcomed: {client.refusal}")
+        _, (ready, cursor) = client.events[0]
+        recovered, reason = ready["recovered"], ready["reason"]  # type: ignore[index]
+        position = Position.parse(cursor)
+        assert position is not None
+        # The log may have been trimmed in the middle of it.
+        answers = [oracle.expected(place, auth, upto) for upto in (trimmed, oracle.log.trimmed)]
+        expected = next((e for e in answers if e.recovered == recovered and reason in e.reasons), None)
+        if expected is None and not self._by_the_letter:
+            said = [auth.get("offset"), auth.get("cursor")] if recovered else []
+            cursors = tuple(known for one in said if (known := Position.parse(one)) is not None)
+            expected = Expected(recovered=bool(recovered), reasons=frozenset((reason,)), cursors=cursors)
+        if expected is None:
+            raise Broken(f"{auth} of {place} was answered {recovered}, {reason} and not {answers}")
+        self.counted[f"recovered, {reason}" if recovered else f"not recovered, {reason}"] += 1
+        if recovered:
+            after = max(position.offset for position in expected.cursors)
+            self._check_presented(device, expected.cursors, after)
+            oracle.received(place, after)
+        else:
+            low, high = oracle.mark(place)
+            # A reason that weighs more may stand where that of the trimming would.
+            after = max(high, oracle.floor(place, oracle.log.trimmed))
+            if position.offset < low:
+                raise Broken(f"{place} is known to have {low} and was sent back to {cursor}")
+            left = oracle.undelivered(place, now, position.offset)
+            if left:
+                raise Broken(f"{place} starts at {cursor}, and nobody ever got {cursors_of(left)}")
+        ahead = oracle.owed(place, after, now, position.offset)
+        if ahead:
+            raise Broken(f"session.ready of {place} says {cursor}, ahead of {cursors_of(ahead)}")
+        device.at = after if recovered else position.offset
+        if not recovered and device.kind == STOCK:
+            device.cursor = None
+        self._check_expiry(client)
+        if not recovered:
+            refused = auth.get("offset") if "pid" in auth else None
+            oracle.pids[client.pid] = place[0], str(refused) if refused is not None else None
+            if expected.refused:
+                self.counted["unanswered"] += 1
+            if expected.refused and device.heard == auth["pid"]:
+                self.counted["taken for unanswered, though it was answered"] += 1
+                again = [event for event in client.events[1:] if str(event[1][-1]) in device.had]
+                self.counted["repeats by that"] += len(again)
+        else:
+            oracle.pids.setdefault(client.pid, (place[0], None))
+
+    def _check_presented(self, device: Device, cursors: Sequence[Position], after: int) -> None:
+        """Whether a cursor that counted was this user's, and whether it stands for what this role received."""
+        earned = [device.earned.get(str(cursor), set()) for cursor in cursors]
+        for places in earned:
+            if device.place[0] not in {user for user, _ in places}:
+                raise Broken(f"a cursor of {places} counted for {device.place}")
+        skipped = self.oracle.undelivered(device.place, self.clock.now(), after)
+        if not skipped:
+            return
+        if all(device.place in places for places in earned):
+            raise Broken(f"{device.place} was given a cursor ahead of {cursors_of(skipped)}")
+        self.counted["passed over by a cursor of another role"] += len(skipped)
+        self.oracle.passed.setdefault(device.place, set()).update(cursors_of(skipped))
+
+    def _check_expiry(self, client: MemoryClient) -> None:
+        now = self.clock.now()
+        for name, arguments in client.events:
+            entry = self.oracle.by_cursor.get(str(arguments[-1])) if name != "session.ready" else None
+            if entry is not None and entry.expires_at is not None and entry.expires_at <= now:
+                raise Broken(f"{entry.position} has expired and was sent")
+
+    def check_event(self, device: Device, client: MemoryClient, event: Event, *, known: bool) -> None:
+        name, arguments = event
+        if device.ready is (name == "session.ready"):
+            raise Broken(f"{name} where session.ready was to come once and first")
+        if name == "session.ready":
+            device.ready, device.heard = True, client.pid
+            device.told = arguments[0]["counts"]  # type: ignore[index]
+            device.keep(str(arguments[-1]))
+        elif name == "inbox.counts":
+            device.told = arguments[0]
+        elif name.startswith("notification."):
+            self._check_entry(device, str(arguments[-1]), known=known)
+
+    def _check_entry(self, device: Device, cursor: str, *, known: bool) -> None:
+        entry, place = self.oracle.by_cursor[cursor], device.place
+        offset = entry.position.offset
+        if offset <= device.at:
+            raise Broken(f"{place} has {device.at} and was sent {cursor}")
+        missed = self.oracle.owed(place, device.at, self.clock.now(), offset - 1)
+        if missed:
+            raise Broken(f"{place} had {device.at}, was sent {cursor}, and misses {cursors_of(missed)}")
+        if not any(visible is entry for visible in self.oracle.visible(place, offset - 1, offset)):
+            raise Broken(f"{cursor} is for {set(entry.rooms)}, and does not exist for {place}")
+        device.at = offset
+        device.keep(cursor)
+        device.had.add(cursor)
+        self.oracle.got.setdefault(place, set()).add(cursor)
+        if known:
+            self.oracle.received(place, offset)
+
+    def check_answer(self, connection: ConnectionId, answer: Answer) -> None:
+        """At the moment of the answer: everything up to it has come, and what is up to it comes no more."""
+        device = next((d for d in self.devices if d.client is not None and d.client.connection == connection), None)
+        if device is None or isinstance(answer, Failed | Refreshed):
+            return
+        self.take(device, 1000)
+        if device.at > answer.as_of.offset:
+            raise Broken(f"{device.place} was sent {device.at} before the answer of {answer.as_of}")
+        missed = self.oracle.owed(device.place, device.at, self.clock.now(), answer.as_of.offset)
+        if missed:
+            raise Broken(f"{device.place} was answered as of {answer.as_of}, and not sent {cursors_of(missed)}")
+        device.at = answer.as_of.offset
+
+
+def cursors_of(entries: Sequence[Entry]) -> list[str]:
+    return [str(entry.position) for entry in entries]

@@ -1,0 +1,353 @@
+"""A run: devices, and everything that can happen to them and to their server, in an order that a seed decides."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
+
+from adapters.wire import answer_object
+from domain.errors import ConnectionGone, StoreUnavailable
+from domain.model import Answer, Audience, ConnectionId, Listing, Publication
+from domain.policy import ConnectionPolicy
+from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watched, cursors_of
+from tests.campaigns.recovery_oracle import Broken, Oracle, Place
+from tests.campaigns.recovery_world import ROLES, USERS, Server, Store, token
+from tests.doubles import ManualClock
+
+STEPS = 60
+
+
+class Run(Watched):
+    """``play`` raises Broken."""
+
+    def __init__(self, seed: int, *, by_the_letter: bool) -> None:
+        self.rng = random.Random(seed)
+        self.broken: Broken | None = None
+        clock, oracle = ManualClock(), Oracle()
+        store = Store(clock, oracle, max_entries=self.rng.choice((15, 40, 1000)))
+        super().__init__(clock, oracle, store, by_the_letter=by_the_letter)
+        kinds = [self.rng.choice((STOCK, STOCK, CURSOR, PLAIN)) for _ in range(self.rng.randint(2, 5))]
+        self.devices = [Device(kind, self._place()) for kind in kinds]
+        self.policy = ConnectionPolicy(
+            connections_per_user=len(kinds), replay_entries=self.rng.choice((1, 3, 500)), uniform=self.rng.uniform
+        )
+        self.numbers = 0
+        self.backup: tuple[object, object] | None = None
+        self.server = self._server()
+
+    async def play(self) -> None:
+        await self.server.start()
+        steps = {
+            self.publish: 26,
+            self.connect_one: 24,
+            self.take_some: 12,
+            self.cut: 10,
+            self.ask: 6,
+            self.render: 3,
+            self.become_another: 4,
+            self.store_marks: 6,
+            self.pass_time: 3,
+            self.lag: 3,
+            self.restart: 2,
+            self.copy_or_restore: 3,
+        }
+        try:
+            for step in self.rng.choices(list(steps), list(steps.values()), k=STEPS):
+                await step()
+                await self.server.settle()
+                self.check_closed()
+                if self.broken is not None:
+                    raise self.broken
+            await self.finish()
+        finally:
+            await self.server.stop()
+
+    # steps
+
+    async def publish(self) -> None:
+        await self.server.publish([self._publication() for _ in range(self.rng.randint(1, 3))])
+
+    async def connect_one(self) -> None:
+        gone = [device for device in self.devices if device.client is None]
+        if gone:
+            await self.connect(self.rng.choice(gone))
+
+    async def take_some(self) -> None:
+        for device in self.devices:
+            if device.client is not None and self.rng.random() < 0.7:
+                self.take(device, self.rng.randint(0, 10))
+
+    async def cut(self) -> None:
+        here = [device for device in self.devices if device.client is not None]
+        if here:
+            device = self.rng.choice(here)
+            # What nobody noticed: the server goes on with a connection that is none.
+            if device.kind == STOCK and self.rng.random() < 0.3:
+                self.counted["cuts that nobody noticed"] += 1
+                device.client = None
+            else:
+                self.leave(device, self.rng.randint(0, 5))
+
+    async def ask(self) -> None:
+        """Read, delete or count over a connection, with something happening meanwhile."""
+        here = [device for device in self.devices if device.client is not None]
+        if not here:
+            return
+        device = self.rng.choice(here)
+        known = [f"n{self.rng.randint(0, self.numbers)}" for _ in range(3)]
+        event, argument = self.rng.choice(
+            [
+                ("notification.read", {"ids": known}),
+                ("notification.delete", {"ids": known}),
+                ("notification.read_all", None),
+                ("inbox.count", None),
+            ]
+        )
+        client = device.client
+        assert client is not None
+        self.server.meanwhile.left = self.rng.randint(0, 3)
+        with suppress(ConnectionGone):
+            await client.request(event, argument)
+            self.counted["requests"] += 1
+        await self.server.settle()
+        self.server.meanwhile.left = 0
+
+    async def render(self) -> None:
+        """A list is rendered on the server, and its place in the log goes along with the next connection."""
+        away = [device for device in self.devices if device.client is None and device.kind != PLAIN]
+        if away:
+            await self._render(self.rng.choice(away))
+
+    async def _render(self, device: Device) -> None:
+        listing = await self.server.inboxes.request(token(*device.place), "inbox.list", None)
+        assert isinstance(listing, Listing)
+        device.cursor = str(listing.as_of)
+        device.earn(device.cursor)
+        seen = {str(entry.position) for entry in self.oracle.visible(device.place, 0, listing.as_of.offset)}
+        self.oracle.got.setdefault(device.place, set()).update(seen)
+
+    async def become_another(self) -> None:
+        """Another user, or another role of the same, on one socket object."""
+        device = self.rng.choice(self.devices)
+        if device.client is not None:
+            self.leave(device, self.rng.randint(0, 3))
+        before, device.place = device.place, self._place()
+        if before[0] != device.place[0]:
+            # What the application keeps itself it keeps by user; the stock client does not know of users.
+            device.cursor = None
+            self._notice_the_abandoned(before[0])
+        if device.kind != PLAIN and self.rng.random() < 0.2:
+            await self._render(device)
+        if self.rng.random() < 0.7:
+            await self.connect(device, is_bad=self.rng.random() < 0.3)
+
+    async def store_marks(self) -> None:
+        self.store.is_writable = self.rng.random() < 0.8
+        with suppress(StoreUnavailable):
+            await self.server.recovery.store_marks()
+        self.store.is_writable = True
+
+    async def pass_time(self) -> None:
+        self.clock.advance(self.rng.uniform(0, 5))
+        self.server.connections.tick()
+        await self.server.counts.announce(100)
+
+    async def lag(self) -> None:
+        if self.store.gate.is_set():
+            self.store.gate.clear()
+        else:
+            self.store.gate.set()
+
+    async def restart(self) -> None:
+        if self.rng.random() < 0.3:
+            await self.server.recovery.store_marks()
+        await self._stop()
+        self.counted["restarts"] += 1
+        await self.server.start()
+
+    async def copy_or_restore(self) -> None:
+        if self.backup is None or self.rng.random() < 0.5:
+            self.backup = self.store.backup(), self.oracle.backup()
+            return
+        await self._stop()
+        store, oracle = self.backup
+        self.store.restore(store)  # type: ignore[arg-type]
+        self.oracle.restored(oracle)  # type: ignore[arg-type]
+        self.backup = None
+        self.counted["restores"] += 1
+        await self.server.start()
+        await self.publish()
+
+    async def finish(self) -> None:
+        """Everybody gets the rest, and nothing is left that nobody ever got."""
+        self.store.gate.set()
+        await self.server.settle()
+        # No event says that something has expired: the next news do.
+        await self.server.publish([Publication(Audience.everyone(), "t", id="last")])
+        await self.server.settle()
+        for device in self.devices:
+            if device.client is not None:
+                self.take(device)
+        self.clock.advance(1)
+        await self.server.counts.announce(100)
+        self.check_closed()
+        await self.check_counts()
+        for user in USERS:
+            self._notice_the_abandoned(user)
+        for device in self.devices:
+            if device.client is not None:
+                self.leave(device, 1000)
+        for place in self.oracle.log.begins:
+            device = Device(PLAIN, place)
+            await self.connect(device, is_last=True)
+            left = self.oracle.undelivered(place, self.clock.now(), self.oracle.head)
+            if left:
+                raise Broken(f"{place} never got {cursors_of(left)}")
+
+    # devices
+
+    async def connect(self, device: Device, *, is_last: bool = False, is_bad: bool = False) -> None:
+        """``is_bad``: the network, which most likely cuts it at once."""
+        auth, trimmed = device.auth(), self.oracle.log.trimmed
+        offset = auth.get("offset")
+        if device.place in device.earned.get(str(offset), ()) and self.rng.random() < 0.06:
+            # A client written by hand, which knows no better.
+            if self.rng.random() < 0.5:
+                self.counted["offsets without a pid"] += 1
+                del auth["pid"]
+            else:
+                self.counted["pids of another store"] += 1
+                auth["pid"] = "x" * 64
+            self._notice_the_abandoned(device.place[0])
+        self.server.meanwhile.left = 0 if is_last else self.rng.randint(0, 3)
+        client = self.server.transport.start(auth)
+        await client.opened()
+        self.server.meanwhile.left = 0
+        await self.server.settle()
+        self.counted["connections"] += 1
+        self.check_welcome(device, auth, client, trimmed)
+        chance = 1.0 if is_last else self.rng.random() * (0.3 if is_bad else 1)
+        if chance < 0.08:
+            self.counted["cut before CONNECT"] += 1
+            client.disconnect()
+            await self._try_again(device)
+            return
+        if device.kind == STOCK:
+            _, (ready, *_) = client.events[0]
+            if "pid" in auth and (auth["pid"] == client.pid) is not ready["recovered"]:  # type: ignore[index]
+                raise Broken("the stock client says the opposite of recovered")
+            device.pid = client.pid
+        device.client, device.ready = client, False
+        if chance < 0.18:
+            self.counted["cut before session.ready"] += 1
+            self.leave(device, 0)
+            await self._try_again(device)
+        elif chance < 0.28:
+            self.counted["cut before the replay"] += 1
+            self.leave(device, 1)
+        elif chance < 0.4:
+            self.counted["cut in the replay"] += 1
+            self.leave(device, self.rng.randint(1, 5))
+        elif chance < 0.85:
+            self.take(device, 1 + self.rng.randint(0, 5))
+        else:
+            self.take(device)
+
+    async def _try_again(self, device: Device) -> None:
+        """A bad network is bad more than once."""
+        if self.rng.random() < 0.7:
+            await self.connect(device, is_bad=self.rng.random() < 0.6)
+
+    def leave(self, device: Device, number: int) -> None:
+        """Cut, with what was on its way: so many events. The server knows of these or does not."""
+        client = device.client
+        assert client is not None
+        if self.rng.random() < 0.5:
+            self.take(device, number)
+            client.disconnect()
+        else:
+            client.disconnect()
+            self.take(device, number)
+        device.client = None
+
+    def check_closed(self) -> None:
+        for device in self.devices:
+            if device.client is not None and device.client.closed:
+                if not device.client.reconnect:
+                    raise Broken("a device was sent away for good")
+                self.leave(device, self.rng.choice((0, 2, 1000)))
+
+    async def check_counts(self) -> None:
+        """Whether each live device was told what is true now."""
+        for device in self.devices:
+            if device.client is None:
+                continue
+            self.take(device)
+            answer = await self.server.inboxes.request(token(*device.place), "inbox.count", None)
+            if answer_object(answer)["counts"] != device.told:
+                raise Broken(f"{device.place} was told of {device.told}, and there are {answer}")
+            self.counted["counts compared"] += 1
+
+    # helpers
+
+    def _server(self) -> Server:
+        server = Server(self.rng, self.store, self.clock, self.policy, self._answered)
+        server.meanwhile.happens = self._meanwhile
+        return server
+
+    def _answered(self, connection: ConnectionId, answer: Answer) -> None:
+        """Called by the transport, which must not see what is wrong."""
+        try:
+            self.check_answer(connection, answer)
+        except Broken as broken:
+            self.broken = broken
+
+    async def _stop(self) -> None:
+        """What was on its way arrives, or some of it; what nobody stored is forgotten."""
+        for device in self.devices:
+            if device.client is not None:
+                self.leave(device, self.rng.randint(0, 5))
+        await self.server.stop()
+        self.oracle.crashed()
+        self.server = self._server()
+
+    async def _meanwhile(self) -> None:
+        self.counted["published meanwhile"] += 1
+        await self.publish()
+        if self.store.gate.is_set() and self.rng.random() < 0.5:
+            await self.server.settle()
+
+    def _notice_the_abandoned(self, user: str) -> None:
+        """The server learns that nobody is there any more on connections of a user."""
+        kept = {device.client for device in self.devices}
+        for connection in list(self.server.transport._connections.values()):
+            if f"user:{user}" in connection.rooms and connection.client not in kept:
+                connection.client.disconnect()
+
+    def _place(self) -> Place:
+        return self.rng.choice(USERS), self.rng.choice(ROLES)
+
+    def _publication(self) -> Publication:
+        to = self.rng.choice(
+            [
+                Audience.users([self.rng.choice(USERS)]),
+                Audience.users([self.rng.choice(USERS)]),
+                Audience.users(USERS),
+                Audience.role(self.rng.choice(ROLES)),
+                Audience.everyone(),
+            ]
+        )
+        life = timedelta(seconds=self.rng.uniform(1, 20)) if self.rng.random() < 0.1 else None
+        self.numbers += 1
+        expires_at = self.clock.now() + life if life is not None else None
+        return Publication(to, "t", id=f"n{self.numbers}", expires_at=expires_at)
+
+
+def simulate(seed: int, *, by_the_letter: bool = True) -> Counter[str]:
+    """What happened how often. Raises Broken."""
+    run = Run(seed, by_the_letter=by_the_letter)
+    asyncio.run(run.play())
+    return run.counted

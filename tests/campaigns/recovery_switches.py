@@ -1,0 +1,319 @@
+"""The rules of recovery, each switched off by putting something else in the place of what holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapters.inbox.memory import MemoryInbox
+from adapters.pids import KeyedPids
+from adapters.transport.hold import Hold
+from adapters.transport.memory import MemoryTransport
+from domain.errors import CursorRefused
+from domain.model import (
+    Claim,
+    ConnectionId,
+    Page,
+    PidVerdict,
+    Position,
+    RecoveryReason,
+    Room,
+    Subscriber,
+    UserId,
+)
+from domain.policy import ConnectionPolicy
+from domain.recovery import Resumption, refused_offset, resumption
+from domain.services import recovery
+from domain.services.connections import ConnectionService
+from domain.services.marks import Marks
+from domain.services.recovery import RecoveryService, Start
+from tests.campaigns.recovery_world import Store
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def head_as_the_first_cursor(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Page, "continues_at", property(lambda page: page.upto))
+
+
+def offset_without_a_pid(patch: pytest.MonkeyPatch) -> None:
+    def counts(claim: Claim, verdict: PidVerdict | None) -> Resumption:
+        asked = resumption(claim, verdict)
+        if verdict is not None or claim.offset is None:
+            return asked
+        return replace(asked, cursors=(*asked.cursors, claim.offset))
+
+    patch.setattr(recovery, "resumption", counts)
+
+
+def verdict_taken_for_good(verdict: PidVerdict) -> Patch:
+    def switch(patch: pytest.MonkeyPatch) -> None:
+        examine = KeyedPids.examine
+
+        async def lenient(self: KeyedPids, pid: object, user: UserId, offset: object) -> PidVerdict:
+            found = await examine(self, pid, user, offset)
+            return PidVerdict.GOOD if found is verdict else found
+
+        patch.setattr(KeyedPids, "examine", lenient)
+
+    return switch
+
+
+def cursor_of_the_one_before(patch: pytest.MonkeyPatch) -> None:
+    def counts(claim: Claim, verdict: PidVerdict | None) -> Resumption:
+        asked = resumption(claim, verdict)
+        if verdict in (PidVerdict.OF_ANOTHER_USER, PidVerdict.UNANSWERED) and claim.cursor is not None:
+            return Resumption((claim.cursor,), None, stays=False)
+        return asked
+
+    patch.setattr(recovery, "resumption", counts)
+
+
+def digest_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Known the first time, and not carried on to the pid after."""
+    examine, unanswered = KeyedPids.examine, set[object]()
+
+    async def noted(self: KeyedPids, pid: object, user: UserId, offset: object) -> PidVerdict:
+        verdict = await examine(self, pid, user, offset)
+        if verdict is PidVerdict.UNANSWERED:
+            unanswered.add(pid)
+        return verdict
+
+    patch.setattr(KeyedPids, "examine", noted)
+    patch.setattr(recovery, "refused_offset", lambda c: None if c.pid in unanswered else refused_offset(c))
+
+
+def earlier_cursor(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "max", lambda positions, key: min(positions, key=key), raising=False)
+
+
+def only_one_cursor_has_to_be_good(patch: pytest.MonkeyPatch) -> None:
+    proceed = RecoveryService._continue
+
+    async def either(self: RecoveryService, subscriber: Subscriber, cursors: Sequence[object]) -> Page:
+        try:
+            return await proceed(self, subscriber, cursors)
+        except CursorRefused:
+            if len(cursors) == 1:
+                raise
+            return await proceed(self, subscriber, cursors[1:])
+
+    patch.setattr(RecoveryService, "_continue", either)
+
+
+def reading_before_joining(patch: pytest.MonkeyPatch) -> None:
+    join, start = MemoryTransport.join, RecoveryService.start
+    joined: list[tuple[MemoryTransport, ConnectionId, frozenset[Room]]] = []
+
+    async def later(self: MemoryTransport, connection: ConnectionId, rooms: frozenset[Room]) -> None:
+        joined.append((self, connection, rooms))
+
+    async def first(self: RecoveryService, subscriber: Subscriber, claim: Claim) -> Start:
+        found = await start(self, subscriber, claim)
+        transport, connection, rooms = joined.pop()
+        await join(transport, connection, rooms)
+        return found
+
+    patch.setattr(MemoryTransport, "join", later)
+    patch.setattr(RecoveryService, "start", first)
+
+
+def nothing_dropped_below(patch: pytest.MonkeyPatch) -> None:
+    release = Hold.release
+
+    def everything(self: Hold[Any], after: Position) -> list[Any] | None:
+        return release(self, replace(after, offset=0))
+
+    patch.setattr(Hold, "release", everything)
+
+
+def held_entries_dropped(patch: pytest.MonkeyPatch) -> None:
+    release = Hold.release
+
+    def nothing(self: Hold[Any], after: Position) -> list[Any] | None:
+        return [] if release(self, after) is not None else None
+
+    patch.setattr(Hold, "release", nothing)
+
+
+def overflow_unnoticed(patch: pytest.MonkeyPatch) -> None:
+    release = Hold.release
+
+    def always(self: Hold[Any], after: Position) -> list[Any] | None:
+        released = release(self, after)
+        return released if released is not None else release(self, after)
+
+    patch.setattr(Hold, "release", always)
+
+
+def marks_by_what_was_sent(patch: pytest.MonkeyPatch) -> None:
+    go_live = ConnectionService._go_live
+
+    async def sent(self: ConnectionService, connection: ConnectionId, subscriber: Subscriber, upto: Position) -> None:
+        await go_live(self, connection, subscriber, upto)
+        self._recovery.received(subscriber, upto)
+
+    patch.setattr(ConnectionService, "_go_live", sent)
+
+
+def marks_without_cursors(patch: pytest.MonkeyPatch) -> None:
+    proceed = RecoveryService._continue
+
+    async def quietly(self: RecoveryService, subscriber: Subscriber, cursors: Sequence[object]) -> Page:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Marks, "advance", lambda *_: None)
+            return await proceed(self, subscriber, cursors)
+
+    patch.setattr(RecoveryService, "_continue", quietly)
+
+
+def marks_without_receipts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RecoveryService, "received", lambda *_: None)
+
+
+def marks_that_shrink(patch: pytest.MonkeyPatch) -> None:
+    def advance(self: Marks, subscriber: Subscriber, upto: Position) -> None:
+        self._unstored[subscriber.user, subscriber.role] = upto
+
+    patch.setattr(Marks, "advance", advance)
+
+
+def marks_lost_by_a_failed_store(patch: pytest.MonkeyPatch) -> None:
+    store = Marks.store
+
+    async def forgetful(self: Marks) -> None:
+        try:
+            await store(self)
+        finally:
+            self._unstored.clear()
+
+    patch.setattr(Marks, "store", forgetful)
+
+
+def one_mark_for_all_roles(patch: pytest.MonkeyPatch) -> None:
+    async def received(self: MemoryInbox, subscriber: Subscriber) -> Position:
+        return self._position(max(self._user(subscriber.user).marks.values(), default=0))
+
+    patch.setattr(MemoryInbox, "received", received)
+
+
+def new_roles_from_the_beginning(patch: pytest.MonkeyPatch) -> None:
+    enter = MemoryInbox.enter
+
+    async def begin(self: MemoryInbox, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        self._user(user).marks.setdefault(role, 0)
+        return await enter(self, user, role, rooms)
+
+    patch.setattr(MemoryInbox, "enter", begin)
+
+
+def new_roles_follow_the_others(patch: pytest.MonkeyPatch) -> None:
+    """Without a mark of its own a role has the user's highest at any time, and not the one it began with."""
+
+    async def enter(self: MemoryInbox, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        own, starts = Room.of_user(user), self._user(user).starts
+        return Subscriber(
+            user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
+        )
+
+    patch.setattr(MemoryInbox, "enter", enter)
+
+
+def no_start_in_shared_rooms(patch: pytest.MonkeyPatch) -> None:
+    async def enter(self: MemoryInbox, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        return Subscriber(user, role, dict.fromkeys(rooms, 0))
+
+    patch.setattr(MemoryInbox, "enter", enter)
+
+
+def start_anew_each_time(patch: pytest.MonkeyPatch) -> None:
+    async def enter(self: MemoryInbox, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        own = Room.of_user(user)
+        return Subscriber(user, role, {room: 0 if room == own else self._tail.head for room in rooms})
+
+    patch.setattr(MemoryInbox, "enter", enter)
+
+
+def rooms_of_other_roles(patch: pytest.MonkeyPatch) -> None:
+    rooms = ConnectionPolicy.rooms
+    patch.setattr(ConnectionPolicy, "rooms", lambda self, who: rooms(self, who) | {Room.of_role("company")})
+
+
+def trimming_unnoticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryInbox, "_floor_of", lambda *_: 0)
+
+
+def trimming_untold(patch: pytest.MonkeyPatch) -> None:
+    undelivered = RecoveryService._undelivered
+
+    async def silently(self: RecoveryService, subscriber: Subscriber) -> tuple[Page, RecoveryReason | None]:
+        page, _ = await undelivered(self, subscriber)
+        return page, None
+
+    patch.setattr(RecoveryService, "_undelivered", silently)
+
+
+def past_the_end_of_a_generation(patch: pytest.MonkeyPatch) -> None:
+    def check(self: Store, position: Position) -> None:
+        if position.epoch not in self._generations:
+            raise CursorRefused(RecoveryReason.UNKNOWN_EPOCH)
+
+    patch.setattr(Store, "_check_position", check)
+
+
+def older_connection_stays(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ConnectionService, "_supersede", lambda *_: None)
+
+
+def same_pid_for_ever(patch: pytest.MonkeyPatch) -> None:
+    start = RecoveryService.start
+
+    async def keeps(self: RecoveryService, subscriber: Subscriber, claim: Claim) -> Start:
+        found = await start(self, subscriber, claim)
+        return replace(found, pid=found.continues) if found.continues is not None else found
+
+    patch.setattr(RecoveryService, "start", keeps)
+
+
+def expired_entries_replayed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ConnectionService, "_current", lambda _, entries: list(entries))
+
+
+def answer_before_what_it_includes(patch: pytest.MonkeyPatch) -> None:
+    replay_after = ConnectionService._replay_after
+
+    async def only_while_opening(
+        self: ConnectionService,
+        connection: ConnectionId,
+        subscriber: Subscriber,
+        after: Position,
+        upto: Position | None = None,
+    ) -> Position:
+        if upto is not None:
+            return after
+        return await replay_after(self, connection, subscriber, after)
+
+    patch.setattr(ConnectionService, "_replay_after", only_while_opening)
+
+
+def answer_without_a_hold(patch: pytest.MonkeyPatch) -> None:
+    hold = Hold.begin
+
+    def live(self: Hold[Any], sent: Position | None) -> Position:
+        position = hold(self, sent)
+        self.release(position)
+        return position
+
+    patch.setattr(Hold, "begin", live)
+
+
+def only_the_first_page(patch: pytest.MonkeyPatch) -> None:
+    read = RecoveryService.read
+
+    async def last(self: RecoveryService, subscriber: Subscriber, after: Position) -> Page:
+        return replace(await read(self, subscriber, after), more=False)
+
+    patch.setattr(RecoveryService, "read", last)

@@ -1,0 +1,220 @@
+"""A server without sockets over a log that outlives it: it crashes, starts again, and is restored from copies."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from datetime import timedelta
+from typing import Any
+
+from adapters.inbox.memory import MemoryInbox
+from adapters.pids import KeyedPids
+from adapters.transport.memory import MemoryTransport
+from domain.errors import CursorRefused, StoreUnavailable
+from domain.model import (
+    AckId,
+    Answer,
+    ConnectionId,
+    Entry,
+    Identity,
+    Position,
+    Publication,
+    RecoveryReason,
+    Room,
+    Subscriber,
+    UserId,
+)
+from domain.policy import ConnectionPolicy
+from domain.services.connections import ConnectionService
+from domain.services.counts import CountsService
+from domain.services.delivery import DeliveryService
+from domain.services.inboxes import InboxService
+from domain.services.recovery import RecoveryService
+from tests.campaigns.recovery_oracle import Oracle
+from tests.doubles import START, FixedRandomness, ManualClock, RecordingTelemetry, StaticVerifier
+from tests.unit.domain.interleaving import Points
+from tests.unit.domain.world import until
+
+USERS = ("ann", "bob")
+ROLES = ("freelance", "company")
+
+
+def token(user: str, role: str) -> str:
+    return f"{user}/{role}"
+
+
+class Store(MemoryInbox):
+    """A log with generations, as one on a disk has them. ``is_writable``: whether marks can be stored.
+
+    While ``gate`` is clear the tail is given nothing.
+    """
+
+    def __init__(self, clock: ManualClock, oracle: Oracle, max_entries: int) -> None:
+        super().__init__(clock=clock, max_entries=max_entries)
+        self.is_writable = True
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._oracle = oracle
+        self._generations: dict[str, int] = {}
+
+    def begin(self, epoch: str) -> None:
+        """A writer starts: a new generation, whose first offset is on record before any cursor of it."""
+        self._epoch = epoch
+        self._generations[epoch] = self._oracle.log.generations[epoch] = self._tail.head + 1
+
+    def backup(self) -> dict[str, Any]:
+        tail = {name: _copied(getattr(self._tail, name)) for name in ("floor", "head", "bytes", "_entries", "_rooms")}
+        names = ("_records", "_by_id", "_by_key", "_users", "_trimmed_rooms", "_trimmed_elsewhere", "_generations")
+        return {"tail": tail, "own": {name: _copied(getattr(self, name)) for name in names}}
+
+    def restore(self, backup: Mapping[str, Any]) -> None:
+        for owner, state in ((self._tail, backup["tail"]), (self, backup["own"])):
+            for name, value in state.items():
+                setattr(owner, name, _copied(value))
+
+    async def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+        async for entries in super().follow(after):
+            await self.gate.wait()
+            yield entries
+
+    async def enter(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        self._oracle.entered(user, role, rooms)
+        return await super().enter(user, role, rooms)
+
+    async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        if not self.is_writable:
+            raise StoreUnavailable
+        await super().advance(marks)
+        self._oracle.marks_stored()
+
+    def _check_position(self, position: Position) -> None:
+        epochs = list(self._generations)
+        if position.epoch not in epochs:
+            raise CursorRefused(RecoveryReason.UNKNOWN_EPOCH)
+        following = epochs[epochs.index(position.epoch) + 1 :]
+        end = self._generations[following[0]] - 1 if following else self._tail.head
+        if position.offset > end:
+            raise CursorRefused(RecoveryReason.INVALID)
+
+    def _store(self, records: Sequence[Any]) -> None:
+        super()._store(records)
+        self._oracle.appended([record.entry for record in records])
+
+    def _trim_first(self) -> None:
+        super()._trim_first()
+        self._oracle.trimmed(self._tail.floor)
+
+
+def _copied(value: Any) -> Any:
+    match value:
+        case dict() if value and isinstance(next(iter(value.values())), list):
+            return {key: list(item) for key, item in value.items()}
+        case dict() if value and hasattr(next(iter(value.values())), "marks"):
+            return deepcopy(value)
+        case dict():
+            return value.copy()
+        case _:
+            return value
+
+
+class Meanwhile(Points):
+    """Something happens at some of the points where it can, as often as ``left`` says."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__()
+        self.left = 0
+        self.happens: Callable[[], Any] | None = None
+        self._rng = rng
+
+    async def __call__(self, name: str) -> None:
+        if self.left and self.happens is not None and self._rng.random() < 0.15:
+            left, self.left = self.left - 1, 0
+            await self.happens()
+            self.left = left
+
+
+class ObservedTransport(MemoryTransport):
+    """Tells of an answer before it is sent."""
+
+    when_answered: Callable[[ConnectionId, Answer], None]
+
+    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
+        self.when_answered(connection, answer)
+        super().answer(connection, ack, answer)
+
+
+class Server:
+    """What runs between two starts. The log, the clock and the verifier stay."""
+
+    def __init__(
+        self,
+        rng: random.Random,
+        store: Store,
+        clock: ManualClock,
+        policy: ConnectionPolicy,
+        when_answered: Callable[[ConnectionId, Answer], None],
+    ) -> None:
+        self._rng = rng
+        self._store = store
+        self.meanwhile = Meanwhile(rng)
+        expires_at = START + timedelta(days=365)
+        verifier = StaticVerifier(
+            {token(user, role): Identity(UserId(user), role, "", expires_at) for user in USERS for role in ROLES}
+        )
+        self.transport = ObservedTransport(max_held_bytes=rng.choice((400, 100_000)))
+        self.transport.when_answered = when_answered
+        telemetry = RecordingTelemetry()
+        seen_verifier, inbox, transport = self.meanwhile.around(verifier, store, self.transport)
+        self.inboxes = InboxService(verifier=verifier, inbox=store, policy=policy, clock=clock)
+        self.counts = CountsService(inbox=store, transport=self.transport, clock=clock)
+        self.recovery = RecoveryService(inbox=inbox, pids=KeyedPids(inbox.secret), policy=policy)
+        self.connections = ConnectionService(
+            verifier=seen_verifier,
+            inbox=inbox,
+            transport=transport,
+            recovery=self.recovery,
+            inboxes=InboxService(verifier=verifier, inbox=inbox, policy=policy, clock=clock),
+            counts=self.counts,
+            policy=policy,
+            clock=clock,
+            telemetry=telemetry,
+        )
+        self.delivery = DeliveryService(
+            inbox=store,
+            transport=self.transport,
+            counts=self.counts,
+            policy=policy,
+            clock=clock,
+            randomness=FixedRandomness(),
+            telemetry=telemetry,
+        )
+        self._tail: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._store.gate.set()
+        self._store.begin(f"g{self._rng.getrandbits(32):x}")
+        self._tail = asyncio.create_task(self.delivery.deliver())
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Until everything that can happen has happened."""
+        if self._store.gate.is_set():
+            await until(self.delivery.is_up_to_date)
+        # Connections that were told to close end in the next turn of the loop.
+        for _ in range(4):
+            await asyncio.sleep(0)
+
+    async def publish(self, publications: Sequence[Publication]) -> None:
+        """Nothing where the log is full of what was not delivered yet."""
+        with suppress(StoreUnavailable):
+            await self.delivery.publish(publications)
+
+    async def stop(self) -> None:
+        """At once, and with nothing said or stored."""
+        await self.transport.close()
+        if self._tail is not None:
+            self._tail.cancel()
+            await asyncio.gather(self._tail, return_exceptions=True)

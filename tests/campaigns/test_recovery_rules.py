@@ -1,0 +1,118 @@
+"""Recovery by the letter: thousands of runs against what follows from the log alone, and each rule switched off."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from domain.model import PidVerdict
+from tests.campaigns import recovery_switches as switches
+from tests.campaigns.observing import IS_FULL, report
+from tests.campaigns.recovery_oracle import Broken
+from tests.campaigns.recovery_run import simulate
+
+RUNS = 5000 if IS_FULL else 300
+FIRST_SEED = 0
+MUTANT_RUNS = 1000  # none has needed more than a tenth of these
+
+pytestmark = pytest.mark.campaign
+
+# What the runs have to meet often enough to say anything, in three hundred of them.
+MET = {
+    "recovered, None": 500,
+    "not recovered, None": 500,
+    "not recovered, identity_changed": 50,
+    "not recovered, trimmed": 100,
+    "not recovered, invalid": 20,
+    "not recovered, unknown_epoch": 5,
+    "unanswered": 5,
+    "cut before CONNECT": 100,
+    "cut before session.ready": 100,
+    "cut before the replay": 100,
+    "cut in the replay": 100,
+    "cuts that nobody noticed": 50,
+    "published meanwhile": 1000,
+    "requests": 200,
+    "restarts": 100,
+    "restores": 50,
+    "counts compared": 100,
+}
+
+
+def simulate_each(seeds: Iterator[int], *, by_the_letter: bool = True) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for seed in seeds:
+        try:
+            counted += simulate(seed, by_the_letter=by_the_letter)
+        except Broken as broken:
+            raise Broken(f"seed {seed}: {broken}") from broken
+    return counted
+
+
+def test_no_run_breaks_a_promise() -> None:
+    began = time.monotonic()
+    counted = simulate_each(iter(range(FIRST_SEED, FIRST_SEED + RUNS)))
+    seconds = time.monotonic() - began
+    report(f"recovery: seeds {FIRST_SEED} to {FIRST_SEED + RUNS - 1}, {seconds:.1f} s")
+    for name, number in sorted(counted.items()):
+        report(f"recovery: {number:7} {name}")
+    assert {name: counted[name] for name, least in MET.items() if counted[name] < least} == {}
+
+
+LOST = "nobody ever got|never got|misses|was not sent|ahead of"
+TWICE = "and was sent|was sent back to"
+OTHERS = "does not exist for|counted for"
+LETTER = "was answered"
+RECOVERED = "the opposite of recovered"
+
+# Where only the answer itself is wrong, and not what follows from it, LETTER is what is seen.
+RULES: Mapping[str, tuple[switches.Patch, str]] = {
+    "the first cursor is before what is unsent": (switches.head_as_the_first_cursor, LOST),
+    "no offset without a pid": (switches.offset_without_a_pid, LETTER),
+    "no offset with another user's pid": (switches.verdict_taken_for_good(PidVerdict.OF_ANOTHER_USER), OTHERS),
+    "no offset with an unknown pid": (switches.verdict_taken_for_good(PidVerdict.UNKNOWN), LETTER),
+    "no cursor either with a pid that does not verify": (switches.cursor_of_the_one_before, RECOVERED),
+    "no offset that was refused and not answered": (switches.verdict_taken_for_good(PidVerdict.UNANSWERED), OTHERS),
+    "the digest is carried on": (switches.digest_forgotten, OTHERS),
+    "the later of two cursors counts": (switches.earlier_cursor, TWICE),
+    "both cursors have to be good": (switches.only_one_cursor_has_to_be_good, LETTER),
+    "a cursor ends with its generation": (switches.past_the_end_of_a_generation, LOST),
+    "the same pid means recovered": (switches.same_pid_for_ever, RECOVERED),
+    "join before reading": (switches.reading_before_joining, LOST),
+    "held entries follow": (switches.held_entries_dropped, LOST),
+    "held entries that were dropped are read again": (switches.overflow_unnoticed, LOST),
+    "nothing up to the reading comes after it": (switches.nothing_dropped_below, TWICE),
+    "every page is read": (switches.only_the_first_page, LOST),
+    "sent is not received": (switches.marks_by_what_was_sent, LOST),
+    "a presented cursor moves the mark": (switches.marks_without_cursors, TWICE),
+    "a receipt moves the mark": (switches.marks_without_receipts, TWICE),
+    "a mark only grows": (switches.marks_that_shrink, TWICE),
+    "a mark outlives a failed store": (switches.marks_lost_by_a_failed_store, TWICE),
+    "a mark is of one role": (switches.one_mark_for_all_roles, LOST),
+    "a new role begins at the user's highest": (switches.new_roles_from_the_beginning, TWICE),
+    "and stays there until it has a mark of its own": (switches.new_roles_follow_the_others, LOST),
+    "a shared room has a start": (switches.no_start_in_shared_rooms, OTHERS),
+    "which is fixed once": (switches.start_anew_each_time, LOST),
+    "no room of another role": (switches.rooms_of_other_roles, OTHERS),
+    "a trimmed cursor is refused": (switches.trimming_unnoticed, LOST),
+    "trimming is told": (switches.trimming_untold, LETTER),
+    "the older connection goes": (switches.older_connection_stays, "sent away for good"),
+    "no expired entry is replayed": (switches.expired_entries_replayed, "has expired"),
+    "an answer comes after what it includes": (switches.answer_before_what_it_includes, "not sent"),
+    "and before what it does not": (switches.answer_without_a_hold, "before the answer|and was sent"),
+}
+
+
+@pytest.mark.parametrize(("switch_off", "seen"), RULES.values(), ids=RULES)
+def test_a_rule_that_is_switched_off_is_missed(
+    switch_off: switches.Patch, seen: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    switch_off(monkeypatch)
+    seeds = iter(range(FIRST_SEED, FIRST_SEED + MUTANT_RUNS))
+    with pytest.raises(Broken, match=seen) as broken:
+        simulate_each(seeds, by_the_letter=seen is LETTER)
+    what, rule = str(broken.value)[:200], request.node.callspec.id
+    report(f"recovery: without '{rule}', run {next(seeds) - FIRST_SEED}: {what}")
