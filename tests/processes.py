@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -76,6 +78,15 @@ def _limited_command(descriptors: int) -> list[str]:
     return ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *_command()]
 
 
+def port_to_keep() -> int:
+    """A free port that no outgoing connection is given while a server that is to come back to it is away."""
+    first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(first_ephemeral // 2, first_ephemeral)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 def _answers_at(path: str) -> bool:
     """Whether a server that listens on a Unix socket is ready."""
     connection = http.client.HTTPConnection("localhost")
@@ -99,19 +110,31 @@ class ServerProcess:
     ) -> None:
         """``ca`` is the certificate to trust where the server speaks TLS itself; ``descriptors`` limits its own."""
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory = directory
+        self.directory = directory
+        self._settings = {"SYNKRONE_PORT": "0"} | dict(settings)
         self._tls = ssl.create_default_context(cafile=ca) if ca is not None else None
-        with (directory / "stdout").open("wb") as stdout, (directory / "stderr").open("wb") as stderr:
+        self._command = _command() if descriptors is None else _limited_command(descriptors)
+        self.url = ""
+        self._start()
+
+    def _start(self) -> None:
+        # What a server prints is its own; the log of one that is started again goes on.
+        with (self.directory / "stdout").open("wb") as stdout, (self.directory / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(
-                _command() if descriptors is None else _limited_command(descriptors),
-                cwd=directory,
-                env=environment({"SYNKRONE_PORT": "0"} | dict(settings)),
+                self._command,
+                cwd=self.directory,
+                env=environment(self._settings),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
             )
-        self.url = ""
         self._told_to_stop = False
+
+    def start_again(self) -> None:
+        """After it has ended: on the same port, in the same directory and so with the same file, with its settings."""
+        assert not self.is_running()
+        self._settings["SYNKRONE_PORT"] = str(self.port)
+        self._start()
 
     def wait_until_ready(self) -> None:
         """Wait for the printed address, and for ``/health/ready`` behind it."""
@@ -120,6 +143,10 @@ class ServerProcess:
             assert self._process.poll() is None, f"the server ended by itself:\n{self.log}"
             assert time.monotonic() < deadline, f"the server is not ready:\n{self.log}"
             time.sleep(0.02)
+
+    async def ready(self) -> None:
+        """The same, while the test's own loop goes on."""
+        await asyncio.to_thread(self.wait_until_ready)
 
     def _is_ready(self) -> bool:
         printed = _LISTENING.search(self.output)
@@ -147,11 +174,11 @@ class ServerProcess:
 
     @property
     def output(self) -> str:
-        return (self._directory / "stdout").read_text()
+        return (self.directory / "stdout").read_text()
 
     @property
     def log(self) -> str:
-        return (self._directory / "stderr").read_text()
+        return (self.directory / "stderr").read_text()
 
     def records(self, event: str) -> list[dict[str, Any]]:
         """The log's records of one kind, in order."""
@@ -177,6 +204,26 @@ class ServerProcess:
             timeout=aiohttp.ClientTimeout(total=10),
         ) as response:
             return response.status, await response.json(content_type=None)
+
+    async def inbox(self, own: str, path: str = "", body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """``/v1/inbox`` and what is below, asked with a user's token: the answer, which has to be a 200."""
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {own}"}) as session,
+            session.request("GET" if body is None else "POST", f"{self.url}/v1/inbox{path}", json=body) as response,
+        ):
+            answer: dict[str, Any] = await response.json(content_type=None)
+            assert response.status == 200, answer
+            return answer
+
+    async def connections(self, user: str, method: str = "GET", query: str = "") -> dict[str, Any]:
+        """What operators see of a user's connections, or with DELETE do to them."""
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {API_KEY}"}) as session,
+            session.request(method, f"{self.url}/v1/users/{user}/connections{query}") as response,
+        ):
+            answer: dict[str, Any] = await response.json(content_type=None)
+            assert response.status == 200, answer
+            return answer
 
     def is_running(self) -> bool:
         return self._process.poll() is None

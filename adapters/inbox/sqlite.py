@@ -333,8 +333,10 @@ class SqliteInbox:
 
     async def tidy(self) -> bool:
         """One small step of trimming; whether there is more to do. While writing fails it tries whether it can be
-        done again. Raises StoreUnavailable."""
+        done again. Raises StoreUnavailable, and RuntimeError once a defect has ended writing for good."""
         state = self._opened()
+        if state.writer.defect is not None:
+            raise RuntimeError("nothing can be stored any more") from state.writer.defect
         step = Step(state.tail.given_to_all, state.failing)
         trimmed = await state.writer.do(self._trim, step, applied=partial(_trimmed, state))
         return bool(trimmed.more)

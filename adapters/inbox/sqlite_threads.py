@@ -164,6 +164,8 @@ class Writer(Generic[T]):
         self._loop = loop
         self._db: sqlite3.Connection | None = None
         self._failing = False
+        self.defect: BaseException | None = None
+        """What ended the thread, if it was no fault of the file."""
         self._queue = JobQueue(QUEUE_JOBS, QUEUE_BYTES)
         self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
         self._thread.start()
@@ -213,8 +215,9 @@ class Writer(Generic[T]):
             self._failing = True
             self._roll_back()
             return _failed(jobs)
-        except BaseException:
+        except BaseException as error:
             # A mistake of ours: the thread ends, and the store with it, but nobody waits for ever.
+            self.defect = error
             self._loop.call_soon_threadsafe(self._done, _failed(jobs))
             raise
         self._committed(transaction)

@@ -24,9 +24,14 @@ Auth: TypeAlias = Mapping[str, object] | Sequence[Mapping[str, object]]
 
 
 class Client(ABC):
-    """A client that remembers everything that happens to it, in order, until the test looks at it."""
+    """A client that remembers everything that happens to it, in order, until the test looks at it.
+
+    ``inbox.counts`` has no place in that order, and is looked at by itself.
+    """
 
     def __init__(self) -> None:
+        self._counts: Any = None
+        self._counts_changed = asyncio.Event()
         self._happenings: asyncio.Queue[Happening] = asyncio.Queue()
         self._transport = ""
         self._transport_changed = asyncio.Event()
@@ -34,7 +39,9 @@ class Client(ABC):
     async def next(self, within: float = WAIT_SECONDS) -> Happening:
         """The next thing that happens; a change of transport is none."""
         try:
-            return await asyncio.wait_for(self._happenings.get(), within)
+            # Not wait_for(), which before Python 3.12 loses a cancellation that comes together with the happening.
+            async with asyncio.timeout(within):
+                return await self._happenings.get()
         except TimeoutError:
             raise AssertionError(f"nothing happened to {self} within {within} s") from None
 
@@ -62,6 +69,16 @@ class Client(ABC):
                 self._transport_changed.clear()
                 await self._transport_changed.wait()
 
+    async def hears_counts(self, counts: Mapping[str, int]) -> None:
+        """Wait until the last that it was told are these."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while self._counts != counts:
+                    self._counts_changed.clear()
+                    await self._counts_changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"{self} was told {self._counts}") from None
+
     def unseen(self) -> list[Happening]:
         """What has happened that the test has not looked at."""
         return [self._happenings.get_nowait() for _ in range(self._happenings.qsize())]
@@ -70,7 +87,11 @@ class Client(ABC):
     async def close(self) -> None:
         """Leave, and wait until that is done."""
 
-    def _happened(self, what: str, **details: object) -> None:
+    def _happened(self, what: str, **details: Any) -> None:
+        if details.get("name") == "inbox.counts":
+            (self._counts,) = details["args"]
+            self._counts_changed.set()
+            return
         self._happenings.put_nowait({"what": what, **details})
 
     def _uses_now(self, transport: str) -> None:
@@ -119,6 +140,23 @@ class JsClient(Client):
     async def connect(self, auth: Mapping[str, object]) -> None:
         """What an application does after a refusal: set ``socket.auth``, then ``socket.connect()``."""
         await self._tell({"connect": auth})
+
+    async def ack(self) -> Any:
+        """The answer, which has to be the next thing that happens."""
+        acknowledged = await self.expect("ack")
+        assert "error" not in acknowledged, f"{self}: {acknowledged}"
+        return acknowledged["answer"]
+
+    async def become(self, auth: Mapping[str, object]) -> None:
+        """What a page does that changes user: set ``socket.auth``, then ``socket.disconnect().connect()``."""
+        await self._tell({"become": auth})
+
+    async def back(self, *, recovered: bool) -> list[Any]:
+        """Wait until it has come back by itself: the arguments of ``session.ready``."""
+        while (happening := await self.next())["what"] in ("reconnect_attempt", "connect_error"):
+            assert happening.get("active", True), f"{self}: {happening}"
+        assert happening == {"what": "connect", "recovered": recovered}, f"{self}: {happening}"
+        return await self.event("session.ready")
 
     async def _tell(self, command: Mapping[str, object]) -> None:
         assert self._process.stdin is not None

@@ -11,6 +11,15 @@ CURSOR = re.compile(r"[A-Za-z0-9._:~-]{1,256}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
+def counts(unread: int, *, unseen: int | None = None, total: int | None = None) -> dict[str, int]:
+    """The counts of an inbox; without the others, nothing in it was ever looked at."""
+    return {
+        "unread": unread,
+        "unseen": unread if unseen is None else unseen,
+        "total": unread if total is None else total,
+    }
+
+
 def assert_recent(time: str) -> None:
     """An RFC 3339 time in UTC, of the last minute."""
     assert TIME.fullmatch(time), time
@@ -18,16 +27,23 @@ def assert_recent(time: str) -> None:
 
 
 def assert_ready(
-    arguments: list[Any], *, user: str, role: str, expires_at: int, recovered: bool = False, reason: str | None = None
+    arguments: list[Any],
+    *,
+    user: str,
+    role: str,
+    expires_at: int,
+    recovered: bool = False,
+    reason: str | None = None,
+    unread: int = 0,
 ) -> None:
-    """The arguments of ``session.ready``; ``expires_at`` is the token's ``exp``."""
+    """The arguments of ``session.ready``; ``expires_at`` is the token's ``exp``. Nothing in the inbox was seen."""
     first, cursor = arguments
     assert_recent(first["server_time"])
     assert first == {
         "user": {"id": user, "role": role},
         "recovered": recovered,
         "reason": reason,
-        "counts": None,
+        "counts": counts(unread),
         "expires_at": datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "server_time": first["server_time"],
     }

@@ -45,10 +45,42 @@ async def outlive_a_token(server: ServerProcess, clients: Clients, transport: st
     # Not "io server disconnect", after which it would stay away.
     assert gone["reason"] in ("transport close", "transport error")
     assert gone["active"] is True
-    while (happening := await client.next())["what"] == "reconnect_attempt":
-        pass
-    assert happening["what"] == "connect"
-    fresh, _ = await client.event("session.ready")
+    await server.publish({"user": transport}, id=f"meanwhile-{transport}")
+    fresh, _ = await client.back(recovered=True)
+    assert fresh["recovered"] is True
     assert fresh["expires_at"] > ready["expires_at"]
     await server.publish({"user": transport}, id=f"after-{transport}")
-    assert (await client.event("notification.new"))[0]["id"] == f"after-{transport}"
+    for when in ("meanwhile", "after"):
+        assert (await client.event("notification.new"))[0]["id"] == f"{when}-{transport}"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_connection_outlives_the_token_that_is_refreshed_in_time(serve: Serve, clients: Clients) -> None:
+    server = serve(NO_LEEWAY)
+    exp = int(time.time()) + 3
+    first = token("42", exp=exp)
+    refreshed = await clients.js(server.url, {"token": first})
+    await refreshed.ready()
+    for wrong, code in (
+        (token("43"), "identity_mismatch"),
+        (token("42", "company"), "identity_mismatch"),
+        (token("42", ttl=-60), "token_expired"),
+        ("rubbish", "invalid_token"),
+    ):
+        await refreshed.emit("auth.refresh", {"token": wrong})
+        answer = await refreshed.ack()
+        assert (answer["ok"], answer["error"]["code"]) == (False, code)
+    later = exp + 3600
+    await refreshed.emit("auth.refresh", {"token": token("42", exp=later)})
+    answer = await refreshed.ack()
+    assert answer["ok"] is True
+    assert datetime.fromisoformat(answer["expires_at"]).timestamp() == later
+
+    # Another with the first token, and not refreshed, is closed at its end.
+    other = await clients.js(server.url, {"token": first}, {"reconnection": False})
+    await other.ready()
+    await other.event("session.expiring")
+    assert (await other.event("session.closing"))[0]["code"] == "token_expired"
+    await server.publish({"user": "42"}, id="still-there")
+    assert (await refreshed.event("notification.new"))[0]["id"] == "still-there"
+    assert refreshed.unseen() == []

@@ -2,7 +2,8 @@
 //
 // argv: {"url", "auth", "options"}. `auth` is the object of io()'s option of that name. A list of objects stands for an
 // application that passes a function: the nth connection gets the nth of them, and the last one from then on.
-// stdin, one a line: {"emit": [event, ...args]}, {"connect": auth}, {"close": true}; its end ends the client.
+// stdin, one a line: {"emit": [event, ...args]}, {"connect": auth}, {"become": auth}, {"close": true}; its end ends the
+// client.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -33,6 +34,9 @@ createInterface({ input: process.stdin })
     } else if (command.connect) {
       socket.auth = command.connect;
       socket.connect();
+    } else if (command.become) {
+      socket.auth = command.become;
+      socket.disconnect().connect();
     } else if (command.close) {
       socket.close();
     }

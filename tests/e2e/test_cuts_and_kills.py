@@ -1,0 +1,208 @@
+"""Cuts of the line and kills of the server while notifications come in: nothing is lost, doubled or out of order.
+
+Three clients of one user, each in its own way: the stock JavaScript client with its own recovery, the stock Python
+client with the cursor its application kept, and curl with ``Last-Event-ID``. ``make campaign`` runs them in full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import aiohttp
+import pytest
+
+from tests.e2e.clients import Clients
+from tests.e2e.conftest import Serve
+from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollower
+from tests.e2e.line import Cut, Line
+from tests.e2e.publishing import Backend
+from tests.processes import ONE_SECRET, ServerProcess, port_to_keep, token
+
+IS_FULL = os.environ.get("CAMPAIGN") == "full"
+CUTS = 100 if IS_FULL else 10
+KILLS = 50 if IS_FULL else 3
+STOPS = 5 if IS_FULL else 1
+PER_SECOND = 100.0
+OPTIONS: dict[str, object] = {} if IS_FULL else {"reconnectionDelay": 200, "reconnectionDelayMax": 1000}
+"""The stock client as it comes; for the short run it only comes back sooner."""
+
+SETTINGS = ONE_SECRET | {"SYNKRONE_LIMITS__PING_INTERVAL": "2s", "SYNKRONE_LIMITS__PING_TIMEOUT": "3s"}
+"""A stock client that is cut while its upgrade pauses its polling notices that by the missing ping alone."""
+
+USER, ROLE = "42", "freelance"
+
+Trouble: TypeAlias = Callable[[ServerProcess, Sequence[Follower], Sequence[Line]], Awaitable[str]]
+"""Makes it, and says how much of it there was."""
+
+pytestmark = pytest.mark.campaign
+
+
+@pytest.mark.gen_test(timeout=900)
+async def test_cuts_of_the_line(serve: Serve, clients: Clients) -> None:
+    await stays_up(serve, clients, cut_lines, "cuts")
+
+
+@pytest.mark.gen_test(timeout=900)
+async def test_kills_of_the_server(serve: Serve, clients: Clients) -> None:
+    await stays_up(serve, clients, kill, "kill -9")
+
+
+@pytest.mark.gen_test(timeout=900)
+async def test_restarts_of_the_server(serve: Serve, clients: Clients) -> None:
+    await stays_up(serve, clients, restart, "SIGTERM")
+
+
+async def cut_lines(server: ServerProcess, followers: Sequence[Follower], lines: Sequence[Line]) -> str:
+    async with asyncio.TaskGroup() as group:
+        cutting = [group.create_task(cut_again_and_again(line)) for line in lines]
+    cut = [task.result() for task in cutting]
+    return "; ".join(f"{follower.name} {number} cuts" for follower, number in zip(followers, cut, strict=True))
+
+
+async def cut_again_and_again(line: Line) -> int:
+    """At random: in the middle of a connection's beginning, of an upgrade, of a replay, or of its quiet life."""
+    for number in range(CUTS):
+        await line.in_use()
+        moment = random.choice(("beginning", "upgrade", "later"))
+        if moment == "upgrade":
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(line.upgrading.wait(), 0.5)
+        await asyncio.sleep(random.uniform(0, 1.0 if moment == "later" else 0.03))
+        await line.in_use()
+        line.sever(random.choice(list(Cut)))
+        line.upgrading.clear()
+        # Once it is away for so long that there is a lot to be replayed.
+        if number == CUTS // 2:
+            await asyncio.sleep(2)
+        line.mend()
+    return CUTS
+
+
+async def kill(server: ServerProcess, followers: Sequence[Follower], lines: Sequence[Line]) -> str:
+    for number in range(KILLS):
+        # Every other time at any moment, so also when they are only just coming back.
+        await bring_back(server, followers, random.uniform(0.5, 2.0), server.kill, wait=number % 2 == 0)
+    return f"{KILLS} kills"
+
+
+async def restart(server: ServerProcess, followers: Sequence[Follower], lines: Sequence[Line]) -> str:
+    for _ in range(STOPS):
+        await bring_back(server, followers, random.uniform(0.5, 2.0), server.terminate, wait=True)
+    return f"{STOPS} restarts"
+
+
+async def bring_back(
+    server: ServerProcess, followers: Sequence[Follower], after: float, end: Callable[[], None], *, wait: bool
+) -> None:
+    """With ``wait``, return when all clients have returned."""
+    await asyncio.sleep(after)
+    welcomes = [follower.diary.welcomes for follower in followers]
+    end()
+    await server.exit_code()
+    server.start_again()
+    await server.ready()
+    if wait:
+        await asyncio.gather(*(f.welcomed(before + 1) for f, before in zip(followers, welcomes, strict=True)))
+
+
+async def stays_up(serve: Serve, clients: Clients, trouble: Trouble, name: str) -> None:
+    server = serve(SETTINGS | {"SYNKRONE_PORT": str(port_to_keep())})
+    own = token(USER, ROLE)
+    backend = Backend(server, USER, ROLE, PER_SECOND)
+    async with lines_to(server, 3) as lines:
+        followers: list[Follower] = [
+            JsFollower(lines[0].url, own, clients, OPTIONS),
+            PythonFollower(lines[1].url, own),
+            CurlFollower(lines[2].url, own),
+        ]
+        # They are there from the first notification on: what was for all before a user came is not theirs.
+        async with following(followers), backend, reading(server, backend, own):
+            amount = await trouble(server, followers, lines)
+            await backend.stop()
+            backend.acknowledged["last"] = await backend.say("last", {"user": USER})
+            await asyncio.gather(*(follower.has("last") for follower in followers))
+        report(f"{name}: {amount}; {len(backend.acknowledged)} acknowledged, {backend.retries} tried again", followers)
+        for follower in followers:
+            check(follower, backend)
+        # What users did to their notifications is in the log too: the same events for all, at the same places.
+        assert followers[0].diary.logged == followers[1].diary.logged == followers[2].diary.logged
+
+
+def check(follower: Follower, backend: Backend) -> None:
+    diary, name = follower.diary, follower.name
+    offsets = [logged.offset for logged in diary.logged]
+    assert offsets == sorted(set(offsets)), f"{name}: something came twice, or out of order"
+    got = {logged.id: logged.cursor for logged in diary.logged if logged.id is not None}
+    missing = backend.acknowledged.keys() - got.keys()
+    assert not missing, f"{name}: {len(missing)} were lost, {sorted(missing)[:5]} among them"
+    assert got == backend.acknowledged, f"{name}: something came that was for others, or another place was acknowledged"
+    assert sum(logged.id is not None for logged in diary.logged) == len(got), f"{name}: an id came twice"
+    assert diary.recovered, f"{name}: it was never cut"
+    assert all(diary.recovered), f"{name}: {diary.recovered.count(False)} times it was not recovered"
+    if isinstance(follower, JsFollower):
+        assert all(follower.connects), f"socket.recovered was false {follower.connects.count(False)} times"
+
+
+def report(line: str, followers: Sequence[Follower]) -> None:
+    parts = [
+        f"{f.name} got {len(f.diary.ids)} in {f.diary.welcomes} connections, {sum(f.diary.recovered)} recovered"
+        for f in followers
+    ]
+    print(f"campaign {line}; {'; '.join(parts)}", flush=True)
+
+
+@asynccontextmanager
+async def lines_to(server: ServerProcess, number: int) -> AsyncIterator[list[Line]]:
+    lines = [Line(server.port) for _ in range(number)]
+    for line in lines:
+        await line.open()
+    try:
+        yield lines
+    finally:
+        for line in lines:
+            await line.close()
+
+
+@asynccontextmanager
+async def following(followers: Sequence[Follower]) -> AsyncIterator[None]:
+    try:
+        for follower in followers:
+            await follower.start()
+        yield
+    finally:
+        for follower in followers:
+            await follower.stop()
+
+
+@asynccontextmanager
+async def reading(server: ServerProcess, backend: Backend, own: str) -> AsyncIterator[None]:
+    """Another device of the user reads, archives and deletes meanwhile."""
+    task = asyncio.create_task(read_now_and_then(server, backend, own))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def read_now_and_then(server: ServerProcess, backend: Backend, own: str) -> None:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {own}"}) as session:
+        while True:
+            await asyncio.sleep(0.1)
+            ids = list(backend.acknowledged)[-5:]
+            action = random.choice(("read", "unread", "seen", "archive", "unarchive", "delete", "read_all"))
+            body = {} if action == "read_all" else {"ids": ids}
+            if not ids:
+                continue
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with session.post(
+                    f"{server.url}/v1/inbox/{action}", json=body, timeout=aiohttp.ClientTimeout(total=5)
+                ) as answer:
+                    assert answer.status in (200, 503), await answer.text()
