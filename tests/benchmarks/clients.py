@@ -25,6 +25,7 @@ SURPLUS_SECONDS = 0.1
 _DELIVERY = b'42["notification.new"'
 _READY = b'42["session.ready"'
 _SENT = b'"sent":'
+_RECOVERED = b'"recovered":true'
 _SENT_DIGITS = len(str(SENT_BASE))
 
 
@@ -37,14 +38,22 @@ class Incomplete(Exception):
 
 
 class Client(WSListener):
-    """One user's connection. ``received`` counts notifications; ``delays`` takes what each took, in seconds."""
+    """One user's connection. ``received`` counts notifications; ``delays`` takes what each took, in seconds.
 
-    def __init__(self, token: str) -> None:
+    It resumes from an ``earlier`` one as the stock client does.
+    """
+
+    def __init__(self, token: str, earlier: Client | None = None) -> None:
         self.received = 0
+        self.recovered = False
         self.delays: array[float] | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: WSTransport | None = None
-        self._hello = b"40" + json.dumps({"token": token}).encode()
+        self._connected = b""
+        self._last = b""
+        claim = earlier._claim() if earlier is not None else {}
+        self._hello = b"40" + json.dumps({"token": token, **claim}).encode()
 
     @property
     def is_connected(self) -> bool:
@@ -57,6 +66,7 @@ class Client(WSListener):
         payload = frame.get_payload_as_bytes()
         if payload.startswith(_DELIVERY):
             self.received += 1
+            self._last = payload
             if self.delays is not None:
                 start = payload.index(_SENT) + len(_SENT)
                 sent = int(payload[start : start + _SENT_DIGITS]) - SENT_BASE
@@ -66,7 +76,11 @@ class Client(WSListener):
         elif payload.startswith(b"0"):
             transport.send(WSMsgType.TEXT, self._hello)
         elif payload.startswith(_READY):
+            self._last = payload
+            self.recovered = _RECOVERED in payload
             self._settle(None)
+        elif payload.startswith(b"40"):
+            self._connected = payload
         elif payload.startswith(b"44"):
             self._settle(Refused(payload.decode()))
         elif frame.msg_type == WSMsgType.CLOSE:
@@ -74,7 +88,12 @@ class Client(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.transport = None
+        self.gone.set_result(None)
         self._settle(Refused("the server cut the connection"))
+
+    def _claim(self) -> dict[str, str]:
+        """The ``pid`` of the stay and, as ``offset``, the last cursor."""
+        return {"pid": json.loads(self._connected[2:])["pid"], "offset": self._last.rsplit(b'"', 2)[1].decode()}
 
     def _settle(self, error: Refused | None) -> None:
         if self.ready.done():
@@ -154,24 +173,35 @@ class Crowd:
         return client
 
     async def cut_and_return(self, *, within: float) -> float:
-        """Cut every connection at once, and let each client return at once; the seconds until all are ready again.
-
-        One that is refused tries again within a second.
-        """
-        size = len(self.clients)
+        """Cut every connection at once, and let each client return at once; the seconds until all are ready again."""
         start = time.monotonic()
         self._cut()
+        await self._return([None] * len(self.clients), within)
+        return time.monotonic() - start
+
+    async def cut(self) -> None:
+        """Cut every connection at once, and wait until all are gone."""
+        self._cut()
+        await asyncio.gather(*(client.gone for client in self.clients))
+
+    async def resume(self, *, within: float) -> None:
+        """Let each client return at once, with the last cursor it got. Raises Incomplete where one does not recover."""
+        await self._return(self.clients, within)
+        if missing := sum(not client.recovered for client in self.clients):
+            raise Incomplete(f"{missing} of {len(self.clients)} clients did not recover")
+
+    async def _return(self, earlier: Sequence[Client | None], within: float) -> None:
+        """One that is refused tries again within a second."""
 
         async def come_back(number: int) -> Client:
             while True:
                 try:
-                    return await self._connect(number)
+                    return await self._connect(number, earlier=earlier[number])
                 except (OSError, WSError, Refused):
                     await asyncio.sleep(random.random())
 
         async with asyncio.timeout(within):
-            self.clients = await asyncio.gather(*map(come_back, range(size)))
-        return time.monotonic() - start
+            self.clients = await asyncio.gather(*map(come_back, range(len(earlier))))
 
     def close(self) -> None:
         self._cut()
@@ -183,8 +213,13 @@ class Crowd:
             if client.transport is not None:
                 client.transport.disconnect(graceful=False)
 
-    async def _connect(self, number: int, make_socket: Callable[[object], socket.socket] | None = None) -> Client:
-        client = Client(self._tokens[number])
+    async def _connect(
+        self,
+        number: int,
+        make_socket: Callable[[object], socket.socket] | None = None,
+        earlier: Client | None = None,
+    ) -> Client:
+        client = Client(self._tokens[number], earlier)
         async with asyncio.timeout(CONNECT_SECONDS):
             await ws_connect(
                 lambda: client,

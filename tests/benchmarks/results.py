@@ -187,17 +187,46 @@ MEASURES = (
     Measure("return", "all cut at once: until all are back", "s"),
     Measure("return-cpu", "all cut at once: CPU per client that returned", "µs"),
     Measure("return-stall", "all cut at once: longest stall of the server's loop", "ms"),
+    Measure("publish", "posted one by one to user rooms, and here stored: CPU per delivery", "µs"),
+    Measure("publish-batch", "posted in batches to user rooms, and here stored: CPU per delivery", "µs"),
+    Measure("publish-p50", "1,000 posts a second, from post to client, median", "ms"),
+    Measure("publish-p99", "the same, 99th percentile", "ms"),
+    Measure("rejoin-cpu", "all return with a cursor, nothing missed: CPU per client", "µs"),
+    Measure("recover-cpu", "all return with a cursor, 10 missed: CPU per client", "µs"),
+    Measure("recover", "the same: until all have what they missed", "s"),
+    Measure("recover-stall", "the same: longest stall of the server's loop", "ms"),
+)
+
+LOG_MEASURES = (
+    Measure("append", "appending entries one by one, CPU of one", "µs"),
+    Measure("append-batch", "appending in batches of 100, CPU per entry", "µs"),
+    Measure("replay", "reading 10 missed entries from the file", "µs"),
+    Measure("enter", "entering in a new role, CPU", "µs"),
+    Measure("count", "counting an inbox of 20", "µs"),
+    Measure("open", "opening the store", "ms"),
 )
 
 
-def at(key: str, connections: int) -> str:
-    """The key of a measure of the growth curves."""
-    return f"{key}@{connections}"
+def at(key: str, size: int) -> str:
+    """The key of a measure at a size: so many connections, or entries in the log."""
+    return f"{key}@{size}"
 
 
-def targets(growth: Sequence[int]) -> tuple[Target, ...]:
+def measures(log: Sequence[int]) -> tuple[Measure, ...]:
+    """``log`` has the sizes of the log, in entries."""
+    at_sizes = (
+        Measure(at(one.key, size), f"{one.title}, in a log of {size:,}", one.unit)
+        for one in LOG_MEASURES
+        for size in log
+    )
+    return (*MEASURES, *at_sizes)
+
+
+def targets(growth: Sequence[int], log: Sequence[int]) -> tuple[Target, ...]:
+    """``growth`` has numbers of connections, ``log`` of entries."""
     ours, node = OURS.name, NODEJS.name
     least, most = growth[0], growth[-1]
+    short, long = log[0], log[-1]
     return (
         _cheaper("deliveries per CPU second, unicast to user rooms", "unicast", 2),
         _cheaper("deliveries per CPU second, one room, paced", "room", 2),
@@ -214,6 +243,29 @@ def targets(growth: Sequence[int]) -> tuple[Target, ...]:
             for key, what in (("unicast", "unicast"), ("room", "one room, paced"))
         ),
         Target("99th percentile of delivery times, with a slow reader against none", ("p99-slow", ours), ("p99", ours)),
+        _cheaper("deliveries per CPU second, posted one by one, stored here and not there", "publish", 1),
+        _cheaper("deliveries per CPU second, posted in batches, stored here and not there", "publish-batch", 1),
+        Target(
+            "99th percentile from post to client, stored here and not there",
+            ("publish-p99", ours),
+            ("publish-p99", node),
+            at_most=1.5,
+        ),
+        Target(
+            "CPU per client that recovers 10 missed against a plain return",
+            ("recover-cpu", ours),
+            ("rejoin-cpu", ours),
+            at_most=1.5,
+        ),
+        *(
+            Target(
+                f"{one.title}, in a log of {long:,} against {short:,}",
+                (at(one.key, long), ours),
+                (at(one.key, short), ours),
+                at_most=1.25,
+            )
+            for one in LOG_MEASURES
+        ),
     )
 
 

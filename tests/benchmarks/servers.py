@@ -25,6 +25,7 @@ NODE_PROGRAM = Path(__file__).parent / "node"
 NODE = Path(os.environ.get("BENCHMARK_NODE", Path(executable.ROOT_DIR) / "bin" / "node"))
 
 SECRET = "a-secret-of-the-benchmark-that-has-52-characters-..."
+API_KEY = "an-api-key-of-the-benchmark-that-has-50-characters"
 # Longer than any measurement: no periodic heartbeat falls into one of them and not into another.
 PING_INTERVAL = 3600.0
 NOTIFICATION: dict[str, Any] = {
@@ -142,8 +143,14 @@ def pin(core: int | None) -> None:
 @asynccontextmanager
 async def running(kind: Kind, cores: Cores) -> AsyncIterator[Server]:
     """Start one, pinned to its core from its first thread on, and stop it in the end."""
-    settings = {"secret": SECRET, "ping_interval": PING_INTERVAL, "notification": NOTIFICATION}
     with tempfile.TemporaryDirectory() as directory:
+        settings = {
+            "secret": SECRET,
+            "api_key": API_KEY,
+            "folder": directory,
+            "ping_interval": PING_INTERVAL,
+            "notification": NOTIFICATION,
+        }
         log = Path(directory) / "stderr"
         with log.open("wb") as stderr:
             pin(cores.server)

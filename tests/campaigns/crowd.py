@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 from tests.processes import token
 
@@ -20,7 +21,11 @@ HANDSHAKE = (
 ).encode()
 NOTIFICATION = b'42["notification.new"'
 READY = b'42["session.ready"'
+CONNECTED = b"40"
 AT_ONCE = 200
+
+Claim: TypeAlias = dict[str, str]
+"""What a client says of an earlier connection."""
 
 
 def frame(packet: bytes | str, opcode: int = 1) -> bytes:
@@ -35,16 +40,28 @@ def frame(packet: bytes | str, opcode: int = 1) -> bytes:
 
 
 class Client(asyncio.Protocol):
-    """One client. ``received`` counts notifications; ``on_notification`` gets the bytes of each."""
+    """One client. ``received`` counts notifications; ``on_notification`` gets the bytes of each.
+
+    With the ``claim`` of an earlier one it continues where that stopped, as the stock client does by itself.
+    """
 
     def __init__(
-        self, jwt: str | None, on_notification: Callable[[bytes], None] | None = None, *, answers_pings: bool = True
+        self,
+        jwt: str | None,
+        on_notification: Callable[[bytes], None] | None = None,
+        *,
+        answers_pings: bool = True,
+        claim: Claim | None = None,
     ) -> None:
         self.is_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.received = 0
+        self.recovered = False
         self.status = b""
         self._jwt = jwt
+        self._claim = claim or {}
+        self._connected = b""
+        self._last = b""
         self._on_notification = on_notification
         self._answers_pings = answers_pings
         self._buffer = b""
@@ -67,7 +84,7 @@ class Client(asyncio.Protocol):
                 self._transport.close()
                 return
             if self._jwt is not None:
-                self._transport.write(frame("40" + json.dumps({"token": self._jwt})))
+                self._transport.write(frame("40" + json.dumps({"token": self._jwt, **self._claim})))
         start, buffer = 0, self._buffer
         while len(buffer) - start >= 2:
             length, at = buffer[start + 1], start + 2
@@ -90,10 +107,15 @@ class Client(asyncio.Protocol):
                 self._transport.write(frame("3"))
         elif payload.startswith(NOTIFICATION):
             self.received += 1
+            self._last = payload
             if self._on_notification is not None:
                 self._on_notification(payload)
         elif payload.startswith(READY) and not self.is_ready.done():
+            self._last = payload
+            self.recovered = b'"recovered":true' in payload
             self.is_ready.set_result(None)
+        elif payload.startswith(CONNECTED):
+            self._connected = payload
 
     def connection_lost(self, _error: Exception | None) -> None:
         _connected.discard(self)
@@ -102,6 +124,11 @@ class Client(asyncio.Protocol):
             self.is_ready.exception()
         if not self.is_closed.done():
             self.is_closed.set_result(None)
+
+    @property
+    def claim(self) -> Claim:
+        """Its ``pid`` and, as ``offset``, the cursor of the last event it got."""
+        return {"pid": json.loads(self._connected[2:])["pid"], "offset": self._last.rsplit(b'"', 2)[1].decode()}
 
     def send(self, octets: bytes) -> None:
         self._transport.write(octets)
@@ -158,16 +185,28 @@ async def connect_all(
     return list(await asyncio.gather(*(one(jwt) for jwt in jwts)))
 
 
-async def stay_connected(port: int, jwt: str, deadline: float) -> int:
-    """Try as the stock JavaScript client does, until it is in; how many attempts it took."""
+async def stay_connected(
+    port: int,
+    jwt: str,
+    deadline: float,
+    *,
+    earlier: Client | None = None,
+    on_notification: Callable[[bytes], None] | None = None,
+) -> int:
+    """Try as the stock JavaScript client does, until it is in; how many attempts it took.
+
+    One that was connected ``earlier`` has to recover.
+    """
     delay, attempts = 1.0, 0
+    claim = earlier.claim if earlier is not None else None
     while True:
         attempts += 1
         try:
-            await connect(port, Client(jwt))
+            client = await connect(port, Client(jwt, on_notification, claim=claim))
         except OSError:
             assert time.monotonic() < deadline, "not let in"
             await asyncio.sleep(delay * random.uniform(0.5, 1.5))
             delay = min(5.0, delay * 2)
         else:
+            assert earlier is None or client.recovered, "it did not recover"
             return attempts

@@ -7,12 +7,14 @@ that of the window. Every line to the window is a command, every line from it an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,21 @@ from entrypoints.server import Server, open_server
 from entrypoints.settings import validate_settings
 
 WATCH_SECONDS = 0.005
+STORE_METHODS = (
+    "append", "since", "ensure_readable", "floor", "enter", "received", "advance", "count", "list_items", "change",
+    "read_all", "checkpoint", "tidy", "ensure_writable",
+)  # fmt: skip
 
 
 class Window:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, store: str) -> None:
         self._server = server
         self._longest_stall = 0.0
         inbox: Any = server.container.inbox()
         self._inbox = inbox
-        self._working = {name: getattr(inbox, name) for name in ("head", "since", "append")}
+        # Its threads open the file when they first have to.
+        self._store = store
+        self._working = {name: getattr(inbox, name) for name in STORE_METHODS}
 
     async def watch(self) -> None:
         while True:
@@ -58,7 +66,7 @@ class Window:
 
     def _holdings(self) -> dict[str, Any]:
         gc.collect()
-        transport: Any = self._server.container.transport()
+        transport: Any = self._server.container.socketio()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return {
@@ -69,10 +77,17 @@ class Window:
             "environs": len(transport._library.environ),
             "tasks": len(asyncio.all_tasks()),
             "waiting_bytes": sum(session.waiting_bytes for session in transport._engine.sessions.values()),
-            "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+            "descriptors": sum(not name.startswith(self._store) for name in _open_files()),
             "rss_kib": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
             "cpu": usage.ru_utime + usage.ru_stime,
         }
+
+
+def _open_files() -> Iterator[str]:
+    for descriptor in Path("/proc/self/fd").iterdir():
+        # That of the directory itself may be gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            yield str(descriptor.readlink())
 
 
 async def _unavailable(*_arguments: object, **_options: object) -> object:
@@ -83,7 +98,7 @@ async def main(values: dict[str, Any]) -> None:
     settings = validate_settings(values)
     configure_logging(settings.log.level, "json")
     async with open_server(settings).running() as server:
-        window = Window(server)
+        window = Window(server, str(settings.store_path))
         listening = await asyncio.start_server(window.answer, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         print(json.dumps({"url": server.url, "window": port}), flush=True)

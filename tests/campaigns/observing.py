@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tests.processes import API_KEY, REPOSITORY, SECRET, environment
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
 LINE_BYTES = 1_048_576
+BACKEND = {"Authorization": f"Bearer {API_KEY}"}
 
 
 class Observed:
@@ -40,9 +41,11 @@ class Observed:
 
     async def ask(self, command: str = "holdings") -> dict[str, Any]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._window, limit=LINE_BYTES)
-        writer.write(command.encode() + b"\n")
-        answer: dict[str, Any] = json.loads(await asyncio.wait_for(reader.readline(), 60))
-        writer.close()
+        try:
+            writer.write(command.encode() + b"\n")
+            answer: dict[str, Any] = json.loads(await asyncio.wait_for(reader.readline(), 60))
+        finally:
+            writer.close()
         return answer
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], *, within: float) -> dict[str, Any]:
@@ -54,16 +57,22 @@ class Observed:
         return holdings
 
     async def publish(self, http: aiohttp.ClientSession, to: dict[str, Any], **members: Any) -> None:
-        headers = {"Authorization": f"Bearer {API_KEY}"}
         body = {"to": to, "type": "t", **members}
-        async with http.post(f"{self.url}/v1/notifications", json=body, headers=headers) as answer:
+        async with http.post(f"{self.url}/v1/notifications", json=body, headers=BACKEND) as answer:
             assert answer.status == 201, await answer.text()
+
+    async def publish_batch(self, http: aiohttp.ClientSession, bodies: Sequence[dict[str, Any]]) -> list[str]:
+        """Bodies as ``publish`` makes them, in one commit; their ids."""
+        async with http.post(f"{self.url}/v1/notifications/batch", json=bodies, headers=BACKEND) as answer:
+            assert answer.status == 200, await answer.text()
+            return [result["id"] for result in (await answer.json())["results"]]
 
 
 @asynccontextmanager
 async def observed(tmp_path: Path, **settings: Any) -> AsyncIterator[Observed]:
     """Its log must hold no traceback in the end."""
-    values = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}} | settings
+    store = f"sqlite:///{tmp_path / 'synkrone.db'}"
+    values = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}, "store": store} | settings
     log = tmp_path / "observed.log"
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(

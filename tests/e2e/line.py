@@ -57,6 +57,7 @@ class Line:
         self._server_port = port
         self._calls: set[_Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._cut_before: bytes | None = None
         self._is_severed = False
         self._cuts = 0
@@ -77,8 +78,10 @@ class Line:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._listening.wait_closed()
-        # Transports close in the next turn of the loop.
-        await asyncio.sleep(0)
+        for writer in self._writers:
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     @property
     def calls(self) -> int:
@@ -114,6 +117,7 @@ class Line:
         self._cut_before = text
 
     def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self._writers.add(to_client)
         task = asyncio.create_task(self._serve(client, to_client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -126,6 +130,7 @@ class Line:
             server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:
             return
+        self._writers.add(to_server)
         call = _Call(to_client, to_server)
         try:
             if self._is_severed or self._cuts > cuts:

@@ -1,7 +1,10 @@
 // Socket.IO on Node, doing what the server does: verify a JWT, join three rooms, welcome, deliver.
 //
-// argv: {"secret", "ping_interval", "notification"}. It prints {"url"}, and then one answer a line to what it is told on
-// stdin, as tests/benchmarks/programs/control.py describes; its end ends the program.
+// It also takes what backends post, emits it and answers, as the server does, but checks and stores nothing.
+//
+// argv: {"secret", "api_key", "ping_interval", "notification"}. It prints {"url"}, and then one answer a line to what it
+// is told on stdin, as tests/benchmarks/programs/control.py describes; its end ends the program.
+import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import jwt from "jsonwebtoken";
@@ -9,7 +12,23 @@ import { Server } from "socket.io";
 
 const settings = JSON.parse(process.argv[2]);
 const { notification } = settings;
-const http = createServer();
+const http = createServer((request, response) => {
+  if (request.headers.authorization !== `Bearer ${settings.api_key}`) {
+    response.writeHead(401).end();
+    return;
+  }
+  const chunks = [];
+  request.on("data", (chunk) => chunks.push(chunk));
+  request.on("end", () => {
+    const posted = JSON.parse(Buffer.concat(chunks));
+    const [status, answer] = Array.isArray(posted)
+      ? [200, { accepted: posted.length, duplicates: 0, results: posted.map(publish) }]
+      : [201, publish(posted)];
+    const body = JSON.stringify(answer);
+    response.writeHead(status, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) });
+    response.end(body);
+  });
+});
 const io = new Server(http, { pingInterval: settings.ping_interval * 1000 });
 
 const epoch = process.pid.toString(16).padStart(16, "0");
@@ -42,6 +61,17 @@ const emit = (room, content) => {
   content.data.sent = 1e15 + microseconds();
   offset += 1;
   io.to(room).emit("notification.new", content, `${epoch}:${offset}`);
+};
+
+const publish = ({ to, type, title = null, body = null, data = null }) => {
+  const id = randomUUID();
+  const times = { created_at: new Date().toISOString(), expires_at: null };
+  const state = { read_at: null, seen_at: null, archived_at: null };
+  offset += 1;
+  const cursor = `${epoch}:${offset}`;
+  const content = { id, type, title, body, data, ...times, audience: "user", ...state };
+  io.to(`user:${to.user}`).emit("notification.new", content, cursor);
+  return { id, cursor, duplicate: false };
 };
 
 const send = ({ sends, per_tick, interval, users, first, body_bytes }) =>

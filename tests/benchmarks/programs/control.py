@@ -12,7 +12,8 @@
 ``{"do": "watch"}``, ``{"do": "stall"}``
     Begin to watch the event loop; ``{"seconds": its longest stall since}``, and no longer watch.
 
-The program's argument is ``{"secret", "ping_interval", "notification"}``. Every notification carries the time of its
+The program's argument is ``{"secret", "api_key", "folder", "ping_interval", "notification"}``; what the server stores
+goes to the folder. Every notification carries the time of its
 emission in ``data.sent``: 10**15 and the microseconds of the monotonic clock, so that its size is always the same.
 """
 

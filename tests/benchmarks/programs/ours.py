@@ -1,4 +1,7 @@
-"""This server, wired by its container, with notifications handed to its Transport port."""
+"""This server, wired by its container, on its default store.
+
+What it is told to send is handed to its Transport port; what is posted to it takes its usual way.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import msgspec
 
 from adapters.telemetry.logs import configure_logging
 from domain.model import Entry, Json, Position, Room
+from entrypoints.event_loop import settle_memory
 from entrypoints.server import open_server
 from entrypoints.settings import validate_settings
 from tests.benchmarks.programs.control import Control
@@ -23,13 +27,16 @@ def one_room(name: str) -> frozenset[Room]:
     return frozenset((Room(name),))
 
 
-async def main(secret: str, ping_interval: float, notification: dict[str, Any]) -> None:
+async def main(secret: str, api_key: str, folder: str, ping_interval: float, notification: dict[str, Any]) -> None:
     settings = {
         "port": 0,
         "auth": {"secret": secret},
+        "api": {"key": api_key},
+        "store": f"sqlite:///{folder}/synkrone.db",
         "limits": {"ping_interval": f"{ping_interval:.0f}s"},
     }
     async with open_server(validate_settings(settings)).running() as server:
+        settle_memory()
         transport = server.container.transport()
         head = await server.container.inbox().head()
         offsets = count(head.offset + 1)

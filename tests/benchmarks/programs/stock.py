@@ -25,7 +25,7 @@ def timestamp(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-async def main(secret: str, ping_interval: float, notification: dict[str, Any]) -> None:
+async def main(secret: str, ping_interval: float, notification: dict[str, Any], **_unused: str) -> None:
     # Otherwise what a handler sends on connecting arrives before the connection is confirmed.
     sio = socketio.AsyncServer(async_mode="tornado", ping_interval=ping_interval, always_connect=True)
     key = OctKey.import_key(secret)
