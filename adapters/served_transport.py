@@ -26,6 +26,10 @@ class ServedTransport(Transport, Protocol):
     def set_ready(self, *, ready: bool) -> None:
         """Whether new clients can be served at the moment; if not, they are refused, and come back."""
 
+    def refuse_at_once(self, head: bytes) -> bytes | None:
+        """The whole answer to a request that begins with these octets, where it is one of a new client and none is
+        served now; None for anything else, and where there is any doubt. The connection is closed behind it."""
+
     def give_up_place(self) -> bool:
         """Close a socket behind which no user is, for one that may have one; False where there is none."""
 

@@ -94,7 +94,7 @@ class Server:
             )
             listener = self._new_listener(RuleRouter([*transport.routes, Rule(AnyMatches(), api)]), transport)
             self._background.append(self._start(every(TICK_SECONDS, connections.tick, listener.sweep)))
-            self._background.append(self._start(self._watch_readiness(transport)))
+            self._background.append(self._start(self._watch_readiness(transport, listener)))
             listener.start()
             self.listener = listener
             stack.push_async_callback(listener.close)
@@ -113,11 +113,13 @@ class Server:
             self._delivery.name: self._delivery.fault,
         }
 
-    async def _watch_readiness(self, transport: ServedTransport) -> None:
+    async def _watch_readiness(self, transport: ServedTransport, listener: Listener) -> None:
         """While a fault is known, clients are told so at their handshake, on which they back off."""
         while True:
             faults = await self._serving_faults()
-            transport.set_ready(ready=all(fault is None for fault in faults.values()))
+            ready = all(fault is None for fault in faults.values())
+            transport.set_ready(ready=ready)
+            listener.set_ready(ready=ready)
             await asyncio.sleep(TICK_SECONDS)
 
     async def drain(self) -> None:
@@ -163,6 +165,7 @@ class Server:
             ),
             taken_over=lambda: transport.open_sockets,
             give_up_place=transport.give_up_place,
+            refuse_at_once=transport.refuse_at_once,
             clock=self._container.clock(),
             randomness=self._container.randomness(),
         )

@@ -93,6 +93,10 @@ class TransportGroup:
         for member in self._members:
             member.set_ready(ready=ready)
 
+    def refuse_at_once(self, head: bytes) -> bytes | None:
+        answers = (member.refuse_at_once(head) for member in self._members)
+        return next((answer for answer in answers if answer is not None), None)
+
     def give_up_place(self) -> bool:
         """Of the first member that has one."""
         return any(member.give_up_place() for member in self._members)

@@ -201,6 +201,10 @@ class SseTransport:
         """Answer new requests with 503 while not ready, on which clients come back later."""
         self._ready = ready
 
+    def refuse_at_once(self, head: bytes) -> bytes | None:  # noqa: ARG002 (of the port)
+        """None: its answers depend on who asks from where."""
+        return None
+
     def give_up_place(self) -> bool:
         """False: behind every socket taken from HTTP there is a user."""
         return False

@@ -58,6 +58,9 @@ class ServedMemory(MemoryTransport):
     def set_ready(self, *, ready: bool) -> None:
         self.told.append(ready)
 
+    def refuse_at_once(self, head: bytes) -> bytes | None:
+        return self.name.encode() if head == self.name.encode() else None
+
     def give_up_place(self) -> bool:
         self.told.append("place")
         return self._gives
@@ -161,6 +164,10 @@ class TestMembers:
         group.sweep()
         group.stop_accepting()
         assert [member.told for member in members] == [[False, "sweep", "stop"]] * 2
+
+    def test_whoever_knows_the_answer_gives_it(self) -> None:
+        group = TransportGroup([ServedMemory("a"), ServedMemory("b")])
+        assert [group.refuse_at_once(head) for head in (b"a", b"b", b"c")] == [b"a", b"b", None]
 
     def test_one_place_is_given_up_and_no_more(self) -> None:
         none, some, other = ServedMemory("a"), ServedMemory("b", gives=True), ServedMemory("c", gives=True)

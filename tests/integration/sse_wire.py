@@ -91,6 +91,7 @@ async def wire(
         limits=HttpLimits(body_bytes=65_536, request_timeout=15.0, send_timeout=45.0, connections=100),
         taken_over=lambda: transport.open_sockets,
         give_up_place=transport.give_up_place,
+        refuse_at_once=transport.refuse_at_once,
         clock=SystemClock(),
         randomness=FixedRandomness(),
     )

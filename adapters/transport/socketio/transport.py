@@ -22,7 +22,7 @@ from adapters.transport.members import Members
 from adapters.transport.socketio.client import Client, Connection, Request
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.transport.socketio.engineio.routes import EngineRoutes
+from adapters.transport.socketio.engineio.routes import EngineRoutes, not_ready
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import SessionLimits
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
@@ -210,6 +210,10 @@ class SocketIoTransport:
     def set_ready(self, *, ready: bool) -> None:
         """Answer new handshakes with 503 while not ready, on which the stock client backs off."""
         self._ready = ready
+
+    def refuse_at_once(self, head: bytes) -> bytes | None:
+        """For new sessions that begin on WebSocket: where one polls first, a browser wants to know of its origin."""
+        return not_ready(head) if not self.is_accepting() else None
 
     def give_up_place(self) -> bool:
         """Close the oldest socket behind which no user is, at once; False where there is none."""

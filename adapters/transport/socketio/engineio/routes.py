@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
@@ -290,6 +291,24 @@ class _Exchange(HTTPMessageDelegate):
         chunk = body if body and self._request.method != "HEAD" else None
         connection.write_headers(ResponseStartLine("HTTP/1.1", status, status.phrase), headers, chunk)
         connection.finish()
+
+
+_HANDSHAKE: Final = re.compile(rb"GET /socket\.io/?\?([^ ]*) HTTP/1\.1\r\n(?:[^\r\n]+\r\n)+\r\n")
+_NEW_ON_WEBSOCKET: Final = frozenset((b"EIO=4", b"transport=websocket"))
+_NOT_READY_BODY: Final = to_json({"code": NOT_READY.code, "message": NOT_READY.message})
+_NOT_READY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+    b"Cache-Control: no-store\r\nRetry-After: %d\r\nConnection: close\r\n\r\n%s"
+    % (len(_NOT_READY_BODY), RETRY_AFTER_SECONDS, _NOT_READY_BODY)
+)
+
+
+def not_ready(head: bytes) -> bytes | None:
+    """The answer of NOT_READY to octets that are exactly a handshake for a new session on WebSocket, else None."""
+    handshake = _HANDSHAKE.fullmatch(head)
+    if handshake is None or set(handshake[1].split(b"&")) != _NEW_ON_WEBSOCKET:
+        return None
+    return _NOT_READY
 
 
 def _words(headers: HTTPHeaders, name: str) -> list[str]:
