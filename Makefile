@@ -8,8 +8,9 @@ VENV_PYTHON := .venv/bin/python
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
 
+# Two at a time, a file to each; ARGS="-n 0" for one after the other.
 test: .venv/.installed-test
-	$(VENV_PYTHON) -m pytest $(ARGS)
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 # The campaigns (fuzz, kills, cuts) in full; the test suite runs them with smaller counts.
 campaign: .venv/.installed-test
@@ -19,7 +20,7 @@ campaign: .venv/.installed-test
 fuzz: .venv/.installed-fuzz
 	$(VENV_PYTHON) -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
-# This server beside Socket.IO on Node and the stock python-socketio: about 20 minutes. Writes docs/benchmark.*.
+# This server beside Socket.IO on Node and the stock python-socketio: about 30 minutes. Writes docs/benchmark.*.
 bench: .venv/.installed-bench
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
