@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from tornado.routing import PathMatches, Rule
 
 from adapters.peer import PeerPolicy
 from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
+from adapters.transport.flusher import Flusher
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
 from adapters.transport.sse_exchange import TRANSPORT, Defect, Exchange, StreamRoute
@@ -38,18 +38,12 @@ PATH = r"/v1/stream"
 CUT_AT_QUEUES = 8
 CLOSE_SECONDS = 1.0
 SWEEP_SECONDS = 0.5
-TURN_SECONDS = 0.02
-"""What takes longer than this goes on in the next turn of the loop."""
-
 ID_BYTES = 15
 
 CLIENT_LEFT: Final = "transport_close"
 SERVER_CLOSED: Final = "server_closed"
 
-_LOOK_AT_CLOCK_EVERY = 64
 _MILLISECONDS = 1000
-
-_log = logging.getLogger("synkrone.transport")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +99,7 @@ class SseTransport:
         self._open: set[EventStream] = set()
         self._members: Members[_Connection] = Members()
         self._last_entry: Position | None = None
-        self._unflushed: list[EventStream] = []
-        self._flush_scheduled = False
+        self._flusher: Flusher[EventStream] = Flusher(EventStream.flush, clock)
         self._tasks = Tasks()
         self._accepting = True
         self._ready = True
@@ -366,26 +359,7 @@ class SseTransport:
     def _send(self, stream: EventStream, frame: bytes) -> None:
         """Queue a frame; it leaves at the end of this turn of the loop, with whatever else waits by then."""
         if stream.send(frame):
-            self._unflushed.append(stream)
-            self._schedule_flush()
-
-    def _schedule_flush(self) -> None:
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_scheduled = False
-        streams, self._unflushed = self._unflushed, []
-        started = now = self._clock.monotonic()
-        for number, stream in enumerate(streams, start=1):
-            stream.flush(now)
-            if number % _LOOK_AT_CLOCK_EVERY == 0:
-                now = self._clock.monotonic()
-                if now - started > TURN_SECONDS:
-                    self._unflushed = streams[number:] + self._unflushed
-                    self._schedule_flush()
-                    break
+            self._flusher.add(stream)
 
 
 def _entry_frame(entry: Entry) -> bytes:

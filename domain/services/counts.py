@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 
 from domain.model import NOTIFICATION_NEW, ConnectionId, Counted, Counts, Entry, Position, Room, Subscriber, UserId
 from domain.ports import Clock, Inbox, Transport
@@ -117,7 +117,8 @@ class CountsService:
                 self._due.update(news.tallies)
         self._changed.clear()
         now = self._clock.monotonic()
-        ready = [t for t in self._due if t.told_at is None or now - t.told_at >= SECONDS_BETWEEN]
+        may_be_told = (t for t in self._due if t.told_at is None or now - t.told_at >= SECONDS_BETWEEN)
+        ready = list(islice(may_be_told, at_most + 1))
         for tally in ready[:at_most]:
             # Others may have gone while an inbox was asked.
             if tally in self._due:

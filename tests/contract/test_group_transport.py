@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 import pytest
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.routing import PathMatches, Rule, RuleRouter
-from tornado.testing import bind_unused_port
+from tornado.routing import PathMatches, Rule
 from tornado.web import RequestHandler
 
 from adapters.clock import SystemClock
@@ -19,6 +16,7 @@ from adapters.transport.memory import MemoryTransport
 from adapters.transport.sse import SseLimits, SseTransport
 from domain.errors import ConnectionGone, InvalidToken, ShuttingDown
 from domain.model import EVERYONE, AckId, ConnectionId, Position, Room
+from tests.contract.served_harness import Serving
 from tests.contract.test_memory_transport import MAX_UNREAD_BYTES, MemoryContractClient
 from tests.contract.test_sse_transport import SseClient
 from tests.contract.transport import TransportContract
@@ -87,19 +85,15 @@ class GroupHarness:
             clock=SystemClock(), peers=PeerPolicy(), limits=SseLimits(held_bytes=MAX_HELD_BYTES, slow_seconds=0.3)
         )
         self.transport = TransportGroup([self._memory, sse])
-        self._server = HTTPServer(RuleRouter([*self.transport.routes]))
-        socket, self._port = bind_unused_port()
-        self._server.add_socket(socket)
+        self._serving = Serving(self.transport)
         self._kinds = cycle((self._connect_by_memory, self._connect_by_sse))
         self._clients: list[Client] = []
-        self._sweeping: asyncio.Task[None] | None = None
 
     def begin_with_sse(self) -> None:
         next(self._kinds)
 
     async def connect(self, auth: object) -> Client:
-        if self._sweeping is None:
-            self._sweeping = asyncio.ensure_future(self._sweep())
+        self._serving.begin()
         client = next(self._kinds)(auth)
         self._clients.append(client)
         return client
@@ -108,21 +102,12 @@ class GroupHarness:
         return MemoryContractClient(self._memory.start(auth))
 
     def _connect_by_sse(self, auth: object) -> Client:
-        return SseClient(self._port, auth)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self.transport.sweep_seconds)
-            self.transport.sweep()
+        return SseClient(self._serving.port, auth)
 
     async def close(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
         for client in self._clients:
             await client.close()
-        self._server.stop()
-        await self._server.close_all_connections()
-        await self.transport.close()
+        await self._serving.close()
 
 
 @pytest.mark.gen_test

@@ -7,15 +7,13 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.routing import RuleRouter
-from tornado.testing import bind_unused_port
 
 from adapters.clock import SystemClock
 from adapters.peer import PeerPolicy
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.model import AckId, ConnectionId
+from tests.contract.served_harness import Serving
 from tests.contract.transport_harness import (
     COUNTED,
     MAX_HELD_BYTES,
@@ -116,18 +114,14 @@ class SocketIoHarness:
             limits=SocketIoLimits(held_bytes=MAX_HELD_BYTES, slow_seconds=0.3),
         )
         self._peer_class = peer_class
-        self._server = HTTPServer(RuleRouter([*self.transport.routes]))
-        socket, port = bind_unused_port()
-        self._server.add_socket(socket)
-        self._url = f"http://127.0.0.1:{port}"
+        self._serving = Serving(self.transport)
+        self._url = f"http://127.0.0.1:{self._serving.port}"
         self._resources = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
         self._clients: list[SocketIoClient] = []
-        self._sweeping: asyncio.Task[None] | None = None
 
     async def connect(self, auth: object) -> SocketIoClient:
-        if self._sweeping is None:
-            self._sweeping = asyncio.ensure_future(self._sweep())
+        self._serving.begin()
         if self._session is None:
             self._session = await self._resources.enter_async_context(http_session())
         peer = await self._peer_class.open(self._session, self._url)
@@ -136,20 +130,11 @@ class SocketIoHarness:
         self._clients.append(client)
         return client
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self.transport.sweep_seconds)
-            self.transport.sweep()
-
     async def close(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
         for client in self._clients:
             await client.stop()
         await self._resources.aclose()
-        self._server.stop()
-        await self._server.close_all_connections()
-        await self.transport.close()
+        await self._serving.close()
 
 
 @pytest.mark.gen_test

@@ -5,14 +5,12 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.routing import RuleRouter
-from tornado.testing import bind_unused_port
 
 from adapters.clock import SystemClock
 from adapters.peer import PeerPolicy
 from adapters.transport.sse import SseLimits, SseTransport
+from tests.contract.served_harness import Serving
 from tests.contract.transport import TransportContract
 from tests.contract.transport_harness import MAX_HELD_BYTES, PATIENCE, Ending, Event
 from tests.sse_client import ServerSentEvent, StreamClient
@@ -74,32 +72,19 @@ class SseHarness:
         self.transport = SseTransport(
             clock=SystemClock(), peers=PeerPolicy(), limits=SseLimits(held_bytes=MAX_HELD_BYTES, slow_seconds=0.3)
         )
-        self._server = HTTPServer(RuleRouter([*self.transport.routes]))
-        socket, self._port = bind_unused_port()
-        self._server.add_socket(socket)
+        self._serving = Serving(self.transport)
         self._clients: list[SseClient] = []
-        self._sweeping: asyncio.Task[None] | None = None
 
     async def connect(self, auth: object) -> SseClient:
-        if self._sweeping is None:
-            self._sweeping = asyncio.ensure_future(self._sweep())
-        client = SseClient(self._port, auth)
+        self._serving.begin()
+        client = SseClient(self._serving.port, auth)
         self._clients.append(client)
         return client
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self.transport.sweep_seconds)
-            self.transport.sweep()
-
     async def close(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
         for client in self._clients:
             await client.close()
-        self._server.stop()
-        await self._server.close_all_connections()
-        await self.transport.close()
+        await self._serving.close()
 
 
 @pytest.mark.gen_test

@@ -37,16 +37,6 @@ from tests.integration.sqlite_harness import opened
 pytestmark = pytest.mark.gen_test
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "inbox.db"
-
-
 async def test_more_than_can_wait_is_refused(path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_threads, "QUEUE_JOBS", 10)
     async with opened(path, clock) as inbox:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -42,18 +43,9 @@ from tests.contract.inbox_harness import (
 )
 from tests.doubles import START, ManualClock
 from tests.integration.sqlite_harness import fill_up, opened, remove, write
+from tests.requirements import require
 
 pytestmark = pytest.mark.gen_test
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "inbox.db"
 
 
 class Faulty:
@@ -208,12 +200,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, timeout=10, check=False)
-    except OSError as error:
-        pytest.skip(f"mount cannot be run: {error}")
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    require(shutil.which("mount"), "mount is missing; it comes with util-linux")
+    mounted = subprocess.run(mount, capture_output=True, timeout=10, check=False)
+    require(not mounted.returncode, f"a file system can only be mounted as root: {mounted.stderr.decode().strip()}")
     try:
         yield folder
     finally:

@@ -45,16 +45,6 @@ from tests.processes import REPOSITORY, environment
 pytestmark = pytest.mark.gen_test
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "inbox.db"
-
-
 async def unusable(path: Path) -> str:
     with pytest.raises(StoreUnusable) as refused:
         await SqliteInbox(path, clock=SystemClock()).open()

@@ -48,16 +48,6 @@ from tests.integration.sqlite_harness import copy, opened
 pytestmark = pytest.mark.gen_test
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "inbox.db"
-
-
 async def test_a_restart_loses_nothing(path: Path, clock: ManualClock) -> None:
     async with opened(path, clock) as inbox:
         ann = await enter(inbox)

@@ -38,16 +38,6 @@ from tests.integration.sqlite_harness import opened, rows_of
 pytestmark = pytest.mark.gen_test
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "inbox.db"
-
-
 async def test_trimming_goes_in_small_steps_and_leaves_nothing_behind(path: Path, clock: ManualClock) -> None:
     limits = {"retention_log": HOUR, "retention_inbox": 2 * HOUR, "tail_entries": 10}
     async with opened(path, clock, **limits) as inbox:

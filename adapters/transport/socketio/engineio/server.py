@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from adapters.transport.flusher import TURN_SECONDS, Flusher
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
@@ -28,10 +29,6 @@ from domain.errors import ConnectionGone, SlowConsumer
 from domain.ports import Clock
 
 SWEEP_SECONDS = 0.5
-TURN_SECONDS = 0.02
-"""What takes longer than this, a flush or the end of many sessions, goes on in the next turn of the loop."""
-
-_LOOK_AT_CLOCK_EVERY = 64
 _POLICY_VIOLATION: Final = 1008
 
 
@@ -92,9 +89,8 @@ class EngineServer:
         self._clock = clock
         self._nothing = Batch()
         self._sessions_of: dict[WebSocketChannel, ServedSession] = {}
-        self._unflushed: list[ServedSession] = []
+        self._flusher: Flusher[ServedSession] = Flusher(self._flush, clock, self._nothing.forget_successors)
         self._closed: deque[WebSocketChannel] = deque()
-        self._flush_scheduled = False
 
     @property
     def open_sockets(self) -> int:
@@ -168,11 +164,11 @@ class EngineServer:
     def send(self, session: ServedSession, packet: EncodedPacket) -> None:
         """Queue a packet; it leaves at the end of this turn of the loop, with whatever else waits by then."""
         session.send(packet)
-        self._touch(session)
+        self._flusher.add(session)
 
     def send_all(self, sessions: Iterable[ServedSession], packet: EncodedPacket) -> None:
         """``send`` to many open sessions."""
-        nothing, unflushed = self._nothing, self._unflushed
+        nothing, unflushed = self._nothing, self._flusher.waiting
         before = after = nothing
         for session in sessions:
             pending = session.pending
@@ -182,7 +178,7 @@ class EngineServer:
             if pending is nothing:
                 unflushed.append(session)
         if unflushed:
-            self._schedule_flush()
+            self._flusher.schedule()
 
     async def taken(self, session: ServedSession, *, patience: float) -> None:
         """Wait until sockets have taken everything that was sent.
@@ -203,7 +199,7 @@ class EngineServer:
     def close(self, session: ServedSession, reason: str) -> None:
         """End it once its client has what was sent, or shortly after: with no packet of Socket.IO."""
         session.close(reason, self._clock.monotonic())
-        self._touch(session)
+        self._flusher.add(session)
         asyncio.get_running_loop().call_later(self.limits.session.close_timeout, self._close_is_due, session)
 
     def _close_is_due(self, session: ServedSession) -> None:
@@ -235,33 +231,10 @@ class EngineServer:
         ]
         for session in due:
             session.tick(now)
-            self._touch(session)
+            self._flusher.add(session)
 
-    def _touch(self, session: ServedSession) -> None:
-        self._unflushed.append(session)
-        self._schedule_flush()
-
-    def _schedule_flush(self) -> None:
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Write to each session that has something, once, whatever came together for it in this turn."""
-        self._flush_scheduled = False
-        sessions, self._unflushed = self._unflushed, []
-        started = now = self._clock.monotonic()
-        for number, session in enumerate(sessions, start=1):
-            self._flush_session(session, now)
-            if number % _LOOK_AT_CLOCK_EVERY == 0:
-                now = self._clock.monotonic()
-                if now - started > TURN_SECONDS:
-                    self._unflushed = sessions[number:] + self._unflushed
-                    self._schedule_flush()
-                    break
-        self._nothing.forget_successors()
-
-    def _flush_session(self, session: ServedSession, now: float) -> None:
+    def _flush(self, session: ServedSession, now: float) -> None:
+        """Write what there is, in one go."""
         if session.poll_request is not None:
             self._answer_poll(session, now)
         channel = session.channel
@@ -379,7 +352,7 @@ class EngineServer:
         elif session.transport == WEBSOCKET:
             session.channel, session.upgrade_channel = channel, None
             session.in_flight = channel.unsent
-        self._touch(session)
+        self._flusher.add(session)
 
     def channel_failed(self, channel: WebSocketChannel, error: ProtocolError) -> None:
         session = self._sessions_of[channel]
@@ -397,7 +370,7 @@ class EngineServer:
         session = self._sessions_of[channel]
         if session.channel is channel:
             session.in_flight = unsent
-            self._flush_session(session, self._clock.monotonic())
+            self._flush(session, self._clock.monotonic())
 
     def channel_closed(self, channel: WebSocketChannel) -> None:
         self._closed.append(channel)
