@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
-from tornado.routing import Rule
-
+from adapters.http.exchange import Route
 from domain.ports import Transport
 
 
 class ServedTransport(Transport, Protocol):
     @property
-    def routes(self) -> Sequence[Rule]:
-        """To be mounted before the server's own."""
+    def routes(self) -> Mapping[str, Route]:
+        """What serves its clients, by the paths it is to be mounted at."""
 
     @property
     def sweep_seconds(self) -> float:

@@ -16,15 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import tornado.web
-from tornado.routing import AnyMatches, Router, Rule, RuleRouter
+from tornado.routing import Router
 
 from adapters.api.handlers import NotFound
+from adapters.http.listening import (
+    HttpLimits,
+    Listener,
+    address_of,
+    affordable_connections,
+    bind,
+    raise_descriptor_limit,
+)
 from adapters.served_transport import ServedTransport
 from adapters.telemetry.logs import configure_logging
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.container import Container, build_container
 from entrypoints.event_loop import run, settle_memory
-from entrypoints.listening import HttpLimits, Listener, address_of, affordable_connections, bind, raise_descriptor_limit
 from entrypoints.settings import Settings, SettingsError, load_settings
 from entrypoints.stored_inbox import StoredInbox
 from entrypoints.supervisor import Supervisor, every, repeat, until
@@ -92,7 +99,7 @@ class Server:
                 default_handler_class=NotFound,
                 log_function=_log_request,
             )
-            listener = self._new_listener(RuleRouter([*transport.routes, Rule(AnyMatches(), api)]), transport)
+            listener = self._new_listener(api, transport)
             self._background.append(self._start(every(TICK_SECONDS, connections.tick, listener.sweep)))
             self._background.append(self._start(self._watch_readiness(transport, listener)))
             listener.start()
@@ -155,11 +162,14 @@ class Server:
         return Listener(
             self._sockets,
             router,
+            routes=transport.routes,
             tls=check_tls(self._settings),
             limits=HttpLimits(
                 # Routes that take larger bodies say so themselves, once they know who is sending.
+                head_bytes=16_384,
                 body_bytes=limits.message_bytes,
                 request_timeout=limits.request_timeout.total_seconds(),
+                keepalive_timeout=limits.keepalive_timeout.total_seconds(),
                 send_timeout=(limits.ping_interval + limits.ping_timeout).total_seconds(),
                 connections=affordable_connections(wanted=limits.connections + limits.unauthenticated),
             ),

@@ -211,6 +211,7 @@ class LimitSettings(Section):
     batch_bytes: int = Field(default=16_777_216, ge=1_024)
     notification_bytes: int = Field(default=65_536, ge=256)
     request_timeout: Timeout = timedelta(seconds=15)
+    keepalive_timeout: Timeout = timedelta(seconds=75)
     ping_interval: Heartbeat = timedelta(seconds=25)
     ping_timeout: Heartbeat = timedelta(seconds=20)
     drain_time: DrainTime = timedelta(seconds=20)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 
-from tornado.routing import Rule
-
+from adapters.http.exchange import Route
 from adapters.served_transport import ServedTransport
 from domain.errors import ConnectionGone
 from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
@@ -18,7 +17,7 @@ from domain.ports import ConnectionEvents
 class TransportGroup:
     """Sends a call for a connection to the member whose it is, and a broadcast to all.
 
-    A member that closed a connection is asked nothing more about it. The routes are matched in the members' order.
+    A member that closed a connection is asked nothing more about it. A path that two members serve is the first one's.
     """
 
     def __init__(self, members: Sequence[ServedTransport]) -> None:
@@ -28,8 +27,8 @@ class TransportGroup:
         self._owners: dict[ConnectionId, ServedTransport] = {}
 
     @property
-    def routes(self) -> Sequence[Rule]:
-        return [rule for member in self._members for rule in member.routes]
+    def routes(self) -> Mapping[str, Route]:
+        return {path: route for member in reversed(self._members) for path, route in member.routes.items()}
 
     @property
     def sweep_seconds(self) -> float:

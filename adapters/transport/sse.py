@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final
 
-from tornado.routing import PathMatches, Rule
-
+from adapters.http.exchange import Route
 from adapters.peer import PeerPolicy
 from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.flusher import Flusher
@@ -34,7 +33,7 @@ from domain.errors import (
 from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
 from domain.ports import Clock, ConnectionEvents
 
-PATH = r"/v1/stream"
+PATH = "/v1/stream"
 CUT_AT_QUEUES = 8
 CLOSE_SECONDS = 1.0
 SWEEP_SECONDS = 0.5
@@ -83,7 +82,7 @@ class SseTransport:
     ``reconnect: false`` has to read that in ``session.closing``; one that does not comes back.
     ``received`` is never called: nothing but the cursor that a client brings back says what it got.
 
-    ``routes`` are to be put before others in a ``RuleRouter``; ``sweep`` is to be called every ``sweep_seconds``.
+    ``sweep`` is to be called every ``sweep_seconds``.
     """
 
     def __init__(self, *, clock: Clock, peers: PeerPolicy, limits: SseLimits | None = None) -> None:
@@ -105,8 +104,8 @@ class SseTransport:
         self._ready = True
 
     @property
-    def routes(self) -> Sequence[Rule]:
-        return [Rule(PathMatches(PATH), StreamRoute(self, self._peers))]
+    def routes(self) -> Mapping[str, Route]:
+        return {PATH: StreamRoute(self, self._peers)}
 
     @property
     def sweep_seconds(self) -> float:

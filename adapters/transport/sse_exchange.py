@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 from math import ceil
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
-from tornado.routing import Router
+from tornado.httputil import HTTPHeaders
 
+from adapters.http.exchange import Exchange as HttpExchange
+from adapters.http.messages import RequestHead
+from adapters.http.streams import Stream
 from adapters.peer import PeerPolicy
-from adapters.transport.streams import Stream, take_over
 from adapters.wire import problem_object, to_json
 from domain.errors import Forbidden, InvalidArgument, InvalidToken, SynkroneError, Unavailable
 from domain.model import Hello, Problem, Refusal
 
 TRANSPORT = "sse"
-DROPPED_BODY = 65_536
 PREFLIGHT_SECONDS = 600
 
 _METHODS = "GET, OPTIONS"
@@ -62,36 +61,28 @@ class Desk(Protocol):
         """Seconds after which whoever is refused for now is to come back."""
 
 
-class StreamRoute(Router):
-    """Every request to the path of the stream. To be the target of a rule of a ``tornado.routing.RuleRouter``."""
+class StreamRoute:
+    """Every request to the path of the stream."""
 
     def __init__(self, desk: Desk, peers: PeerPolicy) -> None:
         self._desk = desk
         self._peers = peers
 
-    def find_handler(self, request: HTTPServerRequest, **_kwargs: Any) -> HTTPMessageDelegate:
-        return Exchange(request, self._desk, self._peers)
+    def open(self, head: RequestHead, exchange: HttpExchange) -> Exchange:
+        return Exchange(head, exchange, self._desk, self._peers)
 
 
-class Exchange(HTTPMessageDelegate):
-    """One request and its answer, which waits until the request is complete: answered earlier, Tornado closes the
-    connection, and requests of others who share it behind a proxy fail."""
+class Exchange:
+    """One request and its answer."""
 
-    def __init__(self, request: HTTPServerRequest, desk: Desk, peers: PeerPolicy) -> None:
-        self._request = request
-        self._connection = cast("HTTP1Connection", request.connection)
+    def __init__(self, head: RequestHead, exchange: HttpExchange, desk: Desk, peers: PeerPolicy) -> None:
+        self._request = head
+        self._query = head.query_values()
+        self._http = exchange
         self._desk = desk
         self._peers = peers
 
-    def headers_received(
-        self,
-        start_line: RequestStartLine | ResponseStartLine,  # noqa: ARG002 (Tornado's signature)
-        headers: HTTPHeaders,  # noqa: ARG002
-    ) -> Awaitable[None] | None:
-        self._connection.set_max_body_size(DROPPED_BODY)
-        return None
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+    def data_received(self, chunk: bytes) -> None:
         """Dropped."""
 
     def finish(self) -> None:
@@ -104,6 +95,9 @@ class Exchange(HTTPMessageDelegate):
         elif not self.is_gone:
             self._desk.requested(self, self._hello())
 
+    def body_too_large(self) -> None:
+        """Nothing is to be read here, and nothing said of it."""
+
     def on_connection_close(self) -> None:
         """Before the request was complete: nothing was begun."""
 
@@ -112,11 +106,11 @@ class Exchange(HTTPMessageDelegate):
     @property
     def is_gone(self) -> bool:
         """Whether its client has left."""
-        return self._connection.stream is None or self._connection.stream.closed()
+        return self._http.is_closed
 
     def set_close_callback(self, closed: Callable[[], None] | None) -> None:
         """Have it called when the client leaves."""
-        self._connection.set_close_callback(closed)
+        self._http.set_close_callback(closed)
 
     def refuse(self, error: SynkroneError) -> None:
         """Answer with a problem."""
@@ -141,16 +135,18 @@ class Exchange(HTTPMessageDelegate):
         self._answer_problem(status, why.problem, headers)
 
     def take_over(self) -> tuple[Stream, bytes]:
-        """The connection's bytes, out of HTTP's hands, and the head of the answer, still to be written.
+        """The connection's bytes, out of HTTP's hands, and the head of the answer, still to be written. What has come
+        behind the request is dropped.
 
         The answer ends with the connection, and so needs no chunks (RFC 9112, section 6.3), which HTTP/1.0 has not.
         """
-        self._connection.set_close_callback(None)
         headers = self._common_headers("text/event-stream")
         headers["X-Accel-Buffering"] = "no"
         headers["Connection"] = "close"
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.get_all())
-        return take_over(self._connection.detach()), f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("latin-1")
+        head = f"HTTP/1.1 200 OK\r\n{self._http.date_line}{lines}\r\n".encode("latin-1")
+        stream, _ = self._http.hand_over()
+        return stream, head
 
     # judging
 
@@ -160,14 +156,14 @@ class Exchange(HTTPMessageDelegate):
         if self._request.method != "GET":
             return MethodNotAllowed()
         for name in _NOT_IN_QUERIES:
-            if name in self._request.query_arguments:
+            if name in self._query:
                 return InvalidArgument(name, "belongs in the header Authorization: Bearer, as URLs end up in logs")
         return self._desk.why_closed()
 
     def _hello(self) -> Hello:
         # A client library that resumes sends the header, and its URL stays what it was at first.
-        cursor = self._request.headers.get("Last-Event-ID") or self._query("cursor")
-        auth = {"token": self._bearer_token(), "cursor": cursor, "device": self._query("device")}
+        cursor = self._request.headers.get("Last-Event-ID") or self._query.get("cursor")
+        auth = {"token": self._bearer_token(), "cursor": cursor, "device": self._query.get("device")}
         given = {name: value for name, value in auth.items() if value}
         return Hello(auth=given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
 
@@ -179,10 +175,6 @@ class Exchange(HTTPMessageDelegate):
         """The credential of the request (RFC 6750, section 2.1); empty where it has none."""
         scheme, _, credential = self._request.headers.get("Authorization", "").partition(" ")
         return credential.strip() if scheme.lower() == "bearer" else ""
-
-    def _query(self, name: str) -> str:
-        values = self._request.query_arguments.get(name)
-        return values[0].decode(errors="replace") if values else ""
 
     # answering
 
@@ -196,7 +188,6 @@ class Exchange(HTTPMessageDelegate):
     def _answer_problem(self, status: HTTPStatus, problem: Problem, extra: HTTPHeaders) -> None:
         body = to_json(problem_object(problem) | {"status": int(status)})
         headers = self._common_headers("application/problem+json")
-        headers["Content-Length"] = str(len(body))
         headers.update(extra)
         self._respond(status, headers, body)
 
@@ -205,7 +196,7 @@ class Exchange(HTTPMessageDelegate):
         if content_type is not None:
             headers["Content-Type"] = content_type
         origin = self._request.headers.get("Origin")
-        if origin is not None and self._is_of_allowed_origin:
+        if origin and self._is_of_allowed_origin:
             headers["Access-Control-Allow-Origin"] = origin
             headers["Access-Control-Allow-Credentials"] = "true"
             headers["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate"
@@ -213,13 +204,8 @@ class Exchange(HTTPMessageDelegate):
         return headers
 
     def _respond(self, status: HTTPStatus, headers: HTTPHeaders, body: bytes = b"") -> None:
-        connection = self._connection
-        connection.set_close_callback(None)
-        if self.is_gone:
-            return
-        chunk = body if body and self._request.method != "HEAD" else None
-        connection.write_headers(ResponseStartLine("HTTP/1.1", status, status.phrase), headers, chunk)
-        connection.finish()
+        self._http.set_close_callback(None)
+        self._http.respond(status, headers.get_all(), body)
 
 
 def _whole_seconds(seconds: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.transport.streams import Stream
+from adapters.http.streams import Stream
 from domain.errors import ConnectionGone, SlowConsumer
 from domain.model import Json, Position
 from domain.ports import Clock
@@ -17,6 +17,9 @@ COMMENT: Final = b":\n\n"
 
 WRITE_BYTES = 65_536
 """What is joined at a time: frames that wait are shared by all streams, what was joined of them is not."""
+
+UNASKED_BYTES = 65_536
+"""What a client may send behind its request, which is dropped, before it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class EventStream:
 
     __slots__ = (
         "_clock", "_drained", "_ended", "_is_closing", "_limits", "_pending", "_pending_bytes", "_slow_since",
-        "_stream", "_unsent", "is_open", "was_too_slow", "written_at",
+        "_stream", "_unasked", "_unsent", "is_open", "was_too_slow", "written_at",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, *, clock: Clock, limits: StreamLimits, ended: Callable[[], None]) -> None:
@@ -60,6 +63,7 @@ class EventStream:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._unsent = 0
+        self._unasked = 0
         self._slow_since: float | None = None
         self._drained: asyncio.Future[None] | None = None
         stream.open(self)
@@ -130,6 +134,13 @@ class EventStream:
 
     def stream_received(self, octets: bytes) -> None:
         """Nothing can be asked behind a request whose answer does not end before the connection does."""
+        self._unasked += len(octets)
+        if self._unasked > UNASKED_BYTES:
+            self.abort()
+
+    def stream_ended(self) -> None:
+        """Whoever sends no more is taken to have left."""
+        self._stream.close()
 
     def stream_drained(self, unsent: int) -> None:
         self._unsent = unsent

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from adapters.http.listening import raise_descriptor_limit
 from adapters.telemetry.logs import configure_logging
 from domain.errors import StoreUnavailable
 from entrypoints.event_loop import run, settle_memory
-from entrypoints.listening import raise_descriptor_limit
 from entrypoints.server import Server, open_server
 from entrypoints.settings import validate_settings
 

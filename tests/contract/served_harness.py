@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tornado.httpserver import HTTPServer
-from tornado.routing import RuleRouter
-from tornado.testing import bind_unused_port
-
 from adapters.served_transport import ServedTransport
+from tests.listening import Port
 
 
 class Serving:
@@ -16,20 +13,19 @@ class Serving:
 
     def __init__(self, transport: ServedTransport) -> None:
         self._transport = transport
-        self._server = HTTPServer(RuleRouter([*transport.routes]))
-        socket, self.port = bind_unused_port()
-        self._server.add_socket(socket)
+        self._port = Port(transport.routes)
+        self.port = self._port.number
         self._sweeping: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         if self._sweeping is None:
+            self._port.listener.start()
             self._sweeping = asyncio.ensure_future(self._sweep())
 
     async def close(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self._server.stop()
-        await self._server.close_all_connections()
+        await self._port.listener.close()
         await self._transport.close()
 
     async def _sweep(self) -> None:

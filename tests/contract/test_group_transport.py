@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import cycle
 
 import pytest
 from tornado.ioloop import IOLoop
-from tornado.routing import PathMatches, Rule
-from tornado.web import RequestHandler
 
 from adapters.clock import SystemClock
+from adapters.http.exchange import Exchange, MessageHandler, Route
+from adapters.http.messages import RequestHead
 from adapters.peer import PeerPolicy
 from adapters.served_transport import ServedTransport
 from adapters.transport.group import TransportGroup
@@ -38,6 +38,11 @@ from tests.contract.transport_holding import refusal
 ANN = Room("user:ann")
 
 
+class NoRoute:
+    def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler:
+        raise NotImplementedError
+
+
 class ServedMemory(MemoryTransport):
     """A MemoryTransport that the server could run, and that says what it was told."""
 
@@ -48,7 +53,7 @@ class ServedMemory(MemoryTransport):
         self.name = name
         self.sweep_seconds = sweep_seconds
         self.open_sockets = sockets
-        self.routes: Sequence[Rule] = [Rule(PathMatches(f"/{name}"), RequestHandler)]
+        self.routes: Mapping[str, Route] = {f"/{name}": NoRoute()}
         self.told: list[object] = []
         self.fails_to_close = False
         self._gives = gives
@@ -140,7 +145,7 @@ class TestMembers:
         group: ServedTransport = TransportGroup(members)
         assert group.sweep_seconds == 0.5
         assert group.open_sockets == 7
-        assert list(group.routes) == [*members[0].routes, *members[1].routes]
+        assert group.routes == {**members[0].routes, **members[1].routes}
 
     def test_every_member_is_told(self) -> None:
         members = [ServedMemory("a"), ServedMemory("b")]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-
-from tornado.routing import RuleRouter
 
 from adapters.clock import SystemClock
 from adapters.peer import PeerPolicy
@@ -16,9 +13,8 @@ from adapters.transport.sse import SseLimits, SseTransport
 from domain.errors import SynkroneError
 from domain.model import EVERYONE, ConnectionId, Refusal, Room
 from domain.ports import Clock
-from entrypoints.listening import HttpLimits, Listener
 from tests.contract.transport_harness import ScriptedEvents, entry, eventually
-from tests.doubles import FixedRandomness
+from tests.listening import on_port
 from tests.sse_client import StreamClient
 
 ANN = Room("user:ann")
@@ -81,26 +77,18 @@ async def wire(
 ) -> AsyncIterator[Wire]:
     """``tls`` is the server's side and the clients'."""
     transport = SseTransport(clock=clock or SystemClock(), peers=PeerPolicy(origins=[ORIGIN]), limits=limits)
-    listening = socket.create_server(("127.0.0.1", 0))
-    # Connections inherit it, so that what a client does not take soon waits in the transport.
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    listener = Listener(
-        [listening],
-        RuleRouter([*transport.routes]),
-        tls=tls[0] if tls is not None else None,
-        limits=HttpLimits(body_bytes=65_536, request_timeout=15.0, send_timeout=45.0, connections=100),
-        taken_over=lambda: transport.open_sockets,
-        give_up_place=transport.give_up_place,
-        refuse_at_once=transport.refuse_at_once,
-        clock=SystemClock(),
-        randomness=FixedRandomness(),
-    )
-    port = listening.getsockname()[1]
-    listener.start()
-    async with AsyncExitStack() as resources:
-        yield Wire(resources, transport, port, tls[1] if tls is not None else None)
+    async with (
+        on_port(
+            transport.routes,
+            tls=tls[0] if tls is not None else None,
+            send_buffer=SEND_BUFFER,
+            connections=100,
+            taken_over=lambda: transport.open_sockets,
+        ) as port,
+        AsyncExitStack() as resources,
+    ):
+        yield Wire(resources, transport, port.number, tls[1] if tls is not None else None)
         await transport.close()
-        await listener.close()
 
 
 def refusal(error: SynkroneError, *, reconnect: bool = True) -> Refusal:

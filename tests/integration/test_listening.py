@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 import socketio
 
+from adapters.http.connection import Stage
 from entrypoints.server import Server, open_server
 from entrypoints.settings import SettingsError, validate_settings
 from tests.e2e.certificates import make_certificate
@@ -30,13 +31,20 @@ NO_FILES = "memory://"
 """A store that opens no descriptors while those of sockets are counted."""
 
 HALF_A_HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
-HALF_A_BODY = b"POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"
+HALF_A_BODY = (
+    b"POST /v1/inbox/read HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 10\r\n\r\nhalf"
+)
 HALF_A_HANDSHAKE = b"\x16\x03\x01\x02\x00\x01"
 
 
 def address(server: Server) -> tuple[str, int]:
     host, port = server.url.rpartition("//")[2].rsplit(":", 1)
     return host.strip("[]"), int(port)
+
+
+def heads_awaited(server: Server) -> bool:
+    return any(server.listener._waiting[stage] for stage in (Stage.FIRST_HEAD, Stage.NEXT_HEAD, Stage.REST_OF_HEAD))
 
 
 def open_descriptors() -> int:
@@ -117,7 +125,7 @@ async def test_at_the_limit_of_connections_who_asks_for_something_gets_in(
         for _, writer in silent:
             writer.write(octets)
         if octets == HALF_A_BODY:
-            await eventually(lambda: not server.listener._idle)
+            await eventually(lambda: not heads_awaited(server))
         for _ in range(5):
             async with (
                 aiohttp.ClientSession() as other,
@@ -170,7 +178,7 @@ async def test_without_descriptors_it_pauses_says_so_once_and_goes_on(
 
         (listening,) = server._sockets
         exhausted: Any = Exhausted()
-        monkeypatch.setattr("entrypoints.listening.PAUSE_SECONDS", (0.2, 0.3))
+        monkeypatch.setattr("adapters.http.listening.PAUSE_SECONDS", (0.2, 0.3))
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening.fileno())
         loop.add_reader(listening.fileno(), server.listener._accept, exhausted)

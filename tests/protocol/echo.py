@@ -7,16 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 
-from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPServerRequest
-from tornado.routing import PathMatches, Rule, RuleRouter
-from tornado.testing import bind_unused_port
-
 from adapters.clock import SystemClock
+from adapters.http.messages import RequestHead
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.transport.socketio.engineio.routes import EngineRoutes
+from adapters.transport.socketio.engineio.routes import EngineRoute
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import SessionLimits
+from tests.listening import on_port
 
 PING_INTERVAL = 0.3
 PING_TIMEOUT = 0.2
@@ -51,10 +48,10 @@ class Echo:
     def session_closed(self, session: ServedSession, reason: str) -> None:
         self.closed[session.sid] = reason
 
-    def allows_origin(self, request: HTTPServerRequest) -> bool:
+    def allows_origin(self, request: RequestHead) -> bool:
         return request.headers.get("Origin", ALLOWED_ORIGIN) == ALLOWED_ORIGIN
 
-    def address(self, request: HTTPServerRequest) -> str:
+    def address(self, request: RequestHead) -> str:
         return request.remote_ip or ""
 
     def is_accepting(self) -> bool:
@@ -67,9 +64,14 @@ async def echoing(
 ) -> AsyncIterator[Echo]:
     session = SessionLimits(ping_interval=ping_interval, ping_timeout=ping_timeout, **limits)  # type: ignore[arg-type]
     echo = Echo(EngineLimits(message_bytes=MAX_PAYLOAD, session=session))
-    server = HTTPServer(RuleRouter([Rule(PathMatches(r"/engine\.io/?"), EngineRoutes(echo.engine, echo))]))
-    socket, echo.port = bind_unused_port()
-    server.add_socket(socket)
+    async with on_port(dict.fromkeys(("/engine.io/", "/engine.io"), EngineRoute(echo.engine, echo))) as port:
+        echo.port = port.number
+        async with _swept(echo):
+            yield echo
+
+
+@asynccontextmanager
+async def _swept(echo: Echo) -> AsyncIterator[None]:
     echo.url = f"http://127.0.0.1:{echo.port}/engine.io/"
 
     async def sweep() -> None:
@@ -79,9 +81,7 @@ async def echoing(
 
     sweeping = asyncio.create_task(sweep())
     try:
-        yield echo
+        yield
     finally:
         sweeping.cancel()
         echo.engine.close_all("test_over")
-        server.stop()
-        await server.close_all_connections()

@@ -15,18 +15,17 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPServerRequest
-from tornado.routing import RuleRouter
-from tornado.testing import bind_unused_port
 
 from adapters.clock import SystemClock
+from adapters.http.exchange import Exchange
+from adapters.http.listening import Listener
 from adapters.peer import PeerPolicy
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.errors import UnknownEvent
 from domain.model import EVERYONE, AckId, ConnectionId, Entry, Failed, Hello, Json, Position, Welcome
 from tests.contract.transport_harness import welcome
+from tests.listening import Port
 from tests.protocol.scripted_peer import (
     PLACES_OF_GET,
     PLACES_OF_POST,
@@ -60,7 +59,7 @@ class Served:
         self.live = 0
         self.went_live = 0
         self.port = 0
-        self.http: HTTPServer
+        self.http: Listener
         self._offset = 0
 
     async def connect(self, connection: ConnectionId, _hello: Hello) -> Welcome:
@@ -106,7 +105,7 @@ class Served:
         await wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await wire.read_until(1)
         wire.cut(Cut.FIN)
-        await eventually(lambda: not self.http._connections)
+        await eventually(lambda: not self.http.connections)
 
     async def all_gone(self) -> None:
         await eventually(lambda: not any(self.leftovers) and self.live == 0, within=ALL_GONE_WITHIN)
@@ -122,7 +121,7 @@ class Served:
     @property
     def unwritten(self) -> int:
         """Connections with something that the kernel has not taken."""
-        return sum(connection.stream.writing() for connection in self.http._connections)
+        return sum(connection.unsent_bytes > 0 for connection in self.http.connections)
 
     @property
     def leftovers(self) -> tuple[int, ...]:
@@ -150,15 +149,15 @@ def sessions_in_memory() -> int:
 
 def requests_in_memory() -> int:
     gc.collect()
-    return sum(isinstance(thing, HTTPServerRequest) for thing in gc.get_objects())
+    return sum(isinstance(thing, Exchange) for thing in gc.get_objects())
 
 
 @asynccontextmanager
 async def served() -> AsyncIterator[Served]:
     it = Served()
-    it.http = server = HTTPServer(RuleRouter([*it.transport.routes]), body_timeout=1, idle_connection_timeout=1)
-    listening, it.port = bind_unused_port()
-    server.add_socket(listening)
+    port = Port(it.transport.routes, request_timeout=1.0, keepalive_timeout=1.0)
+    it.http, it.port = port.listener, port.number
+    port.listener.start()
     before = descriptors()
     tasks = len(asyncio.all_tasks())
     sessions = sessions_in_memory()
@@ -167,6 +166,7 @@ async def served() -> AsyncIterator[Served]:
         while True:
             await asyncio.sleep(it.transport.sweep_seconds)
             it.transport.sweep()
+            port.listener.sweep()
 
     sweeping = asyncio.create_task(sweep())
     try:
@@ -180,8 +180,7 @@ async def served() -> AsyncIterator[Served]:
         for wire in Wire.every:
             wire.cut(Cut.FIN)
         sweeping.cancel()
-        server.stop()
-        await server.close_all_connections()
+        await port.listener.close()
         await it.transport.close()
 
 

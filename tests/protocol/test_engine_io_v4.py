@@ -202,7 +202,7 @@ async def test_the_opening_handshake_proves_itself_and_agrees_to_no_extension() 
         assert "\r\nconnection: upgrade\r\n" in head
         assert "\r\nsec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n" in head
         assert "extensions" not in head
-        assert "protocol:" not in head
+        assert "\r\nsec-websocket-protocol: a\r\n" in head
 
 
 @pytest.mark.parametrize("missing", ["Sec-WebSocket-Key", "Sec-WebSocket-Version", "Upgrade", "Connection", "Host"])

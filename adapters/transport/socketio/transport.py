@@ -6,14 +6,14 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import socketio
-from tornado.httputil import HTTPServerRequest
-from tornado.routing import PathMatches, Rule
 
+from adapters.http.exchange import Route
+from adapters.http.messages import RequestHead
 from adapters.pacing import Pacer
 from adapters.peer import PeerPolicy
 from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
@@ -22,7 +22,7 @@ from adapters.transport.members import Members
 from adapters.transport.socketio.client import Client, Connection, Request
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.transport.socketio.engineio.routes import EngineRoutes, not_ready
+from adapters.transport.socketio.engineio.routes import EngineRoute, not_ready
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import SessionLimits
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
@@ -44,7 +44,7 @@ CUT_AT_QUEUES = 8
 CONNECTS_PER_TURN = 16
 FLOODING = Refusal(RateLimited().problem, reconnect=True, retry_after=timedelta(seconds=5))
 CONNECT = "0"
-PATH = r"/socket\.io/?"
+PATHS = ("/socket.io/", "/socket.io")
 SID_BYTES = 15
 
 NEVER_CONNECTED = "never_connected"
@@ -80,7 +80,7 @@ class SocketIoLimits:
 class SocketIoTransport:
     """Serves the stock Socket.IO clients (protocol v5 over Engine.IO v4), by long-polling, WebSocket and upgrade.
 
-    ``routes`` are to be put before others in a ``RuleRouter``; ``sweep`` is to be called every ``sweep_seconds``.
+    ``sweep`` is to be called every ``sweep_seconds``.
     """
 
     def __init__(self, *, clock: Clock, peers: PeerPolicy, limits: SocketIoLimits | None = None) -> None:
@@ -117,8 +117,8 @@ class SocketIoTransport:
         self._library.on("disconnect", self._on_disconnect, namespace=NAMESPACE)
 
     @property
-    def routes(self) -> Sequence[Rule]:
-        return [Rule(PathMatches(PATH), EngineRoutes(self._engine, self))]
+    def routes(self) -> Mapping[str, Route]:
+        return dict.fromkeys(PATHS, EngineRoute(self._engine, self))
 
     @property
     def sweep_seconds(self) -> float:
@@ -246,10 +246,10 @@ class SocketIoTransport:
 
     # Gatekeeper
 
-    def allows_origin(self, request: HTTPServerRequest) -> bool:
+    def allows_origin(self, request: RequestHead) -> bool:
         return self._peers.allows_origin(request)
 
-    def address(self, request: HTTPServerRequest) -> str:
+    def address(self, request: RequestHead) -> str:
         return self._peers.address(request)
 
     def is_accepting(self) -> bool:

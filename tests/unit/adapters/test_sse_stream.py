@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.http.streams import StreamEvents
 from adapters.transport.sse_stream import WRITE_BYTES, EventStream, StreamLimits, event_frame
-from adapters.transport.streams import StreamEvents
 from domain.errors import ConnectionGone
 from domain.model import Json, Position
 from tests.doubles import ManualClock

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from adapters.http.streams import Stream
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.websocket import CLOSE_FRAME, FrameReader, Received, close_frame
-from adapters.transport.streams import Stream
 
 NORMAL_CLOSURE = 1000
 
@@ -32,12 +32,16 @@ class ChannelOwner(Protocol):
 
 
 class WebSocketChannel:
-    """Owns a stream. ``linger`` seconds are left to a client to answer a close frame."""
+    """Owns a stream. ``linger`` seconds are left to a client to answer a close frame. ``early`` is what has come of the
+    stream already."""
 
-    __slots__ = ("_linger", "_owner", "_reader", "_stream", "closing", "unsent")
+    __slots__ = ("_early", "_linger", "_owner", "_reader", "_stream", "closing", "unsent")
 
-    def __init__(self, stream: Stream, owner: ChannelOwner, *, max_message_bytes: int, linger: float) -> None:
+    def __init__(
+        self, stream: Stream, owner: ChannelOwner, *, max_message_bytes: int, linger: float, early: bytes = b""
+    ) -> None:
         self._stream = stream
+        self._early = early
         self._owner = owner
         self._reader = FrameReader(max_message_bytes)
         self._linger = linger
@@ -47,7 +51,8 @@ class WebSocketChannel:
 
     def open(self, response: bytes) -> None:
         """Write the answer to the opening handshake, and begin to read."""
-        self._stream.open(self)
+        early, self._early = self._early, b""
+        self._stream.open(self, early)
         self.write(response)
 
     def write(self, frames: bytes) -> int:
@@ -97,6 +102,10 @@ class WebSocketChannel:
     def stream_drained(self, unsent: int) -> None:
         self.unsent = unsent
         self._owner.channel_drained(self, unsent)
+
+    def stream_ended(self) -> None:
+        """A WebSocket has an end of its own; one without it is a connection that was cut."""
+        self._stream.close()
 
     def stream_closed(self) -> None:
         self.closing = True

@@ -1,35 +1,25 @@
-"""The HTTP side of Engine.IO, on Tornado's parser and below its request handlers."""
+"""The HTTP side of Engine.IO: handshakes, polls and POSTs, and the opening handshake of a WebSocket."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, Protocol
 
-from tornado.http1connection import HTTP1Connection
-from tornado.httputil import (
-    HTTPHeaders,
-    HTTPMessageDelegate,
-    HTTPServerRequest,
-    RequestStartLine,
-    ResponseStartLine,
-)
-from tornado.routing import Router
-
+from adapters.http.exchange import Delivery, Exchange
+from adapters.http.messages import RequestHead
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET
 from adapters.transport.socketio.engineio.websocket import accept_key
-from adapters.transport.streams import take_over
 from adapters.wire import to_json
 
 RETRY_AFTER_SECONDS = 5
 
 _TEXT = "text/plain; charset=UTF-8"
 _JSON = "application/json"
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class Refusal(NamedTuple):
@@ -46,6 +36,7 @@ BAD_METHOD = Refusal(HTTPStatus.BAD_REQUEST, 2, "Bad handshake method")
 BAD_REQUEST = Refusal(HTTPStatus.BAD_REQUEST, 3, "Bad request")
 FORBIDDEN = Refusal(HTTPStatus.FORBIDDEN, 4, "Forbidden")
 UNSUPPORTED_VERSION = Refusal(HTTPStatus.BAD_REQUEST, 5, "Unsupported protocol version")
+TOO_LARGE = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 3, "Payload too large")
 NOT_A_WEBSOCKET = Refusal(HTTPStatus.UPGRADE_REQUIRED, 3, "Bad request")
 NOT_READY = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, 3, "Not accepting connections at the moment")
 
@@ -53,75 +44,74 @@ NOT_READY = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, 3, "Not accepting connection
 class Gatekeeper(Protocol):
     """Who may come in at all."""
 
-    def allows_origin(self, request: HTTPServerRequest) -> bool: ...
+    def allows_origin(self, request: RequestHead) -> bool: ...
 
-    def address(self, request: HTTPServerRequest) -> str:
+    def address(self, request: RequestHead) -> str:
         """The client's address."""
 
     def is_accepting(self) -> bool:
         """Whether new sessions are opened now; if not, clients are to come back later."""
 
 
-class EngineRoutes(Router):
-    """Every request to the path of Engine.IO. To be the target of a rule of a ``tornado.routing.RuleRouter``."""
+class EngineRoute:
+    """Every request to the path of Engine.IO."""
 
     def __init__(self, engine: EngineServer, gatekeeper: Gatekeeper) -> None:
         self._engine = engine
         self._gatekeeper = gatekeeper
 
-    def find_handler(self, request: HTTPServerRequest, **_kwargs: Any) -> HTTPMessageDelegate:
-        return _Exchange(request, self._engine, self._gatekeeper)
+    def open(self, head: RequestHead, exchange: Exchange) -> EngineRequest:
+        request = EngineRequest(head, exchange, self._engine, self._gatekeeper)
+        request.open()
+        return request
 
 
-class _Exchange(HTTPMessageDelegate):
-    """One request and its answer.
+class EngineRequest:
+    """One request and its answer. A request that is refused is answered by its head."""
 
-    All but an upgrade is answered once the body is there, which is short: answered earlier, Tornado closes the
-    connection, and requests of others who share it behind a proxy fail.
-    """
+    __slots__ = (
+        "_body", "_delivery", "_engine", "_exchange", "_gatekeeper", "_head", "_is_posting", "_number", "_query",
+        "_session",
+    )  # fmt: skip
 
-    def __init__(self, request: HTTPServerRequest, engine: EngineServer, gatekeeper: Gatekeeper) -> None:
-        self._request = request
-        self._connection = cast("HTTP1Connection", request.connection)
+    def __init__(self, head: RequestHead, exchange: Exchange, engine: EngineServer, gatekeeper: Gatekeeper) -> None:
+        self._head = head
+        self._query = head.query_values()
+        self._exchange = exchange
         self._engine = engine
         self._gatekeeper = gatekeeper
         self._body = bytearray()
         self._session: ServedSession | None = None
-        self._refusal: Refusal | None = None
         self._is_posting = False
         self._number = 0
+        self._delivery: Delivery | None = None
 
-    def headers_received(
-        self,
-        start_line: RequestStartLine | ResponseStartLine,  # noqa: ARG002 (Tornado's signature)
-        headers: HTTPHeaders,
-    ) -> Awaitable[None] | None:
-        self._connection.set_max_body_size(self._engine.limits.message_bytes)
-        self._refusal = self._judge()
-        if self._refusal is None and self._query("transport") == WEBSOCKET:
-            self._open_websocket(headers)
-        elif self._refusal is None and self._request.method == "POST" and self._session is not None:
-            try:
-                self._engine.post_began(self._session)
-            except ProtocolError:
-                self._refusal = BAD_REQUEST
-            else:
-                self._is_posting = True
-        return None
+    def open(self) -> None:
+        self._exchange.set_max_body_size(self._engine.limits.message_bytes)
+        refusal = self._judge()
+        if refusal is None and self._query.get("transport") == WEBSOCKET:
+            refusal = self._open_websocket()
+        elif refusal is None and self._head.method == "POST" and self._session is not None:
+            refusal = self._begin_post(self._session)
+        if refusal is not None:
+            self._refuse(refusal)
 
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+    # MessageHandler
+
+    def data_received(self, chunk: bytes) -> None:
         self._body += chunk
-        return None
+
+    def body_too_large(self) -> None:
+        self._body.clear()
+        self._refuse(TOO_LARGE)
 
     def finish(self) -> None:
         self._is_posting = False
-        if self._refusal is not None:
-            self._refuse(self._refusal)
-        elif self._request.method == "OPTIONS":
+        if self._head.method == "OPTIONS":
             self._respond(HTTPStatus.OK, b"", _TEXT, preflight=True)
         elif self._session is None:
             self._open_polling()
-        elif self._request.method == "POST":
+        elif self._head.method == "POST":
             self._post(self._session)
         else:
             self._poll(self._session)
@@ -129,41 +119,47 @@ class _Exchange(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         """Before the request was complete."""
         if self._is_posting and self._session is not None:
+            self._is_posting = False
             self._session.post_aborted()
+
+    # PendingPoll
 
     def respond(self, body: bytes) -> None:
         """Answer the poll that this is."""
         self._number = self._session.answers if self._session is not None else 0
-        self._connection.set_close_callback(None)
-        if self._is_gone:
+        self._exchange.set_close_callback(None)
+        if self._exchange.is_closed:
             self._answer_lost()
             return
-        stream = self._connection.stream
+        delivery = self._delivery = self._exchange.delivery()
         self._respond(HTTPStatus.OK, body, _TEXT)
-        if stream.error is not None:
-            # Closed without an error it was by Tornado, behind an answer to a request with ``Connection: close``.
+        if delivery.was_cut:
             self._answer_lost()
-        elif stream.writing():
-            stream.write(b"").add_done_callback(self._answer_written)
+        else:
+            delivery.when_closed(self._connection_closed)
+
+    def _connection_closed(self) -> None:
+        if self._delivery is not None and self._delivery.was_cut and not self._delivery.was_followed:
+            self._answer_lost()
 
     # judging
 
     def _judge(self) -> Refusal | None:
-        request, engine = self._request, self._engine
-        transport, sid = self._query("transport"), self._query("sid")
-        if not self._gatekeeper.allows_origin(request):
+        head, engine, query = self._head, self._engine, self._query
+        transport, sid = query.get("transport"), query.get("sid")
+        if not self._gatekeeper.allows_origin(head):
             return FORBIDDEN
-        if request.method == "OPTIONS":
+        if head.method == "OPTIONS":
             return None
         if transport not in (POLLING, WEBSOCKET):
             return UNKNOWN_TRANSPORT
-        if self._query("EIO") != "4":
+        if query.get("EIO") != "4":
             return UNSUPPORTED_VERSION
-        if self._query("j") is not None:
+        if "j" in query:
             return BAD_REQUEST
-        if request.method != "GET" and (request.method != "POST" or sid is None):
+        if head.method != "GET" and (head.method != "POST" or sid is None):
             return BAD_METHOD
-        is_upgrade = WEBSOCKET in _words(request.headers, "Upgrade")
+        is_upgrade = WEBSOCKET in head.headers.words("upgrade")
         if is_upgrade != (transport == WEBSOCKET):
             return BAD_REQUEST
         if sid is not None:
@@ -174,50 +170,55 @@ class _Exchange(HTTPMessageDelegate):
                 return BAD_REQUEST
         return None
 
-    @property
-    def _is_gone(self) -> bool:
-        return self._connection.stream is None or self._connection.stream.closed()
-
-    def _query(self, name: str) -> str | None:
-        values = self._request.query_arguments.get(name)
-        return values[0].decode(errors="replace") if values else None
-
     # WebSocket
 
-    def _open_websocket(self, headers: HTTPHeaders) -> None:
-        if self._is_gone:
+    def _open_websocket(self) -> Refusal | None:
+        """Take the connection over, or say why not."""
+        head, engine = self._head, self._engine
+        if self._exchange.is_closed:
             # Its client left right behind its request: there is nobody to open it for, nor to tell.
-            self._refusal = BAD_REQUEST
-            return
-        accept = accept_key(headers)
-        is_good = self._request.method == "GET" and self._request.version == "HTTP/1.1"
-        if accept is None or not is_good or "upgrade" not in _words(headers, "Connection"):
-            self._refusal = NOT_A_WEBSOCKET
-        elif self._session is None and not self._gatekeeper.is_accepting():
-            self._refusal = NOT_READY
-        elif self._session is not None and not self._session.begin_upgrade(self._engine.now()):
-            self._refusal = BAD_REQUEST
+            return BAD_REQUEST
+        accept = accept_key(head.headers)
+        is_good = head.method == "GET" and head.version == "HTTP/1.1" and head.content_length == 0
+        if accept is None or not is_good or "upgrade" not in head.headers.words("connection"):
+            return NOT_A_WEBSOCKET
+        if self._session is None and not self._gatekeeper.is_accepting():
+            return NOT_READY
+        if self._session is not None and not self._session.begin_upgrade(engine.now()):
+            return BAD_REQUEST
+        offered = head.headers.get("sec-websocket-protocol", "").partition(",")[0].strip()
+        protocol = f"Sec-WebSocket-Protocol: {offered}\r\n" if _TOKEN.fullmatch(offered) else ""
+        handshake = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept}\r\n{protocol}{self._exchange.date_line}\r\n"
+        ).encode()
+        stream, early = self._exchange.hand_over()
+        channel = WebSocketChannel(
+            stream,
+            engine,
+            max_message_bytes=engine.limits.message_bytes,
+            linger=engine.limits.session.close_timeout,
+            early=early,
+        )
+        if self._session is not None:
+            engine.upgrade(self._session, channel, handshake)
         else:
-            handshake = (
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
-            ).encode()
-            channel = WebSocketChannel(
-                take_over(self._connection.detach()),
-                self._engine,
-                max_message_bytes=self._engine.limits.message_bytes,
-                linger=self._engine.limits.session.close_timeout,
-            )
-            if self._session is not None:
-                self._engine.upgrade(self._session, channel, handshake)
-            else:
-                self._engine.open_websocket(channel, handshake, self._gatekeeper.address(self._request))
+            engine.open_websocket(channel, handshake, self._gatekeeper.address(head))
+        return None
 
     # long-polling
 
+    def _begin_post(self, session: ServedSession) -> Refusal | None:
+        try:
+            self._engine.post_began(session)
+        except ProtocolError:
+            return BAD_REQUEST
+        self._is_posting = True
+        return None
+
     def _open_polling(self) -> None:
         if self._gatekeeper.is_accepting():
-            packet = self._engine.open_polling(self._gatekeeper.address(self._request))
+            packet = self._engine.open_polling(self._gatekeeper.address(self._head))
             self._respond(HTTPStatus.OK, packet, _TEXT)
         else:
             self._refuse(NOT_READY)
@@ -231,23 +232,20 @@ class _Exchange(HTTPMessageDelegate):
             self._respond(HTTPStatus.OK, b"ok", "text/html")
 
     def _poll(self, session: ServedSession) -> None:
-        if self._is_gone:
-            # Its client left behind it, and Tornado would not tell again.
+        if self._exchange.is_closed:
+            # Its client left behind it, and would not be told of again.
             return
-        self._connection.set_close_callback(self._poll_aborted)
+        self._exchange.set_close_callback(self._poll_aborted)
         try:
-            self._engine.poll(session, self._query("t"), self)
+            self._engine.poll(session, self._query.get("t"), self)
         except ProtocolError:
-            self._connection.set_close_callback(None)
+            self._exchange.set_close_callback(None)
             self._refuse(BAD_REQUEST)
 
     def _poll_aborted(self) -> None:
         if self._session is not None:
             self._engine.poll_aborted(self._session, self)
-
-    def _answer_written(self, written: asyncio.Future[None]) -> None:
-        if written.cancelled() or written.exception() is not None:
-            self._answer_lost()
+        self._exchange.close()
 
     def _answer_lost(self) -> None:
         if self._session is not None:
@@ -268,29 +266,24 @@ class _Exchange(HTTPMessageDelegate):
         refusal: Refusal | None = None,
         preflight: bool = False,
     ) -> None:
-        connection = self._connection
-        if self._is_gone:
-            return
-        headers = HTTPHeaders(
-            {"Content-Type": content_type, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
-        )
-        origin = self._request.headers.get("Origin")
-        if origin is not None and refusal is not FORBIDDEN:
-            headers["Access-Control-Allow-Origin"] = origin
-            headers["Access-Control-Allow-Credentials"] = "true"
-            headers["Vary"] = "Origin"
+        fields = [("Content-Type", content_type), ("Cache-Control", "no-store")]
+        origin = self._head.headers.get("origin")
+        if origin and refusal is not FORBIDDEN:
+            fields += [
+                ("Access-Control-Allow-Origin", origin),
+                ("Access-Control-Allow-Credentials", "true"),
+                ("Vary", "Origin"),
+            ]
         if preflight:
-            headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-            headers["Access-Control-Allow-Headers"] = "Content-Type"
+            fields += [
+                ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+                ("Access-Control-Allow-Headers", "Content-Type"),
+            ]
         if refusal is NOT_READY:
-            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+            fields.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
         elif refusal is NOT_A_WEBSOCKET:
-            headers["Sec-WebSocket-Version"] = "13"
-            headers["Upgrade"] = WEBSOCKET
-            headers["Connection"] = "Upgrade"
-        chunk = body if body and self._request.method != "HEAD" else None
-        connection.write_headers(ResponseStartLine("HTTP/1.1", status, status.phrase), headers, chunk)
-        connection.finish()
+            fields += [("Sec-WebSocket-Version", "13"), ("Upgrade", WEBSOCKET)]
+        self._exchange.respond(status, fields, body)
 
 
 _HANDSHAKE: Final = re.compile(rb"GET /socket\.io/?\?([^ ]*) HTTP/1\.1\r\n(?:[^\r\n]+\r\n)+\r\n")
@@ -309,8 +302,3 @@ def not_ready(head: bytes) -> bytes | None:
     if handshake is None or set(handshake[1].split(b"&")) != _NEW_ON_WEBSOCKET:
         return None
     return _NOT_READY
-
-
-def _words(headers: HTTPHeaders, name: str) -> list[str]:
-    """A header that is a list of words (RFC 9110, section 5.6.1), in lower case."""
-    return [word.strip().lower() for word in headers.get(name, "").split(",")]

@@ -1,8 +1,4 @@
-"""Accepting connections, by as many descriptors as there are, and serving HTTP on them.
-
-In place of ``tornado.httpserver.HTTPServer``, whose accept loop spins when descriptors run out, and which starts two
-timers for every connection.
-"""
+"""Accepting connections, by as many descriptors as there are, and what serves them."""
 
 from __future__ import annotations
 
@@ -15,26 +11,23 @@ import resource
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final
 
+import msgspec
 import tornado.netutil
-from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters, HTTP1ServerConnection
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPMessageDelegate,
-    HTTPServerConnectionDelegate,
-    HTTPServerRequest,
-    RequestStartLine,
-    ResponseStartLine,
-)
-from tornado.iostream import IOStream, SSLIOStream
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine
+from tornado.iostream import SSLIOStream
 from tornado.routing import Router
 
-from adapters.pacing import Pacer
+from adapters.http.connection import HttpServerConnection, Peer, Stage
+from adapters.http.exchange import DateField, Exchange, MessageHandler, Route
+from adapters.http.messages import BadRequest, RequestHead
+from adapters.http.streams import SocketStream, Stream, TlsStream
+from adapters.http.turns import Turns
 from domain.ports import Clock, Randomness
 
 UNIX_PREFIX = "unix:"
@@ -45,8 +38,6 @@ BACKLOG = 4096
 ACCEPTS_PER_TURN = 16
 """So few that a mass return does not keep the loop from everything else."""
 
-REQUESTS_PER_TURN = 16
-
 RESERVED_DESCRIPTORS = 64
 """For files, the store, outgoing requests and the loop itself."""
 
@@ -54,7 +45,6 @@ PAUSE_SECONDS = (0.5, 1.5)
 GATHER_SECONDS = 0.1
 LOG_SECONDS = 60.0
 READ_CHUNK = 16_384
-MAX_HEAD_BYTES = 16_384
 
 _OF_ONE_CONNECTION = frozenset(
     getattr(errno, name)
@@ -71,14 +61,18 @@ _log = logging.getLogger("synkrone.server")
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Bytes and seconds. ``request_timeout`` is for the head of a request, a TLS handshake included, and its body.
+    """Bytes and seconds. ``head_bytes`` is for the line and the headers of a request; ``body_bytes`` for the bodies of
+    those whose routes set no limit of their own.
 
-    ``send_timeout`` is how long a peer may take nothing of what is sent to it. ``connections`` is how many may be open
-    at once, those that became WebSockets included.
+    ``request_timeout`` is for the head of a request, a TLS handshake included, and its body; ``keepalive_timeout`` for
+    the time between two requests. ``send_timeout`` is how long a peer may take nothing of what is sent to it.
+    ``connections`` is how many may be open at once, those that became WebSockets included.
     """
 
+    head_bytes: int
     body_bytes: int
     request_timeout: float
+    keepalive_timeout: float
     send_timeout: float
     connections: int
 
@@ -156,8 +150,9 @@ def _close(listening: socket.socket) -> None:
 class _Notice:
     """A line of the log that is there once in ``LOG_SECONDS`` at most, with how often it was meant since the last."""
 
-    def __init__(self, message: str, clock: Clock) -> None:
+    def __init__(self, message: str, clock: Clock, level: int = logging.ERROR) -> None:
         self._message = message
+        self._level = level
         self._clock = clock
         self._times = 0
         self._logged_at: float | None = None
@@ -166,12 +161,12 @@ class _Notice:
         self._times += 1
         now = self._clock.monotonic()
         if self._logged_at is None or now - self._logged_at >= LOG_SECONDS:
-            _log.error(self._message, extra={**details, "times": self._times})
+            _log.log(self._level, self._message, extra={**details, "times": self._times})
             self._times, self._logged_at = 0, now
 
 
-class Listener(HTTPServerConnectionDelegate):
-    """Serves the ``router`` on every connection of some listening sockets.
+class Listener:
+    """Serves ``routes``, by their paths, and else the ``router``, on every connection of some listening sockets.
 
     ``taken_over`` counts connections that were detached from HTTP and are still open; ``give_up_place`` closes one of
     those that is worth nothing yet, if there is one. ``refuse_at_once`` is asked, while not ready, for the answer to a
@@ -183,6 +178,7 @@ class Listener(HTTPServerConnectionDelegate):
         sockets: Sequence[socket.socket],
         router: Router,
         *,
+        routes: Mapping[str, Route],
         tls: ssl.SSLContext | None,
         limits: HttpLimits,
         taken_over: Callable[[], int],
@@ -191,8 +187,12 @@ class Listener(HTTPServerConnectionDelegate):
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        self.router = router
-        self.pacer = Pacer(REQUESTS_PER_TURN)
+        self.head_bytes = limits.head_bytes
+        self.body_bytes = limits.body_bytes
+        self.date = DateField(clock)
+        self.turns = Turns(clock)
+        self._router = router
+        self._routes = dict(routes)
         self._sockets = list(sockets)
         self._tls = tls
         self._limits = limits
@@ -201,21 +201,27 @@ class Listener(HTTPServerConnectionDelegate):
         self._refuse_at_once = refuse_at_once
         self._clock = clock
         self._randomness = randomness
-        self._parameters = HTTP1ConnectionParameters(
-            chunk_size=READ_CHUNK,
-            max_header_size=MAX_HEAD_BYTES,
-            max_body_size=limits.body_bytes,
-            body_timeout=limits.request_timeout,
-        )
-        self._connections: dict[HTTP1ServerConnection, IOStream] = {}
-        # Since when each waits for the head of a request, the longest first.
-        self._idle: dict[HTTP1ServerConnection, float] = {}
-        # Those of whose request the body is not complete, the longest first.
-        self._receiving: dict[HTTP1ServerConnection, None] = {}
+        self._stages: dict[HttpServerConnection, Stage] = {}
+        # Since when each has waited for what it waits for, the longest first.
+        self._waiting: dict[Stage, dict[HttpServerConnection, float]] = {stage: {} for stage in Stage}
+        self._seconds = {
+            Stage.FIRST_HEAD: limits.request_timeout,
+            Stage.NEXT_HEAD: limits.keepalive_timeout,
+            Stage.REST_OF_HEAD: limits.request_timeout,
+            Stage.BODY: limits.request_timeout,
+            Stage.END: limits.send_timeout,
+        }
+        self._sending: dict[HttpServerConnection, float] = {}
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._gathers = False
         self._cannot_accept = _Notice("cannot accept connections", clock)
         self._at_limit = _Notice("too many connections", clock)
+        self._refused: dict[HTTPStatus, _Notice] = {}
+
+    @property
+    def connections(self) -> Collection[HttpServerConnection]:
+        """Those that are open and speak HTTP."""
+        return self._stages.keys()
 
     def start(self) -> None:
         for listening in self._sockets:
@@ -233,8 +239,10 @@ class Listener(HTTPServerConnectionDelegate):
         for listening in self._sockets:
             asyncio.get_running_loop().remove_reader(listening.fileno())
             _close(listening)
-        for connection in list(self._connections):
-            await connection.close()
+        for connection in list(self._stages):
+            connection.close()
+        # They are told in the next turn of the loop.
+        await asyncio.sleep(0)
 
     def set_ready(self, *, ready: bool) -> None:
         """While the server cannot serve, those who come are let in bunch by bunch, up to GATHER_SECONDS later, and who
@@ -245,12 +253,23 @@ class Listener(HTTPServerConnectionDelegate):
         self._gathers = not ready
 
     def sweep(self) -> None:
-        """Close who has waited too long with half a head, half a handshake, or nothing."""
-        due = self._clock.monotonic() - self._limits.request_timeout
-        for connection, since in list(self._idle.items()):
+        """Close who has waited too long with half a head, half a body, half a handshake, or nothing, and who takes
+        nothing of an answer."""
+        now = self._clock.monotonic()
+        for stage, seconds in self._seconds.items():
+            self._close_those_due(self._waiting[stage], now - seconds)
+        self._close_those_due(self._sending, now - self._limits.send_timeout)
+
+    def _close_those_due(self, waiting: dict[HttpServerConnection, float], due: float) -> None:
+        for connection, since in list(waiting.items()):
             if since > due:
-                break
-            self._connections[connection].close()
+                return
+            self._close_waiting(connection)
+
+    def _close_waiting(self, connection: HttpServerConnection) -> None:
+        self._sending.pop(connection, None)
+        self._waiting[self._stages[connection]].pop(connection, None)
+        connection.close()
 
     # accepting
 
@@ -308,18 +327,22 @@ class Listener(HTTPServerConnectionDelegate):
 
     def _has_place(self) -> bool:
         """Make one where there is none: who has asked for nothing for longest goes, else whose body takes longest."""
-        if len(self._connections) + self._taken_over() < self._limits.connections:
+        if len(self._stages) + self._taken_over() < self._limits.connections:
             return True
         self._at_limit.give(limit=self._limits.connections)
-        for waiting in (self._idle, self._receiving):
-            longest = next(iter(waiting), None)
+        for stages in _WORTH_LEAST_FIRST:
+            longest = min(
+                (next(iter(waiting.items())) for stage in stages if (waiting := self._waiting[stage])),
+                key=lambda item: item[1],
+                default=None,
+            )
             if longest is not None:
-                self._connections[longest].close()
-                del waiting[longest]
+                self._close_waiting(longest[0])
                 return True
         return self._give_up_place()
 
     def _serve(self, sock: socket.socket, address: Any) -> None:
+        stream: Stream
         if self._tls is not None:
             try:
                 # ssl would leave a socket without a peer to the garbage collector.
@@ -331,93 +354,95 @@ class Listener(HTTPServerConnectionDelegate):
                 # The client has gone already.
                 sock.close()
                 return
-            stream: IOStream = SSLIOStream(wrapped, max_buffer_size=self._buffer_bytes, read_chunk_size=READ_CHUNK)
+            secured = SSLIOStream(wrapped, max_buffer_size=_TLS_BUFFER, read_chunk_size=READ_CHUNK)
+            secured.set_nodelay(True)
+            stream = TlsStream(secured, self.turns)
         else:
-            stream = IOStream(sock, max_buffer_size=self._buffer_bytes, read_chunk_size=READ_CHUNK)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = SocketStream(sock, self.turns)
         is_unix = sock.family == socket.AF_UNIX
         peer = Peer("unix" if is_unix else address[0], "http" if self._tls is None else "https")
-        connection = HTTP1ServerConnection(stream, self._parameters, peer)
-        self._connections[connection] = stream
-        connection.start_serving(self)
+        HttpServerConnection(stream, self, peer).open()
 
-    @property
-    def _buffer_bytes(self) -> int:
-        return self._limits.body_bytes + READ_CHUNK
+    # Service
 
-    # HTTPServerConnectionDelegate
-
-    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        connection = cast("HTTP1ServerConnection", server_conn)
-        self._idle[connection] = self._clock.monotonic()
-        return _Request(self, connection, request_conn)
-
-    def head_received(self, connection: HTTP1ServerConnection) -> None:
-        self._idle.pop(connection, None)
-
-    def body_awaited(self, connection: HTTP1ServerConnection) -> None:
-        self._receiving[connection] = None
-
-    def request_received(self, connection: HTTP1ServerConnection) -> None:
-        self._receiving.pop(connection, None)
-
-    def on_close(self, server_conn: object) -> None:
-        """Also when it was detached."""
-        connection = cast("HTTP1ServerConnection", server_conn)
-        self._idle.pop(connection, None)
-        self._receiving.pop(connection, None)
-        del self._connections[connection]
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """What Tornado passes on with each request of a connection: it reads these names."""
-
-    remote_ip: str
-    protocol: str
-
-    def __str__(self) -> str:
-        return self.remote_ip
-
-
-class _Request(HTTPMessageDelegate):
-    """One request on its way to the router."""
-
-    def __init__(
-        self, listener: Listener, server_connection: HTTP1ServerConnection, connection: HTTPConnection
-    ) -> None:
-        self._listener = listener
-        self._server_connection = server_connection
-        self._connection = cast("HTTP1Connection", connection)
-        self._delegate: HTTPMessageDelegate | None = None
-
-    async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        self._listener.head_received(self._server_connection)
-        await self._listener.pacer.turn()
-        if self._connection.stream.closed():
-            # Its client left while it waited.
-            return
-        self._listener.body_awaited(self._server_connection)
-        request = HTTPServerRequest(
-            connection=self._connection,
-            server_connection=self._server_connection,
-            start_line=cast("RequestStartLine", start_line),
-            headers=headers,
-        )
-        self._delegate = self._listener.router.find_handler(request)
-        if self._delegate is None:
+    def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler | Awaitable[MessageHandler]:
+        route = self._routes.get(head.path)
+        if route is not None:
+            return route.open(head, exchange)
+        headers = HTTPHeaders()
+        for name, value in head.headers.get_all():
+            if name != "host":
+                headers.add(name, value)
+        headers.add("Host", head.host)
+        start_line = RequestStartLine(head.method, head.target, head.version)
+        request = HTTPServerRequest(connection=exchange, server_connection=self, start_line=start_line, headers=headers)
+        delegate = self._router.find_handler(request)
+        if delegate is None:
             raise LookupError("the router has no rule for everything else")
-        received = self._delegate.headers_received(start_line, headers)
-        if received is not None:
-            await received
+        handler = _TornadoHandler(delegate)
+        received = delegate.headers_received(start_line, headers)
+        return handler if received is None else _when_done(received, handler)
 
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._delegate.data_received(chunk) if self._delegate is not None else None
+    def connection_waits(self, connection: HttpServerConnection, stage: Stage) -> None:
+        now = self._clock.monotonic()
+        before = self._stages.get(connection)
+        if before is not None:
+            self._waiting[before].pop(connection, None)
+        self._stages[connection] = stage
+        self._waiting[stage][connection] = now
+        if self._sending:
+            self._sending.pop(connection, None)
+        if connection.unsent_bytes:
+            self._sending[connection] = now
 
-    def finish(self) -> None:
-        self._listener.request_received(self._server_connection)
-        if self._delegate is not None:
-            self._delegate.finish()
+    def connection_ended(self, connection: HttpServerConnection) -> None:
+        self._sending.pop(connection, None)
+        stage = self._stages.pop(connection, None)
+        if stage is not None:
+            self._waiting[stage].pop(connection, None)
 
-    def on_connection_close(self) -> None:
-        if self._delegate is not None:
-            self._delegate.on_connection_close()
+    def request_refused(self, connection: HttpServerConnection, error: BadRequest) -> tuple[str, bytes]:
+        status = error.status
+        notice = self._refused.get(status)
+        if notice is None:
+            notice = self._refused[status] = _Notice("malformed request", self._clock, logging.WARNING)
+        notice.give(status=int(status), reason=error.reason, address=connection.peer.remote_ip)
+        members = {
+            "code": _CODES.get(status) or status.phrase.lower().replace(" ", "_").replace("-", "_"),
+            "title": status.phrase,
+            "status": int(status),
+            "detail": error.reason,
+            "retryable": False,
+        }
+        return "application/problem+json", msgspec.json.encode(members)
+
+
+_CODES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large"}
+_WORTH_LEAST_FIRST: Final = (
+    (Stage.END,),
+    (Stage.FIRST_HEAD, Stage.NEXT_HEAD, Stage.REST_OF_HEAD),
+    (Stage.BODY,),
+)
+_TLS_BUFFER: Final = 4 * READ_CHUNK
+"""What Tornado's stream may hold of what was received: it is asked for no more at a time than READ_CHUNK."""
+
+
+class _TornadoHandler:
+    """What Tornado's routing found for a request."""
+
+    __slots__ = ("data_received", "finish", "on_connection_close")
+
+    def __init__(self, delegate: HTTPMessageDelegate) -> None:
+        self.data_received = delegate.data_received
+        self.finish = delegate.finish
+        self.on_connection_close = delegate.on_connection_close
+
+    def body_too_large(self) -> None:
+        """Tornado leaves the answer to the connection."""
+
+
+async def _when_done(received: Awaitable[None], handler: MessageHandler) -> MessageHandler:
+    await received
+    return handler

@@ -1,0 +1,1 @@
+"""HTTP: listening, connections, who is at the other end."""

@@ -1,0 +1,386 @@
+"""HTTP/1.1 requests, without I/O: reading a head and the framing of a body (RFC 9112)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from urllib.parse import unquote_plus
+
+import httptools
+
+MAX_HEADER_LINES = 100
+MAX_CHUNK_LINE = 256
+"""Octets of a chunk's size and its extensions, which nobody sends."""
+
+MAX_TRAILER_BYTES = 4096
+MAX_EMPTY_LINES = 4
+"""Before a request line, where RFC 9112, section 2.2, has one passed over."""
+
+FREE_CHUNKS = 256
+OCTETS_A_CHUNK = 16
+"""So many of a body are to come in each chunk beyond the free ones: each costs as much as hundreds of octets."""
+
+_LENGTH_DIGITS = 15
+_CHUNK_DIGITS = 12
+
+_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r\n")
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?")
+_HUGE_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*[0-9]{16,}[ \t]*\r\n", re.IGNORECASE)
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[\t -~\x80-\xff]*)?")
+_TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*")
+
+
+class BadRequest(Exception):
+    """A message that is not as HTTP/1.1 wants it, or larger than it may be. ``reason`` is for the log."""
+
+    def __init__(self, reason: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class Headers(Mapping[str, str]):
+    """The header fields of one request, by names that know no case; values are latin-1 text (RFC 9110, section 5.5)."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: list[tuple[str, str]]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> str:
+        """The value, or all of them joined by commas (section 5.3)."""
+        values = self.get_list(name)
+        if not values:
+            raise KeyError(name)
+        return values[0] if len(values) == 1 else ",".join(values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self._fields))
+
+    def __len__(self) -> int:
+        return len(dict(self._fields))
+
+    def get_list(self, name: str) -> list[str]:
+        name = name.lower()
+        return [value for field, value in self._fields if field == name]
+
+    def get_all(self) -> Iterator[tuple[str, str]]:
+        """Each field as it came, with its name in lower case."""
+        return iter(self._fields)
+
+    def words(self, name: str) -> list[str]:
+        """A field that is a list of words (section 5.6.1), in lower case."""
+        return [word.strip().lower() for word in self.get(name, "").split(",")]
+
+
+class RequestHead:
+    """A request line and its header fields. ``target`` is in origin form, whatever form it came in.
+
+    ``host`` is that of an absolute target, else of the field. ``content_length`` is None for a chunked body, and 0 for
+    none.
+    """
+
+    __slots__ = (
+        "content_length",
+        "headers",
+        "host",
+        "keep_alive",
+        "method",
+        "protocol",
+        "remote_ip",
+        "target",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        version: str,
+        headers: Headers,
+        *,
+        host: str,
+        content_length: int | None,
+        keep_alive: bool,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.headers = headers
+        self.host = host
+        self.content_length = content_length
+        self.keep_alive = keep_alive
+        self.remote_ip = ""
+        self.protocol = "http"
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    def query_values(self) -> dict[str, str]:
+        """The parameters of the target, decoded; of one that is given more than once, the first."""
+        values: dict[str, str] = {}
+        for pair in self.target.partition("?")[2].split("&"):
+            name, _, value = pair.partition("=")
+            values.setdefault(unquote_plus(name), unquote_plus(value))
+        return values
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for leave to send its body (RFC 9110, section 10.1.1)."""
+        return self.version == "HTTP/1.1" and self.headers.get("expect", "").lower() == "100-continue"
+
+
+class _Fields:
+    """What httptools finds in a head."""
+
+    __slots__ = ("fields", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.fields: list[tuple[str, str]] = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
+
+
+class HeadReader:
+    """Finds the next head in what has come. Of a head that is not complete it looks at nothing twice."""
+
+    __slots__ = ("_looked_at", "_max_bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._looked_at = 0
+
+    def end_of_head(self, buffer: bytes) -> int:
+        """Where the head at the beginning ends; 0 where it is not complete. Raises BadRequest.
+
+        Lines end with CRLF: what takes a bare LF for an end too may see other requests than a proxy before it did.
+        """
+        end = buffer.find(b"\r\n\r\n", max(0, self._looked_at - 3)) + 4
+        if end == 3:
+            self._check_incomplete(buffer)
+            return 0
+        self._looked_at = 0
+        if end > self._max_bytes:
+            raise _too_large(buffer)
+        lines = buffer.count(b"\n", 0, end)
+        if lines != buffer.count(b"\r\n", 0, end):
+            raise BadRequest("a line that ends with LF alone")
+        if lines - 2 > MAX_HEADER_LINES:
+            raise BadRequest("too many header lines", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        return end
+
+    def _check_incomplete(self, buffer: bytes) -> None:
+        start, self._looked_at = self._looked_at, len(buffer)
+        if len(buffer) >= self._max_bytes:
+            raise _too_large(buffer)
+        lines = buffer.count(b"\n", start)
+        if lines != buffer.count(b"\r\n", max(0, start - 1)):
+            raise BadRequest("a line that ends with LF alone")
+        if lines and buffer.count(b"\n") > MAX_HEADER_LINES + 1:
+            raise BadRequest("too many header lines", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+
+def _too_large(buffer: bytes) -> BadRequest:
+    if b"\n" not in buffer.lstrip(b"\r\n"):
+        return BadRequest("the request line is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
+    return BadRequest("the head is too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+
+def skip_empty_lines(buffer: bytes) -> int:
+    """How many octets of empty lines precede a request (section 2.2). Raises BadRequest where they are too many."""
+    skipped = 0
+    while buffer.startswith(b"\r\n", skipped):
+        skipped += 2
+        if skipped > 2 * MAX_EMPTY_LINES:
+            raise BadRequest("nothing but empty lines")
+    return skipped
+
+
+def parse_head(octets: bytes) -> RequestHead:
+    """Read a complete head. Raises BadRequest.
+
+    What httptools lets pass and a stricter reader does not is refused here: other versions, several spaces in the
+    request line (section 3), and every way in which a body's end could be told in two ways (section 6.3).
+    """
+    if not _REQUEST_LINE.match(octets):
+        raise _bad_request_line(octets)
+    found = _Fields()
+    parser = httptools.HttpRequestParser(found)
+    try:
+        parser.feed_data(octets)
+    except httptools.HttpParserUpgrade:
+        # The body of such a request is framed as any other.
+        pass
+    except httptools.HttpParserInvalidMethodError:
+        raise BadRequest("an unknown method", HTTPStatus.NOT_IMPLEMENTED) from None
+    except httptools.HttpParserError as error:
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if _HUGE_LENGTH.search(octets) else HTTPStatus.BAD_REQUEST
+        raise BadRequest(str(error), status) from None
+    headers = Headers(found.fields)
+    version = f"HTTP/{parser.get_http_version()}"
+    method = parser.get_method().decode()
+    target, authority = _origin_form(method, found.url.decode("latin-1"))
+    return RequestHead(
+        method,
+        target,
+        version,
+        headers,
+        host=_host(headers, authority, version),
+        content_length=_content_length(headers, version),
+        keep_alive=_keeps_alive(headers, version),
+    )
+
+
+def _bad_request_line(octets: bytes) -> BadRequest:
+    line = octets.partition(b"\r\n")[0]
+    version = line.rpartition(b" ")[2]
+    if re.fullmatch(rb"HTTP/[0-9]\.[0-9]", version) and not version.startswith(b"HTTP/1."):
+        return BadRequest("another version of HTTP", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+    return BadRequest("a malformed request line")
+
+
+def _origin_form(method: str, target: str) -> tuple[str, str | None]:
+    """The target in origin form, and the authority of one in absolute form (section 3.2)."""
+    if target.startswith("/") or (target == "*" and method == "OPTIONS"):
+        return target, None
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or method == "CONNECT":
+        raise BadRequest("a target that is none of this server's")
+    authority, rest = absolute[1], absolute[2]
+    if not authority:
+        raise BadRequest("a target without a host")
+    return (rest if rest.startswith("/") else f"/{rest}"), authority
+
+
+def _host(headers: Headers, authority: str | None, version: str) -> str:
+    """Of an absolute target, else of the field, which HTTP/1.1 has exactly once (section 3.2)."""
+    hosts = headers.get_list("host")
+    if len(hosts) > 1 or (not hosts and version == "HTTP/1.1"):
+        raise BadRequest("not exactly one Host")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise BadRequest("a malformed Host")
+    host = authority if authority is not None else hosts[0] if hosts else "127.0.0.1"
+    if not _HOST.fullmatch(host):
+        raise BadRequest("a malformed host in the target")
+    return host
+
+
+def _content_length(headers: Headers, version: str) -> int | None:
+    """Section 6.3: chunked and nothing else, or one length, or no body."""
+    codings = headers.get_list("transfer-encoding")
+    lengths = headers.get_list("content-length")
+    if codings:
+        if version != "HTTP/1.1" or lengths or len(codings) > 1 or codings[0].lower() != "chunked":
+            raise BadRequest("a Transfer-Encoding that is not plainly chunked")
+        return None
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
+        raise BadRequest("a Content-Length that is not one number")
+    if len(lengths[0].lstrip("0")) > _LENGTH_DIGITS:
+        raise BadRequest("a Content-Length beyond all measure", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return int(lengths[0])
+
+
+def _keeps_alive(headers: Headers, version: str) -> bool:
+    options = headers.words("connection") if "connection" in headers else ()
+    return "close" not in options and (version == "HTTP/1.1" or "keep-alive" in options)
+
+
+class ChunkedBody:
+    """Reads a chunked body (section 7.1): ``feed`` takes what has come, and gives what it holds of the content.
+
+    Extensions are passed over and trailers dropped, both bounded. It keeps no more than a line that is not complete.
+    """
+
+    __slots__ = ("_chunks", "_left", "_pending", "_trailer_bytes", "announced_bytes", "is_complete")
+
+    def __init__(self) -> None:
+        self.is_complete = False
+        self.announced_bytes = 0
+        """Of content: what has come, and what the chunk under way is still to have."""
+        self._pending = b""
+        # Octets of the chunk that are to come; -2 and -1 are those of its CRLF, and 0 stands before the next size.
+        self._left = 0
+        self._chunks = 0
+        self._trailer_bytes: int | None = None
+
+    def feed(self, octets: bytes) -> tuple[bytes, bytes]:
+        """The content in these octets, and what lies behind the end of the body. Raises BadRequest."""
+        buffer = self._pending + octets if self._pending else octets
+        self._pending = b""
+        content: list[bytes] = []
+        start, length = 0, len(buffer)
+        while self._trailer_bytes is None:
+            if self._left > 0:
+                piece = buffer[start : start + self._left]
+                content.append(piece)
+                start += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+                self._left = -2
+            if self._left == -2:
+                if length - start < 2:
+                    self._keep(buffer[start:], b"\r\n")
+                    break
+                if not buffer.startswith(b"\r\n", start):
+                    raise BadRequest("a chunk that is longer than its size")
+                start += 2
+                self._left = 0
+            end = buffer.find(b"\r\n", start, start + MAX_CHUNK_LINE)
+            if end < 0:
+                if length - start >= MAX_CHUNK_LINE:
+                    raise BadRequest("a chunk's first line is too long")
+                self._pending = buffer[start:]
+                break
+            self._begin_chunk(buffer[start:end])
+            start = end + 2
+        if self._trailer_bytes is not None:
+            start = self._read_trailers(buffer, start)
+        rest = buffer[start:] if self.is_complete else b""
+        return b"".join(content), rest
+
+    def _begin_chunk(self, line: bytes) -> None:
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None or len(match[1].lstrip(b"0")) > _CHUNK_DIGITS:
+            raise BadRequest("a malformed chunk size")
+        size = int(match[1], 16)
+        if not size:
+            self._trailer_bytes = 0
+            return
+        self._left = size
+        self._chunks += 1
+        self.announced_bytes += size
+        if self._chunks > FREE_CHUNKS and self.announced_bytes < (self._chunks - FREE_CHUNKS) * OCTETS_A_CHUNK:
+            raise BadRequest("chunks too small for so many")
+
+    def _keep(self, octets: bytes, expected: bytes) -> None:
+        if not expected.startswith(octets):
+            raise BadRequest("a chunk that is longer than its size")
+        self._pending = octets
+
+    def _read_trailers(self, buffer: bytes, start: int) -> int:
+        while True:
+            end = buffer.find(b"\r\n", start)
+            size = (end if end >= 0 else len(buffer)) - start
+            if (self._trailer_bytes or 0) + size > MAX_TRAILER_BYTES:
+                raise BadRequest("trailers too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            if end < 0:
+                self._pending = buffer[start:]
+                return len(buffer)
+            if end == start:
+                self.is_complete = True
+                return end + 2
+            if not _TRAILER_LINE.fullmatch(buffer, start, end):
+                raise BadRequest("a malformed trailer")
+            self._trailer_bytes = (self._trailer_bytes or 0) + size + 2
+            start = end + 2

@@ -1,0 +1,64 @@
+"""Sharing the event loop: how much all connections together may read in one turn of it, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from domain.ports import Clock
+
+TURN_SECONDS = 0.004
+"""What is read and handled for clients in one turn of the loop, before it looks at anything else."""
+
+
+class Turns:
+    """Once a turn of the loop has lasted for ``seconds``, whoever has more to do lines up for the next.
+
+    A loop runs all that is ready before it looks again. Without this, 200 clients that send without an end would each
+    get their share before anybody else is heard; in the order of descriptors the first would always be the first.
+    """
+
+    __slots__ = ("_clock", "_is_begun", "_line", "_loop", "_seconds", "_until")
+
+    def __init__(self, clock: Clock, seconds: float = TURN_SECONDS) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._line: deque[Callable[[], None]] = deque()
+        self._until = 0.0
+        self._is_begun = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def is_over(self) -> bool:
+        """Whether one who has come on their own, not out of the line, has to line up."""
+        if self._line:
+            return True
+        if self._is_begun:
+            return self._clock.monotonic() >= self._until
+        self._begin()
+        return False
+
+    def line_up(self, step: Callable[[], None]) -> None:
+        """Have ``step`` called once, in a later turn, behind those who lined up before. It must be short."""
+        self._line.append(step)
+        if not self._is_begun:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._is_begun = True
+        self._until = self._clock.monotonic() + self._seconds
+        self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """A new turn of the loop: those in line come before what it has found to be ready."""
+        self._is_begun = False
+        if not self._line:
+            return
+        self._begin()
+        # Who lines up again while others are served waits for the turn after this one.
+        for _ in range(len(self._line)):
+            self._line.popleft()()
+            if self._clock.monotonic() >= self._until:
+                return
