@@ -32,8 +32,9 @@ class ChannelOwner(Protocol):
 
 
 class WebSocketChannel:
-    """Owns a stream. ``linger`` seconds are left to a client to answer a close frame. ``early`` is what has come of the
-    stream already."""
+    """Owns a stream. ``linger`` seconds are left to a client to answer a close frame, or to stop sending once it broke
+    the protocol: nothing is read of what it sends from then on (RFC 6455, section 7.1.7). ``early`` is what has come of
+    the stream already."""
 
     __slots__ = ("_early", "_linger", "_owner", "_reader", "_stream", "closing", "unsent")
 
@@ -90,14 +91,18 @@ class WebSocketChannel:
                 if not self.closing:
                     self._owner.channel_received(self, received)
         except ProtocolError as error:
-            if self.closing:
-                self._stream.close()
-            else:
-                self.close(error.close_code)
-                self._owner.channel_failed(self, error)
+            self._fail(error)
         else:
             if not self.closing:
                 self._owner.channel_fed(self)
+
+    def _fail(self, error: ProtocolError) -> None:
+        was_closing, self.closing = self.closing, True
+        if not was_closing and not self.unsent:
+            self._stream.write(close_frame(error.close_code))
+        self._stream.linger(self._linger)
+        if not was_closing:
+            self._owner.channel_failed(self, error)
 
     def stream_drained(self, unsent: int) -> None:
         self.unsent = unsent
