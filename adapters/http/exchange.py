@@ -86,7 +86,8 @@ class Delivery:
     __slots__ = ("_connection", "_requests")
 
     def __init__(self, connection: HttpServerConnection | None) -> None:
-        self._connection = connection
+        # None where it can go nowhere.
+        self._connection = connection if connection is not None and not connection.stream.is_closed else None
         self._requests = connection.requests if connection is not None else 0
 
     @property

@@ -92,8 +92,8 @@ class SocketStream:
     """
 
     __slots__ = (
-        "_dropping", "_early", "_events", "_fd", "_is_listened_to", "_lingering", "_loop", "_paused", "_socket",
-        "_turns", "_unsent", "_waits", "was_cut", "was_reset",
+        "_dropping", "_early", "_events", "_fd", "_is_broken", "_is_listened_to", "_lingering", "_loop", "_paused",
+        "_socket", "_turns", "_unsent", "_waits", "was_cut", "was_reset",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, turns: Turns) -> None:
@@ -106,6 +106,7 @@ class SocketStream:
         self._events: StreamEvents | None = None
         self._early = b""
         self._unsent: memoryview | None = None
+        self._is_broken = False
         self._is_listened_to = False
         self._paused = False
         self._waits = False
@@ -138,7 +139,9 @@ class SocketStream:
         if not self._paused:
             return
         self._paused = False
-        if not self._waits:
+        if self.was_reset:
+            self._wait()
+        elif not self._waits:
             self._listen(on=True)
 
     def _listen(self, *, on: bool) -> None:
@@ -188,22 +191,29 @@ class SocketStream:
                 self.was_reset = True
                 self.close()
                 return
+            if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                # Of a connection that was reset, uvloop tells once, whatever is left to be read.
+                self.was_reset = True
+                self._wait()
         if octets:
             self._events.stream_received(octets)
+        elif self.was_reset:
+            self.close()
         else:
             self.pause()
             self._events.stream_ended()
 
     def write(self, data: bytes | memoryview) -> int:
-        if self._socket is None:
+        if self._socket is None or self._is_broken:
             return 0
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.was_reset = True
-            self.close(was_cut=True)
+            # The peer takes nothing any more. What it sent before that is still to be read, up to its end.
+            self._is_broken = self.was_reset = True
+            self._wait()
             return 0
         if sent == len(data):
             return 0
@@ -266,12 +276,12 @@ class SocketStream:
         self._listen(on=False)
         self._dropping = self._loop.call_later(DROP_PAUSE, self._drop)
 
-    def close(self, *, was_cut: bool = False) -> None:
+    def close(self) -> None:
         if self._socket is None:
             return
         sock = self._socket
         self._listen(on=False)
-        self.was_cut = was_cut or self._unsent is not None or _unacknowledged(sock) > 0
+        self.was_cut = self._is_broken or self._unsent is not None or _unacknowledged(sock) > 0
         if self._unsent is not None:
             self._loop.remove_writer(self._fd)
             self._unsent = None

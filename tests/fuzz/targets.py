@@ -82,7 +82,7 @@ def sessions(data: bytes) -> None:
                     sent += 1
                     session.send(EncodedPacket.message(str(sent), sent))
                 case 3:
-                    session.poll(text or None)
+                    session.poll(text, now, is_proxied=text[:1] == "p")
                 case 4:
                     session.poll_aborted()
                 case 5:

@@ -8,17 +8,21 @@ from __future__ import annotations
 RECEIPT_INTERVAL = 1.0
 """Seconds between two pings while packets with a mark are being sent."""
 
+MAX_AWAITED = 8
+"""Pongs that may be under way at a time: over long-polling, each answer has a ping of its own."""
+
 
 class Heartbeat:
     """Knows when a ping is due, when a pong is overdue, and up to which mark the client has received.
 
-    ``given_out`` is the last mark the client was sent. ``ping_waits``: the ping is still among what waits to be sent.
+    ``given_out`` is the last mark the client was sent. ``ping_waits``: the last ping is still among what waits to be
+    sent. ``pings`` and ``pongs`` are how many there were: pongs come in the order of their pings.
     """
 
     # fmt: off
     __slots__ = (
-        "_confirmed", "_interval", "_ping_at", "_ping_mark", "_pinged_at", "_pong_by", "_timeout", "given_out",
-        "ping_waits",
+        "_awaited", "_confirmed", "_interval", "_ping_at", "_ping_mark", "_pinged_at", "_pong_by", "_timeout",
+        "given_out", "ping_waits", "pings", "pongs",
     )
     # fmt: on
 
@@ -29,6 +33,8 @@ class Heartbeat:
         self._ping_at = now + interval
         self._pong_by: float | None = None
         self._ping_mark: object = None
+        self._awaited: tuple[object, ...] = ()
+        self.pings = self.pongs = 0
         self._confirmed: object = None
         self.given_out: object = None
         self.ping_waits = False
@@ -51,23 +57,31 @@ class Heartbeat:
         if self.given_out is not self._confirmed:
             self._ping_at = min(self._ping_at, max(now, self._pinged_at + RECEIPT_INTERVAL))
 
+    @property
+    def may_ping(self) -> bool:
+        """Whether another ping may leave, beside those whose pongs are under way."""
+        return len(self._awaited) < MAX_AWAITED
+
     def ping(self, mark: object, now: float) -> None:
         """A ping leaves, and its pong will be the receipt for everything up to the mark.
 
-        One that leaves late leaves the client less time, up to a half, so that the deadline is kept.
+        One that is due and leaves late leaves the client less time, up to a half, so that the deadline is kept.
         """
-        self._pong_by = max(self._ping_at, now - self._timeout / 2) + self._timeout
+        if self._pong_by is None:
+            self._pong_by = max(min(self._ping_at, now), now - self._timeout / 2) + self._timeout
         self._pinged_at = now
-        self._ping_mark = mark
+        self._awaited += (mark,)
+        self.pings += 1
 
     def pong(self, now: float) -> bool:
         """A pong has come; False where nobody asked for one, or not yet."""
-        if self._pong_by is None or self.ping_waits:
+        if len(self._awaited) <= self.ping_waits:
             return False
-        self._pong_by = None
+        self._ping_mark, *awaited = self._awaited
+        self._awaited = tuple(awaited)
+        self.pongs += 1
+        self._pong_by = now + self._timeout if awaited else None
         self._ping_at = now + self._interval
-        if self.given_out is not self._ping_mark:
-            self.want_receipt(now)
         return True
 
     def receipt_of_ping(self) -> object:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
 
 from adapters.http.exchange import Delivery, Exchange
 from adapters.http.messages import RequestHead
+from adapters.peer import UNIX
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
@@ -19,6 +21,8 @@ RETRY_AFTER_SECONDS = 5
 
 _TEXT = "text/plain; charset=UTF-8"
 _JSON = "application/json"
+_OF_PROXIES = ("via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip")
+"""Headers that say that a request came through a proxy; whether they are believed does not matter here."""
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -70,7 +74,7 @@ class EngineRequest:
     """One request and its answer. A request that is refused is answered by its head."""
 
     __slots__ = (
-        "_body", "_delivery", "_engine", "_exchange", "_gatekeeper", "_head", "_is_posting", "_number", "_query",
+        "_body", "_engine", "_exchange", "_gatekeeper", "_head", "_is_posting", "_number", "_query",
         "_session",
     )  # fmt: skip
 
@@ -84,7 +88,6 @@ class EngineRequest:
         self._session: ServedSession | None = None
         self._is_posting = False
         self._number = 0
-        self._delivery: Delivery | None = None
 
     def open(self) -> None:
         self._exchange.set_max_body_size(self._engine.limits.message_bytes)
@@ -124,23 +127,31 @@ class EngineRequest:
 
     # PendingPoll
 
-    def respond(self, body: bytes) -> None:
+    @property
+    def target(self) -> str:
+        return self._head.target
+
+    @property
+    def is_proxied(self) -> bool:
+        head = self._head
+        return head.version == "HTTP/1.0" or head.remote_ip == UNIX or any(name in head.headers for name in _OF_PROXIES)
+
+    def has_left(self) -> bool:
+        stream = self._exchange.stream
+        return stream is None or stream.has_ended()
+
+    def respond(self, body: bytes) -> Delivery:
         """Answer the poll that this is."""
         self._number = self._session.answers if self._session is not None else 0
         self._exchange.set_close_callback(None)
-        if self._exchange.is_closed:
-            self._answer_lost()
-            return
-        delivery = self._delivery = self._exchange.delivery()
+        delivery = self._exchange.delivery()
+        delivery.when_closed(partial(self._connection_closed, delivery))
         self._respond(HTTPStatus.OK, body, _TEXT)
-        if delivery.was_cut:
-            self._answer_lost()
-        else:
-            delivery.when_closed(self._connection_closed)
+        return delivery
 
-    def _connection_closed(self) -> None:
-        if self._delivery is not None and self._delivery.was_cut and not self._delivery.was_followed:
-            self._answer_lost()
+    def _connection_closed(self, delivery: Delivery) -> None:
+        if delivery.was_cut and not delivery.was_followed and self._session is not None:
+            self._engine.answer_lost(self._session, self._number)
 
     # judging
 
@@ -237,7 +248,7 @@ class EngineRequest:
             return
         self._exchange.set_close_callback(self._poll_aborted)
         try:
-            self._engine.poll(session, self._query.get("t"), self)
+            self._engine.poll(session, self)
         except ProtocolError:
             self._exchange.set_close_callback(None)
             self._refuse(BAD_REQUEST)
@@ -246,10 +257,6 @@ class EngineRequest:
         if self._session is not None:
             self._engine.poll_aborted(self._session, self)
         self._exchange.close()
-
-    def _answer_lost(self) -> None:
-        if self._session is not None:
-            self._engine.answer_lost(self._session, self._number)
 
     # answering
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from adapters.transport.flusher import TURN_SECONDS, Flusher
+from adapters.transport.socketio.engineio.arrival import Delivery
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
@@ -43,7 +44,17 @@ class EngineLimits:
 class PendingPoll(Protocol):
     """A GET request whose answer is still to come."""
 
-    def respond(self, body: bytes) -> None: ...
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether it comes through a proxy, as far as that can be seen."""
+
+    def has_left(self) -> bool:
+        """Whether its client has closed the connection, which may not have been told yet."""
+
+    def respond(self, body: bytes) -> Delivery: ...
 
 
 class ServedSession(Session):
@@ -253,7 +264,7 @@ class EngineServer:
         if body is not None and request is not None:
             session.poll_request = None
             session.answers += 1
-            request.respond(body)
+            session.answer_given(request.respond(body))
 
     def _settle(self, session: ServedSession) -> None:
         """Pass on what happened in a session, and take the consequences for what serves it."""
@@ -287,15 +298,19 @@ class EngineServer:
 
     # long-polling
 
-    def poll(self, session: ServedSession, poll_id: str | None, request: PendingPoll) -> None:
+    def poll(self, session: ServedSession, request: PendingPoll) -> None:
         """A GET request of a session. Raises ProtocolError: the request is refused."""
+        now = self._clock.monotonic()
+        earlier = session.poll_request
+        if earlier is not None and earlier.has_left():
+            session.poll_aborted()
         try:
-            session.poll(poll_id)
-            earlier, session.poll_request = session.poll_request, request
+            session.poll(request.target, now, is_proxied=request.is_proxied)
+            session.poll_request = request
             if earlier is not None:
                 # The same poll sent again: whoever sent it first does not wait any more.
                 earlier.respond(b"6")
-            self._answer_poll(session, self._clock.monotonic())
+            self._answer_poll(session, now)
         finally:
             self._settle(session)
 
@@ -326,6 +341,9 @@ class EngineServer:
             session.post(body, self._clock.monotonic())
         finally:
             self._settle(session)
+        if session.poll_request is not None:
+            # A poll may have waited for the pong in it.
+            self._flusher.add(session)
 
     # ChannelOwner
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, NoReturn, TypeAlias
 
+from adapters.transport.socketio.engineio.arrival import PATIENCE, Arrival, Delivery, judge
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.heartbeat import Heartbeat
@@ -82,6 +83,7 @@ PING_TIMEOUT: Final = "ping_timeout"
 CLIENT_CLOSE: Final = "client_close"
 TRANSPORT_CLOSE: Final = "transport_close"
 SLOW: Final = "slow_consumer"
+UNCERTAIN: Final = "answer_uncertain"
 
 
 class _State(Enum):
@@ -100,15 +102,23 @@ class _Upgrade(Enum):
 class _Answer:
     """The last answer to a poll that held packets. Until another poll follows, the client may not have got it."""
 
-    poll: str | None
+    request: str
     batch: Batch
+    ping: int
+    """The number of the last ping that the client was sent with it or before."""
+    delivery: Delivery | None = None
+    """None where nothing is known of it but what the next request says."""
     is_lost: bool = False
 
 
 @dataclass(slots=True)
 class _Poll:
-    id: str | None
-    is_repeat: bool
+    """``uncertain_until``: whether the last answer has arrived is not known, and this one waits for a pong to say."""
+
+    request: str
+    is_proxied: bool
+    is_repeat: bool = False
+    uncertain_until: float | None = None
 
 
 class Session:
@@ -234,8 +244,10 @@ class Session:
         elif poll.is_repeat and self._answer is not None:
             self._answer.is_lost = False
             body = self._answer.batch.body
-        elif self.pending is not self._nothing:
-            body = self._answer_pending(poll)
+        elif poll.uncertain_until is not None and self._upgrade is not _Upgrade.PROBED:
+            return None
+        elif self.pending is not self._nothing and poll.uncertain_until is None:
+            body = self._answer_pending(poll, now)
         elif self._state is _State.CLOSED:
             body = self._farewell
         elif self._state is _State.CLOSING:
@@ -249,33 +261,60 @@ class Session:
         self._poll = None
         return body
 
-    def _answer_pending(self, poll: _Poll) -> bytes:
+    def _answer_pending(self, poll: _Poll, now: float) -> bytes:
+        """Through a proxy with a ping, whose pong is the one proof that it has arrived."""
         batch, self.pending = self.pending, self._nothing
-        self._answer = _Answer(poll.id, batch)
+        if poll.is_proxied and not self.heartbeat.ping_waits and self.heartbeat.may_ping:
+            self.heartbeat.ping(None, now)
+            batch = batch.then(PING_PACKET)
+            self.tick_at = min(self.tick_at, self.heartbeat.next_at)
+        self._answer = _Answer(poll.request, batch, self.heartbeat.pings)
         self.heartbeat.ping_waits = False
         self.heartbeat.given_out = batch.mark or self.heartbeat.given_out
         return batch.body
 
     # long-polling
 
-    def poll(self, poll_id: str | None) -> None:
-        """A GET request. ``poll_id`` is its parameter ``t``: the same again is the same poll, sent again.
+    def poll(self, request: str, now: float, *, is_proxied: bool = False) -> None:
+        """A GET request, whose target is ``request``.
 
-        Another poll than the last says that the answer to the last has arrived.
+        It says that the answer to the last has arrived, or that this has to be given again: see ``arrival``.
         """
         self._expect_polling()
-        if self._poll is not None and (poll_id is None or poll_id != self._poll.id):
+        if self._poll is not None and request != self._poll.request:
             self._fail(ProtocolError("a poll while another waits"))
-        is_repeat = False
-        if (answer := self._answer) is not None:
-            is_repeat = answer.is_lost or (poll_id is not None and poll_id == answer.poll)
-            if is_repeat:
-                answer.poll = poll_id
-            else:
-                self._answer = None
-                self._slow_since = None
-                self._emit_receipt(self.heartbeat.receipt(answer.batch.mark))
-        self._poll = _Poll(poll_id, is_repeat)
+        poll = self._poll = _Poll(request, is_proxied)
+        answer = self._answer
+        if answer is None:
+            return
+        is_same_request = request == answer.request
+        if answer.is_lost:
+            arrival = Arrival.LOST
+        elif answer.delivery is None:
+            arrival = Arrival.LOST if is_same_request else Arrival.ARRIVED
+        else:
+            arrival = judge(answer.delivery, is_same_request=is_same_request, is_proxied=is_proxied)
+        if arrival is Arrival.LOST:
+            poll.is_repeat = True
+            answer.request = request
+        elif arrival is Arrival.ARRIVED:
+            self._answer_arrived()
+        else:
+            poll.uncertain_until = now + PATIENCE
+            self.tick_at = min(self.tick_at, poll.uncertain_until)
+
+    def answer_given(self, delivery: Delivery) -> None:
+        """How what ``answer`` gave last is delivered."""
+        if self._answer is not None:
+            self._answer.delivery = delivery
+
+    def _answer_arrived(self) -> None:
+        answer, self._answer = self._answer, None
+        self._slow_since = None
+        if self._poll is not None:
+            self._poll.uncertain_until = None
+        if answer is not None:
+            self._emit_receipt(self.heartbeat.receipt(answer.batch.mark))
 
     def poll_aborted(self) -> None:
         """The request that waits is gone; what comes is for the next one."""
@@ -404,6 +443,11 @@ class Session:
             return
         if self._upgrade is not _Upgrade.NONE and now >= self._upgrade_by:
             self.lose_upgrade()
+        poll = self._poll
+        if poll is not None and poll.uncertain_until is not None and now >= poll.uncertain_until:
+            # No pong has come. The client returns, with a cursor that knows.
+            self._end(UNCERTAIN)
+            return
         if self.heartbeat.is_overdue(now):
             self._end(PING_TIMEOUT)
             return
@@ -459,6 +503,8 @@ class Session:
         self.pending.forget_successors()
         self.pending = self._nothing
         self._answer = None
+        if self._poll is not None:
+            self._poll.uncertain_until = None
         self._emit(Closed(reason))
 
     def _fail(self, error: ProtocolError) -> NoReturn:
@@ -487,8 +533,12 @@ class Session:
             return
         if self.transport == WEBSOCKET:
             self._answer = None
-        self.tick_at = min(self.tick_at, self.heartbeat.next_at)
+        elif self._answer is not None and self.heartbeat.pongs >= self._answer.ping:
+            self._answer_arrived()
         self._emit_receipt(self.heartbeat.receipt_of_ping())
+        if self.transport == WEBSOCKET:
+            self.heartbeat.want_receipt(now)
+        self.tick_at = min(self.tick_at, self.heartbeat.next_at)
 
     def _emit_receipt(self, mark: object) -> None:
         if mark is not None:

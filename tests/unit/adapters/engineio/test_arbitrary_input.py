@@ -142,7 +142,7 @@ INPUTS: dict[str, tuple[TransportName, st.SearchStrategy[object], Callable[[Sess
     "receive": (WEBSOCKET, PACKETS, lambda target, value: target.receive(value, 1.0)),  # type: ignore[arg-type]
     "probe": (POLLING, PACKETS, lambda target, value: target.probe(value, 1.0)),  # type: ignore[arg-type]
     "post": (POLLING, PAYLOADS, lambda target, value: target.post(value, 1.0)),  # type: ignore[arg-type]
-    "poll": (POLLING, st.none() | ANY_TEXT, lambda target, value: target.poll(value)),  # type: ignore[arg-type]
+    "poll": (POLLING, ANY_TEXT, lambda target, value: target.poll(value, 1.0)),  # type: ignore[arg-type]
 }
 
 

@@ -48,7 +48,7 @@ ENDS: dict[str, Callable[[Session], object]] = {
 
 STEPS: dict[str, Callable[[Session], object]] = {
     "send": lambda session: session.send(EncodedPacket.message("late", "late")),
-    "poll": lambda session: session.poll("late"),
+    "poll": lambda session: session.poll("late", NOW),
     "poll aborted": lambda session: session.poll_aborted(),
     "answer lost": lambda session: session.answer_lost(),
     "post began": lambda session: session.post_began(),
@@ -100,7 +100,7 @@ def test_nothing_happens_after_the_end(transport: TransportName, end: str, step:
 def test_what_a_poll_got_is_not_kept_after_the_end() -> None:
     session = opened(POLLING)
     session.send(EncodedPacket.message("x"))
-    session.poll("a")
+    session.poll("a", NOW)
     assert session.answer(NOW) == b"4x"
     assert session.waiting_bytes > 0
     assert ended(session).waiting_bytes == 0
@@ -109,7 +109,7 @@ def test_what_a_poll_got_is_not_kept_after_the_end() -> None:
 @pytest.mark.parametrize(("last", "farewell"), [("abort", b"1"), ("1", b"6")])
 def test_the_poll_that_waits_is_told_of_the_end_once(last: str, farewell: bytes) -> None:
     session = opened(POLLING)
-    session.poll("a")
+    session.poll("a", NOW)
     if last == "abort":
         session.abort("end")
     else:

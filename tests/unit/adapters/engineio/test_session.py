@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from adapters.transport.socketio.engineio.arrival import PATIENCE
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
@@ -36,12 +38,12 @@ class Stepped:
     def send(self, text: str, mark: object = None) -> None:
         self.session.send(EncodedPacket.message(text, mark))
 
-    def poll(self, poll_id: str | None = None) -> str | None:
+    def poll(self, poll_id: str | None = None, *, is_proxied: bool = False) -> str | None:
         """The answer to a new poll, or None while it waits."""
         if poll_id is None:
             self.polls += 1
             poll_id = f"poll-{self.polls}"
-        self.session.poll(poll_id)
+        self.session.poll(poll_id, self.now, is_proxied=is_proxied)
         return self.answer()
 
     def answer(self) -> str | None:
@@ -118,14 +120,98 @@ def test_the_same_poll_gets_the_same_answer_as_often_as_it_asks(polling: Stepped
     assert polling.events() == [Received("mark")]
 
 
-def test_a_poll_without_a_name_is_always_another(polling: Stepped) -> None:
-    session = polling.session
+@dataclass
+class Evidence:
+    """Of an answer that was acknowledged whole, on a connection that still stands."""
+
+    was_followed: bool = False
+    was_cut: bool = False
+    was_reset: bool = False
+    is_acknowledged: bool = True
+
+
+# (how the answer was delivered, the same request again, through a proxy)
+ARRIVED = [
+    (Evidence(was_followed=True), True, False),
+    (Evidence(was_followed=True), False, False),
+    (Evidence(was_followed=True), False, True),
+    (Evidence(was_followed=True, was_cut=True, is_acknowledged=False), True, False),
+    (Evidence(), True, False),
+    (Evidence(), False, False),
+    (Evidence(), False, True),
+    (Evidence(was_reset=True), False, False),
+]
+LOST = [
+    (Evidence(was_cut=True, is_acknowledged=False), False, False),
+    (Evidence(was_cut=True, is_acknowledged=False), True, False),
+    (Evidence(was_cut=True, is_acknowledged=False), True, True),
+    (Evidence(was_reset=True), True, False),
+    (Evidence(is_acknowledged=False), True, False),
+]
+
+
+@pytest.mark.parametrize(("evidence", "again", "is_proxied"), ARRIVED)
+def test_an_answer_that_has_arrived_is_followed_by_the_next(
+    polling: Stepped, evidence: Evidence, *, again: bool, is_proxied: bool
+) -> None:
     polling.send("one", "mark")
-    session.poll(None)
-    assert polling.answer() == "4one"
-    session.poll(None)
-    assert polling.answer() is None
+    assert polling.poll("a", is_proxied=is_proxied) in ("4one", "4one\x1e2")
+    polling.session.answer_given(evidence)
+    polling.send("two")
+    assert polling.poll("a" if again else "b") == "4two"
     assert polling.events() == [Received("mark")]
+
+
+@pytest.mark.parametrize(("evidence", "again", "is_proxied"), LOST)
+def test_an_answer_that_was_lost_is_given_again(
+    polling: Stepped, evidence: Evidence, *, again: bool, is_proxied: bool
+) -> None:
+    polling.send("one", "mark")
+    first = polling.poll("a", is_proxied=is_proxied)
+    polling.session.answer_given(evidence)
+    polling.send("two")
+    assert polling.poll("a" if again else "b") == first
+    assert polling.events() == []
+
+
+@pytest.mark.parametrize("was_followed", [False, True])
+def test_through_a_proxy_the_same_request_waits_for_the_pong(polling: Stepped, *, was_followed: bool) -> None:
+    polling.send("one", "mark")
+    assert polling.poll("a", is_proxied=True) == "4one\x1e2"
+    polling.session.answer_given(Evidence(was_followed=was_followed))
+    polling.send("two")
+    assert polling.poll("a", is_proxied=True) is None
+    polling.post("3")
+    assert polling.events() == [Received("mark")]
+    assert polling.answer() == "4two\x1e2"
+
+
+def test_without_a_pong_the_session_ends_for_its_cursor_to_decide(polling: Stepped) -> None:
+    polling.send("one", "mark")
+    polling.poll("a", is_proxied=True)
+    polling.session.answer_given(Evidence())
+    assert polling.poll("a", is_proxied=True) is None
+    polling.now += PATIENCE
+    polling.session.tick(polling.now)
+    assert polling.events() == [Closed("answer_uncertain")]
+    assert polling.answer() is not None
+
+
+def test_a_pong_proves_the_answer_that_its_ping_was_in_and_no_later_one(polling: Stepped) -> None:
+    polling.send("one", "first")
+    polling.poll("a", is_proxied=True)
+    polling.session.answer_given(Evidence())
+    polling.send("two", "second")
+    assert polling.poll("b", is_proxied=True) == "4two\x1e2"
+    polling.session.answer_given(Evidence())
+    assert polling.events() == [Received("first")]
+    polling.send("three")
+    assert polling.poll("b", is_proxied=True) is None
+    polling.post("3")
+    assert polling.answer() is None
+    polling.post("3")
+    assert polling.events() == [Received("second")]
+    assert polling.answer() == "4three\x1e2"
 
 
 def test_an_aborted_poll_leaves_what_comes_to_the_next(polling: Stepped) -> None:
@@ -151,11 +237,11 @@ def test_an_answer_that_was_lost_is_given_to_whatever_poll_comes(polling: Steppe
 def test_polls_that_overlap_end_the_session_and_the_first_is_told(polling: Stepped) -> None:
     polling.poll("a")
     with pytest.raises(ProtocolError):
-        polling.session.poll("b")
+        polling.session.poll("b", polling.now)
     assert polling.answer() == "1"
     assert polling.events() == [Closed("protocol_error")]
     with pytest.raises(ProtocolError):
-        polling.session.poll("c")
+        polling.session.poll("c", polling.now)
 
 
 def test_the_same_poll_again_while_it_waits_is_no_overlap(polling: Stepped) -> None:
@@ -357,7 +443,7 @@ def test_what_the_last_poll_got_is_receipted_after_the_upgrade(polling: Stepped)
 def test_polls_after_the_upgrade_are_refused_and_change_nothing(polling: Stepped) -> None:
     upgrade(polling)
     with pytest.raises(ProtocolError):
-        polling.session.poll("x")
+        polling.session.poll("x", polling.now)
     with pytest.raises(ProtocolError):
         polling.session.post_began()
     assert not polling.session.begin_upgrade(polling.now)

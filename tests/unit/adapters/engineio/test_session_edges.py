@@ -39,7 +39,7 @@ def of_size(size: int) -> EncodedPacket:
 
 
 def polled(session: Session, poll_id: str, now: float = START) -> bytes | None:
-    session.poll(poll_id)
+    session.poll(poll_id, now)
     return session.answer(now)
 
 
@@ -103,15 +103,6 @@ def test_nothing_is_lost_where_no_answer_was_given() -> None:
     assert session.take_events() == []
 
 
-@pytest.mark.parametrize("poll_id", [None, ""])
-def test_a_waiting_poll_without_a_name_cannot_be_sent_again(poll_id: str | None) -> None:
-    session = opened(POLLING)
-    session.poll(None)
-    with pytest.raises(ProtocolError):
-        session.poll(poll_id)
-    assert session.take_events() == [Closed("protocol_error")]
-
-
 # upgrade
 
 
@@ -120,7 +111,7 @@ def test_the_pace_of_noops_is_kept_to_the_interval() -> None:
     session.begin_upgrade(START)
     session.probe("2probe", START)
     assert polled(session, "a") == b"6"
-    session.poll("b")
+    session.poll("b", START)
     assert session.answer(START + NOOP_INTERVAL * 0.99) is None
     assert session.answer(START + NOOP_INTERVAL) == b"6"
 

@@ -88,7 +88,7 @@ class SessionMachine(RuleBasedStateMachine):
     def poll(self, *, is_lost: bool) -> None:
         if not self.must_repeat:
             self.polls += 1
-        self.session.poll(str(self.polls))
+        self.session.poll(str(self.polls), self.now)
         self.is_polling = True
         self.answer(is_lost=is_lost)
         self.after()
@@ -230,7 +230,7 @@ class SessionMachine(RuleBasedStateMachine):
             elif not self.is_polling:
                 if not self.must_repeat:
                     self.polls += 1
-                session.poll(str(self.polls))
+                session.poll(str(self.polls), self.now)
                 self.is_polling = True
                 self.now += 1.0
                 self.answer()

@@ -228,7 +228,7 @@ class WireMachine(RuleBasedStateMachine):
         if not self.must_repeat:
             self.polls += 1
             self.kept = 0
-        self.session.poll(str(self.polls))
+        self.session.poll(str(self.polls), self.now)
         self.waits = True
         self.flush()
 
@@ -236,7 +236,7 @@ class WireMachine(RuleBasedStateMachine):
     @rule(by_a_proxy=st.booleans())
     def abort_or_repeat_the_poll(self, *, by_a_proxy: bool) -> None:
         if by_a_proxy:
-            self.session.poll(str(self.polls))
+            self.session.poll(str(self.polls), self.now)
         else:
             self.session.poll_aborted()
             self.waits = False
@@ -266,7 +266,7 @@ class WireMachine(RuleBasedStateMachine):
     @rule()
     def the_answered_poll_is_sent_again(self) -> None:
         assert self.last is not None
-        self.session.poll(self.last.poll)
+        self.session.poll(self.last.poll, self.now)
         assert self.session.answer(self.now) == self.last.body
         self.flush()
 

@@ -1,0 +1,60 @@
+"""Whether the answer to a poll has arrived, told from evidence when the next poll comes.
+
+A client polls again once it has the answer to its last poll. But HTTP sends a GET again by itself where a connection
+that was kept alive breaks before the first byte of the answer (RFC 9112, section 9.3.1): a browser does, and so do
+proxies. The two have to be told apart: an answer given again would come twice, one that is not given again be lost.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Protocol
+
+PATIENCE = 5.0
+"""Seconds that are left to the pong of a ping in the answer, which proves that it has arrived."""
+
+
+class Delivery(Protocol):
+    """What is known of how an answer was delivered."""
+
+    @property
+    def was_followed(self) -> bool:
+        """Another request has come behind it on its connection."""
+
+    @property
+    def was_cut(self) -> bool:
+        """Its connection was closed before the other side's system had acknowledged all of it."""
+
+    @property
+    def was_reset(self) -> bool:
+        """Its connection ended with an error."""
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """The other side's system has all of it."""
+
+
+class Arrival(Enum):
+    ARRIVED = auto()
+    LOST = auto()
+    UNCERTAIN = auto()
+    """Only a pong can tell."""
+
+
+def judge(delivery: Delivery, *, is_same_request: bool, is_proxied: bool) -> Arrival:
+    """Whether an answer has arrived, now that another poll has come.
+
+    ``is_same_request``: the poll is the one that was answered, to the letter. One that is sent again always is, and so
+    is each of a client whose requests do not differ. ``is_proxied``: it comes through a proxy, whose connections and
+    acknowledgements say nothing of the client's.
+    """
+    if delivery.was_followed and not (is_proxied and is_same_request):
+        # Its reader has read it whole before.
+        return Arrival.ARRIVED
+    if delivery.was_cut and not delivery.was_followed:
+        return Arrival.LOST
+    if not is_same_request:
+        return Arrival.ARRIVED
+    if is_proxied:
+        return Arrival.UNCERTAIN
+    return Arrival.ARRIVED if delivery.is_acknowledged and not delivery.was_reset else Arrival.LOST
