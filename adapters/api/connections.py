@@ -18,7 +18,7 @@ class ConnectionsHandler(BackendHandler):
 
     def initialize(self, *, backend: Backend, max_body: int) -> None:
         super().initialize(backend=backend, max_body=max_body)
-        self.scope = "connections:read" if self.request.method == "GET" else "connections:write"
+        self.scope = "connections:write" if self.request.method == "DELETE" else "connections:read"
 
     async def get(self, user: str) -> None:
         await self.run(user)
@@ -30,7 +30,7 @@ class ConnectionsHandler(BackendHandler):
         (user,) = arguments
         if not is_name(user):
             raise InvalidArgument("id", NAME_RULE)
-        if self.request.method == "GET":
+        if self.request.method != "DELETE":
             connections = self.backend.directory.connections_of(UserId(user))
             self.answer(200, {"connections": [_connection(info) for info in connections]})
             return

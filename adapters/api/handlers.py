@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -75,6 +76,12 @@ class ApiHandler(tornado.web.RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
 
+    def head(self, *arguments: str) -> Any:
+        """What GET would answer, without the body (RFC 9110, section 9.3.2)."""
+        if "GET" not in self.methods:
+            raise tornado.web.HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
+        return self.get(*arguments)
+
     def answer(self, status: int, value: object) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
@@ -107,7 +114,7 @@ class ApiHandler(tornado.web.RequestHandler):
             self.fail(error)
             return
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            self.set_header("Allow", ", ".join(self.methods))
+            self.set_header("Allow", ", ".join(allowed_methods(self.methods)))
         title = HTTPStatus(status_code).phrase if status_code in set(HTTPStatus) else "Error"
         code = title.lower().replace(" ", "_")
         self._problem(status_code, {"code": code, "title": title, "status": status_code, "retryable": False})
@@ -125,6 +132,11 @@ class ApiHandler(tornado.web.RequestHandler):
         self.set_status(status)
         self.set_header("Content-Type", "application/problem+json")
         self.finish(to_json(members))
+
+
+def allowed_methods(methods: Sequence[str]) -> Sequence[str]:
+    """The methods of a route, with HEAD where there is GET."""
+    return (*methods, "HEAD") if "GET" in methods else methods
 
 
 class NotFound(ApiHandler):
@@ -160,7 +172,7 @@ class BodyHandler(ApiHandler):
         self._refusal: SynkroneError | None = None
 
     async def prepare(self) -> None:
-        if self.request.method not in self.methods:
+        if self.request.method not in allowed_methods(self.methods):
             await super().prepare()
             return
         try:

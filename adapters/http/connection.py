@@ -363,7 +363,6 @@ class HttpServerConnection:
 
     def _ask(self, answer: Awaitable[Any], then: Callable[[Any], None]) -> None:
         """Look at nothing else before this is answered."""
-        self.stream.pause()
         self._is_asked = True
         self._task = asyncio.ensure_future(answer)
         self._task.add_done_callback(lambda task: self._answered(task, then))

@@ -269,9 +269,20 @@ async def test_a_wrong_query_disconnects_nobody() -> None:
 async def test_other_methods_are_refused() -> None:
     async with operating() as operator:
         await connected(await WebSocketPeer.open(operator.session, operator.server.url), token("42"))
-        for method in ("HEAD", "POST", "PUT", "PATCH", "OPTIONS"):
+        for method in ("POST", "PUT", "PATCH", "OPTIONS"):
             status, _, headers = await operator.send(method, "42")
-            assert (method, status, headers["Allow"]) == (method, 405, "GET, DELETE")
+            assert (method, status, headers["Allow"]) == (method, 405, "GET, DELETE, HEAD")
+        assert len(await operator.connections("42")) == 1
+
+
+@pytest.mark.gen_test
+async def test_head_is_get_without_the_answer_and_disconnects_nobody() -> None:
+    async with operating() as operator:
+        await connected(await WebSocketPeer.open(operator.session, operator.server.url), token("42"))
+        status, body, headers = await operator.send("HEAD", "42", key=READ_KEY)
+        assert (status, body) == (200, None)
+        assert int(headers["Content-Length"]) > 0
+        assert (await operator.send("HEAD", "42", key=WRITE_KEY))[0] == 403
         assert len(await operator.connections("42")) == 1
 
 
