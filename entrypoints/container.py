@@ -46,6 +46,7 @@ from entrypoints.settings import (
     ApiSettings,
     AuthSettings,
     IssuerSettings,
+    MissingSetting,
     Settings,
     SettingsError,
 )
@@ -69,7 +70,7 @@ def build_issuers(auth: AuthSettings, clock: Clock) -> Issuers:
             )
             return Issuers([issuer])
     if not auth.issuers:
-        raise SettingsError("auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers")
+        raise MissingSetting("auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers")
     issuers = [_issuer(settings, f"auth.issuers[{index}]", clock) for index, settings in enumerate(auth.issuers)]
     with _naming("auth"):
         return Issuers(issuers, shared_user_ids=auth.shared_user_ids)

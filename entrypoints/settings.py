@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import PydanticCustomError
 
 from entrypoints.settings_errors import first_error
+from entrypoints.settings_sources import Sources, path_of
 from entrypoints.settings_types import (
     DrainTime,
     Duration,
@@ -29,7 +31,6 @@ from entrypoints.settings_types import (
     error_at,
 )
 
-ENVIRONMENT_PREFIX = "SYNKRONE_"
 DEFAULT_FILE = Path("synkrone.toml")
 API_KEY_MIN_LENGTH = 32
 REPLAY_BYTES = 262_144
@@ -39,7 +40,11 @@ SCOPES = frozenset(("publish", "connections:read", "connections:write"))
 
 
 class SettingsError(Exception):
-    """A setting is wrong. The message is one line and names it."""
+    """A setting is wrong. The message is one line, which begins with the setting's name and a colon."""
+
+
+class MissingSetting(SettingsError):
+    """A setting that is needed is not there."""
 
 
 class IssuerSettings(SectionWithSecrets):
@@ -286,13 +291,35 @@ class Settings(Section):
 
 def load_settings(environ: Mapping[str, str], file: Path | None = None) -> Settings:
     """Read the file (``synkrone.toml`` where there is one) and the environment. Raises SettingsError."""
-    values = _read_toml(file)
-    given: dict[str, Any] = {}
-    for variable, value in sorted(environ.items()):
-        if variable.startswith(ENVIRONMENT_PREFIX):
-            _put(given, variable, value)
-    _override(values, given, "")
-    return validate_settings(values)
+    return read_settings(environ, file)[0]
+
+
+def read_settings(environ: Mapping[str, str], file: Path | None = None) -> tuple[Settings, Sources]:
+    """The same, and where they came from, for ``naming`` in what is found wrong with them later."""
+    path = file if file is not None else DEFAULT_FILE
+    values = _read_toml(path)
+    if values is None and file is not None:
+        raise SettingsError(f"--config: cannot read {path.absolute()}: No such file or directory")
+    sources = Sources.found(path, environ, has_file=values is not None)
+    values, given = values or {}, _given(sources, environ)
+    with naming(sources):
+        _override(values, given, "")
+        return validate_settings(values), sources
+
+
+@contextmanager
+def naming(sources: Sources) -> Iterator[None]:
+    """What is wrong with a variable of the environment is said of the variable, as it is written there.
+
+    Of what is missing altogether it is said where it was looked for.
+    """
+    try:
+        yield
+    except MissingSetting as error:
+        looked = "" if sources.has_file else f" ({sources.where})"
+        raise MissingSetting(f"{sources.named(str(error))}{looked}") from None
+    except SettingsError as error:
+        raise SettingsError(sources.named(str(error))) from None
 
 
 def validate_settings(values: Mapping[str, object]) -> Settings:
@@ -303,28 +330,37 @@ def validate_settings(values: Mapping[str, object]) -> Settings:
         raise SettingsError(first_error(error)) from None
 
 
-def _read_toml(file: Path | None) -> dict[str, Any]:
-    path = file or DEFAULT_FILE
+def _read_toml(path: Path) -> dict[str, Any] | None:
+    """None where there is no such file. Raises SettingsError, which says where in it something is wrong."""
+    path = path.absolute()
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        octets = path.read_bytes()
+        return tomllib.loads(octets.decode("utf-8"))
     except FileNotFoundError:
-        if file is None:
-            return {}
-        raise SettingsError(f"--config: cannot read {path}: No such file or directory") from None
+        return None
     except OSError as error:
         raise SettingsError(f"--config: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path}: is not UTF-8 (at line {line})") from None
     except ValueError as error:
         raise SettingsError(f"{path}: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: is nested too deeply") from None
 
 
-def _put(values: dict[str, Any], variable: str, value: str) -> None:
-    """Put ``SYNKRONE_A__B`` at ``a.b``."""
-    *sections, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise SettingsError(f"{variable}: {section} is not a section")
-    values[name] = value
+def _given(sources: Sources, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of the environment: ``SYNKRONE_A__B`` at ``a.b``."""
+    given: dict[str, Any] = {}
+    for variable in sources.variables.values():
+        *sections, name = path_of(variable)
+        values = given
+        for section in sections:
+            values = values.setdefault(section, {})
+            if not isinstance(values, dict):
+                raise SettingsError(f"{variable}: {section} is not a section")
+        values[name] = environ[variable]
+    return given
 
 
 def _override(values: dict[str, Any], given: Mapping[str, Any], path: str) -> None:
@@ -333,7 +369,7 @@ def _override(values: dict[str, Any], given: Mapping[str, Any], path: str) -> No
         if isinstance(value, dict):
             inner = values.setdefault(name, {})
             if not isinstance(inner, dict):
-                raise SettingsError(f"{path}{name}: is not a section")
+                raise SettingsError(f"{path}{name}: is not a section in the settings file")
             _override(inner, value, f"{path}{name}.")
         else:
             values.pop(name.removesuffix("_file") if name.endswith("_file") else f"{name}_file", None)

@@ -41,7 +41,7 @@ def first_error(error: ValidationError) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            path += f".{_printable(part)}" if path else _printable(part)
+            path += f".{printable(part)}" if path else printable(part)
     kind = first["type"]
     if kind in _BOUNDS:
         (bound,) = context.values()
@@ -50,5 +50,6 @@ def first_error(error: ValidationError) -> str:
     return f"{path}: {message.replace('Input should', 'must', 1).replace('String should', 'must', 1)}"
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """As it stands in one line."""
     return name if name and name.isprintable() else repr(name)
