@@ -56,7 +56,8 @@ def is_about_a_service(variable: str, environ: Mapping[str, str]) -> bool:
     """Whether an orchestrator has put it there, and it is no setting.
 
     Both what it is called and what it says decide: ``SYNKRONE_PORT=tcp://10.0.0.1:8000`` is about a service,
-    ``SYNKRONE_PORT=8000`` is a setting. See "Discovering services" of Kubernetes and "Legacy container links" of Docker.
+    ``SYNKRONE_PORT=8000`` is a setting. See "Discovering services" in the documentation of Kubernetes, and "Legacy
+    container links" in Docker's.
     """
     name, value = variable.removeprefix(ENVIRONMENT_PREFIX), environ[variable]
     if any(pattern.fullmatch(name) and is_good(value) for pattern, is_good in _ABOUT_SERVICES):

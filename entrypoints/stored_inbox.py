@@ -8,6 +8,16 @@ from domain.ports import Inbox
 
 
 class StoredInbox(Inbox, Protocol):
+    @property
+    def place(self) -> str:
+        """What it is and where, as a URL for operators; without credentials."""
+
+    def check(self) -> str | None:
+        """Whether ``open`` would succeed, without doing it: None, or what stands in its way for the moment only.
+
+        Raises SynkroneError, with what is wrong in one line. Not while it is open.
+        """
+
     async def open(self) -> None:
         """Make it usable. Raises SynkroneError, with what is wrong in one line."""
 

@@ -120,6 +120,15 @@ class MemoryInbox:
         self._trimmed_rooms: OrderedDict[Room, int] = OrderedDict()
         self._trimmed_elsewhere = 0
 
+    @property
+    def place(self) -> str:
+        """As in the setting ``store``."""
+        return "memory://"
+
+    def check(self) -> str | None:
+        """Nothing can stand in its way."""
+        return None
+
     async def open(self) -> None:
         """Nothing to open."""
 

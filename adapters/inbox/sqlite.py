@@ -18,7 +18,7 @@ from adapters.inbox.sqlite_generations import Generations
 from adapters.inbox.sqlite_items import Kept, Looking, View
 from adapters.inbox.sqlite_log import Following, LogTransaction, Reading, RoomSets
 from adapters.inbox.sqlite_opening import open_file
-from adapters.inbox.sqlite_schema import FileLock, StoreUnusable, connect, microseconds
+from adapters.inbox.sqlite_schema import FileLock, StoreUnusable, check_file, connect, microseconds
 from adapters.inbox.sqlite_threads import QUEUE_BYTES, Group, Readers, Writer, one_by_one
 from adapters.inbox.sqlite_trimming import Step, Trimmed, Trimmer
 from adapters.inbox.sqlite_users import Entering, MarksOfUser, Recent
@@ -113,6 +113,18 @@ class SqliteInbox:
         self._marks: Recent[MarksOfUser] = Recent(RECENT_USERS)
 
     # opening and closing
+
+    def check(self) -> str | None:
+        """Whether ``open`` would succeed, without doing it: None, or what another process is to blame for.
+
+        Raises StoreUnusable. Not while it is open.
+        """
+        return check_file(self._path)
+
+    @property
+    def place(self) -> str:
+        """As in the setting ``store``, with an absolute path."""
+        return f"sqlite:///{self._path.absolute()}"
 
     async def open(self) -> None:
         """Open the file, and make it where there is none. Raises StoreUnusable."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adapters.inbox.sqlite_generations import Generation, Generations
 from adapters.inbox.sqlite_log import RoomSets, head, log_floor, stored, tail_floor
-from adapters.inbox.sqlite_schema import StoreUnusable, connect, microseconds, moment, prepare_file
+from adapters.inbox.sqlite_schema import connect, microseconds, moment, prepare_file, unusable
 from domain.model import Entry
 
 
@@ -45,7 +45,7 @@ def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int) -> 
                 entries.extend(stored(db, generations, upto, last, room_sets))
             return Found(generations, last, times[0] if times else 0, log_floor(db), floor, entries, secret)
     except sqlite3.Error as error:
-        raise StoreUnusable(f"{path} cannot be opened: {error}") from None
+        raise unusable(path, error) from None
 
 
 def _new_generation(db: sqlite3.Connection, first: int, now: datetime) -> Generations:

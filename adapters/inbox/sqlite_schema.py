@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -26,6 +27,9 @@ _JOURNAL_BYTES = 64 * 1024 * 1024
 _CACHE_KIB = 8 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+_ELSEWHERE = "or name another file in the setting store"
 
 
 class StoreUnusable(SynkroneError):
@@ -99,20 +103,32 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         """Raises StoreUnusable where another has it, or the file cannot be made."""
-        lock = path.with_name(f"{path.name}-lock")
+        path = path.absolute()
+        lock = path
         try:
+            _refuse_folder(path)
+            lock = lock_of(path)
             self._descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreUnusable(f"{lock} cannot be opened: {error.strerror}") from None
+            raise _cannot_open(lock, path, error) from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._descriptor)
-            why = "is in use by another process" if isinstance(error, BlockingIOError) else error.strerror
-            raise StoreUnusable(f"{path} {why}") from None
+            if isinstance(error, BlockingIOError):
+                raise StoreUnusable(IN_USE.format(path)) from None
+            raise StoreUnusable(f"{path} cannot be locked: {error.strerror}") from None
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+IN_USE = f"{{}} is in use by another process: stop that one first, {_ELSEWHERE}"
+
+
+def lock_of(path: Path) -> Path:
+    """The file that is locked while a store is open."""
+    return path.with_name(f"{path.name}-lock")
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -143,24 +159,122 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 def prepare_file(path: Path) -> None:
     """Create the file, or make an older one a file of today's version. Raises StoreUnusable."""
+    path = path.absolute()
     try:
         # Before SQLite does: it keeps secrets and what is nobody else's business.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StoreUnusable(f"{path} cannot be opened: {error.strerror}") from None
+        raise _cannot_open(path, path, error) from None
     try:
         with closing(connect(path)) as db:
             version = _version_of(db, path)
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
-                raise StoreUnusable(f"{path} lies where SQLite cannot use a write-ahead log")
+                raise StoreUnusable(
+                    f"{path} lies where SQLite cannot use a write-ahead log, as on a file system of the network: "
+                    "name a file on a disk of this machine"
+                )
             for number, migrate in enumerate(MIGRATIONS[version:], version + 1):
                 db.execute("BEGIN IMMEDIATE")
                 migrate(db)
                 db.execute(f"PRAGMA user_version = {number}")
                 db.execute("COMMIT")
     except sqlite3.Error as error:
-        raise StoreUnusable(f"{path} cannot be opened: {error}") from None
+        raise unusable(path, error) from None
+
+
+def check_file(path: Path) -> str | None:
+    """Whether the file could be opened, or made, as far as can be seen without changing anything.
+
+    What another process that has it open stands in the way of is no fault of the file, and answered with. Raises
+    StoreUnusable. Not for the process that has the store open: closing the file would release SQLite's locks on it.
+    """
+    path = path.absolute()
+    try:
+        return _check(path)
+    except OSError as error:
+        raise _cannot_open(path, path, error) from None
+
+
+def _check(path: Path) -> str | None:
+    """Raises StoreUnusable and OSError."""
+    _refuse_folder(path)
+    folder, lock = path.parent, lock_of(path)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    for file in (lock, path):
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            raise _cannot_open(file, path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    if path.exists():
+        _check_content(path)
+    return IN_USE.format(path) if lock.exists() and _is_locked(lock) else None
+
+
+def unusable(path: Path, error: sqlite3.Error) -> StoreUnusable:
+    """What SQLite says of a file, and what can be done."""
+    known = {
+        sqlite3.SQLITE_NOTADB: f"is not a database of SQLite: move it away, {_ELSEWHERE}",
+        sqlite3.SQLITE_CORRUPT: f"is damaged ({error}): put a backup back, {_ELSEWHERE}",
+        sqlite3.SQLITE_FULL: "cannot be opened, as the disk is full: make room on it",
+        sqlite3.SQLITE_READONLY: f"may not be written: let the user of this process write it, {_ELSEWHERE}",
+        sqlite3.SQLITE_BUSY: "is locked by another process that looks into it: end that one first",
+    }
+    # The lowest octet of an extended code is the code itself.
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return StoreUnusable(f"{path.absolute()} {known.get(primary, f'cannot be opened: {error}')}")
+
+
+def _refuse_folder(path: Path) -> None:
+    """Before a lock is left beside it. Raises StoreUnusable and OSError."""
+    if path.is_dir():
+        raise StoreUnusable(f"{path} is a directory: name a file in it, such as sqlite:///{path / 'synkrone.db'}")
+
+
+def _cannot_open(file: Path, store: Path, error: OSError) -> StoreUnusable:
+    """``file`` is that of the store, or its lock."""
+    folder = store.parent
+    if error.errno == errno.ENOENT and not folder.exists():
+        why = f"the folder {folder} does not exist: make it first, {_ELSEWHERE}"
+    elif error.errno == errno.ENOTDIR:
+        why = f"{folder} is not a folder: name a file in one in the setting store"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        place = file if os.access(folder, os.X_OK) and file.is_file() else folder
+        why = f"the user of this process ({os.geteuid()}) may not write {place}: let it, {_ELSEWHERE}"
+    elif error.errno == errno.EROFS:
+        why = f"{folder} is read-only: name a file elsewhere in the setting store"
+    else:
+        why = error.strerror
+    return StoreUnusable(f"{store} cannot be opened: {why}")
+
+
+def _check_content(path: Path) -> None:
+    """Raises StoreUnusable."""
+    log = path.with_name(f"{path.name}-wal")
+    if not path.stat().st_size or (log.exists() and log.stat().st_size):
+        # Empty, or what is written last stands in the log, which cannot be read without leaving traces.
+        return
+    try:
+        # Immutable: without locks, and without files beside it.
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            _version_of(db, path)
+    except sqlite3.Error as error:
+        raise unusable(path, error) from None
+
+
+def _is_locked(lock: Path) -> bool:
+    """Whether a process has the store open. Raises OSError."""
+    descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _version_of(db: sqlite3.Connection, path: Path) -> int:
@@ -170,7 +284,10 @@ def _version_of(db: sqlite3.Connection, path: Path) -> int:
     if (application, version, tables) == (0, 0, 0):
         return 0
     if application != APPLICATION_ID:
-        raise StoreUnusable(f"{path} is a database of another application")
+        raise StoreUnusable(f"{path} is a database of another application: name another file in the setting store")
     if not 0 < version <= len(MIGRATIONS):
-        raise StoreUnusable(f"{path} is of version {version}, and this program knows versions up to {len(MIGRATIONS)}")
+        raise StoreUnusable(
+            f"{path} is of version {version}, and this program knows versions up to {len(MIGRATIONS)}: "
+            "use the newer program that made it, or put a backup back"
+        )
     return int(version)

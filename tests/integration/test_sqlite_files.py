@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +44,7 @@ from tests.data import make_inbox_1
 from tests.doubles import START, ManualClock
 from tests.integration.sqlite_harness import content_of, copy, opened, remove, write
 from tests.processes import REPOSITORY, environment
+from tests.requirements import require
 
 pytestmark = pytest.mark.gen_test
 
@@ -77,7 +81,9 @@ async def test_a_second_process_is_refused_in_one_line(path: Path, clock: Manual
         ).stdout
 
     async with opened(path, clock) as inbox:
-        assert await asyncio.to_thread(second) == f"{path} is in use by another process\n"
+        said = f"{path} is in use by another process: stop that one first, or name another file in the setting store"
+        assert await asyncio.to_thread(second) == f"{said}\n"
+        assert SqliteInbox(path, clock=clock).check() == said
         assert "in use" in await unusable(path)
         assert outcomes(await inbox.append([draft("a")])) == [STORED]
     async with opened(path, clock) as inbox:
@@ -111,10 +117,162 @@ async def test_what_is_no_database_is_left_alone(path: Path, content: bytes) -> 
     assert content_of(path) == content
 
 
-async def test_where_no_file_can_be_it_says_so(tmp_path: Path) -> None:
-    assert "No such file" in await unusable(tmp_path / "nowhere" / "inbox.db")
-    (tmp_path / "folder.db").mkdir()
-    assert "directory" in await unusable(tmp_path / "folder.db")
+ELSEWHERE = "or name another file in the setting store"
+
+
+def is_database(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def file(path: Path) -> None:
+    write(path, b"")
+
+
+def everything_in(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+def link_to_nowhere(path: Path) -> None:
+    path.symlink_to(path.parent / "nowhere" / "inbox.db")
+
+
+@pytest.mark.parametrize(
+    ("name", "prepare", "says"),
+    [
+        (
+            "nope/inbox.db",
+            None,
+            "{path} cannot be opened: the folder {folder} does not exist: make it first, " + ELSEWHERE,
+        ),
+        ("a/b/inbox.db", None, "{path} cannot be opened: the folder {folder} does not exist: make it first, "),
+        (
+            "file/inbox.db",
+            lambda path: file(path.parent),
+            "{path} cannot be opened: {folder} is not a folder: name a file in one in the setting store",
+        ),
+        ("", None, "{path} is a directory: name a file in it, such as sqlite:///{path}/synkrone.db"),
+        ("folder", lambda path: path.mkdir(), "{path} is a directory: name a file in it, such as "),
+        ("..", None, "{path} is a directory: name a file in it, such as "),
+        ("x" * 300, None, "{path} cannot be opened: File name too long"),
+        ("text", lambda path: write(path, b"x" * 4096), "{path} is not a database of SQLite: move it away, "),
+        (
+            "theirs",
+            lambda path: is_database(path, "CREATE TABLE theirs (x)"),
+            "{path} is a database of another application: name another file in the setting store",
+        ),
+        (
+            "newer",
+            lambda path: is_database(path, "PRAGMA application_id = 1398361675", "PRAGMA user_version = 99"),
+            f"{{path}} is of version 99, and this program knows versions up to {len(MIGRATIONS)}: use the newer",
+        ),
+    ],
+    ids=["folder missing", "two missing", "in a file", "here", "folder", "above", "long", "text", "theirs", "newer"],
+)
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+async def test_what_cannot_be_opened_is_named_absolutely_with_what_to_do_and_a_check_knows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    prepare: Callable[[Path], object] | None,
+    says: str,
+    relative: bool,  # noqa: FBT001 (a column of the table)
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    if prepare is not None:
+        prepare(path)
+    before = everything_in(tmp_path)
+    inbox = SqliteInbox(Path(name) if relative else path, clock=SystemClock())
+    with pytest.raises(StoreUnusable) as foreseen:
+        inbox.check()
+    assert everything_in(tmp_path) == before
+    with pytest.raises(StoreUnusable) as refused:
+        await inbox.open()
+    said = str(refused.value)
+    assert said == str(foreseen.value)
+    assert said.startswith(says.format(path=path, folder=path.parent))
+    assert "\n" not in said
+
+
+async def test_a_link_to_where_nothing_can_be(tmp_path: Path) -> None:
+    link_to_nowhere(tmp_path / "inbox.db")
+    assert (await unusable(tmp_path / "inbox.db")).endswith("inbox.db cannot be opened: No such file or directory")
+
+
+@pytest.mark.parametrize("state", ["new", "empty", "closed", "killed"])
+async def test_a_check_of_what_can_be_opened_leaves_no_trace(
+    path: Path, clock: ManualClock, tmp_path: Path, state: str
+) -> None:
+    if state == "empty":
+        file(path)
+    elif state != "new":
+        async with opened(path, clock) as inbox:
+            await inbox.append([draft("a")])
+            if state == "killed":
+                copies = {each.name: each.read_bytes() for each in path.parent.iterdir()}
+        if state == "killed":
+            for name, content in copies.items():
+                write(path.parent / name, content)
+            assert (path.parent / f"{path.name}-wal").stat().st_size > 0
+    before = {each.name: (each.read_bytes(), each.stat().st_mtime_ns) for each in path.parent.iterdir()}
+    assert SqliteInbox(path, clock=clock).check() is None
+    assert {each.name: (each.read_bytes(), each.stat().st_mtime_ns) for each in path.parent.iterdir()} == before
+    async with opened(path, clock) as inbox:
+        assert await ids_of(inbox, reader(ANN)) == ([] if state in ("new", "empty") else ["a"])
+
+
+UNPRIVILEGED = """
+import asyncio, concurrent.futures.thread, os, sys, urllib.parse
+from adapters.clock import SystemClock
+from adapters.inbox.sqlite import SqliteInbox, StoreUnusable
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+inbox = SqliteInbox(sys.argv[1], clock=SystemClock())
+for attempt in (inbox.check, lambda: asyncio.run(inbox.open())):
+    try:
+        print(attempt())
+    except StoreUnusable as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "lock", "file-system"])
+def test_what_may_not_be_written_is_named(what: str) -> None:
+    require(os.geteuid() == 0, "another user can only be tried as root")
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        path = folder / "inbox.db"
+        folder.chmod(0o755 if what == "folder" else 0o777)
+        named = {"folder": folder, "file": path, "lock": folder / "inbox.db-lock"}.get(what)
+        expected = (
+            f"{path} cannot be opened: the user of this process (65534) may not write {named}: let it, {ELSEWHERE}"
+        )
+        if what in ("file", "lock"):
+            assert named is not None
+            file(named)
+        mounted = False
+        if what == "file-system":
+            mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", directory]
+            mounted = not subprocess.run(mount, capture_output=True, timeout=10, check=False).returncode
+            require(mounted, "a file system can only be mounted as root")
+            expected = f"{path} cannot be opened: {folder} is read-only: name a file elsewhere in the setting store"
+        try:
+            said = subprocess.run(
+                [sys.executable, "-c", UNPRIVILEGED, str(path)],
+                cwd=REPOSITORY,
+                env=environment({}),
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=True,
+            ).stdout
+        finally:
+            if mounted:
+                subprocess.run(["umount", directory], capture_output=True, timeout=10, check=True)
+        assert said.splitlines() == [expected] * 2
 
 
 async def test_a_store_that_was_refused_can_be_opened_later(path: Path, clock: ManualClock) -> None:

@@ -282,7 +282,10 @@ FEED = "must be memory://, or the http(s):// address of a feed"
         (issuer(services=[1]), "SYNKRONE_AUTH__ISSUERS[1].services: must be a table"),
         (issuer(**{"a\nb": 1}), "SYNKRONE_AUTH__ISSUERS[1].'a\\nb': is not a known setting"),
         ({"API__KEY": SHORT}, "SYNKRONE_API__KEY: must have at least 32 characters"),
-        ({"API__KEYS": '[{"name": "x"}]'}, "SYNKRONE_API__KEYS[0].key: exactly one of key, key_file and hash is needed"),
+        (
+            {"API__KEYS": '[{"name": "x"}]'},
+            "SYNKRONE_API__KEYS[0].key: exactly one of key, key_file and hash is needed",
+        ),
         (key(hash="sha256:x"), "SYNKRONE_API__KEYS[0].key: exactly one of key, key_file and hash is needed"),
         (key(key=SHORT), "SYNKRONE_API__KEYS[0].key: must have at least 32 characters"),
         (key(name="a b"), "SYNKRONE_API__KEYS[0].name: must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'"),

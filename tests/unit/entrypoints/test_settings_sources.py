@@ -69,7 +69,7 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("injected", INJECTED, ids=lambda injected: min(injected))
+@pytest.mark.parametrize("injected", INJECTED, ids=min)
 def test_what_an_orchestrator_sets_is_no_setting(injected: dict[str, str]) -> None:
     settings, sources = read_settings(injected | {"SYNKRONE_LOG__LEVEL": "debug"})
     assert settings == load_settings({"SYNKRONE_LOG__LEVEL": "debug"})
