@@ -65,7 +65,8 @@ class _Open:
     followers: set[Follower] = field(default_factory=set)
     behind: list[asyncio.Future[None]] = field(default_factory=list)
     room_sets: RoomSets = field(default_factory=RoomSets)
-    failing: bool = False
+    lacking: int = 0
+    """How many bytes have to be written at once before the store works again; 0 while it does."""
     closed: bool = False
 
 
@@ -182,10 +183,8 @@ class SqliteInbox:
 
     def _done(self, state: _Open, group: Group[LogTransaction]) -> None:
         """In the loop. First the tail has the entries, then caches the rest, and then it is told."""
-        if group.transaction is None:
-            state.failing = True
-        else:
-            state.failing = state.failing and not group.wrote
+        state.lacking = group.lacking
+        if group.transaction is not None:
             self._add(state, group.transaction.entries)
         for job, outcome in zip(group.jobs, group.outcomes, strict=True):
             job.settle(outcome)
@@ -340,7 +339,7 @@ class SqliteInbox:
         return self._opened().secret
 
     async def ensure_writable(self) -> None:
-        if self._opened().failing:
+        if self._opened().lacking:
             raise StoreUnavailable
 
     async def tidy(self) -> bool:
@@ -349,8 +348,8 @@ class SqliteInbox:
         state = self._opened()
         if state.writer.defect is not None:
             raise RuntimeError("nothing can be stored any more") from state.writer.defect
-        step = Step(state.tail.given_to_all, state.failing)
-        trimmed = await state.writer.do(self._trim, step, applied=partial(_trimmed, state))
+        step = Step(state.tail.given_to_all, state.lacking)
+        trimmed = await state.writer.do(self._trim, step, weight=step.probe, applied=partial(_trimmed, state))
         return bool(trimmed.more)
 
 

@@ -30,6 +30,10 @@ _GROUP_JOBS = 1000
 _GROUP_BYTES = 8 * 1024 * 1024
 _READS_AT_ONCE = 32
 
+PROBE_BYTES = 1024 * 1024
+"""A store that takes so much at once is not full, though one batch may be too large for what is left."""
+_PROBE_LEAST_BYTES = 64 * 1024
+
 
 @dataclass(eq=False, slots=True)
 class Job:
@@ -117,12 +121,15 @@ T = TypeVar("T", bound=Transaction)
 
 @dataclass(eq=False, slots=True)
 class Group(Generic[T]):
-    """Jobs that became one commit, with their results or errors in order. Without a ``transaction`` it failed."""
+    """Jobs that became one commit, with their results or errors in order. Without a ``transaction`` it failed.
+
+    ``lacking`` is how many bytes have to be written at once before the store works again; 0 while it does.
+    """
 
     jobs: Sequence[Job]
     outcomes: Sequence[object]
     transaction: T | None
-    wrote: bool = False
+    lacking: int
 
 
 def one_by_one(operation: Callable[[T, A], R]) -> Callable[[T, Sequence[A]], Sequence[R | SynkroneError]]:
@@ -163,7 +170,7 @@ class Writer(Generic[T]):
         self._done = done
         self._loop = loop
         self._db: sqlite3.Connection | None = None
-        self._failing = False
+        self._lacking = 0
         self.defect: BaseException | None = None
         """What ended the thread, if it was no fault of the file."""
         self._queue = JobQueue(QUEUE_JOBS, QUEUE_BYTES)
@@ -196,7 +203,7 @@ class Writer(Generic[T]):
         finally:
             left = self._queue.give_up()
             if left:
-                self._loop.call_soon_threadsafe(self._done, _failed(left))
+                self._loop.call_soon_threadsafe(self._done, _failed(left, _worth_trying(left)))
             self._disconnect()
 
     def _group(self, jobs: Sequence[Job]) -> Group[T]:
@@ -210,22 +217,22 @@ class Writer(Generic[T]):
                 outcomes.extend(operation(transaction, [job.argument for job in run]))
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            if not self._failing:
+            if not self._lacking:
                 _log.error("a write to the store failed: %s", error)
-            self._failing = True
+            self._lacking = max(self._lacking, _worth_trying(jobs))
             self._roll_back()
-            return _failed(jobs)
+            return _failed(jobs, self._lacking)
         except BaseException as error:
             # A mistake of ours: the thread ends, and the store with it, but nobody waits for ever.
             self.defect = error
-            self._loop.call_soon_threadsafe(self._done, _failed(jobs))
+            self._loop.call_soon_threadsafe(self._done, _failed(jobs, _worth_trying(jobs)))
             raise
         self._committed(transaction)
-        wrote = db.total_changes > before
-        if wrote and self._failing:
-            self._failing = False
+        # On a disk that is full a little still fits in now and then.
+        if self._lacking and db.total_changes > before and _weight(jobs) >= self._lacking:
+            self._lacking = 0
             _log.warning("the store can be written again")
-        return Group(jobs, outcomes, transaction, wrote)
+        return Group(jobs, outcomes, transaction, self._lacking)
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
@@ -246,8 +253,18 @@ class Writer(Generic[T]):
             db.close()
 
 
-def _failed(jobs: Sequence[Job]) -> Group[Any]:
-    return Group(jobs, [StoreUnavailable() for _ in jobs], None)
+def _failed(jobs: Sequence[Job], lacking: int) -> Group[Any]:
+    return Group(jobs, [StoreUnavailable() for _ in jobs], None, lacking)
+
+
+def _weight(jobs: Sequence[Job]) -> int:
+    return sum(job.weight for job in jobs)
+
+
+def _worth_trying(jobs: Sequence[Job]) -> int:
+    """How many bytes to write before it is believed that what could not be written can be: twice as much, as there are
+    indexes, and not too little."""
+    return min(max(2 * _weight(jobs), _PROBE_LEAST_BYTES), PROBE_BYTES)
 
 
 class Readers:

@@ -23,10 +23,11 @@ _NAMES_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``given`` is the offset up to which every follower has been given all. With ``probe`` something is written."""
+    """``given`` is the offset up to which every follower has been given all; ``probe`` how many bytes are written, to
+    see whether they can be."""
 
     given: int
-    probe: bool
+    probe: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ class Trimmer:
     def step(self, transaction: LogTransaction, step: Step) -> Trimmed:
         """An operation of the writer."""
         if step.probe:
-            transaction.db.execute("REPLACE INTO meta (name, value) VALUES ('probe', ?)", (transaction.stored_at,))
+            transaction.db.execute("REPLACE INTO meta (name, value) VALUES ('probe', zeroblob(?))", (step.probe,))
+        else:
+            transaction.db.execute("DELETE FROM meta WHERE name = 'probe'")
         more = self._raise_floor(transaction, step.given) or self._sweep(transaction) or self._drop(transaction)
         self._forget(transaction)
         return Trimmed(more, log_floor(transaction.db), transaction.generations)

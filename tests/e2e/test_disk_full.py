@@ -40,6 +40,15 @@ async def test_a_full_disk_refuses_publishers_and_loses_nothing(serve: Serve, cl
         async with session.get(f"{server.url}/health/ready") as health:
             assert health.status == 503
             assert (await health.json())["failures"]["store"] == "store_unavailable"
+        # As long as it is full it stays so, whatever still fits in; the store is tried once a second.
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            assert (await server.post(session, body))[0] == 503
+            async with session.get(f"{server.url}/health/ready") as health:
+                assert health.status == 503
+            await asyncio.sleep(0.1)
+        assert "can be written again" not in server.log
+        assert server.log.count("a write to the store failed") == 1
 
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, limits)
         deadline = time.monotonic() + 15
@@ -54,6 +63,7 @@ async def test_a_full_disk_refuses_publishers_and_loses_nothing(serve: Serve, cl
         assert (status, answer["duplicate"]) == (201, False)
         stored.append(answer["id"])
 
+    assert server.log.count("the store can be written again") == 1
     received: list[str] = []
     while len(received) < len(stored):
         happening = await client.next()

@@ -150,11 +150,75 @@ async def test_a_failure_is_logged_once_and_the_end_of_it(
             with pytest.raises(StoreUnavailable):
                 await inbox.append([draft(f"secret-{number}")])
         faults.clear()
+        await inbox.tidy()
         await inbox.append([draft("a")])
     assert [record.getMessage() for record in caplog.records] == [
         "a write to the store failed: database or disk is full",
         "the store can be written again",
     ]
+
+
+async def test_while_only_little_can_be_written_the_store_is_not_said_to_work_again(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    connections: list[sqlite3.Connection] = []
+    connect = sqlite_schema.connect
+
+    def remember(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+        db = connect(path, read_only=read_only)
+        if not read_only:
+            connections.append(db)
+        return db
+
+    monkeypatch.setattr(sqlite_inbox, "connect", remember)
+    async with opened(path, clock) as inbox:
+        ann = await enter(inbox)
+        await inbox.append([draft("a")])
+        (writer,) = connections
+        (pages,) = writer.execute("PRAGMA page_count").fetchone()
+        writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+        for number in range(5):
+            with pytest.raises(StoreUnavailable):
+                await inbox.append([draft("big", body="x" * 20_000)])
+            # What fits into the last page succeeds, and is of no use to who has more to say.
+            assert (await inbox.change(ann, Action.SEEN if number else Action.READ, ["a"], START)).counts.total == 1
+            await inbox.advance({(UserId("ann"), f"role-{number}"): await inbox.head()})
+            for attempt in (inbox.tidy, inbox.ensure_writable):
+                with pytest.raises(StoreUnavailable):
+                    await attempt()
+        assert [record.getMessage() for record in caplog.records] == [
+            "a write to the store failed: database or disk is full"
+        ]
+        writer.execute("PRAGMA max_page_count = 1000000")
+        await inbox.tidy()
+        await inbox.ensure_writable()
+        assert outcomes(await inbox.append([draft("big", body="x" * 20_000)])) == [STORED]
+        assert caplog.records[-1].getMessage() == "the store can be written again"
+        assert len(caplog.records) == 2
+        # What was written to try it takes no room for good.
+        await inbox.tidy()
+        (kept,) = writer.execute("SELECT max(length(value)) FROM meta").fetchone()
+        assert kept < 100
+
+
+async def test_one_batch_that_is_too_large_for_the_disk_does_not_keep_the_store_down(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(path, clock) as inbox:
+        executed = asyncio.Event()
+
+        def full(transaction: LogTransaction, batch: object) -> Any:
+            executed.set()
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(sqlite_inbox, "append", full)
+            with pytest.raises(StoreUnavailable):
+                await inbox.append([draft(f"n-{number}", body="x" * 60_000) for number in range(200)])
+        assert executed.is_set()
+        await inbox.tidy()
+        await inbox.ensure_writable()
+        assert path.stat().st_size + path.with_name(f"{path.name}-wal").stat().st_size < 4 * sqlite_threads.PROBE_BYTES
 
 
 async def test_who_is_refused_spoils_nothing_for_the_others(
