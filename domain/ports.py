@@ -298,7 +298,11 @@ class Telemetry(Protocol):
 
     def connected(self, connection: ConnectionId, identity: Identity, hello: Hello, device: str | None) -> None: ...
 
-    def refused(self, hello: Hello, code: str, reason: str) -> None: ...
+    def refused(self, hello: Hello, code: str, reason: str) -> None:
+        """A connection was. ``reason`` is for operators, and says more than the client learns."""
+
+    def request_refused(self, remote_address: str, route: str, code: str, reason: str) -> None:
+        """A user's request without a connection was; ``route`` is ``GET /v1/inbox`` or another one."""
 
     def disconnected(
         self, connection: ConnectionId, identity: Identity | None, reason: str, received: Position | None
@@ -307,6 +311,7 @@ class Telemetry(Protocol):
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None: ...
 
-    def caller_refused(self, remote_address: str, code: str) -> None: ...
+    def caller_refused(self, remote_address: str, code: str, reason: str) -> None:
+        """A backend's request was."""
 
     def skipped(self, source: str, resume_id: str, reason: str) -> None: ...

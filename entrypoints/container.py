@@ -257,7 +257,7 @@ class Container(containers.DeclarativeContainer):
         callers=callers,
         telemetry=telemetry,
     )
-    users = providers.Singleton(Users, access=application.provided.inboxes, peers=peers)
+    users = providers.Singleton(Users, access=application.provided.inboxes, peers=peers, telemetry=telemetry)
     routes = providers.Factory(
         api_routes,
         backend=backend,

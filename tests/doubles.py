@@ -71,8 +71,11 @@ class RecordingTelemetry:
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:
         self.calls.append(("closing", connection, identity.user if identity is not None else "", code))
 
-    def caller_refused(self, remote_address: str, code: str) -> None:
-        self.calls.append(("caller_refused", remote_address, code))
+    def request_refused(self, remote_address: str, route: str, code: str, reason: str) -> None:
+        self.calls.append(("request_refused", remote_address, route, code, reason))
+
+    def caller_refused(self, remote_address: str, code: str, reason: str) -> None:
+        self.calls.append(("caller_refused", remote_address, code, reason))
 
     def skipped(self, source: str, resume_id: str, reason: str) -> None:
         self.calls.append(("skipped", source, resume_id, reason))

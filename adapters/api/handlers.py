@@ -265,4 +265,6 @@ class BackendHandler(BodyHandler):
 
     def refused(self, refusal: SynkroneError) -> None:
         if isinstance(refusal, Unauthenticated | Forbidden):
-            self.backend.telemetry.caller_refused(self.request.remote_ip or "", refusal.code)
+            self.backend.telemetry.caller_refused(
+                self.request.remote_ip or "", refusal.code, refusal.detail or refusal.title
+            )

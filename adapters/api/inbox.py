@@ -12,8 +12,8 @@ import msgspec
 from adapters.api.handlers import BodyHandler
 from adapters.peer import PeerPolicy
 from adapters.wire import InvalidJson, answer_object
-from domain.errors import InvalidArgument, SynkroneError, Unauthenticated
-from domain.ports import InboxAccess
+from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable
+from domain.ports import InboxAccess, Telemetry
 
 ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete", "read_all")
 _LIST_ARGUMENTS = ("limit", "page", "state", "type")
@@ -32,6 +32,7 @@ class Users:
 
     access: InboxAccess
     peers: PeerPolicy
+    telemetry: Telemetry
 
 
 class UserHandler(BodyHandler):
@@ -73,9 +74,24 @@ class UserHandler(BodyHandler):
         self.set_header("Access-Control-Max-Age", "7200")
         self.set_status(HTTPStatus.NO_CONTENT)
 
+    def refused(self, refusal: SynkroneError) -> None:
+        if isinstance(refusal, Unauthenticated):
+            self._log_refusal(refusal, refusal.detail or refusal.title)
+
     async def ask(self, event: str, argument: object) -> None:
-        answer = await self.users.access.request(self._bearer_token(), event, argument)
+        try:
+            answer = await self.users.access.request(self._bearer_token(), event, argument)
+        except InvalidToken as error:
+            self._log_refusal(error, error.reason)
+            raise
+        except Unavailable as error:
+            self._log_refusal(error, str(error))
+            raise
         self.answer(200, answer_object(answer))
+
+    def _log_refusal(self, error: SynkroneError, reason: str) -> None:
+        address = self.users.peers.address(self.request)
+        self.users.telemetry.request_refused(address, f"{self.request.method} {self.request.path}", error.code, reason)
 
 
 class ListHandler(UserHandler):

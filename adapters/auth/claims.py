@@ -81,6 +81,8 @@ def check_audience(claims: Mapping[str, Any], audience: str | None) -> None:
 
 def user_of(claims: Mapping[str, Any], issuer: Issuer) -> str:
     value = _claim(claims, issuer.user_claim)
+    if value is _MISSING:
+        raise InvalidToken(f"the token has no claim {issuer.user_claim}")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value or not is_name(user := issuer.user_prefix + value):
@@ -90,6 +92,8 @@ def user_of(claims: Mapping[str, Any], issuer: Issuer) -> str:
 
 def role_of(claims: Mapping[str, Any], issuer: Issuer) -> str:
     value = _claim(claims, issuer.role_claim)
+    if value is _MISSING:
+        raise InvalidToken(f"the token has no claim {issuer.role_claim}")
     if isinstance(value, list):
         # One role that is allowed must not carry others in: which of several holds is not ours to choose.
         if len(value) != 1:

@@ -247,7 +247,7 @@ def _cannot_open(file: Path, store: Path, error: OSError) -> StoreUnusable:
     elif error.errno == errno.EROFS:
         why = f"{folder} is read-only: name a file elsewhere in the setting store"
     else:
-        why = error.strerror
+        why = error.strerror or str(error)
     return StoreUnusable(f"{store} cannot be opened: {why}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from domain.model import ConnectionId, Hello, Identity, Position
 from domain.ports import Clock
@@ -10,14 +12,48 @@ from domain.ports import Clock
 _log = logging.getLogger("synkrone")
 
 
+REASONS_MAX = 32
+
+
+@dataclass(slots=True, eq=False)
+class _Repeated:
+    """When a line was logged last, and how often it was left out since."""
+
+    at: float = float("-inf")
+    left_out: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Reasons:
+    """The reasons of one code, the one that was logged last at the end; and those that there was no room for."""
+
+    known: OrderedDict[str, _Repeated] = field(default_factory=OrderedDict)
+    others: _Repeated = field(default_factory=_Repeated)
+
+    def place(self, reason: str, now: float, seconds_between: float) -> _Repeated:
+        if reason in self.known:
+            return self.known[reason]
+        if len(self.known) >= REASONS_MAX:
+            oldest = next(iter(self.known))
+            if now - self.known[oldest].at < seconds_between:
+                return self.others
+            # So that none is left out uncounted.
+            self.others.left_out += self.known.pop(oldest).left_out
+        self.known[reason] = repeated = _Repeated()
+        return repeated
+
+
 class LoggingTelemetry:
-    """One line an event; for what clients can provoke, one line a second and a count of those left out."""
+    """One line an event; for what clients can provoke, one line a second and a count of those left out.
+
+    That goes for each reason by itself, of ``REASONS_MAX`` of each code: a flood of one does not hide another. What
+    has other reasons shares one line a second.
+    """
 
     def __init__(self, clock: Clock, *, seconds_between: float = 1.0) -> None:
         self._clock = clock
         self._seconds_between = seconds_between
-        self._last: dict[str, float] = {}
-        self._suppressed: dict[str, int] = {}
+        self._repeated: dict[tuple[str, str], _Reasons] = {}
 
     def connected(self, connection: ConnectionId, identity: Identity, hello: Hello, device: str | None) -> None:
         _log.info(
@@ -33,9 +69,13 @@ class LoggingTelemetry:
         )
 
     def refused(self, hello: Hello, code: str, reason: str) -> None:
-        self._limited(
-            logging.WARNING, "refused", {"code": code, "reason": reason, "address": hello.remote_address}, key=code
+        self._refused(
+            "refused",
+            {"code": code, "reason": reason, "address": hello.remote_address, "transport": hello.transport},
         )
+
+    def request_refused(self, remote_address: str, route: str, code: str, reason: str) -> None:
+        self._refused("refused", {"code": code, "reason": reason, "address": remote_address, "route": route})
 
     def disconnected(
         self, connection: ConnectionId, identity: Identity | None, reason: str, received: Position | None
@@ -49,20 +89,25 @@ class LoggingTelemetry:
         user = identity.user if identity is not None else None
         _log.info("closing", extra={"connection": connection, "user": user, "code": code, "detail": detail})
 
-    def caller_refused(self, remote_address: str, code: str) -> None:
-        self._limited(logging.WARNING, "caller refused", {"code": code, "address": remote_address}, key=code)
+    def caller_refused(self, remote_address: str, code: str, reason: str) -> None:
+        self._refused("caller refused", {"code": code, "reason": reason, "address": remote_address})
 
     def skipped(self, source: str, resume_id: str, reason: str) -> None:
-        self._limited(
-            logging.WARNING, "item skipped", {"source": source, "resume_id": resume_id, "reason": reason}, key=source
-        )
+        self._limited("item skipped", {"source": source, "resume_id": resume_id, "reason": reason}, source)
 
-    def _limited(self, level: int, message: str, fields: dict[str, object], *, key: str) -> None:
-        key = f"{message}:{key}"
+    def _refused(self, message: str, fields: dict[str, str]) -> None:
+        self._limited(message, fields, fields["code"], fields["reason"])
+
+    def _limited(self, message: str, fields: dict[str, str], code: str, reason: str = "") -> None:
+        """``code`` is one of few; ``reason`` may be anything."""
         now = self._clock.monotonic()
-        if now - self._last.get(key, float("-inf")) < self._seconds_between:
-            self._suppressed[key] = self._suppressed.get(key, 0) + 1
+        reasons = self._repeated.setdefault((message, code), _Reasons())
+        repeated = reasons.place(reason, now, self._seconds_between)
+        if now - repeated.at < self._seconds_between:
+            repeated.left_out += 1
             return
-        self._last[key] = now
-        suppressed = self._suppressed.pop(key, 0)
-        _log.log(level, message, extra=fields | ({"suppressed_before": suppressed} if suppressed else {}))
+        left_out, repeated.left_out = repeated.left_out, 0
+        repeated.at = now
+        if repeated is not reasons.others:
+            reasons.known.move_to_end(reason)
+        _log.warning(message, extra=fields | ({"suppressed_before": left_out} if left_out else {}))

@@ -16,7 +16,7 @@ from domain.errors import StoreUnavailable
 from entrypoints.server import Server
 from tests.engine_io import Asking, WebSocketPeer, connected, event, http_session
 from tests.integration.test_service_tokens_api import issuer, service_token, user_token
-from tests.serving import API_KEY, publish, serving, token
+from tests.serving import API_KEY, SECRET, publish, serving, token
 
 ORIGIN = "https://app.example"
 FOREIGN = "https://evil.example"
@@ -555,3 +555,39 @@ async def test_what_browsers_ask_before(method: str, path: str) -> None:
         assert "Access-Control-Allow-Credentials" not in answer.headers, "the token is in no cookie"
         foreign = await inbox.of(None).send("OPTIONS", path, Origin=FOREIGN, **asked)
         assert "Access-Control-Allow-Origin" not in foreign.headers
+
+
+@pytest.mark.gen_test
+async def test_refused_tokens_are_logged_with_the_route_and_a_flood_of_one_kind_hides_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expired, no_role = token("42", ttl=-60), token("42", role=None)  # type: ignore[arg-type]
+    async with inbox_of_42(trusted_proxies=["127.0.0.1"]) as inbox:
+        for number in range(20):
+            await inbox.of(expired).send("GET", f"?limit={number + 1}", X_Forwarded_For="203.0.113.9")
+        await inbox.of(no_role).send("GET", "/count")
+        await inbox.of(token("42", secret="another secret, long enough for HS256")).send("POST", "/read")
+        await inbox.of(None).send("POST", "/read_all")
+        assert (await inbox.send("GET", "", X_Forwarded_For="203.0.113.9")).status == 200
+    refused = [record.__dict__ for record in caplog.records if record.message == "refused"]
+    assert [(record["route"], record["code"], record["reason"], record["address"]) for record in refused] == [
+        ("GET /v1/inbox", "token_expired", "exp is past", "203.0.113.9"),
+        ("GET /v1/inbox/count", "invalid_token", "the token has no claim role", "127.0.0.1"),
+        ("POST /v1/inbox/read", "invalid_token", "the signature is not good", "127.0.0.1"),
+        ("POST /v1/inbox/read_all", "unauthenticated", "needs Authorization: Bearer <the user's token>", "127.0.0.1"),
+    ]
+    for sent in (expired, no_role):
+        assert not any(part in caplog.text for part in sent.split(".")[1:])
+
+
+@pytest.mark.gen_test
+async def test_a_claim_that_is_missing_is_named_as_in_the_settings(caplog: pytest.LogCaptureFixture) -> None:
+    auth = {"secret": SECRET, "user_claim": "account.id", "role_claim": "account.kind"}
+    async with inbox_of_42(auth=auth) as inbox:
+        for claims in ({}, {"account": {"id": "42"}}, {"account": {"id": "42", "kind": 7}}):
+            (await inbox.of(token("x", **claims)).send("GET", "")).refused(401, "invalid_token")
+    assert [record.__dict__["reason"] for record in caplog.records if record.message == "refused"] == [
+        "the token has no claim account.id",
+        "the token has no claim account.kind",
+        "the role claim is not a role",
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from adapters.telemetry.logging import LoggingTelemetry
+from adapters.telemetry.logging import REASONS_MAX, LoggingTelemetry
 from adapters.telemetry.logs import LogFormat, LogLevel, configure_logging
 from domain.model import ConnectionId, Hello, Identity, Position, UserId
 from tests.doubles import START, ManualClock
@@ -20,6 +20,7 @@ TOKEN = "pRiVaTe"
 HELLO = Hello({"token": TOKEN}, "203.0.113.7", "websocket")
 IDENTITY = Identity(UserId("42"), "freelance", "https://auth.example", START)
 CONNECTION = ConnectionId("c-1")
+REFUSED = {"level": "warning", "event": "refused"}
 
 
 class Terminal(io.StringIO):
@@ -97,17 +98,80 @@ def test_refusals_are_one_line_a_second_and_the_rest_is_counted(
         telemetry.refused(HELLO, "invalid_token", "the signature is not good")
     clock.advance(0.99)
     telemetry.refused(HELLO, "invalid_token", "the signature is not good")
-    clock.advance(0.01)
     telemetry.refused(HELLO, "invalid_token", "iss is not a string")
+    clock.advance(0.01)
+    telemetry.refused(HELLO, "invalid_token", "the signature is not good")
     clock.advance(1)
     telemetry.refused(HELLO, "invalid_token", "iss is not a string")
-    line = {"level": "warning", "event": "refused", "code": "invalid_token", "address": "203.0.113.7"}
+    line = {**REFUSED, "code": "invalid_token", "address": "203.0.113.7", "transport": "websocket"}
     assert lines(stream) == [
         {**line, "reason": "the signature is not good"},
-        {**line, "reason": "iss is not a string", "suppressed_before": 1000},
+        {**line, "reason": "iss is not a string"},
+        {**line, "reason": "the signature is not good", "suppressed_before": 1000},
         {**line, "reason": "iss is not a string"},
     ]
     assert TOKEN not in stream.getvalue()
+
+
+def test_a_request_that_is_refused_is_logged_with_its_route(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
+    for _ in range(2):
+        telemetry.request_refused("203.0.113.7", "GET /v1/inbox", "token_expired", "exp is past")
+        telemetry.caller_refused("203.0.113.8", "unauthenticated", "the credential is not known")
+    assert lines(stream) == [
+        {
+            **REFUSED,
+            "code": "token_expired",
+            "reason": "exp is past",
+            "address": "203.0.113.7",
+            "route": "GET /v1/inbox",
+        },
+        {
+            **REFUSED,
+            "event": "caller refused",
+            "code": "unauthenticated",
+            "reason": "the credential is not known",
+            "address": "203.0.113.8",
+        },
+    ]
+
+
+def test_however_many_reasons_there_are_the_lines_and_the_memory_are_bounded_and_all_is_counted(
+    telemetry: LoggingTelemetry, stream: io.StringIO, clock: ManualClock
+) -> None:
+    def other_reasons() -> int:
+        (reasons,) = telemetry._repeated.values()
+        return len(reasons.known)
+
+    for number in range(10_000):
+        telemetry.refused(HELLO, "invalid_argument", f"ids[{number}]")
+    # For those beyond there is one more line a second.
+    assert len(lines(stream)) == REASONS_MAX + 1
+    assert other_reasons() == REASONS_MAX
+    for second in range(3):
+        clock.advance(1)
+        for _ in range(2):
+            for number in range(REASONS_MAX + 5):
+                telemetry.refused(HELLO, "invalid_argument", f"other {second} {number}")
+    clock.advance(1)
+    for number in range(REASONS_MAX + 5):
+        telemetry.refused(HELLO, "invalid_argument", f"last {number}")
+    logged = lines(stream)
+    assert len(logged) == 5 * (REASONS_MAX + 1)
+    assert other_reasons() == REASONS_MAX
+    # But for what is left out since the last line of its kind.
+    told = len(logged) + sum(line.get("suppressed_before", 0) for line in logged)
+    assert told == 10_000 + 3 * 2 * (REASONS_MAX + 5) + REASONS_MAX + 1
+
+
+def test_a_reason_that_comes_back_later_is_not_hidden_by_others(
+    telemetry: LoggingTelemetry, stream: io.StringIO, clock: ManualClock
+) -> None:
+    for second in range(3):
+        for number in range(REASONS_MAX - 1):
+            telemetry.refused(HELLO, "invalid_token", f"{second} {number}")
+        telemetry.refused(HELLO, "invalid_token", "the issuer is not known here")
+        clock.advance(1)
+    assert [line["reason"] for line in lines(stream)].count("the issuer is not known here") == 3
 
 
 def test_one_kind_of_refusal_does_not_hide_another(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
