@@ -7,9 +7,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ import msgspec
 from adapters.wire import InvalidJson, parse_object
 from domain.errors import InvalidPublication
 from entrypoints import client, demo, server
-from entrypoints.container import build_container
-from entrypoints.settings import Settings, SettingsError, load_settings
+from entrypoints.settings import MissingSetting, Settings, SettingsError, naming, read_settings
+from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import duration
 from entrypoints.tokens import mint
+from entrypoints.version import installed_version
 
 WRONG_USAGE = 2
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="synkrone-socket", description="A self-hosted notification server.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {installed_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("serve", help="run the server")
@@ -95,8 +96,12 @@ def _add_url(command: argparse.ArgumentParser) -> None:
     command.add_argument("--url", help="the server's address (default: that of the settings)")
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    return load_settings(os.environ, options.config)
+@contextmanager
+def _settings(options: argparse.Namespace) -> Iterator[tuple[Settings, Sources]]:
+    """What is found wrong with them is said as ``naming`` says it."""
+    settings, sources = read_settings(os.environ, options.config)
+    with naming(sources):
+        yield settings, sources
 
 
 def _url(options: argparse.Namespace, settings: Settings) -> str:
@@ -109,19 +114,21 @@ def _url(options: argparse.Namespace, settings: Settings) -> str:
 
 
 def _token(options: argparse.Namespace) -> int:
-    print(mint(_settings(options).auth, user=options.user, role=options.role, ttl=options.ttl))
+    with _settings(options) as (settings, _):
+        print(mint(settings.auth, user=options.user, role=options.role, ttl=options.ttl))
     return 0
 
 
 def _publish(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    if settings.api.key is None:
-        raise SettingsError("api.key: is required (SYNKRONE_API__KEY)")
+    with _settings(options) as (settings, _):
+        if settings.api.key is None:
+            raise MissingSetting("api.key: is required (SYNKRONE_API__KEY)")
+        key = settings.api.key.get_secret_value()
     body: dict[str, Any] = {"to": options.to, "type": options.type}
     body |= {name: value for name in ("title", "body", "data", "id") if (value := getattr(options, name)) is not None}
     url = _url(options, settings)
     try:
-        status, answer = asyncio.run(client.publish(url, settings.api.key.get_secret_value(), body))
+        status, answer = asyncio.run(client.publish(url, key, body))
     except (aiohttp.ClientError, TimeoutError) as error:
         print(f"synkrone-socket: cannot reach {url}: {error or type(error).__name__}", file=sys.stderr)
         return 1
@@ -130,7 +137,8 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _listen(options: argparse.Namespace) -> int:
-    url = _url(options, _settings(options))
+    with _settings(options) as (settings, _):
+        url = _url(options, settings)
 
     def show(name: str, arguments: tuple[Any, ...]) -> None:
         print(name, *(json.dumps(argument, ensure_ascii=False) for argument in arguments), flush=True)
@@ -146,10 +154,16 @@ def _listen(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    build_container(settings)
-    server.check_tls(settings)
-    print(f"The settings are good: serve would listen on {settings.address}.")
+    with _settings(options) as (settings, sources):
+        passing = server.check(settings)
+        print(f"The settings are good: serve would listen on {settings.address}.")
+        print(f"Settings file: {sources.where}")
+        for line in server.notices(settings, sources):
+            print(f"Note: {line}")
+        for line in passing:
+            print(f"For the moment it could not: {sources.named(line)}")
+        if untried := server.untried(settings):
+            print(f"Not tried: {', '.join(untried)}.")
     return 0
 
 
@@ -190,13 +204,6 @@ def _json_object(text: str) -> msgspec.Raw:
     except InvalidPublication:
         raise argparse.ArgumentTypeError("must be a JSON object") from None
     return msgspec.Raw(data)
-
-
-def _version() -> str:
-    try:
-        return version("synkrone-socket")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import secrets
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from entrypoints.client import listen, publish
 from entrypoints.event_loop import run
 from entrypoints.server import open_server
 from entrypoints.settings import Settings, SettingsError, validate_settings
+from entrypoints.stopping import StopSignals
 from entrypoints.tokens import mint
 
 ARRIVAL_TIMEOUT = 10.0
@@ -110,9 +110,7 @@ def main(*, once: bool) -> int:
 
 async def _run(settings: Settings, *, once: bool) -> int:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    signals = StopSignals(loop)
     async with open_server(settings).running() as server:
         users = [
             DemoUser(user, role, mint(settings.auth, user=user, role=role, ttl=TOKEN_TTL))
@@ -120,7 +118,7 @@ async def _run(settings: Settings, *, once: bool) -> int:
         ]
         _introduce(server.url, settings, users)
         rounds = loop.create_task(_rounds(server.url, settings, users, once=once))
-        stopped = loop.create_task(stop.wait())
+        stopped = loop.create_task(signals.stop.wait())
         await asyncio.wait((rounds, stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
         for task in (rounds, stopped):
             task.cancel()

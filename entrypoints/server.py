@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
-import signal
 import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import tornado.web
 from tornado.routing import Router
@@ -32,9 +34,13 @@ from adapters.telemetry.logs import configure_logging
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.container import Container, build_container
 from entrypoints.event_loop import run, settle_memory
-from entrypoints.settings import Settings, SettingsError, load_settings
+from entrypoints.settings import Settings, SettingsError, naming, read_settings
+from entrypoints.settings_sources import Sources
+from entrypoints.settings_types import written
+from entrypoints.stopping import StopSignals
 from entrypoints.stored_inbox import StoredInbox
 from entrypoints.supervisor import Supervisor, every, repeat, until
+from entrypoints.version import installed_version
 
 _log = logging.getLogger("synkrone.server")
 
@@ -228,14 +234,45 @@ def open_server(settings: Settings) -> Server:
     check_tls(settings)
     try:
         sockets = bind(settings.host, settings.port)
-    except (socket.gaierror, UnicodeError):
-        raise SettingsError(f"host: {settings.host} is not an address of this machine") from None
-    except OSError as error:
-        setting = "host" if settings.is_unix else "port"
-        # For a path that is too long there is a text alone.
-        reason = error.strerror or str(error)
-        raise SettingsError(f"{setting}: cannot listen on {settings.address}: {reason}") from None
+    except (OSError, UnicodeError) as error:
+        raise _cannot_listen(settings, error) from None
     return Server(settings, container, sockets)
+
+
+def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> SettingsError:
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return SettingsError(f"host: {settings.host} is not an address of this machine")
+    setting = "host" if settings.is_unix else "port"
+    # For a path that is too long there is a text alone.
+    reason = error.strerror or str(error)
+    return SettingsError(f"{setting}: cannot listen on {settings.address}: {reason}")
+
+
+def check(settings: Settings) -> list[str]:
+    """Try what ``serve`` does before it serves, without opening the store: what stands in its way for the moment only.
+
+    Raises SettingsError.
+    """
+    container = build_container(settings)
+    check_tls(settings)
+    passing: list[str] = []
+    try:
+        sockets = bind(settings.host, settings.port)
+    except (OSError, UnicodeError) as error:
+        if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+            raise _cannot_listen(settings, error) from None
+        passing.append(str(_cannot_listen(settings, error)))
+    else:
+        if settings.is_unix:
+            # Before it is closed: from then on a server may put its own there.
+            Path(settings.host.removeprefix("unix:")).unlink(missing_ok=True)
+        for listening in sockets:
+            listening.close()
+    try:
+        in_use = container.inbox().check()
+    except SynkroneError as error:
+        raise SettingsError(f"store: {error}") from None
+    return [*passing, *([f"store: {in_use}"] if in_use is not None else [])]
 
 
 def check_tls(settings: Settings) -> ssl.SSLContext | None:
@@ -246,9 +283,15 @@ def check_tls(settings: Settings) -> ssl.SSLContext | None:
             path.read_bytes()
         except OSError as error:
             raise SettingsError(f"tls.{name}: cannot read {path}: {error.strerror}") from None
+    key = settings.tls.key
+
+    def no_passphrase() -> str:
+        # Otherwise OpenSSL would ask for it, and wait, wherever there is a terminal.
+        raise SettingsError(f"tls.key: {key} is protected by a passphrase: save it without one")
+
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(settings.tls.cert, settings.tls.key)
+        context.load_cert_chain(settings.tls.cert, key, no_passphrase)
     except (ssl.SSLError, ValueError):
         raise SettingsError(
             f"tls.cert: {settings.tls.cert} and {settings.tls.key} are no certificate with its key"
@@ -271,47 +314,94 @@ def _log_request(handler: tornado.web.RequestHandler) -> None:
     )
 
 
-async def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends it at once. Returns the exit code."""
+def untried(settings: Settings) -> list[str]:
+    """What ``check`` does not look at, as it lies elsewhere."""
+    issuers = settings.auth.issuers
+    local = [
+        each.secret or each.public_key or (each.jwks and urlsplit(each.jwks).scheme not in ("http", "https"))
+        for each in issuers
+    ]
+    fetched = [f"the keys of {each.issuer}" for each, is_local in zip(issuers, local, strict=True) if not is_local]
+    return [*fetched, *(["the feed of source.url"] if settings.source.kind == "http" else [])]
+
+
+def notices(settings: Settings, sources: Sources) -> list[str]:
+    """What is not as somebody who has written the settings may think."""
+    said = []
+    if sources.ignored:
+        said.append(f"not settings, but of an orchestrator, and ignored: {', '.join(sources.ignored)}")
+    retention = settings.retention
+    if retention.inbox_age > retention.inbox:
+        raised = written(retention.inbox_age)
+        said.append(f"retention.inbox was raised to {raised}, as items stay no shorter than in the log (retention.log)")
+    return [sources.mentioned(line) for line in said]
+
+
+class Drained(Enum):
+    """How a drain ended."""
+
+    ALL = "everybody was told, and has gone"
+    SLOWLY = "the time for it was over"
+    HURRIED = "a second signal cut it short"
+
+
+async def _drain(server: Server, signals: StopSignals) -> Drained:
+    loop = asyncio.get_running_loop()
+    drained, hurried = loop.create_task(server.drain()), loop.create_task(signals.hurry.wait())
+    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not drained.done():
+        drained.cancel()
+        _log.warning("a second signal ends it at once; the rest is cut")
+        return Drained.HURRIED
+    if isinstance(drained.exception(), TimeoutError):
+        _log.warning("drained too slowly; the rest is cut")
+        return Drained.SLOWLY
+    drained.result()
+    return Drained.ALL
+
+
+async def serve(settings: Settings, sources: Sources) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second one ends it at once. Returns the exit code."""
     server = open_server(settings)
     loop = asyncio.get_running_loop()
-    stop, hurry = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    signals = StopSignals(loop)
+    for line in notices(settings, sources):
+        _log.info(line)
     async with server.running():
         print(f"synkrone-socket is listening on {server.url}", flush=True)  # noqa: T201 (the address is the output)
-        _log.info("serving", extra={"loop": type(loop).__module__.partition(".")[0]})
+        inbox: StoredInbox = server.container.inbox()
+        _log.info(
+            "serving",
+            extra={
+                "version": installed_version(),
+                "url": server.url,
+                "store": inbox.place,
+                "settings": sources.where,
+                "loop": type(loop).__module__.partition(".")[0],
+            },
+        )
         settle_memory()
-        stopped = loop.create_task(stop.wait())
+        stopped = loop.create_task(signals.stop.wait())
         await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
         if server.failed.done():
             stopped.cancel()
             server.failed.result()
-        _log.info("draining")
-        drained, hurried = loop.create_task(server.drain()), loop.create_task(hurry.wait())
-        await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
-        if not drained.done():
-            drained.cancel()
-            return 1
-        if isinstance(drained.exception(), TimeoutError):
-            _log.warning("drained too slowly; the rest is cut")
-        else:
-            drained.result()
-    return 0
+        began = loop.time()
+        _log.info("draining", extra={"signal": signals.first.name if signals.first is not None else None})
+        drained = await _drain(server, signals)
+    _log.info("stopped", extra={"drained": drained is Drained.ALL, "seconds": round(loop.time() - began, 3)})
+    return 1 if drained is Drained.HURRIED else 0
 
 
 def main(config: Path | None = None) -> int:
     """The process of ``synkrone-socket serve``: 0, 1 where a second signal ended it, 2 for a wrong setting."""
     try:
-        settings = load_settings(os.environ, config)
+        settings, sources = read_settings(os.environ, config)
         configure_logging(settings.log.level, settings.log.format)
         raise_descriptor_limit()
-        return run(serve(settings))
+        with naming(sources):
+            return run(serve(settings, sources))
     except SettingsError as error:
         print(f"synkrone-socket: {error}", file=sys.stderr)  # noqa: T201
         return 2

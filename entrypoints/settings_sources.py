@@ -111,7 +111,11 @@ class Sources:
         setting, colon, wrong = message.partition(": ")
         if not colon:
             return message
-        return f"{self._named(setting)}{_REFERENCE.sub(lambda match: self._variable(match[0]) or match[0], wrong)}"
+        return f"{self._named(setting)}{self.mentioned(wrong)}"
+
+    def mentioned(self, text: str) -> str:
+        """The same of a text with settings in it, each with the name of its section."""
+        return _REFERENCE.sub(lambda match: self._variable(match[0]) or match[0], text)
 
     def _named(self, setting: str) -> str:
         for end in reversed([boundary.start() for boundary in _BOUNDARY.finditer(setting)]):

@@ -34,6 +34,15 @@ def duration(text: object) -> timedelta:
         raise ValueError("is too long a duration") from None
 
 
+def written(value: timedelta) -> str:
+    """As ``duration`` reads it, in the largest unit of which it is a whole number."""
+    milliseconds = value // timedelta(milliseconds=1)
+    for unit in ("d", "h", "m", "s"):
+        if not milliseconds % (of_unit := _UNIT_SECONDS[unit] * 1000):
+            return f"{int(milliseconds // of_unit)}{unit}"
+    return f"{milliseconds}ms"
+
+
 def _from_json(value: object) -> object:
     """A list or table in an environment variable is JSON."""
     if not isinstance(value, str):

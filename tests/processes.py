@@ -228,9 +228,9 @@ class ServerProcess:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def terminate(self) -> None:
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
         self._told_to_stop = True
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(number)
 
     async def exit_code(self, within: float = STOP_SECONDS) -> int:
         """Wait for the end of the process, while the test's own loop goes on."""

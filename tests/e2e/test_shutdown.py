@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -156,4 +158,60 @@ async def test_a_second_signal_ends_it_at_once(serve: Serve, clients: Clients) -
     assert server.is_running()
     server.terminate()
     assert await server.exit_code(within=5) == 1
+    assert server.records("stopped")[0]["drained"] is False
     assert (await second.expect("disconnect"))["active"] is True
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize(
+    "signals",
+    [
+        [signal.SIGHUP],
+        # A terminal that goes: the kernel and the shell each send one.
+        [signal.SIGHUP, signal.SIGHUP],
+        # systemd with SendSIGHUP=; of two that are pending the kernel delivers the lower number first.
+        [signal.SIGTERM, signal.SIGHUP],
+        [signal.SIGHUP, signal.SIGTERM],
+        [signal.SIGINT],
+    ],
+    ids=lambda signals: "-".join(number.name for number in signals),
+)
+async def test_every_request_to_stop_drains_and_the_log_says_so(
+    serve: Serve, clients: Clients, signals: list[signal.Signals]
+) -> None:
+    server = serve(ONE_SECRET | {"SYNKRONE_LIMITS__DRAIN_RATE": "1"})
+    told = [await clients.js(server.url, {"token": token("42")}) for _ in range(2)]
+    for client in told:
+        await client.ready()
+    began = time.monotonic()
+    for number in signals:
+        server.terminate(number)
+    for client in told:
+        (closing,) = await client.event("session.closing")
+        assert (closing["code"], closing["reconnect"]) == ("shutting_down", True)
+    assert await server.exit_code() == 0
+    took = time.monotonic() - began
+    (draining,) = server.records("draining")
+    (stopped,) = server.records("stopped")
+    assert draining["signal"] in {number.name for number in signals}
+    assert stopped["drained"] is True
+    # The second client is told a second after the first.
+    assert 0.9 < stopped["seconds"] <= took
+    assert json.loads(server.log.splitlines()[-1])["event"] == "stopped"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_server_under_nohup_outlives_its_terminal(serve: Serve, clients: Clients) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server = serve()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    client = await clients.js(server.url, {"token": token("42")})
+    await client.ready()
+    server.terminate(signal.SIGHUP)
+    await server.publish({"user": "42"}, id="after")
+    assert (await client.event("notification.new"))[0]["id"] == "after"
+    assert server.records("draining") == []
+    server.terminate()
+    assert await server.exit_code() == 0

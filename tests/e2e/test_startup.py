@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
+from entrypoints.version import installed_version
 from tests.e2e.certificates import Certificate
+from tests.e2e.conftest import Serve
 from tests.processes import API_KEY, ONE_SECRET, SECRET, run_to_end
+from tests.unit.entrypoints.test_settings_sources import of_kubernetes
 
 UNREADABLE = "/nonexistent/file"
 
@@ -30,19 +38,19 @@ def fails(directory: Path, settings: dict[str, str]) -> str:
 
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {
-    "not-a-number": (ONE_SECRET | {"SYNKRONE_PORT": "eight"}, "port: "),
-    "not-json": (ONE_SECRET | {"SYNKRONE_CORS_ORIGINS": "https://a.example"}, "cors_origins: "),
-    "unknown": (ONE_SECRET | {"SYNKRONE_PROT": "8000"}, "prot: is not a known setting"),
-    "weak-secret": ({"SYNKRONE_AUTH__SECRET": SECRET[:31]}, "auth.secret: "),
+    "not-a-number": (ONE_SECRET | {"SYNKRONE_PORT": "eight"}, "SYNKRONE_PORT: "),
+    "not-json": (ONE_SECRET | {"SYNKRONE_CORS_ORIGINS": "https://a.example"}, "SYNKRONE_CORS_ORIGINS: "),
+    "unknown": (ONE_SECRET | {"SYNKRONE_PROT": "8000"}, "SYNKRONE_PROT: is not a known setting"),
+    "weak-secret": ({"SYNKRONE_AUTH__SECRET": SECRET[:31]}, "SYNKRONE_AUTH__SECRET: "),
     "no-auth-at-all": ({}, "auth.secret: "),
-    "unreadable-key-file": ({"SYNKRONE_API__KEY_FILE": UNREADABLE}, "api.key_file: "),
+    "unreadable-key-file": ({"SYNKRONE_API__KEY_FILE": UNREADABLE}, "SYNKRONE_API__KEY_FILE: "),
     "unreadable-jwks": (
         {"SYNKRONE_AUTH__ISSUERS": json.dumps([{"issuer": "https://a.example", "jwks": UNREADABLE}])},
-        "auth.issuers[0].jwks: ",
+        "SYNKRONE_AUTH__ISSUERS[0].jwks: ",
     ),
     "unreadable-certificate": (
         ONE_SECRET | {"SYNKRONE_TLS__CERT": UNREADABLE, "SYNKRONE_TLS__KEY": UNREADABLE},
-        "tls.cert: ",
+        "SYNKRONE_TLS__CERT: ",
     ),
 }
 
@@ -56,7 +64,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert fails(tmp_path, ONE_SECRET | {"SYNKRONE_PORT": port}) == (
-            f"port: cannot listen on 127.0.0.1:{port}: Address already in use"
+            f"SYNKRONE_PORT: cannot listen on 127.0.0.1:{port}: Address already in use"
         )
 
 
@@ -66,16 +74,59 @@ def test_files_that_are_no_certificate(tmp_path: Path, certificate: Certificate,
     rubbish.write_text("rubbish")
     files = {"SYNKRONE_TLS__CERT": str(certificate.cert), "SYNKRONE_TLS__KEY": str(certificate.key)}
     files[f"SYNKRONE_TLS__{wrong.upper()}"] = str(rubbish)
-    assert fails(tmp_path, ONE_SECRET | files).startswith("tls.")
+    assert fails(tmp_path, ONE_SECRET | files).startswith("SYNKRONE_TLS__CERT: ")
+
+
+def test_a_key_with_a_passphrase_is_not_waited_for(tmp_path: Path, certificate: Certificate) -> None:
+    key = load_pem_private_key(certificate.key.read_bytes(), None)
+    protected = tmp_path / "protected.pem"
+    protected.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    files = {"SYNKRONE_TLS__CERT": str(certificate.cert), "SYNKRONE_TLS__KEY": str(protected)}
+    assert fails(tmp_path, ONE_SECRET | files) == (
+        f"SYNKRONE_TLS__KEY: {protected} is protected by a passphrase: save it without one"
+    )
 
 
 @pytest.mark.parametrize(
-    ("write", "beginning"),
+    ("content", "line"),
     [
-        pytest.param(lambda file: file.write_text("port = = 1"), "synkrone.toml: ", id="not-toml"),
-        pytest.param(lambda file: file.write_text("prot = 1"), "prot: is not a known setting", id="unknown"),
+        pytest.param("host = 'x'\nport = = 1", "{file}: Invalid value (at line 2, column 8)", id="not-toml"),
+        pytest.param("prot = 1", "prot: is not a known setting", id="unknown"),
+        pytest.param(
+            "store = 'sqlite:///nope/x.db'",
+            "store: {folder}/nope/x.db cannot be opened: the folder {folder}/nope does not exist: make it first, "
+            "or name another file in the setting store",
+            id="no-folder",
+        ),
     ],
 )
-def test_a_bad_file(tmp_path: Path, write: Callable[[Path], object], beginning: str) -> None:
-    write(tmp_path / "synkrone.toml")
-    assert fails(tmp_path, ONE_SECRET).startswith(beginning)
+def test_a_bad_file(tmp_path: Path, content: str, line: str) -> None:
+    file = tmp_path / "synkrone.toml"
+    file.write_text(content)
+    assert fails(tmp_path, ONE_SECRET) == line.format(file=file, folder=tmp_path)
+
+
+def test_a_file_that_is_missing_is_said_where_it_matters(tmp_path: Path) -> None:
+    assert fails(tmp_path, {}) == (
+        f"auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers (there is no file {tmp_path}/synkrone.toml)"
+    )
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_a_pod_beside_services_of_its_own_name_starts_and_says_how(serve: Serve) -> None:
+    injected = of_kubernetes("synkrone") | of_kubernetes("synkrone-socket") | of_kubernetes("synkrone-redis")
+    # The port that the test asks for is a setting beside them.
+    server = serve(ONE_SECRET | injected | {"SYNKRONE_PORT": "0", "SYNKRONE_RETENTION__LOG": "400d"})
+    ignored = sorted(injected.keys() - {"SYNKRONE_PORT"})
+    log = [record["event"] for record in map(json.loads, server.log.splitlines())]
+    assert log[:2] == [
+        f"not settings, but of an orchestrator, and ignored: {', '.join(ignored)}",
+        "retention.inbox was raised to 400d, as items stay no shorter than in the log (SYNKRONE_RETENTION__LOG)",
+    ]
+    (serving,) = server.records("serving")
+    assert serving["version"] == installed_version()
+    assert serving["url"] == server.url
+    assert serving["store"] == f"sqlite:///{server.directory}/synkrone.db"
+    assert serving["settings"] == f"there is no file {server.directory}/synkrone.toml"
+    for value in ("10.0.0.1", SECRET, API_KEY):
+        assert value not in server.log

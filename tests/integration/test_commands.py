@@ -27,8 +27,10 @@ CLI = ("-m", "entrypoints.cli")
 class Command:
     """A running process, whose lines are read as they come."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, folder: str) -> None:
+        """``folder`` is where it was started."""
         self._process = process
+        self.folder = folder
         self.lines: list[str] = []
         self._errors = asyncio.create_task(self._read_errors())
 
@@ -60,6 +62,10 @@ class Command:
         assert "Traceback" not in errors, errors
         return code, rest, errors
 
+    def left_behind(self) -> list[str]:
+        """The names of the files that it has made."""
+        return [path.name for path in Path(self.folder).iterdir()]
+
     async def stop(self) -> None:
         if self._process.returncode is None:
             self._process.kill()
@@ -80,7 +86,8 @@ async def running(*arguments: str, settings: Mapping[str, str] | None = None) ->
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-            )
+            ),
+            directory,
         )
         try:
             yield command
@@ -91,7 +98,8 @@ async def running(*arguments: str, settings: Mapping[str, str] | None = None) ->
 async def run(*arguments: str, settings: Mapping[str, str] | None = None) -> tuple[int, str, str]:
     """A command from beginning to end: its exit code, output and errors."""
     async with running(*CLI, *arguments, settings=settings) as command:
-        return await command.ended()
+        code, output, errors = await command.ended()
+        return code, output, errors.replace(command.folder, "FOLDER")
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +189,7 @@ async def test_without_a_secret_there_is_no_token() -> None:
     assert await run("token", "--user", "42", "--role", "freelance", settings={}) == (
         2,
         "",
-        "synkrone-socket: auth.secret: is needed to sign a token\n",
+        "synkrone-socket: auth.secret: is needed to sign a token (there is no file FOLDER/synkrone.toml)\n",
     )
 
 
@@ -214,7 +222,7 @@ async def test_publish_that_cannot(server: ServerProcess) -> None:
     assert (code, output, json.loads(errors)["code"]) == (1, "", "unauthenticated")
     assert (await run(*arguments, server.url, settings={}))[::2] == (
         2,
-        "synkrone-socket: api.key: is required (SYNKRONE_API__KEY)\n",
+        "synkrone-socket: api.key: is required (SYNKRONE_API__KEY) (there is no file FOLDER/synkrone.toml)\n",
     )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -294,23 +302,92 @@ async def test_listen_ends_where_it_is_not_wanted(server: ServerProcess, bad: st
 
 @pytest.mark.gen_test
 async def test_check_config(tmp_path: Path) -> None:
-    assert await run("check-config") == (
-        0,
-        "The settings are good: serve would listen on 127.0.0.1:8000.\n",
-        "",
-    )
+    async with running(*CLI, "check-config") as command:
+        code, output, errors = await command.ended()
+        assert (code, errors) == (0, "")
+        first, second = output.splitlines()[:2]
+        assert first == "The settings are good: serve would listen on 127.0.0.1:8000."
+        assert re.fullmatch(r"Settings file: there is no file /.+/synkrone\.toml", second)
+        assert command.left_behind() == []
     config = tmp_path / "a file.toml"
     config.write_text("port = 9000\n")
-    assert "127.0.0.1:9000" in (await run("check-config", "--config", str(config)))[1]
-    for settings, line in (
-        ({}, "auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers"),
-        ({**ONE_SECRET, "SYNKRONE_LIMITS__CONNECTION": "1"}, "limits.connection: is not a known setting"),
+    output = (await run("check-config", "--config", str(config)))[1]
+    assert "127.0.0.1:9000" in output
+    assert f"Settings file: {config}\n" in output
+
+
+WRONG: dict[str, tuple[dict[str, str], str]] = {
+    "no secret": (
+        {},
+        "auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers (there is no file {folder}/synkrone.toml)",
+    ),
+    "unknown": (
+        {**ONE_SECRET, "SYNKRONE_LIMITS__CONNECTION": "1"},
+        "SYNKRONE_LIMITS__CONNECTION: is not a known setting",
+    ),
+    "certificate": (
+        {**ONE_SECRET, "SYNKRONE_TLS__CERT": "/nowhere", "SYNKRONE_TLS__KEY": "/nowhere"},
+        "SYNKRONE_TLS__CERT: cannot read /nowhere: No such file or directory",
+    ),
+    "folder of the store": (
+        {**ONE_SECRET, "SYNKRONE_STORE": "sqlite:///nope/x.db"},
         (
-            {**ONE_SECRET, "SYNKRONE_TLS__CERT": "/nowhere", "SYNKRONE_TLS__KEY": "/nowhere"},
-            "tls.cert: cannot read /nowhere: No such file or directory",
+            "SYNKRONE_STORE: {folder}/nope/x.db cannot be opened: the folder {folder}/nope does not exist: make it first, "
+            "or name another file in the setting store"
         ),
-    ):
-        assert await run("check-config", settings=settings) == (2, "", f"synkrone-socket: {line}\n")
+    ),
+    "store that is a folder": (
+        {**ONE_SECRET, "SYNKRONE_STORE": "sqlite:////"},
+        "SYNKRONE_STORE: / is a directory: name a file in it, such as sqlite:////synkrone.db",
+    ),
+    "address of another machine": (
+        {**ONE_SECRET, "SYNKRONE_HOST": "192.0.2.1"},
+        "port: cannot listen on 192.0.2.1:8000: Cannot assign requested address",
+    ),
+    "folder of the socket": (
+        {**ONE_SECRET, "SYNKRONE_HOST": "unix:nope/x.sock"},
+        "SYNKRONE_HOST: cannot listen on unix:nope/x.sock: No such file or directory",
+    ),
+}
+
+
+@pytest.mark.gen_test(timeout=40)
+@pytest.mark.parametrize(("settings", "line"), WRONG.values(), ids=WRONG)
+async def test_check_config_and_serve_say_the_same(settings: dict[str, str], line: str) -> None:
+    for name in ("check-config", "serve"):
+        async with running(*CLI, name, settings=settings) as command:
+            expected = f"synkrone-socket: {line.format(folder=command.folder)}\n"
+            assert await command.ended() == (2, "", expected), name
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_check_config_beside_a_running_server_and_what_it_does_not_try(server: ServerProcess) -> None:
+    issuers = [
+        {"issuer": "https://a.example", "user_prefix": "a-"},
+        {"issuer": "https://b.example", "user_prefix": "b-", "secret": "x" * 40},
+    ]
+    settings = {
+        "SYNKRONE_AUTH__ISSUERS": json.dumps(issuers),
+        "SYNKRONE_PORT": str(server.port),
+        "SYNKRONE_STORE": f"sqlite:///{server.directory}/synkrone.db",
+        "SYNKRONE_SOURCE__URL": "https://feed.example/?key=private",
+        "SYNKRONE_RETENTION__INBOX": "1d",
+        "SYNKRONE_SERVICE_HOST": "10.0.0.1",
+    }
+    code, output, errors = await run("check-config", settings=settings)
+    assert (code, errors) == (0, "")
+    assert output.splitlines()[2:] == [
+        "Note: not settings, but of an orchestrator, and ignored: SYNKRONE_SERVICE_HOST",
+        "Note: SYNKRONE_RETENTION__INBOX was raised to 30d, as items stay no shorter than in the log (retention.log)",
+        f"For the moment it could not: SYNKRONE_PORT: cannot listen on 127.0.0.1:{server.port}: Address already in use",
+        (
+            f"For the moment it could not: SYNKRONE_STORE: {server.directory}/synkrone.db is in use by another process: "
+            "stop that one first, or name another file in the setting store"
+        ),
+        "Not tried: the keys of https://a.example, the feed of source.url.",
+    ]
+    # It is as well as before.
+    await server.publish({"user": "42"})
 
 
 @pytest.mark.gen_test

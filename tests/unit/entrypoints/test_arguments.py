@@ -92,15 +92,19 @@ def test_over_a_unix_socket_an_address_has_to_be_given(
 
 @pytest.mark.parametrize(
     ("host", "address"),
-    [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000"), ("unix:/run/x.sock", "unix:/run/x.sock")],
+    [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000"), ("unix:x.sock", "unix:x.sock")],
 )
 def test_check_config_says_where_it_would_listen(
-    host: str, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    host: str, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SYNKRONE_HOST", host)
     monkeypatch.setenv("SYNKRONE_AUTH__SECRET", "a secret of at least thirty-two bytes")
     assert main(["check-config"]) == 0
-    assert capsys.readouterr().out == f"The settings are good: serve would listen on {address}.\n"
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"The settings are good: serve would listen on {address}."
+    assert second == f"Settings file: there is no file {tmp_path}/synkrone.toml"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["serve", "check-config", "token", "publish", "listen"])

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoints.settings import Settings, SettingsError, load_settings, validate_settings
-from entrypoints.settings_types import duration
+from entrypoints.settings_types import duration, written
 
 SECRET = "pRiVaTe-secret-of-the-tests-that-is-long-enough"
 KEY = "pRiVaTe-key-of-the-tests-that-is-long-enough"
@@ -417,6 +417,20 @@ def test_settings_do_not_change() -> None:
 )
 def test_durations(text: object, seconds: float) -> None:
     assert duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (timedelta(days=400), "400d"),
+        (timedelta(days=1, hours=1), "25h"),
+        (timedelta(minutes=90), "90m"),
+        (timedelta(seconds=1.5), "1500ms"),
+    ],
+)
+def test_durations_are_written_as_they_are_read(value: timedelta, text: str) -> None:
+    assert written(value) == text
+    assert duration(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "1w", "1M", "1h30m", "1e3s", "٣s", "nan", True, None, [], "9" * 400])
