@@ -187,17 +187,25 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
             page, replaced = re.subn(r"https://cdn\.socket\.io/[^\"]*", "socket.io.min.js", page)
             assert replaced == 1
             watch = (
-                "<script>new MutationObserver(() => fetch('%s/report', {method: 'POST', mode: 'no-cors',"
-                " body: JSON.stringify(document.getElementById('list').innerText)}))"
-                ".observe(document.getElementById('list'), {childList: true});</script>"
+                "<script>{let last = ''; const list = document.getElementById('list'); new MutationObserver(() => {"
+                "if (list.innerText !== last) fetch('%s/report', {method: 'POST', mode: 'no-cors',"
+                " body: JSON.stringify(last = list.innerText)})}).observe(list, {childList: true});}</script>"
             )
             (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
             pages = await reader.types(block("bash", "http.server"))
             printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
-            browse(re.search(r"Open (\S+)", printed)[1])  # type: ignore[index]  # until() has seen it
+            address = re.findall(r"Open (\S+)", printed)[0]
+            browse(address)
             await server.until(lambda text: connected(text) == 1)
             await (await reader.types(block("bash", "/v1/notifications"))).process.wait()
             assert await reports.report() == "You have a new mission"
+            # After a reload it is there again, and once; what comes then is above it, in both.
+            browse(address)
+            await server.until(lambda text: connected(text) == 2)
+            assert await reports.report() == "You have a new mission"
+            second = 'synkrone-socket publish --to user:42 --type t --title "Another one"'
+            await (await reader.types(second)).process.wait()
+            assert [await reports.report() for _ in range(2)] == ["Another one\nYou have a new mission"] * 2
             # The settings, with their secrets, are not among what is served.
             assert (tmp_path / "synkrone.toml").exists()
             probe = f"http://127.0.0.1:{reader.ports['8080']}/synkrone.toml"
@@ -206,6 +214,30 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
             assert status.text == "404"
     finally:
         await reports.close()
+
+
+@pytest.mark.gen_test(timeout=120)
+@pytest.mark.parametrize("failure", ['Promise.reject(new Error("no network"))', 'Promise.resolve("expired")'])
+async def test_a_client_whose_token_cannot_be_had_comes_back_when_it_can(
+    tmp_path: Path, node_modules: Path, failure: str
+) -> None:
+    (tmp_path / "node_modules").symlink_to(node_modules)
+    async with newcomer(tmp_path) as reader:
+        server = await reader.types(block("bash", "synkrone-socket serve"))
+        await server.until(lambda text: "is listening on" in text)
+        mint = await reader.types("synkrone-socket token --user 42 --role freelance")
+        token = (await mint.until(lambda text: text.endswith("\n"))).strip()
+        (tmp_path / "client.mjs").write_text(
+            'import { io } from "socket.io-client";\n'
+            f"let asked = 0;\nconst getToken = () => (asked++ ? Promise.resolve({json.dumps(token)}) : {failure});\n"
+            + block("js", "getToken").replace("https://notifications.example", reader.adapted("http://127.0.0.1:8000"))
+            + 'socket.on("session.ready", () => console.log(`ready after ${asked}`));\n'
+        )
+        client = await reader.runs(executable.ROOT_DIR + "/bin/node", "client.mjs")
+        # It was refused in words, and did not wait for the server to give it up.
+        await server.until(lambda text: '"event": "refused"' in text)
+        assert await client.until(lambda text: "ready" in text) == "ready after 2\n"
+        assert "connect_timeout" not in server.text
 
 
 def test_the_policy_is_plain_functions(tmp_path: Path) -> None:

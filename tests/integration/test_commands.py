@@ -332,8 +332,8 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "folder of the store": (
         {**ONE_SECRET, "SYNKRONE_STORE": "sqlite:///nope/x.db"},
         (
-            "SYNKRONE_STORE: {folder}/nope/x.db cannot be opened: the folder {folder}/nope does not exist: make it first, "
-            "or name another file in the setting store"
+            "SYNKRONE_STORE: {folder}/nope/x.db cannot be opened: the folder {folder}/nope does not exist: "
+            "make it first, or name another file in the setting store"
         ),
     ),
     "store that is a folder": (
@@ -381,8 +381,8 @@ async def test_check_config_beside_a_running_server_and_what_it_does_not_try(ser
         "Note: SYNKRONE_RETENTION__INBOX was raised to 30d, as items stay no shorter than in the log (retention.log)",
         f"For the moment it could not: SYNKRONE_PORT: cannot listen on 127.0.0.1:{server.port}: Address already in use",
         (
-            f"For the moment it could not: SYNKRONE_STORE: {server.directory}/synkrone.db is in use by another process: "
-            "stop that one first, or name another file in the setting store"
+            f"For the moment it could not: SYNKRONE_STORE: {server.directory}/synkrone.db is in use by another "
+            "process: stop that one first, or name another file in the setting store"
         ),
         "Not tried: the keys of https://a.example, the feed of source.url.",
     ]
