@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from tests.contract.inbox_harness import (
     at,
     draft,
     enter,
+    events_of,
     ids_of,
     items_of,
     offsets_of,
@@ -162,3 +165,23 @@ async def test_a_wall_clock_set_back_makes_nothing_old(path: Path, clock: Manual
         await assert_refused(inbox, reader(ANN), start)
         assert await offsets_of(inbox, reader(ANN), at(start, 1)) == [2, 3]
         assert await ids_of(inbox, reader(ANN)) == ["c", "b"]
+
+
+async def test_what_a_user_deleted_is_hidden_and_its_text_stays_as_long_as_any_other(
+    path: Path, clock: ManualClock
+) -> None:
+    async with opened(path, clock, retention_log=HOUR, retention_inbox=2 * HOUR) as inbox:
+        ann = await enter(inbox)
+        before = await inbox.head()
+        await inbox.append([draft("a", title="a text of its own")])
+        await inbox.change(ann, Action.DELETE, ["a"], START)
+        assert await ids_of(inbox, ann) == []
+        received = await events_of(inbox, ann, before)
+        assert [event for event, _ in received] == ["notification.new", "notification.deleted"]
+        assert received[0][1]["title"] == "a text of its own"
+        for span, left in ((timedelta(minutes=61), 1), (HOUR, 0)):
+            await pass_time(inbox, clock, span)
+            await assert_refused(inbox, ann, before)
+            with closing(sqlite3.connect(path)) as db:
+                texts = db.execute("SELECT payload FROM entries").fetchall()
+            assert ["a text of its own" in bytes(text).decode() for (text,) in texts] == [True] * left
