@@ -314,4 +314,7 @@ class Telemetry(Protocol):
     def caller_refused(self, remote_address: str, code: str, reason: str) -> None:
         """A backend's request was."""
 
+    def origin_refused(self, *, remote_address: str, origin: str, own: str, setting: str | None, advice: str) -> None:
+        """A page of ``origin`` may not talk to the server, which it finds at ``own``; ``setting`` would let it in."""
+
     def skipped(self, source: str, resume_id: str, reason: str) -> None: ...

@@ -26,10 +26,10 @@ from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
 from adapters.clock import SystemClock
+from adapters.http.peer import PeerPolicy
 from adapters.ids import SystemRandomness
 from adapters.inbox.memory import MemoryInbox
 from adapters.inbox.sqlite import SqliteInbox
-from adapters.peer import PeerPolicy
 from adapters.pids import KeyedPids
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
@@ -39,7 +39,7 @@ from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransp
 from adapters.transport.sse import SseLimits, SseTransport
 from domain.application import Application
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Randomness
+from domain.ports import Clock, Randomness, Telemetry
 from entrypoints.settings import (
     REPLAY_BYTES,
     SCOPES,
@@ -139,8 +139,8 @@ def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy
     )
 
 
-def build_peers(settings: Settings) -> PeerPolicy:
-    return PeerPolicy(trusted_proxies=settings.trusted_proxies, origins=settings.cors_origins)
+def build_peers(settings: Settings, telemetry: Telemetry) -> PeerPolicy:
+    return PeerPolicy(trusted_proxies=settings.trusted_proxies, origins=settings.cors_origins, telemetry=telemetry)
 
 
 def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy) -> SseTransport:
@@ -232,7 +232,7 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemorySource),
         http=providers.Singleton(build_feed, settings, clock, randomness),
     )
-    peers = providers.Singleton(build_peers, settings)
+    peers = providers.Singleton(build_peers, settings, telemetry)
     socketio = providers.Singleton(build_socketio, settings, clock, peers)
     sse = providers.Singleton(build_sse, settings, clock, peers)
     transport = providers.Singleton(TransportGroup, providers.List(socketio, sse))
@@ -255,6 +255,7 @@ class Container(containers.DeclarativeContainer):
         publisher=delivery,
         directory=connections,
         callers=callers,
+        peers=peers,
         telemetry=telemetry,
     )
     users = providers.Singleton(Users, access=application.provided.inboxes, peers=peers, telemetry=telemetry)

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from entrypoints.settings_errors import first_error
 from entrypoints.settings_sources import Sources, path_of
 from entrypoints.settings_types import (
+    CorsOrigin,
     DrainTime,
     Duration,
     Heartbeat,
@@ -23,7 +24,6 @@ from entrypoints.settings_types import (
     JsonTable,
     KeyName,
     Network,
-    Origin,
     Port,
     Section,
     SectionWithSecrets,
@@ -246,7 +246,7 @@ class Settings(Section):
     source: SourceSettings = SourceSettings()
     store: str = "sqlite:///synkrone.db"
     replay: Literal["undelivered", "none"] = "undelivered"
-    cors_origins: JsonList[Origin] = Field(default_factory=list)
+    cors_origins: JsonList[CorsOrigin] = Field(default_factory=list)
     trusted_proxies: JsonList[Network] = Field(default_factory=list)
     tls: TlsSettings = TlsSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
+from adapters.http.origins import AllowedOrigin, Origin, Subdomains, parse_allowed_origin
+
 T = TypeVar("T")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?", re.ASCII)
-_ORIGIN = re.compile(r"https?://[^/*\s]+")
+_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 _KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "day": 86400, "days": 86400}
 
@@ -60,15 +62,21 @@ def _network(value: object) -> IPv4Network | IPv6Network | Literal["unix"]:
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     try:
-        return ip_network(str(value))
+        network = ip_network(str(value))
     except ValueError:
         raise ValueError("must be an IP address, a network such as 10.0.0.0/8, or unix") from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_IPV4_MAPPED):
+        # What connects from there is seen as IPv4.
+        return IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - _IPV4_MAPPED.prefixlen))
+    return network
 
 
-def _origin(value: str) -> str:
-    if not _ORIGIN.fullmatch(value):
-        raise ValueError("must be an origin such as https://app.example, with no path")
-    return value
+def _origin(value: object) -> AllowedOrigin:
+    if isinstance(value, Origin | Subdomains):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "must be a string")
+    return parse_allowed_origin(value)
 
 
 def _key_name(value: str) -> str:
@@ -101,7 +109,7 @@ Heartbeat = Annotated[Duration, _bounded("at least 100ms", lambda value: value >
 DrainTime = Annotated[Duration, _bounded("at most 25s", lambda value: value <= timedelta(seconds=25))]
 JsonList = Annotated[list[T], BeforeValidator(_from_json)]
 JsonTable = Annotated[dict[str, T], BeforeValidator(_from_json)]
-Origin = Annotated[str, AfterValidator(_origin)]
+CorsOrigin = Annotated[AllowedOrigin, PlainValidator(_origin)]
 Network = Annotated[IPv4Network | IPv6Network | Literal["unix"], PlainValidator(_network)]
 KeyName = Annotated[str, AfterValidator(_key_name)]
 Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]

@@ -77,6 +77,9 @@ class RecordingTelemetry:
     def caller_refused(self, remote_address: str, code: str, reason: str) -> None:
         self.calls.append(("caller_refused", remote_address, code, reason))
 
+    def origin_refused(self, *, remote_address: str, origin: str, own: str, setting: str | None, advice: str) -> None:
+        self.calls.append(("origin_refused", remote_address, origin, own, setting or "", advice))
+
     def skipped(self, source: str, resume_id: str, reason: str) -> None:
         self.calls.append(("skipped", source, resume_id, reason))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import tornado.web
 
+from adapters.http.peer import PeerPolicy
 from adapters.wire import InvalidJson, problem_object, to_json
 from domain.errors import (
     Forbidden,
@@ -155,6 +156,7 @@ class Backend:
     publisher: Publisher
     directory: ConnectionDirectory
     callers: CallerVerifier | None
+    peers: PeerPolicy
     telemetry: Telemetry
 
 
@@ -266,5 +268,5 @@ class BackendHandler(BodyHandler):
     def refused(self, refusal: SynkroneError) -> None:
         if isinstance(refusal, Unauthenticated | Forbidden):
             self.backend.telemetry.caller_refused(
-                self.request.remote_ip or "", refusal.code, refusal.detail or refusal.title
+                self.backend.peers.address(self.request), refusal.code, refusal.detail or refusal.title
             )

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from adapters.api.handlers import BodyHandler
-from adapters.peer import PeerPolicy
+from adapters.http.peer import PeerPolicy
 from adapters.wire import InvalidJson, answer_object
 from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable
 from domain.ports import InboxAccess, Telemetry

@@ -92,6 +92,16 @@ class LoggingTelemetry:
     def caller_refused(self, remote_address: str, code: str, reason: str) -> None:
         self._refused("caller refused", {"code": code, "reason": reason, "address": remote_address})
 
+    def origin_refused(self, *, remote_address: str, origin: str, own: str, setting: str | None, advice: str) -> None:
+        fields: dict[str, object] = {
+            "origin": origin,
+            "own_origin": own,
+            "address": remote_address,
+            "setting": setting,
+            "advice": advice,
+        }
+        self._limited(logging.WARNING, "origin refused", fields, key=setting or "")
+
     def skipped(self, source: str, resume_id: str, reason: str) -> None:
         self._limited("item skipped", {"source": source, "resume_id": resume_id, "reason": reason}, source)
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from adapters.http.exchange import Route
-from adapters.peer import PeerPolicy
+from adapters.http.peer import PeerPolicy
 from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.flusher import Flusher
 from adapters.transport.hold import Hold

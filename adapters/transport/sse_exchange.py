@@ -11,8 +11,8 @@ from tornado.httputil import HTTPHeaders
 
 from adapters.http.exchange import Exchange as HttpExchange
 from adapters.http.messages import RequestHead
+from adapters.http.peer import PeerPolicy
 from adapters.http.streams import Stream
-from adapters.peer import PeerPolicy
 from adapters.wire import problem_object, to_json
 from domain.errors import Forbidden, InvalidArgument, InvalidToken, SynkroneError, Unavailable
 from domain.model import Hello, Problem, Refusal

@@ -9,7 +9,7 @@ from tornado.ioloop import IOLoop
 from adapters.clock import SystemClock
 from adapters.http.exchange import Exchange, MessageHandler, Route
 from adapters.http.messages import RequestHead
-from adapters.peer import PeerPolicy
+from adapters.http.peer import PeerPolicy
 from adapters.served_transport import ServedTransport
 from adapters.transport.group import TransportGroup
 from adapters.transport.memory import MemoryTransport

@@ -10,7 +10,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from adapters.clock import SystemClock
-from adapters.peer import PeerPolicy
+from adapters.http.peer import PeerPolicy
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.model import AckId, ConnectionId
 from tests.contract.served_harness import Serving

@@ -8,7 +8,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from adapters.clock import SystemClock
-from adapters.peer import PeerPolicy
+from adapters.http.peer import PeerPolicy
 from adapters.transport.sse import SseLimits, SseTransport
 from tests.contract.served_harness import Serving
 from tests.contract.transport import TransportContract

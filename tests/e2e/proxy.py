@@ -53,9 +53,11 @@ def readme_blocks(upstream: str) -> tuple[str, str]:
 
 
 class Proxy:
-    """A running nginx; ``url`` is its address."""
+    """A running nginx; ``url`` is its address, ``scheme`` what it says in X-Forwarded-Proto."""
 
-    def __init__(self, nginx: str, directory: Path, upstream: str, certificate: Certificate) -> None:
+    def __init__(
+        self, nginx: str, directory: Path, upstream: str, certificate: Certificate, scheme: str = "$scheme"
+    ) -> None:
         directory.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -63,6 +65,8 @@ class Proxy:
         self._ca = certificate.cert
         configuration = directory / "nginx.conf"
         http, server = readme_blocks(upstream)
+        assert "X-Forwarded-Proto $scheme;" in server
+        server = server.replace("X-Forwarded-Proto $scheme;", f'X-Forwarded-Proto "{scheme}";')
         configuration.write_text(
             _CONFIGURATION.format(
                 port=port,

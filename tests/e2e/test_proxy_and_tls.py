@@ -21,7 +21,9 @@ from tests.requirements import require
 BEHIND_PROXY = ONE_SECRET | {"SYNKRONE_TRUSTED_PROXIES": json.dumps([f"{PROXY_ADDRESS}/32"])}
 FORGED = {"X-Forwarded-For": "203.0.113.7"}
 
-StartProxy: TypeAlias = Callable[[ServerProcess], Proxy]
+APPENDING = "$http_x_forwarded_proto, $scheme"
+
+StartProxy: TypeAlias = Callable[..., Proxy]
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def start_proxy(tmp_path: Path, certificate: Certificate) -> Iterator[StartProxy
     assert nginx is not None
     proxies: list[Proxy] = []
 
-    def start(server: ServerProcess) -> Proxy:
-        proxies.append(Proxy(nginx, tmp_path / f"nginx-{len(proxies)}", server.url, certificate))
+    def start(upstream: ServerProcess | Proxy, **options: str) -> Proxy:
+        proxies.append(Proxy(nginx, tmp_path / f"nginx-{len(proxies)}", upstream.url, certificate, **options))
         proxies[-1].wait_until_ready()
         return proxies[-1]
 
@@ -94,6 +96,26 @@ async def test_without_trusted_proxies_the_proxy_is_the_client(
 
 
 @pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize(
+    "schemes", [["wss"], ["HTTPS"], ["https,https"], [APPENDING, APPENDING], ["$scheme", "$scheme"]]
+)
+async def test_pages_of_the_own_origin_however_the_proxies_say_https(
+    serve: Serve, start_proxy: StartProxy, clients: Clients, certificate: Certificate, schemes: list[str]
+) -> None:
+    server = serve(BEHIND_PROXY)
+    outermost: ServerProcess | Proxy = server
+    for scheme in schemes:
+        outermost = start_proxy(outermost, scheme=scheme)
+    options = {"extraHeaders": {"Origin": outermost.url}}
+    page = await clients.js(outermost.url, {"token": token("42")}, options, ca=certificate.cert)
+    await page.ready()
+    await page.uses("websocket")
+    await assert_delivered(server, page, "42")
+    assert address_of(server, "42") == "127.0.0.1"
+    assert server.records("origin refused") == []
+
+
+@pytest.mark.gen_test(timeout=60)
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_pages_of_the_proxys_own_origin_and_no_others(
     serve: Serve, start_proxy: StartProxy, clients: Clients, certificate: Certificate, transport: str
@@ -123,6 +145,7 @@ async def test_pages_of_the_proxys_own_origin_and_no_others(
         assert "data" not in refused, refused
         assert refused["message"] in ("xhr poll error", "websocket error")
     assert [record["user"] for record in server.records("connected")] == ["own"]
+    assert {record["setting"] for record in server.records("origin refused")} == {"cors_origins", "trusted_proxies"}
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from adapters.clock import SystemClock
-from adapters.peer import PeerPolicy
+from adapters.http.origins import Origin
+from adapters.http.peer import PeerPolicy
 from adapters.transport.sse import SseLimits, SseTransport
 from domain.errors import SynkroneError
 from domain.model import EVERYONE, ConnectionId, Refusal, Room
@@ -76,7 +77,7 @@ async def wire(
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
 ) -> AsyncIterator[Wire]:
     """``tls`` is the server's side and the clients'."""
-    transport = SseTransport(clock=clock or SystemClock(), peers=PeerPolicy(origins=[ORIGIN]), limits=limits)
+    transport = SseTransport(clock=clock or SystemClock(), peers=PeerPolicy(origins=[Origin.parse(ORIGIN)]), limits=limits)
     async with (
         on_port(
             transport.routes,

@@ -19,7 +19,7 @@ import pytest
 from adapters.clock import SystemClock
 from adapters.http.exchange import Exchange
 from adapters.http.listening import Listener
-from adapters.peer import PeerPolicy
+from adapters.http.peer import PeerPolicy
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.errors import UnknownEvent

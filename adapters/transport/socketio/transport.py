@@ -14,8 +14,8 @@ import socketio
 
 from adapters.http.exchange import Route
 from adapters.http.messages import RequestHead
+from adapters.http.peer import PeerPolicy
 from adapters.pacing import Pacer
-from adapters.peer import PeerPolicy
 from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members

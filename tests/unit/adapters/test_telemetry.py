@@ -181,6 +181,27 @@ def test_one_kind_of_refusal_does_not_hide_another(telemetry: LoggingTelemetry, 
     assert [line["code"] for line in lines(stream)] == ["invalid_token", "token_expired", "keys_unavailable"]
 
 
+def test_refused_origins_are_limited_by_the_setting_that_would_allow_them(
+    telemetry: LoggingTelemetry, stream: io.StringIO, clock: ManualClock
+) -> None:
+    def refuse(number: int) -> None:
+        for setting in ("cors_origins", "trusted_proxies", None):
+            origin = f"https://{number}.example"
+            telemetry.origin_refused(
+                remote_address="203.0.113.7", origin=origin, own="http://own.example", setting=setting, advice="x"
+            )
+
+    refuse(1)
+    refuse(2)
+    clock.advance(1)
+    refuse(3)
+    line = {"level": "warning", "event": "origin refused", "own_origin": "http://own.example", "address": "203.0.113.7"}
+    settings = ("cors_origins", "trusted_proxies", None)
+    first = [{**line, "origin": "https://1.example", "setting": setting, "advice": "x"} for setting in settings]
+    third = [{**one, "origin": "https://3.example", "suppressed_before": 1} for one in first]
+    assert lines(stream) == first + third
+
+
 def test_skipped_items_are_limited_by_source(
     telemetry: LoggingTelemetry, stream: io.StringIO, clock: ManualClock
 ) -> None:

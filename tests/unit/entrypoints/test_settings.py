@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.http.origins import Origin
 from entrypoints.settings import Settings, SettingsError, load_settings, validate_settings
 from entrypoints.settings_types import duration, written
 
@@ -110,8 +111,18 @@ def test_the_environment_says_the_same_as_a_file() -> None:
     settings = load(toml)
     assert settings == load(**environment)
     assert settings.trusted_proxies == [IPv4Network("10.0.0.0/8"), IPv6Network("::1/128")]
+    assert settings.cors_origins == [Origin("https", "app.example")]
     assert settings.limits.request_timeout == timedelta(seconds=1.5)
     assert settings.auth.issuers[0].services == {"billing": ["publish"]}
+
+
+def test_networks_of_ipv4_written_as_ipv6_are_ipv4_as_their_hosts_are_seen() -> None:
+    settings = load(TRUSTED_PROXIES='["::ffff:10.0.0.0/104", "::ffff:192.0.2.1", "::/0"]')
+    assert settings.trusted_proxies == [
+        IPv4Network("10.0.0.0/8"),
+        IPv4Network("192.0.2.1/32"),
+        IPv6Network("::/0"),
+    ]
 
 
 def test_the_environment_comes_first_and_leaves_the_rest_of_the_file() -> None:
@@ -304,7 +315,17 @@ FEED = "must be memory://, or the http(s):// address of a feed"
         ({"REPLAY": "all"}, "SYNKRONE_REPLAY: must be 'undelivered' or 'none'"),
         ({"RETENTION__INBOX_PER_USER": "0"}, "SYNKRONE_RETENTION__INBOX_PER_USER: must be at least 1"),
         ({"CORS_ORIGINS": '["https://x/"]'}, f"SYNKRONE_CORS_ORIGINS[0]: {ORIGIN}"),
-        ({"CORS_ORIGINS": '["https://x", "*"]'}, f"SYNKRONE_CORS_ORIGINS[1]: {ORIGIN}"),
+        (
+            {"CORS_ORIGINS": '["https://x", "*"]'},
+            "SYNKRONE_CORS_ORIGINS[1]: '*' would let every page in: name them, as in https://app.example or "
+            "https://*.example.com",
+        ),
+        (
+            {"CORS_ORIGINS": '["null", "http://x:0"]'},
+            "SYNKRONE_CORS_ORIGINS[1]: must have a port from 1 to 65535, or none",
+        ),
+        ({"CORS_ORIGINS": "[1]"}, "SYNKRONE_CORS_ORIGINS[0]: must be a string"),
+        ({"CORS_ORIGINS": "null"}, "SYNKRONE_CORS_ORIGINS: must be a list"),
         ({"TRUSTED_PROXIES": '["10.0.0.1/8"]'}, f"SYNKRONE_TRUSTED_PROXIES[0]: {NETWORK}"),
         ({"TRUSTED_PROXIES": '["::1", "proxy.example"]'}, f"SYNKRONE_TRUSTED_PROXIES[1]: {NETWORK}"),
         ({"TRUSTED_PROXIES": "10.0.0.1"}, f"SYNKRONE_TRUSTED_PROXIES: {JSON}"),

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 from adapters.http.exchange import Delivery, Exchange
 from adapters.http.messages import RequestHead
-from adapters.peer import UNIX
+from adapters.http.peer import UNIX
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
