@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from asyncio import Future
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
 from adapters.api.handlers import BodyHandler
+from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.peer import PeerPolicy
 from adapters.wire import InvalidJson, answer_object
 from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable
@@ -42,20 +44,23 @@ class UserHandler(BodyHandler):
         self.expect_body(max_body)
         self.users = users
 
-    def set_default_headers(self) -> None:
-        super().set_default_headers()
-        self.set_header("Vary", "Origin")
+    @cached_property
+    def _is_of_allowed_origin(self) -> bool:
+        return self.users.peers.allows_origin(self.request)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
         # Only here: before a failure is answered, Tornado clears the headers there are.
-        origin = self.request.headers.get("Origin")
-        if origin is not None and self.users.peers.allows_origin(self.request):
-            self.set_header("Access-Control-Allow-Origin", origin)
-            self.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate")
+        allowed = self._is_of_allowed_origin
+        if self.request.method == "OPTIONS":
+            lines = preflight_headers(self.request, allowed=allowed, methods=(*self.methods, "OPTIONS"))
+        else:
+            lines = answer_headers(self.request, allowed=allowed)
+        for name, value in lines:
+            self.set_header(name, value)
         return super().finish(chunk)
 
     async def admit(self) -> None:
-        if not self.users.peers.allows_origin(self.request):
+        if not self._is_of_allowed_origin:
             raise ForeignOrigin
         if not self._bearer_token():
             raise Unauthenticated("needs Authorization: Bearer <the user's token>")
@@ -69,9 +74,8 @@ class UserHandler(BodyHandler):
 
     def options(self, *_arguments: str) -> None:
         """What a browser asks before a request with a token."""
-        self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
-        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
-        self.set_header("Access-Control-Max-Age", "7200")
+        if not self._is_of_allowed_origin:
+            raise ForeignOrigin
         self.set_status(HTTPStatus.NO_CONTENT)
 
     def refused(self, refusal: SynkroneError) -> None:

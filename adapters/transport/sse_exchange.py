@@ -9,6 +9,7 @@ from typing import Protocol
 
 from tornado.httputil import HTTPHeaders
 
+from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.exchange import Exchange as HttpExchange
 from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
@@ -18,10 +19,8 @@ from domain.errors import Forbidden, InvalidArgument, InvalidToken, SynkroneErro
 from domain.model import Hello, Problem, Refusal
 
 TRANSPORT = "sse"
-PREFLIGHT_SECONDS = 600
 
-_METHODS = "GET, OPTIONS"
-_ALLOWED_HEADERS = "Authorization, Last-Event-ID, Cache-Control"
+_METHODS = ("GET", "OPTIONS")
 _REALM = "synkrone-socket"
 _NOT_IN_QUERIES = ("token", "access_token")
 
@@ -81,11 +80,13 @@ class Exchange:
         self._http = exchange
         self._desk = desk
         self._peers = peers
+        self._is_of_allowed_origin = False
 
     def data_received(self, chunk: bytes) -> None:
         """Dropped."""
 
     def finish(self) -> None:
+        self._is_of_allowed_origin = self._peers.allows_origin(self._request)
         if self._request.method == "OPTIONS" and self._is_of_allowed_origin:
             self._answer_preflight()
             return
@@ -121,7 +122,7 @@ class Exchange:
             wrong = ', error="invalid_token"' if self._bearer_token() else ""
             headers["WWW-Authenticate"] = f'Bearer realm="{_REALM}"{wrong}'
         elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = _METHODS
+            headers["Allow"] = ", ".join(_METHODS)
         if error.retryable and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             headers["Retry-After"] = _whole_seconds(self._desk.reconnect_delay())
         self._answer_problem(status, error.problem, headers)
@@ -167,10 +168,6 @@ class Exchange:
         given = {name: value for name, value in auth.items() if value}
         return Hello(auth=given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
 
-    @property
-    def _is_of_allowed_origin(self) -> bool:
-        return self._peers.allows_origin(self._request)
-
     def _bearer_token(self) -> str:
         """The credential of the request (RFC 6750, section 2.1); empty where it has none."""
         scheme, _, credential = self._request.headers.get("Authorization", "").partition(" ")
@@ -180,9 +177,7 @@ class Exchange:
 
     def _answer_preflight(self) -> None:
         headers = self._common_headers()
-        headers["Access-Control-Allow-Methods"] = _METHODS
-        headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
-        headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+        headers.update(preflight_headers(self._request, allowed=self._is_of_allowed_origin, methods=_METHODS))
         self._respond(HTTPStatus.NO_CONTENT, headers)
 
     def _answer_problem(self, status: HTTPStatus, problem: Problem, extra: HTTPHeaders) -> None:
@@ -195,12 +190,7 @@ class Exchange:
         headers = HTTPHeaders({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
         if content_type is not None:
             headers["Content-Type"] = content_type
-        origin = self._request.headers.get("Origin")
-        if origin and self._is_of_allowed_origin:
-            headers["Access-Control-Allow-Origin"] = origin
-            headers["Access-Control-Allow-Credentials"] = "true"
-            headers["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate"
-            headers["Vary"] = "Origin"
+        headers.update(answer_headers(self._request, allowed=self._is_of_allowed_origin))
         return headers
 
     def _respond(self, status: HTTPStatus, headers: HTTPHeaders, body: bytes = b"") -> None:

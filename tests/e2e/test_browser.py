@@ -30,6 +30,34 @@ for (const transports of [["polling", "websocket"], ["polling"], ["websocket"]])
 """
 
 
+EVERY_ROUTE = """
+const more = { traceparent: "00-1-1-00", "ngrok-skip-browser-warning": "1" };
+const headers = { ...more, Authorization: `Bearer ${token}` };
+const ask = (path, options) =>
+  fetch(url + path, { credentials: "include", ...options, headers: { ...headers, ...options.headers } });
+(async () => {
+  try {
+    const socket = io(url, { auth: { token }, transports: ["polling"], withCredentials: true, extraHeaders: more });
+    await new Promise((done, failed) => socket.on("connect", done).on("connect_error", failed));
+    await ask("/v1/inbox/read_all", { method: "POST", body: "{}", headers: { "Content-Type": "application/json" } });
+    const counts = await (await ask("/v1/inbox/count", {})).json();
+    const stream = await ask("/v1/stream", { headers: { "Last-Event-ID": "x:1" } });
+    const { value } = await stream.body.getReader().read();
+    report([counts.ok, new TextDecoder().decode(value).includes("session.ready")]);
+  } catch (error) {
+    report(String(error));
+  }
+})();
+"""
+
+
+FILE = """
+fetch(`${url}/v1/inbox`, { headers: { Authorization: `Bearer ${token}` } })
+  .then(({ status }) => status, () => "not let in")
+  .then((body) => fetch(`${reports}/report`, { method: "POST", mode: "no-cors", body: JSON.stringify(body) }));
+"""
+
+
 @pytest.fixture
 def pages(node_modules: Path, io_loop: IOLoop) -> Iterator[list[Pages]]:
     library = node_modules / "socket.io-client" / "dist" / "socket.io.min.js"
@@ -68,3 +96,28 @@ async def test_a_page_gets_its_users_notifications_and_a_foreign_page_gets_none(
             assert_notification(arguments, published, audience=audience, type="mission.assigned", **members)
     assert ours.reported() == foreign.reported() == []
     assert [record["role"] for record in server.records("connected")] == ["freelance"]
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_a_page_may_send_headers_of_its_own_and_credentials_to_every_route(
+    serve: Serve, pages: list[Pages], browse: Browse
+) -> None:
+    (ours, _) = pages
+    server = serve(ONE_SECRET | {"SYNKRONE_CORS_ORIGINS": json.dumps([ours.origin])})
+    ours.show(EVERY_ROUTE, url=server.url, token=token("42"))
+    browse(ours.origin)
+    assert await ours.report() == [True, True]
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_a_page_that_is_a_file_is_let_in_where_null_is_named(
+    serve: Serve, pages: list[Pages], browse: Browse, tmp_path: Path
+) -> None:
+    (reports, _) = pages
+    for allowed in (["null"], ["https://app.example"]):
+        server = serve(ONE_SECRET | {"SYNKRONE_CORS_ORIGINS": json.dumps(allowed)})
+        page = tmp_path / f"{server.port}.html"
+        constants = {"url": server.url, "token": token("42"), "reports": reports.origin}
+        page.write_text(f"<script>const {{ url, token, reports }} = {json.dumps(constants)};{FILE}</script>")
+        browse(page.as_uri())
+        assert await reports.report() == (200 if allowed == ["null"] else "not let in")

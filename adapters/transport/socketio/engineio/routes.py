@@ -7,6 +7,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
 
+from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.exchange import Delivery, Exchange
 from adapters.http.messages import RequestHead
 from adapters.http.peer import UNIX
@@ -24,6 +25,7 @@ _JSON = "application/json"
 _OF_PROXIES = ("via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip")
 """Headers that say that a request came through a proxy; whether they are believed does not matter here."""
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_METHODS = ("GET", "POST", "OPTIONS")
 
 
 class Refusal(NamedTuple):
@@ -274,18 +276,11 @@ class EngineRequest:
         preflight: bool = False,
     ) -> None:
         fields = [("Content-Type", content_type), ("Cache-Control", "no-store")]
-        origin = self._head.headers.get("origin")
-        if origin and refusal is not FORBIDDEN:
-            fields += [
-                ("Access-Control-Allow-Origin", origin),
-                ("Access-Control-Allow-Credentials", "true"),
-                ("Vary", "Origin"),
-            ]
+        allowed = refusal is not FORBIDDEN
         if preflight:
-            fields += [
-                ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-                ("Access-Control-Allow-Headers", "Content-Type"),
-            ]
+            fields += preflight_headers(self._head, allowed=allowed, methods=_METHODS)
+        else:
+            fields += answer_headers(self._head, allowed=allowed)
         if refusal is NOT_READY:
             fields.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
         elif refusal is NOT_A_WEBSOCKET:
