@@ -6,6 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from math import ceil
 from typing import Protocol
+from urllib.parse import parse_qsl
 
 from tornado.httputil import HTTPHeaders
 
@@ -23,6 +24,8 @@ TRANSPORT = "sse"
 _METHODS = ("GET", "OPTIONS")
 _REALM = "synkrone-socket"
 _NOT_IN_QUERIES = ("token", "access_token")
+_LAST_EVENT_IDS = ("lastEventID", "lastEventId")
+"""As clients of Mercure hubs write it; as polyfills do."""
 
 
 class MethodNotAllowed(SynkroneError):
@@ -142,6 +145,8 @@ class Exchange:
         The answer ends with the connection, and so needs no chunks (RFC 9112, section 6.3), which HTTP/1.0 has not.
         """
         headers = self._common_headers("text/event-stream")
+        # One that compresses holds events back until it has enough of them (RFC 9111, section 5.2.2.6).
+        headers["Cache-Control"] = "no-store, no-transform"
         headers["X-Accel-Buffering"] = "no"
         headers["Connection"] = "close"
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.get_all())
@@ -162,8 +167,7 @@ class Exchange:
         return self._desk.why_closed()
 
     def _hello(self) -> Hello:
-        # A client library that resumes sends the header, and its URL stays what it was at first.
-        cursor = self._request.headers.get("Last-Event-ID") or self._query.get("cursor")
+        cursor = self._request.headers.get("Last-Event-ID") or self._last_event_id_of_query() or self._query.get("cursor")
         auth = {"token": self._bearer_token(), "cursor": cursor, "device": self._query.get("device")}
         given = {name: value for name, value in auth.items() if value}
         return Hello(auth=given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
@@ -172,6 +176,15 @@ class Exchange:
         """The credential of the request (RFC 6750, section 2.1); empty where it has none."""
         scheme, _, credential = self._request.headers.get("Authorization", "").partition(" ")
         return credential.strip() if scheme.lower() == "bearer" else ""
+
+    def _last_event_id_of_query(self) -> str:
+        """What client libraries put there that cannot send the header, and append to a query that may hold one already.
+
+        It counts before ``cursor``, which an application puts there at first and which stays while its client resumes;
+        the header counts before it, as only what has read the stream sends that.
+        """
+        values = [value for name, value in parse_qsl(self._request.target.partition("?")[2]) if name in _LAST_EVENT_IDS]
+        return values[-1] if values else ""
 
     # answering
 

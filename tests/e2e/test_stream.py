@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -15,6 +16,8 @@ from tests.e2e.clients import Clients
 from tests.e2e.conftest import Serve
 from tests.e2e.curl import Curl
 from tests.e2e.expectations import assert_notification, assert_ready, counts
+from tests.e2e.line import Cut, Line
+from tests.e2e.polyfill import Polyfill
 from tests.processes import API_KEY, token
 
 Events: TypeAlias = AsyncGenerator[tuple[str, list[Any]], None]
@@ -51,7 +54,7 @@ async def test_a_stream_hears_what_a_socket_hears(serve: Serve, clients: Clients
 
 
 @pytest.mark.gen_test(timeout=60)
-@pytest.mark.parametrize("by", ["Last-Event-ID", "cursor"])
+@pytest.mark.parametrize("by", ["Last-Event-ID", "lastEventId", "cursor"])
 async def test_a_stream_goes_on_after_the_last_event_id(serve: Serve, by: str) -> None:
     server = serve()
     own = token("42")
@@ -61,7 +64,7 @@ async def test_a_stream_goes_on_after_the_last_event_id(serve: Serve, by: str) -
         _, last = await hears(events, "notification.new")
     for identifier in ("b", "c"):
         await server.publish({"user": "42"}, id=identifier)
-    again = Curl(server.url, own, last) if by == "Last-Event-ID" else Curl(server.url, own, query=f"?cursor={last}")
+    again = Curl(server.url, own, last) if by == "Last-Event-ID" else Curl(server.url, own, query=f"?{by}={last}")
     async with again as curl, aclosing(curl.events()) as events:
         ready, _ = await hears(events, "session.ready")
         assert (ready["recovered"], ready["reason"], ready["counts"]) == (True, None, counts(3))
@@ -69,6 +72,30 @@ async def test_a_stream_goes_on_after_the_last_event_id(serve: Serve, by: str) -
             assert (await hears(events, "notification.new"))[0]["id"] == identifier
         await server.publish({"user": "42"}, id="live")
         assert (await hears(events, "notification.new"))[0]["id"] == "live"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_event_source_polyfill_is_cut_and_goes_on(serve: Serve, node_modules: Path) -> None:
+    server = serve()
+    line = Line(server.port)
+    await line.open()
+    async with Polyfill(node_modules.parent / "eventsource.mjs", line.url, token("42")) as page:
+        await page.hears("session.ready")
+        await server.publish({"user": "42"}, id="first")
+        assert (await page.hears("notification.new"))["id"] == "first"
+        for number, how in enumerate(Cut):
+            line.sever(how)
+            missed = [f"{number}:{which}" for which in ("missed", "missed-too")]
+            for identifier in missed:
+                await server.publish({"user": "42"}, id=identifier)
+            line.mend()
+            ready = await page.hears("session.ready")
+            assert (ready["recovered"], ready["reason"]) == (True, None)
+            for identifier in missed:
+                assert (await page.hears("notification.new"))["id"] == identifier
+        await server.publish({"user": "42"}, id="live")
+        assert (await page.hears("notification.new"))["id"] == "live"
+    await line.close()
 
 
 @pytest.mark.gen_test(timeout=60)

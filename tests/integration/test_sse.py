@@ -34,7 +34,7 @@ async def test_a_stream_begins_with_the_welcome_and_says_when_to_return() -> Non
         client = await server.ask()
         assert client.status == 200
         assert client.headers["content-type"] == "text/event-stream"
-        assert client.headers["cache-control"] == "no-store"
+        assert client.headers["cache-control"] == "no-store, no-transform"
         assert client.headers["x-accel-buffering"] == "no"
         ready = await client.event()
         assert (ready.name, ready.id, ready.retry) == ("session.ready", "e:7", "2500")
@@ -107,9 +107,23 @@ async def test_what_a_client_brings_reaches_the_domain() -> None:
         ("/v1/stream?cursor=", None, None),
         ("/v1/stream", None, None),
         ("/v1/stream", "no cursor at all, é", "no cursor at all, é"),
+        ("/v1/stream?lastEventId=e:5", None, "e:5"),
+        ("/v1/stream?lastEventID=e:5", None, "e:5"),
+        ("/v1/stream?lastEventId=e%3A5", None, "e:5"),
+        ("/v1/stream?lastEventId=e:5&cursor=e:3", None, "e:5"),
+        ("/v1/stream?cursor=e:3&lastEventId=e:5", None, "e:5"),
+        ("/v1/stream?cursor=e:3&lastEventId=e:5", "e:9", "e:9"),
+        ("/v1/stream?lastEventId=e:5", "", "e:5"),
+        ("/v1/stream?cursor=e:3&lastEventId=", "", "e:3"),
+        ("/v1/stream?lastEventId=", None, None),
+        # The last one is what a client appended that resumed.
+        ("/v1/stream?lastEventId=e:5&lastEventId=e:6", None, "e:6"),
+        ("/v1/stream?lastEventId=e:5&lastEventId=", None, "e:5"),
     ],
 )
-async def test_the_header_comes_before_the_cursor_of_the_url(path: str, header: str | None, cursor: str | None) -> None:
+async def test_what_a_client_got_last_comes_before_its_cursor(
+    path: str, header: str | None, cursor: str | None
+) -> None:
     async with wire() as server:
         client = await server.ask(path, last_event_id=header)
         assert client.status == 200
