@@ -7,7 +7,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 # The base classes of suites are no test modules themselves; without this their failures would show no values.
-pytest.register_assert_rewrite("tests.contract", "tests.unit", "tests.engine_io")
+pytest.register_assert_rewrite("tests.contract", "tests.unit", "tests.engine_io", "tests.e2e.pollers")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -143,7 +143,7 @@ def allowed_methods(methods: Sequence[str]) -> Sequence[str]:
 class NotFound(ApiHandler):
     """Every path that is no route."""
 
-    def _not_found(self) -> None:
+    def _not_found(self, *_arguments: str) -> None:
         raise tornado.web.HTTPError(HTTPStatus.NOT_FOUND)
 
     get = head = post = delete = patch = put = options = _not_found

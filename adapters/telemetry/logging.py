@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from domain.model import ConnectionId, Hello, Identity, Position
@@ -93,14 +94,8 @@ class LoggingTelemetry:
         self._refused("caller refused", {"code": code, "reason": reason, "address": remote_address})
 
     def origin_refused(self, *, remote_address: str, origin: str, own: str, setting: str | None, advice: str) -> None:
-        fields: dict[str, object] = {
-            "origin": origin,
-            "own_origin": own,
-            "address": remote_address,
-            "setting": setting,
-            "advice": advice,
-        }
-        self._limited(logging.WARNING, "origin refused", fields, key=setting or "")
+        fields = {"origin": origin, "own_origin": own, "address": remote_address, "setting": setting, "advice": advice}
+        self._limited("origin refused", fields, setting or "")
 
     def skipped(self, source: str, resume_id: str, reason: str) -> None:
         self._limited("item skipped", {"source": source, "resume_id": resume_id, "reason": reason}, source)
@@ -108,7 +103,7 @@ class LoggingTelemetry:
     def _refused(self, message: str, fields: dict[str, str]) -> None:
         self._limited(message, fields, fields["code"], fields["reason"])
 
-    def _limited(self, message: str, fields: dict[str, str], code: str, reason: str = "") -> None:
+    def _limited(self, message: str, fields: Mapping[str, str | None], code: str, reason: str = "") -> None:
         """``code`` is one of few; ``reason`` may be anything."""
         now = self._clock.monotonic()
         reasons = self._repeated.setdefault((message, code), _Reasons())
@@ -120,4 +115,4 @@ class LoggingTelemetry:
         repeated.at = now
         if repeated is not reasons.others:
             reasons.known.move_to_end(reason)
-        _log.warning(message, extra=fields | ({"suppressed_before": left_out} if left_out else {}))
+        _log.warning(message, extra={**fields} | ({"suppressed_before": left_out} if left_out else {}))

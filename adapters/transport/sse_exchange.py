@@ -167,7 +167,8 @@ class Exchange:
         return self._desk.why_closed()
 
     def _hello(self) -> Hello:
-        cursor = self._request.headers.get("Last-Event-ID") or self._last_event_id_of_query() or self._query.get("cursor")
+        resumed = self._request.headers.get("Last-Event-ID") or self._last_event_id_of_query()
+        cursor = resumed or self._query.get("cursor")
         auth = {"token": self._bearer_token(), "cursor": cursor, "device": self._query.get("device")}
         given = {name: value for name, value in auth.items() if value}
         return Hello(auth=given, remote_address=self._peers.address(self._request), transport=TRANSPORT)

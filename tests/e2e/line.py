@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import AsyncIterator
 from enum import Enum
 
 CHUNK = 65_536
@@ -50,7 +51,10 @@ class _Call:
 
 
 class Line:
-    """``url`` is what its clients connect to. ``upgrading`` is set whenever one of them asks for a WebSocket."""
+    """``url`` is what its clients connect to. ``upgrading`` is set whenever one of them asks for a WebSocket.
+
+    ``carried`` is set whenever something was sent to the server, ``swallowed`` whenever something was swallowed.
+    """
 
     def __init__(self, port: int) -> None:
         """``port`` is the server's."""
@@ -60,16 +64,24 @@ class Line:
         self._writers: set[asyncio.StreamWriter] = set()
         self._cut_before: bytes | None = None
         self._is_severed = False
+        self._swallows = False
         self._cuts = 0
         self._listening: asyncio.Server
         self._called = asyncio.Event()
         self.upgrading = asyncio.Event()
         self.was_cut = asyncio.Event()
+        self.swallowed = asyncio.Event()
+        self.carried = asyncio.Event()
         self.url = ""
 
     async def open(self) -> None:
         self._listening = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listening.sockets[0].getsockname()[1]}"
+
+    @property
+    def port(self) -> int:
+        """Its own."""
+        return int(self.url.rpartition(":")[2])
 
     async def close(self) -> None:
         self._listening.close()
@@ -93,9 +105,15 @@ class Line:
             self._called.clear()
             await self._called.wait()
 
+    def swallow(self) -> None:
+        """Take what the server sends, and give nothing of it to its client, until the next cut."""
+        self._swallows = True
+        self.swallowed.clear()
+
     def cut(self, how: Cut) -> int:
         """Cut every connection; how many there were."""
         self._cuts += 1
+        self._swallows = False
         calls, self._calls = self._calls, set()
         for call in calls:
             call.end(how)
@@ -151,13 +169,16 @@ class Line:
                     self.upgrading.set()
                 server.write(octets)
                 await server.drain()
+                self.carried.set()
         if not call.is_lost:
             server.close()
 
     async def _carry_down(self, call: _Call, server: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while octets := await server.read(CHUNK):
-                if not call.is_lost:
+                if self._swallows:
+                    self.swallowed.set()
+                elif not call.is_lost:
                     client.write(self._until_cut(call, octets))
                     await client.drain()
         client.close()
@@ -170,3 +191,14 @@ class Line:
         asyncio.get_running_loop().call_soon(call.hang_up)
         self.was_cut.set()
         return rest
+
+
+@contextlib.asynccontextmanager
+async def line_to(port: int) -> AsyncIterator[Line]:
+    """An open line to the server on that port."""
+    line = Line(port)
+    await line.open()
+    try:
+        yield line
+    finally:
+        await line.close()

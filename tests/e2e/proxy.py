@@ -1,17 +1,20 @@
-"""nginx in front of a server: TLS outside, plain HTTP inside, set up as the README says."""
+"""nginx in front of a server: with TLS outside as the README says, or plain and as others set it up."""
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from enum import Enum
 from pathlib import Path
 
 from tests.e2e.certificates import Certificate
 from tests.processes import REPOSITORY
+from tests.requirements import require
 
 PROXY_ADDRESS = "127.0.0.9"
 """Where nginx's own connections to the server come from; clients come from 127.0.0.1."""
@@ -31,17 +34,46 @@ http {{
   fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
-  {readme_http}
+  {http}
   server {{
-    listen 127.0.0.1:{port} ssl;
-    ssl_certificate {certificate.cert};
-    ssl_certificate_key {certificate.key};
+    listen 127.0.0.1:{port}{tls};
     proxy_bind {address};
     location /health/ {{ proxy_pass {upstream}; }}
-    {readme_server}
+    {server}
   }}
 }}
 """
+
+_TLS = """ ssl;
+    ssl_certificate {certificate.cert};
+    ssl_certificate_key {certificate.key}"""
+
+_KEPT_ALIVE_HTTP = """
+  map $http_upgrade $connection_upgrade {{
+    default upgrade;
+    ""      "";
+  }}
+  upstream synkrone {{
+    server {address};
+    keepalive 16;
+  }}
+"""
+
+
+class Upstream(Enum):
+    """How nginx speaks to the server. DEFAULT is HTTP/1.0, which cannot upgrade; README one request a connection."""
+
+    KEPT_ALIVE = "kept_alive"
+    DEFAULT = "default"
+    README = "readme"
+
+
+def find_nginx() -> str:
+    """Where it is; skips the test where it is not."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    require(nginx, "nginx is not installed: apt-get install nginx")
+    assert nginx is not None
+    return nginx
 
 
 def readme_blocks(upstream: str) -> tuple[str, str]:
@@ -52,29 +84,59 @@ def readme_blocks(upstream: str) -> tuple[str, str]:
     return http, server
 
 
+def _location(*directives: str) -> str:
+    forwarded = (
+        "proxy_set_header Host $http_host",
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for",
+        "proxy_set_header X-Forwarded-Proto $scheme",
+    )
+    return "location /socket.io/ {\n" + "".join(f"      {line};\n" for line in (*directives, *forwarded)) + "    }"
+
+
+def _blocks(how: Upstream, upstream: str) -> tuple[str, str]:
+    """What belongs in the http block, and in the server block."""
+    if how is Upstream.README:
+        return readme_blocks(upstream)
+    if how is Upstream.DEFAULT:
+        return "", _location(f"proxy_pass {upstream}")
+    return _KEPT_ALIVE_HTTP.format(address=upstream.removeprefix("http://")), _location(
+        "proxy_pass http://synkrone",
+        "proxy_http_version 1.1",
+        "proxy_set_header Upgrade $http_upgrade",
+        "proxy_set_header Connection $connection_upgrade",
+    )
+
+
 class Proxy:
-    """A running nginx; ``url`` is its address, ``scheme`` what it says in X-Forwarded-Proto."""
+    """A running nginx; ``url`` is its address, ``scheme`` what it says in X-Forwarded-Proto. Without a certificate it
+    speaks plain HTTP."""
 
     def __init__(
-        self, nginx: str, directory: Path, upstream: str, certificate: Certificate, scheme: str = "$scheme"
+        self,
+        nginx: str,
+        directory: Path,
+        upstream: str,
+        certificate: Certificate | None = None,
+        how: Upstream = Upstream.README,
+        scheme: str = "$scheme",
     ) -> None:
         directory.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.url = f"https://127.0.0.1:{port}"
-        self._ca = certificate.cert
+            self.port = free.getsockname()[1]
+        self.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{self.port}"
+        self._ca = None if certificate is None else certificate.cert
         configuration = directory / "nginx.conf"
-        http, server = readme_blocks(upstream)
+        http, server = _blocks(how, upstream)
         assert "X-Forwarded-Proto $scheme;" in server
         server = server.replace("X-Forwarded-Proto $scheme;", f'X-Forwarded-Proto "{scheme}";')
         configuration.write_text(
             _CONFIGURATION.format(
-                port=port,
-                certificate=certificate,
+                port=self.port,
+                tls="" if certificate is None else _TLS.format(certificate=certificate),
                 upstream=upstream,
                 address=PROXY_ADDRESS,
-                readme_http=http,
-                readme_server=server,
+                http=http,
+                server=server,
             )
         )
         self._log = directory / "stderr"
@@ -84,7 +146,7 @@ class Proxy:
             )
 
     def wait_until_ready(self) -> None:
-        trust = ssl.create_default_context(cafile=self._ca)
+        trust = None if self._ca is None else ssl.create_default_context(cafile=self._ca)
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:

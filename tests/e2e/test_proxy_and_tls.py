@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -14,9 +13,8 @@ from tests.e2e.certificates import Certificate
 from tests.e2e.clients import Client, Clients
 from tests.e2e.conftest import Serve
 from tests.e2e.expectations import assert_notification
-from tests.e2e.proxy import PROXY_ADDRESS, Proxy
+from tests.e2e.proxy import PROXY_ADDRESS, Proxy, find_nginx
 from tests.processes import ONE_SECRET, ServerProcess, token
-from tests.requirements import require
 
 BEHIND_PROXY = ONE_SECRET | {"SYNKRONE_TRUSTED_PROXIES": json.dumps([f"{PROXY_ADDRESS}/32"])}
 FORGED = {"X-Forwarded-For": "203.0.113.7"}
@@ -28,9 +26,7 @@ StartProxy: TypeAlias = Callable[..., Proxy]
 
 @pytest.fixture
 def start_proxy(tmp_path: Path, certificate: Certificate) -> Iterator[StartProxy]:
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    require(nginx, "nginx is not installed: apt-get install nginx")
-    assert nginx is not None
+    nginx = find_nginx()
     proxies: list[Proxy] = []
 
     def start(upstream: ServerProcess | Proxy, **options: str) -> Proxy:

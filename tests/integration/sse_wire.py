@@ -77,7 +77,8 @@ async def wire(
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
 ) -> AsyncIterator[Wire]:
     """``tls`` is the server's side and the clients'."""
-    transport = SseTransport(clock=clock or SystemClock(), peers=PeerPolicy(origins=[Origin.parse(ORIGIN)]), limits=limits)
+    peers = PeerPolicy(origins=[Origin.parse(ORIGIN)])
+    transport = SseTransport(clock=clock or SystemClock(), peers=peers, limits=limits)
     async with (
         on_port(
             transport.routes,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import socket
 import struct
+import termios
 from enum import Enum, IntEnum, auto
-from typing import ClassVar
+from typing import ClassVar, Self
 from weakref import WeakSet
 
 PATIENCE = 5.0
@@ -38,8 +40,11 @@ class Wire:
         self.received = b""
 
     @classmethod
-    async def open(cls, port: int) -> Wire:
+    async def open(cls, port: int, *, receive_bytes: int | None = None) -> Self:
+        """``receive_bytes`` is about what the kernel takes in before it is read."""
         sock = socket.socket()
+        if receive_bytes is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         return cls(sock)
@@ -61,6 +66,26 @@ class Wire:
         while mark not in self.received:
             await self.read_until(len(self.received) + 1)
         return self.received.index(mark) + len(mark)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have arrived in the kernel."""
+        (length,) = struct.unpack("i", fcntl.ioctl(self._sock, termios.FIONREAD, bytes(4)))
+        return int(length)
+
+    async def arrived(self) -> None:
+        """Wait until the kernel has something to read, and leave it there."""
+        loop, has_arrived = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._sock, has_arrived.set)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await has_arrived.wait()
+        finally:
+            loop.remove_reader(self._sock)
+
+    def say_no_more(self) -> None:
+        """End it in good order with whatever is unread left where it is, where ``cut`` would reset it."""
+        self._sock.shutdown(socket.SHUT_WR)
 
     def cut(self, how: Cut) -> None:
         if how is Cut.RESET:

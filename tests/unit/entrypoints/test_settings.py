@@ -244,6 +244,7 @@ STORE = "SYNKRONE_STORE: must be memory://, or sqlite:/// and the path of a file
 JSON = 'must be JSON, for example ["one", "two"]'
 NETWORK = "must be an IP address, a network such as 10.0.0.0/8, or unix"
 ORIGIN = "must be an origin such as https://app.example, with no path"
+EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.example or https://*.example.com"
 FEED = "must be memory://, or the http(s):// address of a feed"
 
 
@@ -317,8 +318,7 @@ FEED = "must be memory://, or the http(s):// address of a feed"
         ({"CORS_ORIGINS": '["https://x/"]'}, f"SYNKRONE_CORS_ORIGINS[0]: {ORIGIN}"),
         (
             {"CORS_ORIGINS": '["https://x", "*"]'},
-            "SYNKRONE_CORS_ORIGINS[1]: '*' would let every page in: name them, as in https://app.example or "
-            "https://*.example.com",
+            f"SYNKRONE_CORS_ORIGINS[1]: {EVERY_ORIGIN}",
         ),
         (
             {"CORS_ORIGINS": '["null", "http://x:0"]'},
