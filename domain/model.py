@@ -322,16 +322,18 @@ class Counts:
 class Counted:
     """The counts of one snapshot of the log, whose head was ``as_of``.
 
-    Each of the next ``room`` notifications just adds to them; later ones may push others out, and so may any entry of
-    the log after the offset ``stands_to``. They change by themselves at ``stands_until``, when something in them
-    expires or grows too old. Where these are None nothing of that happens.
+    Each of the next ``room`` notifications just adds to them; later ones may push others out. They change by themselves
+    at ``stands_until``, when something in them expires or grows too old, and what comes next grows too old ``kept_for``
+    after it came. Of a store that gives up its oldest notifications for lack of space ``oldest`` is an offset: none of
+    those counted, nor of the next ones, lies before it. Where these are None nothing of that happens.
     """
 
     counts: Counts
     as_of: Position
     room: int
     stands_until: datetime | None
-    stands_to: int | None = None
+    kept_for: timedelta | None = None
+    oldest: int | None = None
 
 
 class Action(Enum):

@@ -156,6 +156,9 @@ class Inbox(Protocol):
     async def count(self, subscriber: Subscriber) -> Counted:
         """What is in the inbox. What has expired, or is older or more than is kept, is not."""
 
+    async def given_up(self) -> int:
+        """The offset up to which nothing is left in any inbox for lack of space; 0 where there is space for all."""
+
     async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
         """A page of the inbox."""
 

@@ -315,6 +315,9 @@ class SqliteInbox:
         await _caught_up(state, counted.as_of.offset)
         return counted
 
+    async def given_up(self) -> int:
+        return 0
+
     async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
         state = self._opened()
         looking = Looking(state.generations, self._view(subscriber), query)

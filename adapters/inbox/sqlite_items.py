@@ -147,7 +147,8 @@ class Looking:
 def count(db: sqlite3.Connection, looking: Looking) -> Counted:
     summary = summarize(db, looking.view)
     stands_until = moment(summary.stands_until) if summary.stands_until is not None else None
-    return Counted(summary.counts, _as_of(db, looking), summary.room, stands_until)
+    as_of, kept_for = _as_of(db, looking), looking.view.kept.retention
+    return Counted(summary.counts, as_of, summary.room, stands_until, kept_for)
 
 
 def listing(db: sqlite3.Connection, looking: Looking) -> Listing:

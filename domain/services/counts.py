@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
 from domain.model import NOTIFICATION_NEW, ConnectionId, Counted, Counts, Entry, Position, Room, Subscriber, UserId
 from domain.ports import Clock, Inbox, Transport
+from domain.services.deadlines import Deadlines
 
 SECONDS_BETWEEN = 1.0
 NEWS_MAX = 1000
+CLOCK_SET_BACK = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class _Tally:
-    """The counts of one user in one role, and what each connection was told last."""
+    """The counts of one user in one role, and what each connection was told last.
+
+    ``counted_at`` is when the inbox was asked, and ``is_outdated`` that it has to be asked again whatever it said.
+    """
 
     subscriber: Subscriber
     counted: Counted
+    counted_at: datetime
+    is_outdated: bool = False
     told: dict[ConnectionId, Counts] = field(default_factory=dict)
     told_at: float | None = None
 
@@ -54,6 +62,9 @@ class _News:
 class CountsService:
     """Keeps the counts of connected users as entries are delivered, and asks the inbox only where it has to.
 
+    Those in whose inbox something expires, grows too old or is given up are found by their deadlines: nobody else is
+    looked at for it.
+
     ``note`` is to be called with every entry that is delivered, ``announce`` about once a second until it says False.
     """
 
@@ -67,16 +78,20 @@ class CountsService:
         self._news: dict[Room, _News] = {}
         self._changed: dict[Room, None] = {}
         self._due: dict[_Tally, None] = {}
+        self._until: Deadlines[_Tally, datetime] = Deadlines()
+        self._given_up_at: Deadlines[_Tally, int] = Deadlines()
+        self._clocks_apart = float("-inf")
 
     def watch(self, connection: ConnectionId, subscriber: Subscriber, told: Counts, counted: Counted) -> None:
         """Tell a connection from now on; it was told these counts in its welcome."""
         key = (subscriber.user, subscriber.role)
         tally = self._tallies.get(key)
         if tally is None:
-            tally = self._tallies[key] = _Tally(subscriber, counted)
+            tally = self._tallies[key] = _Tally(subscriber, counted, self._clock.now())
             noted = self._noted.offset if self._noted is not None else 0
             for room in subscriber.starts:
                 self._news.setdefault(room, _News(noted)).tallies[tally] = None
+            self._set_deadlines(tally)
         tally.told[connection] = told
         self._by_connection[connection] = tally
         # Between the counting and now there may have been news.
@@ -90,6 +105,8 @@ class CountsService:
         if tally.told:
             return
         self._due.pop(tally, None)
+        self._until.put(tally, None)
+        self._given_up_at.put(tally, None)
         del self._tallies[tally.subscriber.user, tally.subscriber.role]
         for room in tally.subscriber.starts:
             news = self._news[room]
@@ -111,37 +128,64 @@ class CountsService:
 
         A user is told at most once in SECONDS_BETWEEN: who is not told now stays due.
         """
+        given_up = await self._inbox.given_up()
         for room in self._changed:
             news = self._news.get(room)
             if news is not None:
                 self._due.update(news.tallies)
         self._changed.clear()
-        now = self._clock.monotonic()
+        self._look_at_the_clock()
+        wall, now = self._clock.now(), self._clock.monotonic()
+        self._due.update(dict.fromkeys(self._until.take(wall, at_most)))
+        self._due.update(dict.fromkeys(self._given_up_at.take(given_up, at_most)))
         may_be_told = (t for t in self._due if t.told_at is None or now - t.told_at >= SECONDS_BETWEEN)
         ready = list(islice(may_be_told, at_most + 1))
         for tally in ready[:at_most]:
             # Others may have gone while an inbox was asked.
             if tally in self._due:
-                await self._bring_up_to_date(tally)
+                await self._bring_up_to_date(tally, given_up)
                 self._tell(tally, now)
-        return len(ready) > at_most
+        return len(ready) > at_most or self._until.any_due(wall) or self._given_up_at.any_due(given_up)
 
-    async def _bring_up_to_date(self, tally: _Tally) -> None:
-        counted = self._added_up(tally)
+    def _look_at_the_clock(self) -> None:
+        """Where the wall clock was set back, what had expired is there again, and no deadline says so."""
+        apart = self._clock.now().timestamp() - self._clock.monotonic()
+        if apart < self._clocks_apart - CLOCK_SET_BACK:
+            for tally in self._tallies.values():
+                tally.is_outdated = True
+                self._due[tally] = None
+            self._clocks_apart = apart
+        self._clocks_apart = max(apart, self._clocks_apart)
+
+    async def _bring_up_to_date(self, tally: _Tally, given_up: int) -> None:
+        counted = self._added_up(tally, given_up)
         if counted is None:
+            tally.is_outdated = False
+            tally.counted_at = self._clock.now()
             counted = await self._inbox.count(tally.subscriber)
         if counted.as_of.offset >= tally.counted.as_of.offset:
             tally.counted = counted
+        # It may have gone while the inbox was asked.
+        if tally in self._due:
+            self._set_deadlines(tally)
 
-    def _added_up(self, tally: _Tally) -> Counted | None:
+    def _set_deadlines(self, tally: _Tally) -> None:
+        now, until = self._clock.now(), tally.counted.stands_until
+        if until is not None and until <= now:
+            # Already over as it was counted: asked again, but not at once, over and over.
+            until = now + timedelta(seconds=SECONDS_BETWEEN)
+        self._until.put(tally, until)
+        self._given_up_at.put(tally, tally.counted.oldest)
+
+    def _added_up(self, tally: _Tally, given_up: int) -> Counted | None:
         """The counts as of the last entry that was delivered; None where the inbox has to be asked."""
         counted, noted = tally.counted, self._noted
+        if tally.is_outdated or (counted.oldest is not None and counted.oldest <= given_up):
+            return None
         if counted.stands_until is not None and self._clock.now() >= counted.stands_until:
             return None
         if noted is None or noted.offset <= counted.as_of.offset:
             return counted
-        if counted.stands_to is not None and noted.offset > counted.stands_to:
-            return None
         number = 0
         for room in tally.subscriber.starts:
             new = self._news[room].after(counted.as_of.offset)
@@ -150,7 +194,17 @@ class CountsService:
             number += new
         if number > counted.room:
             return None
-        return replace(counted, counts=counted.counts.with_new(number), as_of=noted, room=counted.room - number)
+        stands_until = counted.stands_until
+        if stands_until is None and number and counted.kept_for is not None:
+            # The first of them came after the counting, and is the first to grow too old.
+            stands_until = tally.counted_at + counted.kept_for
+        return replace(
+            counted,
+            counts=counted.counts.with_new(number),
+            as_of=noted,
+            room=counted.room - number,
+            stands_until=stands_until,
+        )
 
     def _tell(self, tally: _Tally, now: float) -> None:
         self._due.pop(tally, None)

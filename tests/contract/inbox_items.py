@@ -259,6 +259,41 @@ class CountContract:
             assert await ids_of(inbox, ann) == [f"n-{number}" for number in (2, 1, 0)][: total - 1]
         assert (await inbox.count(ann)).stands_until is None
 
+    async def test_counts_change_at_the_very_instant_they_stand_until(
+        self, inbox: OpenedInbox, clock: ManualClock
+    ) -> None:
+        ann = reader(ANN)
+        await inbox.append([draft(f"n-{number}", expires_at=START + number * MINUTE) for number in (1, 2)])
+        for total in (2, 1):
+            stands_until = (await inbox.count(ann)).stands_until
+            assert stands_until is not None
+            clock.jump(stands_until - clock.now() - timedelta(microseconds=1))
+            assert (await inbox.count(ann)).counts.total == total
+            clock.jump(timedelta(microseconds=1))
+            assert (await inbox.count(ann)).counts.total == total - 1
+
+    async def test_what_comes_next_is_kept_as_long_as_the_counts_say(
+        self, open_inbox: OpenInbox, clock: ManualClock
+    ) -> None:
+        inbox = await open_inbox(retention=HOUR)
+        ann = reader(ANN)
+        kept_for = (await inbox.count(ann)).kept_for
+        assert kept_for is not None
+        await inbox.append([draft("a")])
+        await pass_time(inbox, clock, kept_for - timedelta(seconds=1))
+        assert (await inbox.count(ann)).counts.total == 1
+        clock.advance(2)
+        assert (await inbox.count(ann)).counts.total == 0
+
+    async def test_nothing_in_an_inbox_lies_before_what_counts_call_the_oldest(self, inbox: OpenedInbox) -> None:
+        ann = reader(ANN)
+        for number in range(3):
+            counted = await inbox.count(ann)
+            await inbox.append([draft(f"b-{number}", BOB), draft(f"n-{number}")])
+            offsets = [item.offset for item in (await inbox.list_items(ann, InboxQuery())).items]
+            assert await inbox.given_up() < min(offsets)
+            assert counted.oldest is None or await inbox.given_up() < counted.oldest <= min(offsets)
+
     async def test_what_is_trimmed_has_left_the_inbox(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         ann = reader(ANN)

@@ -282,6 +282,14 @@ class InboxMachine(RuleBasedStateMachine):
             assert counted.as_of == listing.as_of
             assert counted.as_of.offset == head.offset
             assert counted.stands_until == expected.stands_until
+            current = [
+                offset
+                for item, offset in zip(expected.items, expected.offsets, strict=True)
+                if item["archived_at"] is None
+            ]
+            given_up = self.run(self.inbox.given_up())
+            assert given_up < min(expected.offsets, default=head.offset + 1)
+            assert counted.oldest is None or given_up < counted.oldest <= min(current, default=head.offset + 1)
             # What is gone for good takes no room once it was removed.
             room = self.per_user - expected.placed
             assert room <= counted.room <= room + expected.too_old

@@ -12,7 +12,7 @@ from adapters.transport.memory_client import MemoryClient
 from domain.errors import StoreUnavailable
 from domain.model import Audience, UserId
 from domain.services.counts import NEWS_MAX
-from tests.doubles import START
+from tests.doubles import START, ManualClock
 from tests.unit.domain.interleaving import Points
 from tests.unit.domain.world import World, first, identity, publication, run
 
@@ -172,6 +172,164 @@ def test_what_expires_is_counted_by_the_inbox() -> None:
             # One is gone and one has come: the same two, which are no news.
             assert (world.asked(), told(client)) == (1, [1, 2])
             assert (await world.truth())["total"] == 2
+
+    run(story())
+
+
+def test_who_is_connected_is_told_once_when_something_expires() -> None:
+    async def story() -> None:
+        async with counting() as world:
+            ann, other, bob = await world.connect("ann"), await world.connect("ann"), await world.connect("bob")
+            await world.delivery.publish(
+                [
+                    publication(id="1", expires_at=START + timedelta(seconds=10)),
+                    publication(id="2", expires_at=START + timedelta(seconds=10)),
+                    publication(id="3", expires_at=START + timedelta(seconds=20)),
+                ]
+            )
+            await world.second()
+            world.asked()
+            for _ in range(8):
+                await world.second()
+            assert (world.asked(), told(ann)) == (0, [3])
+            await world.second()
+            assert (world.asked(), told(ann)) == (1, [3, 1])
+            for _ in range(15):
+                await world.second()
+            assert world.asked() == 1
+            assert [told(ann), told(other), told(bob)] == [[3, 1, 0], [3, 1, 0], []]
+            assert known(ann) == await world.truth()
+
+    run(story())
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_who_is_connected_is_told_once_when_something_grows_too_old(before: int) -> None:
+    """What came before the connection, and what was only added up since, to an empty inbox too."""
+
+    async def story() -> None:
+        world = Counting()
+        world.inbox._retention = 60.0
+        async with world.running():
+            await world.publish(*(f"old-{number}" for number in range(before)))
+            world.clock.advance(30)
+            client = await world.connect("ann")
+            await world.publish("1", "2")
+            for _ in range(29):
+                await world.second()
+            assert told(client) == [before + 2]
+            for _ in range(2):
+                await world.second()
+            assert told(client) == [before + 2, *[2] * before]
+            for _ in range(40):
+                await world.second()
+            assert told(client) == [before + 2, *[2] * before, 0]
+            assert known(client) == await world.truth()
+
+    run(story())
+
+
+@pytest.mark.parametrize("limit", [{"_max_entries": 4}, {"_max_bytes": 4 * 1700}], ids=str)
+def test_who_is_connected_is_told_when_the_news_of_others_push_something_out_of_the_log(limit: dict[str, int]) -> None:
+    async def story() -> None:
+        world = Counting()
+        for name, value in limit.items():
+            setattr(world.inbox, name, value)
+        async with world.running():
+            client = await world.connect("ann")
+            await world.publish("1", "2")
+            await world.second()
+            world.asked()
+            for number in range(6):
+                await world.publish(f"of-bob-{number}", to=Audience.users(["bob"]))
+                await world.second()
+            assert (world.asked(), told(client)) == (2, [2, 1, 0])
+
+    run(story())
+
+
+def test_what_expires_for_many_at_once_is_counted_a_few_at_a_time_and_nobody_is_left_out() -> None:
+    async def story() -> None:
+        async with counting() as world:
+            users = [f"user-{number}" for number in range(25)]
+            world.verifier.identities.update({user: identity(user) for user in users})
+            clients = [await world.connect(user) for user in users]
+            gone = [await world.connect("ann")]
+            soon = START + timedelta(seconds=10)
+            await world.delivery.publish([publication(EVERYONE, id="1", expires_at=soon)])
+            await world.second()
+            for client in gone:
+                client.disconnect()
+                await client.wait_closed()
+            world.clock.advance(10)
+            world.asked()
+            asked = []
+            more = True
+            while more:
+                more = await world.counts.announce(10)
+                asked.append(world.asked())
+            assert asked == [10, 10, 5]
+            assert all(told(client) == [1, 0] for client in clients)
+            world.clock.advance(1)
+            assert await world.counts.announce(10) is False
+            assert world.asked() == 0
+
+    run(story())
+
+
+def test_what_is_over_as_it_is_counted_is_asked_for_again_but_not_at_once() -> None:
+    """The clock of a store may lag behind."""
+
+    async def story() -> None:
+        async with counting() as world:
+            client = await world.connect("ann")
+            await world.delivery.publish([publication(id="1", expires_at=START + timedelta(seconds=10))])
+            await world.second()
+            lagging = world.inbox._clock = ManualClock(START)
+            world.clock.advance(10)
+            world.asked()
+            assert [await world.counts.announce(MANY) for _ in range(3)] == [False] * 3
+            assert (world.asked(), told(client)) == (1, [1])
+            lagging.advance(10)
+            await world.second()
+            assert (world.asked(), told(client)) == (1, [1, 0])
+
+    run(story())
+
+
+def test_what_is_there_again_because_the_clock_was_set_back_is_counted() -> None:
+    async def story() -> None:
+        async with counting() as world:
+            client = await world.connect("ann")
+            await world.delivery.publish([publication(id="1", expires_at=START + timedelta(seconds=10))])
+            await world.second()
+            world.clock.advance(10)
+            await world.second()
+            world.clock.jump(timedelta(hours=-1))
+            await world.second()
+            world.clock.jump(timedelta(hours=1))
+            await world.second()
+            assert told(client) == [1, 0, 1, 0]
+            world.asked()
+            await world.second()
+            assert world.asked() == 0
+
+    run(story())
+
+
+@pytest.mark.parametrize("action", ["notification.delete", "notification.archive"])
+def test_what_is_not_counted_any_more_expires_unnoticed(action: str) -> None:
+    async def story() -> None:
+        async with counting() as world:
+            client = await world.connect("ann")
+            await world.delivery.publish([publication(id="1", expires_at=START + timedelta(seconds=10))])
+            await world.second()
+            await client.request(action, {"ids": ["1"]})
+            await world.second()
+            world.asked()
+            for _ in range(20):
+                await world.second()
+            assert (world.asked(), told(client)) == (0, [1, 0])
 
     run(story())
 
@@ -408,6 +566,7 @@ def test_the_counts_of_a_user_are_kept_only_while_they_are_connected() -> None:
                 client.disconnect()
             kept = world.counts
             assert [kept._tallies, kept._by_connection, kept._news, kept._due] == [{}] * 4
+            assert len(kept._until) == len(kept._given_up_at) == 0
             assert world.connections.connections_of(UserId("ann")) == []
 
     run(story())

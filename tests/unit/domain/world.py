@@ -124,6 +124,8 @@ def is_empty(world: World) -> bool:
         or counts._tallies
         or counts._by_connection
         or counts._news
+        or len(counts._until)
+        or len(counts._given_up_at)
     )
 
 
