@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from domain.errors import InvalidArgument, UnknownEvent
-from domain.model import Action, InboxQuery, ItemState, Position
-from domain.policy import NAME_MAX_LENGTH, NAME_RULE, TOKEN_MAX_LENGTH, is_name
+from domain.model import Action, Ambiguous, InboxQuery, ItemState, Position
+from domain.policy import NAME_MAX_LENGTH, REPEATED, TOKEN_MAX_LENGTH, is_name, name_fault
 
 IDS_MAX = 500
 LIST_MAX = 100
@@ -62,15 +62,21 @@ def _members(argument: object) -> Mapping[str, object]:
         return {}
     if not isinstance(argument, dict):
         raise InvalidArgument("argument", "must be an object")
+    if isinstance(argument, Ambiguous):
+        raise InvalidArgument(_shown(argument.repeated), REPEATED)
     return argument
 
 
 def _only(members: Mapping[str, object], names: Collection[str]) -> None:
     for name in members:
         if name not in names:
-            shown = name[:NAME_MAX_LENGTH]
-            # What cannot be shown is not repeated.
-            raise InvalidArgument(shown if is_name(shown) else "argument", "is not known")
+            raise InvalidArgument(_shown(name), "is not known")
+
+
+def _shown(name: str) -> str:
+    """A member's name; what cannot be shown is not repeated."""
+    shown = name[:NAME_MAX_LENGTH]
+    return shown if is_name(shown) else "argument"
 
 
 def _mark(action: Action) -> Callable[[Mapping[str, object]], Mark]:
@@ -81,7 +87,7 @@ def _mark(action: Action) -> Callable[[Mapping[str, object]], Mark]:
             raise InvalidArgument("ids", f"must be a list of 1 to {IDS_MAX} ids")
         for index, identifier in enumerate(ids):
             if not is_name(identifier):
-                raise InvalidArgument(f"ids[{index}]", NAME_RULE)
+                raise InvalidArgument(f"ids[{index}]", name_fault(identifier))
         return Mark(action, tuple(dict.fromkeys(ids)))
 
     return read
@@ -114,7 +120,7 @@ def _list(members: Mapping[str, object]) -> ListInbox:
         raise InvalidArgument("state", f"must be one of {', '.join(states)}")
     kind = members.get("type")
     if kind is not None and not is_name(kind):
-        raise InvalidArgument("type", NAME_RULE)
+        raise InvalidArgument("type", name_fault(kind))
     return ListInbox(
         InboxQuery(
             limit=limit,

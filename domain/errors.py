@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from domain.model import FieldError, Problem, RecoveryReason
 
+ERRORS_MAX = 100
+"""How many bad fields an error names."""
+_IN_DETAIL_MAX = 5
+
 
 class SynkroneError(Exception):
-    """Something went wrong."""
+    """Something went wrong.
+
+    ``errors`` are the bad fields of a request, the first ERRORS_MAX of the ``errors_total`` there are.
+    """
 
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+    errors: tuple[FieldError, ...] = ()
+    errors_total: int = 0
 
     def __init__(self, detail: str | None = None) -> None:
         """``detail`` is public: it is shown to the one who caused the error."""
         super().__init__(detail or self.title)
         self.detail = detail
+
+    def about(self, errors: Sequence[FieldError], total: int | None = None) -> Self:
+        """Say which fields are bad; of more than are given, how many there are."""
+        self.errors = tuple(errors[:ERRORS_MAX])
+        self.errors_total = len(errors) if total is None else total
+        return self
 
     @property
     def title(self) -> str:
@@ -26,6 +41,13 @@ class SynkroneError(Exception):
     @property
     def problem(self) -> Problem:
         return Problem(code=self.code, title=self.title, retryable=self.retryable, detail=self.detail)
+
+
+def summary(errors: Sequence[FieldError], total: int | None = None) -> str:
+    """The first of these, in words, and how many more there are."""
+    named = [f"{error.path}: {error.message}" for error in errors[:_IN_DETAIL_MAX]]
+    more = (len(errors) if total is None else total) - len(named)
+    return "; ".join([*named, f"and {more} more"] if more else named)
 
 
 class InvalidToken(SynkroneError):
@@ -157,9 +179,10 @@ class InvalidPublication(SynkroneError):
 
     code = "invalid_notification"
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__("; ".join(f"{error.path}: {error.message}" for error in errors))
-        self.errors = tuple(errors)
+    def __init__(self, errors: Sequence[FieldError], total: int | None = None) -> None:
+        """``total`` is how many bad fields there are where these are not all of them."""
+        super().__init__(summary(errors, total))
+        self.about(errors, total)
 
 
 class PublicationTooLarge(SynkroneError):

@@ -264,6 +264,19 @@ class Refusal:
     retry_after: timedelta
 
 
+class Ambiguous(dict[str, object]):
+    """A JSON object as sent, in which the member ``repeated`` was given more than once; empty: some member in it.
+
+    Two readers could take two different ones (RFC 8259, section 4): it is nothing to act on.
+    """
+
+    __slots__ = ("repeated",)
+
+    def __init__(self, members: Mapping[str, object], repeated: str) -> None:
+        super().__init__(members)
+        self.repeated = repeated
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """What a transport knows when a client asks to connect. ``auth`` is whatever the client sent: any JSON value."""

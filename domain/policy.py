@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TypeGuard
 
 from domain.errors import (
+    ERRORS_MAX,
     DisconnectedByOperator,
     InvalidArgument,
     InvalidPublication,
@@ -16,9 +17,11 @@ from domain.errors import (
     PublicationTooLarge,
     SynkroneError,
     TooManyConnections,
+    summary,
 )
 from domain.model import (
     EVERYONE,
+    Ambiguous,
     AudienceKind,
     Claim,
     Draft,
@@ -44,17 +47,36 @@ WARNING_LEAD = (60.0, 120.0)
 SHORT_LIFE = 2 * WARNING_LEAD[1]
 RETURN_DELAY = (1.0, 5.0)
 
-NAME_RULE = f"must be 1 to {NAME_MAX_LENGTH} printable characters"
 IDENTIFIER_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '-'"
+REPEATED = "is given more than once"
 AUDIENCE_RULE = f"must name 1 to {AUDIENCE_MAX_USERS} users"
 
+# Controls (C0, DEL, C1), the line and paragraph separators, and halves of surrogate pairs. Nothing else: what Unicode
+# calls printable leaves out joined emoji, directional marks, no-break spaces and every character that is newer than it.
+_NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Whether a value can be a user id, a role or a type: 1 to 128 printable characters."""
-    return isinstance(value, str) and 0 < len(value) <= NAME_MAX_LENGTH and value.isprintable()
+    """Whether a value can be a user id, a role or a type: 1 to 128 characters, as many as there are code points, of
+    which none is a control, a line or paragraph separator or a lone surrogate."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= NAME_MAX_LENGTH
+        # The first is a quick test for almost all names.
+        and (value.isprintable() or _NOT_IN_NAMES.search(value) is None)
+    )
+
+
+def name_fault(value: object, max_length: int = NAME_MAX_LENGTH) -> str:
+    """What is wrong with a value that is no name, or none of so many characters."""
+    if not isinstance(value, str):
+        return "must be a string"
+    found = _NOT_IN_NAMES.search(value[: max_length + 1])
+    if found is not None:
+        return f"holds U+{ord(found[0]):04X}, which is not allowed"
+    return f"must be 1 to {max_length} characters"
 
 
 def is_identifier(value: object) -> bool:
@@ -106,16 +128,17 @@ class ConnectionPolicy:
         """Read what the client sent. Raises InvalidToken, and InvalidArgument for a bad ``device``."""
         if not isinstance(hello.auth, dict):
             raise InvalidToken("auth is not an object")
+        if isinstance(hello.auth, Ambiguous):
+            repeated = hello.auth.repeated
+            raise InvalidArgument(f"auth.{repeated}" if is_name(repeated) else "auth", REPEATED)
         token = hello.auth.get("token")
         if not isinstance(token, str) or not token:
             raise InvalidToken("auth.token is missing" if token in (None, "") else "auth.token is not a string")
         if len(token) > TOKEN_MAX_LENGTH:
             raise InvalidToken("auth.token is too long")
         device = hello.auth.get("device")
-        if device is not None and not (
-            isinstance(device, str) and 0 < len(device) <= DEVICE_MAX_LENGTH and device.isprintable()
-        ):
-            raise InvalidArgument("auth.device", f"must be 1 to {DEVICE_MAX_LENGTH} printable characters")
+        if device is not None and not (is_name(device) and len(device) <= DEVICE_MAX_LENGTH):
+            raise InvalidArgument("auth.device", name_fault(device, DEVICE_MAX_LENGTH))
         claim = Claim(hello.auth.get("pid"), hello.auth.get("offset"), hello.auth.get("cursor"))
         return Credentials(token, claim, device)
 
@@ -162,35 +185,63 @@ class ConnectionPolicy:
             idempotency_key=idempotency_key,
         )
 
-    def check_all(self, publications: Sequence[Publication], *, by_index: bool) -> None:
-        """Check each, with its index in the path if asked, and all together. Raises as ``check``."""
-        if sum(len(publication.to.rooms) for publication in publications) > BATCH_MAX_RECIPIENTS:
-            raise InvalidPublication([FieldError("body", f"may name {BATCH_MAX_RECIPIENTS} recipients in all")])
+    def check_all(
+        self, publications: Sequence[Publication | InvalidPublication], *, by_index: bool
+    ) -> Sequence[Publication]:
+        """Check each, with its index in the path if asked, and all together. What could not be read stands in its place
+        as what is wrong with it.
+
+        Raises InvalidPublication, or PublicationTooLarge where nothing else is wrong. It names every bad one, up to
+        ERRORS_MAX, before it names the second bad field of any.
+        """
+        faults: list[SynkroneError] = []
+        good = [publication for publication in publications if isinstance(publication, Publication)]
+        if sum(len(publication.to.rooms) for publication in good) > BATCH_MAX_RECIPIENTS:
+            faults.append(
+                InvalidPublication([FieldError("body", f"may name {BATCH_MAX_RECIPIENTS} recipients in all")])
+            )
         for index, publication in enumerate(publications):
-            self.check(publication, f"[{index}]." if by_index else "")
+            fault = (
+                self._fault(publication, f"[{index}]." if by_index else "")
+                if isinstance(publication, Publication)
+                else publication
+            )
+            if fault is not None:
+                faults.append(fault)
+        if faults:
+            raise _all_of(faults)
+        return good
 
     def check(self, publication: Publication, path: str = "") -> None:
         """Raises InvalidPublication, naming every bad field behind ``path``, or PublicationTooLarge."""
+        fault = self._fault(publication, path)
+        if fault is not None:
+            raise _all_of([fault])
+
+    def _fault(self, publication: Publication, path: str) -> InvalidPublication | PublicationTooLarge | None:
         errors = list(self._field_errors(publication))
         if errors:
-            raise InvalidPublication([FieldError(path + error.path, error.message) for error in errors])
+            return InvalidPublication([FieldError(path + error.path, error.message) for error in errors])
         texts = (publication.type, publication.title or "", publication.body or "")
         size = sum(len(text.encode()) for text in texts) + len(publication.data or b"")
-        if size > self.notification_bytes:
-            raise PublicationTooLarge(
-                f"{path.rstrip('.') + ': ' if path else ''}type, title, body and data together have {size} bytes; "
-                f"{self.notification_bytes} are allowed"
-            )
+        if size <= self.notification_bytes:
+            return None
+        message = f"type, title, body and data together have {size} bytes; {self.notification_bytes} are allowed"
+        if not path:
+            return PublicationTooLarge(message)
+        error = FieldError(path.rstrip("."), message)
+        return PublicationTooLarge(summary([error])).about([error])
 
     def _field_errors(self, publication: Publication) -> Iterable[FieldError]:
         to = publication.to
         if to.kind is AudienceKind.USER and not 0 < len(to.rooms) <= AUDIENCE_MAX_USERS:
             yield FieldError("to.users", AUDIENCE_RULE)
-        names = [room.partition(":")[2] for room in to.rooms if room != EVERYONE]
-        if not all(is_name(name) for name in names):
-            yield FieldError("to", f"a user id or role {NAME_RULE}")
+        names = (room.partition(":")[2] for room in to.rooms if room != EVERYONE)
+        bad = next((name for name in names if not is_name(name)), None)
+        if bad is not None:
+            yield FieldError("to", f"a user id or role {name_fault(bad)}")
         if not is_name(publication.type):
-            yield FieldError("type", NAME_RULE)
+            yield FieldError("type", name_fault(publication.type))
         if publication.id is not None and not is_identifier(publication.id):
             yield FieldError("id", IDENTIFIER_RULE)
         for name, text in (("title", publication.title), ("body", publication.body)):
@@ -219,3 +270,20 @@ class ConnectionPolicy:
         """Seconds from now at which to close each connection, so that their clients return spread out."""
         spread = min(self.drain.total_seconds(), connections / self.drain_rate)
         return [spread * number / connections for number in range(connections)]
+
+
+def _all_of(faults: Sequence[SynkroneError]) -> SynkroneError:
+    """One error that names them all: the first of each, and as many of the others as there is space for.
+
+    It is a new one: an error that its own traceback leads to would keep everything alive that lies in between.
+    """
+    shown = faults[:ERRORS_MAX]
+    spare = ERRORS_MAX - len(shown)
+    errors: list[FieldError] = []
+    for fault in shown:
+        errors.extend(fault.errors[: 1 + spare])
+        spare -= min(spare, len(fault.errors) - 1)
+    total = sum(fault.errors_total for fault in faults)
+    if all(isinstance(fault, PublicationTooLarge) for fault in faults):
+        return PublicationTooLarge(summary(errors, total) or faults[0].detail).about(errors, total)
+    return InvalidPublication(errors, total)

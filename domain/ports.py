@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from domain.errors import InvalidPublication
 from domain.model import (
     AckId,
     Action,
@@ -267,11 +268,16 @@ class Publisher(Protocol):
     """What the domain offers to whoever takes notifications from backends."""
 
     async def publish(
-        self, publications: Sequence[Publication], *, idempotency_key: str | None = None, by_index: bool = False
+        self,
+        publications: Sequence[Publication | InvalidPublication],
+        *,
+        idempotency_key: str | None = None,
+        by_index: bool = False,
     ) -> Sequence[Appended]:
         """Store all or none. Returned means stored as durably as the store promises.
 
-        Raises InvalidPublication, PublicationTooLarge or PublicationConflict, naming the bad one by its index where
+        What could not be read stands in its place as what is wrong with it, so that all that is wrong is said at once.
+        Raises InvalidPublication, PublicationTooLarge or PublicationConflict, naming the bad ones by their index where
         there are several or ``by_index`` asks for it; StoreUnavailable or ShuttingDown, and then nothing was stored.
         """
 

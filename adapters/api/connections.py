@@ -6,7 +6,7 @@ from adapters.api.handlers import Backend, BackendHandler
 from adapters.wire import timestamp
 from domain.errors import InvalidArgument
 from domain.model import ConnectionInfo, UserId
-from domain.policy import NAME_RULE, is_name
+from domain.policy import is_name, name_fault
 
 _FLAGS = {"true": True, "false": False}
 
@@ -29,7 +29,7 @@ class ConnectionsHandler(BackendHandler):
     async def handle(self, *arguments: str) -> None:
         (user,) = arguments
         if not is_name(user):
-            raise InvalidArgument("id", NAME_RULE)
+            raise InvalidArgument("id", name_fault(user))
         if self.request.method != "DELETE":
             connections = self.backend.directory.connections_of(UserId(user))
             self.answer(200, {"connections": [_connection(info) for info in connections]})

@@ -9,6 +9,7 @@ from typing import Any
 
 import tornado.web
 
+from adapters.api.bodies import ACCEPTED_CODING, UnsupportedCoding, UnsupportedMediaType, check_coding
 from adapters.http.peer import PeerPolicy
 from adapters.wire import InvalidJson, problem_object, to_json
 from domain.errors import (
@@ -30,12 +31,6 @@ _DROPPED_BODY = 65_536
 _TAKEN_BODIES = 2
 """How many times the allowed size of a body is read, and dropped, for the sake of the answer."""
 _LENGTH_DIGITS = 18
-
-
-class UnsupportedMediaType(SynkroneError):
-    """The body's media type is not one that this route takes."""
-
-    code = "unsupported_media_type"
 
 
 class BodyTooLarge(SynkroneError):
@@ -101,9 +96,12 @@ class ApiHandler(tornado.web.RequestHandler):
             self.set_header("WWW-Authenticate", f'Bearer realm="{_REALM}"')
         elif status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.set_header("Retry-After", "5")
+        elif isinstance(error, UnsupportedCoding):
+            self.set_header("Accept-Encoding", ACCEPTED_CODING)
         members = problem_object(error.problem) | {"status": int(status)}
-        if isinstance(error, InvalidPublication):
+        if error.errors:
             members["errors"] = [{"path": field.path, "message": field.message} for field in error.errors]
+            members["errors_total"] = error.errors_total
         self._problem(status, members)
 
     def status_of(self, error: SynkroneError) -> HTTPStatus:
@@ -198,6 +196,8 @@ class BodyHandler(ApiHandler):
         """It was not admitted."""
 
     def _check_body(self) -> None:
+        if self._has_body:
+            check_coding(self.request.headers.get("Content-Encoding"))
         if self._has_body and self.media_type not in self.media_types:
             raise UnsupportedMediaType(f"Content-Type must be {' or '.join(self.media_types)}")
         if self._content_length() > self._max_body:

@@ -8,12 +8,10 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
-
 from adapters.api.handlers import BodyHandler
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.peer import PeerPolicy
-from adapters.wire import InvalidJson, answer_object
+from adapters.wire import answer_object, parse_argument
 from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable
 from domain.ports import InboxAccess, Telemetry
 
@@ -136,8 +134,4 @@ class ActionHandler(UserHandler):
 
     async def handle(self, *arguments: str) -> None:
         (action,) = arguments
-        try:
-            argument = msgspec.json.decode(self.body) if self.body else {}
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise InvalidJson from None
-        await self.ask(f"notification.{action}", argument)
+        await self.ask(f"notification.{action}", parse_argument(self.body) if self.body else {})

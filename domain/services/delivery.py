@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown
-from domain.model import Appended, AppendOutcome, Checkpoint, Draft, Incoming, Position, Publication
+from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown, summary
+from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError, Incoming, Position, Publication
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Inbox, NotificationSource, Randomness, Telemetry, Transport
 from domain.services.counts import CountsService
@@ -38,25 +38,34 @@ class DeliveryService:
         self._publishing = 0
 
     async def publish(
-        self, publications: Sequence[Publication], *, idempotency_key: str | None = None, by_index: bool = False
+        self,
+        publications: Sequence[Publication | InvalidPublication],
+        *,
+        idempotency_key: str | None = None,
+        by_index: bool = False,
     ) -> Sequence[Appended]:
         if self._closed:
             raise ShuttingDown
         by_index = by_index or len(publications) != 1
-        self._policy.check_all(publications, by_index=by_index)
+        good = self._policy.check_all(publications, by_index=by_index)
         drafts = [
             self._draft(publication, f"{idempotency_key}:{index}" if idempotency_key is not None else None)
-            for index, publication in enumerate(publications)
+            for index, publication in enumerate(good)
         ]
         self._publishing += 1
         try:
             outcomes = await self._inbox.append(drafts, all_or_nothing=True)
         finally:
             self._publishing -= 1
-        for index, appended in enumerate(outcomes):
-            if appended.outcome is AppendOutcome.CONFLICT:
-                which = f"[{index}]: " if by_index else ""
-                raise PublicationConflict(f"{which}{appended.id} was published before with other content")
+        conflicts = [
+            FieldError(f"[{index}]", f"{appended.id} was published before with other content")
+            for index, appended in enumerate(outcomes)
+            if appended.outcome is AppendOutcome.CONFLICT
+        ]
+        if conflicts:
+            if by_index:
+                raise PublicationConflict(summary(conflicts)).about(conflicts)
+            raise PublicationConflict(conflicts[0].message)
         return outcomes
 
     def close(self) -> None:

@@ -133,6 +133,10 @@ class TestHttpFeed(NotificationSourceContract):
             (event("1", {**body, "id": "2"}), FieldError("id", "is not the id field of the event")),
             (event("1", {"type": "test"}), FieldError("to", "is required")),
             (event("1", {**body, "colour": "red"}), FieldError("colour", "is not known")),
+            (
+                b'id: 1\ndata: {"to":{"user":"ann"},"type":"test","\\u0074o":{"everyone":true}}\n\n',
+                FieldError("to", "is given more than once"),
+            ),
             (event("1", [body]), FieldError("body", "must be a JSON object")),
             (
                 b"id: 1\ndata: " + b"x" * (1 << 20) + b"\n\n",

@@ -40,7 +40,23 @@ KEYS = {
 }
 BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
 BEARER = 'Bearer realm="synkrone-socket"'
-STRANGE_IDS = ["a/b", "a b", "é😀", "100%", "a?b#c", "../x", ".", "a%2Fb", "a+b", '"', "x" * 128]
+STRANGE_IDS = [
+    "\u200fדנה\u00a0א",
+    "\U0001f468\u200d\U0001f469",
+    "\u202ea",
+    "\U0001fae8",
+    "a/b",
+    "a b",
+    "é😀",
+    "100%",
+    "a?b#c",
+    "../x",
+    ".",
+    "a%2Fb",
+    "a+b",
+    '"',
+    "x" * 128,
+]
 
 
 class Operator:

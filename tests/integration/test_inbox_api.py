@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -447,6 +448,8 @@ BAD_BODIES: list[tuple[bytes, int, str, str]] = [
     (b'{"ids":["a\\u0000b"]}', 422, "invalid_argument", "ids[0]"),
     (b'{"ids":["n-1"],"up_to":"e:1"}', 422, "invalid_argument", "up_to"),
     (b'{"id":"n-1"}', 422, "invalid_argument", "id"),
+    (b'{"ids":["n-2"],"ids":["n-1"]}', 422, "invalid_argument", "ids"),
+    (b'{"ids":["n-2"],"\\u0069ds":["n-1"]}', 422, "invalid_argument", "ids"),
 ]
 
 
@@ -481,6 +484,9 @@ async def test_a_body_of_another_type_or_too_large_is_not_looked_at() -> None:
             for media_type in (None, "text/plain", "application/x-www-form-urlencoded", "application/x-ndjson"):
                 answer = await inbox.send("POST", f"/{action}", body, media_type=media_type)
                 answer.refused(415, "unsupported_media_type")
+            answer = await inbox.send("POST", f"/{action}", gzip.compress(body), Content_Encoding="gzip")
+            assert "must not be compressed" in answer.refused(415, "unsupported_media_type")["detail"]
+            assert answer.headers["Accept-Encoding"] == "identity"
             answer = await inbox.send("POST", f"/{action}", body.ljust(MESSAGE_BYTES + 1), Origin=ORIGIN)
             assert str(MESSAGE_BYTES) in answer.refused(413, "too_large")["detail"]
             assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN

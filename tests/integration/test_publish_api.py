@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -242,6 +244,48 @@ async def test_what_is_no_idempotency_key(key: str) -> None:
 
 
 @pytest.mark.gen_test
+async def test_idempotency_keys_are_compared_by_their_octets() -> None:
+    """Keys in UTF-8, in anything else, and such as differ only in an octet that is white space somewhere."""
+    keys = [bytes([octet]) for octet in range(0x80, 0x100)]
+    keys += [b"a" + key for key in keys] + [key + b"a" for key in keys]
+    keys += [
+        "Bestellung ü".encode(),
+        "Bestellung ü".encode("latin-1"),
+        "注文７".encode(),
+        "\u00e0".encode(),
+        b"a b",
+        b"!",
+    ]
+    keys += ["\U0001f600".encode() * 63, b"\xff" * 255]
+    async with publishing() as backend:
+        parts = urlsplit(backend.server.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        body = json.dumps({"to": {"user": "nobody"}, "type": "t"}).encode()
+
+        async def publish(key: bytes) -> tuple[int, dict[str, Any]]:
+            writer.write(
+                b"POST /v1/notifications HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n" % API_KEY.encode()
+                + b"Content-Type: application/json\r\nIdempotency-Key: %s\r\n" % key
+                + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+            )
+            head = await reader.readuntil(b"\r\n\r\n")
+            (length,) = (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+            return int(head.split()[1]), json.loads(await reader.readexactly(int(length.split(b":")[1])))
+
+        first = {key: await publish(key) for key in keys}
+        assert {status for status, _ in first.values()} == {201}
+        assert not any(answer["duplicate"] for _, answer in first.values())
+        assert len({answer["id"] for _, answer in first.values()}) == len(set(keys))
+        for key, (_, answer) in first.items():
+            assert await publish(key) == (201, {**answer, "duplicate": True})
+        for key in (b"\xff" * 256, b"a\tb"):
+            status, problem = await publish(key)
+            assert (status, problem["code"]) == (400, "invalid_argument")
+            assert "octets" in problem["detail"]
+        writer.close()
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("media_type", [JSON, NDJSON, "Application/X-NDJSON; charset=utf-8"])
 async def test_a_batch_arrives_in_its_order(media_type: str) -> None:
     async with publishing() as backend:
@@ -329,6 +373,94 @@ async def test_a_line_that_is_no_json_is_named() -> None:
             problem = refused(await backend.batch(body, media_type=NDJSON), 400, "invalid_json")
             assert problem["detail"].startswith("[1]: ")
         await backend.nothing_happened()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("media_type", [JSON, NDJSON])
+async def test_every_bad_item_of_a_batch_is_named(media_type: str) -> None:
+    def batch(*items: object) -> bytes:
+        texts = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in items]
+        return b"[%s]" % b",".join(texts) if media_type == JSON else b"\n".join(texts)
+
+    large = {**TO_42, "body": "x" * 65_536}
+    twice = b'{"to":{"user":"42"},"type":"t","\\u0074o":{"everyone":true}}'
+    huge = b'{"to":{"user":"42"},"type":"t","data":{"a":1e999}}'
+    async with publishing() as backend:
+        body = batch({"to": {"user": 1}}, GOOD, large, twice, 7)
+        problem = refused(await backend.batch(body, media_type=media_type), 422, "invalid_notification")
+        paths = ["[0].to.user", "[0].type", "[2]", "[3].to", "[4]"]
+        assert [error["path"] for error in problem["errors"]] == paths
+        assert problem["errors_total"] == 5
+        body = batch(GOOD, large, GOOD, large)
+        problem = refused(await backend.batch(body, media_type=media_type), 413, "too_large")
+        assert [error["path"] for error in problem["errors"]] == ["[1]", "[3]"]
+        # That it is no JSON comes first, and all the others are named with it.
+        body = batch(large, huge, {}, huge)
+        problem = refused(await backend.batch(body, media_type=media_type), 400, "invalid_json")
+        assert [error["path"] for error in problem["errors"]] == ["[0]", "[1]", "[2].to", "[2].type", "[3]"]
+        assert problem["detail"].startswith("[1]: ")
+        body = batch({**GOOD, "id": "a"}, {**GOOD, "id": "a", "title": "x"}, GOOD, {**GOOD, "title": "x"})
+        problem = refused(await backend.batch(body, media_type=media_type), 409, "conflict")
+        assert [error["path"] for error in problem["errors"]] == ["[1]", "[3]"]
+        await backend.nothing_happened()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("media_type", [JSON, NDJSON])
+async def test_of_ten_thousand_bad_items_a_hundred_are_named(media_type: str) -> None:
+    async with publishing() as backend:
+        items = [b"{}"] * 10_000
+        body = b"[%s]" % b",".join(items) if media_type == JSON else b"\n".join(items)
+        answer = await backend.batch(body, media_type=media_type)
+        problem = refused(answer, 422, "invalid_notification")
+        assert [error["path"] for error in problem["errors"]] == [f"[{number}].to" for number in range(100)]
+        assert problem["errors_total"] == 20_000
+        assert problem["detail"].endswith("; and 19995 more")
+        await backend.nothing_happened()
+
+
+@pytest.mark.gen_test
+async def test_a_member_that_is_given_twice_is_refused_and_named() -> None:
+    async with publishing() as backend:
+        for name in ("to", "\\u0074o"):
+            body = b'{"to":{"user":"7"},"type":"t","%s":{"everyone":true}}' % name.encode()
+            problem = refused(await backend.send(body), 422, "invalid_notification")
+            assert problem["errors"] == [{"path": "to", "message": "is given more than once"}]
+            problem = refused(await backend.batch(b"[%s]" % body), 422, "invalid_notification")
+            assert [error["path"] for error in problem["errors"]] == ["[0].to"]
+        body = b'{"to":{"user":"42"},"type":"t","data":{"url":"/a","url":"/b"}}'
+        assert refused(await backend.send(body), 422, "invalid_notification")["errors"][0]["path"] == "data.url"
+        await backend.nothing_happened()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("path", ["", "/batch"])
+async def test_a_compressed_body_is_refused_as_such(path: str) -> None:
+    async with publishing() as backend:
+        body = json.dumps([TO_42] if path else TO_42).encode()
+        for coding in ("gzip", "GZIP", "br", "deflate", "zstd", "x-unknown", "identity, gzip", "gzip,"):
+            answer = await send_octets(backend, path, gzip.compress(body), f"Content-Encoding: {coding}")
+            assert "must not be compressed" in refused(answer, 415, "unsupported_media_type")["detail"]
+            assert answer[2]["Accept-Encoding"] == "identity"
+        await backend.nothing_happened()
+        for number, coding in enumerate(("identity", " Identity ", "", "identity, identity")):
+            status, _, _ = await send_octets(backend, path, body, f"Content-Encoding: {coding}")
+            assert status == (200 if path else 201), number
+            await backend.arrives()
+
+
+async def send_octets(backend: Backend, path: str, body: bytes, *lines: str) -> tuple[int, Any, dict[str, str]]:
+    """What ``Backend.send`` gives, with header lines as they are: the client library has views of its own on some."""
+    parts = urlsplit(backend.server.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    fields = ["Host: x", f"Authorization: Bearer {API_KEY}", f"Content-Type: {JSON}", f"Content-Length: {len(body)}"]
+    start = f"POST /v1/notifications{path} HTTP/1.1"
+    writer.write("\r\n".join([start, *fields, *lines, "Connection: close", "", ""]).encode() + body)
+    async with asyncio.timeout(10):
+        head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    first, *given = head.decode().split("\r\n")
+    return int(first.split()[1]), json.loads(rest), dict(line.split(": ", 1) for line in given)
 
 
 @pytest.mark.gen_test

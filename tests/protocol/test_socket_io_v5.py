@@ -155,6 +155,17 @@ async def test_a_connect_packet_is_answered_with_the_session_id_and_events_follo
 
 
 @BOTH
+@pytest.mark.gen_test
+async def test_auth_that_says_something_twice_is_refused_and_the_member_named(peer_class: Any) -> None:
+    async with serving() as server, http_session() as session:
+        for name in ("token", "\\u0074oken"):
+            peer = await peer_class.open(session, server.url)
+            problem = await refused(peer, f'{{"token":"{token("42")}","{name}":"{token("43")}"}}')
+            assert (problem["code"], problem["detail"]) == ("invalid_argument", "auth.token: is given more than once")
+            assert await until_closed(peer) == []
+
+
+@BOTH
 @pytest.mark.parametrize("auth", ["", "{}", '{"token":"wrong"}', "[]", '"x"'])
 @pytest.mark.gen_test
 async def test_a_connection_that_is_not_allowed_gets_connect_error_and_is_closed(peer_class: Any, auth: str) -> None:

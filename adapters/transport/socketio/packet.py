@@ -10,7 +10,7 @@ from socketio import packet
 
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.wire import problem_object, to_json
+from adapters.wire import mark_ambiguous, problem_object, repeats_members, to_json
 from domain.errors import SynkroneError
 from domain.model import AckId, Entry
 
@@ -44,8 +44,15 @@ def _refuse_constant(name: str) -> object:
 class _CompactJson:
     """What the library takes for its module ``json``: it would make an encoder anew for every packet."""
 
-    loads = staticmethod(json.JSONDecoder(parse_constant=_refuse_constant).decode)
+    _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
     _encode = json.JSONEncoder(separators=(",", ":")).encode
+
+    @classmethod
+    def loads(cls, text: str) -> object:
+        """Any JSON value; an object that says something twice is Ambiguous."""
+        value = cls._decode(text)
+        body = text.encode("utf-8", "surrogatepass")
+        return mark_ambiguous(body, value) if repeats_members(body, value) else value
 
     @classmethod
     def dumps(cls, value: object, **_options: object) -> str:

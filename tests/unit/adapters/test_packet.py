@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from socketio import packet
 
 from adapters.transport.socketio.packet import PacketRefused, StrictPacket, ack_packet, entry_packet, event_packet
-from domain.model import EVERYONE, AckId, Entry, Json, Position
+from domain.model import EVERYONE, AckId, Ambiguous, Entry, Json, Position
 
 
 def decoded(encoded: str) -> tuple[int, Any, Any, Any]:
@@ -97,6 +97,30 @@ def test_reserved_events_are_forged(name: str, start: str) -> None:
 def test_everything_else_is_refused(encoded: str) -> None:
     with pytest.raises(PacketRefused):
         decoded(encoded)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "repeated"),
+    [
+        ('2["a",{"ids":["1"],"ids":["2"]}]', "ids"),
+        ('2["a",{"ids":["1"],"\\u0069ds":["2"],"x":"\\ud800:"}]', "ids"),
+        ('0{"token":"a","token":"b"}', "token"),
+        ('0{"token":"%s","token":"b"}' % ("a" * 5000), ""),
+        ('2["a",{"ids":["%s"],"ids":["2"]}]' % ("1" * 5000), ""),
+        ('2["a",{"x":{"y":1,"y":1}}]', ""),
+    ],
+)
+def test_an_object_that_says_something_twice_is_marked(encoded: str, repeated: str) -> None:
+    _, data, _, _ = decoded(encoded)
+    argument = data[1] if isinstance(data, list) else data
+    assert isinstance(argument, Ambiguous)
+    assert argument.repeated == repeated
+
+
+@pytest.mark.parametrize("encoded", ['2["a",{"ids":["1:"],"x":{"ids":"\\u003a\\ud800"}}]', '0{"token":"a\\\\u003a"}'])
+def test_an_object_that_says_everything_once_is_not(encoded: str) -> None:
+    _, data, _, _ = decoded(encoded)
+    assert type(data[1] if isinstance(data, list) else data) is dict
 
 
 @pytest.mark.parametrize("encoded", [b'2["a"]', bytearray(b"0"), ["2"], 2])

@@ -243,7 +243,7 @@ def test_formats(log_format: LogFormat, terminal: bool, is_json: bool) -> None: 
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-@pytest.mark.parametrize("forged", ["a\nlevel=error", "\x1b[2J", "é\r\n", "\u2028"])
+@pytest.mark.parametrize("forged", ["a\nlevel=error", "\x1b[2J", "é\r\n", "\u2028", "\u202e", "\u2066a\u2069"])
 def test_one_record_is_one_line_whatever_is_in_it(log_format: LogFormat, forged: str, stream: io.StringIO) -> None:
     configure_logging("info", log_format, stream)
     logging.getLogger("synkrone").info("skipped %s", forged, extra={"reason": forged})

@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters import wire
-from domain.errors import InvalidPublication, TokenExpired, TooManyConnections
+from domain.errors import ERRORS_MAX, InvalidPublication, TokenExpired, TooManyConnections
 from domain.model import (
     EVERYONE,
+    Ambiguous,
     Answer,
     Audience,
     AudienceKind,
@@ -112,7 +113,8 @@ def test_null_is_as_good_as_absent() -> None:
         ({**BODY, "to": {"role": ["a"]}}, [("to.role", "must be a string")]),
         ({**BODY, "to": {"users": "42"}}, [("to.users", "must be a list of user ids")]),
         ({**BODY, "to": {"users": ["1", "2", None]}}, [("to.users[2]", "must be a string")]),
-        ({**BODY, "to": {"users": ["1", ""]}}, [("to.users[1]", "must be 1 to 128 printable characters")]),
+        ({**BODY, "to": {"users": ["1", ""]}}, [("to.users[1]", "must be 1 to 128 characters")]),
+        ({**BODY, "to": {"user": "4\n2"}}, [("to.user", "holds U+000A, which is not allowed")]),
         ({**BODY, "to": {"users": []}}, [("to.users", "must name 1 to 10000 users")]),
         ({**BODY, "to": None, "topic": 1}, [("to", "is required"), ("topic", "is not known")]),
         ({**BODY, "to": {"everyone": 1}}, [("to.everyone", "must be true")]),
@@ -189,7 +191,7 @@ def test_what_is_no_time(value: object, message: str) -> None:
     "raw",
     [
         b'{ "b" : 1e2 , "a":[ ] }',
-        b'{"a":1,"a":2}',
+        b'{"a":{"b":":"},"c":{"b":"\\\\\\u003a\\\\u003a:"}}',
         b'{"n":123456789012345678901234567890.10}',
         '{"é":"\\u00e9\\/"}'.encode(),
     ],
@@ -261,6 +263,108 @@ def test_whatever_is_published_it_is_good_or_refused_with_a_reason(body: bytes) 
     entry = wire.notification_json(draft(publication).notification)
     assert json.loads(entry)["type"] == publication.type
     assert wire.fingerprint(draft(publication)) == wire.fingerprint(draft(wire.parse_publication(body)))
+
+
+# members that are given more than once
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        (b'{"to":{"user":"42"},"type":"t","to":{"everyone":true}}', ["to"]),
+        (b'{"to":{"user":"42"},"type":"t","\\u0074o":{"everyone":true}}', ["to"]),
+        (b'{"to" : {"user":"42"},"type":"t","type"\n:"t"}', ["type"]),
+        (b'{"to":{"user":"42","user":"43"},"type":"t"}', ["to.user"]),
+        (b'{"to":{"user":"4:2","us\\u0065r":"4:3"},"type":"t"}', ["to.user"]),
+        (b'{"to":{"users":["a:b"],"users":[]},"type":"t"}', ["to.users", "to.users"]),
+        (b'{"to":{"user":"42"},"type":"t","id":"a","id":"a","id":"a"}', ["id"]),
+        (b'{"to":{"user":"42"},"type":"t","title":":","title":"\\u003A:"}', ["title"]),
+        (b'{"to":{"user":"42"},"type":"t","data":{"a":1,"a":2}}', ["data.a"]),
+        (b'{"to":{"user":"42"},"type":"t","data":{"a":[0,{"b":{"c":1,"c":1}}]}}', ["data.a[1].b.c"]),
+        (b'{"to":{"user":"42"},"type":"t","data":{"a":"\\u003a","a":1,"b":"\\\\u003a"}}', ["data.a"]),
+        (b'{"to":{"user":"42"},"type":"t","data":{"":1,"":1}}', ["data."]),
+        (b'{"to":{"user":"42"},"type":"t","x":{"a":1,"a":2}}', ["x", "x.a"]),
+        (b'{"to":{"user":"42"},"type":"t","data":{},"data":null}', ["data"]),
+    ],
+)
+def test_a_member_that_is_given_more_than_once_is_named(body: bytes, paths: list[str]) -> None:
+    with pytest.raises(InvalidPublication) as refused:
+        wire.parse_publication(body, "[7].")
+    assert sorted(error.path for error in refused.value.errors) == [f"[7].{path}" for path in paths]
+
+
+def test_in_a_very_large_body_it_is_only_said_that_something_is_repeated() -> None:
+    body = b'{"to":{"user":"42"},"type":"t","data":{"a":"%s","a":1}}' % (b"x" * 262_144)
+    for path, named in (("", "body"), ("[7].", "[7]")):
+        with pytest.raises(InvalidPublication) as refused:
+            wire.parse_publication(body, path)
+        assert refused.value.errors == (FieldError(named, "gives a member more than once"),)
+
+
+def test_what_is_named_is_bounded() -> None:
+    many = ",".join(f'"{number}":1,"{number}":1' for number in range(300))
+    with pytest.raises(InvalidPublication) as refused:
+        wire.parse_publication(b'{"to":{"user":"42"},"type":"t","%s":1,%s}' % (b"x" * 60_000, many.encode()))
+    assert (len(refused.value.errors), refused.value.errors_total) == (ERRORS_MAX, 601)
+    assert len(str(refused.value)) < 1000
+    deep = b'{"%s":' % (b"y" * 500) * 300 + b'{"a":1,"a":1}' + b"}" * 300
+    with pytest.raises(InvalidPublication) as refused:
+        wire.parse_publication(b'{"to":{"user":"42"},"type":"t","data":%s}' % deep)
+    assert len(refused.value.errors[0].path) <= 512
+
+
+spellings = st.text(st.sampled_from('a:\\u3"é\U0001f600'), max_size=4)
+
+
+def escaped_fully(character: str) -> str:
+    octets = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{octets[at : at + 4]}" for at in range(0, len(octets), 4))
+
+
+def spelled(name: str) -> st.SearchStrategy[str]:
+    """A name as a JSON string, with some characters escaped that need not be."""
+    return st.lists(st.booleans(), min_size=len(name), max_size=len(name)).map(
+        lambda escaped: (
+            '"'
+            + "".join(
+                escaped_fully(c) if escape else json.dumps(c, ensure_ascii=False)[1:-1]
+                for c, escape in zip(name, escaped, strict=True)
+            )
+            + '"'
+        )
+    )
+
+
+strings = spellings.flatmap(spelled)
+json_texts: st.SearchStrategy[str] = st.recursive(
+    strings | st.sampled_from(["null", "1.5e3", "-0", "true"]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(st.tuples(strings, st.sampled_from([":", " :", ": "]), inner), max_size=3).map(
+            lambda members: "{" + ",".join("".join(member) for member in members) + "}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_texts)
+@example('{"a":"\\u003a","a":1}')
+@example('{"a":"\\\\u003a","b":1}')
+def test_repeated_members_are_found_however_they_are_spelled(text: str) -> None:
+    found: list[bool] = []
+    json.loads(text, object_pairs_hook=lambda pairs: found.append(len(dict(pairs)) != len(pairs)))
+    assert wire.repeats_members(text.encode(), json.loads(text)) == any(found)
+    assert isinstance(wire.parse_argument(text.encode()), Ambiguous) == (text.startswith("{") and any(found))
+
+
+def test_an_argument_that_says_something_twice_is_marked_and_the_member_named() -> None:
+    argument = wire.parse_argument(b'{"ids":["a"],"ids":["b"]}')
+    assert isinstance(argument, Ambiguous)
+    assert (argument, argument.repeated) == ({"ids": ["b"]}, "ids")
+    long = wire.parse_argument(b'{"ids":["a"],"ids":["%s"]}' % (b"x" * 5000))
+    assert isinstance(long, Ambiguous)
+    assert type(wire.parse_argument(b'{"ids":["a:"]}')) is dict
 
 
 # parse_object and parse_array

@@ -19,7 +19,7 @@ from domain.commands import (
     read_command,
 )
 from domain.errors import InvalidArgument, UnknownEvent
-from domain.model import Action, InboxQuery, ItemState, Position
+from domain.model import Action, Ambiguous, InboxQuery, ItemState, Position
 from domain.policy import TOKEN_MAX_LENGTH
 
 MARKS = {
@@ -49,6 +49,14 @@ JSON = st.recursive(
 def test_marking_names_ids_each_once_and_in_order(event: str, action: Action) -> None:
     assert read_command(event, {"ids": ["b", "a", "b"]}) == Mark(action, ("b", "a"))
     assert read_command(event, {"ids": MANY}) == Mark(action, tuple(MANY))
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_argument_that_says_something_twice_is_refused(event: str) -> None:
+    for repeated, field in (("ids", "ids"), ("", "argument"), ("\n", "argument"), ("x" * 500, "x" * 128)):
+        with pytest.raises(InvalidArgument) as refused:
+            read_command(event, Ambiguous({}, repeated))
+        assert str(refused.value) == f"{field}: is given more than once"
 
 
 def listing(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import (
+    ERRORS_MAX,
     DisconnectedByOperator,
     InvalidArgument,
     InvalidPublication,
@@ -21,7 +22,19 @@ from domain.errors import (
     TokenExpired,
     TooManyConnections,
 )
-from domain.model import Audience, AudienceKind, Claim, Entry, Hello, Json, Position, Publication, Room
+from domain.model import (
+    Ambiguous,
+    Audience,
+    AudienceKind,
+    Claim,
+    Entry,
+    FieldError,
+    Hello,
+    Json,
+    Position,
+    Publication,
+    Room,
+)
 from domain.policy import (
     AUDIENCE_MAX_USERS,
     TOKEN_MAX_LENGTH,
@@ -34,6 +47,23 @@ from tests.doubles import START, FixedRandomness
 from tests.unit.domain.world import data, identity, publication
 
 POLICY = ConnectionPolicy(uniform=FixedRandomness(0.5).uniform)
+
+# What people and devices call themselves: joined emoji, marks of direction, no-break spaces, combining characters,
+# signs of their own, and what is newer than the Unicode of this Python.
+USED_IN_NAMES = [
+    "Ann's phone \N{MOBILE PHONE}",
+    "Ann\u00a0\u2019s\u202fiPhone",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\u200fהטלפון של דנה\u200e",
+    "\u2764\ufe0f",
+    "e\u0301",
+    "\ue000\U000f0000",
+    "\U0001fae8\U0003fffd",
+    "\u202eevil\u202c\u2066x\u2069",
+    "\u200b\ufeff\u00ad\u3000",
+    "\uffff\ufdd0",
+]
+NOT_IN_NAMES = [*"\x00\t\n\r\x1f\x7f\x80\x85\x9f\u2028\u2029", "\ud800", "\udfff"]
 
 MEMBERS = ["token", "device", "cursor", "pid", "offset"]
 
@@ -70,14 +100,33 @@ class TestCredentials:
     def test_the_longest_token(self) -> None:
         assert POLICY.credentials(hello({"token": "x" * TOKEN_MAX_LENGTH})).token == "x" * TOKEN_MAX_LENGTH
 
-    @pytest.mark.parametrize("device", ["x", "x" * 64, "Ann's phone \N{MOBILE PHONE}"])
-    def test_devices_that_can_be_shown(self, device: str) -> None:
+    @pytest.mark.parametrize("device", ["x", "x" * 64, *USED_IN_NAMES])
+    def test_devices_as_they_call_themselves(self, device: str) -> None:
         assert POLICY.credentials(hello({"token": "t", "device": device})).device == device
 
-    @pytest.mark.parametrize("device", ["", "x" * 65, "a\nb", "a\u202eb", "\ud800", 7, False, [], {}])
-    def test_devices_that_cannot(self, device: object) -> None:
-        with pytest.raises(InvalidArgument, match=r"auth\.device"):
+    @pytest.mark.parametrize(
+        ("device", "says"),
+        [
+            ("", "must be 1 to 64 characters"),
+            ("x" * 65, "must be 1 to 64 characters"),
+            (7, "must be a string"),
+            (False, "must be a string"),
+            ([], "must be a string"),
+            *((f"a{bad}b", f"holds U+{ord(bad):04X}, which is not allowed") for bad in NOT_IN_NAMES),
+        ],
+    )
+    def test_what_is_wrong_with_a_device_is_said(self, device: object, says: str) -> None:
+        with pytest.raises(InvalidArgument) as refused:
             POLICY.credentials(hello({"token": "t", "device": device}))
+        assert str(refused.value) == f"auth.device: {says}"
+
+    @pytest.mark.parametrize(
+        ("repeated", "field"), [("token", "auth.token"), ("", "auth"), ("a\n", "auth"), ("x" * 500, "auth")]
+    )
+    def test_what_says_something_twice_is_refused(self, repeated: str, field: str) -> None:
+        with pytest.raises(InvalidArgument) as refused:
+            POLICY.credentials(hello(Ambiguous({"token": "t"}, repeated)))
+        assert str(refused.value) == f"{field}: is given more than once"
 
     @given(JSON)
     def test_anything_else_is_refused_with_the_domains_errors_only(self, auth: object) -> None:
@@ -242,8 +291,8 @@ class TestGoodbye:
 
 
 def test_names_and_identifiers() -> None:
-    assert all(map(is_name, ["a", "x" * 128, "é b", "everyone"]))
-    assert not any(map(is_name, ["", "x" * 129, "\n", "\ud800", "\u200b", None, 1, b"a", ["a"]]))
+    assert all(map(is_name, ["a", "x" * 128, "é b", "everyone", *USED_IN_NAMES, "\U0001f600" * 128]))
+    assert not any(map(is_name, ["", "x" * 129, None, 1, b"a", ["a"], *NOT_IN_NAMES]))
     assert all(map(is_identifier, ["a", "A.b_c:d-9", "x" * 128]))
     assert not any(map(is_identifier, ["", "x" * 129, "é", "a b", "a\n", None, 1, b"a"]))
 
@@ -258,6 +307,43 @@ class TestBatches:
         with pytest.raises(InvalidPublication) as info:
             POLICY.check_all([publication(), replace(publication(), type="")], by_index=True)
         assert [error.path for error in info.value.errors] == ["[1].type"]
+
+    def test_every_bad_one_is_named(self) -> None:
+        unread = InvalidPublication([FieldError("[0].to", "is required"), FieldError("[0].x", "is not known")])
+        large = publication(body="x" * 70_000)
+        with pytest.raises(InvalidPublication) as info:
+            POLICY.check_all([unread, publication(), replace(publication(), type=""), large], by_index=True)
+        assert [error.path for error in info.value.errors] == ["[0].to", "[0].x", "[2].type", "[3]"]
+        assert info.value.errors_total == 4
+        with pytest.raises(PublicationTooLarge, match=r"^\[0\]: .* bytes; .*; \[2\]: ") as too_large:
+            POLICY.check_all([large, publication(), large], by_index=True)
+        assert [error.path for error in too_large.value.errors] == ["[0]", "[2]"]
+
+    def test_of_very_many_bad_ones_each_is_named_before_the_second_fault_of_any(self) -> None:
+        bad = publication(type="", id="")
+        for number, extra in ((ERRORS_MAX - 10, 10), (ERRORS_MAX, 0), (1000, 0)):
+            with pytest.raises(InvalidPublication) as info:
+                POLICY.check_all([bad] * number, by_index=True)
+            paths = [error.path for error in info.value.errors]
+            firsts = min(number, ERRORS_MAX)
+            assert [path for path in paths if path.endswith("type")] == [f"[{index}].type" for index in range(firsts)]
+            assert len(paths) == firsts + extra
+            assert info.value.errors_total == 2 * number
+            assert str(info.value).endswith(f"and {2 * number - 5} more")
+
+    def test_what_is_raised_leads_to_nothing_but_itself(self) -> None:
+        """Its traceback holds the frames it came through, and these must not hold it: nothing else would free them."""
+        unread = InvalidPublication([FieldError("[0].to", "is required")])
+        for batch in ([unread], [unread, unread], [publication(body="x" * 70_000)], [publication(type="")]):
+            with pytest.raises(SynkroneError) as info:
+                POLICY.check_all(batch, by_index=True)
+            traceback = info.value.__traceback__
+            while traceback is not None:
+                if traceback.tb_frame.f_code.co_name != "test_what_is_raised_leads_to_nothing_but_itself":
+                    held = list(traceback.tb_frame.f_locals.values())
+                    assert all(info.value is not value for value in held)
+                    assert all(info.value not in value for value in held if isinstance(value, list | tuple))
+                traceback = traceback.tb_next
 
     def test_all_together_name_a_bounded_number_of_recipients(self) -> None:
         ten_thousand = publication(Audience.users(str(number) for number in range(AUDIENCE_MAX_USERS)))
