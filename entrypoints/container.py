@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from dependency_injector import containers, providers
 from pydantic import SecretStr
 
-from adapters.api.handlers import Backend
+from adapters.api.backends import Backend
 from adapters.api.inbox import Users
+from adapters.api.publish import publish_routes
 from adapters.api.routes import api_routes
 from adapters.auth.api_keys import ApiKey, ApiKeys, hash_key, parse_hash
 from adapters.auth.callers import Callers
@@ -264,6 +265,10 @@ class Container(containers.DeclarativeContainer):
         backend=backend,
         users=users,
         message_bytes=settings.provided.limits.message_bytes,
+    )
+    publish_routes = providers.Singleton(
+        publish_routes,
+        backend,
         publish_bytes=settings.provided.limits.publish_bytes,
         batch_bytes=settings.provided.limits.batch_bytes,
     )

@@ -168,7 +168,7 @@ class Server:
         return Listener(
             self._sockets,
             router,
-            routes=transport.routes,
+            routes={**self._container.publish_routes(), **transport.routes},
             tls=check_tls(self._settings),
             limits=HttpLimits(
                 # Routes that take larger bodies say so themselves, once they know who is sending.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adapters.api.handlers import Backend, BackendHandler
+from adapters.api.backends import Backend
+from adapters.api.handlers import BackendHandler
 from adapters.wire import timestamp
 from domain.errors import InvalidArgument
 from domain.model import ConnectionInfo, UserId
@@ -21,10 +22,10 @@ class ConnectionsHandler(BackendHandler):
         self.scope = "connections:write" if self.request.method == "DELETE" else "connections:read"
 
     async def get(self, user: str) -> None:
-        await self.run(user)
+        await self.handle(user)
 
     async def delete(self, user: str) -> None:
-        await self.run(user)
+        await self.handle(user)
 
     async def handle(self, *arguments: str) -> None:
         (user,) = arguments

@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import tornado.web
 
-from adapters.api.bodies import ACCEPTED_CODING, UnsupportedCoding, UnsupportedMediaType, check_coding
-from adapters.http.peer import PeerPolicy
-from adapters.wire import InvalidJson, problem_object, to_json
-from domain.errors import (
-    Forbidden,
-    InvalidArgument,
-    InvalidPublication,
-    InvalidToken,
-    PublicationConflict,
-    PublicationTooLarge,
-    SynkroneError,
-    Unauthenticated,
-    Unavailable,
-)
+from adapters.api.backends import Backend, bearer_token
+from adapters.api.bodies import UnsupportedMediaType, check_coding
+from adapters.api.problems import MEDIA_TYPE, BodyTooLarge, bare_members, fields_of, members_of, status_of
+from adapters.wire import to_json
+from domain.errors import SynkroneError
 from domain.model import Caller
-from domain.ports import CallerVerifier, ConnectionDirectory, Publisher, Telemetry
 
-_REALM = "synkrone-socket"
 _DROPPED_BODY = 65_536
-_TAKEN_BODIES = 2
-"""How many times the allowed size of a body is read, and dropped, for the sake of the answer."""
-_LENGTH_DIGITS = 18
-
-
-class BodyTooLarge(SynkroneError):
-    """The body is too large."""
-
-    code = "too_large"
-
-
-_STATUS: tuple[tuple[type[SynkroneError], HTTPStatus], ...] = (
-    (InvalidJson, HTTPStatus.BAD_REQUEST),
-    (InvalidArgument, HTTPStatus.BAD_REQUEST),
-    (Unauthenticated, HTTPStatus.UNAUTHORIZED),
-    (InvalidToken, HTTPStatus.UNAUTHORIZED),
-    (Forbidden, HTTPStatus.FORBIDDEN),
-    (PublicationConflict, HTTPStatus.CONFLICT),
-    (PublicationTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    (BodyTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    (UnsupportedMediaType, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-    (InvalidPublication, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
-)
 
 
 @tornado.web.stream_request_body
@@ -85,27 +49,12 @@ class ApiHandler(tornado.web.RequestHandler):
 
     def fail(self, error: SynkroneError) -> None:
         status = self.status_of(error)
-        if status == HTTPStatus.UNAUTHORIZED:
-            # RFC 6750, section 3: no error code for who came without a bearer token.
-            wrong = ', error="invalid_token"' if self._bearer_token() else ""
-            self.set_header("WWW-Authenticate", f'Bearer realm="{_REALM}"{wrong}')
-        elif isinstance(error, Forbidden) and error.scope is not None:
-            challenge = f'Bearer realm="{_REALM}", error="insufficient_scope", scope="{error.scope}"'
-            self.set_header("WWW-Authenticate", challenge)
-        elif status == HTTPStatus.FORBIDDEN:
-            self.set_header("WWW-Authenticate", f'Bearer realm="{_REALM}"')
-        elif status == HTTPStatus.SERVICE_UNAVAILABLE:
-            self.set_header("Retry-After", "5")
-        elif isinstance(error, UnsupportedCoding):
-            self.set_header("Accept-Encoding", ACCEPTED_CODING)
-        members = problem_object(error.problem) | {"status": int(status)}
-        if error.errors:
-            members["errors"] = [{"path": field.path, "message": field.message} for field in error.errors]
-            members["errors_total"] = error.errors_total
-        self._problem(status, members)
+        for name, value in fields_of(error, status, has_credential=bool(self._bearer_token())):
+            self.set_header(name, value)
+        self._problem(status, members_of(error, status))
 
     def status_of(self, error: SynkroneError) -> HTTPStatus:
-        return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+        return status_of(error)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -114,22 +63,18 @@ class ApiHandler(tornado.web.RequestHandler):
             return
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", ", ".join(allowed_methods(self.methods)))
-        title = HTTPStatus(status_code).phrase if status_code in set(HTTPStatus) else "Error"
-        code = title.lower().replace(" ", "_")
-        self._problem(status_code, {"code": code, "title": title, "status": status_code, "retryable": False})
+        self._problem(status_code, bare_members(HTTPStatus(status_code)))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if not isinstance(value, SynkroneError):
             super().log_exception(typ, value, tb)
 
     def _bearer_token(self) -> str:
-        """The credential of the request (RFC 6750, section 2.1); empty where it has none."""
-        scheme, _, credential = self.request.headers.get("Authorization", "").partition(" ")
-        return credential.strip() if scheme.lower() == "bearer" else ""
+        return bearer_token(self.request.headers.get("Authorization", ""))
 
     def _problem(self, status: int, members: dict[str, object]) -> None:
         self.set_status(status)
-        self.set_header("Content-Type", "application/problem+json")
+        self.set_header("Content-Type", MEDIA_TYPE)
         self.finish(to_json(members))
 
 
@@ -147,17 +92,6 @@ class NotFound(ApiHandler):
     get = head = post = delete = patch = put = options = _not_found
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What the routes for backends rest on; without ``callers`` they are closed to everybody."""
-
-    publisher: Publisher
-    directory: ConnectionDirectory
-    callers: CallerVerifier | None
-    peers: PeerPolicy
-    telemetry: Telemetry
-
-
 class BodyHandler(ApiHandler):
     """A route that takes a body: nothing of it is kept before ``admit`` has agreed."""
 
@@ -166,10 +100,7 @@ class BodyHandler(ApiHandler):
     def expect_body(self, max_body: int) -> None:
         """To be called first, with the most bytes that a body may have."""
         self._max_body = max_body
-        self._max_taken = _TAKEN_BODIES * max_body
-        self._taken = 0
         self._body = bytearray()
-        self._refusal: SynkroneError | None = None
 
     async def prepare(self) -> None:
         if self.request.method not in allowed_methods(self.methods):
@@ -180,13 +111,10 @@ class BodyHandler(ApiHandler):
             self._check_body()
         except SynkroneError as refusal:
             self.refused(refusal)
-            if "Expect" in self.request.headers or self._content_length() > self._max_taken:
-                raise
-            # Answered while the client still sends, the connection would be reset, and many a client would see
-            # only that. So the body is taken first, and dropped.
-            self._refusal = refusal
+            raise
         connection: Any = self.request.connection
-        connection.set_max_body_size(2 * self._max_taken)
+        # Beyond that the connection answers by itself, and pages of other origins could not read it.
+        connection.set_max_body_size(2 * self._max_body)
 
     async def admit(self) -> None:
         """Say by raising that this request is not to be handled."""
@@ -204,15 +132,10 @@ class BodyHandler(ApiHandler):
             raise self._too_large()
 
     def data_received(self, chunk: bytes) -> None:
-        self._taken += len(chunk)
-        if self._refusal is None and self._taken > self._max_body:
-            self._refusal = self._too_large()
+        self._body += chunk
+        if len(self._body) > self._max_body:
             self._body.clear()
-        if self._refusal is None:
-            self._body += chunk
-        elif self._taken > self._max_taken:
-            # It does not end: answered now, with the connection closed behind it.
-            self.fail(self._refusal)
+            self.fail(self._too_large())
 
     @property
     def _has_body(self) -> bool:
@@ -221,19 +144,13 @@ class BodyHandler(ApiHandler):
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"{self._max_body} bytes are allowed")
 
-    async def run(self, *arguments: str) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-        await self.handle(*arguments)
-
     async def handle(self, *arguments: str) -> None:
         """Answer the request, whose body has been read."""
         raise NotImplementedError
 
     def _content_length(self) -> int:
-        """As announced; 0 where it is not, or where Tornado is about to refuse what it says."""
-        digits = self.request.headers.get("Content-Length", "").partition(",")[0]
-        return int(digits[:_LENGTH_DIGITS]) if digits.isascii() and digits.isdigit() else 0
+        """As announced; 0 where it is not."""
+        return int(self.request.headers.get("Content-Length", "0"))
 
     @property
     def media_type(self) -> str:
@@ -256,17 +173,7 @@ class BackendHandler(BodyHandler):
         self.caller: Caller | None = None
 
     async def admit(self) -> None:
-        if self.backend.callers is None:
-            raise Forbidden("no backend may call: the server has no API keys and no services")
-        credential = self._bearer_token()
-        if not credential:
-            raise Unauthenticated("needs Authorization: Bearer <key>")
-        self.caller = caller = await self.backend.callers.authenticate(credential)
-        if self.scope not in caller.scopes:
-            raise Forbidden(f"needs the scope {self.scope}", scope=self.scope)
+        self.caller = await self.backend.admit(self._bearer_token(), self.scope)
 
     def refused(self, refusal: SynkroneError) -> None:
-        if isinstance(refusal, Unauthenticated | Forbidden):
-            self.backend.telemetry.caller_refused(
-                self.backend.peers.address(self.request), refusal.code, refusal.detail or refusal.title
-            )
+        self.backend.refused(self.request, refusal)

@@ -100,7 +100,7 @@ class ListHandler(UserHandler):
     """``?limit=&page=&state=&type=``"""
 
     async def get(self) -> None:
-        await self.run()
+        await self.handle()
 
     async def handle(self, *_arguments: str) -> None:
         members: dict[str, Any] = {}
@@ -118,7 +118,7 @@ class ListHandler(UserHandler):
 
 class CountHandler(UserHandler):
     async def get(self) -> None:
-        await self.run()
+        await self.handle()
 
     async def handle(self, *_arguments: str) -> None:
         await self.ask("inbox.count", {})
@@ -130,7 +130,7 @@ class ActionHandler(UserHandler):
     methods = ("POST",)
 
     async def post(self, action: str) -> None:
-        await self.run(action)
+        await self.handle(action)
 
     async def handle(self, *arguments: str) -> None:
         (action,) = arguments

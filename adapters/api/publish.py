@@ -1,64 +1,187 @@
-"""``POST /v1/notifications`` and ``POST /v1/notifications/batch``: how backends publish."""
+"""``POST /v1/notifications`` and ``POST /v1/notifications/batch``: how backends publish.
+
+Served without Tornado's request handlers, which cost more than all the rest of a publish.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
 
-from adapters.api.bodies import NDJSON, idempotency_key, read_batch
-from adapters.api.handlers import BackendHandler
-from adapters.wire import parse_publication
-from domain.errors import InvalidPublication
-from domain.model import Appended, AppendOutcome, Publication
+from adapters.api.backends import Backend, bearer_token
+from adapters.api.bodies import NDJSON, UnsupportedMediaType, check_coding, idempotency_key, read_batch
+from adapters.api.problems import MEDIA_TYPE, BodyTooLarge, bare_members, fields_of, members_of, status_of
+from adapters.http.exchange import Exchange, MessageHandler
+from adapters.http.messages import RequestHead
+from adapters.http.tasks import Tasks
+from adapters.wire import parse_publication, to_json
+from domain.errors import InvalidPublication, SynkroneError
+from domain.model import Appended, AppendOutcome, Caller
+
+JSON: Final = "application/json"
+SCOPE: Final = "publish"
+
+_FIELDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+
+_log = logging.getLogger("synkrone.server")
 
 
-class _PublishingHandler(BackendHandler):
-    scope = "publish"
+class PublishRoute:
+    """One of the two paths: ``publish`` reads what was admitted, and gives the status and the value of the answer."""
 
-    async def post(self) -> None:
-        await self.run()
+    def __init__(
+        self,
+        backend: Backend,
+        publish: Callable[[PublishRequest], Awaitable[tuple[HTTPStatus, object]]],
+        *,
+        media_types: tuple[str, ...],
+        max_body: int,
+    ) -> None:
+        self.backend = backend
+        self.publish = publish
+        self.media_types = media_types
+        self.max_body = max_body
+        self.tasks = Tasks()
 
-    async def publish(
-        self, publications: Sequence[Publication | InvalidPublication], *, by_index: bool = False
-    ) -> Sequence[Appended]:
-        key = self._idempotency_key()
-        return await self.backend.publisher.publish(publications, idempotency_key=key, by_index=by_index)
+    async def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler:
+        request = PublishRequest(self, head, exchange)
+        await request.admit()
+        return request
 
-    def _idempotency_key(self) -> str | None:
-        key = self.request.headers.get("Idempotency-Key")
+
+class PublishRequest:
+    """One request: nothing of its body is kept before its caller is admitted, nor read where they are not."""
+
+    __slots__ = ("_body", "_exchange", "_head", "_route", "caller")
+
+    def __init__(self, route: PublishRoute, head: RequestHead, exchange: Exchange) -> None:
+        self._route = route
+        self._head = head
+        self._exchange = exchange
+        self._body = bytearray()
+        self.caller: Caller | None = None
+
+    async def admit(self) -> None:
+        """Find out who calls, and answer at once where they, or what they announce, are not to be taken."""
+        route, head = self._route, self._head
+        if head.method != "POST":
+            status = HTTPStatus.METHOD_NOT_ALLOWED
+            self._respond(status, bare_members(status), MEDIA_TYPE, [("Allow", "POST")])
+            return
+        try:
+            self.caller = await route.backend.admit(self._credential, SCOPE)
+            self._check_body()
+        except SynkroneError as refusal:
+            route.backend.refused(head, refusal)
+            self._fail(refusal)
+        self._exchange.set_max_body_size(route.max_body)
+
+    def _check_body(self) -> None:
+        if self._head.content_length == 0:
+            return
+        check_coding(self._head.headers.get("content-encoding"))
+        if self.media_type not in self._route.media_types:
+            raise UnsupportedMediaType(f"Content-Type must be {' or '.join(self._route.media_types)}")
+
+    # MessageHandler
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    def finish(self) -> None:
+        self._route.tasks.spawn(self._publish())
+
+    def body_too_large(self) -> None:
+        self._body.clear()
+        self._fail(BodyTooLarge(f"{self._route.max_body} bytes are allowed"))
+
+    def on_connection_close(self) -> None:
+        self._body.clear()
+
+    # what is published
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self._body)
+
+    @property
+    def media_type(self) -> str:
+        return self._head.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def idempotency_key(self) -> str | None:
+        """Raises InvalidArgument."""
+        key = self._head.headers.get("idempotency-key")
         if key is None or self.caller is None:
             return None
         # Two callers that count their requests from 1 must not meet, whatever characters their names hold.
         return f"{len(self.caller.name)}:{self.caller.name}:{idempotency_key(key)}"
 
-
-class NotificationsHandler(_PublishingHandler):
-    """One publication: 201 ``{id, cursor, duplicate}``."""
-
-    async def handle(self, *_arguments: str) -> None:
-        (appended,) = await self.publish([parse_publication(self.body)])
-        self.answer(201, _result(appended))
-
-
-class BatchHandler(_PublishingHandler):
-    """Up to 10,000 publications, all or none: 200 ``{accepted, duplicates, results}``."""
-
-    media_types = ("application/json", NDJSON)
-
-    async def handle(self, *_arguments: str) -> None:
-        batch = await read_batch(self.body, self.media_type)
+    async def _publish(self) -> None:
         try:
-            appended = await self.publish(batch.items, by_index=True)
+            status, value = await self._route.publish(self)
+        except SynkroneError as error:
+            self._fail(error)
+        except Exception:
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            self._respond(status, bare_members(status), MEDIA_TYPE)
+            raise
+        else:
+            self._respond(status, value, JSON)
+
+    # answering
+
+    @property
+    def _credential(self) -> str:
+        return bearer_token(self._head.headers.get("authorization", ""))
+
+    def _fail(self, error: SynkroneError) -> None:
+        status = status_of(error)
+        fields = fields_of(error, status, has_credential=bool(self._credential))
+        self._respond(status, members_of(error, status), MEDIA_TYPE, fields)
+
+    def _respond(
+        self, status: HTTPStatus, value: object, media_type: str, fields: list[tuple[str, str]] | None = None
+    ) -> None:
+        self._exchange.respond(status, [("Content-Type", media_type), *_FIELDS, *(fields or ())], to_json(value))
+        if _log.isEnabledFor(logging.DEBUG):
+            caller = self.caller.name if self.caller is not None else None
+            seen = {"method": self._head.method, "path": self._head.path, "status": int(status), "caller": caller}
+            _log.debug("request", extra=seen)
+
+
+def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) -> dict[str, PublishRoute]:
+    """By their paths. ``publish_bytes`` and ``batch_bytes`` are the most that a body may have."""
+
+    async def publish_one(request: PublishRequest) -> tuple[HTTPStatus, object]:
+        """One publication: 201 ``{id, cursor, duplicate}``."""
+        publication = parse_publication(request.body)
+        (appended,) = await backend.publisher.publish([publication], idempotency_key=request.idempotency_key())
+        return HTTPStatus.CREATED, _result(appended)
+
+    async def publish_batch(request: PublishRequest) -> tuple[HTTPStatus, object]:
+        """Up to 10,000 publications, all or none: 200 ``{accepted, duplicates, results}``."""
+        batch = await read_batch(request.body, request.media_type)
+        try:
+            appended = await backend.publisher.publish(
+                batch.items, idempotency_key=request.idempotency_key(), by_index=True
+            )
         except InvalidPublication as error:
             raise batch.refusal(error) from None
         duplicates = sum(result.outcome is AppendOutcome.DUPLICATE for result in appended)
-        self.answer(
-            200,
-            {
-                "accepted": len(appended) - duplicates,
-                "duplicates": duplicates,
-                "results": [_result(result) for result in appended],
-            },
-        )
+        return HTTPStatus.OK, {
+            "accepted": len(appended) - duplicates,
+            "duplicates": duplicates,
+            "results": [_result(result) for result in appended],
+        }
+
+    return {
+        "/v1/notifications": PublishRoute(backend, publish_one, media_types=(JSON,), max_body=publish_bytes),
+        "/v1/notifications/batch": PublishRoute(
+            backend, publish_batch, media_types=(JSON, NDJSON), max_body=batch_bytes
+        ),
+    }
 
 
 def _result(appended: Appended) -> dict[str, object]:

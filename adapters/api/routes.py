@@ -1,4 +1,4 @@
-"""The HTTP routes beside the transport's own."""
+"""The routes that Tornado's request handlers serve."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any, TypeAlias
 
 import tornado.web
 
+from adapters.api.backends import Backend
 from adapters.api.connections import ConnectionsHandler
-from adapters.api.handlers import Backend
 from adapters.api.health import LiveHandler, Readiness, ReadyHandler
 from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler, Users
-from adapters.api.publish import BatchHandler, NotificationsHandler
 
 Route: TypeAlias = tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]
 
@@ -20,15 +19,11 @@ def api_routes(
     backend: Backend,
     users: Users,
     readiness: Readiness,
-    publish_bytes: int,
-    batch_bytes: int,
     message_bytes: int,
 ) -> list[Route]:
     for_backends = {"backend": backend, "max_body": message_bytes}
     for_users = {"users": users, "max_body": message_bytes}
     return [
-        (r"/v1/notifications", NotificationsHandler, for_backends | {"max_body": publish_bytes}),
-        (r"/v1/notifications/batch", BatchHandler, for_backends | {"max_body": batch_bytes}),
         (r"/v1/users/([^/]+)/connections", ConnectionsHandler, for_backends),
         (r"/v1/inbox", ListHandler, for_users),
         (r"/v1/inbox/count", CountHandler, for_users),

@@ -12,13 +12,13 @@ from typing import Final
 
 from adapters.http.exchange import Route
 from adapters.http.peer import PeerPolicy
+from adapters.http.tasks import Tasks
 from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.flusher import Flusher
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
 from adapters.transport.sse_exchange import TRANSPORT, Defect, Exchange, StreamRoute
 from adapters.transport.sse_stream import COMMENT, EventStream, StreamLimits, event_frame
-from adapters.transport.tasks import Tasks
 from adapters.wire import counts_object, to_json
 from domain.errors import (
     AtCapacity,

@@ -29,8 +29,9 @@ def start_proxy(tmp_path: Path, certificate: Certificate) -> Iterator[StartProxy
     nginx = find_nginx()
     proxies: list[Proxy] = []
 
-    def start(upstream: ServerProcess | Proxy, **options: str) -> Proxy:
-        proxies.append(Proxy(nginx, tmp_path / f"nginx-{len(proxies)}", upstream.url, certificate, **options))
+    def start(upstream: ServerProcess | Proxy, scheme: str = "$scheme") -> Proxy:
+        directory = tmp_path / f"nginx-{len(proxies)}"
+        proxies.append(Proxy(nginx, directory, upstream.url, certificate, scheme=scheme))
         proxies[-1].wait_until_ready()
         return proxies[-1]
 

@@ -216,7 +216,8 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
     assert (stream.connections, stream.connecting, stream.queue_bytes) == (11, 19, 171_717)
     assert container.peers()._trusted == (ip_network("10.0.0.0/8"),)
     sizes = [arguments["max_body"] for _, _, arguments in container.routes(readiness=None) if "max_body" in arguments]
-    assert sizes == [2626, 2727, 1616, 1616, 1616, 1616]
+    assert sizes == [1616, 1616, 1616, 1616]
+    assert [route.max_body for route in container.publish_routes().values()] == [2626, 2727]
     assert (await container.verifier().verify(token("42"))).user == "42"
     assert (await container.verifier().verify(token("42", ttl=-5))).user == "42"
     for bad in (token("42", "company"), token("42", ttl=-8)):
@@ -229,7 +230,7 @@ def test_routes_of_backends_need_a_caller_and_no_other_route_is_theirs() -> None
     for path, handler, _ in container.routes(readiness=None):
         assert issubclass(handler, ApiHandler)
         assert issubclass(handler, UserHandler) == path.startswith("/v1/inbox"), path
-        assert issubclass(handler, BackendHandler) == path.startswith(("/v1/notifications", "/v1/users")), path
+        assert issubclass(handler, BackendHandler) == path.startswith("/v1/users"), path
 
 
 def test_only_settings_are_settings() -> None:

@@ -272,12 +272,10 @@ async def test_a_notification_that_is_too_large_in_a_body_that_is_not() -> None:
         "POST /v1/notifications HTTP/1.1\nHost: x\n",
         head("", "Content-Length: 100") + '{"to": {"user"',
         head("/batch", "Transfer-Encoding: chunked") + '10\n[{"to"',
-        head("", "Content-Length: 100", key="x" * 40) + "x",
-        head("", f"Content-Length: {SINGLE + 1}") + "x",
         "GET /health/live HTTP/1.1\nHost: x\nContent-Length: 10\n\nx",
         "",
     ],
-    ids=["line", "head", "body", "chunk", "refused", "too large", "no body wanted", "nothing"],
+    ids=["line", "head", "body", "chunk", "no body wanted", "nothing"],
 )
 async def test_half_a_request_is_given_up_on_in_time(text: str) -> None:
     async with limited() as backend:
@@ -289,9 +287,30 @@ async def test_half_a_request_is_given_up_on_in_time(text: str) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (head("", "Content-Length: 100", key="x" * 40) + "x", 401),
+        (head("", f"Content-Length: {SINGLE + 1}") + "x", 413),
+    ],
+    ids=["refused", "too large"],
+)
+async def test_who_is_refused_is_told_at_once_and_the_rest_of_the_body_is_not_waited_for(
+    text: str, status: int
+) -> None:
+    async with limited() as backend:
+        async with raw(backend, text) as connection:
+            started = time.monotonic()
+            assert (await connection.answer())[0] == status
+            assert time.monotonic() - started < 0.4
+            assert await connection.rest() == b""
+        await backend.nothing_happened()
+
+
+@pytest.mark.gen_test
 async def test_a_head_that_is_too_large() -> None:
     async with limited() as backend, raw(backend, head("", f"X: {'x' * 20_000}")) as connection:
-        assert not (await connection.rest()).startswith(b"HTTP/1.1 2")
+        assert (await connection.rest()).startswith(b"HTTP/1.1 431 ")
 
 
 @pytest.mark.gen_test

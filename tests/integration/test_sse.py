@@ -311,7 +311,7 @@ async def test_a_defect_in_the_opening_ends_the_stream_so_that_the_client_return
         assert list(events.reasons.values()) == ["internal_server_error"]
         assert server.transport.open_sockets == 0
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
-        "a connection ended by a defect"
+        "what was done for a client ended by a defect"
     ]
 
 
@@ -323,7 +323,7 @@ async def test_a_defect_in_connecting_is_500_and_leaves_nothing(caplog: pytest.L
         with pytest.raises(ConnectionGone):
             await server.transport.join(server.events.connections["ann"], frozenset((ANN,)))
         assert "retry-after" in client.headers
-    assert "a connection ended by a defect" in caplog.text
+    assert "what was done for a client ended by a defect" in caplog.text
 
 
 # clients that others wrote

@@ -15,6 +15,7 @@ import socketio
 from adapters.http.exchange import Route
 from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
+from adapters.http.tasks import Tasks
 from adapters.pacing import Pacer
 from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.hold import Hold
@@ -28,7 +29,6 @@ from adapters.transport.socketio.engineio.session import SessionLimits
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
 from adapters.transport.socketio.packet import PacketRefused, ack_packet, entry_packet, event_packet
 from adapters.transport.socketio.rate import TokenBucket
-from adapters.transport.tasks import Tasks
 from adapters.wire import answer_object, counts_object, problem_object
 from domain.errors import (
     ConnectionGone,

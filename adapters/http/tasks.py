@@ -1,4 +1,4 @@
-"""Tasks of a transport: kept until they are done, and none fails in silence."""
+"""Tasks that clients cause: kept until they are done, and none fails in silence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-_log = logging.getLogger("synkrone.transport")
+_log = logging.getLogger("synkrone.server")
 
 
 class Tasks:
@@ -30,4 +30,4 @@ class Tasks:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a connection ended by a defect", exc_info=error)
+            _log.error("what was done for a client ended by a defect", exc_info=error)

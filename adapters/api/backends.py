@@ -1,0 +1,44 @@
+"""Who calls for a backend, and whether it may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapters.http.peer import PeerPolicy, RequestHead
+from domain.errors import Forbidden, SynkroneError, Unauthenticated
+from domain.model import Caller
+from domain.ports import CallerVerifier, ConnectionDirectory, Publisher, Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the routes for backends rest on; without ``callers`` they are closed to everybody."""
+
+    publisher: Publisher
+    directory: ConnectionDirectory
+    callers: CallerVerifier | None
+    peers: PeerPolicy
+    telemetry: Telemetry
+
+    async def admit(self, credential: str, scope: str) -> Caller:
+        """Who it is that calls. Raises Unauthenticated, and Forbidden for one without the scope."""
+        if self.callers is None:
+            raise Forbidden("no backend may call: the server has no API keys and no services")
+        if not credential:
+            raise Unauthenticated("needs Authorization: Bearer <key>")
+        caller = await self.callers.authenticate(credential)
+        if scope not in caller.scopes:
+            raise Forbidden(f"needs the scope {scope}", scope=scope)
+        return caller
+
+    def refused(self, request: RequestHead, refusal: SynkroneError) -> None:
+        """Note that somebody was not admitted."""
+        if isinstance(refusal, Unauthenticated | Forbidden):
+            address = self.peers.address(request)
+            self.telemetry.caller_refused(address, refusal.code, refusal.detail or refusal.title)
+
+
+def bearer_token(authorization: str) -> str:
+    """The credential in the field ``Authorization`` (RFC 6750, section 2.1); empty where there is none."""
+    scheme, _, credential = authorization.partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""
