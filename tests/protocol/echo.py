@@ -22,12 +22,14 @@ ALLOWED_ORIGIN = "https://app.example"
 
 
 class Echo:
-    """The events of sessions, and the gate before them. ``closed`` are the reasons of those that ended."""
+    """The events of sessions, and the gate before them. ``closed`` are the reasons of those that ended. With ``marks``
+    each message is its own mark, and ``received`` are those that a client is known to have."""
 
     def __init__(self, limits: EngineLimits) -> None:
         self.engine = EngineServer(self, clock=SystemClock(), limits=limits)
         self.accepting = True
         self.closed: dict[str, str] = {}
+        self.marks = False
         self.received: list[object] = []
         self.url = ""
         self.port = 0
@@ -40,7 +42,7 @@ class Echo:
         pass
 
     def session_message(self, session: ServedSession, data: str | bytes) -> None:
-        self.engine.send(session, EncodedPacket.message(data, data))
+        self.engine.send(session, EncodedPacket.message(data, data if self.marks else None))
 
     def session_received(self, _session: ServedSession, mark: object) -> None:
         self.received.append(mark)

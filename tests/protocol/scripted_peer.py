@@ -46,8 +46,13 @@ class Wire:
         if receive_bytes is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        return cls(sock)
+        wire = cls(sock)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        except BaseException:
+            sock.close()
+            raise
+        return wire
 
     async def send(self, octets: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self._sock, octets)

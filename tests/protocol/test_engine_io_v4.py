@@ -460,28 +460,30 @@ async def test_a_cancelled_poll_keeps_the_session_and_what_comes_meanwhile() -> 
 async def test_the_same_request_again_is_the_next_poll() -> None:
     """Many clients repeat what is to keep caches away."""
     async with running(**LONG) as (echo, client):
+        echo.marks = True
         sid = await client.open()
         await client.post(sid, "4one")
-        assert await client.get(sid, t="a") == (200, "4one")
+        assert await client.get(sid, t="a") == (200, "4one\x1e2")
         await client.post(sid, "4two")
-        assert await client.get(sid, t="a") == (200, "4two")
+        assert await client.get(sid, t="a") == (200, "4two\x1e2")
         assert echo.received == ["one"]
         waiting = asyncio.create_task(client.get(sid, t="c"))
         await eventually_polled(echo, sid)
         assert echo.received == ["one", "two"]
         await client.post(sid, "4three")
-        assert await waiting == (200, "4three")
+        assert await waiting == (200, "4three\x1e2")
 
 
 @pytest.mark.parametrize("size", [1, 500_000])
 @pytest.mark.gen_test
 async def test_an_answer_is_given_once_over_connections_that_end_behind_it(size: int) -> None:
     async with running(**LONG) as (echo, client):
+        echo.marks = True
         sid = await client.open()
         for number in range(3):
             message = str(number) * size
             await client.post(sid, f"4{message}")
-            assert await client.get(sid, {"Connection": "close"}, t=str(number)) == (200, f"4{message}")
+            assert await client.get(sid, {"Connection": "close"}, t=str(number)) == (200, f"4{message}\x1e2")
         assert [str(mark)[0] for mark in echo.received] == ["0", "1"]
 
 
@@ -723,6 +725,7 @@ async def test_a_websocket_client_without_a_pong_is_closed_when_its_time_is_up()
 @pytest.mark.gen_test
 async def test_after_a_delivery_the_next_ping_comes_within_a_second_and_its_pong_is_the_receipt() -> None:
     async with running(**LONG) as (echo, client):
+        echo.marks = True
         socket = await client.opened_websocket()
         started = time.monotonic()
         await socket.send_str("4first")

@@ -13,6 +13,9 @@ from typing import Protocol
 PATIENCE = 5.0
 """Seconds that are left to the pong of a ping in the answer, which proves that it has arrived."""
 
+ACKNOWLEDGED_WITHIN = 2.0
+"""Seconds that are left to the acknowledgement of TCP, which systems hold back for up to 0.2 s."""
+
 
 class Delivery(Protocol):
     """What is known of how an answer was delivered."""
@@ -38,23 +41,24 @@ class Arrival(Enum):
     ARRIVED = auto()
     LOST = auto()
     UNCERTAIN = auto()
-    """Only a pong can tell."""
+    """A pong can tell, or an acknowledgement, that has not come yet."""
 
 
-def judge(delivery: Delivery, *, is_same_request: bool, is_proxied: bool) -> Arrival:
+def judge(delivery: Delivery, *, is_same_request: bool, is_proxied: bool, has_ping: bool) -> Arrival:
     """Whether an answer has arrived, now that another poll has come.
 
     ``is_same_request``: the poll is the one that was answered, to the letter. One that is sent again always is, and so
     is each of a client whose requests do not differ. ``is_proxied``: it comes through a proxy, whose connections and
-    acknowledgements say nothing of the client's.
+    acknowledgements say nothing of the client's. ``has_ping``: there was a ping in the answer, whose pong has not come.
     """
     if delivery.was_followed and not (is_proxied and is_same_request):
-        # Its reader has read it whole before.
+        # Its reader had read it whole.
         return Arrival.ARRIVED
     if delivery.was_cut and not delivery.was_followed:
         return Arrival.LOST
     if not is_same_request:
         return Arrival.ARRIVED
-    if is_proxied:
-        return Arrival.UNCERTAIN
-    return Arrival.ARRIVED if delivery.is_acknowledged and not delivery.was_reset else Arrival.LOST
+    if delivery.was_reset and not is_proxied:
+        return Arrival.LOST
+    is_known_to_be_acknowledged = delivery.is_acknowledged and not is_proxied
+    return Arrival.ARRIVED if is_known_to_be_acknowledged and not has_ping else Arrival.UNCERTAIN

@@ -15,7 +15,7 @@ class Batch:
     sessions: 0.06 µs a packet and session, against 0.13 µs for lists of their own and a key to share by.
     """
 
-    __slots__ = ("_after", "_body", "_frames", "before", "mark", "packet", "size")
+    __slots__ = ("_after", "_body", "_frames", "before", "length", "mark", "packet", "size")
 
     def __init__(self, before: Batch | None = None, packet: EncodedPacket | None = None) -> None:
         self.before = before
@@ -24,9 +24,12 @@ class Batch:
         """In bytes, as sent over WebSocket."""
         self.mark: object = None
         """The last mark of its packets."""
+        self.length: int = 0
+        """How many packets it has."""
         if before is not None and packet is not None:
             self.size = before.size + packet.size
             self.mark = packet.mark or before.mark
+            self.length = before.length + 1
         self._after: Batch | None = None
         self._frames: bytes | None = None
         self._body: bytes | None = None

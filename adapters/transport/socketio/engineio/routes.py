@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
 
@@ -76,7 +75,7 @@ class EngineRequest:
     """One request and its answer. A request that is refused is answered by its head."""
 
     __slots__ = (
-        "_body", "_engine", "_exchange", "_gatekeeper", "_head", "_is_posting", "_number", "_query",
+        "_body", "_engine", "_exchange", "_gatekeeper", "_head", "_is_posting", "_query",
         "_session",
     )  # fmt: skip
 
@@ -89,7 +88,6 @@ class EngineRequest:
         self._body = bytearray()
         self._session: ServedSession | None = None
         self._is_posting = False
-        self._number = 0
 
     def open(self) -> None:
         self._exchange.set_max_body_size(self._engine.limits.message_bytes)
@@ -144,16 +142,10 @@ class EngineRequest:
 
     def respond(self, body: bytes) -> Delivery:
         """Answer the poll that this is."""
-        self._number = self._session.answers if self._session is not None else 0
         self._exchange.set_close_callback(None)
         delivery = self._exchange.delivery()
-        delivery.when_closed(partial(self._connection_closed, delivery))
         self._respond(HTTPStatus.OK, body, _TEXT)
         return delivery
-
-    def _connection_closed(self, delivery: Delivery) -> None:
-        if delivery.was_cut and not delivery.was_followed and self._session is not None:
-            self._engine.answer_lost(self._session, self._number)
 
     # judging
 

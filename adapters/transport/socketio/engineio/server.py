@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol
 
 from adapters.transport.flusher import TURN_SECONDS, Flusher
@@ -30,6 +31,7 @@ from domain.errors import ConnectionGone, SlowConsumer
 from domain.ports import Clock
 
 SWEEP_SECONDS = 0.5
+LOOK_AGAIN_SECONDS = 0.05
 _POLICY_VIOLATION: Final = 1008
 
 
@@ -39,6 +41,11 @@ class EngineLimits:
 
     message_bytes: int = 65_536
     session: SessionLimits = field(default_factory=SessionLimits)
+
+
+class WatchedDelivery(Delivery, Protocol):
+    def when_closed(self, told: Callable[[], None]) -> None:
+        """Have it called when the connection closes."""
 
 
 class PendingPoll(Protocol):
@@ -54,19 +61,17 @@ class PendingPoll(Protocol):
     def has_left(self) -> bool:
         """Whether its client has closed the connection, which may not have been told yet."""
 
-    def respond(self, body: bytes) -> Delivery: ...
+    def respond(self, body: bytes) -> WatchedDelivery: ...
 
 
 class ServedSession(Session):
     """A session and what serves it: its WebSocket, its waiting poll, and the one upgrade under way."""
 
-    __slots__ = ("address", "answers", "channel", "client", "drained", "poll_request", "upgrade_channel")
+    __slots__ = ("address", "channel", "client", "drained", "poll_request", "upgrade_channel")
 
     channel: WebSocketChannel | None
     upgrade_channel: WebSocketChannel | None
     poll_request: PendingPoll | None
-    answers: int
-    """How many polls were answered: the last one's number."""
     drained: asyncio.Future[None] | None
     address: str
     client: Any
@@ -151,7 +156,6 @@ class EngineServer:
         )
         session.channel = session.upgrade_channel = session.drained = None
         session.poll_request = None
-        session.answers = 0
         session.address = address
         session.client = None
         self.sessions[session.sid] = session
@@ -263,8 +267,9 @@ class EngineServer:
         request = session.poll_request
         if body is not None and request is not None:
             session.poll_request = None
-            session.answers += 1
-            session.answer_given(request.respond(body))
+            delivery = request.respond(body)
+            session.answer_given(delivery)
+            delivery.when_closed(partial(self._answer_closed, session, delivery))
 
     def _settle(self, session: ServedSession) -> None:
         """Pass on what happened in a session, and take the consequences for what serves it."""
@@ -313,19 +318,26 @@ class EngineServer:
             self._answer_poll(session, now)
         finally:
             self._settle(session)
+        if session.is_uncertain:
+            asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self._look_again, session, request)
+
+    def _look_again(self, session: ServedSession, request: PendingPoll) -> None:
+        """Whether the answer before this poll has been acknowledged by now."""
+        if session.poll_request is not request or not session.is_uncertain:
+            return
+        session.reconsider(self._clock.monotonic())
+        self._flusher.add(session)
+        asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self._look_again, session, request)
 
     def poll_aborted(self, session: ServedSession, request: PendingPoll) -> None:
         if session.poll_request is request:
             session.poll_request = None
             session.poll_aborted()
 
-    def answer_lost(self, session: ServedSession, number: int) -> None:
-        """It could not be written; which means nothing where it was given again to the same poll, sent again.
-
-        ``number`` is what ``session.answers`` was when it was given.
-        """
-        if session.answers == number:
-            session.answer_lost()
+    def _answer_closed(self, session: ServedSession, delivery: Delivery) -> None:
+        """The connection that an answer went to is closed."""
+        if delivery.was_cut and not delivery.was_followed:
+            session.answer_lost(delivery)
             self._settle(session)
 
     def post_began(self, session: ServedSession) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, NoReturn, TypeAlias
 
-from adapters.transport.socketio.engineio.arrival import PATIENCE, Arrival, Delivery, judge
+from adapters.transport.socketio.engineio.arrival import ACKNOWLEDGED_WITHIN, PATIENCE, Arrival, Delivery, judge
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.heartbeat import Heartbeat
@@ -34,6 +34,9 @@ TransportName: TypeAlias = Literal["polling", "websocket"]
 
 NOOP_INTERVAL = 0.1
 """Seconds between two polls that are ended for the sake of an upgrade: a client whose WebSocket hangs would spin."""
+
+MAX_ANSWER_PACKETS = 16
+"""In an answer to a poll: python-engineio takes one with more for an attack, and ends the connection."""
 
 CHATTER_INTERVAL = 10.0
 MAX_CHATTER = 200
@@ -104,8 +107,8 @@ class _Answer:
 
     request: str
     batch: Batch
-    ping: int
-    """The number of the last ping that the client was sent with it or before."""
+    ping: int | None
+    """The number of the ping in it, if there is one."""
     delivery: Delivery | None = None
     """None where nothing is known of it but what the next request says."""
     is_lost: bool = False
@@ -262,16 +265,34 @@ class Session:
         return body
 
     def _answer_pending(self, poll: _Poll, now: float) -> bytes:
-        """Through a proxy with a ping, whose pong is the one proof that it has arrived."""
+        """What has a mark, and everything through a proxy, with a ping: its pong is the one sure proof of arrival."""
+        heartbeat = self.heartbeat
+        is_to_be_proved = self.pending.mark is not None or poll.is_proxied
+        if is_to_be_proved and not heartbeat.ping_waits and heartbeat.may_ping:
+            heartbeat.ping(None, now)
+            heartbeat.ping_waits = True
+            self.pending = self.pending.then(PING_PACKET)
+            self.tick_at = min(self.tick_at, heartbeat.next_at)
         batch, self.pending = self.pending, self._nothing
-        if poll.is_proxied and not self.heartbeat.ping_waits and self.heartbeat.may_ping:
-            self.heartbeat.ping(None, now)
-            batch = batch.then(PING_PACKET)
-            self.tick_at = min(self.tick_at, self.heartbeat.next_at)
-        self._answer = _Answer(poll.request, batch, self.heartbeat.pings)
+        if batch.length > MAX_ANSWER_PACKETS:
+            batch, self.pending = self._split(batch)
+        has_ping = heartbeat.ping_waits
+        self._answer = _Answer(poll.request, batch, heartbeat.pings if has_ping else None)
         self.heartbeat.ping_waits = False
         self.heartbeat.given_out = batch.mark or self.heartbeat.given_out
         return batch.body
+
+    def _split(self, batch: Batch) -> tuple[Batch, Batch]:
+        """What goes into one answer, a ping that waits among it, and the rest."""
+        messages = [packet for packet in batch if packet is not PING_PACKET]
+        has_ping = len(messages) < batch.length
+        number = MAX_ANSWER_PACKETS - has_ping
+        answered = rest = self._nothing
+        for packet in messages[:number]:
+            answered = answered.then(packet)
+        for packet in messages[number:]:
+            rest = rest.then(packet)
+        return (answered.then(PING_PACKET) if has_ping else answered), rest
 
     # long-polling
 
@@ -293,20 +314,55 @@ class Session:
         elif answer.delivery is None:
             arrival = Arrival.LOST if is_same_request else Arrival.ARRIVED
         else:
-            arrival = judge(answer.delivery, is_same_request=is_same_request, is_proxied=is_proxied)
+            arrival = self._judge(answer, answer.delivery, is_same_request=is_same_request, is_proxied=is_proxied)
         if arrival is Arrival.LOST:
             poll.is_repeat = True
             answer.request = request
         elif arrival is Arrival.ARRIVED:
             self._answer_arrived()
         else:
-            poll.uncertain_until = now + PATIENCE
+            poll.uncertain_until = now + (PATIENCE if is_proxied else ACKNOWLEDGED_WITHIN)
             self.tick_at = min(self.tick_at, poll.uncertain_until)
 
     def answer_given(self, delivery: Delivery) -> None:
         """How what ``answer`` gave last is delivered."""
         if self._answer is not None:
             self._answer.delivery = delivery
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether a poll waits for it to show that the answer to the last has arrived: ``reconsider`` is to be called
+        every now and then."""
+        return self._poll is not None and self._poll.uncertain_until is not None
+
+    def reconsider(self, now: float) -> None:
+        """Look again at what is known of the last answer, and decide once the time for that is over."""
+        poll, answer = self._poll, self._answer
+        if poll is None or poll.uncertain_until is None or answer is None or answer.delivery is None:
+            return
+        arrival = self._judge(answer, answer.delivery, is_same_request=True, is_proxied=poll.is_proxied)
+        if arrival is Arrival.UNCERTAIN and now >= poll.uncertain_until:
+            arrival = self._decide(answer.delivery, is_proxied=poll.is_proxied)
+        if arrival is Arrival.ARRIVED:
+            self._answer_arrived()
+        elif arrival is Arrival.LOST:
+            poll.uncertain_until = None
+            poll.is_repeat = True
+
+    def _judge(self, answer: _Answer, delivery: Delivery, *, is_same_request: bool, is_proxied: bool) -> Arrival:
+        has_ping = answer.ping is not None
+        return judge(delivery, is_same_request=is_same_request, is_proxied=is_proxied, has_ping=has_ping)
+
+    def _decide(self, delivery: Delivery, *, is_proxied: bool) -> Arrival:
+        """Nothing more will be known."""
+        if not is_proxied and not delivery.is_acknowledged:
+            return Arrival.LOST
+        if not is_proxied and not self.heartbeat.pongs:
+            # Of a client that has never answered a ping, no pong says nothing.
+            return Arrival.ARRIVED
+        # The client returns, with a cursor that knows.
+        self._end(UNCERTAIN)
+        return Arrival.UNCERTAIN
 
     def _answer_arrived(self) -> None:
         answer, self._answer = self._answer, None
@@ -320,12 +376,13 @@ class Session:
         """The request that waits is gone; what comes is for the next one."""
         self._poll = None
 
-    def answer_lost(self) -> None:
-        """The answer could not be written: the next poll gets it again, or the WebSocket that takes over.
+    def answer_lost(self, delivery: Delivery | None = None) -> None:
+        """The answer could not be written: the next poll gets it again, or the WebSocket that takes over. With a
+        ``delivery``, only if it is the last answer's: one that was given again is not lost with its first connection.
 
         Once that has, what follows may be on its way already, and the session ends: its client recovers.
         """
-        if self._answer is not None:
+        if self._answer is not None and (delivery is None or self._answer.delivery is delivery):
             self._answer.is_lost = True
             if self.transport == WEBSOCKET:
                 self._end(TRANSPORT_CLOSE)
@@ -443,11 +500,8 @@ class Session:
             return
         if self._upgrade is not _Upgrade.NONE and now >= self._upgrade_by:
             self.lose_upgrade()
-        poll = self._poll
-        if poll is not None and poll.uncertain_until is not None and now >= poll.uncertain_until:
-            # No pong has come. The client returns, with a cursor that knows.
-            self._end(UNCERTAIN)
-            return
+        if self.is_uncertain:
+            self.reconsider(now)
         if self.heartbeat.is_overdue(now):
             self._end(PING_TIMEOUT)
             return
@@ -532,8 +586,9 @@ class Session:
             self.chatter(now)
             return
         if self.transport == WEBSOCKET:
-            self._answer = None
-        elif self._answer is not None and self.heartbeat.pongs >= self._answer.ping:
+            # It is sent behind the upgrade, which waits for the last poll.
+            self._answer_arrived()
+        elif self._answer is not None and self._answer.ping is not None and self.heartbeat.pongs >= self._answer.ping:
             self._answer_arrived()
         self._emit_receipt(self.heartbeat.receipt_of_ping())
         if self.transport == WEBSOCKET:

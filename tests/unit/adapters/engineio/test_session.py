@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.transport.socketio.engineio.arrival import PATIENCE
+from adapters.transport.socketio.engineio.arrival import ACKNOWLEDGED_WITHIN, PATIENCE
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
@@ -112,9 +112,9 @@ def test_another_poll_is_the_receipt_for_the_last_answer(polling: Stepped) -> No
 
 def test_the_same_poll_gets_the_same_answer_as_often_as_it_asks(polling: Stepped) -> None:
     polling.send("one", "mark")
-    assert polling.poll("a") == "4one"
+    assert polling.poll("a") == "4one\x1e2"
     polling.send("two")
-    assert [polling.poll("a"), polling.poll("a")] == ["4one", "4one"]
+    assert [polling.poll("a"), polling.poll("a")] == ["4one\x1e2", "4one\x1e2"]
     assert polling.events() == []
     assert polling.poll("b") == "4two"
     assert polling.events() == [Received("mark")]
@@ -136,7 +136,6 @@ ARRIVED = [
     (Evidence(was_followed=True), False, False),
     (Evidence(was_followed=True), False, True),
     (Evidence(was_followed=True, was_cut=True, is_acknowledged=False), True, False),
-    (Evidence(), True, False),
     (Evidence(), False, False),
     (Evidence(), False, True),
     (Evidence(was_reset=True), False, False),
@@ -146,7 +145,6 @@ LOST = [
     (Evidence(was_cut=True, is_acknowledged=False), True, False),
     (Evidence(was_cut=True, is_acknowledged=False), True, True),
     (Evidence(was_reset=True), True, False),
-    (Evidence(is_acknowledged=False), True, False),
 ]
 
 
@@ -174,6 +172,32 @@ def test_an_answer_that_was_lost_is_given_again(
     assert polling.events() == []
 
 
+def test_what_has_no_mark_is_not_asked_for_and_needs_no_pong(polling: Stepped) -> None:
+    polling.send("one")
+    assert polling.poll("a") == "4one"
+    polling.session.answer_given(Evidence())
+    polling.send("two")
+    assert polling.poll("a") == "4two"
+
+
+@pytest.mark.parametrize("arrives", ["pong", "acknowledgement", "nothing"])
+def test_an_answer_that_is_not_acknowledged_yet_has_its_time(polling: Stepped, arrives: str) -> None:
+    polling.send("one", "mark")
+    first = polling.poll("a")
+    evidence = Evidence(is_acknowledged=False)
+    polling.session.answer_given(evidence)
+    polling.send("two")
+    assert polling.poll("a") is None
+    if arrives == "pong":
+        polling.post("3")
+    elif arrives == "acknowledgement":
+        # The client has never answered a ping.
+        evidence.is_acknowledged = True
+    polling.now += ACKNOWLEDGED_WITHIN
+    polling.session.tick(polling.now)
+    assert polling.answer() == (first if arrives == "nothing" else "4two")
+
+
 @pytest.mark.parametrize("was_followed", [False, True])
 def test_through_a_proxy_the_same_request_waits_for_the_pong(polling: Stepped, *, was_followed: bool) -> None:
     polling.send("one", "mark")
@@ -186,11 +210,16 @@ def test_through_a_proxy_the_same_request_waits_for_the_pong(polling: Stepped, *
     assert polling.answer() == "4two\x1e2"
 
 
-def test_without_a_pong_the_session_ends_for_its_cursor_to_decide(polling: Stepped) -> None:
+@pytest.mark.parametrize("is_proxied", [False, True])
+def test_without_a_pong_the_session_ends_for_its_cursor_to_decide(polling: Stepped, *, is_proxied: bool) -> None:
+    polling.send("answers pings", "mark")
+    polling.poll("x", is_proxied=is_proxied)
+    polling.post("3")
     polling.send("one", "mark")
-    polling.poll("a", is_proxied=True)
+    polling.poll("a", is_proxied=is_proxied)
     polling.session.answer_given(Evidence())
-    assert polling.poll("a", is_proxied=True) is None
+    polling.events()
+    assert polling.poll("a", is_proxied=is_proxied) is None
     polling.now += PATIENCE
     polling.session.tick(polling.now)
     assert polling.events() == [Closed("answer_uncertain")]
@@ -227,9 +256,9 @@ def test_an_answer_that_was_lost_is_given_to_whatever_poll_comes(polling: Steppe
     polling.poll("a")
     polling.session.answer_lost()
     polling.send("two")
-    assert polling.poll("b") == "4one"
+    assert polling.poll("b") == "4one\x1e2"
     assert polling.events() == []
-    assert polling.poll("b") == "4one"
+    assert polling.poll("b") == "4one\x1e2"
     assert polling.poll("c") == "4two"
     assert polling.events() == [Received("mark")]
 
@@ -435,7 +464,6 @@ def test_what_the_last_poll_got_is_receipted_after_the_upgrade(polling: Stepped)
     polling.poll()
     upgrade(polling)
     assert polling.after(1.0) == []
-    assert polling.frames() == b"\x81\x012"
     polling.session.receive("3", polling.now)
     assert polling.events() == [Received("mark")]
 
@@ -537,10 +565,10 @@ def test_pongs_that_nobody_asked_for_are_borne_up_to_a_number(websocket: Stepped
 def test_a_pong_over_long_polling_is_no_receipt_older_than_the_last(polling: Stepped) -> None:
     polling.send("one", "mark 1")
     polling.poll()
-    polling.after(LIMITS.ping_interval)
     polling.send("two", "mark 2")
-    assert polling.poll() == "2\x1e4two"
+    assert polling.poll() == "4two\x1e2"
     polling.poll()
+    polling.post("3")
     polling.post("3")
     assert polling.events() == [Received("mark 1"), Received("mark 2")]
 

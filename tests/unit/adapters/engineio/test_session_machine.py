@@ -224,7 +224,7 @@ class SessionMachine(RuleBasedStateMachine):
         session: Any = getattr(self, "session", None)
         if session is None or not session.is_open:
             return
-        for _ in range(5):
+        for _ in range(20):
             if session.transport == WEBSOCKET:
                 self.read_the_websocket()
             elif not self.is_polling:

@@ -382,6 +382,10 @@ class WireMachine(RuleBasedStateMachine):
     def pong(self) -> None:
         self.pings -= 1
         self.tell("3")
+        is_last = self.pings == 0 and self.on_its_way is None
+        if is_last and self.last is not None and b"2" in self.last.body.split(b"\x1e"):
+            # It was the ping in the last answer.
+            self.kept = 0
         self.flush()
 
     @precondition(lambda self: self.polls_now)
