@@ -566,7 +566,13 @@ class Browser:
     async def _post(self, packet: str) -> None:
         octets = packet.encode()
         request = self._request("POST", self._path(), f"Content-Length: {len(octets)}") + octets
-        assert (await self._posts.ask(request)).status == 200
+        try:
+            answer = await self._posts.ask(request)
+        except Gone:
+            # What cut the poll off cut this connection too.
+            self._posts = await self._open()
+            answer = await self._posts.ask(request)
+        assert answer.status == 200
 
     def _path(self) -> str:
         return "/socket.io/?" + self._habits.query.format(sid=self._sid, t=next(self._stamps))
