@@ -109,8 +109,11 @@ class Many:
         wrong = {
             name: f"{len(ids)} notifications of which {len(set(ids))} are different, and {self.others[name]}"
             for name, ids in self.ids.items()
-            if (sorted(ids) != sorted(published) if name.startswith("sync") else ids != published)
-            or self.others[name] != CONNECTED
+            if (
+                (sorted(ids), sorted(self.others[name])) != (sorted(published), sorted(CONNECTED))
+                if name.startswith("sync")
+                else (ids, self.others[name]) != (published, CONNECTED)
+            )
         }
         assert wrong == {}, f"of {len(published)} published"
 
