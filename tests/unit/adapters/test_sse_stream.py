@@ -19,10 +19,25 @@ class ScriptedSocket:
         self.writes: list[bytes] = []
         self.unsent = 0
         self.is_closed = False
+        self.was_cut = False
+        self.was_reset = False
         self.events: StreamEvents | None = None
 
-    def open(self, events: StreamEvents) -> None:
+    def open(self, events: StreamEvents, early: bytes = b"") -> None:
+        assert not early
         self.events = events
+
+    def pause(self) -> None:
+        """It sends nothing."""
+
+    def resume(self) -> None:
+        """It sends nothing."""
+
+    def unacknowledged_bytes(self) -> int:
+        return self.unsent
+
+    def has_ended(self) -> bool:
+        return self.is_closed
 
     def write(self, data: bytes) -> int:
         assert not self.unsent
@@ -40,6 +55,9 @@ class ScriptedSocket:
         self.room -= taken
         self.unsent -= taken
         self.events.stream_drained(self.unsent)
+
+    def linger(self, seconds: float) -> None:
+        self.close()
 
     def close(self) -> None:
         self.is_closed = True
