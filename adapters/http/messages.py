@@ -24,7 +24,10 @@ OCTETS_A_CHUNK = 16
 _LENGTH_DIGITS = 15
 _CHUNK_DIGITS = 12
 
-_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r\n")
+MAX_QUERY_FIELDS = 100
+"""Each is read by whoever wants any of them: a line full of them would take 10 ms."""
+
+_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.([0-9])\r\n")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?")
 _HUGE_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*[0-9]{16,}[ \t]*\r\n", re.IGNORECASE)
@@ -150,13 +153,30 @@ class _Fields:
 
 
 class HeadReader:
-    """Finds the next head in what has come. Of a head that is not complete it looks at nothing twice."""
+    """Finds the next head in what has come. Of a head that is not complete it looks at nothing twice.
 
-    __slots__ = ("_looked_at", "_max_bytes")
+    What it refuses depends on where the first fault lies, and not on the pieces in which the octets came.
+    """
+
+    __slots__ = ("_empty_lines", "_looked_at", "_max_bytes")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._looked_at = 0
+        self._empty_lines = 0
+
+    def skip_empty_lines(self, buffer: bytes) -> int:
+        """How many octets of empty lines precede the next head (section 2.2). Raises BadRequest where they are too
+        many."""
+        skipped = 0
+        while buffer.startswith(b"\r\n", skipped):
+            skipped += 2
+            self._empty_lines += 1
+            if self._empty_lines > MAX_EMPTY_LINES:
+                raise BadRequest("nothing but empty lines")
+        if skipped:
+            self._looked_at = 0
+        return skipped
 
     def end_of_head(self, buffer: bytes) -> int:
         """Where the head at the beginning ends; 0 where it is not complete. Raises BadRequest.
@@ -164,44 +184,36 @@ class HeadReader:
         Lines end with CRLF: what takes a bare LF for an end too may see other requests than a proxy before it did.
         """
         end = buffer.find(b"\r\n\r\n", max(0, self._looked_at - 3)) + 4
-        if end == 3:
-            self._check_incomplete(buffer)
-            return 0
-        self._looked_at = 0
-        if end > self._max_bytes:
-            raise _too_large(buffer)
-        lines = buffer.count(b"\n", 0, end)
-        if lines != buffer.count(b"\r\n", 0, end):
-            raise BadRequest("a line that ends with LF alone")
-        if lines - 2 > MAX_HEADER_LINES:
-            raise BadRequest("too many header lines", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        return end
-
-    def _check_incomplete(self, buffer: bytes) -> None:
-        start, self._looked_at = self._looked_at, len(buffer)
+        is_complete = 3 < end <= self._max_bytes
+        self._check_lines(buffer, end if is_complete else min(len(buffer), self._max_bytes), is_complete=is_complete)
+        if is_complete:
+            self._looked_at = self._empty_lines = 0
+            return end
         if len(buffer) >= self._max_bytes:
-            raise _too_large(buffer)
-        lines = buffer.count(b"\n", start)
-        if lines != buffer.count(b"\r\n", max(0, start - 1)):
-            raise BadRequest("a line that ends with LF alone")
-        if lines and buffer.count(b"\n") > MAX_HEADER_LINES + 1:
-            raise BadRequest("too many header lines", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            if buffer.find(b"\n", 0, self._max_bytes) < 0:
+                raise BadRequest("the request line is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
+            raise BadRequest("the head is too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        return 0
+
+    def _check_lines(self, buffer: bytes, end: int, *, is_complete: bool) -> None:
+        start, self._looked_at = self._looked_at, end
+        lines = buffer.count(b"\n", start, end)
+        if not lines:
+            return
+        # Beside those of the header there are the request line and, in the end, an empty one.
+        most = MAX_HEADER_LINES + 1 + is_complete
+        if lines != buffer.count(b"\r\n", max(0, start - 1), end) or buffer.count(b"\n", 0, end) > most:
+            raise _fault_of_lines(buffer, end)
 
 
-def _too_large(buffer: bytes) -> BadRequest:
-    if b"\n" not in buffer.lstrip(b"\r\n"):
-        return BadRequest("the request line is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
-    return BadRequest("the head is too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-
-
-def skip_empty_lines(buffer: bytes) -> int:
-    """How many octets of empty lines precede a request (section 2.2). Raises BadRequest where they are too many."""
-    skipped = 0
-    while buffer.startswith(b"\r\n", skipped):
-        skipped += 2
-        if skipped > 2 * MAX_EMPTY_LINES:
-            raise BadRequest("nothing but empty lines")
-    return skipped
+def _fault_of_lines(buffer: bytes, end: int) -> BadRequest:
+    """Which comes first: a line that ends wrongly, or one too many."""
+    position = -1
+    for _ in range(MAX_HEADER_LINES + 2):
+        position = buffer.find(b"\n", position + 1, end)
+        if buffer[max(0, position - 1) : position] != b"\r":
+            return BadRequest("a line that ends with LF alone")
+    return BadRequest("too many header lines", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
 def parse_head(octets: bytes) -> RequestHead:
@@ -210,8 +222,12 @@ def parse_head(octets: bytes) -> RequestHead:
     What httptools lets pass and a stricter reader does not is refused here: other versions, several spaces in the
     request line (section 3), and every way in which a body's end could be told in two ways (section 6.3).
     """
-    if not _REQUEST_LINE.match(octets):
+    line = _REQUEST_LINE.match(octets)
+    if line is None:
         raise _bad_request_line(octets)
+    if line[1] > b"1":
+        # A later version of HTTP/1 is read as the one that is known (RFC 9110, section 2.5).
+        octets = octets[: line.start(1)] + b"1" + octets[line.end(1) :]
     found = _Fields()
     parser = httptools.HttpRequestParser(found)
     try:
@@ -249,7 +265,9 @@ def _bad_request_line(octets: bytes) -> BadRequest:
 
 def _origin_form(method: str, target: str) -> tuple[str, str | None]:
     """The target in origin form, and the authority of one in absolute form (section 3.2)."""
-    if target.startswith("/") or (target == "*" and method == "OPTIONS"):
+    if target.count("&") >= MAX_QUERY_FIELDS:
+        raise BadRequest("too many fields in the query")
+    if (target.startswith("/") and method != "CONNECT") or (target == "*" and method == "OPTIONS"):
         return target, None
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or method == "CONNECT":
@@ -285,9 +303,11 @@ def _content_length(headers: Headers, version: str) -> int | None:
         return 0
     if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
         raise BadRequest("a Content-Length that is not one number")
-    if len(lengths[0].lstrip("0")) > _LENGTH_DIGITS:
+    # Python refuses to read a number of thousands of digits, zeros included.
+    digits = lengths[0].lstrip("0")
+    if len(digits) > _LENGTH_DIGITS:
         raise BadRequest("a Content-Length beyond all measure", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-    return int(lengths[0])
+    return int(digits or "0")
 
 
 def _keeps_alive(headers: Headers, version: str) -> bool:
@@ -308,7 +328,7 @@ class ChunkedBody:
         self.announced_bytes = 0
         """Of content: what has come, and what the chunk under way is still to have."""
         self._pending = b""
-        # Octets of the chunk that are to come; -2 and -1 are those of its CRLF, and 0 stands before the next size.
+        # Octets of the chunk that are to come; -2 stands before its CRLF, and 0 before the next size.
         self._left = 0
         self._chunks = 0
         self._trailer_bytes: int | None = None
@@ -371,7 +391,7 @@ class ChunkedBody:
     def _read_trailers(self, buffer: bytes, start: int) -> int:
         while True:
             end = buffer.find(b"\r\n", start)
-            size = (end if end >= 0 else len(buffer)) - start
+            size = (end if end >= 0 else len(buffer) - buffer.endswith(b"\r")) - start
             if (self._trailer_bytes or 0) + size > MAX_TRAILER_BYTES:
                 raise BadRequest("trailers too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             if end < 0:
