@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from tornado.httputil import HTTPInputError
 
 from adapters.http.exchange import DateField, Exchange, MessageHandler
-from adapters.http.messages import BadRequest, ChunkedBody, HeadReader, RequestHead, parse_head, skip_empty_lines
+from adapters.http.messages import BadRequest, ChunkedBody, HeadReader, RequestHead, parse_head
 from adapters.http.streams import Stream
 from adapters.http.turns import Turns
 
@@ -170,6 +170,8 @@ class HttpServerConnection:
             self._outgoing_bytes += len(octets)
             return
         self._outgoing_bytes = self.stream.write(octets)
+        if self._outgoing_bytes:
+            self.service.connection_waits(self, self._stage)
 
     def when_written(self, told: Callable[[], None]) -> None:
         """Have it called once the socket has taken everything, or is lost."""
@@ -202,15 +204,19 @@ class HttpServerConnection:
         elif self._stage is Stage.ANSWER:
             self._set_stage(Stage.NEXT_HEAD)
         # Else what is left of the body comes first, and is dropped.
-        if self._outgoing_bytes:
-            self.service.connection_waits(self, self._stage)
         self._rest()
 
     def abandoned(self, exchange: Exchange) -> None:
-        """There will be no answer, or not the whole of one."""
-        if exchange is self._exchange:
-            self._exchange = None
-        self.close()
+        """There will be no answer, or not the whole of one. Requests that have come behind it are carried out."""
+        self.stream.close()
+        if exchange is not self._exchange:
+            return
+        self._exchange = None
+        handler, self._handler = self._handler, None
+        if self._stage is Stage.ANSWER:
+            self._set_stage(Stage.NEXT_HEAD)
+        elif handler is not None:
+            handler.on_connection_close()
         self._rest()
 
     def hand_over(self) -> tuple[Stream, bytes]:
@@ -243,7 +249,7 @@ class HttpServerConnection:
                 self._read_body()
             else:
                 self._read_head()
-        except BadRequest as error:
+        except (BadRequest, HTTPInputError) as error:
             self._refuse(error)
         except Exception:
             self._cut()
@@ -256,7 +262,7 @@ class HttpServerConnection:
         """Between two steps: see that there will be another, or that there need not be."""
         if self._is_stepping or self._is_in_line or self._is_asked:
             return
-        if self._is_reading and not self._is_over:
+        if self._is_reading:
             if self._buffer and has_moved:
                 self.stream.pause()
                 self._is_in_line = True
@@ -265,7 +271,8 @@ class HttpServerConnection:
                 self._cut()
             else:
                 self.stream.resume()
-        elif self.stream.is_closed and self._exchange is None:
+        elif self.stream.is_closed:
+            # An answer that is still to come goes nowhere, and some never come.
             self._end()
 
     def _take_turn(self) -> None:
@@ -274,7 +281,7 @@ class HttpServerConnection:
 
     def _read_head(self) -> None:
         if self._buffer.startswith(b"\r\n"):
-            self._buffer = self._buffer[skip_empty_lines(self._buffer) :]
+            self._buffer = self._buffer[self._heads.skip_empty_lines(self._buffer) :]
         if not self._buffer:
             return
         end = self._heads.end_of_head(self._buffer)
@@ -293,10 +300,7 @@ class HttpServerConnection:
         self._body = ChunkedBody() if head.content_length is None else None
         self._left = head.content_length or 0
         self._set_stage(Stage.BODY)
-        try:
-            opened = self.service.open(head, exchange)
-        except HTTPInputError as error:
-            raise BadRequest(str(error)) from None
+        opened = self.service.open(head, exchange)
         if isinstance(opened, Awaitable):
             self._ask(opened, self._opened)
         else:
@@ -373,14 +377,18 @@ class HttpServerConnection:
         if task.cancelled():
             self._cut()
             return
-        if (failure := task.exception()) is not None:
+        failure = task.exception()
+        if failure is not None and not isinstance(failure, HTTPInputError):
             _log.error("a request failed by a defect", exc_info=failure)
             self._cut()
             return
         self._is_stepping = True
         try:
-            then(task.result())
-        except BadRequest as error:
+            if failure is None:
+                then(task.result())
+            else:
+                self._refuse(failure)
+        except (BadRequest, HTTPInputError) as error:
             self._refuse(error)
         except Exception:
             self._cut()
@@ -391,9 +399,15 @@ class HttpServerConnection:
 
     # ending
 
-    def _refuse(self, error: BadRequest) -> None:
+    def _refuse(self, error: BadRequest | HTTPInputError) -> None:
         """Answer with an error, whatever the request is, and end the connection: where the next one begins is not
         known."""
+        if not isinstance(error, BadRequest):
+            error = BadRequest(str(error))
+        if self._exchange is not None and self._exchange.has_begun:
+            # Within another answer it would be taken for a part of that.
+            self._cut()
+            return
         media_type, body = self.service.request_refused(self, error)
         exchange = self._exchange or Exchange(self, _NO_HEAD)
         self._exchange = exchange
@@ -412,8 +426,10 @@ class HttpServerConnection:
     def _cut(self) -> None:
         """The rest of a request will not come, or its handler has failed."""
         self._buffer = b""
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
         handler, self._handler = self._handler, None
+        if exchange is not None:
+            exchange.forget()
         self._set_stage(Stage.END)
         if handler is not None:
             handler.on_connection_close()

@@ -131,7 +131,8 @@ class Exchange(HTTPConnection):
         self.keeps_alive = head.keep_alive
         self._connection: HttpServerConnection | None = connection
         self._close_callback: Callable[[], None] | None = None
-        self._has_begun = False
+        self.has_begun = False
+        """Whether some of the answer was written."""
         self._is_chunked = False
         self._content_left: int | None = None
 
@@ -174,7 +175,7 @@ class Exchange(HTTPConnection):
             lines.append(f"Content-Length: {len(body)}\r\n")
         lines.append(self._connection_field())
         octets = "".join(lines).encode("latin-1")
-        self._has_begun = True
+        self.has_begun = True
         connection.write(octets + body if self.head.method != "HEAD" and status not in _WITHOUT_BODY else octets)
         self._end()
 
@@ -207,7 +208,7 @@ class Exchange(HTTPConnection):
         if self._is_chunked:
             lines.append("Transfer-Encoding: chunked\r\n")
         lines.append(self._connection_field())
-        self._has_begun = True
+        self.has_begun = True
         body = self._framed(chunk) if chunk and not without_body else b""
         return self._write("".join(lines).encode("latin-1") + body)
 
@@ -226,7 +227,7 @@ class Exchange(HTTPConnection):
         """End the connection without an answer, or with one that is not whole."""
         connection = self._connection
         self.finished = True
-        self._forget()
+        self.forget()
         if connection is not None:
             connection.abandoned(self)
 
@@ -253,7 +254,7 @@ class Exchange(HTTPConnection):
         if connection is None:
             raise StreamClosedError
         self.finished = True
-        self._forget()
+        self.forget()
         return connection.hand_over()
 
     def _connection_field(self) -> str:
@@ -287,11 +288,12 @@ class Exchange(HTTPConnection):
     def _end(self) -> None:
         connection = self._connection
         self.finished = True
-        self._forget()
+        self.forget()
         if connection is not None:
             connection.answered(self)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """What is still written goes nowhere, and nobody is told that the client left."""
         self._connection = None
         self._close_callback = None
 

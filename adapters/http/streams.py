@@ -106,8 +106,9 @@ class SocketStream:
         self._events: StreamEvents | None = None
         self._early = b""
         self._unsent: memoryview | None = None
-        self._is_broken = False
         self._is_listened_to = False
+        # Nothing can be written any more, and something is still to be read.
+        self._is_broken = False
         self._paused = False
         self._waits = False
         self._lingering: asyncio.TimerHandle | None = None
@@ -170,7 +171,7 @@ class SocketStream:
         if self._socket is None or self._paused:
             return
         self._read()
-        if not self._paused and not self._waits:
+        if not self._paused and not self._waits and self._dropping is None:
             # Whoever is heard again gets in line behind those who wait, in _readable.
             self._listen(on=self._events is not None)
 
@@ -211,9 +212,7 @@ class SocketStream:
         except BlockingIOError:
             sent = 0
         except OSError:
-            # The peer takes nothing any more. What it sent before that is still to be read, up to its end.
-            self._is_broken = self.was_reset = True
-            self._wait()
+            self._break()
             return 0
         if sent == len(data):
             return 0
@@ -221,6 +220,23 @@ class SocketStream:
             self._loop.add_writer(self._fd, self._writable)
         self._unsent = memoryview(data)[sent:]
         return len(self._unsent)
+
+    def _break(self) -> None:
+        """The peer is gone. What it had sent before is read all the same, and then the end is told."""
+        self.was_reset = self.was_cut = self._is_broken = True
+        if self._has_unread():
+            # Of a connection that was reset, uvloop tells once, whatever is left to be read.
+            self._wait()
+        else:
+            self.close()
+
+    def _has_unread(self) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            return bool(self._early) or len(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)) > 0
+        except OSError:
+            return False
 
     def _writable(self) -> None:
         if self._socket is None or self._unsent is None:
@@ -281,7 +297,7 @@ class SocketStream:
             return
         sock = self._socket
         self._listen(on=False)
-        self.was_cut = self._is_broken or self._unsent is not None or _unacknowledged(sock) > 0
+        self.was_cut = self.was_cut or self._unsent is not None or _unacknowledged(sock) > 0
         if self._unsent is not None:
             self._loop.remove_writer(self._fd)
             self._unsent = None
@@ -303,7 +319,7 @@ class TlsStream:
     """Tornado's stream as it is, as it knows what of a record was written."""
 
     __slots__ = (
-        "_chunk", "_early", "_events", "_held", "_is_reading", "_lingering", "_loop", "_paused", "_stream", "_turns",
+        "_chunk", "_events", "_held", "_is_reading", "_is_shut", "_lingering", "_loop", "_paused", "_stream", "_turns",
         "_unsent", "_waits", "was_cut", "was_reset",
     )  # fmt: skip
 
@@ -312,11 +328,12 @@ class TlsStream:
         self._turns = turns
         self._loop = asyncio.get_running_loop()
         self._events: StreamEvents | None = None
-        self._early = b""
         self._held = b""
         self._unsent: memoryview | None = None
         self._chunk = 0
         self._is_reading = False
+        # It was closed on this side: what was read is not to be told.
+        self._is_shut = False
         self._paused = False
         self._waits = False
         self._lingering: asyncio.TimerHandle | None = None
@@ -402,6 +419,7 @@ class TlsStream:
         if not self.was_cut:
             self.was_cut = self._unsent is not None or _unacknowledged(self._stream.socket) > 0
         self._unsent = None
+        self._is_shut = True
         self._stream.close()
 
     def _read(self) -> None:
@@ -452,12 +470,23 @@ class TlsStream:
             self.was_reset = True
             self.was_cut = self.was_cut or self._unsent is not None
         self._unsent = None
-        if self._held and self._events is not None:
-            octets, self._held = self._held, b""
-            self._events.stream_received(octets)
         events, self._events = self._events, None
-        if events is not None:
-            events.stream_closed()
+        held, self._held = self._held, b""
+        if events is None:
+            return
+        if not self._is_shut and self._lingering is None:
+            while held:
+                events.stream_received(held)
+                held = self._left_over()
+        events.stream_closed()
+
+    def _left_over(self) -> bytes:
+        """What Tornado's stream had read before its end."""
+        try:
+            reading = self._stream.read_bytes(READ_BYTES, partial=True)
+        except StreamClosedError:
+            return b""
+        return cast("asyncio.Future[bytes]", reading).result()
 
 
 def _unacknowledged(sock: socket.socket) -> int:
