@@ -15,7 +15,7 @@ from tornado.httputil import HTTPInputError
 
 from adapters.http.exchange import DateField, Exchange, MessageHandler
 from adapters.http.messages import BadRequest, ChunkedBody, HeadReader, RequestHead, parse_head
-from adapters.http.streams import Stream
+from adapters.http.streams import READ_BYTES, Stream
 from adapters.http.turns import Turns
 
 DROPPED_BODY = 65_536
@@ -239,7 +239,8 @@ class HttpServerConnection:
     def _advance(self) -> None:
         """Go on by one step: a head, or what there is of a body."""
         if not self._is_reading or self._is_in_line:
-            if self._buffer:
+            # Until so much waits it goes on to be read, so that the end of the stream is seen.
+            if len(self._buffer) >= READ_BYTES:
                 self.stream.pause()
             return
         before = len(self._buffer)

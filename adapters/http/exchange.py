@@ -213,9 +213,11 @@ class Exchange(HTTPConnection):
         return self._write("".join(lines).encode("latin-1") + body)
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
+        self._check_begun()
         return self._write(self._framed(chunk))
 
     def finish(self) -> None:
+        self._check_begun()
         if self._content_left and self.head.method != "HEAD":
             self.close()
             raise HTTPOutputError(f"{self._content_left} bytes less than Content-Length")
@@ -256,6 +258,12 @@ class Exchange(HTTPConnection):
         self.finished = True
         self.forget()
         return connection.hand_over()
+
+    def _check_begun(self) -> None:
+        """Tornado goes on where its head was refused: what follows would be taken for the answer."""
+        if not self.has_begun and self._connection is not None:
+            self.close()
+            raise HTTPOutputError("an answer without a head")
 
     def _connection_field(self) -> str:
         if self._connection is not None and not self._connection.can_stay_open(self):

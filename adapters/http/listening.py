@@ -22,6 +22,8 @@ import tornado.netutil
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine
 from tornado.iostream import SSLIOStream
 from tornado.routing import Router
+from tornado.util import ObjectDict
+from tornado.web import RequestHandler
 
 from adapters.http.connection import HttpServerConnection, Peer, Stage
 from adapters.http.exchange import DateField, Exchange, MessageHandler, Route
@@ -432,15 +434,30 @@ _TLS_BUFFER: Final = 4 * READ_CHUNK
 class _TornadoHandler:
     """What Tornado's routing found for a request."""
 
-    __slots__ = ("data_received", "finish", "on_connection_close")
+    __slots__ = ("_delegate", "data_received", "finish")
 
     def __init__(self, delegate: HTTPMessageDelegate) -> None:
+        self._delegate = delegate
         self.data_received = delegate.data_received
         self.finish = delegate.finish
-        self.on_connection_close = delegate.on_connection_close
+
+    def on_connection_close(self) -> None:
+        self._delegate.on_connection_close()
+        handler = getattr(self._delegate, "handler", None)
+        if isinstance(handler, RequestHandler):
+            # What Tornado has for templates makes a cycle of each handler, which it breaks where an answer is finished.
+            handler.ui = ObjectDict()
+            asyncio.get_running_loop().call_soon(_forget_error, handler.request)
 
     def body_too_large(self) -> None:
         """Tornado leaves the answer to the connection."""
+
+
+def _forget_error(request: HTTPServerRequest) -> None:
+    """That its client left was raised in the handler, whose frame the error holds, and the request the error."""
+    told = vars(request).get("_body_future")
+    if told is not None and told.done() and (error := told.exception()) is not None and error.__traceback__ is not None:
+        del vars(request)["_body_future"]
 
 
 async def _when_done(received: Awaitable[None], handler: MessageHandler) -> MessageHandler:

@@ -358,8 +358,8 @@ class ChunkedBody:
                 self._left = 0
             end = buffer.find(b"\r\n", start, start + MAX_CHUNK_LINE)
             if end < 0:
-                if length - start >= MAX_CHUNK_LINE:
-                    raise BadRequest("a chunk's first line is too long")
+                if length - start >= MAX_CHUNK_LINE or buffer.find(b"\n", start) >= 0:
+                    raise BadRequest("a malformed line before a chunk")
                 self._pending = buffer[start:]
                 break
             self._begin_chunk(buffer[start:end])
@@ -395,6 +395,8 @@ class ChunkedBody:
             if (self._trailer_bytes or 0) + size > MAX_TRAILER_BYTES:
                 raise BadRequest("trailers too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             if end < 0:
+                if buffer.find(b"\n", start) >= 0:
+                    raise BadRequest("a malformed trailer")
                 self._pending = buffer[start:]
                 return len(buffer)
             if end == start:

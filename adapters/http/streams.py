@@ -319,8 +319,8 @@ class TlsStream:
     """Tornado's stream as it is, as it knows what of a record was written."""
 
     __slots__ = (
-        "_chunk", "_events", "_held", "_is_reading", "_is_shut", "_lingering", "_loop", "_paused", "_stream", "_turns",
-        "_unsent", "_waits", "was_cut", "was_reset",
+        "_chunk", "_dropped", "_events", "_held", "_is_reading", "_is_shut", "_lingering", "_loop", "_paused",
+        "_stream", "_turns", "_unsent", "_waits", "was_cut", "was_reset",
     )  # fmt: skip
 
     def __init__(self, stream: SSLIOStream, turns: Turns) -> None:
@@ -329,6 +329,7 @@ class TlsStream:
         self._loop = asyncio.get_running_loop()
         self._events: StreamEvents | None = None
         self._held = b""
+        self._dropped = 0
         self._unsent: memoryview | None = None
         self._chunk = 0
         self._is_reading = False
@@ -437,13 +438,21 @@ class TlsStream:
         if reading.cancelled() or reading.exception() is not None:
             return
         if self._lingering is not None:
-            self._loop.call_later(DROP_PAUSE, self._read)
+            self._drop(len(reading.result()))
             return
         self._held = reading.result()
         if self._paused or self._turns.is_over():
             self._wait()
         else:
             self._give()
+
+    def _drop(self, size: int) -> None:
+        self._dropped += size
+        if self._dropped < DROP_BYTES:
+            self._read()
+        else:
+            self._dropped = 0
+            self._loop.call_later(DROP_PAUSE, self._read)
 
     def _wait(self) -> None:
         if not self._waits:

@@ -418,6 +418,8 @@ BODIES: list[tuple[bytes, tuple[bytes, bytes] | int]] = [
     (b"5;a\x00\r\nhello\r\n0\r\n\r\n", 400),
     (b"5;a\rb\r\nhello\r\n0\r\n\r\n", 400),
     (b"5;a\nb\r\nhello\r\n0\r\n\r\n", 400),
+    (b"5\n", 400),
+    (b"0\r\nA: b\n", 400),
     (b"5 a\r\nhello\r\n0\r\n\r\n", 400),
     (b"fffffffffffff\r\nhello", 400),
     (b"0\r\nA b\r\n\r\n", 400),
