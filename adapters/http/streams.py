@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from adapters.http.turns import Turns
+from adapters.http.turns import Rank, Turns
 
 READ_BYTES = 16_384
 """At a time: clients send little."""
@@ -93,7 +93,7 @@ class SocketStream:
 
     __slots__ = (
         "_dropping", "_early", "_events", "_fd", "_is_broken", "_is_listened_to", "_lingering", "_loop", "_paused",
-        "_socket", "_turns", "_unsent", "_waits", "was_cut", "was_reset",
+        "_rank", "_socket", "_turns", "_unsent", "_waits", "was_cut", "was_reset",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, turns: Turns) -> None:
@@ -102,6 +102,7 @@ class SocketStream:
         # Given the socket itself, asyncio makes an error message of it with every registration.
         self._fd = sock.fileno()
         self._turns = turns
+        self._rank = Rank.NEW
         self._loop = asyncio.get_running_loop()
         self._events: StreamEvents | None = None
         self._early = b""
@@ -164,7 +165,7 @@ class SocketStream:
     def _wait(self) -> None:
         if not self._waits:
             self._waits = True
-            self._turns.line_up(self._turn_has_come)
+            self._turns.line_up(self._turn_has_come, self._rank)
 
     def _turn_has_come(self) -> None:
         self._waits = False
@@ -197,6 +198,7 @@ class SocketStream:
                 self.was_reset = True
                 self._wait()
         if octets:
+            self._rank = _rank_after(octets)
             self._events.stream_received(octets)
         elif self.was_reset:
             self.close()
@@ -320,12 +322,13 @@ class TlsStream:
 
     __slots__ = (
         "_chunk", "_dropped", "_events", "_held", "_is_reading", "_is_shut", "_lingering", "_loop", "_paused",
-        "_stream", "_turns", "_unsent", "_waits", "was_cut", "was_reset",
+        "_rank", "_stream", "_turns", "_unsent", "_waits", "was_cut", "was_reset",
     )  # fmt: skip
 
     def __init__(self, stream: SSLIOStream, turns: Turns) -> None:
         self._stream: IOStream = stream
         self._turns = turns
+        self._rank = Rank.NEW
         self._loop = asyncio.get_running_loop()
         self._events: StreamEvents | None = None
         self._held = b""
@@ -457,7 +460,7 @@ class TlsStream:
     def _wait(self) -> None:
         if not self._waits:
             self._waits = True
-            self._turns.line_up(self._turn_has_come)
+            self._turns.line_up(self._turn_has_come, self._rank)
 
     def _turn_has_come(self) -> None:
         self._waits = False
@@ -468,6 +471,7 @@ class TlsStream:
         """What was read before the end is told even where the end has come meanwhile."""
         octets, self._held = self._held, b""
         if octets and self._events is not None:
+            self._rank = _rank_after(octets)
             self._events.stream_received(octets)
         self._read()
 
@@ -496,6 +500,11 @@ class TlsStream:
         except StreamClosedError:
             return b""
         return cast("asyncio.Future[bytes]", reading).result()
+
+
+def _rank_after(octets: bytes) -> Rank:
+    """Of whom so much was read at once: who fills a read has sent more than that."""
+    return Rank.BUSY if len(octets) >= READ_BYTES else Rank.KNOWN
 
 
 def _unacknowledged(sock: socket.socket) -> int:

@@ -5,42 +5,58 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from enum import IntEnum
 
 from domain.ports import Clock
 
 TURN_SECONDS = 0.004
 """What is read and handled for clients in one turn of the loop, before it looks at anything else."""
 
+LEAST_SECONDS = 0.001
+"""What each rank gets of a turn at least, whatever those before it need."""
+
+
+class Rank(IntEnum):
+    """Who comes first among those who wait. Who sends on before the last was handled can wait for that themselves."""
+
+    KNOWN = 0
+    NEW = 1
+    """Nothing of them was handled yet: who is refused and comes again at once is always one of these."""
+    BUSY = 2
+    """They have more to be handled than was handled at a time."""
+
 
 class Turns:
     """Once a turn of the loop has lasted for ``seconds``, whoever has more to do lines up for the next.
 
     A loop runs all that is ready before it looks again. Without this, 200 clients that send without an end would each
-    get their share before anybody else is heard; in the order of descriptors the first would always be the first.
+    get their share before anybody else is heard; in the order of descriptors the first would always be the first. In
+    one line a request takes as long as all of theirs: so there is one for each rank.
     """
 
-    __slots__ = ("_clock", "_is_begun", "_line", "_loop", "_seconds", "_until")
+    __slots__ = ("_clock", "_is_begun", "_lines", "_loop", "_seconds", "_until")
 
     def __init__(self, clock: Clock, seconds: float = TURN_SECONDS) -> None:
         self._clock = clock
         self._seconds = seconds
-        self._line: deque[Callable[[], None]] = deque()
+        self._lines: tuple[deque[Callable[[], None]], ...] = tuple(deque() for _ in Rank)
         self._until = 0.0
         self._is_begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def is_over(self) -> bool:
         """Whether one who has come on their own, not out of the line, has to line up."""
-        if self._line:
+        if any(self._lines):
             return True
         if self._is_begun:
             return self._clock.monotonic() >= self._until
         self._begin()
         return False
 
-    def line_up(self, step: Callable[[], None]) -> None:
-        """Have ``step`` called once, in a later turn, behind those who lined up before. It must be short."""
-        self._line.append(step)
+    def line_up(self, step: Callable[[], None], rank: Rank = Rank.BUSY) -> None:
+        """Have ``step`` called once, in a later turn, behind those of its rank who lined up before. It must be
+        short."""
+        self._lines[rank].append(step)
         if not self._is_begun:
             self._begin()
 
@@ -54,11 +70,14 @@ class Turns:
     def _next(self) -> None:
         """A new turn of the loop: those in line come before what it has found to be ready."""
         self._is_begun = False
-        if not self._line:
+        if not any(self._lines):
             return
         self._begin()
         # Who lines up again while others are served waits for the turn after this one.
-        for _ in range(len(self._line)):
-            self._line.popleft()()
-            if self._clock.monotonic() >= self._until:
-                return
+        waiting = [len(line) for line in self._lines]
+        for line, number in zip(self._lines, waiting, strict=True):
+            until = max(self._until, self._clock.monotonic() + LEAST_SECONDS)
+            for _ in range(number):
+                line.popleft()()
+                if self._clock.monotonic() >= until:
+                    break

@@ -7,7 +7,10 @@ import subprocess
 import sys
 import tempfile
 
-NAMES = ("frames", "payloads", "socketio_packets", "sessions", "requests", "conversations")
+NAMES = (
+    "frames", "payloads", "socketio_packets", "sessions", "requests", "conversations", "http_heads", "chunked_bodies",
+    "http_connections",
+)  # fmt: skip
 MOST_BYTES = 4096
 
 
@@ -15,7 +18,9 @@ def fuzz(name: str, seconds: int, corpus: str) -> None:
     """Runs in a process of its own, which libFuzzer ends."""
     import atheris  # noqa: PLC0415 (it takes the process over)
 
-    with atheris.instrument_imports(include=["adapters.transport", "domain.commands", "tests.fuzz.targets"]):
+    with atheris.instrument_imports(
+        include=["adapters.http", "adapters.transport", "domain.commands", "tests.fuzz.targets"]
+    ):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 (what is imported here is watched)
     target = TARGETS[name]
     options = [f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", "-len_control=0", "-print_final_stats=1"]

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis.stateful import get_state_machine_test
 
+from adapters.http.messages import MAX_CHUNK_LINE, MAX_TRAILER_BYTES, BadRequest, ChunkedBody, parse_head
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_payload
@@ -19,6 +20,7 @@ from adapters.wire import answer_object
 from domain.commands import IDS_MAX, LIST_MAX, ListInbox, Mark, read_command
 from domain.errors import InvalidArgument, UnknownEvent
 from domain.model import AckId, Failed
+from tests.fuzz.http_peer import HttpPeer
 from tests.unit.adapters.engineio.test_session_on_the_wire import WireMachine
 
 MAX_BYTES = 512
@@ -191,6 +193,86 @@ def conversations(data: bytes) -> None:
     _story.hypothesis.fuzz_one_input(data)
 
 
+HEAD_BYTES = 400
+BODY_BYTES = 100
+HTTP_PARTS = (
+    b"GET / HTTP/1.1\r\nHost: h\r\n", b"POST /a?b HTTP/1.1\r\nHost: h\r\n", b"HEAD http://h/x HTTP/1.0\r\n", b"\r\n",
+    b"Content-Length: 5\r\n", b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n",
+    b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"hello",
+    b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\nA: b\r\n\r\n", b"1;a=b\r\nx\r\n", b"ffff\r\n", b"\n", b"\r", b" ", b"\t",
+    b":", b"GET ", b" HTTP/1.1\r\n", b" HTTP/1.2\r\n", b"Host: h\r\n", b"A: " + b"x" * 50 + b"\r\n", b"a:\r\n" * 40,
+    b"x" * 120, b"OPTIONS * HTTP/1.1\r\n", b"0" * 30, b"10\r\n0123456789abcdef\r\n",
+)  # fmt: skip
+
+
+def http_heads(data: bytes) -> None:
+    octets = _http_octets(data) + b"\r\n\r\n"
+    try:
+        head = parse_head(octets[: octets.index(b"\r\n\r\n") + 4])
+    except BadRequest as error:
+        if not 400 <= error.status <= 505:
+            raise Broken("a refusal without a status") from None
+        return
+    if not (head.target.startswith("/") or head.target == "*") or "\r" in str(list(head.headers.get_all())):
+        raise Broken("a head that is none")
+
+
+def chunked_bodies(data: bytes) -> None:
+    """Nothing but BadRequest, in bounded memory, and the same in however many pieces it comes."""
+    octets = _http_octets(data)
+    outcomes = []
+    for size in (len(octets) or 1, 1 + len(octets) % 7, 1):
+        body, content, outcome = ChunkedBody(), b"", "reads on"
+        for start in range(0, len(octets), size):
+            try:
+                piece, rest = body.feed(octets[start : start + size])
+            except BadRequest as error:
+                outcome, content = f"refused {error.status}", b""
+                break
+            content += piece
+            if len(body._pending) > max(MAX_CHUNK_LINE, MAX_TRAILER_BYTES) + 2:
+                raise Broken("a body's reader keeps too much")
+            if body.is_complete:
+                outcome = f"read {(rest + octets[start + size :])!r}"
+                break
+        outcomes.append((content, outcome))
+    if len(set(outcomes)) != 1:
+        raise Broken("pieces are read otherwise than the whole")
+
+
+def http_connections(data: bytes) -> None:
+    """Each input ends in an answer, a close, or waiting for more; each request ends once; pieces are as the whole."""
+    octets = _http_octets(data)
+    outcomes = []
+    for size in (len(octets) or 1, 1 + len(octets) % 7, 1):
+        peer = HttpPeer(head_bytes=HEAD_BYTES, body_bytes=BODY_BYTES)
+        for start in range(0, len(octets), size):
+            peer.stream.feed(octets[start : start + size])
+            if len(peer.connection._buffer) > HEAD_BYTES + size:
+                raise Broken("a connection keeps too much")
+        is_done = peer.stream.is_closed or peer.stream.is_lingering
+        if not is_done and (peer.stream.has_unread or not peer.stream.is_reading):
+            raise Broken("a connection waits for nothing")
+        peer.stream.end()
+        if peer.stream.is_lingering:
+            peer.stream.close()
+            peer.line.run()
+        if not (peer.stream.is_closed and peer.has_ended):
+            raise Broken("a connection stays")
+        if any(told.endings != 1 for told in peer.requests):
+            raise Broken("a request without its one end")
+        answers = bytes(peer.stream.written).replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+        seen = [(told.head.method, told.head.target, told.body) for told in peer.requests if told.is_complete]
+        outcomes.append((is_done, len(peer.requests), seen, answers))
+    if outcomes[1:] != outcomes[:-1]:
+        raise Broken("pieces are read otherwise than the whole")
+
+
+def _http_octets(data: bytes) -> bytes:
+    """Each byte stands for a part of a message, or for itself."""
+    return b"".join(HTTP_PARTS[byte - 128] if 128 <= byte < 128 + len(HTTP_PARTS) else b"%c" % byte for byte in data)
+
+
 _story: Any = get_state_machine_test(WireMachine, settings=settings(database=None))
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -200,4 +282,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sessions": sessions,
     "requests": requests,
     "conversations": conversations,
+    "http_heads": http_heads,
+    "chunked_bodies": chunked_bodies,
+    "http_connections": http_connections,
 }

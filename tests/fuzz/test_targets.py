@@ -6,9 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from adapters.http.connection import HttpServerConnection
 from adapters.transport.socketio.engineio.session import Session
 from tests.fuzz.__main__ import NAMES
-from tests.fuzz.targets import TARGETS, Broken, requests, sessions
+from tests.fuzz.targets import TARGETS, Broken, http_connections, requests, sessions
 
 PROGRAMS = st.binary(max_size=300)
 
@@ -36,3 +37,9 @@ def test_an_argument_that_is_read_wrongly_is_noticed(monkeypatch: pytest.MonkeyP
     # inbox.list with a limit of 10**40.
     with pytest.raises(Broken):
         requests(bytes((3, 193, 2, 8)))
+
+
+def test_a_connection_that_stays_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HttpServerConnection, "_end", lambda _self: None)
+    with pytest.raises(Broken):
+        http_connections(b"\x80\x83")
