@@ -627,6 +627,20 @@ async def test_a_body_behind_its_answer_is_dropped_and_the_connection_stays() ->
         assert [seen.body for seen in route.requests] == [b"", b""]
 
 
+@on_both_loops
+async def test_a_request_that_is_answered_in_the_middle_of_its_body_has_one_end() -> None:
+    def refuse(seen: Seen) -> None:
+        seen.exchange.respond(403, [], b"no")
+
+    async with served(Recorder(take=refuse)) as (route, port):
+        wire = await Wire.open(port)
+        await wire.send_pieces(post(b"hello")[:-4])
+        assert (await wire.answer()).status == 403
+        wire.send(b"ello" + get("/x"))
+        await eventually(lambda: len(route.requests) == 2)
+        assert [(seen.body, seen.endings) for seen in route.requests] == [(b"h", ["closed"]), (b"", ["finished"])]
+
+
 LARGE = 20 * MEGABYTE
 
 
@@ -869,7 +883,7 @@ async def test_who_takes_nothing_of_an_answer_is_closed_after_its_time(
 @on_both_loops
 async def test_who_takes_an_answer_slowly_gets_all_of_it() -> None:
     def respond(seen: Seen) -> None:
-        seen.exchange.respond(200, [], b"x" * 300_000)
+        seen.exchange.respond(200, [], b"x" * 3_000_000)
 
     async with served(Recorder(respond), send_timeout=0.5, send_buffer=20_000) as (_, port):
         wire = await Wire.open(port, receive_buffer=20_000)
@@ -881,7 +895,7 @@ async def test_who_takes_an_answer_slowly_gets_all_of_it() -> None:
             await asyncio.sleep(0.002)
             wire.hold()
         wire.go_on()
-        assert [len((await wire.answer()).body) for _ in range(2)] == [300_000] * 2
+        assert [len((await wire.answer()).body) for _ in range(2)] == [3_000_000] * 2
 
 
 @on_both_loops

@@ -103,6 +103,7 @@ def test_a_later_version_of_http_1_is_read_as_1_1(version: bytes, read: str, *, 
         (b"FOO / HTTP/1.1", 501),
         (b"get / HTTP/1.1", 501),
         (b"GET /?" + b"&" * MAX_QUERY_FIELDS + b" HTTP/1.1", 400),
+        (b"GET /?" + b"a=b&" * 1000 + b" HTTP/1.1", 400),
     ],
 )
 def test_a_request_line_that_is_refused(line: bytes, status: int) -> None:
