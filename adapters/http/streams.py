@@ -193,7 +193,7 @@ class SocketStream:
                 self.was_reset = True
                 self.close()
                 return
-            if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            if self.was_reset or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 # Of a connection that was reset, uvloop tells once, whatever is left to be read.
                 self.was_reset = True
                 self._wait()
