@@ -56,7 +56,8 @@ async def first_answer(peer: Any, packet: str) -> dict[str, Any]:
 async def test_frames_do_not_pile_up_while_connecting_waits() -> None:
     """A client found to be one too many waits for its close; what it sends meanwhile is bounded."""
     burst = 5
-    async with serving(limits={"connections": 1, "events_burst": burst}) as server, http_session() as session:
+    limits = {"connections": 1, "events_burst": burst, "events_per_second": 1}
+    async with serving(limits=limits) as server, http_session() as session:
         first, patient, flooder = [await WebSocketPeer.open(session, server.url) for _ in range(3)]
         await connected(first, token("1"))
         started = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,7 +24,10 @@ class Request(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """``unhandled`` are messages that came while an earlier one is being handled; None where none is."""
+    """``unhandled`` are messages that came while an earlier one is being handled; None where none is.
+
+    ``cut`` is there once the session is to be cut without a word.
+    """
 
     session: ServedSession
     waiting_since: float
@@ -32,6 +36,7 @@ class Client:
     unhandled: deque[str | bytes] | None = None
     has_connected: bool = False
     refused: str | None = None
+    cut: asyncio.TimerHandle | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -271,7 +271,7 @@ class SocketIoTransport:
 
     def session_message(self, session: ServedSession, data: str | bytes) -> None:
         client: Client = session.client
-        if not self._has_leave_to_send(client):
+        if not self._has_leave_to_send(client) or client.cut is not None:
             return
         if client.unhandled is None:
             client.unhandled = deque((data,))
@@ -288,14 +288,18 @@ class SocketIoTransport:
 
     def session_closed(self, session: ServedSession, reason: str) -> None:
         self._waiting.pop(session, None)
-        self._end(session.client, reason)
+        client: Client = session.client
+        if client.cut is not None:
+            client.cut.cancel()
+        self._end(client, reason)
         self._library.closed(session.sid, reason)
 
     # Engine, for the library
 
     def send_text(self, engine_sid: str, text: str) -> None:
         session = self._engine.sessions.get(engine_sid)
-        if session is not None:
+        # The library answers whoever is to be cut without a word, too.
+        if session is not None and session.client.cut is None:
             # Without the answer to CONNECT a client waits for ever: that it has it is to be proved.
             is_to_be_proved = session.transport == POLLING and text.startswith(CONNECT)
             self._engine.send(session, EncodedPacket.message(text, CONNECT if is_to_be_proved else None))
@@ -368,7 +372,7 @@ class SocketIoTransport:
         if client.connection is None:
             await self._pacer.turn()
         try:
-            while messages and session.is_open:
+            while messages and session.is_open and client.cut is None:
                 message = messages.popleft()
                 if client.connection is None and message[:1] != CONNECT:
                     raise PacketRefused("not connected")
@@ -380,7 +384,8 @@ class SocketIoTransport:
             self._engine.abort(session, error.code)
         except Exception:
             # A defect of ours or of the library: the client comes back with its cursor and is served anew.
-            self._engine.abort(session, DEFECT)
+            if client.cut is None:
+                self._engine.abort(session, DEFECT)
             raise
         finally:
             client.unhandled = None
@@ -418,18 +423,23 @@ class SocketIoTransport:
         except ConnectionGone:
             return None
         except Unavailable as error:
-            await self._cut_without_a_word(connection, error.code, events)
+            self._cut_without_a_word(connection, error.code, events)
             return None
         except Exception:
-            await self._cut_without_a_word(connection, DEFECT, events)
+            self._cut_without_a_word(connection, DEFECT, events)
             self._library.forget(connection.id)
             raise
 
-    async def _cut_without_a_word(self, connection: Connection, reason: str, events: ConnectionEvents) -> None:
-        """After a fault of ours: the stock client gives up on a CONNECT_ERROR, and returns at once after a close."""
-        await asyncio.sleep(events.reconnect_delay())
+    def _cut_without_a_word(self, connection: Connection, reason: str, events: ConnectionEvents) -> None:
+        """After a fault of ours: the stock client gives up on a CONNECT_ERROR, and returns at once after a close.
+
+        Until then nothing is kept of what it sent, and its session is one of those behind which no user is: however
+        many these are, they keep nobody out.
+        """
         self._abandon(connection)
-        self._engine.abort(connection.session, reason)
+        connection.client.cut = asyncio.get_running_loop().call_later(
+            events.reconnect_delay(), self._engine.abort, connection.session, reason
+        )
 
     async def _on_disconnect(self, sid: str, reason: str) -> None:
         connection = self._connections.get(ConnectionId(sid))
@@ -465,6 +475,8 @@ class SocketIoTransport:
         self._members.leave(connection)
         client.connection = None
         if client.session.is_open:
+            # At the end of those that wait, who are kept in the order of their time.
+            self._waiting.pop(client.session, None)
             client.waiting_since = self._clock.monotonic()
             self._waiting[client.session] = client
 
