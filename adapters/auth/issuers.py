@@ -10,6 +10,7 @@ from typing import Protocol
 from joserfc.jwk import Key
 
 from adapters.auth.algorithms import ALGORITHMS
+from adapters.auth.compact import CompactToken
 from domain.errors import KeysUnavailable
 from domain.policy import is_name
 
@@ -29,10 +30,11 @@ class KeySource(Protocol):
     def check(self, algorithms: Collection[str]) -> None:
         """Raises ConfigurationError where these keys cannot verify what is signed with the algorithms."""
 
-    async def find(self, algorithm: str, kid: str | None) -> Sequence[Key]:
-        """The keys a token with these header members may be signed with: none for an unknown ``kid``.
+    async def find(self, token: CompactToken) -> Sequence[Key]:
+        """The keys this token may be signed with, by the header's ``alg`` and ``kid``: none where there never will be.
 
-        Without a ``kid`` there is one only where it is the only one that fits. Raises KeysUnavailable.
+        Without a ``kid`` there is a public key only where it is the only one that fits. Raises KeysUnavailable where it
+        is not known at the moment, so that the token's owner is to come back.
         """
 
     def are_unavailable(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +13,7 @@ from datetime import timedelta
 from joserfc.jwk import Key
 
 from adapters.auth.algorithms import ALGORITHMS
+from adapters.auth.compact import CompactToken
 from adapters.auth.fetching import Fetcher, FetchFailed
 from adapters.auth.issuers import ConfigurationError
 from adapters.auth.keys import InvalidKeySet, KeyRing, parse_jwks
@@ -19,6 +22,10 @@ from domain.errors import KeysUnavailable
 from domain.ports import Clock
 
 _log = logging.getLogger("synkrone.auth")
+
+MAX_ARRIVALS = 1_024
+"""How many tokens without a key are remembered; of more, those that have not come for longest are forgotten."""
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,35 @@ class CacheTimes:
     max_stale: timedelta = timedelta(hours=24)
 
 
+class Arrivals:
+    """When tokens whose key is not known came for the first time, in seconds of a monotonic clock.
+
+    Each token counts for itself: were it each ``kid``, whoever guesses the next one could have it refused in advance.
+    One that was forgotten comes for the first time again, and so is told to come back once more, never refused.
+    """
+
+    def __init__(self, limit: int = MAX_ARRIVALS) -> None:
+        self._limit = limit
+        self._first: OrderedDict[bytes, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def first(self, token: str, now: float) -> float:
+        digest = hashlib.blake2b(token.encode(), digest_size=_DIGEST_BYTES).digest()
+        first = self._first.setdefault(digest, now)
+        self._first.move_to_end(digest)
+        if len(self._first) > self._limit:
+            self._first.popitem(last=False)
+        return first
+
+
 class RemoteKeys:
     """A KeySource that asks a key server.
 
     A token whose key is cached never waits. One with an unknown ``kid`` waits for a fetch where one is allowed now;
-    all that wait share it.
+    all that wait share it. It is refused for good once a fetch that began after it came has not brought its key, and
+    until then is told to come back: an issuer may have begun to use a key just after the last fetch.
     """
 
     def __init__(
@@ -47,6 +78,8 @@ class RemoteKeys:
         self._fetcher = fetcher or Fetcher()
         self._ring: KeyRing | None = None
         self._fetched_at = 0.0
+        self._asked_at: float | None = None
+        self._arrivals = Arrivals()
         self._attempted_at: float | None = None
         self._fetch: asyncio.Task[None] | None = None
         self._closed = False
@@ -56,14 +89,15 @@ class RemoteKeys:
             if ALGORITHMS[name].is_hmac:
                 raise ConfigurationError("algorithms", f"{name} needs a secret; a key server has public keys only")
 
-    async def find(self, algorithm: str, kid: str | None) -> Sequence[Key]:
+    async def find(self, token: CompactToken) -> Sequence[Key]:
         ring = self._usable_ring()
         if ring is not None:
-            keys = ring.select(algorithm, kid)
-            if keys or ring.knows(kid):
+            keys = ring.select(token.algorithm, token.kid)
+            if keys or ring.knows(token.kid):
                 if self._age() >= self._times.max_age.total_seconds():
                     self._start_fetch()
                 return keys
+        arrived_at = self._arrivals.first(token.text, self._clock.monotonic())
         fetch = self._start_fetch()
         if fetch is not None:
             # Unlike awaiting the task: whoever stops waiting must not end it for the others.
@@ -71,7 +105,11 @@ class RemoteKeys:
         ring = self._usable_ring()
         if ring is None:
             raise KeysUnavailable
-        return ring.select(algorithm, kid)
+        keys = ring.select(token.algorithm, token.kid)
+        if not keys and not ring.knows(token.kid) and not self._was_asked_since(arrived_at):
+            again = f"{self._times.min_interval.total_seconds():g} s"
+            raise KeysUnavailable(f"the key of this token is not known; the key server is asked again within {again}")
+        return keys
 
     def are_unavailable(self) -> bool:
         is_fetching = self._fetch is not None and not self._fetch.done()
@@ -82,6 +120,10 @@ class RemoteKeys:
         if self._fetch is not None:
             self._fetch.cancel()
             await asyncio.wait([self._fetch])
+
+    def _was_asked_since(self, arrived_at: float) -> bool:
+        """Whether the cached keys are the answer to what was asked no earlier than that."""
+        return self._asked_at is not None and self._asked_at >= arrived_at
 
     def _age(self) -> float:
         return self._clock.monotonic() - self._fetched_at
@@ -105,6 +147,7 @@ class RemoteKeys:
         return self._clock.monotonic() - self._attempted_at >= self._times.min_interval.total_seconds()
 
     async def _refresh(self) -> None:
+        asked_at = self._clock.monotonic()
         try:
             uri = await self._location.jwks_uri(self._fetcher)
             ring, skipped = parse_jwks(await self._fetcher.get(uri))
@@ -116,4 +159,5 @@ class RemoteKeys:
             _log.warning("keys of %s cannot be had: %s", self._location.name, error)
         else:
             self._ring = ring
+            self._asked_at = asked_at
             self._fetched_at = self._clock.monotonic()

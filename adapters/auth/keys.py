@@ -15,6 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
 
 from adapters.auth.algorithms import ALGORITHMS, CURVES, RSA_MAX_BITS, RSA_MIN_BITS, curve_of, fits
+from adapters.auth.compact import CompactToken
 from adapters.auth.issuers import ConfigurationError
 
 MAX_KEYS = 100
@@ -131,8 +132,8 @@ class StaticKeys:
         if unfit and (self._field != "jwks" or len(unfit) == len(algorithms)):
             raise ConfigurationError("algorithms", f"{', '.join(unfit)} cannot be verified with {self._field}")
 
-    async def find(self, algorithm: str, kid: str | None) -> Sequence[Key]:
-        return self._ring.select(algorithm, kid)
+    async def find(self, token: CompactToken) -> Sequence[Key]:
+        return self._ring.select(token.algorithm, token.kid)
 
     def are_unavailable(self) -> bool:
         return False

@@ -59,7 +59,7 @@ class SignedTokens:
         issuer = self._issuer(parsed)
         if parsed.algorithm not in issuer.algorithms:
             raise InvalidToken("the algorithm is not one of the issuer's")
-        keys = await issuer.keys.find(parsed.algorithm, parsed.kid)
+        keys = await issuer.keys.find(parsed)
         if not keys:
             raise InvalidToken("the issuer has no such key")
         registry = _Registry(parsed.algorithm)

@@ -15,9 +15,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from adapters.auth.compact import parse
 from adapters.auth.fetching import Fetcher
 from adapters.auth.issuers import Issuer, Issuers
-from adapters.auth.jwks import RemoteKeys
+from adapters.auth.jwks import MAX_ARRIVALS, RemoteKeys
 from adapters.auth.jwt import JwtVerifier
 from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl, Location
@@ -40,6 +41,16 @@ class House:
     def token(self, kid: str = "k1", owner: str = "issuer") -> str:
         content = claims(iss=self.server.origin, exp=LONG)
         return mint(content, "ES256", key_for("ES256", owner), kid=kid)
+
+    async def answer(self, token: str) -> str:
+        """What is made of a token: "good", "refused" for good, or "come back"."""
+        try:
+            await self.verifier.verify(token)
+        except InvalidToken:
+            return "refused"
+        except KeysUnavailable:
+            return "come back"
+        return "good"
 
     async def passes(self, kid: str = "k1", owner: str = "issuer") -> bool:
         try:
@@ -98,12 +109,94 @@ async def test_a_flood_of_unknown_keys_is_one_fetch_in_30_seconds() -> None:
     async with house() as h:
         assert await h.passes()
         for second in range(120):
-            for number in range(20):
-                assert not await h.passes(f"unknown-{second}-{number}", "mallory")
+            answers = {await h.answer(h.token(f"unknown-{second}-{number}", "mallory")) for number in range(20)}
+            # Those of the very instant of a fetch have had their key asked for.
+            assert answers == {"refused" if second % 30 == 0 else "come back"}
             assert await h.passes()
+            assert h.keys.are_unavailable() is False
             h.clock.advance(1)
         # At 0 the first, then at 30, 60 and 90.
         assert h.server.asked() == 4
+
+
+@pytest.mark.gen_test
+async def test_a_key_rotated_just_after_a_fetch_is_come_back_for() -> None:
+    async with house() as h:
+        assert await h.passes()
+        h.server.publish(public_jwk(key_for("ES256")), public_jwk(key_for("ES256", "new"), "k2"))
+        token, stale = h.token("k2", "new"), h.token("k0", "retired")
+        for _ in range(10):
+            h.clock.advance(2.9)
+            assert await h.answer(token) == "come back"
+            assert await h.answer(stale) == "come back"
+        h.clock.advance(1)
+        assert await h.answer(token) == "good"
+        # The fetch of the other began after this one had come, too.
+        assert await h.answer(stale) == "refused"
+        h.clock.advance(29)
+        assert await h.answer(stale) == "refused"
+        assert h.server.asked() == 2
+
+
+@pytest.mark.gen_test
+async def test_whoever_guesses_the_name_of_the_next_key_has_nobody_refused() -> None:
+    async with house() as h:
+        assert await h.passes()
+        h.clock.advance(30)
+        assert await h.answer(h.token("2026-12", "mallory")) == "refused"
+        h.server.publish(public_jwk(key_for("ES256")), public_jwk(key_for("ES256", "new"), "2026-12"))
+        h.clock.advance(1)
+        assert await h.answer(h.token("2026-12", "new")) == "come back"
+        h.clock.advance(29)
+        assert await h.answer(h.token("2026-12", "new")) == "good"
+
+
+@pytest.mark.gen_test
+async def test_a_fetch_under_way_may_have_missed_the_key() -> None:
+    async with house(fetcher=Fetcher(timeout=timedelta(seconds=15))) as h:
+        assert await h.passes()
+        h.clock.advance(31)
+        h.server.stuck = True
+        first = asyncio.create_task(h.answer(h.token("unknown-1", "mallory")))
+        await poll(lambda: h.server.asked() == 2)
+        h.clock.advance(1)
+        later = asyncio.create_task(h.answer(h.token("unknown-2", "mallory")))
+        await asyncio.sleep(0)
+        h.server.release()
+        assert (await first, await later) == ("refused", "come back")
+
+
+@pytest.mark.gen_test
+async def test_a_fetch_that_fails_refuses_nobody_for_good() -> None:
+    async with house() as h:
+        assert await h.passes()
+        stale = h.token("k0", "retired")
+        h.server.broken = True
+        for _ in range(4):
+            h.clock.advance(31)
+            assert await h.answer(stale) == "come back"
+            assert h.keys.are_unavailable() is False
+        h.server.broken = False
+        h.clock.advance(31)
+        assert await h.answer(stale) == "refused"
+
+
+@pytest.mark.gen_test
+async def test_what_is_remembered_of_a_flood_has_an_end_and_what_is_forgotten_is_not_refused() -> None:
+    async with house() as h:
+        assert await h.passes()
+        h.clock.advance(1)
+        first = h.token("k0", "retired")
+        assert await h.answer(first) == "come back"
+        flood = [h.token(f"unknown-{number}", "mallory") for number in range(MAX_ARRIVALS + 100)]
+        assert {await h.answer(token) for token in flood} == {"come back"}
+        assert len(h.keys._arrivals) == MAX_ARRIVALS
+        h.clock.advance(29)
+        assert await h.answer(flood[-1]) == "refused"
+        h.clock.advance(1)
+        assert await h.answer(first) == "come back"
+        assert await h.answer(flood[-2]) == "refused"
+        assert h.server.asked() == 2
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -121,8 +214,9 @@ async def test_a_new_key_is_found_when_a_token_names_it() -> None:
     async with house() as h:
         assert await h.passes()
         h.server.publish(public_jwk(key_for("ES256")), public_jwk(key_for("ES256", "new"), "k2"))
-        assert not await h.passes("k2", "new")
-        h.clock.advance(30)
+        h.clock.advance(1)
+        assert await h.answer(h.token("k2", "new")) == "come back"
+        h.clock.advance(29)
         assert await h.passes("k2", "new")
         assert h.server.asked() == 2
 
@@ -169,7 +263,7 @@ async def test_that_there_are_no_keys_is_known_until_they_may_be_asked_for_again
         assert await h.passes()
         h.server.broken = True
         h.clock.advance(DAY - 1)
-        assert not await h.passes("unknown", "mallory")
+        assert await h.answer(h.token("unknown", "mallory")) == "come back"
         assert issuers.fault is None
         h.clock.advance(1)
         assert issuers.fault == KeysUnavailable.code
@@ -180,9 +274,10 @@ async def test_cached_keys_outlive_a_server_that_is_down_by_24_hours() -> None:
     async with house() as h:
         assert await h.passes()
         h.server.broken = True
+        h.clock.advance(1)
         for _ in range(24):
             assert await h.passes()
-            assert not await h.passes("unknown", "mallory")
+            assert await h.answer(h.token("unknown", "mallory")) == "come back"
             h.clock.advance(3599)
         assert await h.passes()
         h.clock.advance(60)
@@ -253,7 +348,7 @@ async def test_an_answer_without_keys_changes_nothing(document: bytes) -> None:
         assert await h.passes()
         h.server.documents["/jwks.json"] = document
         h.clock.advance(31)
-        assert not await h.passes("unknown", "mallory")
+        assert await h.answer(h.token("unknown", "mallory")) == "come back"
         assert h.server.asked() == 2
         assert await h.passes()
 
@@ -345,7 +440,7 @@ class TestDiscovery:
             h.server.describe()
             assert await h.passes()
             for number in range(60):
-                assert not await h.passes(f"unknown-{number}", "mallory")
+                assert await h.answer(h.token(f"unknown-{number}", "mallory")) in ("refused", "come back")
                 h.clock.advance(1)
             assert h.server.requests == ["/.well-known/openid-configuration", "/jwks.json"] * 2
 
@@ -399,6 +494,6 @@ class TestDiscovery:
 
         keys = RemoteKeys(Discovery("https://auth.example"), ManualClock(), fetcher=Elsewhere())
         with pytest.raises(KeysUnavailable):
-            await keys.find("RS256", "k1")
+            await keys.find(parse(mint(claims())))
         await keys.close()
         assert asked == ["https://auth.example/.well-known/openid-configuration"]
