@@ -9,8 +9,9 @@ from typing import TypeAlias
 
 from domain.errors import InvalidArgument, UnknownEvent
 from domain.model import Action, Ambiguous, InboxQuery, ItemState, Position
-from domain.policy import NAME_MAX_LENGTH, REPEATED, TOKEN_MAX_LENGTH, is_name, name_fault
+from domain.policy import NAME_MAX_LENGTH, REPEATED, is_name, name_fault
 
+REFRESH = "auth.refresh"
 IDS_MAX = 500
 LIST_MAX = 100
 _PAGE = re.compile(r"[1-9][0-9]{0,17}")
@@ -49,8 +50,13 @@ InboxCommand: TypeAlias = Mark | MarkAllRead | ListInbox | CountInbox
 Command: TypeAlias = InboxCommand | RefreshToken
 
 
-def read_command(event: str, argument: object) -> Command:
-    """``argument`` is whatever the client sent: any JSON value. Raises UnknownEvent or InvalidArgument."""
+def read_command(event: str, argument: object, token_bytes: int) -> Command:
+    """``argument`` is whatever the client sent: any JSON value; a token in it has at most ``token_bytes``.
+
+    Raises UnknownEvent or InvalidArgument.
+    """
+    if event == REFRESH:
+        return _refresh(_members(argument), token_bytes)
     reader = _READERS.get(event)
     if reader is None:
         raise UnknownEvent
@@ -136,11 +142,11 @@ def _count(members: Mapping[str, object]) -> CountInbox:
     return CountInbox()
 
 
-def _refresh(members: Mapping[str, object]) -> RefreshToken:
+def _refresh(members: Mapping[str, object], token_bytes: int) -> RefreshToken:
     _only(members, ("token",))
     token = members.get("token")
-    if not isinstance(token, str) or not 0 < len(token) <= TOKEN_MAX_LENGTH:
-        raise InvalidArgument("token", f"must be a string of 1 to {TOKEN_MAX_LENGTH} characters")
+    if not isinstance(token, str) or not 0 < len(token) <= token_bytes:
+        raise InvalidArgument("token", f"must be a string of 1 to {token_bytes} characters")
     return RefreshToken(token)
 
 
@@ -154,5 +160,4 @@ _READERS: Mapping[str, Callable[[Mapping[str, object]], Command]] = {
     "notification.read_all": _mark_all_read,
     "inbox.list": _list,
     "inbox.count": _count,
-    "auth.refresh": _refresh,
 }

@@ -40,7 +40,6 @@ DEVICE_MAX_LENGTH = 64
 AUDIENCE_MAX_USERS = 10_000
 BATCH_MAX_ITEMS = 10_000
 BATCH_MAX_RECIPIENTS = 100_000
-TOKEN_MAX_LENGTH = 8192
 
 # In seconds.
 WARNING_LEAD = (60.0, 120.0)
@@ -105,13 +104,15 @@ class Deadlines:
 class ConnectionPolicy:
     """Who may connect, what they hear, and for how long.
 
-    ``leeway`` allows for clocks that differ. With ``replays_undelivered`` a client that brings no good cursor starts
-    after what its user is known to have received, else at the head of the log.
+    ``leeway`` allows for clocks that differ. A token has at most ``token_bytes``.
+    With ``replays_undelivered`` a client that brings no good cursor starts after what its user is known to have
+    received, else at the head of the log.
     ``replay_entries`` and ``replay_bytes`` bound a page of the replay.
     ``uniform`` is the source of jitter; the default, always the middle, has none, and is for tests.
     """
 
     leeway: timedelta = timedelta(seconds=30)
+    token_bytes: int = 16_384
     replays_undelivered: bool = True
     connections: int = 10_000
     connections_per_user: int = 20
@@ -134,7 +135,7 @@ class ConnectionPolicy:
         token = hello.auth.get("token")
         if not isinstance(token, str) or not token:
             raise InvalidToken("auth.token is missing" if token in (None, "") else "auth.token is not a string")
-        if len(token) > TOKEN_MAX_LENGTH:
+        if len(token) > self.token_bytes:
             raise InvalidToken("auth.token is too long")
         device = hello.auth.get("device")
         if device is not None and not (is_name(device) and len(device) <= DEVICE_MAX_LENGTH):

@@ -6,7 +6,7 @@ Everything is constructed synchronously; what needs a loop opens later, in the s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -60,7 +60,7 @@ def build_issuers(auth: AuthSettings, clock: Clock) -> Issuers:
     """Raises SettingsError, naming the setting."""
     if auth.secret is not None:
         with _naming("auth"):
-            secret = StaticKeys.from_secret(auth.secret.get_secret_value().encode())
+            secret = _shared(auth.secret)
             issuer = Issuer(
                 keys=secret,
                 algorithms=["HS256"],
@@ -92,9 +92,13 @@ def _issuer(settings: IssuerSettings, path: str, clock: Clock) -> Issuer:
         )
 
 
+def _shared(secrets: Sequence[SecretStr]) -> StaticKeys:
+    return StaticKeys.from_secret(*(secret.get_secret_value().encode() for secret in secrets))
+
+
 def _keys(settings: IssuerSettings, path: str, clock: Clock) -> KeySource:
     if settings.secret is not None:
-        return StaticKeys.from_secret(settings.secret.get_secret_value().encode())
+        return _shared(settings.secret)
     if settings.public_key is not None:
         return StaticKeys.from_pem(settings.public_key.encode())
     if settings.jwks is not None and urlsplit(settings.jwks).scheme not in ("http", "https"):
@@ -121,13 +125,15 @@ def build_callers(api: ApiSettings, auth: AuthSettings, issuers: Issuers, clock:
     if not keys and not services:
         return None
     with _naming("api"):
-        return Callers(ApiKeys(keys), ServiceTokens(issuers, clock, auth.leeway) if services else None)
+        tokens = ServiceTokens(issuers, clock, auth.leeway, auth.token_bytes) if services else None
+        return Callers(ApiKeys(keys), tokens)
 
 
 def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy:
     limits = settings.limits
     return ConnectionPolicy(
         leeway=settings.auth.leeway,
+        token_bytes=settings.auth.token_bytes,
         replays_undelivered=settings.replay == "undelivered",
         connections=limits.connections,
         connections_per_user=limits.connections_per_user,
@@ -205,7 +211,9 @@ class Container(containers.DeclarativeContainer):
     policy = providers.Singleton(build_policy, settings, randomness)
 
     issuers = providers.Singleton(build_issuers, settings.provided.auth, clock)
-    verifier = providers.Singleton(JwtVerifier, issuers, clock, settings.provided.auth.leeway)
+    verifier = providers.Singleton(
+        JwtVerifier, issuers, clock, settings.provided.auth.leeway, settings.provided.auth.token_bytes
+    )
     callers = providers.Singleton(build_callers, settings.provided.api, settings.provided.auth, issuers, clock)
 
     inbox = providers.Selector(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from entrypoints.settings_errors import first_error
 from entrypoints.settings_sources import Sources, path_of
 from entrypoints.settings_types import (
+    ClaimPath,
     CorsOrigin,
     DrainTime,
     Duration,
@@ -25,15 +26,22 @@ from entrypoints.settings_types import (
     KeyName,
     Network,
     Port,
+    Secrets,
     Section,
     SectionWithSecrets,
     Timeout,
+    TokenBytes,
     error_at,
+    overlap,
 )
 
 DEFAULT_FILE = Path("synkrone.toml")
 API_KEY_MIN_LENGTH = 32
 REPLAY_BYTES = 262_144
+HEAD_BYTES = 8_192
+"""Of the head of a request, beside a token: what cookies, proxies and browsers add."""
+CONNECT_BYTES = 2_048
+"""Of a CONNECT packet, beside a token: cursors, a device with all its characters escaped, and what holds them."""
 SQLITE_SCHEME = "sqlite:///"
 CUT_AT_QUEUES = 8
 SCOPES = frozenset(("publish", "connections:read", "connections:write"))
@@ -50,17 +58,19 @@ class MissingSetting(SettingsError):
 class IssuerSettings(SectionWithSecrets):
     """One issuer of tokens; its keys come from ``jwks`` (URL or file), ``secret``, ``public_key`` or discovery."""
 
+    one_a_line: ClassVar[frozenset[str]] = frozenset(("secret",))
+
     issuer: str = Field(min_length=1)
     jwks: str | None = None
-    secret: SecretStr | None = None
+    secret: Secrets | None = None
     secret_file: Path | None = None
     public_key: str | None = None
     public_key_file: Path | None = None
     algorithms: JsonList[str] = Field(default_factory=list)
     audience: str | None = Field(default=None, min_length=1)
     roles: JsonList[str] | None = None
-    user_claim: str = Field(default="sub", min_length=1)
-    role_claim: str = Field(default="role", min_length=1)
+    user_claim: ClaimPath = "sub"
+    role_claim: ClaimPath = "role"
     user_prefix: str = ""
     services: JsonTable[list[str]] = Field(default_factory=dict)
 
@@ -69,6 +79,11 @@ class IssuerSettings(SectionWithSecrets):
         given = [name for name in ("jwks", "secret", "public_key") if getattr(self, name) is not None]
         if len(given) > 1:
             raise error_at(given[1], f"is given beside {given[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _claims_apart(self) -> IssuerSettings:
+        _check_claims(self.user_claim, self.role_claim)
         return self
 
     @field_validator("services")
@@ -80,17 +95,23 @@ class IssuerSettings(SectionWithSecrets):
 
 
 class AuthSettings(SectionWithSecrets):
-    """``secret`` is the one-secret case; ``issuers`` the general one."""
+    """``secret`` is the one-secret case; ``issuers`` the general one.
 
-    secret: SecretStr | None = None
+    Of several secrets the first signs and all verify. ``token_bytes`` is how long a token may be.
+    """
+
+    one_a_line: ClassVar[frozenset[str]] = frozenset(("secret",))
+
+    secret: Secrets | None = None
     secret_file: Path | None = None
     audience: str | None = Field(default=None, min_length=1)
     roles: JsonList[str] | None = None
-    user_claim: str = Field(default="sub", min_length=1)
-    role_claim: str = Field(default="role", min_length=1)
+    user_claim: ClaimPath = "sub"
+    role_claim: ClaimPath = "role"
     issuers: JsonList[IssuerSettings] = Field(default_factory=list)
     shared_user_ids: bool = False
     leeway: Duration = timedelta(seconds=30)
+    token_bytes: TokenBytes = 16_384
 
     @model_validator(mode="after")
     def _one_case(self) -> AuthSettings:
@@ -100,12 +121,15 @@ class AuthSettings(SectionWithSecrets):
             for name in ("audience", "roles", "user_claim", "role_claim"):
                 if name in self.model_fields_set:
                     raise error_at(name, "belongs to auth.secret; with auth.issuers each issuer has its own")
-        claims = (self.user_claim, self.role_claim)
-        if claims[0] == claims[1] or any(a.startswith(f"{b}.") for a, b in (claims, claims[::-1])):
-            raise error_at("role_claim", "must not be the user claim, nor inside it, nor around it")
+        _check_claims(self.user_claim, self.role_claim)
         if not timedelta() <= self.leeway <= timedelta(minutes=5):
             raise error_at("leeway", "must be 0 to 5m")
         return self
+
+
+def _check_claims(user: str | list[str], role: str | list[str]) -> None:
+    if overlap(user, role):
+        raise error_at("role_claim", "must not be the user claim, nor inside it, nor around it")
 
 
 class ApiKeySettings(SectionWithSecrets):
@@ -281,6 +305,18 @@ class Settings(Section):
         if self.is_unix:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def head_bytes(self) -> int:
+        """How long the head of a request may be: it may hold a token."""
+        return self.auth.token_bytes + HEAD_BYTES
+
+    @model_validator(mode="after")
+    def _tokens_fit(self) -> Settings:
+        least = self.auth.token_bytes + CONNECT_BYTES
+        if self.limits.message_bytes < least:
+            raise error_at("limits.message_bytes", f"must be at least {least} for auth.token_bytes")
+        return self
 
     @model_validator(mode="after")
     def _path_of_socket(self) -> Settings:

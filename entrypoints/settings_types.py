@@ -8,9 +8,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from adapters.http.origins import AllowedOrigin, Origin, Subdomains, parse_allowed_origin
@@ -53,6 +62,49 @@ def _from_json(value: object) -> object:
         return json.loads(value)
     except (ValueError, RecursionError):
         raise PydanticCustomError("json", 'must be JSON, for example ["one", "two"]') from None
+
+
+def _claim_path(value: object) -> object:
+    """The name of a claim or a dotted path; or a list of steps, which in an environment variable is JSON."""
+    if isinstance(value, str) and value.startswith("["):
+        value = _from_json(value)
+    if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(step, str) for step in value)):
+        raise PydanticCustomError("claim", "must be a string, or a list of strings")
+    if not value or "" in (value if isinstance(value, list) else ()):
+        raise PydanticCustomError("claim", "must not be empty")
+    return value
+
+
+def _secrets(value: object) -> object:
+    """One secret or a list, which in an environment variable is JSON. What only looks like a list is none."""
+    if not isinstance(value, str):
+        if not isinstance(value, list):
+            raise PydanticCustomError("secrets", "must be a string, or a list of strings")
+        return value
+    if not looks_like_list(value):
+        return [value]
+    try:
+        secrets = json.loads(value)
+    except (ValueError, RecursionError):
+        secrets = None
+    if not isinstance(secrets, list):
+        raise PydanticCustomError("secrets", 'must be a secret, or JSON such as ["the new one", "the old one"]')
+    return secrets
+
+
+def looks_like_list(text: str) -> bool:
+    """Whether JSON was meant, also where a shell has taken the quotes away. A secret may begin with ``[``."""
+    text = text.strip()
+    return text.startswith("[") and (text.endswith("]") or text[1:].lstrip().startswith(('"', "'")))
+
+
+def overlap(one: str | list[str], other: str | list[str]) -> bool:
+    """Whether two claims are, or could be taken for, the same one, or one of them for a part of the other."""
+    return any(a[: len(b)] == b or b[: len(a)] == a for a in _readings_of_path(one) for b in _readings_of_path(other))
+
+
+def _readings_of_path(path: str | list[str]) -> list[list[str]]:
+    return [[path], path.split(".")] if isinstance(path, str) else [path]
 
 
 def _network(value: object) -> IPv4Network | IPv6Network | Literal["unix"]:
@@ -109,9 +161,12 @@ Heartbeat = Annotated[Duration, _bounded("at least 100ms", lambda value: value >
 DrainTime = Annotated[Duration, _bounded("at most 25s", lambda value: value <= timedelta(seconds=25))]
 JsonList = Annotated[list[T], BeforeValidator(_from_json)]
 JsonTable = Annotated[dict[str, T], BeforeValidator(_from_json)]
+ClaimPath = Annotated[str | list[str], PlainValidator(_claim_path)]
 CorsOrigin = Annotated[AllowedOrigin, PlainValidator(_origin)]
+Secrets = Annotated[list[SecretStr], BeforeValidator(_secrets)]
 Network = Annotated[IPv4Network | IPv6Network | Literal["unix"], PlainValidator(_network)]
 KeyName = Annotated[str, AfterValidator(_key_name)]
+TokenBytes = Annotated[int, BeforeValidator(_no_flag), Field(ge=1_024, le=65_536)]
 Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]
 
 
@@ -120,7 +175,12 @@ class Section(BaseModel):
 
 
 class SectionWithSecrets(Section):
-    """Every setting ``x`` with a twin ``x_file`` is read from that file where the twin is given."""
+    """Every setting ``x`` with a twin ``x_file`` is read from that file where the twin is given.
+
+    Line ends after the last line do not count. Of the settings that are ``one_a_line`` each line is a value of its own.
+    """
+
+    one_a_line: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -134,7 +194,8 @@ class SectionWithSecrets(Section):
                 continue
             if values.get(name) is not None:
                 raise error_at(f"{name}_file", f"is given beside {name}")
-            values[name] = _read_text(f"{name}_file", Path(str(path)))
+            text = _read_text(f"{name}_file", Path(str(path)))
+            values[name] = _lines(f"{name}_file", text) if name in cls.one_a_line else text
         return values
 
 
@@ -145,6 +206,14 @@ def _read_text(setting: str, path: Path) -> str:
         raise error_at(setting, f"cannot read {path}: {error.strerror}") from None
     except ValueError:
         raise error_at(setting, f"cannot read {str(path)!r}: not text") from None
+
+
+def _lines(setting: str, text: str) -> list[str]:
+    """Lines with nothing in them are left out, but for a text that has no other."""
+    lines = [line for line in text.split("\n") if line] or [""]
+    if any(looks_like_list(line) for line in lines):
+        raise error_at(setting, "must hold one a line, and no JSON")
+    return lines
 
 
 def error_at(setting: str, message: str) -> PydanticCustomError:

@@ -1,4 +1,4 @@
-"""Tokens for development, signed with ``auth.secret``."""
+"""Tokens for development, signed with ``auth.secret``: the first, where there are several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from entrypoints.settings import AuthSettings, MissingSetting, SettingsError
 
 def mint(auth: AuthSettings, *, user: str, role: str, ttl: timedelta) -> str:
     """A JWT (HS256) that a server with these settings accepts. Raises SettingsError where there is no secret."""
-    if auth.secret is None:
+    if not auth.secret:
         raise MissingSetting("auth.secret: is needed to sign a token")
     if auth.roles is not None and role not in auth.roles:
         raise SettingsError(f"auth.roles: {role!r} is not one of {', '.join(auth.roles)}")
@@ -24,11 +24,11 @@ def mint(auth: AuthSettings, *, user: str, role: str, ttl: timedelta) -> str:
         claims["aud"] = auth.audience
     _put(claims, auth.user_claim, user)
     _put(claims, auth.role_claim, role)
-    return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(auth.secret.get_secret_value()))
+    return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(auth.secret[0].get_secret_value()))
 
 
-def _put(claims: dict[str, Any], path: str, value: str) -> None:
-    *objects, name = path.split(".")
+def _put(claims: dict[str, Any], path: str | list[str], value: str) -> None:
+    *objects, name = path.split(".") if isinstance(path, str) else path
     for key in objects:
         claims = claims.setdefault(key, {})
     claims[name] = value

@@ -13,7 +13,7 @@ from domain.errors import Unauthenticated
 from domain.model import Caller
 
 KEY_MIN_LENGTH = 32
-_KEY_MAX_LENGTH = 8192
+KEY_MAX_LENGTH = 8192
 _HASH = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 
 
@@ -35,9 +35,11 @@ def parse_hash(text: str) -> bytes:
 
 
 def hash_key(key: str) -> bytes:
-    """The digest of a key in plain text. Raises ConfigurationError for one short enough to be guessed."""
+    """The digest of a key in plain text. Raises ConfigurationError for one short enough to be guessed, or too long."""
     if len(key) < KEY_MIN_LENGTH:
         raise ConfigurationError("key", f"must have at least {KEY_MIN_LENGTH} characters")
+    if len(key) > KEY_MAX_LENGTH:
+        raise ConfigurationError("key", f"must have at most {KEY_MAX_LENGTH} characters")
     return _digest(key)
 
 
@@ -51,7 +53,7 @@ class ApiKeys:
                 raise ConfigurationError("keys", f"two have the same {name}")
 
     async def authenticate(self, credential: str) -> Caller:
-        if len(credential) > _KEY_MAX_LENGTH:
+        if len(credential) > KEY_MAX_LENGTH:
             raise Unauthenticated
         digest = _digest(credential)
         found: ApiKey | None = None

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 from domain.errors import InvalidToken
-from domain.policy import TOKEN_MAX_LENGTH
 
+DEFAULT_TOKEN_BYTES = 16_384
+"""How long a token may be where nothing else is said."""
 MAX_NESTING = 16
 """Levels of objects and arrays in a header or in claims."""
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
-REFUSED_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
-"""They would have the token bring its own key, or change what is signed. None is needed by any known issuer."""
+REFUSED_HEADERS = frozenset({"crit", "b64"})
+"""They change what is signed, or must not be ignored. Those that name or bring a key (``jku``, ``jwk``, ``x5u``,
+``x5c``, ``x5t``) are ignored whatever they hold, as many issuers send them: keys come from the settings alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,11 @@ class CompactToken:
     claims: Mapping[str, Any]
 
 
-def parse(token: str) -> CompactToken:
+def parse(token: str, max_bytes: int = DEFAULT_TOKEN_BYTES) -> CompactToken:
     """Read a JWS in compact form whose payload is a JSON object. Raises InvalidToken, and nothing else."""
     if not isinstance(token, str) or not token.isascii():
         raise InvalidToken("the token is not ASCII")
-    if len(token) > TOKEN_MAX_LENGTH:
+    if len(token) > max_bytes:
         raise InvalidToken("the token is too long")
     match = _COMPACT.fullmatch(token)
     if match is None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from joserfc.jwk import Key
 
 from adapters.auth.algorithms import ALGORITHMS
-from adapters.auth.compact import CompactToken
+from adapters.auth.compact import MAX_NESTING, CompactToken
 from domain.errors import KeysUnavailable
 from domain.policy import is_name
+
+ClaimPath: TypeAlias = str | Sequence[str]
+"""Where a claim is: its name, or else a dotted path; or the steps to it, each a name as it is written."""
 
 
 class ConfigurationError(ValueError):
@@ -49,7 +52,7 @@ class Issuer:
     """One issuer: its keys, and all it may assert.
 
     ``issuer`` is compared with the claim ``iss`` exactly; None takes any or none, for a single shared secret.
-    ``roles`` None allows every role. ``user_claim`` and ``role_claim`` are a claim's name, or else a dotted path.
+    ``roles`` None allows every role.
     ``services`` gives the client ids that may call the backend API, each with its scopes.
     Raises ConfigurationError.
     """
@@ -59,15 +62,19 @@ class Issuer:
     issuer: str | None = None
     audience: str | None = None
     roles: Collection[str] | None = None
-    user_claim: str = "sub"
-    role_claim: str = "role"
+    user_claim: ClaimPath = "sub"
+    role_claim: ClaimPath = "role"
     user_prefix: str = ""
     services: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("issuer", "audience", "user_claim", "role_claim"):
-            if getattr(self, name) == "":
+            if getattr(self, name) in ("", [], ()):
                 raise ConfigurationError(name, "must not be empty")
+        for name in ("user_claim", "role_claim"):
+            # What lies deeper than this is in no token that is read.
+            if len(path := getattr(self, name)) > MAX_NESTING and not isinstance(path, str):
+                raise ConfigurationError(name, f"must have at most {MAX_NESTING} steps")
         self._check_algorithms()
         self.keys.check(self.algorithms)
         if self.roles is not None and not (self.roles and all(is_name(role) for role in self.roles)):

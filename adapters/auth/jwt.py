@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from adapters.auth.claims import check_audience, check_kind, check_times, role_of, user_of
+from adapters.auth.compact import DEFAULT_TOKEN_BYTES
 from adapters.auth.issuers import Issuers
 from adapters.auth.signed import SignedTokens
 from domain.errors import TokenExpired
@@ -13,10 +14,19 @@ from domain.ports import Clock
 
 
 class JwtVerifier:
-    """Verifies the access tokens of some issuers. ``leeway`` allows for clocks that differ."""
+    """Verifies the access tokens of some issuers: of at most ``token_bytes`` each.
 
-    def __init__(self, issuers: Issuers, clock: Clock, leeway: timedelta = timedelta(seconds=30)) -> None:
-        self._tokens = SignedTokens(issuers)
+    ``leeway`` allows for clocks that differ.
+    """
+
+    def __init__(
+        self,
+        issuers: Issuers,
+        clock: Clock,
+        leeway: timedelta = timedelta(seconds=30),
+        token_bytes: int = DEFAULT_TOKEN_BYTES,
+    ) -> None:
+        self._tokens = SignedTokens(issuers, token_bytes)
         self._clock = clock
         self._leeway = leeway
 

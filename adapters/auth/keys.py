@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -20,6 +21,8 @@ from adapters.auth.issuers import ConfigurationError
 
 MAX_KEYS = 100
 """How many keys of a JWK Set are looked at."""
+MAX_SECRETS = 8
+"""How many secrets of an issuer there may be: all are tried on a token that none of them signed."""
 
 _NOT_A_KEY = (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError)
 """All that joserfc and cryptography raise for a key that is none."""
@@ -34,7 +37,7 @@ class _BadKey(ValueError):
 
 
 class KeyRing:
-    """Public keys, or one secret, to choose from by what a token's header says."""
+    """Public keys, or secrets, to choose from by what a token's header says."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._keys = tuple(keys)
@@ -56,33 +59,35 @@ class KeyRing:
         A token without a name gets a key only where one alone fits; so does every token where no key has a name.
         """
         candidates = [key for key in self._keys if fits(key, algorithm)]
+        if ALGORITHMS[algorithm].is_hmac:
+            # Secrets have no names; there are several while one takes the place of another.
+            return candidates
         if kid is not None and self._named:
             return [key for key in candidates if key.kid == kid]
         return candidates if len(candidates) == 1 else []
 
 
 class StaticKeys:
-    """Keys that never change: a KeySource. ``field`` is the setting they came from."""
+    """Keys that never change: a KeySource. ``field`` is the setting they came from.
 
-    def __init__(self, ring: KeyRing, field: str, secret_bytes: int = 0) -> None:
+    ``secret_bytes`` has the length of each secret, by its field.
+    """
+
+    def __init__(self, ring: KeyRing, field: str, secret_bytes: Mapping[str, int] = MappingProxyType({})) -> None:
         self._ring = ring
         self._field = field
         self._secret_bytes = secret_bytes
 
     @classmethod
-    def from_secret(cls, secret: bytes) -> StaticKeys:
-        """A secret shared with the issuer, for HMAC. Raises ConfigurationError."""
-        least = min(algorithm.secret_bytes for algorithm in ALGORITHMS.values() if algorithm.is_hmac)
-        if len(secret) < least:
-            raise ConfigurationError("secret", f"has {len(secret)} bytes; at least {least} are needed")
-        key_pair = ConfigurationError("secret", "is a key of a key pair: a public key belongs in public_key")
-        if secret.lstrip().startswith((b"-----BEGIN ", b"ssh-")):
-            raise key_pair
-        try:
-            return cls(KeyRing([OctKey.import_key(secret)]), "secret", len(secret))
-        except ValueError:
-            # joserfc knows the other spellings: DER, certificates, text before the PEM.
-            raise key_pair from None
+    def from_secret(cls, *secrets: bytes) -> StaticKeys:
+        """Secrets shared with the issuer, for HMAC: each of them verifies. Raises ConfigurationError."""
+        if not 0 < len(secrets) <= MAX_SECRETS:
+            raise ConfigurationError("secret", f"must be 1 to {MAX_SECRETS} secrets")
+        fields = [f"secret[{index}]" for index in range(len(secrets))] if len(secrets) > 1 else ["secret"]
+        keys = [_import_secret(secret, field) for secret, field in zip(secrets, fields, strict=True)]
+        if len(set(secrets)) != len(secrets):
+            raise ConfigurationError("secret", "two of them are the same")
+        return cls(KeyRing(keys), "secret", dict(zip(fields, map(len, secrets), strict=True)))
 
     @classmethod
     def from_pem(cls, pem: bytes) -> StaticKeys:
@@ -122,11 +127,12 @@ class StaticKeys:
 
     def check(self, algorithms: Collection[str]) -> None:
         for name in algorithms:
-            if self._secret_bytes and self._secret_bytes < ALGORITHMS[name].secret_bytes:
-                least = ALGORITHMS[name].secret_bytes
-                raise ConfigurationError(
-                    "secret", f"has {self._secret_bytes} bytes; {name} needs at least {least}, the size of its hash"
-                )
+            least = ALGORITHMS[name].secret_bytes
+            for field, size in self._secret_bytes.items():
+                if size < least:
+                    raise ConfigurationError(
+                        field, f"has {size} bytes; {name} needs at least {least}, the size of its hash"
+                    )
         unfit = [name for name in algorithms if not self._ring.fits(name)]
         # A key set is replaced at the issuer's pace, and need not hold a key for every algorithm at all times.
         if unfit and (self._field != "jwks" or len(unfit) == len(algorithms)):
@@ -167,6 +173,21 @@ def parse_jwks(document: bytes) -> tuple[KeyRing, Sequence[str]]:
     if len(members) > MAX_KEYS:
         skipped.append(f"only the first {MAX_KEYS} of {len(members)} keys were looked at")
     return KeyRing(keys), skipped
+
+
+def _import_secret(secret: bytes, field: str) -> OctKey:
+    """Raises ConfigurationError."""
+    key_pair = ConfigurationError(field, "is a key of a key pair: a public key belongs in public_key")
+    if secret.lstrip().startswith((b"-----BEGIN ", b"ssh-")):
+        raise key_pair
+    least = min(algorithm.secret_bytes for algorithm in ALGORITHMS.values() if algorithm.is_hmac)
+    if len(secret) < least:
+        raise ConfigurationError(field, f"has {len(secret)} bytes; at least {least} are needed")
+    try:
+        return OctKey.import_key(secret)
+    except ValueError:
+        # joserfc knows the other spellings: DER, certificates, text before the PEM.
+        raise key_pair from None
 
 
 def _import_jwk(member: object) -> Key | None:

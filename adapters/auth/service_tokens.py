@@ -11,6 +11,7 @@ from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from authlib.oauth2.rfc9068.claims import JWTAccessTokenClaims
 
 from adapters.auth.claims import ACCESS_TOKEN_TYPES, check_audience, check_kind, check_times, has_role, header_type
+from adapters.auth.compact import DEFAULT_TOKEN_BYTES
 from adapters.auth.issuers import Issuers
 from adapters.auth.signed import SignedToken, SignedTokens
 from domain.errors import InvalidToken, TokenExpired, Unauthenticated
@@ -36,8 +37,14 @@ class ServiceTokens:
     The caller has the scopes that are both in the token (RFC 8693, section 4.2) and in ``services``.
     """
 
-    def __init__(self, issuers: Issuers, clock: Clock, leeway: timedelta = timedelta(seconds=30)) -> None:
-        self._tokens = SignedTokens(issuers)
+    def __init__(
+        self,
+        issuers: Issuers,
+        clock: Clock,
+        leeway: timedelta = timedelta(seconds=30),
+        token_bytes: int = DEFAULT_TOKEN_BYTES,
+    ) -> None:
+        self._tokens = SignedTokens(issuers, token_bytes)
         self._clock = clock
         self._leeway = leeway
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,10 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwa import JWSAlgModel
 from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry
+from joserfc.registry import Header
 
 from adapters.auth.algorithms import RSA_MAX_BITS
-from adapters.auth.compact import CompactToken, parse
+from adapters.auth.compact import DEFAULT_TOKEN_BYTES, CompactToken, parse
 from adapters.auth.issuers import Issuer, Issuers
 from domain.errors import InvalidToken
 
@@ -32,13 +34,21 @@ class SignedToken:
 
 
 class _Registry(JWSRegistry):
-    """joserfc's rules for one issuer: only its algorithms, and header members that mean nothing here are ignored."""
+    """joserfc's rules for one issuer: only its algorithms, and header members that mean nothing here are ignored.
 
+    The whole token was bounded when it was parsed; a chain of certificates in the header may be most of it.
+    """
+
+    max_header_length = sys.maxsize
+    max_payload_length = sys.maxsize
     max_signature_length = RSA_MAX_BITS // 8 * 4 // 3 + 2
 
     def __init__(self, algorithm: str) -> None:
         super().__init__(algorithms=[algorithm], strict_check_header=False)
         self._algorithm = algorithm
+
+    def check_header(self, header: Header) -> None:
+        """All that counts was checked when the token was parsed; the original refuses a malformed ``jku``."""
 
     def get_alg(self, name: str) -> JWSAlgModel:
         # The original warns at every token that EdDSA is an old name; whoever set it in the settings knows.
@@ -48,14 +58,15 @@ class _Registry(JWSRegistry):
 
 
 class SignedTokens:
-    """Reads what the issuers signed."""
+    """Reads what the issuers signed. A token has at most ``max_bytes``."""
 
-    def __init__(self, issuers: Issuers) -> None:
+    def __init__(self, issuers: Issuers, max_bytes: int = DEFAULT_TOKEN_BYTES) -> None:
         self._issuers = issuers
+        self._max_bytes = max_bytes
 
     async def read(self, token: str) -> SignedToken:
         """Raises InvalidToken unless one of the issuers signed it, and KeysUnavailable."""
-        parsed = parse(token)
+        parsed = parse(token, self._max_bytes)
         issuer = self._issuer(parsed)
         if parsed.algorithm not in issuer.algorithms:
             raise InvalidToken("the algorithm is not one of the issuer's")

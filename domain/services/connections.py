@@ -204,7 +204,7 @@ class ConnectionService:
         if session is None or session.subscriber is None or session.closing:
             return
         try:
-            command = read_command(event, argument)
+            command = read_command(event, argument, self._policy.token_bytes)
             if isinstance(command, RefreshToken):
                 self._answer(connection, ack, await self._refresh(connection, session, command.token))
             else:

@@ -22,7 +22,7 @@ class InboxService:
 
     async def request(self, token: str, event: str, argument: object) -> Answer:
         identity = await self._verifier.verify(token)
-        command = read_command(event, argument)
+        command = read_command(event, argument, self._policy.token_bytes)
         if isinstance(command, RefreshToken):
             # There is no connection whose token it could be.
             raise UnknownEvent

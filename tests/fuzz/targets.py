@@ -154,6 +154,7 @@ NAMES = ("ids", "up_to", "limit", "page", "state", "type", "token", "x", "", "\u
 TEXTS = ("n-1", "e:1", "1", "0", "read", "all", "x" * 128, "x" * 129, "", "\0", "\ud800", "\u0661", "\U0001f600")
 PLAIN = (None, True, False, 1, 0, -1, 100, 101, 10**40, 1.0, 1e400)
 MOST_ANSWERED_BYTES = 2000
+TOKEN_BYTES = 16_384
 
 
 def requests(data: bytes) -> None:
@@ -161,7 +162,7 @@ def requests(data: bytes) -> None:
     steps = iter(data)
     event = EVENTS[next(steps, 0) % len(EVENTS)]
     try:
-        command = read_command(event, _argument(steps, depth=4))
+        command = read_command(event, _argument(steps, depth=4), TOKEN_BYTES)
     except (UnknownEvent, InvalidArgument) as error:
         if ack_packet(AckId(1), answer_object(Failed(error.problem))).size > MOST_ANSWERED_BYTES:
             raise Broken("the answer grows with what was sent") from None

@@ -175,7 +175,7 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
     container = build_container(
         validate_settings(
             {
-                "auth": {"secret": SECRET, "roles": ["freelance"], "leeway": "7s"},
+                "auth": {"secret": SECRET, "roles": ["freelance"], "leeway": "7s", "token_bytes": 1515},
                 "trusted_proxies": ["10.0.0.0/8"],
                 "store": "memory://",
                 "replay": "none",
@@ -186,7 +186,7 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
                     "notification_bytes": 1313,
                     "drain_time": "14s",
                     "drain_rate": 15,
-                    "message_bytes": 1616,
+                    "message_bytes": 3616,
                     "queue_bytes": 171_717,
                     "connect_timeout": "18s",
                     "unauthenticated": 19,
@@ -205,8 +205,9 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
     policy, limits, inbox = container.policy(), container.socketio()._limits, container.inbox()
     stream = container.sse()._limits
     assert (policy.leeway, policy.connections, policy.connections_per_user) == (timedelta(seconds=7), 11, 12)
+    assert policy.token_bytes == 1515
     assert (policy.notification_bytes, policy.drain, policy.drain_rate) == (1313, timedelta(seconds=14), 15)
-    assert (limits.message_bytes, limits.queue_bytes, limits.held_bytes) == (1616, 171_717, 171_717)
+    assert (limits.message_bytes, limits.queue_bytes, limits.held_bytes) == (3616, 171_717, 171_717)
     assert limits.connect_timeout == 18
     assert (limits.connections, limits.unauthenticated) == (11, 19)
     assert (limits.events_per_second, limits.events_burst) == (20, 21)
@@ -216,11 +217,11 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
     assert (stream.connections, stream.connecting, stream.queue_bytes) == (11, 19, 171_717)
     assert container.peers()._trusted == (ip_network("10.0.0.0/8"),)
     sizes = [arguments["max_body"] for _, _, arguments in container.routes(readiness=None) if "max_body" in arguments]
-    assert sizes == [1616, 1616, 1616, 1616]
+    assert sizes == [3616, 3616, 3616, 3616]
     assert [route.max_body for route in container.publish_routes().values()] == [2626, 2727]
     assert (await container.verifier().verify(token("42"))).user == "42"
     assert (await container.verifier().verify(token("42", ttl=-5))).user == "42"
-    for bad in (token("42", "company"), token("42", ttl=-8)):
+    for bad in (token("42", "company"), token("42", ttl=-8), token("42", padding="x" * 1400)):
         with pytest.raises(InvalidToken):
             await container.verifier().verify(bad)
 
@@ -259,6 +260,20 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers"),
     ({"auth": {"secret": ""}}, "auth.secret: has 0 bytes; at least 32 are needed"),
     ({"auth": {"secret": WEAK}}, "auth.secret: has 31 bytes; at least 32 are needed"),
+    ({"auth": {"secret": [SECRET, WEAK]}}, "auth.secret[1]: has 31 bytes; at least 32 are needed"),
+    ({"auth": {"secret": [SECRET, SECRET]}}, "auth.secret: two of them are the same"),
+    ({"auth": {"secret": []}}, "auth.secret: must be 1 to 8 secrets"),
+    ({"auth": {"secret": [f"{number}{SECRET}" for number in range(9)]}}, "auth.secret: must be 1 to 8 secrets"),
+    ({"auth": {"secret": [RSA_PEM]}}, "auth.secret: is a key of a key pair: a public key belongs in public_key"),
+    (
+        issuers({}, {"secret": ["x" * 64, SECRET], "algorithms": ["HS512"]}),
+        "auth.issuers[1].secret[1]: has 44 bytes; HS512 needs at least 64, the size of its hash",
+    ),
+    (
+        {"auth": {"secret": SECRET, "role_claim": ["a"] * 17}},
+        "auth.role_claim: must have at most 16 steps",
+    ),
+    ({**ONE_SECRET, "api": {"key": "x" * 8193}}, "api.key: must have at most 8192 characters"),
     ({"auth": {"secret": RSA_PEM}}, "auth.secret: is a key of a key pair: a public key belongs in public_key"),
     (
         {"auth": {"secret": SECRET, "roles": []}},

@@ -119,10 +119,10 @@ async def test_a_binary_frame_ends_the_session() -> None:
 @BOTH
 @pytest.mark.gen_test
 async def test_what_is_too_large_ends_the_session(peer_class: Any) -> None:
-    async with serving(limits={"message_bytes": 2048}) as server, http_session() as session:
+    async with serving(limits={"message_bytes": 20_480}) as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
         await connected(peer, token("42"))
-        too_large = '42["x","' + "y" * 4096 + '"]'
+        too_large = '42["x","' + "y" * 40_960 + '"]'
         if peer_class is WebSocketPeer:
             await peer.send(too_large)
             assert await until_closed(peer) == []

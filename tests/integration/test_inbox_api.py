@@ -22,7 +22,7 @@ from tests.serving import API_KEY, SECRET, publish, serving, token
 ORIGIN = "https://app.example"
 FOREIGN = "https://evil.example"
 JSON = "application/json"
-MESSAGE_BYTES = 4_096
+MESSAGE_BYTES = 20_480
 ACTIONS = ["read", "unread", "seen", "archive", "unarchive", "delete", "read_all"]
 ROUTES = [("GET", ""), ("GET", "/count"), *(("POST", f"/{action}") for action in ACTIONS)]
 BEARER = 'Bearer realm="synkrone-socket"'
@@ -579,7 +579,12 @@ async def test_refused_tokens_are_logged_with_the_route_and_a_flood_of_one_kind_
     refused = [record.__dict__ for record in caplog.records if record.message == "refused"]
     assert [(record["route"], record["code"], record["reason"], record["address"]) for record in refused] == [
         ("GET /v1/inbox", "token_expired", "exp is past", "203.0.113.9"),
-        ("GET /v1/inbox/count", "invalid_token", "the token has no claim role", "127.0.0.1"),
+        (
+            "GET /v1/inbox/count",
+            "invalid_token",
+            "the token has no claim 'role', which is to hold the role",
+            "127.0.0.1",
+        ),
         ("POST /v1/inbox/read", "invalid_token", "the signature is not good", "127.0.0.1"),
         ("POST /v1/inbox/read_all", "unauthenticated", "needs Authorization: Bearer <the user's token>", "127.0.0.1"),
     ]
@@ -594,7 +599,7 @@ async def test_a_claim_that_is_missing_is_named_as_in_the_settings(caplog: pytes
         for claims in ({}, {"account": {"id": "42"}}, {"account": {"id": "42", "kind": 7}}):
             (await inbox.of(token("x", **claims)).send("GET", "")).refused(401, "invalid_token")
     assert [record.__dict__["reason"] for record in caplog.records if record.message == "refused"] == [
-        "the token has no claim account.id",
-        "the token has no claim account.kind",
+        "the token has no claim 'account.id', which is to hold the user id",
+        "the token has no claim 'account.kind', which is to hold the role",
         "the role claim is not a role",
     ]

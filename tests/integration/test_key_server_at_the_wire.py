@@ -153,5 +153,7 @@ async def test_nothing_a_token_says_causes_a_request() -> None:
             {"jwk": public_jwk(key_for("ES256", "attacker"))},
         ):
             peer = await WebSocketPeer.open(session, server.url)
-            assert (await refused(peer, json.dumps({"token": token(header=header)})))["code"] == "invalid_token"
+            forged = json.dumps({"token": token(header=header, owner="attacker")})
+            assert (await refused(peer, forged))["code"] == "invalid_token"
+            await connected(await WebSocketPeer.open(session, server.url), token(header=header))
         assert len(keys.requests) == asked

@@ -372,7 +372,7 @@ WRONG: list[tuple[str, str]] = [
     ('["auth.refresh",{}]', "token"),
     ('["auth.refresh",{"token":1}]', "token"),
     ('["auth.refresh",{"token":""}]', "token"),
-    ('["auth.refresh",{"token":"%s"}]' % ("x" * 8193), "token"),
+    ('["auth.refresh",{"token":"%s"}]' % ("x" * 16_385), "token"),
     (f'["inbox.count",{"[" * 200}{"]" * 200}]', "argument"),
     (f'["inbox.list",{{"type":{"[" * 200}{"]" * 200}}}]', "type"),
 ]

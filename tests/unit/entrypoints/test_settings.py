@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from adapters.http.origins import Origin
 from entrypoints.settings import Settings, SettingsError, load_settings, validate_settings
@@ -181,7 +183,81 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path, setting: str, path: str) 
         load(f'[{path}]\n{name}_file = "{file}"'),
         load(**{f"{setting.replace('.', '__').upper()}_FILE": str(file)}),
     ):
-        assert getattr(getattr(settings, path), name).get_secret_value() == SECRET
+        value = getattr(getattr(settings, path), name)
+        assert [secret.get_secret_value() for secret in (value if isinstance(value, list) else [value])] == [SECRET]
+
+
+def plain(secrets: list[SecretStr] | None) -> list[str] | None:
+    return None if secrets is None else [secret.get_secret_value() for secret in secrets]
+
+
+def test_several_secrets_in_every_way_of_giving_them(tmp_path: Path) -> None:
+    both, file = [SECRET, KEY], tmp_path / "secrets"
+    for lines in (f"{SECRET}\n{KEY}", f"{SECRET}\n{KEY}\n\n", f"{SECRET}\r\n\r\n{KEY}\r\n"):
+        file.write_bytes(lines.encode())
+        for settings in (load(f'[auth]\nsecret_file = "{file}"'), load(AUTH__SECRET_FILE=str(file))):
+            assert plain(settings.auth.secret) == both
+        assert plain(load(**issuer(secret_file=str(file))).auth.issuers[1].secret) == both
+    for settings in (
+        load(f"[auth]\nsecret = {json.dumps(both)}"),
+        load(AUTH__SECRET=json.dumps(both)),
+        load(AUTH__SECRET=f" {json.dumps(both, indent=1)} "),
+        load(f'[auth]\nsecret = "other"\nsecret_file = "{file}x"', AUTH__SECRET=json.dumps(both)),
+    ):
+        assert plain(settings.auth.secret) == both
+    for secret in (both, json.dumps(both)):
+        assert plain(load(**issuer(secret=secret)).auth.issuers[1].secret) == both
+
+
+@pytest.mark.parametrize(
+    "secret", [SECRET, f"[{SECRET}", f"{SECRET}]", f" {SECRET} ", f'{SECRET}"', "{" + SECRET + "}", ""]
+)
+def test_one_secret_is_taken_as_it_is(secret: str) -> None:
+    assert plain(load(AUTH__SECRET=secret).auth.secret) == [secret]
+
+
+@pytest.mark.parametrize(
+    "text", [f"[{SECRET},{KEY}]", f"['{SECRET}', '{KEY}']", f'["{SECRET}", "{KEY}"', f'["{SECRET}",]']
+)
+def test_what_was_meant_to_be_a_list_of_secrets_is_not_taken_for_one(tmp_path: Path, text: str) -> None:
+    says = 'must be a secret, or JSON such as ["the new one", "the old one"]'
+    assert wrong(AUTH__SECRET=text) == f"SYNKRONE_AUTH__SECRET: {says}"
+    assert wrong(**issuer(secret=text)) == f"SYNKRONE_AUTH__ISSUERS[1].secret: {says}"
+    file = tmp_path / "secrets"
+    for content in (text, f'["{SECRET}", "{KEY}"]'):
+        file.write_text(content)
+        assert wrong(AUTH__SECRET_FILE=str(file)) == "SYNKRONE_AUTH__SECRET_FILE: must hold one a line, and no JSON"
+
+
+STEPS = ["resource_access", "my.client", "roles"]
+
+
+@pytest.mark.parametrize("name", ["user_claim", "role_claim"])
+def test_a_claim_is_a_name_or_the_steps_to_it(name: str) -> None:
+    variable = f"AUTH__{name.upper()}"
+    for settings in (load(f"[auth]\n{name} = {json.dumps(STEPS)}"), load(**{variable: json.dumps(STEPS)})):
+        assert getattr(settings.auth, name) == STEPS
+    for value in (STEPS, json.dumps(STEPS)):
+        assert getattr(load(**issuer(**{name: value})).auth.issuers[1], name) == STEPS
+    assert getattr(load(**{variable: "https://example.com/claim"}).auth, name) == "https://example.com/claim"
+
+
+@pytest.mark.parametrize("name", ["user_claim", "role_claim"])
+def test_what_is_neither(name: str) -> None:
+    for value in ([1], ["a", None], [["a"]], 1, {"a": 1}, None):
+        line = f"SYNKRONE_AUTH__ISSUERS[1].{name}: must be a string, or a list of strings"
+        assert wrong(**issuer(**{name: value})) == line
+    for empty in ("", [], ["a", ""], "[]"):
+        assert wrong(**issuer(**{name: empty})) == f"SYNKRONE_AUTH__ISSUERS[1].{name}: must not be empty"
+    assert wrong(**{f"AUTH__{name.upper()}": '["a"'}) == f"SYNKRONE_AUTH__{name.upper()}: {JSON}"
+
+
+@pytest.mark.parametrize("token_bytes", [1_024, 16_384, 65_536])
+def test_a_token_fits_into_a_message_and_into_a_head(token_bytes: int) -> None:
+    settings = load(AUTH__TOKEN_BYTES=str(token_bytes), LIMITS__MESSAGE_BYTES=str(token_bytes + 2_048))
+    assert settings.head_bytes == token_bytes + 8_192
+    least = f"SYNKRONE_LIMITS__MESSAGE_BYTES: must be at least {token_bytes + 2_048} for SYNKRONE_AUTH__TOKEN_BYTES"
+    assert wrong(AUTH__TOKEN_BYTES=str(token_bytes), LIMITS__MESSAGE_BYTES=str(token_bytes + 2_047)) == least
 
 
 def test_the_secrets_of_lists_can_come_from_files_too(tmp_path: Path) -> None:
@@ -194,9 +270,8 @@ def test_the_secrets_of_lists_can_come_from_files_too(tmp_path: Path) -> None:
         API__KEYS=json.dumps([{"name": "x", "key_file": str(file)}]),
     )
     secret, key = settings.auth.issuers[0].secret, settings.api.keys[0].key
-    assert secret is not None
     assert key is not None
-    assert secret.get_secret_value() == key.get_secret_value() == SECRET
+    assert plain(secret) == [key.get_secret_value()] == [SECRET]
     assert settings.auth.issuers[1].public_key == SECRET
 
 
@@ -207,9 +282,7 @@ def test_the_environment_replaces_a_secret_of_the_file_in_either_way_of_giving_i
         (f'[auth]\nsecret_file = "{file}x"', {"AUTH__SECRET": SECRET}),
         ('[auth]\nsecret = "other"', {"AUTH__SECRET_FILE": str(file)}),
     ):
-        secret = load(toml, **environment).auth.secret
-        assert secret is not None
-        assert secret.get_secret_value() == SECRET
+        assert plain(load(toml, **environment).auth.secret) == [SECRET]
 
 
 def test_a_file_of_secrets_that_cannot_be_read(tmp_path: Path) -> None:
@@ -263,7 +336,11 @@ FEED = "must be memory://, or the http(s):// address of a feed"
         ({"": "x"}, "SYNKRONE_: is not a known setting"),
         ({"AUTH": SECRET}, "SYNKRONE_AUTH: must be a section of settings"),
         ({"AUTH__SECERT": SECRET}, "SYNKRONE_AUTH__SECERT: is not a known setting"),
-        ({"AUTH__SECRET__X": SECRET}, "SYNKRONE_AUTH__SECRET__X: auth.secret must be a string"),
+        ({"AUTH__SECRET__X": SECRET}, "SYNKRONE_AUTH__SECRET__X: auth.secret must be a string, or a list of strings"),
+        ({"AUTH__SECRET": "[1]"}, "SYNKRONE_AUTH__SECRET[0]: must be a string"),
+        ({"AUTH__TOKEN_BYTES": "1023"}, "SYNKRONE_AUTH__TOKEN_BYTES: must be at least 1024"),
+        ({"AUTH__TOKEN_BYTES": "65537"}, "SYNKRONE_AUTH__TOKEN_BYTES: must be at most 65536"),
+        ({"AUTH__TOKEN_BYTES": "16k"}, "SYNKRONE_AUTH__TOKEN_BYTES: must be a whole number"),
         ({"AUTH__SECRET": SECRET, "AUTH__SECRET__X": SECRET}, "SYNKRONE_AUTH__SECRET__X: secret is not a section"),
         ({"AUTH__SECRET": SECRET, **issuer()}, "SYNKRONE_AUTH__SECRET: is given beside SYNKRONE_AUTH__ISSUERS"),
         ({"AUTH__SECRET": SECRET, "AUTH__SECRET_FILE": "x"}, "SYNKRONE_AUTH__SECRET_FILE: is given beside secret"),
@@ -360,7 +437,7 @@ def test_a_wrong_setting_is_named_in_one_line(environment: Mapping[str, str], li
         ("prot = 1", "prot: is not a known setting"),
         ('"a\\nb" = 1', "'a\\nb': is not a known setting"),
         ('auth = "pRiVaTe"', "auth: must be a section of settings"),
-        ("[auth]\nsecret = 1", "auth.secret: must be a string"),
+        ("[auth]\nsecret = 1", "auth.secret: must be a string, or a list of strings"),
         ("[[auth]]\nsecret = 'pRiVaTe'", "auth: must be a section of settings"),
         ("[limits]\nconnections = 1.5", "limits.connections: must be a whole number"),
         ("[limits]\nrequest_timeout = true", f"limits.request_timeout: {DURATION}"),
@@ -489,7 +566,43 @@ def test_a_queue_has_to_hold_what_may_be_published() -> None:
         validate_settings({"limits": {"notification_bytes": 1_000_000, "queue_bytes": 700_000}})
 
 
-@pytest.mark.parametrize(("user", "role"), [("a", "a"), ("user", "user.role"), ("user.id", "user")])
-def test_one_claim_cannot_be_inside_the_other(user: str, role: str) -> None:
-    with pytest.raises(SettingsError, match=r"^auth\.role_claim: must not be the user claim"):
-        validate_settings({"auth": {"secret": "s" * 40, "user_claim": user, "role_claim": role}})
+@pytest.mark.parametrize(
+    ("user", "role"),
+    [
+        ("a", "a"),
+        ("user", "user.role"),
+        ("user.id", "user"),
+        (["a"], "a"),
+        ("user.id", ["user"]),
+        (["user"], ["user", "role"]),
+        (["user", "id"], "user"),
+        ("user.id", ["user", "id"]),
+        ("user.id", ["user.id", "role"]),
+        (["https://x.example/user", "id"], "https://x.example/user"),
+    ],
+)
+def test_one_claim_cannot_be_inside_the_other(user: str | list[str], role: str | list[str]) -> None:
+    claims = {"user_claim": user, "role_claim": role}
+    for auth, path in (
+        ({"secret": "s" * 40, **claims}, "auth"),
+        ({"issuers": [{"issuer": "https://a.example", **claims}]}, "auth.issuers[0]"),
+    ):
+        line = f"{path}.role_claim: must not be the user claim, nor inside it, nor around it"
+        with pytest.raises(SettingsError, match=f"^{re.escape(line)}$"):
+            validate_settings({"auth": auth})
+
+
+@pytest.mark.parametrize(
+    ("user", "role"),
+    [
+        ("sub", ["realm_access", "roles"]),
+        ("user.id", "user.role"),
+        (["user", "id"], ["user", "role"]),
+        ("user.id", ["user", "role"]),
+        (["user.id"], ["user", "id"]),
+        (["my.user"], ["my", "role"]),
+    ],
+)
+def test_claims_beside_each_other(user: str | list[str], role: str | list[str]) -> None:
+    auth = validate_settings({"auth": {"secret": "s" * 40, "user_claim": user, "role_claim": role}}).auth
+    assert (auth.user_claim, auth.role_claim) == (user, role)

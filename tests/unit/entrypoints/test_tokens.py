@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.clock import SystemClock
-from domain.errors import TokenExpired
+from domain.errors import InvalidToken, TokenExpired
 from entrypoints.container import Container, build_container
 from entrypoints.settings import SettingsError, validate_settings
 from entrypoints.tokens import mint
@@ -27,6 +27,9 @@ HOUR = timedelta(hours=1)
         {"roles": ["freelance"]},
         {"user_claim": "user.id", "role_claim": "user.role"},
         {"user_claim": "a.b.c", "role_claim": "realm"},
+        {"user_claim": ["user.id"], "role_claim": ["resource_access", "my.client", "role"]},
+        {"user_claim": ["user", "id"], "role_claim": ["user", "role"]},
+        {"user_claim": "https://x.example/user", "role_claim": "https://x.example/role"},
     ],
     ids=str,
 )
@@ -37,6 +40,27 @@ async def test_a_server_with_these_settings_accepts_it(auth: dict[str, Any]) -> 
     assert (identity.user, identity.role) == ("42", "freelance")
     left = identity.expires_at - SystemClock().now()
     assert HOUR - timedelta(seconds=10) < left <= HOUR
+
+
+@pytest.mark.gen_test
+async def test_a_secret_is_rotated_without_a_token_refused() -> None:
+    old, new = "the old one, which is long enough for HS256", "the new one, which is long enough for HS256"
+
+    async def admits(secrets: list[str], token: str) -> bool:
+        try:
+            await build_container(validate_settings({"auth": {"secret": secrets}})).verifier().verify(token)
+        except InvalidToken:
+            return False
+        return True
+
+    def minted(secrets: str | list[str]) -> str:
+        auth = validate_settings({"auth": {"secret": secrets}}).auth
+        return mint(auth, user="42", role="freelance", ttl=HOUR)
+
+    by_old, by_both = minted(old), minted([new, old])
+    assert [await admits([new, old], token) for token in (by_old, by_both, minted(old), minted(new))] == [True] * 4
+    assert [await admits([new], token) for token in (by_old, by_both)] == [False, True]
+    assert [await admits([old], token) for token in (by_old, by_both)] == [True, False]
 
 
 @pytest.mark.gen_test
