@@ -23,6 +23,7 @@ from entrypoints.container import build_container
 from entrypoints.settings import validate_settings
 from tests.e2e.browser import Pages
 from tests.e2e.conftest import Browse
+from tests.integration.test_provider_tokens import PROVIDERS
 from tests.processes import REPOSITORY, environment
 
 README = (REPOSITORY / "README.md").read_text()
@@ -265,10 +266,24 @@ def test_the_issuers_are_settings(tmp_path: Path) -> None:
     assert container.issuers().get("https://staff.synkrone.example") is not None
 
 
+def test_what_to_set_for_a_provider_is_what_its_tokens_are_admitted_with() -> None:
+    table = README.partition("| provider |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| ([A-Z][^|]+?) \| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
+    assert len(rows) >= 12
+    for names, *cells in rows:
+        begin = tuple(re.split("[,;] ", names))
+        tried = [provider.settings for name, provider in PROVIDERS.items() if name.startswith(begin)]
+        for cell, setting, default in zip(cells, ("user_claim", "role_claim"), ("sub", "role"), strict=True):
+            claims = [settings.get(setting, default) for settings in tried]
+            told = {text.strip('"') for text in re.findall(r"`([^`]+)`", cell)} - {"audience"}
+            assert told <= {claim if isinstance(claim, str) else json.dumps(claim) for claim in claims}, names
+
+
 def test_the_settings_table_has_the_defaults() -> None:
     rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", README, re.MULTILINE))
     settings = validate_settings({})
     assert (rows["auth.leeway"], rows["retention.log"], rows["store"]) == ("30s", "30d", settings.store)
+    assert int(rows["auth.token_bytes"]) == settings.auth.token_bytes == settings.head_bytes - 8192
     assert int(rows["limits.message_bytes"]) == settings.limits.message_bytes
     assert int(rows["limits.queue_bytes"]) == settings.limits.queue_bytes
     assert int(rows["limits.connections_per_user"]) == settings.limits.connections_per_user
