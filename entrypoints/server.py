@@ -171,8 +171,8 @@ class Server:
             routes={**self._container.publish_routes(), **transport.routes},
             tls=check_tls(self._settings),
             limits=HttpLimits(
+                head_bytes=self._settings.head_bytes,
                 # Routes that take larger bodies say so themselves, once they know who is sending.
-                head_bytes=16_384,
                 body_bytes=limits.message_bytes,
                 request_timeout=limits.request_timeout.total_seconds(),
                 keepalive_timeout=limits.keepalive_timeout.total_seconds(),

@@ -309,7 +309,7 @@ async def test_who_is_refused_is_told_at_once_and_the_rest_of_the_body_is_not_wa
 
 @pytest.mark.gen_test
 async def test_a_head_that_is_too_large() -> None:
-    async with limited() as backend, raw(backend, head("", f"X: {'x' * 20_000}")) as connection:
+    async with limited() as backend, raw(backend, head("", f"X: {'x' * 30_000}")) as connection:
         assert (await connection.rest()).startswith(b"HTTP/1.1 431 ")
 
 
