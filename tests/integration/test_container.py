@@ -20,7 +20,7 @@ from adapters.source.memory import MemorySource
 from domain.errors import InvalidToken
 from entrypoints.container import Container, build_container
 from entrypoints.server import check_tls
-from entrypoints.settings import Settings, SettingsError, validate_settings
+from entrypoints.settings import Settings, SettingsError, naming, read_settings, validate_settings
 from tests.contract.test_caller_verifiers import KEY, OTHER_KEY
 from tests.doubles import ManualClock
 from tests.e2e.certificates import make_certificate
@@ -343,6 +343,25 @@ def test_what_an_adapter_refuses_is_a_setting_with_its_full_name(values: dict[st
         build_container(validate_settings(values))
     assert str(error.value) == line
     assert WEAK not in line
+
+
+def test_one_weak_secret_of_several_is_named_with_the_variable_that_holds_it_or_its_file(tmp_path: Path) -> None:
+    lines, toml = tmp_path / "secrets", tmp_path / "synkrone.toml"
+    lines.write_text(f"{SECRET}\n\n{WEAK}\n")
+    toml.touch()
+    both = json.dumps([SECRET, WEAK])
+    issuer = {"issuer": "https://auth.example", "algorithms": ["HS256"]}
+    for variable, value, place in (
+        ("SYNKRONE_AUTH__SECRET", both, "[1]"),
+        ("SYNKRONE_Auth__Secret", json.dumps([WEAK, SECRET]), "[0]"),
+        ("SYNKRONE_AUTH__SECRET_FILE", str(lines), "[1]"),
+        ("SYNKRONE_AUTH__ISSUERS", json.dumps([{**issuer, "secret": [SECRET, WEAK]}]), "[0].secret[1]"),
+        ("SYNKRONE_AUTH__ISSUERS", json.dumps([{**issuer, "secret_file": str(lines)}]), "[0].secret[1]"),
+    ):
+        settings, sources = read_settings({variable: value}, toml)
+        with pytest.raises(SettingsError) as error, naming(sources):
+            build_container(settings)
+        assert str(error.value) == f"{variable}{place}: has 31 bytes; at least 32 are needed"
 
 
 def test_keys_from_a_file(jwks_file: str) -> None:
