@@ -1,4 +1,4 @@
-"""The event loop: uvloop where it is installed (the extra ``uvloop``), else asyncio's own."""
+"""The event loop: uvloop, a dependency wherever it exists, else asyncio's own."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def test_a_client_is_served_on_uvloop(serve: Serve, clients: Clients) -> N
     try:
         import uvloop  # noqa: F401, PLC0415
     except ImportError:
-        require(False, "uvloop is not installed: pip install 'synkrone-socket[uvloop]'")
+        require(False, "uvloop is not installed: pip install synkrone-socket brings it where it exists")
     await assert_serves(serve(), clients, "uvloop")
 
 
