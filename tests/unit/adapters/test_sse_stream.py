@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
-from adapters.http.streams import StreamEvents
+from adapters.http.streams import Stream, StreamEvents
 from adapters.transport.sse_stream import WRITE_BYTES, EventStream, StreamLimits, event_frame
 from domain.errors import ConnectionGone
 from domain.model import Json, Position
@@ -12,7 +14,7 @@ LIMITS = StreamLimits(queue_bytes=100, cut_bytes=800, slow_seconds=5.0)
 
 
 class ScriptedSocket:
-    """Takes ``room`` bytes and then no more, until the test makes it."""
+    """The part of a Stream that events need. Takes ``room`` bytes and then no more, until the test makes it."""
 
     def __init__(self, room: int = 0) -> None:
         self.room = room
@@ -71,7 +73,7 @@ def clock() -> ManualClock:
 def opened(clock: ManualClock, room: int, ended: list[str] | None = None) -> tuple[EventStream, ScriptedSocket]:
     socket = ScriptedSocket(room)
     endings = ended if ended is not None else []
-    return EventStream(socket, clock=clock, limits=LIMITS, ended=lambda: endings.append("ended")), socket
+    return EventStream(cast(Stream, socket), clock=clock, limits=LIMITS, ended=lambda: endings.append("ended")), socket
 
 
 def test_an_event_has_its_cursor_as_id() -> None:
