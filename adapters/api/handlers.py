@@ -137,6 +137,12 @@ class BodyHandler(ApiHandler):
             self._body.clear()
             self.fail(self._too_large())
 
+    def on_connection_close(self) -> None:
+        """Its client left: before the body was complete, nobody takes it, and Tornado, which breaks what holds a
+        handler where it answers, does not break it."""
+        super().on_connection_close()
+        self._body.clear()
+
     @property
     def _has_body(self) -> bool:
         return "Transfer-Encoding" in self.request.headers or self._content_length() > 0

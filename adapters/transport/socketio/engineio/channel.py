@@ -97,6 +97,7 @@ class WebSocketChannel:
                 self._owner.channel_fed(self)
 
     def _fail(self, error: ProtocolError) -> None:
+        self._reader.drop()
         was_closing, self.closing = self.closing, True
         if not was_closing and not self.unsent:
             self._stream.write(close_frame(error.close_code))
@@ -114,6 +115,7 @@ class WebSocketChannel:
 
     def stream_closed(self) -> None:
         self.closing = True
+        self._reader.drop()
         self._owner.channel_closed(self)
 
     def _answer_close(self, payload: str | bytes) -> None:

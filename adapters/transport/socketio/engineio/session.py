@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Literal, NamedTuple, NoReturn, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from adapters.transport.socketio.engineio.arrival import ACKNOWLEDGED_WITHIN, PATIENCE, Arrival, Delivery, judge
 from adapters.transport.socketio.engineio.batch import Batch
@@ -303,7 +303,7 @@ class Session:
         """
         self._expect_polling()
         if self._poll is not None and request != self._poll.request:
-            self._fail(ProtocolError("a poll while another waits"))
+            raise self._failed(ProtocolError("a poll while another waits"))
         poll = self._poll = _Poll(request, is_proxied)
         answer = self._answer
         if answer is None:
@@ -391,7 +391,7 @@ class Session:
         """The head of a POST request is there."""
         self._expect_polling()
         if self._posting:
-            self._fail(ProtocolError("a POST while another is under way"))
+            raise self._failed(ProtocolError("a POST while another is under way"))
         self._posting = True
 
     def post_aborted(self) -> None:
@@ -404,9 +404,10 @@ class Session:
         try:
             packets = decode_payload(body)
         except ProtocolError as error:
-            self._fail(error)
+            self._end(error.code)
+            raise
         if not all(map(_is_from_client, packets)):
-            self._fail(ProtocolError(NOT_FROM_CLIENT))
+            raise self._failed(ProtocolError(NOT_FROM_CLIENT))
         for packet in packets:
             if self._state is _State.CLOSED:
                 return
@@ -473,7 +474,8 @@ class Session:
         try:
             packet = decode_packet(encoded)
         except ProtocolError as error:
-            self._fail(error)
+            self._end(error.code)
+            raise
         self._take(packet, now)
 
     def chatter(self, now: float) -> None:
@@ -482,7 +484,7 @@ class Session:
             self._chatter, self._chatter_since = 0, now
         self._chatter += 1
         if self._chatter > MAX_CHATTER:
-            self._fail(Flooding("too much that says nothing"))
+            raise self._failed(Flooding("too much that says nothing"))
 
     # time
 
@@ -561,16 +563,18 @@ class Session:
             self._poll.uncertain_until = None
         self._emit(Closed(reason))
 
-    def _fail(self, error: ProtocolError) -> NoReturn:
+    def _failed(self, error: ProtocolError) -> ProtocolError:
+        """End by an error, to be raised by the caller: raised here, this frame would hold it and be held by it, and
+        with it everything that the client sent, until a collection."""
         self._end(error.code)
-        raise error
+        return error
 
     # what the client says
 
     def _take(self, packet: Packet, now: float) -> None:
         if not _is_from_client(packet):
-            self._fail(ProtocolError(NOT_FROM_CLIENT))
-        elif packet.type == MESSAGE:
+            raise self._failed(ProtocolError(NOT_FROM_CLIENT))
+        if packet.type == MESSAGE:
             if self._state is _State.OPEN:
                 self._emit(Message(packet.data))
         elif packet.type == PONG:

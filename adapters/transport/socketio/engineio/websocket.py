@@ -80,6 +80,10 @@ class FrameReader:
         self._opcode = 0
         self._fragments = 0
 
+    def drop(self) -> None:
+        """Forget what is unfinished. Nothing is to be fed any more."""
+        self._buffer, self._message = b"", None
+
     def feed(self, octets: bytes) -> Iterator[Received]:
         """The messages that are complete with these bytes, to be taken before the next are fed.
 
