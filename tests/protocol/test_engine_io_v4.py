@@ -771,7 +771,7 @@ async def test_the_server_closes_with_a_packet_that_is_alone_in_its_answer() -> 
             sid = await client.open()
             if has_more:
                 await client.post(sid, "4last")
-            echo.engine.close(echo.engine.sessions[sid], "test")
+            echo.engine.close(echo.engine.sessions[sid], "test", for_good=True)
             if has_more:
                 assert await client.get(sid, t="1") == (200, "4last")
             assert await client.get(sid, t="2") == (200, "1")
@@ -779,8 +779,29 @@ async def test_the_server_closes_with_a_packet_that_is_alone_in_its_answer() -> 
         sid = await client.open()
         poll = asyncio.create_task(client.get(sid))
         await eventually_polled(echo, sid)
-        echo.engine.close(echo.engine.sessions[sid], "test")
+        echo.engine.close(echo.engine.sessions[sid], "test", for_good=True)
         assert await poll == (200, "1")
+
+
+@pytest.mark.gen_test
+async def test_who_is_to_come_back_gets_all_that_was_sent_and_then_a_refusal() -> None:
+    async with running(**LONG) as (echo, client):
+        for has_more in (False, True):
+            sid = await client.open()
+            if has_more:
+                await client.post(sid, "4last")
+            echo.engine.close(echo.engine.sessions[sid], "test")
+            if has_more:
+                assert await client.get(sid, t="1") == (200, "4last")
+            assert (await client.get(sid, t="2"))[0] == 400
+            assert sid not in echo.engine.sessions
+        for end in (echo.engine.close, echo.engine.abort):
+            sid = await client.open()
+            poll = asyncio.create_task(client.get(sid))
+            await eventually_polled(echo, sid)
+            end(echo.engine.sessions[sid], "test")
+            assert await poll == (200, "6")
+            assert (await client.get(sid))[0] == 400
 
 
 @pytest.mark.gen_test

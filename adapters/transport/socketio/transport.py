@@ -378,7 +378,7 @@ class SocketIoTransport:
                     raise PacketRefused("not connected")
                 await self._library.receive(session.sid, message)
                 if client.refused is not None:
-                    self._engine.close(session, client.refused)
+                    self._engine.close(session, client.refused, for_good=True)
         except ProtocolError as error:
             _log.debug("protocol error: %s", error)
             self._engine.abort(session, error.code)
@@ -457,7 +457,7 @@ class SocketIoTransport:
             self._end(connection.client, why.problem.code)
             # The DISCONNECT packet, after which the stock client does not come back.
             self._library.end(connection.id)
-        self._engine.close(connection.session, why.problem.code)
+        self._engine.close(connection.session, why.problem.code, for_good=not why.reconnect)
 
     def _end(self, client: Client, reason: str) -> None:
         """End the connection of a session, which may live on without one."""

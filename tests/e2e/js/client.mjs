@@ -1,13 +1,13 @@
 // A stock Socket.IO client. It prints what happens to it, one JSON object a line, and does what it is told on stdin.
 //
-// argv: {"url", "auth", "options"}. `auth` is the object of io()'s option of that name. A list of objects stands for an
+// argv: {"url", "auth", "options", "library"}. `library` is the name of the package. `auth` is the object of io()'s option of that name. A list of objects stands for an
 // application that passes a function: the nth connection gets the nth of them, and the last one from then on.
-// stdin, one a line: {"emit": [event, ...args]}, {"connect": auth}, {"become": auth}, {"close": true}; its end ends the
+// stdin, one a line: {"emit": [event, ...args]}, {"send": [event, ...args]} for no acknowledgement, {"connect": auth}, {"become": auth}, {"disconnect": true}; its end ends the
 // client.
 import { createInterface } from "node:readline";
-import { io } from "socket.io-client";
 
-const { url, auth, options } = JSON.parse(process.argv[2]);
+const { url, auth, options, library } = JSON.parse(process.argv[2]);
+const { io } = await import(library);
 const say = (what, details) => console.log(JSON.stringify({ what, ...details }));
 
 let connections = 0;
@@ -29,7 +29,9 @@ socket.onAny((name, ...args) => say("event", { name, args }));
 createInterface({ input: process.stdin })
   .on("line", (line) => {
     const command = JSON.parse(line);
-    if (command.emit) {
+    if (command.send) {
+      socket.emit(...command.send);
+    } else if (command.emit) {
       socket.timeout(10_000).emit(...command.emit, (error, answer) => say("ack", { error: error?.message, answer }));
     } else if (command.connect) {
       socket.auth = command.connect;
@@ -37,8 +39,8 @@ createInterface({ input: process.stdin })
     } else if (command.become) {
       socket.auth = command.become;
       socket.disconnect().connect();
-    } else if (command.close) {
-      socket.close();
+    } else if (command.disconnect) {
+      socket.disconnect();
     }
   })
   .on("close", () => {

@@ -73,7 +73,9 @@ def clock() -> ManualClock:
 def opened(clock: ManualClock, room: int, ended: list[str] | None = None) -> tuple[EventStream, ScriptedSocket]:
     socket = ScriptedSocket(room)
     endings = ended if ended is not None else []
-    return EventStream(cast("Stream", socket), clock=clock, limits=LIMITS, ended=lambda: endings.append("ended")), socket
+    return EventStream(
+        cast("Stream", socket), clock=clock, limits=LIMITS, ended=lambda: endings.append("ended")
+    ), socket
 
 
 def test_an_event_has_its_cursor_as_id() -> None:

@@ -211,9 +211,12 @@ class EngineServer:
                 raise SlowConsumer
         raise ConnectionGone
 
-    def close(self, session: ServedSession, reason: str) -> None:
-        """End it once its client has what was sent, or shortly after: with no packet of Socket.IO."""
-        session.close(reason, self._clock.monotonic())
+    def close(self, session: ServedSession, reason: str, *, for_good: bool = False) -> None:
+        """End it once its client has what was sent, or shortly after: with no packet of Socket.IO.
+
+        ``for_good``: the client is not to come back, as it has been told.
+        """
+        session.close(reason, self._clock.monotonic(), for_good=for_good)
         self._flusher.add(session)
         asyncio.get_running_loop().call_later(self.limits.session.close_timeout, self._close_is_due, session)
 

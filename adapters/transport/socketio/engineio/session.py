@@ -167,7 +167,7 @@ class Session:
         self._chatter_since = now
         self._close_by = 0.0
         self._close_reason = ""
-        self._farewell = _CLOSE_BODY
+        self._farewell = _NOOP_BODY
 
     # how it stands
 
@@ -254,8 +254,9 @@ class Session:
         elif self._state is _State.CLOSED:
             body = self._farewell
         elif self._state is _State.CLOSING:
-            body = _CLOSE_BODY
-            self._end(self._close_reason)
+            body = self._farewell
+            if body is _CLOSE_BODY:
+                self._end(self._close_reason)
         elif self._upgrade is _Upgrade.PROBED and now >= self._noop_at:
             body = _NOOP_BODY
             self._noop_at = now + NOOP_INTERVAL
@@ -299,30 +300,40 @@ class Session:
     def poll(self, request: str, now: float, *, is_proxied: bool = False) -> None:
         """A GET request, whose target is ``request``.
 
-        It says that the answer to the last has arrived, or that this has to be given again: see ``arrival``.
+        It says that the answer to the last has arrived, or that this has to be given again: see ``arrival``. Of a session
+        that is closing, with all said, it is refused, whereupon its client comes back.
         """
         self._expect_polling()
         if self._poll is not None and request != self._poll.request:
             raise self._failed(ProtocolError("a poll while another waits"))
         poll = self._poll = _Poll(request, is_proxied)
-        answer = self._answer
-        if answer is None:
-            return
-        is_same_request = request == answer.request
+        if self._answer is not None:
+            self._look_at_last(self._answer, poll, now)
+        if self._has_nothing_to_say_but_goodbye(poll):
+            self._poll = None
+            self._end(self._close_reason)
+            raise ProtocolError("the session has ended")
+
+    def _look_at_last(self, answer: _Answer, poll: _Poll, now: float) -> None:
+        is_same_request = poll.request == answer.request
         if answer.is_lost:
             arrival = Arrival.LOST
         elif answer.delivery is None:
             arrival = Arrival.LOST if is_same_request else Arrival.ARRIVED
         else:
-            arrival = self._judge(answer, answer.delivery, is_same_request=is_same_request, is_proxied=is_proxied)
+            arrival = self._judge(answer, answer.delivery, is_same_request=is_same_request, is_proxied=poll.is_proxied)
         if arrival is Arrival.LOST:
             poll.is_repeat = True
-            answer.request = request
+            answer.request = poll.request
         elif arrival is Arrival.ARRIVED:
             self._answer_arrived()
         else:
-            poll.uncertain_until = now + (PATIENCE if is_proxied else ACKNOWLEDGED_WITHIN)
+            poll.uncertain_until = now + (PATIENCE if poll.is_proxied else ACKNOWLEDGED_WITHIN)
             self.tick_at = min(self.tick_at, poll.uncertain_until)
+
+    def _has_nothing_to_say_but_goodbye(self, poll: _Poll) -> bool:
+        is_last = not poll.is_repeat and poll.uncertain_until is None and self.pending is self._nothing
+        return self._state is _State.CLOSING and self._farewell is _NOOP_BODY and is_last
 
     def answer_given(self, delivery: Delivery) -> None:
         """How what ``answer`` gave last is delivered."""
@@ -404,7 +415,7 @@ class Session:
         try:
             packets = decode_payload(body)
         except ProtocolError as error:
-            self._end(error.code)
+            self._failed(error)
             raise
         if not all(map(_is_from_client, packets)):
             raise self._failed(ProtocolError(NOT_FROM_CLIENT))
@@ -474,7 +485,7 @@ class Session:
         try:
             packet = decode_packet(encoded)
         except ProtocolError as error:
-            self._end(error.code)
+            self._failed(error)
             raise
         self._take(packet, now)
 
@@ -535,11 +546,18 @@ class Session:
 
     # the end
 
-    def close(self, reason: str, now: float) -> None:
-        """End it once the client has taken what was sent, or has had its time to."""
+    def close(self, reason: str, now: float, *, for_good: bool = False) -> None:
+        """End it once the client has taken what was sent, or has had its time to.
+
+        Stock clients come back by themselves, except where a client that polls gets a CLOSE packet, which to the one in
+        Python is final. So that is said ``for_good`` alone, and to who broke the protocol. Of any other end a client
+        learns by the refusal of its next poll.
+        """
         if self._state is not _State.OPEN:
             return
         self._state = _State.CLOSING
+        if for_good:
+            self._farewell = _CLOSE_BODY
         self._close_reason = reason
         self._close_by = self.tick_at = now + self._limits.close_timeout
 
@@ -566,6 +584,7 @@ class Session:
     def _failed(self, error: ProtocolError) -> ProtocolError:
         """End by an error, to be raised by the caller: raised here, this frame would hold it and be held by it, and
         with it everything that the client sent, until a collection."""
+        self._farewell = _CLOSE_BODY
         self._end(error.code)
         return error
 
@@ -580,7 +599,6 @@ class Session:
         elif packet.type == PONG:
             self._take_pong(now)
         elif packet.type == CLOSE:
-            self._farewell = _NOOP_BODY
             self._end(CLIENT_CLOSE)
         else:
             self.chatter(now)

@@ -106,14 +106,25 @@ def test_what_a_poll_got_is_not_kept_after_the_end() -> None:
     assert ended(session).waiting_bytes == 0
 
 
-@pytest.mark.parametrize(("last", "farewell"), [("abort", b"1"), ("1", b"6")])
-def test_the_poll_that_waits_is_told_of_the_end_once(last: str, farewell: bytes) -> None:
+def break_the_protocol(session: Session) -> None:
+    with pytest.raises(ProtocolError):
+        session.post(b"9", NOW)
+
+
+@pytest.mark.parametrize(
+    ("end", "farewell"),
+    [
+        (lambda session: session.abort("end"), b"6"),
+        (lambda session: session.post(b"1", NOW), b"6"),
+        (lambda session: session.close("end", NOW, for_good=True), b"1"),
+        (break_the_protocol, b"1"),
+    ],
+    ids=["aborted", "closed by the client", "closed for good", "protocol error"],
+)
+def test_the_poll_that_waits_is_told_of_the_end_once(end: Callable[[Session], object], farewell: bytes) -> None:
     session = opened(POLLING)
     session.poll("a", NOW)
-    if last == "abort":
-        session.abort("end")
-    else:
-        session.post(b"1", NOW)
+    end(session)
     assert session.answer(NOW) == farewell
     assert session.answer(NOW) is None
 

@@ -316,7 +316,7 @@ def test_nothing_counts_after_the_client_closed(polling: Stepped) -> None:
 
 def test_close_is_alone_in_its_answer_and_last(polling: Stepped) -> None:
     polling.send("last")
-    polling.session.close("why", polling.now)
+    polling.session.close("why", polling.now, for_good=True)
     polling.send("too late")
     assert polling.poll() == "4last"
     assert polling.events() == []
@@ -326,8 +326,30 @@ def test_close_is_alone_in_its_answer_and_last(polling: Stepped) -> None:
 
 def test_close_answers_the_poll_that_waits(polling: Stepped) -> None:
     polling.poll()
-    polling.session.close("why", polling.now)
+    polling.session.close("why", polling.now, for_good=True)
     assert polling.answer() == "1"
+    assert polling.events() == [Closed("why")]
+
+
+def test_who_is_to_come_back_is_refused_once_all_is_said(polling: Stepped) -> None:
+    polling.send("last", "mark")
+    polling.session.close("why", polling.now)
+    polling.send("too late")
+    assert polling.poll() == "4last"
+    assert polling.events() == []
+    with pytest.raises(ProtocolError):
+        polling.poll()
+    assert polling.events() == [Received("mark"), Closed("why")]
+    assert polling.answer() is None
+
+
+def test_the_poll_of_who_is_to_come_back_ends_with_nothing_and_the_next_is_refused(polling: Stepped) -> None:
+    polling.poll()
+    polling.session.close("why", polling.now)
+    assert polling.answer() == "6"
+    assert polling.events() == []
+    with pytest.raises(ProtocolError):
+        polling.poll()
     assert polling.events() == [Closed("why")]
 
 

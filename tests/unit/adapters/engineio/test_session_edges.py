@@ -76,14 +76,19 @@ def test_binary_messages_are_heard_over_both_transports() -> None:
 # repeated polls
 
 
-def test_the_answer_that_is_repeated_while_closing_comes_before_the_close() -> None:
+@pytest.mark.parametrize("for_good", [False, True])
+def test_the_answer_that_is_repeated_while_closing_comes_before_the_close(*, for_good: bool) -> None:
     session = opened(POLLING)
     session.send(EncodedPacket.message("last", "mark"))
     assert polled(session, "a") == b"4last\x1e2"
-    session.close("why", START)
+    session.close("why", START, for_good=for_good)
     assert polled(session, "a") == b"4last\x1e2"
     assert session.take_events() == []
-    assert polled(session, "b") == b"1"
+    if for_good:
+        assert polled(session, "b") == b"1"
+    else:
+        with pytest.raises(ProtocolError):
+            polled(session, "b")
     assert session.take_events() == [Received("mark"), Closed("why")]
 
 

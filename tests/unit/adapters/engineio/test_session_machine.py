@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.session import (
     POLLING,
@@ -88,8 +89,13 @@ class SessionMachine(RuleBasedStateMachine):
     def poll(self, *, is_lost: bool) -> None:
         if not self.must_repeat:
             self.polls += 1
-        self.session.poll(str(self.polls), self.now)
-        self.is_polling = True
+        try:
+            self.session.poll(str(self.polls), self.now)
+        except ProtocolError:
+            # It was closing, and has said all.
+            assert self.session.is_closed
+            assert self.ends == []
+        self.is_polling = not self.session.is_closed
         self.answer(is_lost=is_lost)
         self.after()
 
@@ -181,13 +187,13 @@ class SessionMachine(RuleBasedStateMachine):
         self.after()
 
     @precondition(lambda self: self.is_alive())
-    @rule(how=st.sampled_from(["close", "abort", "lost", "said"]))
+    @rule(how=st.sampled_from(["close", "close for good", "abort", "lost", "said"]))
     def end(self, how: str) -> None:
         # Seldom, or nothing else would ever be seen.
         if self.sent % 7:
             return
-        if how == "close":
-            self.session.close("closed", self.now)
+        if how.startswith("close"):
+            self.session.close("closed", self.now, for_good=how == "close for good")
         elif how == "abort":
             self.session.abort("aborted")
         elif how == "lost" and self.session.transport == WEBSOCKET:

@@ -203,10 +203,10 @@ class WireMachine(RuleBasedStateMachine):
         self.flush()
 
     @precondition(lambda self: self.may_end)
-    @rule(gently=st.sampled_from([True, True, False]))
-    def end(self, *, gently: bool) -> None:
+    @rule(gently=st.sampled_from([True, True, False]), for_good=st.booleans())
+    def end(self, *, gently: bool, for_good: bool) -> None:
         if gently:
-            self.session.close("closed", self.now)
+            self.session.close("closed", self.now, for_good=for_good)
         else:
             self.session.abort("aborted")
         self.flush()
@@ -216,7 +216,7 @@ class WireMachine(RuleBasedStateMachine):
     def close_behind_a_message(self) -> None:
         self.send(1, 0, has_mark=True)
         self.send(1, 0, has_mark=False)
-        self.session.close("closed", self.now)
+        self.session.close("closed", self.now, for_good=self.sent % 2 == 0)
         self.flush()
         self.do_all_there_is_to_do()
 
@@ -228,8 +228,14 @@ class WireMachine(RuleBasedStateMachine):
         if not self.must_repeat:
             self.polls += 1
             self.kept = 0
-        self.session.poll(str(self.polls), self.now)
-        self.waits = True
+        was_open = self.session.is_open
+        try:
+            self.session.poll(str(self.polls), self.now)
+        except ProtocolError:
+            assert not was_open
+            assert self.session.is_closed
+        else:
+            self.waits = True
         self.flush()
 
     @precondition(lambda self: self.waits and self.polls_now)
