@@ -432,10 +432,12 @@ Answer: TypeAlias = Counted | Listing | Changed | Refreshed | Failed
 class Welcome:
     """What an accepted client is told first. ``cursor`` is where the events after it continue.
 
-    ``pid`` names the client's stay over all its connections: one that recovers brings it back.
+    ``pid`` names the client's stay over all its connections: one that recovers brings it back. ``subscriber`` is not
+    told: it is whose inbox the client's requests are about.
     """
 
     identity: Identity
+    subscriber: Subscriber
     pid: str
     recovered: bool
     reason: RecoveryReason | None

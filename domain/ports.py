@@ -233,7 +233,7 @@ class ConnectionEvents(Protocol):
     """What a transport calls.
 
     For one connection: ``connect``, then ``opened`` and ``received``; once ``opened`` has returned ``request``, one at
-    a time; ``disconnected`` at any time.
+    a time; ``disconnected`` at any time. What the client had asked for by then is still requested, in its order.
     """
 
     async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
@@ -246,9 +246,14 @@ class ConnectionEvents(Protocol):
     async def opened(self, connection: ConnectionId) -> None:
         """The welcome is on its way: replay and go live. To be run beside the receiving of messages. Never raises."""
 
-    async def request(self, connection: ConnectionId, ack: AckId | None, event: str, argument: object) -> None:
+    async def request(
+        self, connection: ConnectionId, subscriber: Subscriber, ack: AckId | None, event: str, argument: object
+    ) -> None:
         """The client asks for something, or sends what nobody knows. ``argument`` is any JSON value. To be run beside
         the receiving of messages. What it is answered goes to ``Transport.answer``, if it has an ``ack``. Never raises.
+
+        ``subscriber`` is the welcome's: who marks something as read and leaves has it read, though the connection has
+        ended, or is being closed, and nobody is answered.
         """
 
     def received(self, connection: ConnectionId, upto: Position) -> None:

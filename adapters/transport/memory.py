@@ -18,7 +18,7 @@ from adapters.transport.members import Members
 from adapters.transport.memory_client import Mailbox, MemoryClient
 from adapters.wire import answer_object, counts_object, to_json
 from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, SlowConsumer, Unavailable
-from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
+from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Subscriber, Welcome
 from domain.ports import ConnectionEvents
 
 TECHNOLOGY = "memory"
@@ -31,6 +31,7 @@ class _Connection:
     hold: Hold[Entry]
     rooms: frozenset[Room] = frozenset()
     closing: bool = False
+    subscriber: Subscriber | None = None
     opened: bool = False
     requests: deque[tuple[AckId | None, str, object]] = field(default_factory=deque)
     handling: bool = False
@@ -109,15 +110,17 @@ class MemoryTransport:
         self._handle_requests(member)
 
     def _handle_requests(self, member: _Connection) -> None:
-        if self._events is not None and member.opened and member.requests and not member.handling:
+        if self._events is None or member.subscriber is None:
+            return
+        if member.opened and member.requests and not member.handling:
             member.handling = True
-            self._spawn(self._handle(self._events, member))
+            self._spawn(self._handle(self._events, member, member.subscriber))
 
-    async def _handle(self, events: ConnectionEvents, member: _Connection) -> None:
-        """One after the other."""
+    async def _handle(self, events: ConnectionEvents, member: _Connection, subscriber: Subscriber) -> None:
+        """One after the other, those too that its client has left behind."""
         try:
             while member.requests:
-                await events.request(member.client.connection, *member.requests.popleft())
+                await events.request(member.client.connection, subscriber, *member.requests.popleft())
         finally:
             member.handling = False
 
@@ -220,7 +223,7 @@ class MemoryTransport:
             undo.pop_all()
             if client.closed or connection.closing:
                 return
-            client.connected, client.pid = True, welcome.pid
+            client.connected, client.pid, connection.subscriber = True, welcome.pid, welcome.subscriber
             payload = to_json(session_events.ready(welcome))
             connection.mailbox.put(session_events.READY, payload, welcome.cursor)
             undo.callback(self._end, client, "failed")

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.commands import InboxCommand, RefreshToken, read_command
+from domain.commands import InboxCommand, Mark, MarkAllRead, RefreshToken, read_command
 from domain.errors import (
     AtCapacity,
     ConnectionGone,
@@ -152,6 +152,7 @@ class ConnectionService:
         self._telemetry.connected(connection, identity, hello, credentials.device)
         return Welcome(
             identity=identity,
+            subscriber=subscriber,
             pid=start.pid,
             recovered=start.recovered,
             reason=start.reason,
@@ -199,20 +200,27 @@ class ConnectionService:
 
     # what clients ask for
 
-    async def request(self, connection: ConnectionId, ack: AckId | None, event: str, argument: object) -> None:
+    async def request(
+        self, connection: ConnectionId, subscriber: Subscriber, ack: AckId | None, event: str, argument: object
+    ) -> None:
         session = self._sessions.get(connection)
-        if session is None or session.subscriber is None or session.closing:
-            return
         try:
             command = read_command(event, argument, self._policy.token_bytes)
-            if isinstance(command, RefreshToken):
+            if session is None or session.closing:
+                await self._perform_for_nobody(subscriber, command)
+            elif isinstance(command, RefreshToken):
                 self._answer(connection, ack, await self._refresh(connection, session, command.token))
             else:
-                await self._answer_in_order(connection, session, session.subscriber, ack, command)
+                await self._answer_in_order(connection, session, subscriber, ack, command)
         except ConnectionGone:
             return
         except SynkroneError as error:
             self._answer(connection, ack, Failed(error.problem))
+
+    async def _perform_for_nobody(self, subscriber: Subscriber, command: InboxCommand | RefreshToken) -> None:
+        """Whoever asked has left: only what changes something is worth doing."""
+        if isinstance(command, Mark | MarkAllRead):
+            await self._inboxes.perform(subscriber, command)
 
     async def _answer_in_order(
         self,
@@ -223,7 +231,11 @@ class ConnectionService:
         command: InboxCommand,
     ) -> None:
         """Answer between two events: all up to the answer's ``as_of`` come before it, and all others after."""
-        upto = await self._transport.hold(connection)
+        try:
+            upto = await self._transport.hold(connection)
+        except ConnectionGone:
+            await self._perform_for_nobody(subscriber, command)
+            return
         answer: Answer
         try:
             try:

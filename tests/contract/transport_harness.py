@@ -23,6 +23,7 @@ from domain.model import (
     Position,
     RecoveryReason,
     Room,
+    Subscriber,
     UserId,
     Welcome,
 )
@@ -201,7 +202,10 @@ class ScriptedEvents:
             await self.transport.release(connection, script.welcome.cursor)
             self.calls.append(("live", connection))
 
-    async def request(self, connection: ConnectionId, ack: AckId | None, event: str, argument: object) -> None:
+    async def request(
+        self, connection: ConnectionId, subscriber: Subscriber, ack: AckId | None, event: str, argument: object
+    ) -> None:
+        assert subscriber == self._script_of(connection).welcome.subscriber
         self.calls.append(("request", connection))
         self.requests.setdefault(connection, []).append(Request(event, argument, ack))
         on_request = self._script_of(connection).on_request
@@ -240,6 +244,7 @@ class ScriptedEvents:
 def welcome(name: str, *, offset: int = 0, recovered: bool = False, reason: RecoveryReason | None = None) -> Welcome:
     return Welcome(
         identity=Identity(UserId(name), "freelance", "", EXPIRES_AT),
+        subscriber=Subscriber(UserId(name), "freelance", {Room.of_user(name): 0}),
         pid=f"pid-of-{name}",
         recovered=recovered,
         reason=reason,

@@ -23,7 +23,7 @@ from adapters.http.peer import PeerPolicy
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.errors import UnknownEvent
-from domain.model import EVERYONE, AckId, ConnectionId, Entry, Failed, Hello, Json, Position, Welcome
+from domain.model import EVERYONE, AckId, ConnectionId, Entry, Failed, Hello, Json, Position, Subscriber, Welcome
 from tests.contract.transport_harness import welcome
 from tests.listening import Port
 from tests.protocol.scripted_peer import (
@@ -71,7 +71,9 @@ class Served:
         self.live += 1
         self.went_live += 1
 
-    async def request(self, connection: ConnectionId, ack: AckId | None, _event: str, _argument: object) -> None:
+    async def request(
+        self, connection: ConnectionId, _subscriber: Subscriber, ack: AckId | None, _event: str, _argument: object
+    ) -> None:
         if ack is not None:
             self.transport.answer(connection, ack, ANSWER)
 

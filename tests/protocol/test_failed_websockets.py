@@ -99,7 +99,7 @@ async def test_who_goes_on_sending_for_ever_is_cut_and_keeps_nobody_waiting() ->
                 await asyncio.sleep(0)
                 longest = max(longest, time.monotonic() - before)
             await sending
-        assert LINGER * 0.9 < time.monotonic() - started < LINGER + 1
+        assert LINGER * 0.9 < time.monotonic() - started < LINGER + 3
         assert longest < LINGER / 2
 
 

@@ -24,9 +24,10 @@ class Request(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """``unhandled`` are messages that came while an earlier one is being handled; None where none is.
+    """``unhandled`` are messages that came while CONNECT is being handled; None where it is not.
 
-    ``cut`` is there once the session is to be cut without a word.
+    ``is_deaf``: nothing of what it sends is taken any more. ``ended_for``: its session has ended, for this reason, with
+    messages unhandled. ``cut`` is there once the session is to be cut without a word.
     """
 
     session: ServedSession
@@ -37,6 +38,8 @@ class Client:
     has_connected: bool = False
     refused: str | None = None
     cut: asyncio.TimerHandle | None = None
+    is_deaf: bool = False
+    ended_for: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +47,7 @@ class Connection:
     """A connection to the namespace ``/``, from its CONNECT packet on.
 
     ``opened``: its replay is over, or has failed. ``requests`` wait to be handled; the first one is under way once it
-    has opened.
+    has opened. ``working`` on them is done by this task, and goes on when the connection has ended.
     """
 
     id: ConnectionId
@@ -54,6 +57,7 @@ class Connection:
     closing: bool = False
     opened: bool = False
     requests: deque[Request] = field(default_factory=deque)
+    working: asyncio.Task[None] | None = None
     rooms: frozenset[Room] = frozenset()
 
     @property

@@ -26,7 +26,8 @@ from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.routes import EngineRoute, not_ready
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import POLLING, SessionLimits
-from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
+from adapters.transport.socketio.leaving import Leaving
+from adapters.transport.socketio.library import NAMESPACE, SocketIoServer, run_through
 from adapters.transport.socketio.packet import PacketRefused, ack_packet, entry_packet, event_packet
 from adapters.transport.socketio.rate import TokenBucket
 from adapters.wire import answer_object, counts_object, problem_object
@@ -37,10 +38,11 @@ from domain.errors import (
     RateLimited,
     Unavailable,
 )
-from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
+from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Subscriber, Welcome
 from domain.ports import Clock, ConnectionEvents
 
 CUT_AT_QUEUES = 8
+FINISH_SECONDS = 1.0
 CONNECTS_PER_TURN = 16
 FLOODING = Refusal(RateLimited().problem, reconnect=True, retry_after=timedelta(seconds=5))
 CONNECT = "0"
@@ -93,6 +95,8 @@ class SocketIoTransport:
         self._connections: dict[ConnectionId, Connection] = {}
         self._members: Members[Connection] = Members()
         self._tasks = Tasks()
+        self._leaving = Leaving(limits.connections)
+        self._ending_unhandled = 0
         self._pacer = Pacer(CONNECTS_PER_TURN)
         self._broadcast: Position | None = None
         self._accepting = True
@@ -239,9 +243,10 @@ class SocketIoTransport:
                 self._engine.abort(session, NEVER_CONNECTED)
 
     async def close(self) -> None:
-        """End every session at once, and the tasks for them."""
+        """End every session at once, and the tasks for them: what clients had asked for has some time to be done."""
         self.stop_accepting()
         self._engine.close_all(SERVER_CLOSED)
+        await self._leaving.wait(FINISH_SECONDS)
         await self._tasks.cancel()
 
     # Gatekeeper
@@ -253,7 +258,7 @@ class SocketIoTransport:
         return self._peers.address(request)
 
     def is_accepting(self) -> bool:
-        in_use = len(self._engine.sessions) - len(self._waiting)
+        in_use = len(self._engine.sessions) - len(self._waiting) + len(self._leaving)
         return self._ready and self._accepting and in_use < self._limits.connections
 
     # EngineEvents
@@ -271,15 +276,18 @@ class SocketIoTransport:
 
     def session_message(self, session: ServedSession, data: str | bytes) -> None:
         client: Client = session.client
-        if not self._has_leave_to_send(client) or client.cut is not None:
+        if client.is_deaf or client.cut is not None or not self._has_leave_to_send(client):
             return
-        if client.unhandled is None:
+        if client.unhandled is not None:
+            if len(client.unhandled) < self._limits.events_burst:
+                client.unhandled.append(data)
+            else:
+                self._engine.abort(session, RateLimited.code)
+        elif client.connection is not None:
+            self._handle_at_once(client, data)
+        else:
             client.unhandled = deque((data,))
             self._tasks.spawn(self._handle(client, client.unhandled))
-        elif len(client.unhandled) < self._limits.events_burst:
-            client.unhandled.append(data)
-        else:
-            self._engine.abort(session, RateLimited.code)
 
     def session_received(self, session: ServedSession, mark: object) -> None:
         connection = session.client.connection
@@ -287,12 +295,21 @@ class SocketIoTransport:
             self._events.received(connection.id, mark)
 
     def session_closed(self, session: ServedSession, reason: str) -> None:
-        self._waiting.pop(session, None)
         client: Client = session.client
+        client.is_deaf = True
+        self._waiting.pop(session, None)
         if client.cut is not None:
             client.cut.cancel()
+        if client.unhandled and client.cut is None and self._ending_unhandled < self._limits.unauthenticated:
+            # What came behind CONNECT, before its answer, is carried out where that is one: the end follows it.
+            client.ended_for = reason
+            self._ending_unhandled += 1
+        else:
+            self._end_session(client, reason)
+
+    def _end_session(self, client: Client, reason: str) -> None:
         self._end(client, reason)
-        self._library.closed(session.sid, reason)
+        self._library.closed(client.session.sid, reason)
 
     # Engine, for the library
 
@@ -314,41 +331,47 @@ class SocketIoTransport:
             return
         packet = event_packet(READY, ready(target.welcome), str(target.welcome.cursor))
         self._engine.send(target.session, packet)
-        self._tasks.spawn(self._open(target, self._events))
+        target.working = self._tasks.spawn(self._open(target, target.welcome.subscriber, self._events))
 
-    async def _open(self, connection: Connection, events: ConnectionEvents) -> None:
+    async def _open(self, connection: Connection, subscriber: Subscriber, events: ConnectionEvents) -> None:
         try:
             await events.opened(connection.id)
         except Exception:
             # A defect of ours: the client comes back with its cursor and is served anew.
             self._engine.abort(connection.session, DEFECT)
+            self._leaving.end(connection)
             raise
         connection.opened = True
         if connection.requests:
-            await self._handle_requests(connection, events)
+            await self._handle_requests(connection, subscriber, events)
 
     def event_received(self, sid: str, ack: int | None, event: str, arguments: Sequence[object]) -> None:
         connection = self._open_connection(ConnectionId(sid))
-        if connection is None or self._events is None:
+        if connection is None or connection.welcome is None or self._events is None:
             return
         if len(connection.requests) >= self._limits.events_burst:
-            self._close_connection(connection, FLOODING)
+            self._refuse_flood(connection)
             return
         argument = arguments[0] if arguments else None
         connection.requests.append(Request(AckId(ack) if ack is not None else None, event, argument))
         if connection.opened and len(connection.requests) == 1:
-            self._tasks.spawn(self._handle_requests(connection, self._events))
+            subscriber = connection.welcome.subscriber
+            connection.working = self._tasks.spawn(self._handle_requests(connection, subscriber, self._events))
 
-    async def _handle_requests(self, connection: Connection, events: ConnectionEvents) -> None:
-        """One after the other; each stays in the queue until it is handled."""
+    async def _handle_requests(self, connection: Connection, subscriber: Subscriber, events: ConnectionEvents) -> None:
+        """One after the other; each stays in the queue until it is handled. The end of the connection stops none."""
         try:
-            while connection.requests and not connection.closing:
-                await events.request(connection.id, *connection.requests[0])
+            while connection.requests:
+                await events.request(connection.id, subscriber, *connection.requests[0])
                 connection.requests.popleft()
         except Exception:
             # A defect of ours: the client comes back with its cursor and is served anew.
+            connection.requests.clear()
             self._engine.abort(connection.session, DEFECT)
             raise
+        finally:
+            connection.working = None
+            self._leaving.end(connection)
 
     # what clients send
 
@@ -363,25 +386,46 @@ class SocketIoTransport:
         if connection is None or connection.welcome is None:
             self._engine.abort(client.session, RateLimited.code)
         elif not connection.closing:
-            self._close_connection(connection, FLOODING)
+            self._refuse_flood(connection)
         return False
 
-    async def _handle(self, client: Client, messages: deque[str | bytes]) -> None:
-        """Handle what a client sent, one message after the other."""
+    def _refuse_flood(self, connection: Connection) -> None:
+        connection.client.is_deaf = True
+        self._close_connection(connection, FLOODING)
+
+    def _handle_at_once(self, client: Client, message: str | bytes) -> None:
+        """Handle a message of a client that is connected, which waits for nothing."""
         session = client.session
-        if client.connection is None:
-            await self._pacer.turn()
         try:
-            while messages and session.is_open and client.cut is None:
+            run_through(self._library.receive(session.sid, message))
+        except ProtocolError as error:
+            self._refuse_message(client, error)
+        except Exception:
+            # A defect of ours or of the library: the client comes back with its cursor and is served anew.
+            client.is_deaf = True
+            self._engine.abort(session, DEFECT)
+            raise
+
+    def _refuse_message(self, client: Client, error: ProtocolError) -> None:
+        _log.debug("protocol error: %s", error)
+        client.is_deaf = True
+        self._engine.abort(client.session, error.code)
+
+    async def _handle(self, client: Client, messages: deque[str | bytes]) -> None:
+        """Handle CONNECT, and what came behind it before its answer."""
+        session = client.session
+        await self._pacer.turn()
+        try:
+            while messages and client.cut is None and (session.is_open or client.ended_for is not None):
                 message = messages.popleft()
                 if client.connection is None and message[:1] != CONNECT:
                     raise PacketRefused("not connected")
                 await self._library.receive(session.sid, message)
                 if client.refused is not None:
                     self._engine.close(session, client.refused, for_good=True)
+                    break
         except ProtocolError as error:
-            _log.debug("protocol error: %s", error)
-            self._engine.abort(session, error.code)
+            self._refuse_message(client, error)
         except Exception:
             # A defect of ours or of the library: the client comes back with its cursor and is served anew.
             if client.cut is None:
@@ -389,10 +433,13 @@ class SocketIoTransport:
             raise
         finally:
             client.unhandled = None
+            if client.ended_for is not None:
+                self._ending_unhandled -= 1
+                self._end_session(client, client.ended_for)
 
     async def _on_connect(self, sid: str, session: ServedSession, auth: object = None) -> None:
         client: Client = session.client
-        if not session.is_open or self._events is None:
+        if not (session.is_open or client.ended_for is not None) or self._events is None:
             raise socketio.exceptions.ConnectionRefusedError
         if client.has_connected:
             # One connection a session, for ever: a late receipt could otherwise be taken for the next one's.
@@ -464,6 +511,7 @@ class SocketIoTransport:
         connection = client.connection
         if connection is not None:
             self._abandon(connection)
+            self._leaving.begin(connection)
             if self._events is not None:
                 self._events.disconnected(connection.id, reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from adapters.transport.memory_client import MemoryClient
 from domain.errors import KeysUnavailable, StoreUnavailable
-from domain.model import Position
+from domain.model import Listing, Position, Room, UserId
 from domain.policy import ConnectionPolicy
 from tests.doubles import START, FixedRandomness
 from tests.unit.domain.interleaving import Points
@@ -339,13 +340,55 @@ class TestRefresh:
         run(story())
 
 
-def test_what_nobody_is_connected_for_is_not_answered() -> None:
+def test_a_receipt_of_who_has_left_is_none() -> None:
     async def story() -> None:
         async with World().running() as world:
             client = await world.connect("ann")
             client.disconnect()
-            await world.connections.request(client.connection, None, "notification.read_all", None)
             world.connections.received(client.connection, Position("e", 0))
             assert (await world.inbox.head()).offset == 0
+
+    run(story())
+
+
+@pytest.mark.parametrize("how", ["client leaves", "server closes"])
+@pytest.mark.parametrize("at", ["before hold", "after hold", "before change", "after change", "before release"])
+def test_what_was_asked_before_the_end_is_done_in_order_and_nobody_is_answered(at: str, how: str) -> None:
+    async def story() -> None:
+        points = Points()
+        async with World(seen_as=points.around).running() as world:
+            client = await world.connect("ann")
+            await world.publish("1")
+
+            async def end() -> None:
+                if how == "client leaves":
+                    client.disconnect()
+                else:
+                    world.connections.disconnect(identity("ann").user, reconnect=True)
+
+            points.at_nth(at, 1, end)
+            asked: list[tuple[str, object]] = [
+                ("notification.read", {"ids": ["1"]}),
+                ("notification.unread", {"ids": ["1"]}),
+                ("inbox.list", None),
+                ("auth.refresh", {"token": "ann"}),
+                ("no.such.event", None),
+                ("notification.archive", {"ids": ["1"]}),
+            ]
+            for event, argument in asked:
+                client.send(event, argument)
+            await closed(client)
+
+            async def is_archived() -> bool:
+                listing = await world.inboxes.request("ann", "inbox.list", {"state": "archived"})
+                assert isinstance(listing, Listing)
+                return bool(listing.items)
+
+            await until(is_archived)
+            subscriber = await world.inbox.enter(UserId("ann"), "freelance", frozenset((Room.of_user("ann"),)))
+            page = await world.inbox.since(subscriber, Position("e", 1), max_entries=10, max_bytes=100_000)
+            changes = [sorted(json.loads(entry.payload)["change"]) for entry in page.entries]
+            assert changes == [["read_at", "seen_at"], ["read_at"], ["archived_at"]]
+            assert points.answers <= 1
 
     run(story())

@@ -300,8 +300,8 @@ class Session:
     def poll(self, request: str, now: float, *, is_proxied: bool = False) -> None:
         """A GET request, whose target is ``request``.
 
-        It says that the answer to the last has arrived, or that this has to be given again: see ``arrival``. Of a session
-        that is closing, with all said, it is refused, whereupon its client comes back.
+        It says that the answer to the last has arrived, or that this has to be given again: see ``arrival``. Of a
+        session that is closing, with all said, it is refused, whereupon its client comes back.
         """
         self._expect_polling()
         if self._poll is not None and request != self._poll.request:
