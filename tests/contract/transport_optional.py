@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from domain.errors import KeysUnavailable, RateLimited
+from domain.errors import KeysUnavailable, RateLimited, ShuttingDown
 from domain.model import AckId, Changed, ConnectionId, Counts, Failed, Position
 from tests.contract.transport import CLOSED_WITHIN, TransportContract
 from tests.contract.transport_harness import (
@@ -20,7 +20,7 @@ from tests.contract.transport_harness import (
     eventually,
     received,
 )
-from tests.contract.transport_holding import ANN, BOB
+from tests.contract.transport_holding import ANN, BOB, refusal
 
 COUNTED_ON_THE_WIRE = {"ok": True, "counts": {"unread": 1, "unseen": 2, "total": 3}, "as_of": "e:0"}
 
@@ -218,6 +218,33 @@ class RequestContract(TransportContract):
         harness.transport.broadcast(frozenset((ANN,)), entry(4, ANN))
         await eventually(lambda: events.count("handled", connection) == 1)
         await self.expect_silence_after(harness, client, connection, 1, 2, 3, 4)
+
+    @pytest.mark.parametrize("how", ["client leaves", "server closes", "server sends away"])
+    async def test_what_was_asked_before_the_end_is_handled_after_it_in_order(
+        self, harness: AskingHarness, events: ScriptedEvents, how: str
+    ) -> None:
+        gate = Gate()
+
+        async def wait(_connection: ConnectionId, _ack: AckId | None) -> None:
+            await gate.wait()
+
+        events.script("ann", on_request=wait)
+        client, connection = await self.asking(harness, events)
+        for number in (1, 2, 3):
+            await client.send("notification.seen", {"ids": [str(number)]})
+        await gate.reached()
+        other, _ = await self.asking(harness, events, "bob")
+        # What came after them from another client has long been taken.
+        await other.request("inbox.count", {})
+        if how == "client leaves":
+            await client.close()
+        else:
+            harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=how == "server closes"))
+        await eventually(lambda: events.count("disconnected", connection) == 1)
+        gate.open()
+        await eventually(lambda: events.count("handled", connection) == 3)
+        asked = [request.argument for request in events.requests[connection]]
+        assert asked == [{"ids": ["1"]}, {"ids": ["2"]}, {"ids": ["3"]}]
 
     async def test_a_client_that_leaves_is_not_answered_and_the_others_are(
         self, harness: AskingHarness, events: ScriptedEvents

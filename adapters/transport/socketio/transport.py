@@ -279,7 +279,8 @@ class SocketIoTransport:
         if client.is_deaf or client.cut is not None or not self._has_leave_to_send(client):
             return
         if client.unhandled is not None:
-            if len(client.unhandled) < self._limits.events_burst:
+            # CONNECT may be among them.
+            if len(client.unhandled) <= self._limits.events_burst:
                 client.unhandled.append(data)
             else:
                 self._engine.abort(session, RateLimited.code)
