@@ -276,7 +276,7 @@ class SocketIoTransport:
 
     def session_message(self, session: ServedSession, data: str | bytes) -> None:
         client: Client = session.client
-        if client.is_deaf or client.cut is not None or not self._has_leave_to_send(client):
+        if client.is_deaf or not self._has_leave_to_send(client) or client.cut is not None:
             return
         if client.unhandled is not None:
             # CONNECT may be among them.
