@@ -163,20 +163,22 @@ class Exchange(HTTPConnection):
 
     # answering
 
-    def respond(self, status: int, fields: Fields, body: bytes = b"") -> None:
-        """All of an answer, in one write. Of one to HEAD the body is left out, and its length stays."""
+    def respond(self, status: int, fields: Fields, body: bytes | None = b"") -> None:
+        """All of an answer, in one write. Of one to HEAD the body is left out, and its length stays; ``None`` is for one
+        whose length is not known."""
         connection = self._connection
         if connection is None:
             return
         lines = [_STATUS_LINES[status], connection.service.date.line()]
         for name, value in fields:
             lines.append(_field(name, value))
-        if status not in _WITHOUT_BODY:
+        if body is not None and status not in _WITHOUT_BODY:
             lines.append(f"Content-Length: {len(body)}\r\n")
         lines.append(self._connection_field())
         octets = "".join(lines).encode("latin-1")
         self.has_begun = True
-        connection.write(octets + body if self.head.method != "HEAD" and status not in _WITHOUT_BODY else octets)
+        without_body = not body or self.head.method == "HEAD" or status in _WITHOUT_BODY
+        connection.write(octets if without_body else octets + body)
         self._end()
 
     def write_headers(

@@ -261,6 +261,8 @@ class SseTransport:
         connection.exchange = None
         if welcome is None or self._living(connection.id) is None:
             return
+        if exchange.wants_head_only:
+            exchange.answer_head()
         if exchange.is_gone:
             self._end(connection, CLIENT_LEFT)
             return

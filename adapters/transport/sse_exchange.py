@@ -21,7 +21,7 @@ from domain.model import Hello, Problem, Refusal
 
 TRANSPORT = "sse"
 
-_METHODS = ("GET", "OPTIONS")
+_METHODS = ("GET", "HEAD", "OPTIONS")
 _REALM = "synkrone-socket"
 _NOT_IN_QUERIES = ("token", "access_token")
 _LAST_EVENT_IDS = ("lastEventID", "lastEventId")
@@ -138,16 +138,21 @@ class Exchange:
         status = HTTPStatus.SERVICE_UNAVAILABLE if why.reconnect else HTTPStatus.FORBIDDEN
         self._answer_problem(status, why.problem, headers)
 
+    @property
+    def wants_head_only(self) -> bool:
+        """Whether it is answered with what a stream would begin with, and with no stream."""
+        return self._request.method == "HEAD"
+
+    def answer_head(self) -> None:
+        self._respond(HTTPStatus.OK, self._stream_headers(), None)
+
     def take_over(self) -> tuple[Stream, bytes]:
         """The connection's bytes, out of HTTP's hands, and the head of the answer, still to be written. What has come
         behind the request is dropped.
 
         The answer ends with the connection, and so needs no chunks (RFC 9112, section 6.3), which HTTP/1.0 has not.
         """
-        headers = self._common_headers("text/event-stream")
-        # One that compresses holds events back until it has enough of them (RFC 9111, section 5.2.2.6).
-        headers["Cache-Control"] = "no-store, no-transform"
-        headers["X-Accel-Buffering"] = "no"
+        headers = self._stream_headers()
         headers["Connection"] = "close"
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.get_all())
         head = f"HTTP/1.1 200 OK\r\n{self._http.date_line}{lines}\r\n".encode("latin-1")
@@ -159,7 +164,7 @@ class Exchange:
     def _judge(self) -> SynkroneError | None:
         if not self._is_of_allowed_origin:
             return Forbidden("the origin is not one of those that are allowed")
-        if self._request.method != "GET":
+        if self._request.method not in ("GET", "HEAD"):
             return MethodNotAllowed()
         for name in _NOT_IN_QUERIES:
             if name in self._query:
@@ -207,7 +212,14 @@ class Exchange:
         headers.update(answer_headers(self._request, allowed=self._is_of_allowed_origin))
         return headers
 
-    def _respond(self, status: HTTPStatus, headers: HTTPHeaders, body: bytes = b"") -> None:
+    def _stream_headers(self) -> HTTPHeaders:
+        headers = self._common_headers("text/event-stream")
+        # One that compresses holds events back until it has enough of them (RFC 9111, section 5.2.2.6).
+        headers["Cache-Control"] = "no-store, no-transform"
+        headers["X-Accel-Buffering"] = "no"
+        return headers
+
+    def _respond(self, status: HTTPStatus, headers: HTTPHeaders, body: bytes | None = b"") -> None:
         self._http.set_close_callback(None)
         self._http.respond(status, headers.get_all(), body)
 

@@ -205,7 +205,7 @@ async def test_other_methods_are_refused_and_the_connection_stays(method: str) -
         client.ask(method=method, authorization=BEARER, content_length="5")
         client.writer.write(b"hello")
         assert await client.answer() == 405
-        assert client.headers["allow"] == "GET, OPTIONS"
+        assert client.headers["allow"] == "GET, HEAD, OPTIONS"
         assert (await client.problem())["code"] == "method_not_allowed"
         client.ask(authorization=BEARER)
         assert await client.answer() == 200
@@ -213,8 +213,14 @@ async def test_other_methods_are_refused_and_the_connection_stays(method: str) -
 
 async def test_a_head_request_gets_a_head_and_no_stream() -> None:
     async with wire() as server:
-        client = await server.ask(method="HEAD")
-        assert (client.status, client.headers["allow"]) == (405, "GET, OPTIONS")
+        server.events.script("bad", error=InvalidToken("no"))
+        client = await server.ask(method="HEAD", authorization="Bearer bad")
+        assert client.status == 401
+        client.ask(method="HEAD", authorization=BEARER)
+        assert await client.answer() == 200
+        assert client.headers["content-type"] == "text/event-stream"
+        assert "content-length" not in client.headers
+        await eventually(lambda: not server.transport._connections)
         client.ask(authorization=BEARER)
         assert await client.answer() == 200
         assert (await client.event()).name == "session.ready"

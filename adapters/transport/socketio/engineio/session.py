@@ -38,6 +38,9 @@ NOOP_INTERVAL = 0.1
 MAX_ANSWER_PACKETS = 16
 """In an answer to a poll: python-engineio takes one with more for an attack, and ends the connection."""
 
+CLOSE_EXTENSIONS = 10
+"""How many times its time to take the last word a client gets that goes on polling for what was sent before."""
+
 CHATTER_INTERVAL = 10.0
 MAX_CHATTER = 200
 """Packets in CHATTER_INTERVAL seconds that say nothing: pongs nobody asked for, pings of WebSocket, and the like."""
@@ -136,8 +139,8 @@ class Session:
 
     # fmt: off
     __slots__ = (
-        "_answer", "_chatter", "_chatter_since", "_close_by", "_close_reason", "_events", "_farewell", "_limits",
-        "_noop_at", "_nothing", "_poll", "_posting", "_slow_since", "_state", "_upgrade", "_upgrade_by", "heartbeat",
+        "_answer", "_chatter", "_chatter_since", "_close_at_last", "_close_by", "_close_reason", "_events", "_farewell",
+        "_limits", "_noop_at", "_nothing", "_poll", "_posting", "_slow_since", "_state", "_upgrade", "_upgrade_by", "heartbeat",
         "in_flight", "pending", "sid", "tick_at", "transport",
     )
     # fmt: on
@@ -165,7 +168,7 @@ class Session:
         self._slow_since: float | None = None
         self._chatter = 0
         self._chatter_since = now
-        self._close_by = 0.0
+        self._close_by = self._close_at_last = 0.0
         self._close_reason = ""
         self._farewell = _NOOP_BODY
 
@@ -274,6 +277,8 @@ class Session:
             heartbeat.ping_waits = True
             self.pending = self.pending.then(PING_PACKET)
             self.tick_at = min(self.tick_at, heartbeat.next_at)
+        if self._state is _State.CLOSING:
+            self._close_by = min(now + self._limits.close_timeout, self._close_at_last)
         batch, self.pending = self.pending, self._nothing
         if batch.length > MAX_ANSWER_PACKETS:
             batch, self.pending = self._split(batch)
@@ -560,6 +565,7 @@ class Session:
             self._farewell = _CLOSE_BODY
         self._close_reason = reason
         self._close_by = self.tick_at = now + self._limits.close_timeout
+        self._close_at_last = now + CLOSE_EXTENSIONS * self._limits.close_timeout
 
     def abort(self, reason: str) -> None:
         """End it now."""

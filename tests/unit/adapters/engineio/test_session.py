@@ -12,6 +12,8 @@ from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.session import (
+    CLOSE_EXTENSIONS,
+    MAX_ANSWER_PACKETS,
     MAX_CHATTER,
     POLLING,
     WEBSOCKET,
@@ -335,12 +337,41 @@ def test_who_is_to_come_back_is_refused_once_all_is_said(polling: Stepped) -> No
     polling.send("last", "mark")
     polling.session.close("why", polling.now)
     polling.send("too late")
-    assert polling.poll() == "4last"
+    assert polling.poll() == "4last\x1e2"
     assert polling.events() == []
     with pytest.raises(ProtocolError):
         polling.poll()
     assert polling.events() == [Received("mark"), Closed("why")]
     assert polling.answer() is None
+
+
+@pytest.mark.parametrize("polls_on", [False, True])
+def test_who_takes_what_waits_may_go_on_while_it_closes(polling: Stepped, *, polls_on: bool) -> None:
+    number = 10 * MAX_ANSWER_PACKETS
+    for index in range(number):
+        polling.send(str(index))
+    polling.session.close("why", polling.now)
+    polling.now += LIMITS.close_timeout * 0.9
+    packets = polling.poll()
+    polling.now += LIMITS.close_timeout * (0.9 if polls_on else 1.1)
+    polling.session.tick(polling.now)
+    assert polling.events() == ([] if polls_on else [Closed("why")])
+    while polls_on and packets is not None and len(packets.split("\x1e")) < number:
+        packets += "\x1e" + (polling.poll() or "")
+
+
+def test_it_closes_in_the_end_however_slowly_it_is_polled(polling: Stepped) -> None:
+    for index in range(100 * MAX_ANSWER_PACKETS):
+        polling.send(str(index))
+    polling.session.close("why", polling.now)
+    polls = 0
+    while not polling.session.is_closed:
+        polling.now += LIMITS.close_timeout * 0.9
+        polling.session.tick(polling.now)
+        if not polling.session.is_closed:
+            polling.poll()
+            polls += 1
+    assert polls <= CLOSE_EXTENSIONS * 1.2
 
 
 def test_the_poll_of_who_is_to_come_back_ends_with_nothing_and_the_next_is_refused(polling: Stepped) -> None:
