@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.http.peer import PeerPolicy, RequestHead
+from adapters.http.peer import AnyRequest, PeerPolicy
 from domain.errors import Forbidden, SynkroneError, Unauthenticated
 from domain.model import Caller
 from domain.ports import CallerVerifier, ConnectionDirectory, Publisher, Telemetry
@@ -31,7 +31,7 @@ class Backend:
             raise Forbidden(f"needs the scope {scope}", scope=scope)
         return caller
 
-    def refused(self, request: RequestHead, refusal: SynkroneError) -> None:
+    def refused(self, request: AnyRequest, refusal: SynkroneError) -> None:
         """Note that somebody was not admitted."""
         if isinstance(refusal, Unauthenticated | Forbidden):
             address = self.peers.address(request)

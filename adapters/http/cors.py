@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
-from adapters.http.peer import RequestHead
+from adapters.http.peer import AnyRequest
 
 PREFLIGHT_SECONDS: Final = 7_200
 """How long a browser may remember what a preflight allowed; Chromium takes no more."""
@@ -21,7 +21,7 @@ _TOKEN: Final = re.compile(rf"[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{MAX_NAME_LENGTH}}}"
 Lines: TypeAlias = list[tuple[str, str]]
 
 
-def answer_headers(request: RequestHead, *, allowed: bool) -> Lines:
+def answer_headers(request: AnyRequest, *, allowed: bool) -> Lines:
     """For every answer that a page may get; ``allowed`` is what ``PeerPolicy.allows_origin`` said.
 
     The origin itself and never ``*``, so that a page that sends credentials may read it too. ``Vary`` also where
@@ -30,7 +30,7 @@ def answer_headers(request: RequestHead, *, allowed: bool) -> Lines:
     return [("Vary", "Origin"), *_permission(request, allowed=allowed)]
 
 
-def preflight_headers(request: RequestHead, *, allowed: bool, methods: Iterable[str]) -> Lines:
+def preflight_headers(request: AnyRequest, *, allowed: bool, methods: Iterable[str]) -> Lines:
     """For the answer to OPTIONS: a page may send whatever headers it asks for, as tracing and tunnels add their own.
 
     ``Access-Control-Allow-Private-Network`` is never said: browsers gave that question up, and where it is still asked,
@@ -48,7 +48,7 @@ def preflight_headers(request: RequestHead, *, allowed: bool, methods: Iterable[
     ]
 
 
-def _permission(request: RequestHead, *, allowed: bool) -> Lines:
+def _permission(request: AnyRequest, *, allowed: bool) -> Lines:
     origin = request.headers.get("Origin", "")
     if not origin or not allowed:
         return []
@@ -59,7 +59,7 @@ def _permission(request: RequestHead, *, allowed: bool) -> Lines:
     ]
 
 
-def _asked_for(request: RequestHead) -> Iterator[str]:
+def _asked_for(request: AnyRequest) -> Iterator[str]:
     """Of the first MAX_NAMES in Access-Control-Request-Headers those that are not allowed anyway."""
     seen = {name.lower() for name in _ALLOWED_HEADERS}
     asked = ",".join(request.headers.get_list("Access-Control-Request-Headers"))

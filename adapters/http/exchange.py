@@ -164,8 +164,8 @@ class Exchange(HTTPConnection):
     # answering
 
     def respond(self, status: int, fields: Fields, body: bytes | None = b"") -> None:
-        """All of an answer, in one write. Of one to HEAD the body is left out, and its length stays; ``None`` is for one
-        whose length is not known."""
+        """All of an answer, in one write. Of one to HEAD the body is left out, and its length stays; ``None`` is for
+        one whose length is not known."""
         connection = self._connection
         if connection is None:
             return
@@ -177,8 +177,9 @@ class Exchange(HTTPConnection):
         lines.append(self._connection_field())
         octets = "".join(lines).encode("latin-1")
         self.has_begun = True
-        without_body = not body or self.head.method == "HEAD" or status in _WITHOUT_BODY
-        connection.write(octets if without_body else octets + body)
+        if body and self.head.method != "HEAD" and status not in _WITHOUT_BODY:
+            octets += body
+        connection.write(octets)
         self._end()
 
     def write_headers(

@@ -17,7 +17,7 @@ UNIX: Final = "unix"
 SHOWN_LENGTH: Final = 200
 
 
-class RequestHead(Protocol):
+class AnyRequest(Protocol):
     """What is asked of a request to tell who sent it.
 
     ``remote_ip`` is the peer's address, ``unix`` over a Unix socket; ``protocol`` is ``http`` or ``https``, as it came
@@ -63,24 +63,24 @@ class PeerPolicy:
         self._origins = OriginSet(origins)
         self._telemetry = telemetry
 
-    def address(self, request: RequestHead) -> str:
+    def address(self, request: AnyRequest) -> str:
         """The client's address: the first one of the chain, from here on, that is not a trusted proxy."""
         if not self._is_trusted(request.remote_ip or ""):
             return request.remote_ip or ""
         return self._follow(request, read_hops(request.headers))[0]
 
-    def scheme(self, request: RequestHead) -> str:
+    def scheme(self, request: AnyRequest) -> str:
         """``http`` or ``https``, as the client asked."""
         if not self._is_trusted(request.remote_ip or ""):
             return request.protocol
         hops = read_hops(request.headers)
         return _outermost(hops, self._follow(request, hops)[1]) or request.protocol
 
-    def own_origin(self, request: RequestHead) -> Origin | None:
+    def own_origin(self, request: AnyRequest) -> Origin | None:
         """Where the client sees the server; None where its ``Host`` is no host."""
         return origin_at(self.scheme(request), request.host)
 
-    def allows_origin(self, request: RequestHead) -> bool:
+    def allows_origin(self, request: AnyRequest) -> bool:
         """Whether a browser's page may talk to us; a request without an Origin does not come from one.
 
         To be asked once for each request, as each denial is reported.
@@ -95,7 +95,7 @@ class PeerPolicy:
             self._report(self._telemetry, request, ", ".join(sent), origin)
         return False
 
-    def _follow(self, request: RequestHead, hops: Hops) -> tuple[str, int]:
+    def _follow(self, request: AnyRequest, hops: Hops) -> tuple[str, int]:
         """The address where the walk ends, and how many trusted proxies were met."""
         address, trusted = request.remote_ip or "", 0
         for hop in (*reversed(hops.addresses), ""):
@@ -116,7 +116,7 @@ class PeerPolicy:
         parsed = parse_address(address)
         return parsed is not None and any(parsed in network for network in self._trusted)
 
-    def _report(self, telemetry: Telemetry, request: RequestHead, sent: str, origin: Origin | None) -> None:
+    def _report(self, telemetry: Telemetry, request: AnyRequest, sent: str, origin: Origin | None) -> None:
         own = self.own_origin(request)
         setting, advice = self._advice(request, origin)
         telemetry.origin_refused(
@@ -127,7 +127,7 @@ class PeerPolicy:
             advice=advice,
         )
 
-    def _advice(self, request: RequestHead, origin: Origin | None) -> tuple[str | None, str]:
+    def _advice(self, request: AnyRequest, origin: Origin | None) -> tuple[str | None, str]:
         """The setting that would let this page in, and what to do with it."""
         if origin is None:
             return None, "this is no origin: no browser sends it, and no setting allows it"

@@ -17,7 +17,7 @@ from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, e
 from adapters.transport.flusher import Flusher
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
-from adapters.transport.sse_exchange import TRANSPORT, Defect, Exchange, StreamRoute
+from adapters.transport.sse_request import TRANSPORT, Defect, StreamRequest, StreamRoute
 from adapters.transport.sse_stream import COMMENT, EventStream, StreamLimits, event_frame
 from adapters.wire import counts_object, to_json
 from domain.errors import (
@@ -67,7 +67,7 @@ class _Connection:
     """A client from its request on. It has a stream once it is welcome; ``ends_for`` says why it is ended by us."""
 
     id: ConnectionId
-    exchange: Exchange | None
+    exchange: StreamRequest | None
     hold: Hold[bytes]
     stream: EventStream | None = None
     rooms: frozenset[Room] = frozenset()
@@ -243,7 +243,7 @@ class SseTransport:
     def reconnect_delay(self) -> float:
         return self._events.reconnect_delay() if self._events is not None else 1.0
 
-    def requested(self, exchange: Exchange, hello: Hello) -> None:
+    def requested(self, exchange: StreamRequest, hello: Hello) -> None:
         if self._events is None:
             raise RuntimeError("bind() comes before the first client")
         identifier = ConnectionId(secrets.token_urlsafe(ID_BYTES))
@@ -255,7 +255,9 @@ class SseTransport:
 
     # from the request to the end of the replay
 
-    async def _serve(self, connection: _Connection, exchange: Exchange, hello: Hello, events: ConnectionEvents) -> None:
+    async def _serve(
+        self, connection: _Connection, exchange: StreamRequest, hello: Hello, events: ConnectionEvents
+    ) -> None:
         welcome = await self._ask(connection, hello, events)
         self._connecting.discard(connection)
         connection.exchange = None
@@ -288,7 +290,7 @@ class SseTransport:
         return None
 
     def _open_stream(
-        self, connection: _Connection, exchange: Exchange, welcome: Welcome, events: ConnectionEvents
+        self, connection: _Connection, exchange: StreamRequest, welcome: Welcome, events: ConnectionEvents
     ) -> None:
         socket, head = exchange.take_over()
         connection.stream = stream = EventStream(

@@ -21,6 +21,8 @@ from entrypoints.server import Server
 from tests.e2e.clients import WAIT_SECONDS, Client, Clients, JsClient, PythonClient, SyncPythonClient
 from tests.serving import SECRET, serving, token
 
+pytestmark = pytest.mark.check
+
 JAVASCRIPT = ("socket.io-client-3.1", "socket.io-client-4.0", "socket.io-client-4.4", "socket.io-client-4.6")
 LATEST = "socket.io-client"
 JS_OPTIONS = {"reconnectionDelay": 100, "reconnectionDelayMax": 200}

@@ -16,6 +16,8 @@ from tests.e2e.conftest import JAVASCRIPT, Serve
 from tests.processes import API_KEY, ONE_SECRET, ServerProcess, token
 from tests.raw_client import CLOSE, Line, RawClient, frame
 
+pytestmark = pytest.mark.check
+
 TIMES = 60
 EVENTS = 10
 DONE_WITHIN = 10.0

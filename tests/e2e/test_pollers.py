@@ -22,7 +22,7 @@ PACE_SECONDS = 0.01
 QUIET_SECONDS = 0.3
 """In which a client that is answered again and again polls more often than it may."""
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from tests.e2e.proxy import Upstream
 from tests.e2e.routes import Route, Shared, shared
 from tests.processes import token
 
+pytestmark = pytest.mark.check
+
 SMALL = (Break.UNDELIVERED, Break.IN_A_LARGE_ANSWER)
 """What the kernel has no room for."""
 

@@ -42,7 +42,7 @@ TRANSPORTS: Mapping[str, Mapping[str, object]] = {
 CONNECTED = ["connect", "ready"]
 EVERY_ROUTE = pytest.mark.parametrize("route", list(Route), ids=str)
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from tests.e2e.clients import NODE
 from tests.e2e.conftest import JAVASCRIPT, Serve
 from tests.processes import ONE_SECRET
 
+pytestmark = pytest.mark.check
+
 TIMES = 8
 FAR_TOO_LARGE = 20_000_000
 WITHIN = 60.0

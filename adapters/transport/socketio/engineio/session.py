@@ -140,8 +140,8 @@ class Session:
     # fmt: off
     __slots__ = (
         "_answer", "_chatter", "_chatter_since", "_close_at_last", "_close_by", "_close_reason", "_events", "_farewell",
-        "_limits", "_noop_at", "_nothing", "_poll", "_posting", "_slow_since", "_state", "_upgrade", "_upgrade_by", "heartbeat",
-        "in_flight", "pending", "sid", "tick_at", "transport",
+        "_limits", "_noop_at", "_nothing", "_poll", "_posting", "_slow_since", "_state", "_upgrade", "_upgrade_by",
+        "heartbeat", "in_flight", "pending", "sid", "tick_at", "transport",
     )
     # fmt: on
 

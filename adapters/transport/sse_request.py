@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from tornado.httputil import HTTPHeaders
 
 from adapters.http.cors import answer_headers, preflight_headers
-from adapters.http.exchange import Exchange as HttpExchange
+from adapters.http.exchange import Exchange
 from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
 from adapters.http.streams import Stream
@@ -56,7 +56,7 @@ class Desk(Protocol):
     def why_closed(self) -> SynkroneError | None:
         """Why no stream is opened at the moment; None where one can be."""
 
-    def requested(self, exchange: Exchange, hello: Hello) -> None:
+    def requested(self, exchange: StreamRequest, hello: Hello) -> None:
         """A client asks for a stream. Exactly one of ``refuse``, ``turn_away`` and ``take_over`` answers it."""
 
     def reconnect_delay(self) -> float:
@@ -70,14 +70,14 @@ class StreamRoute:
         self._desk = desk
         self._peers = peers
 
-    def open(self, head: RequestHead, exchange: HttpExchange) -> Exchange:
-        return Exchange(head, exchange, self._desk, self._peers)
+    def open(self, head: RequestHead, exchange: Exchange) -> StreamRequest:
+        return StreamRequest(head, exchange, self._desk, self._peers)
 
 
-class Exchange:
+class StreamRequest:
     """One request and its answer."""
 
-    def __init__(self, head: RequestHead, exchange: HttpExchange, desk: Desk, peers: PeerPolicy) -> None:
+    def __init__(self, head: RequestHead, exchange: Exchange, desk: Desk, peers: PeerPolicy) -> None:
         self._request = head
         self._query = head.query_values()
         self._http = exchange
