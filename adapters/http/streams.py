@@ -487,19 +487,9 @@ class TlsStream:
         held, self._held = self._held, b""
         if events is None:
             return
-        if not self._is_shut and self._lingering is None:
-            while held:
-                events.stream_received(held)
-                held = self._left_over()
+        if held and not self._is_shut and self._lingering is None:
+            events.stream_received(held)
         events.stream_closed()
-
-    def _left_over(self) -> bytes:
-        """What Tornado's stream had read before its end."""
-        try:
-            reading = self._stream.read_bytes(READ_BYTES, partial=True)
-        except StreamClosedError:
-            return b""
-        return cast("asyncio.Future[bytes]", reading).result()
 
 
 def _rank_after(octets: bytes) -> Rank:

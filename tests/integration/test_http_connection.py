@@ -748,7 +748,8 @@ async def test_requests_that_came_whole_before_their_client_left_are_carried_out
     tls = certified(tmp_path) if secured else None
     answered: list[str] = []
     release = asyncio.Event()
-    many = MANY // 2 if secured else MANY
+    # Over TLS, what was not read when an answer fails is lost.
+    many = MANY // 4 if secured else MANY
     async with served(slowly(answered, release), tls=tls and tls.server) as (route, port):
         wire = await Wire.open(port, tls and tls.client)
         wire.send(b"".join(post(b"%04d" % number) for number in range(many)) + post(b"half")[:-1])
