@@ -9,10 +9,10 @@ from enum import IntEnum
 
 from domain.ports import Clock
 
-TURN_SECONDS = 0.004
+TURN_SECONDS = 0.002
 """What is read and handled for clients in one turn of the loop, before it looks at anything else."""
 
-LEAST_SECONDS = 0.001
+LEAST_SECONDS = 0.0005
 """What each rank gets of a turn at least, whatever those before it need."""
 
 

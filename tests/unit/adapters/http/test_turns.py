@@ -8,7 +8,7 @@ from collections.abc import Callable
 from adapters.http.turns import LEAST_SECONDS, TURN_SECONDS, Rank, Turns
 from tests.doubles import ManualClock
 
-STEP = 0.0005
+STEP = 0.0001
 
 
 def run(turns_of_the_loop: int, begin: Callable[[Turns, ManualClock, list[str]], None]) -> list[list[str]]:
