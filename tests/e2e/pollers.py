@@ -170,6 +170,15 @@ PYTHON = Habits(
 )
 """python-engineio: the time as a float."""
 
+BROWSER = Habits(
+    "browser",
+    "EIO=4&transport=polling&t={t}&sid={sid}",
+    _yeast,
+    Pong.BESIDE,
+    ("Accept: */*", "User-Agent: Mozilla/5.0 (X11; Linux x86_64)", "Sec-Fetch-Mode: cors"),
+)
+"""JavaScript in a browser: unique, and what is sent again by itself is sent by the browser."""
+
 CONSTANT = Habits(
     "constant",
     "EIO=4&transport=polling&t=1&sid={sid}",
@@ -186,7 +195,7 @@ SLOW_PONG = Habits(
 )
 """The same over a line on which requests overtake one another: the pong is there long after the poll."""
 
-EVERY_CLIENT = (CSHARP_3, CSHARP_4, DART, SWIFT, RUST, JAVA, PYTHON, CONSTANT, SLOW_PONG)
+EVERY_CLIENT = (CSHARP_3, CSHARP_4, DART, SWIFT, RUST, JAVA, PYTHON, BROWSER, CONSTANT, SLOW_PONG)
 
 
 async def all_at_once(cases: Mapping[str, Coroutine[Any, Any, None]]) -> None:

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from tests.e2e.line import Cut, Line, line_to
-from tests.e2e.pollers import CONSTANT, JAVA, SWIFT, Break, Browser, Ending, Habits, all_at_once
+from tests.e2e.pollers import BROWSER, CONSTANT, SWIFT, Break, Browser, Ending, Habits, all_at_once
 from tests.e2e.proxy import Upstream
 from tests.e2e.routes import Route, Shared, shared
 from tests.processes import token
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.check
 SMALL = (Break.UNDELIVERED, Break.IN_A_LARGE_ANSWER)
 """What the kernel has no room for."""
 
-EACH_KIND = pytest.mark.parametrize("habits", [JAVA, SWIFT, CONSTANT], ids=str)
+EACH_KIND = pytest.mark.parametrize("habits", [BROWSER, SWIFT, CONSTANT], ids=str)
 """Clients whose polls have a ``t`` of their own, none, and the same one."""
 
 
@@ -84,7 +84,7 @@ async def sends_a_poll_again(
     user, port = it.new("user"), it.port(route)
     async with (
         Browser(habits, port, token(user), is_small=place in SMALL) as browser,
-        Browser(JAVA, port, token(user)) as witness,
+        Browser(BROWSER, port, token(user)) as witness,
     ):
         published = await it.publish({"user": user})
         await browser.has(1)
@@ -165,6 +165,10 @@ async def loses_a_line(
     published = await it.publish({"user": user})
     async with Browser(habits, port, token(user)) as browser:
         await browser.has(1)
+        for _ in range(2):
+            # By now it has shown that it answers pings.
+            published += await it.publish({"user": user})
+            await browser.has(len(published))
         line.carried.clear()
         request = await browser.send_poll()
         await line.carried.wait()

@@ -304,20 +304,10 @@ HTTP: dict[str, Way] = {
         + MUCH
     ),
 }
-OF_TORNADO = {
-    "half a body, then a reset",
-    "half a body for a route, then a reset",
-    "half a head, then a reset",
-    "no request",
-    "a head too long",
-    "a bad chunk",
-}
-"""Where it is the frames of Tornado's own stream that hold what it read."""
 
 
 def ways(table: dict[str, Way]) -> list[Any]:
-    held = pytest.mark.xfail(strict=True, reason="Tornado's stream keeps the error that it failed with")
-    return [pytest.param(way, id=name, marks=held if name in OF_TORNADO else ()) for name, way in table.items()]
+    return [pytest.param(way, id=name) for name, way in table.items()]
 
 
 @pytest.fixture

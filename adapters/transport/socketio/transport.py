@@ -25,7 +25,7 @@ from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.routes import EngineRoute, not_ready
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
-from adapters.transport.socketio.engineio.session import POLLING, SessionLimits
+from adapters.transport.socketio.engineio.session import SessionLimits
 from adapters.transport.socketio.leaving import Leaving
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer, run_through
 from adapters.transport.socketio.packet import PacketRefused, ack_packet, entry_packet, event_packet
@@ -318,9 +318,7 @@ class SocketIoTransport:
         session = self._engine.sessions.get(engine_sid)
         # The library answers whoever is to be cut without a word, too.
         if session is not None and session.client.cut is None:
-            # Without the answer to CONNECT a client waits for ever: that it has it is to be proved.
-            is_to_be_proved = session.transport == POLLING and text.startswith(CONNECT)
-            self._engine.send(session, EncodedPacket.message(text, CONNECT if is_to_be_proved else None))
+            self._engine.send(session, EncodedPacket.message(text))
 
     def pid_of(self, sid: str) -> str:
         target = self._connections.get(ConnectionId(sid))

@@ -44,19 +44,29 @@ class Arrival(Enum):
     """A pong can tell, or an acknowledgement, that has not come yet."""
 
 
-def judge(delivery: Delivery, *, is_same_request: bool, is_proxied: bool, has_ping: bool) -> Arrival:
+class Again(Enum):
+    """Whether a poll is the one that was answered last, sent again."""
+
+    NO = auto()
+    """It is another request: one that is sent again is the same to the letter."""
+    MAYBE = auto()
+    """It is the same to the letter, of a client whose requests may be all the same."""
+    YES = auto()
+    """It is the same to the letter, of a browser whose requests have all differed."""
+
+
+def judge(delivery: Delivery, again: Again, *, is_proxied: bool, has_ping: bool) -> Arrival:
     """Whether an answer has arrived, now that another poll has come.
 
-    ``is_same_request``: the poll is the one that was answered, to the letter. One that is sent again always is, and so
-    is each of a client whose requests do not differ. ``is_proxied``: it comes through a proxy, whose connections and
-    acknowledgements say nothing of the client's. ``has_ping``: there was a ping in the answer, whose pong has not come.
+    ``is_proxied``: that comes through a proxy, whose connections and acknowledgements say nothing of the client's.
+    ``has_ping``: there was a ping in the answer, whose pong has not come.
     """
-    if delivery.was_followed and not (is_proxied and is_same_request):
+    if delivery.was_followed and not (is_proxied and again is not Again.NO):
         # Its reader had read it whole.
         return Arrival.ARRIVED
-    if delivery.was_cut and not delivery.was_followed:
+    if again is Again.YES or (delivery.was_cut and not delivery.was_followed):
         return Arrival.LOST
-    if not is_same_request:
+    if again is Again.NO:
         return Arrival.ARRIVED
     if delivery.was_reset and not is_proxied:
         return Arrival.LOST

@@ -73,6 +73,11 @@ class Heartbeat:
         self._awaited += (mark,)
         self.pings += 1
 
+    def pinged_again(self, now: float) -> None:
+        """What the last ping was in has been lost, and is sent again."""
+        if self._pong_by is not None:
+            self._pong_by = max(self._pong_by, now + self._timeout)
+
     def pong(self, now: float) -> bool:
         """A pong has come; False where nobody asked for one, or not yet."""
         if len(self._awaited) <= self.ping_waits:

@@ -23,6 +23,7 @@ _TEXT = "text/plain; charset=UTF-8"
 _JSON = "application/json"
 _OF_PROXIES = ("via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip")
 """Headers that say that a request came through a proxy; whether they are believed does not matter here."""
+_OF_BROWSERS = ("sec-fetch-mode", "origin")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _METHODS = ("GET", "POST", "OPTIONS")
 
@@ -135,6 +136,11 @@ class EngineRequest:
     def is_proxied(self) -> bool:
         head = self._head
         return head.version == "HTTP/1.0" or head.remote_ip == UNIX or any(name in head.headers for name in _OF_PROXIES)
+
+    @property
+    def is_browser(self) -> bool:
+        headers = self._head.headers
+        return headers.get("user-agent", "").startswith("Mozilla/") or any(name in headers for name in _OF_BROWSERS)
 
     def has_left(self) -> bool:
         stream = self._exchange.stream

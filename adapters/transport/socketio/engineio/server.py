@@ -58,6 +58,10 @@ class PendingPoll(Protocol):
     def is_proxied(self) -> bool:
         """Whether it comes through a proxy, as far as that can be seen."""
 
+    @property
+    def is_browser(self) -> bool:
+        """Whether it is a browser's, as far as that can be seen."""
+
     def has_left(self) -> bool:
         """Whether its client has closed the connection, which may not have been told yet."""
 
@@ -313,7 +317,7 @@ class EngineServer:
         if earlier is not None and earlier.has_left():
             session.poll_aborted()
         try:
-            session.poll(request.target, now, is_proxied=request.is_proxied)
+            session.poll(request.target, now, is_proxied=request.is_proxied, is_browser=request.is_browser)
             session.poll_request = request
             if earlier is not None:
                 # The same poll sent again: whoever sent it first does not wait any more.

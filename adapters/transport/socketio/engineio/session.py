@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from adapters.transport.socketio.engineio.arrival import ACKNOWLEDGED_WITHIN, PATIENCE, Arrival, Delivery, judge
+from adapters.transport.socketio.engineio.arrival import ACKNOWLEDGED_WITHIN, PATIENCE, Again, Arrival, Delivery, judge
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.heartbeat import Heartbeat
@@ -123,6 +123,7 @@ class _Poll:
 
     request: str
     is_proxied: bool
+    is_browser: bool
     is_repeat: bool = False
     uncertain_until: float | None = None
 
@@ -140,8 +141,8 @@ class Session:
     # fmt: off
     __slots__ = (
         "_answer", "_chatter", "_chatter_since", "_close_at_last", "_close_by", "_close_reason", "_events", "_farewell",
-        "_limits", "_noop_at", "_nothing", "_poll", "_posting", "_slow_since", "_state", "_upgrade", "_upgrade_by",
-        "heartbeat", "in_flight", "pending", "sid", "tick_at", "transport",
+        "_limits", "_noop_at", "_nothing", "_poll", "_posting", "_repeats", "_slow_since", "_state", "_upgrade",
+        "_upgrade_by", "heartbeat", "in_flight", "pending", "sid", "tick_at", "transport",
     )
     # fmt: on
 
@@ -159,6 +160,7 @@ class Session:
         self._poll: _Poll | None = None
         self._answer: _Answer | None = None
         self._posting = False
+        self._repeats = False
         self._upgrade = _Upgrade.NONE
         self._upgrade_by = 0.0
         self._noop_at = 0.0
@@ -250,6 +252,7 @@ class Session:
         elif poll.is_repeat and self._answer is not None:
             self._answer.is_lost = False
             body = self._answer.batch.body
+            self.heartbeat.pinged_again(now)
         elif poll.uncertain_until is not None and self._upgrade is not _Upgrade.PROBED:
             return None
         elif self.pending is not self._nothing and poll.uncertain_until is None:
@@ -269,10 +272,10 @@ class Session:
         return body
 
     def _answer_pending(self, poll: _Poll, now: float) -> bytes:
-        """What has a mark, and everything through a proxy, with a ping: its pong is the one sure proof of arrival."""
+        """With a ping where nothing else may prove its arrival: see ``arrival``."""
         heartbeat = self.heartbeat
-        is_to_be_proved = self.pending.mark is not None or poll.is_proxied
-        if is_to_be_proved and not heartbeat.ping_waits and heartbeat.may_ping:
+        needs_proof = self._repeats or (poll.is_proxied and not poll.is_browser)
+        if needs_proof and not heartbeat.ping_waits and heartbeat.may_ping:
             heartbeat.ping(None, now)
             heartbeat.ping_waits = True
             self.pending = self.pending.then(PING_PACKET)
@@ -302,8 +305,8 @@ class Session:
 
     # long-polling
 
-    def poll(self, request: str, now: float, *, is_proxied: bool = False) -> None:
-        """A GET request, whose target is ``request``.
+    def poll(self, request: str, now: float, *, is_proxied: bool = False, is_browser: bool = False) -> None:
+        """A GET request, whose target is ``request``; through a proxy or not, by a browser or not.
 
         It says that the answer to the last has arrived, or that this has to be given again: see ``arrival``. Of a
         session that is closing, with all said, it is refused, whereupon its client comes back.
@@ -311,7 +314,7 @@ class Session:
         self._expect_polling()
         if self._poll is not None and request != self._poll.request:
             raise self._failed(ProtocolError("a poll while another waits"))
-        poll = self._poll = _Poll(request, is_proxied)
+        poll = self._poll = _Poll(request, is_proxied, is_browser)
         if self._answer is not None:
             self._look_at_last(self._answer, poll, now)
         if self._has_nothing_to_say_but_goodbye(poll):
@@ -326,14 +329,19 @@ class Session:
         elif answer.delivery is None:
             arrival = Arrival.LOST if is_same_request else Arrival.ARRIVED
         else:
-            arrival = self._judge(answer, answer.delivery, is_same_request=is_same_request, is_proxied=poll.is_proxied)
+            again = self._repeats_how(is_same_request=is_same_request, is_browser=poll.is_browser)
+            arrival = judge(answer.delivery, again, is_proxied=poll.is_proxied, has_ping=answer.ping is not None)
+        if arrival is not Arrival.LOST and is_same_request:
+            self._repeats = True
         if arrival is Arrival.LOST:
             poll.is_repeat = True
             answer.request = poll.request
         elif arrival is Arrival.ARRIVED:
             self._answer_arrived()
         else:
-            poll.uncertain_until = now + (PATIENCE if poll.is_proxied else ACKNOWLEDGED_WITHIN)
+            patience = PATIENCE if poll.is_proxied else ACKNOWLEDGED_WITHIN
+            # A client without the answer has not got the ping in it either.
+            poll.uncertain_until = now + min(patience, self._limits.ping_timeout / 2)
             self.tick_at = min(self.tick_at, poll.uncertain_until)
 
     def _has_nothing_to_say_but_goodbye(self, poll: _Poll) -> bool:
@@ -356,7 +364,8 @@ class Session:
         poll, answer = self._poll, self._answer
         if poll is None or poll.uncertain_until is None or answer is None or answer.delivery is None:
             return
-        arrival = self._judge(answer, answer.delivery, is_same_request=True, is_proxied=poll.is_proxied)
+        has_ping = answer.ping is not None
+        arrival = judge(answer.delivery, Again.MAYBE, is_proxied=poll.is_proxied, has_ping=has_ping)
         if arrival is Arrival.UNCERTAIN and now >= poll.uncertain_until:
             arrival = self._decide(answer.delivery, is_proxied=poll.is_proxied)
         if arrival is Arrival.ARRIVED:
@@ -365,9 +374,10 @@ class Session:
             poll.uncertain_until = None
             poll.is_repeat = True
 
-    def _judge(self, answer: _Answer, delivery: Delivery, *, is_same_request: bool, is_proxied: bool) -> Arrival:
-        has_ping = answer.ping is not None
-        return judge(delivery, is_same_request=is_same_request, is_proxied=is_proxied, has_ping=has_ping)
+    def _repeats_how(self, *, is_same_request: bool, is_browser: bool) -> Again:
+        if not is_same_request:
+            return Again.NO
+        return Again.YES if is_browser and not self._repeats else Again.MAYBE
 
     def _decide(self, delivery: Delivery, *, is_proxied: bool) -> Arrival:
         """Nothing more will be known."""
