@@ -84,7 +84,9 @@ class _Sender(asyncio.Protocol):
         self.is_writable = False
 
     def pump(self) -> None:
-        while self.is_writable and self.transport is not None and self._flooder.may_send():
+        while self.is_writable and self.transport is not None and not self.transport.is_closing():
+            if not self._flooder.may_send():
+                return
             self.transport.write(self._flooder.block)
 
     def connection_lost(self, exc: Exception | None) -> None:
