@@ -40,9 +40,6 @@ BACKLOG = 4096
 ACCEPTS_PER_TURN = 16
 """So few that a mass return does not keep the loop from everything else."""
 
-TLS_ACCEPTS_PER_TURN = 2
-"""A handshake takes 1 to 2 ms of the loop."""
-
 RESERVED_DESCRIPTORS = 64
 """For files, the store, outgoing requests and the loop itself."""
 
@@ -283,7 +280,7 @@ class Listener:
         asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_TURN if self._tls is None else TLS_ACCEPTS_PER_TURN):
+        for _ in range(ACCEPTS_PER_TURN):
             try:
                 sock, address = listening.accept()
             except BlockingIOError:

@@ -32,6 +32,9 @@ SECONDS = 6.0 if IS_FULL else 1.5
 MOST_SECONDS = 0.2 if IS_FULL else 0.6
 """For the slowest of a hundred; the test suite runs beside others."""
 
+MOST_SECURED_SECONDS = 1.5
+"""Who is refused makes another handshake, which costs both sides as much: most of it is the flood's own on two cores."""
+
 MOST_KIB = 120_000
 MEGABYTES = 5
 SMALL = (
@@ -147,7 +150,7 @@ async def assert_served(tmp_path: Path, shape: str, rate: int, *, secured: bool 
         )
         assert len(healthy.times["publish"]) > 5
         assert secured or len(healthy.times["notification"]) == len(healthy.times["publish"])
-        assert max(p99.values()) < MOST_SECONDS, named
+        assert max(p99.values()) < (MOST_SECURED_SECONDS if secured else MOST_SECONDS), named
         assert grown < MOST_KIB
 
 
