@@ -61,7 +61,9 @@ def _from_json(value: object) -> object:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise PydanticCustomError("json", 'must be JSON, for example ["one", "two"]') from None
+        raise PydanticCustomError(
+            "json", 'must be a list or table such as ["one", "two"]; in the environment, as JSON'
+        ) from None
 
 
 def _claim_path(value: object) -> object:

@@ -76,7 +76,8 @@ class PublishRequest:
         except SynkroneError as refusal:
             route.backend.refused(head, refusal)
             self._fail(refusal)
-        self._exchange.set_max_body_size(route.max_body)
+        else:
+            self._exchange.set_max_body_size(route.max_body)
 
     def _check_body(self) -> None:
         if self._head.content_length == 0:

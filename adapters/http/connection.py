@@ -63,7 +63,7 @@ class Service(Protocol):
         """A request has begun. Raises HTTPInputError: it is answered with 400."""
 
     def connection_waits(self, connection: HttpServerConnection, stage: Stage) -> None:
-        """What it waits for from now on. Told again where some of that has come, and the rest has its time anew."""
+        """What it waits for from now on, with the whole time for that. Told again where some of it has come."""
 
     def connection_ended(self, connection: HttpServerConnection) -> None:
         """It is closed, or was handed over. The last that is told of it."""
@@ -76,9 +76,27 @@ class HttpServerConnection:
     """Owns a stream. It holds at most a head, what one read gives, and what of its answers the peer has not taken."""
 
     __slots__ = (
-        "_body", "_buffer", "_close_told", "_exchange", "_handler", "_has_ended", "_heads", "_is_asked",
-        "_is_in_line", "_is_over", "_is_stepping", "_left", "_outgoing", "_outgoing_bytes", "_stage", "_task",
-        "_written", "peer", "requests", "service", "stream",
+        "_awaits_handler",
+        "_body",
+        "_buffer",
+        "_close_told",
+        "_exchange",
+        "_handler",
+        "_has_ended",
+        "_heads",
+        "_is_in_line",
+        "_is_over",
+        "_is_stepping",
+        "_left",
+        "_outgoing",
+        "_outgoing_bytes",
+        "_stage",
+        "_task",
+        "_written",
+        "peer",
+        "requests",
+        "service",
+        "stream",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, service: Service, peer: Peer) -> None:
@@ -95,8 +113,8 @@ class HttpServerConnection:
         self._handler: MessageHandler | None = None
         self._body: ChunkedBody | None = None
         self._left = 0
-        # Somebody was asked, and what comes waits until they have answered.
-        self._is_asked = False
+        # A handler is busy in a task of its own, and what comes waits until it is done.
+        self._awaits_handler = False
         self._task: asyncio.Future[Any] | None = None
         self._is_in_line = False
         self._is_stepping = False
@@ -232,14 +250,14 @@ class HttpServerConnection:
     @property
     def _is_reading(self) -> bool:
         """Whether what has come may be looked at: the next request waits until the answer to this one is taken."""
-        if self._is_asked or self._outgoing_bytes:
+        if self._awaits_handler or self._outgoing_bytes:
             return False
         return self._stage is not Stage.ANSWER and self._stage is not Stage.END
 
     def _advance(self) -> None:
         """Go on by one step: a head, or what there is of a body."""
         if not self._is_reading or self._is_in_line:
-            # Until so much waits it goes on to be read, so that the end of the stream is seen.
+            # Less than that is read on, so that the end of the stream is noticed.
             if len(self._buffer) >= READ_BYTES:
                 self.stream.pause()
             return
@@ -261,7 +279,7 @@ class HttpServerConnection:
 
     def _rest(self, *, has_moved: bool = True) -> None:
         """Between two steps: see that there will be another, or that there need not be."""
-        if self._is_stepping or self._is_in_line or self._is_asked:
+        if self._is_stepping or self._is_in_line or self._awaits_handler:
             return
         if self._is_reading:
             if self._buffer and has_moved:
@@ -303,7 +321,7 @@ class HttpServerConnection:
         self._set_stage(Stage.BODY)
         opened = self.service.open(head, exchange)
         if isinstance(opened, Awaitable):
-            self._ask(opened, self._opened)
+            self._await_handler(opened, self._opened)
         else:
             self._opened(opened)
 
@@ -340,7 +358,7 @@ class HttpServerConnection:
             return
         taken = handler.data_received(content) if content else None
         if taken is not None:
-            self._ask(taken, lambda _: self._body_taken(is_complete=is_complete))
+            self._await_handler(taken, lambda _: self._body_taken(is_complete=is_complete))
         else:
             self._body_taken(is_complete=is_complete)
 
@@ -366,14 +384,14 @@ class HttpServerConnection:
         if self._has_ended and self._exchange is not None:
             self._exchange.client_left()
 
-    def _ask(self, answer: Awaitable[Any], then: Callable[[Any], None]) -> None:
-        """Look at nothing else before this is answered."""
-        self._is_asked = True
+    def _await_handler(self, answer: Awaitable[Any], then: Callable[[Any], None]) -> None:
+        """Look at nothing else before this is done."""
+        self._awaits_handler = True
         self._task = asyncio.ensure_future(answer)
-        self._task.add_done_callback(lambda task: self._answered(task, then))
+        self._task.add_done_callback(lambda task: self._handler_done(task, then))
 
-    def _answered(self, task: asyncio.Future[Any], then: Callable[[Any], None]) -> None:
-        self._is_asked = False
+    def _handler_done(self, task: asyncio.Future[Any], then: Callable[[Any], None]) -> None:
+        self._awaits_handler = False
         self._task = None
         if task.cancelled():
             self._cut()

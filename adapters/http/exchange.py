@@ -125,7 +125,7 @@ class Exchange(HTTPConnection):
     def __init__(self, connection: HttpServerConnection, head: RequestHead) -> None:
         self.head = head
         self.context = connection.peer
-        """What Tornado makes ``remote_ip`` and ``protocol`` of a request of."""
+        """Where Tornado finds a request's ``remote_ip`` and ``protocol``."""
         self.max_body_bytes = connection.service.body_bytes
         self.finished = False
         self.keeps_alive = head.keep_alive

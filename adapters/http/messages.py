@@ -15,11 +15,12 @@ MAX_CHUNK_LINE = 256
 
 MAX_TRAILER_BYTES = 4096
 MAX_EMPTY_LINES = 4
-"""Before a request line, where RFC 9112, section 2.2, has one passed over."""
+"""That are passed over before a request line. RFC 9112, section 2.2, wants one."""
 
 FREE_CHUNKS = 256
 OCTETS_A_CHUNK = 16
-"""So many of a body are to come in each chunk beyond the free ones: each costs as much as hundreds of octets."""
+"""A body may come in FREE_CHUNKS chunks of any size; beyond these, chunks must have so many octets on average, as each
+costs as much time as hundreds of octets."""
 
 _LENGTH_DIGITS = 15
 _CHUNK_DIGITS = 12

@@ -174,7 +174,7 @@ class SocketStream:
             return
         self._read()
         if not self._paused and not self._waits and self._dropping is None:
-            # Whoever is heard again gets in line behind those who wait, in _readable.
+            # In _readable it lines up behind those who wait.
             self._listen(on=self._events is not None)
 
     def _read(self) -> None:
@@ -324,7 +324,7 @@ class SocketStream:
 
 
 class TlsStream:
-    """Tornado's stream as it is, as it knows what of a record was written."""
+    """Tornado's stream for TLS, which knows how much of a record was written."""
 
     __slots__ = (
         "_chunk", "_dropped", "_events", "_held", "_is_reading", "_is_shut", "_lingering", "_loop", "_paused",

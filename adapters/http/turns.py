@@ -17,21 +17,22 @@ LEAST_SECONDS = 0.0005
 
 
 class Rank(IntEnum):
-    """Who comes first among those who wait. Who sends on before the last was handled can wait for that themselves."""
+    """Who is served first of those who wait."""
 
     KNOWN = 0
     NEW = 1
-    """Nothing of them was handled yet: who is refused and comes again at once is always one of these."""
+    """Connections of which nothing was handled yet. Whoever is refused and connects again at once is always among
+    these."""
     BUSY = 2
-    """They have more to be handled than was handled at a time."""
+    """Connections that sent more before the last of it was handled."""
 
 
 class Turns:
     """Once a turn of the loop has lasted for ``seconds``, whoever has more to do lines up for the next.
 
     A loop runs all that is ready before it looks again. Without this, 200 clients that send without an end would each
-    get their share before anybody else is heard; in the order of descriptors the first would always be the first. In
-    one line a request takes as long as all of theirs: so there is one for each rank.
+    get their share before anybody else is heard, and always in the same order. There is a line for each rank: in a
+    single one, a client with one request would wait for a request of each of the 200.
     """
 
     __slots__ = ("_clock", "_is_begun", "_lines", "_loop", "_seconds", "_until")
@@ -45,7 +46,7 @@ class Turns:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def is_over(self) -> bool:
-        """Whether one who has come on their own, not out of the line, has to line up."""
+        """Whether one who has come on their own, not out of the line, has to line up. Who asks first begins a turn."""
         if any(self._lines):
             return True
         if self._is_begun:
@@ -59,6 +60,10 @@ class Turns:
         self._lines[rank].append(step)
         if not self._is_begun:
             self._begin()
+
+    def charge(self, seconds: float) -> None:
+        """Take from this turn what was begun in it and runs by itself later."""
+        self._until -= seconds
 
     def _begin(self) -> None:
         if self._loop is None:

@@ -217,6 +217,7 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
         await reports.close()
 
 
+@pytest.mark.check
 @pytest.mark.gen_test(timeout=120)
 @pytest.mark.parametrize("failure", ['Promise.reject(new Error("no network"))', 'Promise.resolve("expired")'])
 async def test_a_client_whose_token_cannot_be_had_comes_back_when_it_can(

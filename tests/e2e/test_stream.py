@@ -74,6 +74,7 @@ async def test_a_stream_goes_on_after_the_last_event_id(serve: Serve, by: str) -
         assert (await hears(events, "notification.new"))[0]["id"] == "live"
 
 
+@pytest.mark.check
 @pytest.mark.gen_test(timeout=60)
 async def test_event_source_polyfill_is_cut_and_goes_on(serve: Serve, node_modules: Path) -> None:
     server = serve()

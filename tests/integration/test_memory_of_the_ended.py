@@ -367,7 +367,7 @@ async def assert_nothing_stays(way: Way, tls: Certificate | None = None) -> None
         assert held_by_cycles() == []
 
 
-pytestmark = [pytest.mark.usefixtures("uncollected"), pytest.mark.gen_test(timeout=30)]
+pytestmark = [pytest.mark.check, pytest.mark.usefixtures("uncollected"), pytest.mark.gen_test(timeout=30)]
 
 
 @pytest.mark.parametrize("way", ways(WEBSOCKET))

@@ -314,7 +314,7 @@ def key(**members: Any) -> dict[str, str]:
 SCOPES = "connections:read, connections:write, publish"
 DURATION = "must be a duration such as 30s, 10m, 1h or 30d"
 STORE = "SYNKRONE_STORE: must be memory://, or sqlite:/// and the path of a file"
-JSON = 'must be JSON, for example ["one", "two"]'
+JSON = 'must be a list or table such as ["one", "two"]; in the environment, as JSON'
 NETWORK = "must be an IP address, a network such as 10.0.0.0/8, or unix"
 ORIGIN = "must be an origin such as https://app.example, with no path"
 EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.example or https://*.example.com"
