@@ -21,6 +21,7 @@ from entrypoints.server import Server, open_server
 from entrypoints.settings import SettingsError, validate_settings
 from tests.e2e.certificates import make_certificate
 from tests.engine_io import PollingPeer, WebSocketPeer, connected, event, http_session
+from tests.integration.http_wire import on_both_loops
 from tests.serving import SECRET, eventually, publish, serving, token
 
 BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
@@ -48,7 +49,10 @@ def heads_awaited(server: Server) -> bool:
 
 
 def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+    """Without the one that uvloop opens with its first connection, and keeps."""
+    with os.scandir("/proc/self/fd") as entries:
+        opened = [Path(entry.path).readlink() for entry in entries if os.path.lexists(entry.path)]
+    return sum(target != Path(os.devnull) for target in opened)
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
@@ -60,7 +64,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 
 
 @pytest.mark.parametrize("octets", [b"", HALF_A_HEAD, HALF_A_BODY], ids=["nothing", "head", "body"])
-@pytest.mark.gen_test
+@on_both_loops
 async def test_half_a_request_is_given_up_after_its_time(octets: bytes) -> None:
     async with serving(store=NO_FILES, limits={"request_timeout": "1s"}) as server:
         before = open_descriptors()
@@ -73,7 +77,7 @@ async def test_half_a_request_is_given_up_after_its_time(octets: bytes) -> None:
         await eventually(lambda: open_descriptors() <= before)
 
 
-@pytest.mark.gen_test
+@on_both_loops
 async def test_half_a_tls_handshake_is_given_up_after_its_time(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     tls = {"cert": str(certificate.cert), "key": str(certificate.key)}
@@ -92,7 +96,7 @@ async def test_half_a_tls_handshake_is_given_up_after_its_time(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("octets", [b"", b"hello"], ids=["nothing", "something"])
-@pytest.mark.gen_test
+@on_both_loops
 async def test_who_leaves_before_the_tls_handshake_is_no_defect(
     octets: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,7 +117,7 @@ async def test_who_leaves_before_the_tls_handshake_is_no_defect(
 
 
 @pytest.mark.parametrize("octets", [b"", HALF_A_HEAD, HALF_A_BODY], ids=["nothing", "head", "body"])
-@pytest.mark.gen_test
+@on_both_loops
 async def test_at_the_limit_of_connections_who_asks_for_something_gets_in(
     octets: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,7 +149,7 @@ async def test_at_the_limit_of_connections_who_asks_for_something_gets_in(
         ]
 
 
-@pytest.mark.gen_test
+@on_both_loops
 async def test_at_the_limit_of_connections_who_is_served_stays_and_newcomers_go_at_once() -> None:
     async with serving() as server, http_session() as session:
         live = await WebSocketPeer.open(session, server.url)
@@ -160,7 +164,7 @@ async def test_at_the_limit_of_connections_who_is_served_stays_and_newcomers_go_
         assert event(await live.next())[0] == "notification.new"
 
 
-@pytest.mark.gen_test
+@on_both_loops
 async def test_without_descriptors_it_pauses_says_so_once_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,7 +194,7 @@ async def test_without_descriptors_it_pauses_says_so_once_and_goes_on(
         assert (await asyncio.wait_for(waiting, 5)).status == 200
 
 
-@pytest.mark.gen_test
+@on_both_loops
 async def test_a_mass_of_clients_finds_place_to_wait() -> None:
     async with serving() as server:
         # Nobody accepts while this loop does not turn: all of them wait in the backlog.
@@ -202,7 +206,7 @@ async def test_a_mass_of_clients_finds_place_to_wait() -> None:
             client.close()
 
 
-@pytest.mark.gen_test(timeout=40)
+@on_both_loops
 async def test_who_asks_on_and_on_and_reads_no_answer_is_gone_in_time() -> None:
     requests = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 200_000
     async with serving(store=NO_FILES, limits={"ping_interval": "1s", "ping_timeout": "1s"}) as server:
@@ -236,7 +240,7 @@ TRANSPORTS = pytest.mark.parametrize("transports", [["websocket"], ["polling"], 
 
 
 @TRANSPORTS
-@pytest.mark.gen_test
+@on_both_loops
 async def test_a_stock_client_over_ipv6(transports: list[str]) -> None:
     async with serving(host="::1") as server, aiohttp.ClientSession() as session:
         assert server.url.startswith("http://[::1]:")
@@ -244,7 +248,7 @@ async def test_a_stock_client_over_ipv6(transports: list[str]) -> None:
 
 
 @TRANSPORTS
-@pytest.mark.gen_test
+@on_both_loops
 async def test_a_stock_client_over_tls(transports: list[str], tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     trust = ssl.create_default_context(cafile=certificate.cert)
@@ -256,7 +260,7 @@ async def test_a_stock_client_over_tls(transports: list[str], tmp_path: Path) ->
 
 
 @BOTH
-@pytest.mark.gen_test
+@on_both_loops
 async def test_a_client_over_tls(peer_class: Any, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     trust = ssl.create_default_context(cafile=certificate.cert)
@@ -270,7 +274,7 @@ async def test_a_client_over_tls(peer_class: Any, tmp_path: Path) -> None:
 
 
 @TRANSPORTS
-@pytest.mark.gen_test
+@on_both_loops
 async def test_a_stock_client_over_a_unix_socket(transports: list[str], tmp_path: Path) -> None:
     path = tmp_path / "synkrone.sock"
     async with (
@@ -283,7 +287,7 @@ async def test_a_stock_client_over_a_unix_socket(transports: list[str], tmp_path
     assert not path.exists()
 
 
-@pytest.mark.gen_test
+@on_both_loops
 async def test_whose_word_counts_over_a_unix_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for trusted, address_logged in (([], "unix"), (["unix"], "203.0.113.7")):
         path = tmp_path / f"{address_logged}.sock"
@@ -310,7 +314,7 @@ def refusal_to_listen_at(path: Path) -> str:
     return str(error.value).removeprefix(beginning)
 
 
-@pytest.mark.gen_test
+@on_both_loops
 async def test_the_socket_of_a_server_that_was_killed_is_replaced_and_of_one_that_lives_is_not(tmp_path: Path) -> None:
     path = tmp_path / "synkrone.sock"
     with socket.socket(socket.AF_UNIX) as dead:
@@ -321,7 +325,7 @@ async def test_the_socket_of_a_server_that_was_killed_is_replaced_and_of_one_tha
             assert answer.status == 200
 
 
-@pytest.mark.gen_test
+@on_both_loops
 async def test_a_server_that_is_too_busy_to_accept_lives(tmp_path: Path) -> None:
     path = tmp_path / "synkrone.sock"
     with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as client:
@@ -331,7 +335,7 @@ async def test_a_server_that_is_too_busy_to_accept_lives(tmp_path: Path) -> None
         assert refusal_to_listen_at(path) == "Address already in use"
 
 
-@pytest.mark.gen_test
+@on_both_loops
 async def test_paths_where_no_socket_can_be(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("precious")

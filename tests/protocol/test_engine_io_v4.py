@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import time
 from collections.abc import AsyncIterator
@@ -373,6 +374,28 @@ async def test_a_second_poll_ends_the_session_and_the_first_is_told(first_t: str
         assert (await client.get(sid, t=second_t))[0] == 400
         assert await first == (200, "1")
         assert (await client.get(sid))[0] == 400
+
+
+@pytest.mark.parametrize("size", [MAX_PAYLOAD + 1, 20 * MAX_PAYLOAD])
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.gen_test
+async def test_a_page_can_read_that_its_payload_is_too_large(size: int, *, is_chunked: bool) -> None:
+    """Also where it reads no answer before it has sent everything."""
+    async with running(**LONG) as (echo, client):
+        sid = await client.open()
+
+        async def parts() -> AsyncIterator[bytes]:
+            for _ in range(0, size, 100_000):
+                yield b"x" * 100_000
+
+        body: Any = parts() if is_chunked else io.BytesIO(b"4" * size)
+        async with aiohttp.ClientSession() as session:
+            target = f"{echo.url}?EIO=4&transport=polling&sid={sid}"
+            async with session.post(target, data=body, headers={"Origin": ALLOWED_ORIGIN}) as answer:
+                assert answer.status == 413
+                assert answer.headers["Access-Control-Allow-Origin"] == ALLOWED_ORIGIN
+                assert (await answer.json())["message"] == "Payload too large"
+        assert await client.post(sid, "4small") == (200, "ok")
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
