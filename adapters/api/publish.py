@@ -17,7 +17,7 @@ from adapters.http.exchange import Exchange, MessageHandler
 from adapters.http.messages import RequestHead
 from adapters.http.tasks import Tasks
 from adapters.wire import parse_publication, to_json
-from domain.errors import InvalidPublication, SynkroneError
+from domain.errors import InvalidArgument, InvalidPublication, SynkroneError
 from domain.model import Appended, AppendOutcome, Caller
 
 JSON: Final = "application/json"
@@ -113,11 +113,13 @@ class PublishRequest:
 
     def idempotency_key(self) -> str | None:
         """Raises InvalidArgument."""
-        key = self._head.headers.get("idempotency-key")
-        if key is None or self.caller is None:
+        keys = self._head.headers.get_list("idempotency-key")
+        if not keys or self.caller is None:
             return None
+        if len(keys) > 1:
+            raise InvalidArgument("Idempotency-Key", "is given more than once")
         # Two callers that count their requests from 1 must not meet, whatever characters their names hold.
-        return f"{len(self.caller.name)}:{self.caller.name}:{idempotency_key(key)}"
+        return f"{len(self.caller.name)}:{self.caller.name}:{idempotency_key(keys[0])}"
 
     async def _publish(self) -> None:
         try:

@@ -149,9 +149,15 @@ class HttpServerConnection:
 
     def stream_ended(self) -> None:
         self._has_ended = True
+        self._tell_handler()
+        self._rest()
+
+    def _tell_handler(self) -> None:
+        """Of the end of what the peer sends. Some answer all the same; one that never does has its time."""
         if self._stage is Stage.ANSWER and self._exchange is not None:
             self._exchange.client_left()
-        self._rest()
+        if self._stage is Stage.ANSWER and self._exchange is not None and not self._is_over:
+            self.service.connection_waits(self, Stage.END)
 
     def stream_drained(self, unsent: int) -> None:
         self._outgoing_bytes = sum(map(len, self._outgoing)) + unsent
@@ -174,8 +180,7 @@ class HttpServerConnection:
         told, self._close_told = self._close_told, None
         if told is not None:
             told()
-        if self._stage is Stage.ANSWER and self._exchange is not None:
-            self._exchange.client_left()
+        self._tell_handler()
         self._rest()
 
     # for the exchange under way
@@ -381,8 +386,8 @@ class HttpServerConnection:
             return
         self._set_stage(Stage.ANSWER)
         handler.finish()
-        if self._has_ended and self._exchange is not None:
-            self._exchange.client_left()
+        if self._has_ended:
+            self._tell_handler()
 
     def _await_handler(self, answer: Awaitable[Any], then: Callable[[Any], None]) -> None:
         """Look at nothing else before this is done."""

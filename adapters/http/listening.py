@@ -379,9 +379,11 @@ class Listener:
         self.turns.charge(TORNADO_SECONDS)
         headers = HTTPHeaders()
         for name, value in head.headers.get_all():
-            if name != "host":
+            if name not in _ADDED_AS_READ:
                 headers.add(name, value)
         headers.add("Host", head.host)
+        if head.content_length:
+            headers.add("Content-Length", str(head.content_length))
         start_line = RequestStartLine(head.method, head.target, head.version)
         request = HTTPServerRequest(connection=exchange, server_connection=self, start_line=start_line, headers=headers)
         delegate = self._router.find_handler(request)
@@ -424,6 +426,9 @@ class Listener:
         }
         return "application/problem+json", msgspec.json.encode(members)
 
+
+_ADDED_AS_READ: Final = ("host", "content-length")
+"""Of an absolute target the host is another, and a length may have been written with zeros in front."""
 
 _CODES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large"}
 _WORTH_LEAST_FIRST: Final = (

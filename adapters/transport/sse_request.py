@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from math import ceil
 from typing import Protocol
@@ -96,7 +97,9 @@ class StreamRequest:
         refusal = self._judge()
         if refusal is not None:
             self.refuse(refusal)
-        elif not self.is_gone:
+        elif self.is_gone:
+            self._http.close()
+        else:
             self._desk.requested(self, self._hello())
 
     def body_too_large(self) -> None:
@@ -113,8 +116,12 @@ class StreamRequest:
         return self._http.is_closed
 
     def set_close_callback(self, closed: Callable[[], None] | None) -> None:
-        """Have it called when the client leaves."""
-        self._http.set_close_callback(closed)
+        """Have it called when the client leaves, who gets no answer any more."""
+        self._http.set_close_callback(partial(self._client_left, closed) if closed is not None else None)
+
+    def _client_left(self, closed: Callable[[], None]) -> None:
+        self._http.close()
+        closed()
 
     def refuse(self, error: SynkroneError) -> None:
         """Answer with a problem."""

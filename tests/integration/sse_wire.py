@@ -15,7 +15,7 @@ from domain.errors import SynkroneError
 from domain.model import EVERYONE, ConnectionId, Refusal, Room
 from domain.ports import Clock
 from tests.contract.transport_harness import ScriptedEvents, entry, eventually
-from tests.listening import on_port
+from tests.listening import Port, on_port
 from tests.sse_client import StreamClient
 
 ANN = Room("user:ann")
@@ -28,10 +28,11 @@ class Wire:
     """An SseTransport behind a real port, with a scripted domain and room for clients."""
 
     def __init__(
-        self, resources: AsyncExitStack, transport: SseTransport, port: int, tls: ssl.SSLContext | None
+        self, resources: AsyncExitStack, transport: SseTransport, port: Port, tls: ssl.SSLContext | None
     ) -> None:
         self.transport = transport
-        self.port = port
+        self.port = port.number
+        self.listener = port.listener
         self.events = ScriptedEvents(transport)
         self.events.script("ann", rooms=frozenset((ANN, EVERYONE)))
         self._resources = resources
@@ -89,7 +90,7 @@ async def wire(
         ) as port,
         AsyncExitStack() as resources,
     ):
-        yield Wire(resources, transport, port.number, tls[1] if tls is not None else None)
+        yield Wire(resources, transport, port, tls[1] if tls is not None else None)
         await transport.close()
 
 

@@ -318,6 +318,21 @@ async def test_tornado_s_handlers_see_the_host_of_an_absolute_target() -> None:
         assert seen == {"host": "e.example", "path": "/tornado", "uri": "/tornado?a=b"}
 
 
+@on_both_loops
+async def test_tornado_s_handlers_see_one_length_however_it_was_written() -> None:
+    class Lengths(tornado.web.RequestHandler):
+        def post(self) -> None:
+            self.finish(
+                {"lengths": self.request.headers.get_list("Content-Length"), "body": self.request.body.decode()}
+            )
+
+    async with served(router=tornado.web.Application([("/tornado", Lengths)])) as (_, port):
+        wire = await Wire.open(port)
+        for lines in (["Content-Length: 5"], ["Content-Length: 0005"], ["Content-Length: " + "0" * 3000 + "5"]):
+            wire.send(get("/tornado", *lines, method="POST") + b"hello")
+            assert (await wire.answer()).json() == {"lengths": ["5"], "body": "hello"}
+
+
 @pytest.mark.parametrize("lines", [1, 4])
 @on_both_loops
 async def test_empty_lines_before_a_request_are_passed_over(lines: int) -> None:
@@ -360,6 +375,7 @@ REFUSED: list[tuple[bytes, int]] = [
     (b"GET / HTTP/1.1\r\n\r\n", 400),
     (get("/", "Host: other"), 400),
     (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: a:123456\r\n\r\n", 400),
     (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400),
 ]
 

@@ -53,14 +53,18 @@ class Backend:
         key: str | None = API_KEY,
         media_type: str | None = JSON,
         method: str = "POST",
-        **headers: str,
+        **fields: str | list[str],
     ) -> tuple[int, Any, dict[str, str]]:
         """``body`` is sent as JSON unless it is bytes. The status, body and headers of the answer."""
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if key is not None:
-            headers.setdefault("Authorization", f"Bearer {key}")
+            fields.setdefault("Authorization", f"Bearer {key}")
         if media_type is not None:
-            headers["Content-Type"] = media_type
+            fields["Content-Type"] = media_type
+        headers = [
+            (name.replace("_", "-"), value)
+            for name, values in fields.items()
+            for value in ([values] if isinstance(values, str) else values)
+        ]
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         async with self.session.request(
             method,
@@ -235,8 +239,8 @@ async def test_idempotency_keys_of_two_callers_do_not_meet() -> None:
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"], ids=["empty", "long", "control"])
-async def test_what_is_no_idempotency_key(key: str) -> None:
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", ["a", "b"], ["a", "a"]])
+async def test_what_is_no_idempotency_key(key: str | list[str]) -> None:
     async with publishing() as backend:
         problem = refused(await backend.send(TO_42, Idempotency_Key=key), 400, "invalid_argument")
         assert problem["detail"].startswith("Idempotency-Key: ")

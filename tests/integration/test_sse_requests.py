@@ -284,3 +284,18 @@ async def test_half_a_request_asks_for_nothing_and_leaves_nothing(
         await server.live("bob")
         assert len(server.events.hellos) == 2
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("ending", ["end", "close"])
+async def test_a_client_that_left_before_its_stream_began_leaves_no_connection(ending: str) -> None:
+    async with wire() as server:
+        client = await server.client()
+        client.writer.write(b"GET /v1/other HTTP/1.1\r\nHost: h\r\n\r\nGET /v1/stream HTTP/1.1\r\nHost: h\r\n\r\n")
+        if ending == "end":
+            client.writer.write_eof()
+            assert await client.answer() == 404
+        else:
+            client.writer.close()
+        # Another one is served meanwhile: what this one sent has been read.
+        await server.live()
+        await eventually(lambda: not server.listener.connections)

@@ -245,6 +245,7 @@ class EngineRequest:
     def _poll(self, session: ServedSession) -> None:
         if self._exchange.is_closed:
             # Its client left behind it, and would not be told of again.
+            self._exchange.close()
             return
         self._exchange.set_close_callback(self._poll_aborted)
         try:

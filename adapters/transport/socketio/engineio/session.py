@@ -253,9 +253,9 @@ class Session:
             self._answer.is_lost = False
             body = self._answer.batch.body
             self.heartbeat.pinged_again(now)
-        elif poll.uncertain_until is not None and self._upgrade is not _Upgrade.PROBED:
+        elif poll.uncertain_until is not None:
             return None
-        elif self.pending is not self._nothing and poll.uncertain_until is None:
+        elif self.pending is not self._nothing:
             body = self._answer_pending(poll, now)
         elif self._state is _State.CLOSED:
             body = self._farewell
@@ -479,6 +479,10 @@ class Session:
             raise
 
     def _take_over(self, now: float) -> None:
+        if self.is_uncertain:
+            # What a client lost, and what it has, only its cursor knows.
+            self._end(UNCERTAIN)
+            return
         self._upgrade = _Upgrade.NONE
         self.transport = WEBSOCKET
         if self._answer is not None and self._answer.is_lost:

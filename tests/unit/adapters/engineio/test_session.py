@@ -242,6 +242,41 @@ def test_without_a_pong_the_session_ends_for_its_cursor_to_decide(polling: Stepp
     assert polling.answer() is not None
 
 
+def doubtful(polling: Stepped) -> None:
+    """It asks through a proxy for what it was given already, and has not answered the ping in that."""
+    polling.send("zero")
+    polling.poll("a", is_proxied=True)
+    polling.session.answer_given(Evidence())
+    polling.post("3")
+    polling.send("one", "mark")
+    polling.poll("a", is_proxied=True)
+    polling.session.answer_given(Evidence())
+    polling.events()
+
+
+def test_a_client_in_doubt_is_not_moved_to_a_websocket(polling: Stepped) -> None:
+    doubtful(polling)
+    assert polling.session.begin_upgrade(polling.now)
+    assert polling.session.probe("2probe", polling.now) == "3probe"
+    assert polling.poll("a", is_proxied=True) is None
+    polling.now += 0.2
+    assert polling.answer() is None
+    polling.session.probe("5", polling.now)
+    assert polling.events() == [Closed("answer_uncertain")]
+
+
+def test_a_client_whose_doubt_is_resolved_is_moved_with_the_rest(polling: Stepped) -> None:
+    doubtful(polling)
+    polling.session.begin_upgrade(polling.now)
+    polling.session.probe("2probe", polling.now)
+    assert polling.poll("a", is_proxied=True) is None
+    polling.post("3")
+    assert polling.answer() == "6"
+    polling.session.probe("5", polling.now)
+    polling.send("two")
+    assert polling.frames() == b"\x81\x044two"
+
+
 def test_a_pong_proves_the_answer_that_its_ping_was_in_and_no_later_one(polling: Stepped) -> None:
     polling.send("one", "first")
     polling.poll("a", is_proxied=True)
