@@ -436,14 +436,11 @@ class TlsStream:
         if self._is_reading or self._paused or self._waits or self._events is None:
             return
         try:
-            reading = self._begin_read()
+            reading = cast("asyncio.Future[bytes]", self._stream.read_bytes(READ_BYTES, partial=True))
         except StreamClosedError:
             return
         self._is_reading = True
         reading.add_done_callback(self._read_done)
-
-    def _begin_read(self) -> asyncio.Future[bytes]:
-        return cast("asyncio.Future[bytes]", self._stream.read_bytes(READ_BYTES, partial=True))
 
     def _read_done(self, reading: asyncio.Future[bytes]) -> None:
         self._is_reading = False
@@ -499,21 +496,9 @@ class TlsStream:
         held, self._held = self._held, b""
         if events is None:
             return
-        if not self._is_shut and self._lingering is None:
-            held += self._left_in_buffer()
-            if held:
-                events.stream_received(held)
+        if held and not self._is_shut and self._lingering is None:
+            events.stream_received(held)
         events.stream_closed()
-
-    def _left_in_buffer(self) -> bytes:
-        """What Tornado had read before the end, and nobody had asked for yet."""
-        left = bytearray()
-        try:
-            while (reading := self._begin_read()).done():
-                left += reading.result()
-        except StreamClosedError:
-            pass
-        return bytes(left)
 
 
 def _rank_after(octets: bytes) -> Rank:
