@@ -242,11 +242,21 @@ class PythonClient(Client):
 
     async def close(self) -> None:
         await self._client.shutdown()
-        await self._client.eio.disconnect(abort=True)
+        await end(self._client)
         await self._http.close()
 
     def __str__(self) -> str:
         return "the Python client"
+
+
+async def end(client: socketio.AsyncClient) -> None:
+    """End it, and its loops before it: what they still ask for would open an HTTP session that nobody closes."""
+    loops = [task for task in (client.eio.read_loop_task, client.eio.write_loop_task) if task is not None]
+    for task in loops:
+        task.cancel()
+    if loops:
+        await asyncio.wait(loops)
+    await client.eio.disconnect(abort=True)
 
 
 class SyncPythonClient(ProcessClient):

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import socketio
 
-from tests.e2e.clients import Clients, JsClient
+from tests.e2e.clients import Clients, JsClient, end
 from tests.e2e.curl import Curl
 
 RETURN_SECONDS = (0.05, 0.5)
@@ -147,6 +147,11 @@ class PythonFollower(Follower):
 
     name = "python"
 
+    def __init__(self, url: str, token: str, transports: Sequence[str] | None = None) -> None:
+        """``transports`` are those it may use; with None, as it comes."""
+        super().__init__(url, token)
+        self._transports = transports
+
     async def _follow(self) -> None:
         while True:
             await self._stay()
@@ -159,14 +164,14 @@ class PythonFollower(Follower):
         client.on("disconnect", lambda _reason: gone.set())
         auth = {"token": self._token} | ({"cursor": self.diary.cursor} if self.diary.cursor is not None else {})
         try:
-            await client.connect(self._url, auth=auth, wait_timeout=CONNECT_SECONDS)
+            await client.connect(self._url, auth=auth, transports=self._transports, wait_timeout=CONNECT_SECONDS)
             await gone.wait()
         except socketio.exceptions.ConnectionError:
             pass
         finally:
             # What it is still to say is not waited for: the next connection starts from what it has said.
             client.on("*", lambda *_arguments: None)
-            await client.eio.disconnect(abort=True)
+            await end(client)
 
 
 class CurlFollower(Follower):

@@ -90,7 +90,7 @@ class Line:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._listening.wait_closed()
-        for writer in self._writers:
+        for writer in tuple(self._writers):
             writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

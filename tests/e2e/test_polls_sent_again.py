@@ -1,4 +1,4 @@
-"""Browsers, and proxies, that send a poll again by themselves when a connection breaks: nothing lost, nothing twice."""
+"""HTTP clients, and proxies, that send a poll again where a connection breaks: nothing lost, nothing twice."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from itertools import product
 
 import pytest
 
+from tests.e2e.followers import PythonFollower
 from tests.e2e.line import Cut, Line, line_to
-from tests.e2e.pollers import BROWSER, CONSTANT, SWIFT, Break, Browser, Ending, Habits, all_at_once
+from tests.e2e.pollers import BROWSER, CONSTANT, JAVA, PYTHON, SWIFT, Break, Browser, Ending, Habits, all_at_once
 from tests.e2e.proxy import Upstream
 from tests.e2e.routes import Route, Shared, shared
 from tests.processes import token
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.check
 SMALL = (Break.UNDELIVERED, Break.IN_A_LARGE_ANSWER)
 """What the kernel has no room for."""
 
-EACH_KIND = pytest.mark.parametrize("habits", [BROWSER, SWIFT, CONSTANT], ids=str)
-"""Clients whose polls have a ``t`` of their own, none, and the same one."""
+EACH_KIND = pytest.mark.parametrize("habits", [BROWSER, PYTHON, JAVA, SWIFT, CONSTANT], ids=str)
+"""Clients whose polls have a ``t`` of their own (three HTTP clients), none, and the same one."""
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +182,27 @@ async def loses_a_line(
         if is_client_to_resend:
             await browser.sends_again(request)
         await assert_all_come_once(it, user, browser, published, most_returns=is_answered or how is Cut.LOST)
+
+
+@pytest.mark.parametrize("how", list(Cut), ids=lambda how: how.value)
+@pytest.mark.gen_test(timeout=60)
+async def test_the_stock_python_client_gets_what_its_line_swallowed(it: Shared, how: Cut) -> None:
+    """Its HTTP client sends the poll again, and says nothing of it."""
+    user = it.new("user")
+    async with line_to(it.server.port) as line:
+        follower = PythonFollower(line.url, token(user), ["polling"])
+        try:
+            await follower.start()
+            published = await it.publish({"user": user})
+            await follower.has(published[-1])
+            line.swallow()
+            published += await it.publish({"user": user}, 3)
+            await line.swallowed.wait()
+            assert line.cut(how)
+            for _ in range(3):
+                published += await it.publish({"user": user})
+                await follower.has(published[-1])
+            assert [logged.id for logged in follower.diary.logged] == published
+            assert follower.diary.welcomes == 1
+        finally:
+            await follower.stop()

@@ -133,10 +133,11 @@ PLACES_OF_GET: list[Place] = [place for place in Place if place not in (Place.HE
 
 
 class PollingScript:
-    """The requests of a polling client. ``entries`` are the offsets it has read completely."""
+    """The requests of a polling client. ``entries`` are the offsets it has read completely; ``headers`` are lines."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, headers: str = "") -> None:
         self.port = port
+        self.headers = headers
         self.sid = ""
         self.entries: list[int] = []
         self.others: list[str] = []
@@ -144,7 +145,10 @@ class PollingScript:
 
     async def get(self, path: str, place: Place = Place.WHOLE, how: Cut = Cut.FIN, share: float = 0.5) -> str | None:
         """The body of the answer; None where it was cut before that was there. ``share`` is the half that is read."""
-        return await self._exchange(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), b"", place, how, share)
+        return await self._exchange(self.head_of(path), b"", place, how, share)
+
+    def head_of(self, path: str) -> bytes:
+        return f"GET {path} HTTP/1.1\r\nHost: x\r\n{self.headers}\r\n".encode()
 
     async def post(self, packet: str, place: Place = Place.WHOLE, how: Cut = Cut.FIN) -> str | None:
         body = packet.encode()

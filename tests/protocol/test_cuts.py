@@ -115,7 +115,7 @@ class Served:
     async def stalled_poll(self, peer: PollingScript) -> Wire:
         """A poll of which the answer is too large for the kernel, and is not read."""
         wire = await Wire.open(self.port)
-        await wire.send(f"GET {peer.poll_path()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await wire.send(peer.head_of(peer.poll_path()))
         await wire.read_until(1000)
         assert self.unwritten == 1
         return wire
@@ -186,8 +186,8 @@ async def served() -> AsyncIterator[Served]:
         await it.transport.close()
 
 
-async def polling_live(it: Served) -> PollingScript:
-    peer = PollingScript(it.port)
+async def polling_live(it: Served, headers: str = "") -> PollingScript:
+    peer = PollingScript(it.port, headers)
     before = it.went_live
     await peer.open()
     await peer.post("40{}")
@@ -195,6 +195,13 @@ async def polling_live(it: Served) -> PollingScript:
         await peer.poll()
     await eventually(lambda: it.went_live > before)
     return peer
+
+
+async def settled(peer: PollingScript, it: Served) -> None:
+    """Have one entry come, so that the last answer is one that has arrived."""
+    expected = [it.publish()]
+    await poll_until(peer, it, expected, again=False)
+    peer.entries.clear()
 
 
 async def poll_until(peer: PollingScript, it: Served, expected: list[int], *, again: bool) -> None:
@@ -337,6 +344,44 @@ async def test_an_answer_given_again_stays_given_when_the_first_connection_ends_
             assert await peer.poll()
         stalled.cut(how)
         await eventually(lambda: it.unwritten == 0)
+        expected.append(it.publish())
+        await poll_until(peer, it, expected, again=False)
+        await peer.post("1")
+
+
+@pytest.mark.parametrize("is_answered_before", [False, True])
+@pytest.mark.parametrize("moment", ["at_once", "before_the_next_poll", "behind_the_next_poll"])
+@BOTH_WAYS
+@pytest.mark.gen_test(timeout=30)
+async def test_a_poll_that_is_overtaken_by_the_one_sent_again_takes_nothing_back(
+    how: Cut, moment: str, *, is_answered_before: bool
+) -> None:
+    """A browser's, which ends the connection of the first one sooner or later."""
+    async with served() as it:
+        peer = await polling_live(it, "Sec-Fetch-Mode: cors\r\n")
+        await settled(peer, it)
+        expected = [it.publish(LARGE)]
+        head = peer.head_of(peer.poll_path())
+        late = await Wire.open(it.port)
+        await late.send(head[:-1])
+        if is_answered_before:
+            assert await peer.poll(again=True)
+            assert peer.entries == expected
+        await late.send(head[-1:])
+        if moment == "at_once":
+            late.cut(how)
+        else:
+            await late.read_until(100)
+        if not is_answered_before:
+            assert await peer.poll(again=True)
+        if moment == "before_the_next_poll":
+            late.cut(how)
+            await eventually(lambda: it.unwritten == 0)
+        expected.append(it.publish())
+        await poll_until(peer, it, expected, again=False)
+        if moment == "behind_the_next_poll":
+            late.cut(how)
+            await eventually(lambda: it.unwritten == 0)
         expected.append(it.publish())
         await poll_until(peer, it, expected, again=False)
         await peer.post("1")

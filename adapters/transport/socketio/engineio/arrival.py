@@ -1,8 +1,9 @@
 """Whether the answer to a poll has arrived, told from evidence when the next poll comes.
 
 A client polls again once it has the answer to its last poll. But HTTP sends a GET again by itself where a connection
-that was kept alive breaks before the first byte of the answer (RFC 9112, section 9.3.1): a browser does, and so do
-proxies. The two have to be told apart: an answer given again would come twice, one that is not given again be lost.
+that was kept alive breaks before the first byte of the answer (RFC 9112, section 9.3.1): browsers, aiohttp and
+OkHttp do, and so do proxies. The two have to be told apart: an answer given again would come twice, one that is not
+given again be lost.
 """
 
 from __future__ import annotations
@@ -52,7 +53,12 @@ class Again(Enum):
     MAYBE = auto()
     """It is the same to the letter, of a client whose requests may be all the same."""
     YES = auto()
-    """It is the same to the letter, of a browser whose requests have all differed."""
+    """It is the same to the letter, of a client known to stamp each of its requests, which have all differed."""
+
+
+def has_failed(delivery: Delivery) -> bool:
+    """Whether it is known not to have arrived."""
+    return delivery.was_cut and not delivery.was_followed
 
 
 def judge(delivery: Delivery, again: Again, *, is_proxied: bool, has_ping: bool) -> Arrival:
@@ -64,7 +70,7 @@ def judge(delivery: Delivery, again: Again, *, is_proxied: bool, has_ping: bool)
     if delivery.was_followed and not (is_proxied and again is not Again.NO):
         # Its reader had read it whole.
         return Arrival.ARRIVED
-    if again is Again.YES or (delivery.was_cut and not delivery.was_followed):
+    if again is Again.YES or has_failed(delivery):
         return Arrival.LOST
     if again is Again.NO:
         return Arrival.ARRIVED

@@ -24,6 +24,8 @@ _JSON = "application/json"
 _OF_PROXIES = ("via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip")
 """Headers that say that a request came through a proxy; whether they are believed does not matter here."""
 _OF_BROWSERS = ("sec-fetch-mode", "origin")
+_STAMPING_AGENTS = ("Mozilla/", "aiohttp/", "okhttp/")
+"""Browsers, python-socketio and React Native or Java, by what their HTTP clients call themselves."""
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _METHODS = ("GET", "POST", "OPTIONS")
 
@@ -138,9 +140,10 @@ class EngineRequest:
         return head.version == "HTTP/1.0" or head.remote_ip == UNIX or any(name in head.headers for name in _OF_PROXIES)
 
     @property
-    def is_browser(self) -> bool:
+    def is_unique(self) -> bool:
         headers = self._head.headers
-        return headers.get("user-agent", "").startswith("Mozilla/") or any(name in headers for name in _OF_BROWSERS)
+        agent = headers.get("user-agent", "")
+        return any(name in headers for name in _OF_BROWSERS) or any(name in agent for name in _STAMPING_AGENTS)
 
     def has_left(self) -> bool:
         stream = self._exchange.stream
@@ -243,7 +246,7 @@ class EngineRequest:
             self._respond(HTTPStatus.OK, b"ok", "text/html")
 
     def _poll(self, session: ServedSession) -> None:
-        if self._exchange.is_closed:
+        if self.has_left():
             # Its client left behind it, and would not be told of again.
             self._exchange.close()
             return

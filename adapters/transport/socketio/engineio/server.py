@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from adapters.transport.flusher import TURN_SECONDS, Flusher
-from adapters.transport.socketio.engineio.arrival import Delivery
+from adapters.transport.socketio.engineio.arrival import Delivery, has_failed
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
@@ -59,8 +59,8 @@ class PendingPoll(Protocol):
         """Whether it comes through a proxy, as far as that can be seen."""
 
     @property
-    def is_browser(self) -> bool:
-        """Whether it is a browser's, as far as that can be seen."""
+    def is_unique(self) -> bool:
+        """Whether its client is known to stamp each of its polls anew: one that is the same is one sent again."""
 
     def has_left(self) -> bool:
         """Whether its client has closed the connection, which may not have been told yet."""
@@ -317,7 +317,7 @@ class EngineServer:
         if earlier is not None and earlier.has_left():
             session.poll_aborted()
         try:
-            session.poll(request.target, now, is_proxied=request.is_proxied, is_browser=request.is_browser)
+            session.poll(request.target, now, is_proxied=request.is_proxied, is_unique=request.is_unique)
             session.poll_request = request
             if earlier is not None:
                 # The same poll sent again: whoever sent it first does not wait any more.
@@ -343,7 +343,7 @@ class EngineServer:
 
     def _answer_closed(self, session: ServedSession, delivery: Delivery) -> None:
         """The connection that an answer went to is closed."""
-        if delivery.was_cut and not delivery.was_followed:
+        if has_failed(delivery):
             session.answer_lost(delivery)
             self._settle(session)
 

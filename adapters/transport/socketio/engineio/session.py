@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from adapters.transport.socketio.engineio.arrival import ACKNOWLEDGED_WITHIN, PATIENCE, Again, Arrival, Delivery, judge
+from adapters.transport.socketio.engineio.arrival import (
+    ACKNOWLEDGED_WITHIN,
+    PATIENCE,
+    Again,
+    Arrival,
+    Delivery,
+    has_failed,
+    judge,
+)
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.heartbeat import Heartbeat
@@ -34,6 +42,9 @@ TransportName: TypeAlias = Literal["polling", "websocket"]
 
 NOOP_INTERVAL = 0.1
 """Seconds between two polls that are ended for the sake of an upgrade: a client whose WebSocket hangs would spin."""
+
+MAX_DELIVERIES = 4
+"""Of one answer that are looked at when another poll comes."""
 
 MAX_ANSWER_PACKETS = 16
 """In an answer to a poll: python-engineio takes one with more for an attack, and ends the connection."""
@@ -112,9 +123,20 @@ class _Answer:
     batch: Batch
     ping: int | None
     """The number of the ping in it, if there is one."""
-    delivery: Delivery | None = None
-    """None where nothing is known of it but what the next request says."""
+    deliveries: tuple[Delivery, ...] = ()
+    """The last ones. There are more than one where the poll was sent again, and none where nothing is known but what
+    the next request says."""
     is_lost: bool = False
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """The last one that may have arrived, or the last. A poll that was sent again can overtake the first one."""
+        possible = (delivery for delivery in reversed(self.deliveries) if not has_failed(delivery))
+        return next(possible, self.deliveries[-1] if self.deliveries else None)
+
+    @property
+    def has_failed(self) -> bool:
+        return all(map(has_failed, self.deliveries))
 
 
 @dataclass(slots=True)
@@ -123,7 +145,7 @@ class _Poll:
 
     request: str
     is_proxied: bool
-    is_browser: bool
+    is_unique: bool
     is_repeat: bool = False
     uncertain_until: float | None = None
 
@@ -274,7 +296,7 @@ class Session:
     def _answer_pending(self, poll: _Poll, now: float) -> bytes:
         """With a ping where nothing else may prove its arrival: see ``arrival``."""
         heartbeat = self.heartbeat
-        needs_proof = self._repeats or (poll.is_proxied and not poll.is_browser)
+        needs_proof = self._repeats or (poll.is_proxied and not poll.is_unique)
         if needs_proof and not heartbeat.ping_waits and heartbeat.may_ping:
             heartbeat.ping(None, now)
             heartbeat.ping_waits = True
@@ -305,8 +327,8 @@ class Session:
 
     # long-polling
 
-    def poll(self, request: str, now: float, *, is_proxied: bool = False, is_browser: bool = False) -> None:
-        """A GET request, whose target is ``request``; through a proxy or not, by a browser or not.
+    def poll(self, request: str, now: float, *, is_proxied: bool = False, is_unique: bool = False) -> None:
+        """A GET request, whose target is ``request``; through a proxy or not, of a client that stamps each or not.
 
         It says that the answer to the last has arrived, or that this has to be given again: see ``arrival``. Of a
         session that is closing, with all said, it is refused, whereupon its client comes back.
@@ -314,7 +336,7 @@ class Session:
         self._expect_polling()
         if self._poll is not None and request != self._poll.request:
             raise self._failed(ProtocolError("a poll while another waits"))
-        poll = self._poll = _Poll(request, is_proxied, is_browser)
+        poll = self._poll = _Poll(request, is_proxied, is_unique)
         if self._answer is not None:
             self._look_at_last(self._answer, poll, now)
         if self._has_nothing_to_say_but_goodbye(poll):
@@ -329,7 +351,7 @@ class Session:
         elif answer.delivery is None:
             arrival = Arrival.LOST if is_same_request else Arrival.ARRIVED
         else:
-            again = self._repeats_how(is_same_request=is_same_request, is_browser=poll.is_browser)
+            again = self._repeats_how(is_same_request=is_same_request, is_unique=poll.is_unique)
             arrival = judge(answer.delivery, again, is_proxied=poll.is_proxied, has_ping=answer.ping is not None)
         if arrival is not Arrival.LOST and is_same_request:
             self._repeats = True
@@ -351,7 +373,7 @@ class Session:
     def answer_given(self, delivery: Delivery) -> None:
         """How what ``answer`` gave last is delivered."""
         if self._answer is not None:
-            self._answer.delivery = delivery
+            self._answer.deliveries = (*self._answer.deliveries[1 - MAX_DELIVERIES :], delivery)
 
     @property
     def is_uncertain(self) -> bool:
@@ -374,10 +396,10 @@ class Session:
             poll.uncertain_until = None
             poll.is_repeat = True
 
-    def _repeats_how(self, *, is_same_request: bool, is_browser: bool) -> Again:
+    def _repeats_how(self, *, is_same_request: bool, is_unique: bool) -> Again:
         if not is_same_request:
             return Again.NO
-        return Again.YES if is_browser and not self._repeats else Again.MAYBE
+        return Again.YES if is_unique and not self._repeats else Again.MAYBE
 
     def _decide(self, delivery: Delivery, *, is_proxied: bool) -> Arrival:
         """Nothing more will be known."""
@@ -404,12 +426,13 @@ class Session:
 
     def answer_lost(self, delivery: Delivery | None = None) -> None:
         """The answer could not be written: the next poll gets it again, or the WebSocket that takes over. With a
-        ``delivery``, only if it is the last answer's: one that was given again is not lost with its first connection.
+        ``delivery``, only if it is the last answer's, and none of its others may have arrived.
 
         Once that has, what follows may be on its way already, and the session ends: its client recovers.
         """
-        if self._answer is not None and (delivery is None or self._answer.delivery is delivery):
-            self._answer.is_lost = True
+        answer = self._answer
+        if answer is not None and (delivery is None or (delivery in answer.deliveries and answer.has_failed)):
+            answer.is_lost = True
             if self.transport == WEBSOCKET:
                 self._end(TRANSPORT_CLOSE)
 

@@ -40,12 +40,12 @@ class Stepped:
     def send(self, text: str, mark: object = None) -> None:
         self.session.send(EncodedPacket.message(text, mark))
 
-    def poll(self, poll_id: str | None = None, *, is_proxied: bool = False, is_browser: bool = False) -> str | None:
+    def poll(self, poll_id: str | None = None, *, is_proxied: bool = False, is_unique: bool = False) -> str | None:
         """The answer to a new poll, or None while it waits."""
         if poll_id is None:
             self.polls += 1
             poll_id = f"poll-{self.polls}"
-        self.session.poll(poll_id, self.now, is_proxied=is_proxied, is_browser=is_browser)
+        self.session.poll(poll_id, self.now, is_proxied=is_proxied, is_unique=is_unique)
         return self.answer()
 
     def answer(self) -> str | None:
@@ -184,15 +184,15 @@ def test_whose_requests_are_the_same_is_asked_for_pongs_from_then_on(polling: St
 
 @pytest.mark.parametrize("is_proxied", [False, True])
 @pytest.mark.parametrize("was_followed", [False, True])
-def test_a_browser_whose_requests_differ_sends_one_again_only_where_its_answer_was_lost(
+def test_a_client_that_stamps_its_requests_sends_one_again_only_where_its_answer_was_lost(
     polling: Stepped, *, is_proxied: bool, was_followed: bool
 ) -> None:
     polling.send("one", "mark")
-    assert polling.poll("a", is_proxied=is_proxied, is_browser=True) == "4one"
+    assert polling.poll("a", is_proxied=is_proxied, is_unique=True) == "4one"
     polling.session.answer_given(Evidence(was_followed=was_followed))
     polling.send("two")
     is_in_order = was_followed and not is_proxied
-    assert polling.poll("a", is_proxied=is_proxied, is_browser=True) == ("4two\x1e2" if is_in_order else "4one")
+    assert polling.poll("a", is_proxied=is_proxied, is_unique=True) == ("4two\x1e2" if is_in_order else "4one")
 
 
 @pytest.mark.parametrize("arrives", ["acknowledgement", "nothing"])
