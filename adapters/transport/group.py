@@ -9,6 +9,7 @@ from datetime import datetime
 
 from adapters.http.exchange import Route
 from adapters.served_transport import ServedTransport
+from adapters.transport.arrivals import Arrivals
 from domain.errors import ConnectionGone
 from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
 from domain.ports import ConnectionEvents
@@ -42,8 +43,9 @@ class TransportGroup:
     # Transport
 
     def bind(self, events: ConnectionEvents) -> None:
+        arrivals = Arrivals()
         for member in self._members:
-            member.bind(_MemberEvents(events, member, self._owners))
+            member.bind(_MemberEvents(events, member, self._owners, arrivals))
 
     async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
         await self._owner(connection).join(connection, rooms)
@@ -127,8 +129,13 @@ class _MemberEvents:
     """The ConnectionEvents of one member: the domain's, with a note of whose each connection is."""
 
     def __init__(
-        self, events: ConnectionEvents, member: ServedTransport, owners: dict[ConnectionId, ServedTransport]
+        self,
+        events: ConnectionEvents,
+        member: ServedTransport,
+        owners: dict[ConnectionId, ServedTransport],
+        arrivals: Arrivals,
     ) -> None:
+        self._arrivals = arrivals
         self._events = events
         self._member = member
         self._owners = owners
@@ -143,7 +150,10 @@ class _MemberEvents:
         self._owners[connection] = self._member
         with ExitStack() as undo:
             undo.callback(self._owners.pop, connection, None)
-            welcome = await self._events.connect(connection, hello)
+            async with self._arrivals.place():
+                if connection not in self._owners:
+                    raise ConnectionGone
+                welcome = await self._events.connect(connection, hello)
             undo.pop_all()
         return welcome
 

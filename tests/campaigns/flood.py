@@ -22,6 +22,7 @@ BATCH = b"POST /v1/notifications/batch HTTP/1.1\r\nHost: x\r\nContent-Type: appl
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 SID = b"(sid)"
 TOKEN = b"(token)"
+CONNECT = b"(connect)"
 SESSION = b"POST /socket.io/?EIO=4&transport=polling&sid=" + SID + b" HTTP/1.1\r\nHost: x\r\n"
 
 OCTETS = b"1\r\nx\r\n"
@@ -45,6 +46,7 @@ SHAPES: dict[str, tuple[bytes, bytes]] = {
     "octets behind a WebSocket": (HANDSHAKE, b"\x00"),
     "tiny frames": (HANDSHAKE, b"\x89\x80\x00\x00\x00\x00"),
     "tiny messages": (HANDSHAKE, b"\x81\x81\x00\x00\x00\x003"),
+    "connects over a WebSocket": (HANDSHAKE + CONNECT, b"\x00"),
     "octets behind a stream": (
         b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + TOKEN + b"\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"
     ),
@@ -62,6 +64,12 @@ class Flood:
     seconds: float
     token: str = ""
     ca: str | None = None
+
+
+def connect_frame(token: str) -> bytes:
+    """A CONNECT of Socket.IO in a frame of WebSocket, masked with zeros."""
+    packet = f"40{json.dumps({'token': token})}".encode()
+    return b"\x81\xfe" + len(packet).to_bytes(2, "big") + bytes(4) + packet
 
 
 class _Sender(asyncio.Protocol):
@@ -99,7 +107,7 @@ class Flooder:
         self._flood = flood
         prefix, block = SHAPES[flood.shape]
         size = BLOCK_BYTES if not flood.rate else max(1, int(flood.rate * PACE_SECONDS) // flood.connections)
-        self.prefix = prefix.replace(TOKEN, flood.token.encode())
+        self.prefix = prefix.replace(TOKEN, flood.token.encode()).replace(CONNECT, connect_frame(flood.token))
         self.block = block * max(1, size // len(block))
         self.sent = 0
         self.connected = 0
