@@ -167,11 +167,13 @@ async def refused(peer: Peer, auth: str) -> dict[str, Any]:
 
 
 async def until_closed(peer: Peer) -> list[str]:
-    """Everything up to the end of the session."""
+    """Everything up to the end of the session. Who gets a DISCONNECT packet leaves, as stock clients do."""
     packets: list[str] = []
     while True:
         try:
             packets.append(await peer.next())
+            if packets[-1] == "41":
+                await peer.close()
         except Closed:
             return packets
 

@@ -214,18 +214,29 @@ class PythonClient(Client):
     """python-socketio's AsyncClient."""
 
     def __init__(
-        self, url: str, auth: PythonAuth, transports: Sequence[str] | None, options: Mapping[str, Any] | None = None
+        self,
+        url: str,
+        auth: PythonAuth,
+        transports: Sequence[str] | None,
+        options: Mapping[str, Any] | None = None,
+        busy: float = 0.0,
     ) -> None:
         super().__init__()
         self._url = url
         self._auth = auth
         self._transports = transports
+        self._busy = busy
         # Of sessions of its own it leaves some open where it reconnects.
         self._http = aiohttp.ClientSession()
         self._client = socketio.AsyncClient(http_session=self._http, **(options or {}))
         self._client.on("connect", lambda: self._happened("connect"))
-        self._client.on("disconnect", lambda reason: self._happened("disconnect", reason=reason))
+        self._client.on("disconnect", self._disconnected)
         self._client.on("*", lambda name, *args: self._happened("event", name=name, args=list(args)))
+
+    async def _disconnected(self, reason: str) -> None:
+        self._happened("disconnect", reason=reason)
+        if self._busy:
+            await asyncio.sleep(self._busy)
 
     async def open(self) -> None:
         await self._client.connect(self._url, auth=self._auth, transports=self._transports, wait_timeout=WAIT_SECONDS)
@@ -268,8 +279,9 @@ class SyncPythonClient(ProcessClient):
         auth: Sequence[Mapping[str, object]],
         transports: Sequence[str] | None,
         options: Mapping[str, object],
+        busy: float,
     ) -> None:
-        configuration = {"url": url, "auth": auth, "options": options, "transports": transports}
+        configuration = {"url": url, "auth": auth, "options": options, "transports": transports, "busy": busy}
         super().__init__([sys.executable, PYTHON_SCRIPT], configuration, None)
 
 
@@ -302,8 +314,10 @@ class Clients:
         *,
         transports: Sequence[str] | None = None,
         options: Mapping[str, Any] | None = None,
+        busy: float = 0.0,
     ) -> PythonClient:
-        client = PythonClient(url, auth, transports, options)
+        """``busy`` are the seconds for which its handler of ``disconnect`` is busy."""
+        client = PythonClient(url, auth, transports, options, busy)
         self._open.append(client)
         await client.open()
         return client
@@ -315,9 +329,10 @@ class Clients:
         *,
         transports: Sequence[str] | None = None,
         options: Mapping[str, object] | None = None,
+        busy: float = 0.0,
     ) -> SyncPythonClient:
-        """Of ``auth`` the nth connection gets the nth, and the last one from then on."""
-        client = SyncPythonClient(url, auth, transports, options or {})
+        """Of ``auth`` the nth connection gets the nth, and the last one from then on. ``busy``: as for ``python``."""
+        client = SyncPythonClient(url, auth, transports, options or {}, busy)
         self._open.append(client)
         await client.open()
         return client

@@ -1,7 +1,8 @@
 """The stock Python client of threads, in a process of its own, as tests/e2e/js/client.mjs is the one in JavaScript.
 
-argv: {"url", "auth", "options", "transports"}; of ``auth``, a list, the nth connection gets the nth, and the last one
-from then on. stdin, one a line: {"send": [event, ...args]}, {"disconnect": true}; its end ends the client.
+argv: {"url", "auth", "options", "transports", "busy"}; of ``auth``, a list, the nth connection gets the nth, and the
+last one from then on; its handler of ``disconnect`` is ``busy`` for so many seconds. stdin, one a line:
+{"send": [event, ...args]}, {"disconnect": true}; its end ends the client.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from itertools import chain, repeat
 from threading import Lock
 from typing import Any
@@ -29,7 +31,12 @@ def main() -> None:
     auths = chain(told["auth"], repeat(told["auth"][-1]))
     client = socketio.Client(**told["options"])
     client.on("connect", lambda: say("connect"))
-    client.on("disconnect", lambda reason: say("disconnect", reason=reason))
+
+    def disconnected(reason: str) -> None:
+        say("disconnect", reason=reason)
+        time.sleep(told["busy"])
+
+    client.on("disconnect", disconnected)
     client.on("*", lambda name, *arguments: say("event", name=name, args=arguments))
     client.connect(told["url"], auth=lambda: next(auths), transports=told["transports"], wait_timeout=15)
     say("transport", name=client.transport())

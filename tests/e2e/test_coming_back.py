@@ -30,6 +30,7 @@ PYTHON_OPTIONS = {"reconnection_delay": 0.1, "reconnection_delay_max": 0.2}
 BURST = 5
 EXPIRES_AFTER = 4.0
 STAYS_AWAY_FOR = 2.0
+BUSY_FOR = 0.3
 TRANSPORTS = pytest.mark.parametrize("transport", ["polling", "websocket"])
 
 Stock = JsClient | PythonClient | SyncPythonClient
@@ -223,6 +224,27 @@ async def test_who_is_to_stay_away_stays_away(
     async with crowd(clients, tmp_path, transport) as everybody:
         await end(everybody)
         await everybody.each(stay_away)
+
+
+@TRANSPORTS
+@pytest.mark.gen_test(timeout=60)
+async def test_who_is_busy_with_its_end_is_told_of_no_second_one(clients: Clients, transport: str) -> None:
+    """The Python clients leave once their handler has returned, and take an end of the transport before for another."""
+    async with serving() as server:
+        told: dict[str, Any] = {"transports": [transport], "options": PYTHON_OPTIONS, "busy": BUSY_FOR}
+        everybody = [
+            await clients.python(server.url, {"token": token("python")}, **told),
+            await clients.sync_python(server.url, [{"token": token("threads")}], **told),
+        ]
+        for client in everybody:
+            await _until_welcome(client)
+        for user in ("python", "threads"):
+            assert server.container.connections().disconnect(user, reconnect=False) == 1
+        for client in everybody:
+            await client.event("session.closing")
+            assert await client.expect("disconnect") == {"what": "disconnect", "reason": "server disconnect"}
+        await asyncio.sleep(STAYS_AWAY_FOR)
+        assert [client.unseen() for client in everybody] == [[], []]
 
 
 @TRANSPORTS

@@ -806,6 +806,32 @@ async def test_the_server_closes_with_a_packet_that_is_alone_in_its_answer() -> 
         assert await poll == (200, "1")
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.gen_test
+async def test_who_is_told_to_stay_away_has_time_to_leave_by_themselves(*, leaves: bool) -> None:
+    async with running(**LONG) as (echo, client):
+        sid = await client.open()
+        socket = await client.opened_websocket()
+        polling, websocket = echo.engine.sessions.values()
+        for session in (polling, websocket):
+            echo.engine.send(session, EncodedPacket.message("stay away"))
+            echo.engine.close(session, "test", for_good=True)
+        closed_at = time.monotonic()
+        assert await client.get(sid, t="1") == (200, "4stay away")
+        assert await receive(socket) == "4stay away"
+        poll, reading = asyncio.create_task(client.get(sid, t="2")), asyncio.create_task(receive(socket))
+        await asyncio.wait((poll, reading), timeout=0.5)
+        assert not poll.done()
+        assert not reading.done()
+        if leaves:
+            assert await client.post(sid, "1") == (200, "ok")
+            await socket.send_str("1")
+        assert await poll == (200, "1")
+        assert await reading is None
+        assert (time.monotonic() - closed_at < 0.8) == leaves
+        assert list(echo.closed.values()) == 2 * ["client_close" if leaves else "test"]
+
+
 @pytest.mark.gen_test
 async def test_who_is_to_come_back_gets_all_that_was_sent_and_then_a_refusal() -> None:
     async with running(**LONG) as (echo, client):

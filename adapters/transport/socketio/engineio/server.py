@@ -218,7 +218,7 @@ class EngineServer:
     def close(self, session: ServedSession, reason: str, *, for_good: bool = False) -> None:
         """End it once its client has what was sent, or shortly after: with no packet of Socket.IO.
 
-        ``for_good``: the client is not to come back, as it has been told.
+        ``for_good``: the client is not to come back, as it has been told, and has the same time to leave by itself.
         """
         session.close(reason, self._clock.monotonic(), for_good=for_good)
         self._flusher.add(session)

@@ -221,10 +221,16 @@ class Session:
         """It is closing, and its WebSocket has taken everything: what is left is to close that."""
         return (
             self._state is _State.CLOSING
+            and not self._is_to_be_left
             and self.transport == WEBSOCKET
             and self.pending is self._nothing
             and not self.in_flight
         )
+
+    @property
+    def _is_to_be_left(self) -> bool:
+        """It is closing, and the end is its client's to make, as long as the time for that lasts."""
+        return self._state is _State.CLOSING and self._farewell is _CLOSE_BODY
 
     @property
     def untaken_bytes(self) -> int:
@@ -279,12 +285,8 @@ class Session:
             return None
         elif self.pending is not self._nothing:
             body = self._answer_pending(poll, now)
-        elif self._state is _State.CLOSED:
+        elif self._state is not _State.OPEN and not self._is_to_be_left:
             body = self._farewell
-        elif self._state is _State.CLOSING:
-            body = self._farewell
-            if body is _CLOSE_BODY:
-                self._end(self._close_reason)
         elif self._upgrade is _Upgrade.PROBED and now >= self._noop_at:
             body = _NOOP_BODY
             self._noop_at = now + NOOP_INTERVAL
@@ -594,6 +596,10 @@ class Session:
         Stock clients come back by themselves, except where a client that polls gets a CLOSE packet, which to the one in
         Python is final. So that is said ``for_good`` alone, and to who broke the protocol. Of any other end a client
         learns by the refusal of its next poll.
+
+        ``for_good`` is for who has been told in a message, on which stock clients leave by themselves. They have the
+        same time for that: to the ones in Python a CLOSE packet, or the end of the WebSocket, is a second end while
+        they are busy with the first.
         """
         if self._state is not _State.OPEN:
             return

@@ -111,12 +111,17 @@ def break_the_protocol(session: Session) -> None:
         session.post(b"9", NOW)
 
 
+def close_for_good(session: Session) -> None:
+    session.close("end", NOW, for_good=True)
+    session.tick(NOW + LIMITS.close_timeout)
+
+
 @pytest.mark.parametrize(
     ("end", "farewell"),
     [
         (lambda session: session.abort("end"), b"6"),
         (lambda session: session.post(b"1", NOW), b"6"),
-        (lambda session: session.close("end", NOW, for_good=True), b"1"),
+        (close_for_good, b"1"),
         (break_the_protocol, b"1"),
     ],
     ids=["aborted", "closed by the client", "closed for good", "protocol error"],

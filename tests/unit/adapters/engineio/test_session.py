@@ -371,15 +371,42 @@ def test_close_is_alone_in_its_answer_and_last(polling: Stepped) -> None:
     polling.send("too late")
     assert polling.poll() == "4last"
     assert polling.events() == []
-    assert polling.poll() == "1"
-    assert polling.events() == [Closed("why")]
-
-
-def test_close_answers_the_poll_that_waits(polling: Stepped) -> None:
-    polling.poll()
-    polling.session.close("why", polling.now, for_good=True)
+    assert polling.poll() is None
+    assert polling.after(LIMITS.close_timeout) == [Closed("why")]
     assert polling.answer() == "1"
-    assert polling.events() == [Closed("why")]
+
+
+@pytest.mark.parametrize("polls_first", [False, True])
+def test_who_is_told_to_stay_away_has_time_to_leave_while_it_polls(polling: Stepped, *, polls_first: bool) -> None:
+    if polls_first:
+        polling.poll()
+    polling.session.close("why", polling.now, for_good=True)
+    assert (polling.answer() if polls_first else polling.poll()) is None
+    assert polling.after(LIMITS.close_timeout * 0.9) == []
+    assert polling.answer() is None
+    assert polling.after(LIMITS.close_timeout * 0.2) == [Closed("why")]
+    assert polling.answer() == "1"
+
+
+def test_who_leaves_when_told_to_stay_away_has_its_poll_ended_by_that(polling: Stepped) -> None:
+    polling.send("last", "mark")
+    polling.session.close("why", polling.now, for_good=True)
+    assert polling.poll() == "4last"
+    assert polling.poll() is None
+    assert polling.events() == [Received("mark")]
+    polling.post("1")
+    assert polling.answer() == "1"
+    assert polling.events() == [Closed("client_close")]
+
+
+def test_who_is_told_to_stay_away_has_time_to_leave_its_websocket(websocket: Stepped) -> None:
+    websocket.send("last")
+    websocket.session.close("why", websocket.now, for_good=True)
+    assert websocket.frames() == b"\x81\x054last"
+    assert not websocket.session.has_said_all
+    assert websocket.after(LIMITS.close_timeout * 0.9) == []
+    assert not websocket.session.has_said_all
+    assert websocket.after(LIMITS.close_timeout * 0.2) == [Closed("why")]
 
 
 def test_who_is_to_come_back_is_refused_once_all_is_said(polling: Stepped) -> None:

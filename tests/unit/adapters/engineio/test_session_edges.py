@@ -85,11 +85,15 @@ def test_the_answer_that_is_repeated_while_closing_comes_before_the_close(*, for
     assert polled(session, "a") == b"4last"
     assert session.take_events() == []
     if for_good:
-        assert polled(session, "b") == b"1"
+        assert polled(session, "b") is None
+        assert session.take_events() == [Received("mark")]
+        session.tick(START + LIMITS.close_timeout)
+        assert session.answer(START + LIMITS.close_timeout) == b"1"
+        assert session.take_events() == [Closed("why")]
     else:
         with pytest.raises(ProtocolError):
             polled(session, "b")
-    assert session.take_events() == [Received("mark"), Closed("why")]
+        assert session.take_events() == [Received("mark"), Closed("why")]
 
 
 def test_a_poll_sent_again_after_it_was_aborted_is_the_poll_it_was() -> None:
@@ -153,6 +157,21 @@ def test_a_session_that_closes_may_still_move_over_to_say_its_last() -> None:
     assert session.take_frames(START) == b"\x81\x054last"
     assert session.has_said_all
     assert not session.begin_upgrade(START)
+
+
+def test_who_is_told_to_stay_away_in_the_middle_of_an_upgrade_can_finish_it() -> None:
+    # The stock JavaScript client does, before it leaves.
+    session = opened(POLLING)
+    session.begin_upgrade(START)
+    session.poll("a", START)
+    session.close("why", START, for_good=True)
+    assert session.answer(START) is None
+    assert session.probe("2probe", START) == "3probe"
+    assert session.answer(START) == b"6"
+    session.probe("5", START)
+    assert not session.has_said_all
+    session.receive("1", START)
+    assert session.take_events() == [Closed("client_close")]
 
 
 def test_a_receipt_by_pong_after_the_upgrade_frees_what_the_last_poll_got() -> None:
