@@ -108,7 +108,7 @@ def sessions(data: bytes) -> None:
                 case 14:
                     had = max([had, *_numbers(session.take_frames(now) or b"")])
                 case 15:
-                    session.close("closed", now, for_good=bool(step & 0x10))
+                    session.close("closed", now, for_good=bool(step & 0x10), at_once=bool(step & 0x20))
         except ProtocolError:
             pass
         body = session.answer(now)

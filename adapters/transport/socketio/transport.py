@@ -421,7 +421,7 @@ class SocketIoTransport:
                     raise PacketRefused("not connected")
                 await self._library.receive(session.sid, message)
                 if client.refused is not None:
-                    self._engine.close(session, client.refused, for_good=True)
+                    self._engine.close(session, client.refused, for_good=True, at_once=True)
                     break
         except ProtocolError as error:
             self._refuse_message(client, error)

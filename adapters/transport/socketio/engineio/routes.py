@@ -141,6 +141,8 @@ class EngineRequest:
 
     @property
     def is_unique(self) -> bool:
+        if "t" not in self._query:
+            return False
         headers = self._head.headers
         agent = headers.get("user-agent", "")
         return any(name in headers for name in _OF_BROWSERS) or any(name in agent for name in _STAMPING_AGENTS)

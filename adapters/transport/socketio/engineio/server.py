@@ -215,12 +215,13 @@ class EngineServer:
                 raise SlowConsumer
         raise ConnectionGone
 
-    def close(self, session: ServedSession, reason: str, *, for_good: bool = False) -> None:
+    def close(self, session: ServedSession, reason: str, *, for_good: bool = False, at_once: bool = False) -> None:
         """End it once its client has what was sent, or shortly after: with no packet of Socket.IO.
 
-        ``for_good``: the client is not to come back, as it has been told, and has the same time to leave by itself.
+        ``for_good``: the client is not to come back, as it has been told, and has the same time to leave by itself,
+        or with ``at_once`` none.
         """
-        session.close(reason, self._clock.monotonic(), for_good=for_good)
+        session.close(reason, self._clock.monotonic(), for_good=for_good, at_once=at_once)
         self._flusher.add(session)
         asyncio.get_running_loop().call_later(self.limits.session.close_timeout, self._close_is_due, session)
 

@@ -163,8 +163,8 @@ class Session:
     # fmt: off
     __slots__ = (
         "_answer", "_chatter", "_chatter_since", "_close_at_last", "_close_by", "_close_reason", "_events", "_farewell",
-        "_limits", "_noop_at", "_nothing", "_poll", "_posting", "_repeats", "_slow_since", "_state", "_upgrade",
-        "_upgrade_by", "heartbeat", "in_flight", "pending", "sid", "tick_at", "transport",
+        "_has_time_to_leave", "_limits", "_noop_at", "_nothing", "_poll", "_posting", "_repeats", "_slow_since",
+        "_state", "_upgrade", "_upgrade_by", "heartbeat", "in_flight", "pending", "sid", "tick_at", "transport",
     )
     # fmt: on
 
@@ -195,6 +195,7 @@ class Session:
         self._close_by = self._close_at_last = 0.0
         self._close_reason = ""
         self._farewell = _NOOP_BODY
+        self._has_time_to_leave = False
 
     # how it stands
 
@@ -230,7 +231,7 @@ class Session:
     @property
     def _is_to_be_left(self) -> bool:
         """It is closing, and the end is its client's to make, as long as the time for that lasts."""
-        return self._state is _State.CLOSING and self._farewell is _CLOSE_BODY
+        return self._state is _State.CLOSING and self._has_time_to_leave
 
     @property
     def untaken_bytes(self) -> int:
@@ -285,8 +286,12 @@ class Session:
             return None
         elif self.pending is not self._nothing:
             body = self._answer_pending(poll, now)
-        elif self._state is not _State.OPEN and not self._is_to_be_left:
+        elif self._state is _State.CLOSED:
             body = self._farewell
+        elif self._state is _State.CLOSING and not self._is_to_be_left:
+            body = self._farewell
+            if body is _CLOSE_BODY:
+                self._end(self._close_reason)
         elif self._upgrade is _Upgrade.PROBED and now >= self._noop_at:
             body = _NOOP_BODY
             self._noop_at = now + NOOP_INTERVAL
@@ -401,7 +406,9 @@ class Session:
     def _repeats_how(self, *, is_same_request: bool, is_unique: bool) -> Again:
         if not is_same_request:
             return Again.NO
-        return Again.YES if is_unique and not self._repeats else Again.MAYBE
+        # An HTTP client sends a request again once, and not for ever.
+        was_given_again = self._answer is not None and len(self._answer.deliveries) > 1
+        return Again.YES if is_unique and not self._repeats and not was_given_again else Again.MAYBE
 
     def _decide(self, delivery: Delivery, *, is_proxied: bool) -> Arrival:
         """Nothing more will be known."""
@@ -590,7 +597,7 @@ class Session:
 
     # the end
 
-    def close(self, reason: str, now: float, *, for_good: bool = False) -> None:
+    def close(self, reason: str, now: float, *, for_good: bool = False, at_once: bool = False) -> None:
         """End it once the client has taken what was sent, or has had its time to.
 
         Stock clients come back by themselves, except where a client that polls gets a CLOSE packet, which to the one in
@@ -599,13 +606,14 @@ class Session:
 
         ``for_good`` is for who has been told in a message, on which stock clients leave by themselves. They have the
         same time for that: to the ones in Python a CLOSE packet, or the end of the WebSocket, is a second end while
-        they are busy with the first.
+        they are busy with the first. With ``at_once`` they have none: who never was let in has no end to be busy with.
         """
         if self._state is not _State.OPEN:
             return
         self._state = _State.CLOSING
         if for_good:
             self._farewell = _CLOSE_BODY
+            self._has_time_to_leave = not at_once
         self._close_reason = reason
         self._close_by = self.tick_at = now + self._limits.close_timeout
         self._close_at_last = now + CLOSE_EXTENSIONS * self._limits.close_timeout

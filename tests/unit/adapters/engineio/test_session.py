@@ -195,6 +195,14 @@ def test_a_client_that_stamps_its_requests_sends_one_again_only_where_its_answer
     assert polling.poll("a", is_proxied=is_proxied, is_unique=True) == ("4two\x1e2" if is_in_order else "4one")
 
 
+def test_an_answer_is_given_again_once_and_not_for_ever(polling: Stepped) -> None:
+    """To a client that is taken for one that stamps its polls, and sends the same one again and again."""
+    polling.send("one")
+    for answer in ("4one", "4one", None):
+        assert polling.poll("a", is_unique=True) == answer
+        polling.session.answer_given(Evidence())
+
+
 @pytest.mark.parametrize("arrives", ["acknowledgement", "nothing"])
 def test_an_answer_that_is_not_acknowledged_yet_has_its_time(polling: Stepped, arrives: str) -> None:
     polling.send("one", "mark")
@@ -407,6 +415,17 @@ def test_who_is_told_to_stay_away_has_time_to_leave_its_websocket(websocket: Ste
     assert websocket.after(LIMITS.close_timeout * 0.9) == []
     assert not websocket.session.has_said_all
     assert websocket.after(LIMITS.close_timeout * 0.2) == [Closed("why")]
+
+
+def test_who_never_was_let_in_has_no_time_to_leave(polling: Stepped, websocket: Stepped) -> None:
+    for one in (polling, websocket):
+        one.send("refused")
+        one.session.close("why", one.now, for_good=True, at_once=True)
+    assert polling.poll() == "4refused"
+    assert polling.poll() == "1"
+    assert polling.events() == [Closed("why")]
+    assert websocket.frames() == b"\x81\x084refused"
+    assert websocket.session.has_said_all
 
 
 def test_who_is_to_come_back_is_refused_once_all_is_said(polling: Stepped) -> None:

@@ -203,10 +203,10 @@ class WireMachine(RuleBasedStateMachine):
         self.flush()
 
     @precondition(lambda self: self.may_end)
-    @rule(gently=st.sampled_from([True, True, False]), for_good=st.booleans())
-    def end(self, *, gently: bool, for_good: bool) -> None:
+    @rule(gently=st.sampled_from([True, True, False]), for_good=st.booleans(), at_once=st.booleans())
+    def end(self, *, gently: bool, for_good: bool, at_once: bool) -> None:
         if gently:
-            self.session.close("closed", self.now, for_good=for_good)
+            self.session.close("closed", self.now, for_good=for_good, at_once=at_once)
         else:
             self.session.abort("aborted")
         self.flush()
