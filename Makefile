@@ -13,11 +13,11 @@ demo: .venv/.installed
 test: .venv/.installed-test
 	$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not check" $(ARGS)
 
-# What takes longer: every stock client over every route, nginx in between, floods.
+# What takes longer, or needs a browser: every stock client over every route, nginx in between, cuts, kills, crowds.
 check: .venv/.installed-test
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m check $(ARGS)
 
-# The campaigns (fuzz, kills, cuts) in full; the test suite runs them with smaller counts.
+# The campaigns (fuzz, kills, cuts) in full; the tests above run them with smaller counts.
 campaign: .venv/.installed-test
 	CAMPAIGN=full $(VENV_PYTHON) -m pytest -m campaign -s $(ARGS)
 

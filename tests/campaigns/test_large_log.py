@@ -29,7 +29,7 @@ TAIL_KIB = 64 * 1024
 SERVER_KIB = 128 * 1024
 START_SECONDS = 10.0
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
 _policy, _clock, _randomness = ConnectionPolicy(), SystemClock(), SystemRandomness()
 

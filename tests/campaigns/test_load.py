@@ -21,7 +21,7 @@ from tests.serving import eventually
 NOTIFICATION_BYTES = 60_000
 EVERYONE = {"everyone": True}
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
 
 def empty(holdings: dict[str, int]) -> bool:

@@ -24,7 +24,7 @@ NOTIFICATION_BYTES = 60_000
 EVERYONE = {"everyone": True}
 LAST = "the last one"
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
 
 def id_of(payload: bytes) -> str:

@@ -14,6 +14,8 @@ from tests.e2e.conftest import Browse, Serve
 from tests.e2e.expectations import assert_notification
 from tests.processes import ONE_SECRET, token
 
+pytestmark = pytest.mark.check
+
 SNIPPET = """
 const socket = io(url, { auth: { token } });
 socket.on("notification.new", (notification) => report(notification));

@@ -40,7 +40,7 @@ USER, ROLE = "42", "freelance"
 Trouble: TypeAlias = Callable[[ServerProcess, Sequence[Follower], Sequence[Line]], Awaitable[str]]
 """Makes it, and says how much of it there was."""
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
 
 @pytest.mark.gen_test(timeout=900)

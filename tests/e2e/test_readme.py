@@ -172,6 +172,7 @@ async def test_a_client_lists_and_marks_read_and_a_stream_hears_of_it(tmp_path: 
         await stream.until(lambda text: "event: notification.updated" in text)
 
 
+@pytest.mark.check
 @pytest.mark.gen_test(timeout=120)
 async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Path, browse: Browse) -> None:
     library = node_modules / "socket.io-client" / "dist" / "socket.io.min.js"

@@ -292,6 +292,7 @@ async def notified(peer: WebSocketPeer) -> str:
 
 
 @pytest.mark.campaign
+@pytest.mark.check
 @pytest.mark.gen_test(timeout=SECONDS + 60)
 async def test_whatever_comes_at_the_port_the_server_serves_on(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "server", SETTINGS)

@@ -37,6 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.campaign
+@pytest.mark.check
 @pytest.mark.gen_test(timeout=20 + 5 * KILLS)
 async def test_what_was_acknowledged_survives_kills(path: Path) -> None:
     chance = random.Random(7)
