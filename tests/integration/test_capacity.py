@@ -155,6 +155,27 @@ async def test_whose_token_is_being_verified_is_no_silent_session() -> None:
             assert (await verifying.next()).startswith("40{")
 
 
+@BOTH
+@pytest.mark.gen_test
+async def test_who_comes_while_every_place_is_taken_by_a_token_holder_is_ended_and_left_with_nothing_open(
+    peer_class: Any,
+) -> None:
+    async with KeyServer() as keys, http_session() as session:
+        keys.publish(public_jwk(key_for("ES256")))
+        keys.stuck = True
+        issuer = {"issuer": "https://auth.example", "jwks": keys.url(), "algorithms": ["ES256"]}
+        async with serving(auth={"issuers": [issuer]}, limits={"unauthenticated": 1}) as server:
+            verifying = await WebSocketPeer.open(session, server.url)
+            claims = {"iss": "https://auth.example", "sub": "42", "role": "r", "exp": int(time.time()) + 600}
+            await verifying.send("40" + json.dumps({"token": mint(claims, "ES256", key_for("ES256"))}))
+            await eventually(lambda: keys.asked() == 1)
+            newcomer = await peer_class.open(session, server.url)
+            assert await asyncio.wait_for(until_closed(newcomer), 3) == []
+            await eventually(lambda: server.container.socketio().open_sockets == 1)
+            keys.release()
+            assert (await verifying.next()).startswith("40{")
+
+
 @pytest.mark.gen_test
 async def test_a_slow_reader_gets_its_whole_replay_and_one_that_stops_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     # A page of the replay takes the slow reader longer than the patience. It is smaller than the queue may be, so

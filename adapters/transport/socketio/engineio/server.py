@@ -133,16 +133,19 @@ class EngineServer:
 
     def open_polling(self, address: str) -> bytes:
         """A new session that polls; the answer to its handshake."""
-        session = self._open(POLLING, address)
+        session = self._new_session(POLLING, address)
+        self._events.session_opened(session)
         return self._open_packet(session)
 
     def open_websocket(self, channel: WebSocketChannel, handshake: bytes, address: str) -> None:
         """A new session on a WebSocket. ``handshake`` and the open packet leave in one write."""
-        session = self._open(WEBSOCKET, address)
+        session = self._new_session(WEBSOCKET, address)
         session.channel = channel
         self._sessions_of[channel] = session
         packet = self._open_packet(session)
         channel.open(handshake + frame_header(TEXT, len(packet)) + packet)
+        # Last, as it may end the session for want of a place, and its WebSocket with it.
+        self._events.session_opened(session)
 
     def upgrade(self, session: ServedSession, channel: WebSocketChannel, handshake: bytes) -> None:
         """A WebSocket for a session whose ``begin_upgrade`` agreed to it."""
@@ -150,7 +153,7 @@ class EngineServer:
         self._sessions_of[channel] = session
         channel.open(handshake)
 
-    def _open(self, transport: TransportName, address: str) -> ServedSession:
+    def _new_session(self, transport: TransportName, address: str) -> ServedSession:
         session = ServedSession(
             self._events.new_sid(),
             transport=transport,
@@ -163,7 +166,6 @@ class EngineServer:
         session.address = address
         session.client = None
         self.sessions[session.sid] = session
-        self._events.session_opened(session)
         return session
 
     def _open_packet(self, session: ServedSession) -> bytes:
