@@ -26,18 +26,18 @@ from adapters.auth.jwt import JwtVerifier
 from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
-from adapters.clock import SystemClock
 from adapters.http.peer import PeerPolicy
-from adapters.ids import SystemRandomness
-from adapters.inbox.memory import MemoryInbox
-from adapters.inbox.sqlite import SqliteInbox
-from adapters.pids import KeyedPids
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
+from adapters.store.memory import MemoryInbox
+from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.system.clock import SystemClock
+from adapters.system.ids import SystemRandomness
+from adapters.system.pids import KeyedPids
 from adapters.telemetry.logging import LoggingTelemetry
 from adapters.transport.group import TransportGroup
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
-from adapters.transport.sse import SseLimits, SseTransport
+from adapters.transport.sse.transport import SseLimits, SseTransport
 from domain.application import Application
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Randomness, Telemetry

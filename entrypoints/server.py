@@ -29,8 +29,8 @@ from adapters.http.listening import (
     bind,
     raise_descriptor_limit,
 )
-from adapters.served_transport import ServedTransport
 from adapters.telemetry.logs import configure_logging
+from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.container import Container, build_container
 from entrypoints.event_loop import run, settle_memory

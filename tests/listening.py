@@ -12,10 +12,10 @@ from typing import Any
 import tornado.web
 from tornado.routing import Router
 
-from adapters.clock import SystemClock
 from adapters.http.exchange import Route
 from adapters.http.listening import HttpLimits, Listener
 from adapters.http.turns import Turns
+from adapters.system.clock import SystemClock
 from tests.doubles import FixedRandomness
 
 SWEEP_SECONDS = 0.1

@@ -9,9 +9,9 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters.api.handlers import BodyHandler
+from adapters.contract.wire import answer_object, parse_argument
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.peer import PeerPolicy
-from adapters.wire import answer_object, parse_argument
 from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable
 from domain.ports import InboxAccess, Telemetry
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from adapters.api.bodies import ACCEPTED_CODING, UnsupportedCoding, UnsupportedMediaType
-from adapters.wire import InvalidJson, problem_object
+from adapters.contract.wire import InvalidJson, problem_object
 from domain.errors import (
     Forbidden,
     InvalidArgument,

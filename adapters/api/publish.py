@@ -13,10 +13,10 @@ from typing import Final
 from adapters.api.backends import Backend, bearer_token
 from adapters.api.bodies import NDJSON, UnsupportedMediaType, check_coding, idempotency_key, read_batch
 from adapters.api.problems import MEDIA_TYPE, BodyTooLarge, bare_members, fields_of, members_of, status_of
+from adapters.contract.wire import parse_publication, to_json
 from adapters.http.exchange import Exchange, MessageHandler
 from adapters.http.messages import RequestHead
 from adapters.http.tasks import Tasks
-from adapters.wire import parse_publication, to_json
 from domain.errors import InvalidArgument, InvalidPublication, SynkroneError
 from domain.model import Appended, AppendOutcome, Caller
 

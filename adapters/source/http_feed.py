@@ -12,8 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
+from adapters.contract.wire import InvalidJson, parse_publication
 from adapters.source.event_stream import Event, EventStreamParser
-from adapters.wire import InvalidJson, parse_publication
 from domain.errors import InvalidPublication
 from domain.model import FieldError, Incoming, Publication
 from domain.policy import is_identifier

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from datetime import datetime
 
 from adapters.http.exchange import Route
-from adapters.served_transport import ServedTransport
 from adapters.transport.arrivals import Arrivals
+from adapters.transport.served import ServedTransport
 from domain.errors import ConnectionGone
 from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
 from domain.ports import ConnectionEvents

@@ -17,7 +17,7 @@ FOLDERS = {
     "transport": ports.Transport,
     "auth": ports.TokenVerifier,
     "source": ports.NotificationSource,
-    "inbox": ports.Inbox,
+    "store": ports.Inbox,
 }
 
 PARAMETERS = [pytest.param(folder, port, id=folder) for folder, port in FOLDERS.items()]

@@ -42,15 +42,19 @@ def test_the_walls_stand() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [
-        ("domain/model.py", "import adapters.wire", "entrypoints -> adapters -> domain"),
-        ("adapters/wire.py", "import entrypoints", "entrypoints -> adapters -> domain"),
+        ("domain/model.py", "import adapters.contract.wire", "entrypoints -> adapters -> domain"),
+        ("adapters/contract/wire.py", "import entrypoints", "entrypoints -> adapters -> domain"),
         ("domain/policy.py", "import domain.ports", "Inside the domain"),
         ("domain/ports.py", "import domain.services.delivery", "Inside the domain"),
         ("domain/model.py", "import domain.errors", "Inside the domain"),
-        ("adapters/inbox/memory.py", "import adapters.transport.memory", "Adapter folders do not know each other"),
-        ("adapters/transport/memory.py", "import adapters.auth", "Adapter folders do not know each other"),
-        ("adapters/wire.py", "import dependency_injector", "Only the container knows dependency-injector"),
-        ("adapters/inbox/memory.py", "import socketio", "The transport library stays in its adapter"),
+        (
+            "adapters/store/memory.py",
+            "import adapters.transport.memory.transport",
+            "Adapter folders do not know each other",
+        ),
+        ("adapters/transport/memory/transport.py", "import adapters.auth", "Adapter folders do not know each other"),
+        ("adapters/contract/wire.py", "import dependency_injector", "Only the container knows dependency-injector"),
+        ("adapters/store/memory.py", "import socketio", "The transport library stays in its adapter"),
     ],
 )
 def test_a_breach_is_noticed(copy: Path, module: str, line: str, broken: str) -> None:

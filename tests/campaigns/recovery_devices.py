@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from adapters.transport.memory_client import Event, MemoryClient
+from adapters.transport.memory.client import Event, MemoryClient
 from domain.model import Answer, ConnectionId, Entry, Failed, Position, Refreshed
 from tests.campaigns.recovery_oracle import Broken, Expected, Oracle, Place
 from tests.campaigns.recovery_world import Store, token

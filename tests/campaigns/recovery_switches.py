@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from adapters.inbox.memory import MemoryInbox
-from adapters.pids import KeyedPids
+from adapters.store.memory import MemoryInbox
+from adapters.system.pids import KeyedPids
 from adapters.transport.hold import Hold
-from adapters.transport.memory import MemoryTransport
+from adapters.transport.memory.transport import MemoryTransport
 from domain.errors import CursorRefused
 from domain.model import (
     Claim,

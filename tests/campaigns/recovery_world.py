@@ -10,9 +10,9 @@ from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
-from adapters.inbox.memory import MemoryInbox
-from adapters.pids import KeyedPids
-from adapters.transport.memory import MemoryTransport
+from adapters.store.memory import MemoryInbox
+from adapters.system.pids import KeyedPids
+from adapters.transport.memory.transport import MemoryTransport
 from domain.errors import CursorRefused, StoreUnavailable
 from domain.model import (
     AckId,

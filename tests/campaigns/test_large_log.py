@@ -11,9 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from adapters.clock import SystemClock
-from adapters.ids import SystemRandomness
-from adapters.inbox.sqlite import SqliteInbox
+from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.system.clock import SystemClock
+from adapters.system.ids import SystemRandomness
 from domain.model import Audience, Draft, Publication
 from domain.policy import ConnectionPolicy
 from tests.campaigns.crowd import Client, connect, tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from adapters.served_transport import ServedTransport
+from adapters.transport.served import ServedTransport
 from tests.listening import Port
 
 

@@ -6,14 +6,14 @@ from itertools import cycle
 import pytest
 from tornado.ioloop import IOLoop
 
-from adapters.clock import SystemClock
 from adapters.http.exchange import Exchange, MessageHandler, Route
 from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
-from adapters.served_transport import ServedTransport
+from adapters.system.clock import SystemClock
 from adapters.transport.group import TransportGroup
-from adapters.transport.memory import MemoryTransport
-from adapters.transport.sse import SseLimits, SseTransport
+from adapters.transport.memory.transport import MemoryTransport
+from adapters.transport.served import ServedTransport
+from adapters.transport.sse.transport import SseLimits, SseTransport
 from domain.errors import ConnectionGone, InvalidToken, ShuttingDown
 from domain.model import EVERYONE, AckId, ConnectionId, Position, Room
 from tests.contract.served_harness import Serving

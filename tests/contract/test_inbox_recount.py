@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import rule
 
-from adapters.inbox.memory import MemoryInbox
-from adapters.inbox.sqlite import SqliteInbox
+from adapters.store.memory import MemoryInbox
+from adapters.store.sqlite.inbox import SqliteInbox
 from tests.contract.inbox_harness import OpenedInbox, folder_in_memory
 from tests.contract.inbox_recount import RETENTION, InboxMachine
 

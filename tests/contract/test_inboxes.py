@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import pytest
 from tornado.ioloop import IOLoop
 
-from adapters.inbox.memory import MemoryInbox
-from adapters.inbox.sqlite import SqliteInbox
-from adapters.inbox.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES
+from adapters.store.memory import MemoryInbox
+from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES
 from domain.errors import PublicationTooLarge, StoreUnavailable
 from domain.model import EVERYONE, Action, Checkpoint, Counts, InboxQuery, Position, RecoveryReason, Room
 from tests.contract.inbox import InboxContract

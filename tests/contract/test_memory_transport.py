@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from adapters.transport.memory import MemoryTransport
-from adapters.transport.memory_client import MemoryClient
-from adapters.wire import problem_object
+from adapters.contract.wire import problem_object
+from adapters.transport.memory.client import MemoryClient
+from adapters.transport.memory.transport import MemoryTransport
 from domain.model import ConnectionId, Room
 from tests.contract.transport_harness import (
     MAX_HELD_BYTES,

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from adapters.clock import SystemClock
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
+from adapters.system.clock import SystemClock
 from domain.errors import ShuttingDown
 from domain.model import FieldError
 from domain.ports import NotificationSource

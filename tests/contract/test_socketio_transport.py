@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from tornado.ioloop import IOLoop
 
-from adapters.clock import SystemClock
 from adapters.http.peer import PeerPolicy
+from adapters.system.clock import SystemClock
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.model import AckId, ConnectionId
 from tests.contract.served_harness import Serving

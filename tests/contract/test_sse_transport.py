@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from adapters.clock import SystemClock
 from adapters.http.peer import PeerPolicy
-from adapters.transport.sse import SseLimits, SseTransport
+from adapters.system.clock import SystemClock
+from adapters.transport.sse.transport import SseLimits, SseTransport
 from tests.contract.served_harness import Serving
 from tests.contract.transport import TransportContract
 from tests.contract.transport_harness import MAX_HELD_BYTES, PATIENCE, Ending, Event

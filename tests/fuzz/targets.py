@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis.stateful import get_state_machine_test
 
+from adapters.contract.wire import answer_object
 from adapters.http.messages import MAX_CHUNK_LINE, MAX_TRAILER_BYTES, BadRequest, ChunkedBody, parse_head
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
@@ -16,7 +17,6 @@ from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Clo
 from adapters.transport.socketio.engineio.websocket import FrameReader
 from adapters.transport.socketio.engineio.websocket import Received as Frame
 from adapters.transport.socketio.packet import StrictPacket, ack_packet
-from adapters.wire import answer_object
 from domain.commands import IDS_MAX, LIST_MAX, ListInbox, Mark, read_command
 from domain.errors import InvalidArgument, UnknownEvent
 from domain.model import AckId, Failed

@@ -11,8 +11,8 @@ import os
 import random
 import sys
 
-from adapters.clock import SystemClock
-from adapters.inbox.sqlite import SqliteInbox
+from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.system.clock import SystemClock
 from domain.model import EVERYONE, Action, AppendOutcome, Position, Room, UserId
 from tests.contract.inbox_harness import draft
 

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-from adapters.clock import SystemClock
-from adapters.inbox.sqlite import SqliteInbox
+from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.system.clock import SystemClock
 from tests.doubles import ManualClock
 
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
-from adapters.clock import SystemClock
 from adapters.http.origins import Origin
 from adapters.http.peer import PeerPolicy
-from adapters.transport.sse import SseLimits, SseTransport
+from adapters.system.clock import SystemClock
+from adapters.transport.sse.transport import SseLimits, SseTransport
 from domain.errors import SynkroneError
 from domain.model import EVERYONE, ConnectionId, Refusal, Room
 from domain.ports import Clock

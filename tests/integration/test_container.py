@@ -13,10 +13,10 @@ import pytest
 
 from adapters.api.handlers import ApiHandler, BackendHandler
 from adapters.api.inbox import UserHandler
-from adapters.inbox.memory import MemoryInbox
-from adapters.inbox.sqlite import SqliteInbox
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
+from adapters.store.memory import MemoryInbox
+from adapters.store.sqlite.inbox import SqliteInbox
 from domain.errors import InvalidToken
 from entrypoints.container import Container, build_container
 from entrypoints.server import check_tls

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tornado.ioloop import IOLoop
 
-from adapters.clock import SystemClock
-from adapters.inbox.memory import MemoryInbox
 from adapters.source.http_feed import HttpFeed
-from adapters.transport.memory import MemoryTransport
+from adapters.store.memory import MemoryInbox
+from adapters.system.clock import SystemClock
+from adapters.transport.memory.transport import MemoryTransport
 from domain.errors import StoreUnavailable
 from domain.model import Appended, Checkpoint, Draft, Position, Room, Subscriber, UserId
 from domain.policy import ConnectionPolicy

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from adapters.clock import SystemClock
-from adapters.inbox.memory import MemoryInbox
+from adapters.store.memory import MemoryInbox
+from adapters.system.clock import SystemClock
 from domain.errors import StoreUnavailable
 from domain.model import Appended, Checkpoint, Draft
 from entrypoints.server import Server, open_server

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from adapters.inbox import sqlite_schema, sqlite_threads
-from adapters.inbox.sqlite import SqliteInbox
+from adapters.store.sqlite import schema, threads
+from adapters.store.sqlite.inbox import SqliteInbox
 from domain.errors import StoreUnavailable
 from domain.model import (
     InboxQuery,
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.gen_test
 
 
 async def test_more_than_can_wait_is_refused(path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_threads, "QUEUE_JOBS", 10)
+    monkeypatch.setattr(threads, "QUEUE_JOBS", 10)
     async with opened(path, clock) as inbox:
         with closing(sqlite3.connect(path, isolation_level=None)) as outside:
             outside.execute("BEGIN IMMEDIATE")
@@ -131,11 +131,11 @@ class Steps:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number = 0
-        for module in ("sqlite", "sqlite_opening"):
-            monkeypatch.setattr(f"adapters.inbox.{module}.connect", self._connect)
+        for module in ("inbox", "opening"):
+            monkeypatch.setattr(f"adapters.store.sqlite.{module}.connect", self._connect)
 
     def _connect(self, path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-        db = sqlite_schema.connect(path, read_only=read_only)
+        db = schema.connect(path, read_only=read_only)
         db.set_progress_handler(self._count, 1)
         return db
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-import adapters.inbox.sqlite as sqlite_inbox
-from adapters.inbox import sqlite_schema, sqlite_threads
-from adapters.inbox.sqlite import SqliteInbox
-from adapters.inbox.sqlite_log import LogTransaction
-from adapters.wire import NOTIFICATION_NEW
+import adapters.store.sqlite.inbox as sqlite_inbox
+from adapters.contract.wire import NOTIFICATION_NEW
+from adapters.store.sqlite import schema, threads
+from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.sqlite.log import LogTransaction
 from domain.errors import StoreUnavailable, SynkroneError
 from domain.model import (
     EVERYONE,
@@ -69,7 +69,7 @@ class Faulty:
 def faults(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception]:
     """What the writer's statements with these beginnings raise from now on."""
     told: dict[str, Exception] = {}
-    connect = sqlite_schema.connect
+    connect = schema.connect
 
     def faulty(path: Path, *, read_only: bool = False) -> Any:
         db = connect(path, read_only=read_only)
@@ -162,7 +162,7 @@ async def test_while_only_little_can_be_written_the_store_is_not_said_to_work_ag
     path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     connections: list[sqlite3.Connection] = []
-    connect = sqlite_schema.connect
+    connect = schema.connect
 
     def remember(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         db = connect(path, read_only=read_only)
@@ -227,7 +227,7 @@ async def test_who_is_refused_spoils_nothing_for_the_others(
     def refuse(_transaction: LogTransaction, _argument: object) -> None:
         raise SynkroneError("no")
 
-    monkeypatch.setattr(sqlite_inbox, "_CHANGE", sqlite_threads.one_by_one(refuse))
+    monkeypatch.setattr(sqlite_inbox, "_CHANGE", threads.one_by_one(refuse))
     async with opened(path, clock) as inbox:
         ann = await enter(inbox)
         answers = await asyncio.gather(
@@ -323,7 +323,7 @@ async def test_a_store_that_may_not_grow_is_survived(
     path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connections: list[sqlite3.Connection] = []
-    connect = sqlite_schema.connect
+    connect = schema.connect
 
     def remember(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         db = connect(path, read_only=read_only)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.clock import SystemClock
-from adapters.inbox.sqlite import SqliteInbox, StoreUnusable
-from adapters.inbox.sqlite_schema import MIGRATIONS
+from adapters.store.sqlite.inbox import SqliteInbox, StoreUnusable
+from adapters.store.sqlite.schema import MIGRATIONS
+from adapters.system.clock import SystemClock
 from domain.model import (
     EVERYONE,
     Action,
@@ -66,8 +66,8 @@ async def test_nothing_happens_to_a_file_before_it_is_opened(path: Path, clock: 
 async def test_a_second_process_is_refused_in_one_line(path: Path, clock: ManualClock) -> None:
     program = (
         "import asyncio, sys\n"
-        "from adapters.clock import SystemClock\n"
-        "from adapters.inbox.sqlite import SqliteInbox, StoreUnusable\n"
+        "from adapters.system.clock import SystemClock\n"
+        "from adapters.store.sqlite.inbox import SqliteInbox, StoreUnusable\n"
         "try:\n"
         "    asyncio.run(SqliteInbox(sys.argv[1], clock=SystemClock()).open())\n"
         "except StoreUnusable as error:\n"
@@ -225,8 +225,8 @@ async def test_a_check_of_what_can_be_opened_leaves_no_trace(
 
 UNPRIVILEGED = """
 import asyncio, concurrent.futures.thread, os, sys, urllib.parse
-from adapters.clock import SystemClock
-from adapters.inbox.sqlite import SqliteInbox, StoreUnusable
+from adapters.system.clock import SystemClock
+from adapters.store.sqlite.inbox import SqliteInbox, StoreUnusable
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -332,7 +332,7 @@ async def test_a_migration_that_fails_changes_nothing(
         raise sqlite3.OperationalError("it does not work")
 
     with monkeypatch.context() as patched:
-        patched.setattr("adapters.inbox.sqlite_schema.MIGRATIONS", [MIGRATIONS[0], fail])
+        patched.setattr("adapters.store.sqlite.schema.MIGRATIONS", [MIGRATIONS[0], fail])
         assert "it does not work" in await unusable(path)
     async with opened(path, clock) as inbox:
         assert (await inbox.head()).offset == 6

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.inbox.sqlite import SqliteInbox
+from adapters.store.sqlite.inbox import SqliteInbox
 from domain.errors import StoreUnavailable
 from domain.model import (
     EVERYONE,

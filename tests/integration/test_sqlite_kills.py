@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.clock import SystemClock
-from adapters.inbox.sqlite import SqliteInbox
-from adapters.wire import NOTIFICATION_NEW
+from adapters.contract.wire import NOTIFICATION_NEW
+from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.system.clock import SystemClock
 from domain.model import (
     EVERYONE,
     Position,

@@ -128,7 +128,7 @@ async def test_what_a_follower_was_not_given_yet_is_not_trimmed(path: Path, cloc
 async def test_reading_everything_again_and_again_is_bounded(
     path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.inbox.sqlite_changes.WATERMARKS_PER_USER", 3)
+    monkeypatch.setattr("adapters.store.sqlite.changes.WATERMARKS_PER_USER", 3)
     async with opened(path, clock) as inbox:
         for number in range(10):
             await inbox.append([draft(f"n-{number}")])

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from adapters.transport.sse import SseLimits
+from adapters.transport.sse.transport import SseLimits
 from domain.errors import ConnectionGone, ShuttingDown, TooManyConnections
 from domain.model import ConnectionId, Room
 from tests.contract.transport_harness import COUNTS, EXPIRES_AT, Gate, ScriptedEvents, entry, eventually, welcome

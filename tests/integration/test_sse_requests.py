@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.transport.sse import SseLimits
+from adapters.transport.sse.transport import SseLimits
 from domain.errors import (
     AtCapacity,
     InvalidArgument,

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 
-from adapters.clock import SystemClock
 from adapters.http.messages import RequestHead
+from adapters.system.clock import SystemClock
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.routes import EngineRoute
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession

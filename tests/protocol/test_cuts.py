@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.clock import SystemClock
 from adapters.http.exchange import Exchange
 from adapters.http.listening import Listener
 from adapters.http.peer import PeerPolicy
+from adapters.system.clock import SystemClock
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.errors import UnknownEvent

@@ -8,9 +8,9 @@ from typing import Any
 
 from socketio import packet
 
+from adapters.contract.wire import mark_ambiguous, problem_object, repeats_members, to_json
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.wire import mark_ambiguous, problem_object, repeats_members, to_json
 from domain.errors import SynkroneError
 from domain.model import AckId, Entry
 

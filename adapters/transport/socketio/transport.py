@@ -12,14 +12,15 @@ from datetime import datetime, timedelta
 
 import socketio
 
+from adapters.contract.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
+from adapters.contract.wire import answer_object, counts_object, problem_object
 from adapters.http.exchange import Route
 from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
 from adapters.http.tasks import Tasks
-from adapters.pacing import Pacer
-from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
+from adapters.transport.pacing import Pacer
 from adapters.transport.socketio.client import Client, Connection, Request
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
@@ -30,7 +31,6 @@ from adapters.transport.socketio.leaving import Leaving
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer, run_through
 from adapters.transport.socketio.packet import PacketRefused, ack_packet, entry_packet, event_packet
 from adapters.transport.socketio.rate import TokenBucket
-from adapters.wire import answer_object, counts_object, problem_object
 from domain.errors import (
     ConnectionGone,
     InvalidArgument,

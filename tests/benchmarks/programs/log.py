@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from adapters.clock import SystemClock
-from adapters.ids import SystemRandomness
-from adapters.inbox.sqlite import SqliteInbox
+from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.system.clock import SystemClock
+from adapters.system.ids import SystemRandomness
 from domain.model import EVERYONE, Audience, Draft, Json, Position, Publication, Room, UserId
 from domain.policy import ConnectionPolicy
 

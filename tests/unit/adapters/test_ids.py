@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 import uuid
 
-from adapters.ids import SystemRandomness
+from adapters.system.ids import SystemRandomness
 from domain.policy import is_identifier
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.pids import KeyedPids
+from adapters.system.pids import KeyedPids
 from domain.errors import StoreUnavailable
 from domain.model import PidVerdict, UserId
 

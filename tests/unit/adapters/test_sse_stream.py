@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from adapters.http.streams import Stream, StreamEvents
-from adapters.transport.sse_stream import WRITE_BYTES, EventStream, StreamLimits, event_frame
+from adapters.transport.sse.stream import WRITE_BYTES, EventStream, StreamLimits, event_frame
 from domain.errors import ConnectionGone
 from domain.model import Json, Position
 from tests.doubles import ManualClock

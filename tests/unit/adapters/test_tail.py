@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.inbox.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, Follower, Tail, weight
+from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, Follower, Tail, weight
 from domain.model import EVERYONE, Entry, Json, Position, Room, Subscriber, UserId
 
 ANN, BOB = Room("user:ann"), Room("user:bob")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.inbox.user_state import ItemTimes, UserState, change_of
+from adapters.store.user_state import ItemTimes, UserState, change_of
 from domain.model import Action
 from tests.doubles import START
 

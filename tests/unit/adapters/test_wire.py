@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters import wire
+from adapters.contract import wire
 from domain.errors import ERRORS_MAX, InvalidPublication, TokenExpired, TooManyConnections
 from domain.model import (
     EVERYONE,

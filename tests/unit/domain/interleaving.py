@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from adapters.inbox.memory import MemoryInbox
-from adapters.transport.memory import MemoryTransport
+from adapters.store.memory import MemoryInbox
+from adapters.transport.memory.transport import MemoryTransport
 from domain.model import (
     AckId,
     Answer,

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.transport.memory_client import MemoryClient
+from adapters.transport.memory.client import MemoryClient
 from domain.errors import StoreUnavailable
 from domain.model import Audience, UserId
 from domain.services.counts import NEWS_MAX

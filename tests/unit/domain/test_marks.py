@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from adapters.inbox.memory import MemoryInbox
+from adapters.store.memory import MemoryInbox
 from domain.errors import StoreUnavailable
 from domain.model import Audience, Position, Room, Subscriber, UserId
 from domain.services.marks import Marks

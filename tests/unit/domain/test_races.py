@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from adapters.transport.memory import MemoryTransport
-from adapters.transport.memory_client import MemoryClient
+from adapters.transport.memory.client import MemoryClient
+from adapters.transport.memory.transport import MemoryTransport
 from domain.model import Audience, UserId
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Gate, Points

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.transport.memory_client import MemoryClient
+from adapters.transport.memory.client import MemoryClient
 from domain.model import Answer, Failed, Refreshed
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Gate, Points

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.transport.memory_client import MemoryClient
+from adapters.transport.memory.client import MemoryClient
 from domain.errors import KeysUnavailable, StoreUnavailable
 from domain.model import Listing, Position, Room, UserId
 from domain.policy import ConnectionPolicy

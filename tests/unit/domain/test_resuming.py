@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from adapters.transport.memory_client import MemoryClient
+from adapters.transport.memory.client import MemoryClient
 from domain.model import Audience, Position, Subscriber
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Points

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from adapters.inbox.memory import MemoryInbox
-from adapters.pids import KeyedPids
-from adapters.transport.memory import MemoryTransport
-from adapters.transport.memory_client import Event, MemoryClient
+from adapters.store.memory import MemoryInbox
+from adapters.system.pids import KeyedPids
+from adapters.transport.memory.client import Event, MemoryClient
+from adapters.transport.memory.transport import MemoryTransport
 from domain.model import Appended, Audience, Identity, Json, Publication, UserId
 from domain.policy import ConnectionPolicy
 from domain.ports import Inbox, TokenVerifier, Transport

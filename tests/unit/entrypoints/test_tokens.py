@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.clock import SystemClock
+from adapters.system.clock import SystemClock
 from domain.errors import InvalidToken, TokenExpired
 from entrypoints.container import Container, build_container
 from entrypoints.settings import SettingsError, validate_settings

@@ -6,6 +6,7 @@ import re
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
 
+from adapters.contract.wire import to_json
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.exchange import Delivery, Exchange
 from adapters.http.messages import RequestHead
@@ -15,7 +16,6 @@ from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET
 from adapters.transport.socketio.engineio.websocket import accept_key
-from adapters.wire import to_json
 
 RETRY_AFTER_SECONDS = 5
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
+from adapters.contract.wire import to_json
 from adapters.transport.flusher import TURN_SECONDS, Flusher
 from adapters.transport.socketio.engineio.arrival import Delivery, has_failed
 from adapters.transport.socketio.engineio.batch import Batch
@@ -26,7 +27,6 @@ from adapters.transport.socketio.engineio.session import (
 )
 from adapters.transport.socketio.engineio.session import Received as ReceiptEvent
 from adapters.transport.socketio.engineio.websocket import BINARY, PING_FRAME, PONG_FRAME, TEXT, Received, frame_header
-from adapters.wire import to_json
 from domain.errors import ConnectionGone, SlowConsumer
 from domain.ports import Clock
 

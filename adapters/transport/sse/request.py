@@ -11,12 +11,12 @@ from urllib.parse import parse_qsl
 
 from tornado.httputil import HTTPHeaders
 
+from adapters.contract.wire import problem_object, to_json
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.exchange import Exchange
 from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
 from adapters.http.streams import Stream
-from adapters.wire import problem_object, to_json
 from domain.errors import Forbidden, InvalidArgument, InvalidToken, SynkroneError, Unavailable
 from domain.model import Hello, Problem, Refusal
 

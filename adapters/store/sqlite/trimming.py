@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from adapters.inbox.sqlite_generations import Generations
-from adapters.inbox.sqlite_log import LogTransaction, as_json, log_floor
-from adapters.inbox.sqlite_schema import microseconds
-from adapters.wire import NOTIFICATION_NEW
+from adapters.contract.wire import NOTIFICATION_NEW
+from adapters.store.sqlite.generations import Generations
+from adapters.store.sqlite.log import LogTransaction, as_json, log_floor
+from adapters.store.sqlite.schema import microseconds
 
 GENERATIONS_MAX = 10_000
 

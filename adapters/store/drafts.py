@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.inbox.tail import weight
-from adapters.wire import fingerprint, notification_json
+from adapters.contract.wire import fingerprint, notification_json
+from adapters.store.tail import weight
 from domain.model import Draft, Json
 
 _PREPARED_AT_A_TIME = 512 * 1024

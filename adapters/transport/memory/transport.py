@@ -12,11 +12,11 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from adapters import session_events
+from adapters.contract import session_events
+from adapters.contract.wire import answer_object, counts_object, to_json
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
-from adapters.transport.memory_client import Mailbox, MemoryClient
-from adapters.wire import answer_object, counts_object, to_json
+from adapters.transport.memory.client import Mailbox, MemoryClient
 from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, SlowConsumer, Unavailable
 from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Subscriber, Welcome
 from domain.ports import ConnectionEvents

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from adapters.inbox.drafts import PreparedDraft
-from adapters.inbox.sqlite_log import LogTransaction, NewEntry, as_json
-from adapters.wire import NOTIFICATION_NEW
+from adapters.contract.wire import NOTIFICATION_NEW
+from adapters.store.drafts import PreparedDraft
+from adapters.store.sqlite.log import LogTransaction, NewEntry, as_json
 from domain.errors import SynkroneError
 from domain.model import Appended, AppendOutcome, Checkpoint, Position
 

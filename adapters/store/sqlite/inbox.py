@@ -10,19 +10,19 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from adapters.inbox import sqlite_items, sqlite_log, sqlite_users
-from adapters.inbox.drafts import prepare
-from adapters.inbox.sqlite_append import Batch, append
-from adapters.inbox.sqlite_changes import Change, ReadAll, change, read_all
-from adapters.inbox.sqlite_generations import Generations
-from adapters.inbox.sqlite_items import Kept, Looking, View
-from adapters.inbox.sqlite_log import Following, LogTransaction, Reading, RoomSets
-from adapters.inbox.sqlite_opening import open_file
-from adapters.inbox.sqlite_schema import FileLock, StoreUnusable, check_file, connect, microseconds
-from adapters.inbox.sqlite_threads import QUEUE_BYTES, Group, Readers, Writer, one_by_one
-from adapters.inbox.sqlite_trimming import Step, Trimmed, Trimmer
-from adapters.inbox.sqlite_users import Entering, MarksOfUser, Recent
-from adapters.inbox.tail import Follower, Tail
+from adapters.store.drafts import prepare
+from adapters.store.sqlite import items, log, users
+from adapters.store.sqlite.append import Batch, append
+from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
+from adapters.store.sqlite.generations import Generations
+from adapters.store.sqlite.items import Kept, Looking, View
+from adapters.store.sqlite.log import Following, LogTransaction, Reading, RoomSets
+from adapters.store.sqlite.opening import open_file
+from adapters.store.sqlite.schema import FileLock, StoreUnusable, check_file, connect, microseconds
+from adapters.store.sqlite.threads import QUEUE_BYTES, Group, Readers, Writer, one_by_one
+from adapters.store.sqlite.trimming import Step, Trimmed, Trimmer
+from adapters.store.sqlite.users import Entering, MarksOfUser, Recent
+from adapters.store.tail import Follower, Tail
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable, SynkroneError
 from domain.model import (
     Action,
@@ -229,26 +229,26 @@ class SqliteInbox:
             entries, more = tail.page(subscriber, after.offset, max_entries=max_entries, max_bytes=max_bytes)
             return Page(entries, entries[-1].position if more else _head(state), more)
         reading = Reading(state.generations, subscriber, after.offset, max_entries, max_bytes, state.room_sets)
-        page, head = await state.readers.do(sqlite_log.page, reading)
+        page, head = await state.readers.do(log.page, reading)
         await _caught_up(state, head)
         return page
 
     async def ensure_readable(self, subscriber: Subscriber, after: Position) -> None:
         state = self._checked(after)
-        if after.offset < state.log_floor and await state.readers.do(sqlite_log.trimmed, subscriber) > after.offset:
+        if after.offset < state.log_floor and await state.readers.do(log.trimmed, subscriber) > after.offset:
             raise CursorRefused(RecoveryReason.TRIMMED)
 
     async def floor(self, subscriber: Subscriber) -> Position:
         state = self._opened()
         if state.log_floor == 0:
             return Position(state.generations.present, 0)
-        return state.generations.position(await state.readers.do(sqlite_log.trimmed, subscriber))
+        return state.generations.position(await state.readers.do(log.trimmed, subscriber))
 
     async def head(self) -> Position:
         return _head(self._opened())
 
     async def checkpoint(self, source: str) -> str | None:
-        return await self._opened().readers.do(sqlite_users.checkpoint, source)
+        return await self._opened().readers.do(users.checkpoint, source)
 
     def _checked(self, position: Position) -> _Open:
         state = self._opened()
@@ -266,9 +266,9 @@ class SqliteInbox:
         known = self._starts.get(user) or {}
         if not shared <= known.keys():
             # A start never changes once there is one.
-            known = {**known, **await state.readers.do(sqlite_users.starts, user)}
+            known = {**known, **await state.readers.do(users.starts, user)}
             if new := shared - known.keys():
-                entered = await state.writer.do(sqlite_users.enter, Entering(user, role, new))
+                entered = await state.writer.do(users.enter, Entering(user, role, new))
                 known |= entered.starts
                 self._marks_of(user).grow({role: entered.mark})
             self._starts.put(user, known)
@@ -278,7 +278,7 @@ class SqliteInbox:
         state = self._opened()
         known = self._marks_of(subscriber.user)
         if not known.complete:
-            stored = await state.readers.do(sqlite_users.marks, subscriber.user)
+            stored = await state.readers.do(users.marks, subscriber.user)
             # Some may have grown since that was read.
             known = self._marks_of(subscriber.user)
             known.grow(stored)
@@ -297,9 +297,9 @@ class SqliteInbox:
             if grows and state.generations.fault(position, state.tail.head) is None:
                 growing[user, role] = position.offset
         if growing:
-            await state.writer.do(sqlite_users.advance, growing, applied=self._advanced)
+            await state.writer.do(users.advance, growing, applied=self._advanced)
 
-    def _advanced(self, marks: Mapping[UserId, sqlite_users.Marks]) -> None:
+    def _advanced(self, marks: Mapping[UserId, users.Marks]) -> None:
         for user, by_role in marks.items():
             self._marks_of(user).grow(by_role)
 
@@ -311,7 +311,7 @@ class SqliteInbox:
 
     async def count(self, subscriber: Subscriber) -> Counted:
         state = self._opened()
-        counted = await state.readers.do(sqlite_items.count, Looking(state.generations, self._view(subscriber)))
+        counted = await state.readers.do(items.count, Looking(state.generations, self._view(subscriber)))
         await _caught_up(state, counted.as_of.offset)
         return counted
 
@@ -321,7 +321,7 @@ class SqliteInbox:
     async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
         state = self._opened()
         looking = Looking(state.generations, self._view(subscriber), query)
-        listing = await state.readers.do(sqlite_items.listing, looking)
+        listing = await state.readers.do(items.listing, looking)
         await _caught_up(state, listing.as_of.offset)
         return listing
 
@@ -387,7 +387,7 @@ async def _next_batch(state: _Open, follower: Follower) -> Sequence[Entry]:
         return await tail.next_batch(follower)
     # While this is read the tail may go on, but not the log's floor: what was not given stays.
     request = Following(state.generations, follower.given, tail.floor, state.room_sets)
-    entries = await state.readers.do(sqlite_log.following, request)
+    entries = await state.readers.do(log.following, request)
     follower.given = entries[-1].position.offset
     return entries
 

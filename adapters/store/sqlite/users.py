@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from adapters.inbox.sqlite_log import LogTransaction, as_json
+from adapters.store.sqlite.log import LogTransaction, as_json
 from domain.errors import SynkroneError
 from domain.model import Room, UserId
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from adapters.inbox.sqlite_generations import Generations
-from adapters.inbox.sqlite_log import FIELD, ROW, as_json, head
-from adapters.inbox.sqlite_schema import moment
+from adapters.store.sqlite.generations import Generations
+from adapters.store.sqlite.log import FIELD, ROW, as_json, head
+from adapters.store.sqlite.schema import moment
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Json, Listing, Position, Room, Subscriber
 
 Arguments = dict[str, object]

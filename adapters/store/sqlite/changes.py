@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapters.inbox.sqlite_items import (
+from adapters.contract.wire import NOTIFICATION_DELETED, NOTIFICATION_UPDATED, deleted_json, updated_json
+from adapters.store.sqlite.items import (
     IN_INBOX,
     READ_AT,
     SEEN_AT,
@@ -19,10 +20,9 @@ from adapters.inbox.sqlite_items import (
     placed,
     summarize,
 )
-from adapters.inbox.sqlite_log import LogTransaction, NewEntry, as_json
-from adapters.inbox.sqlite_schema import microseconds, moment
-from adapters.inbox.user_state import ItemTimes, change_of
-from adapters.wire import NOTIFICATION_DELETED, NOTIFICATION_UPDATED, deleted_json, updated_json
+from adapters.store.sqlite.log import LogTransaction, NewEntry, as_json
+from adapters.store.sqlite.schema import microseconds, moment
+from adapters.store.user_state import ItemTimes, change_of
 from domain.model import Action, Changed, Counts, Json, Room
 
 IDS_PER_ENTRY = 500

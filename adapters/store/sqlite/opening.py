@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from adapters.inbox.sqlite_generations import Generation, Generations
-from adapters.inbox.sqlite_log import RoomSets, head, log_floor, stored, tail_floor
-from adapters.inbox.sqlite_schema import connect, microseconds, moment, prepare_file, unusable
+from adapters.store.sqlite.generations import Generation, Generations
+from adapters.store.sqlite.log import RoomSets, head, log_floor, stored, tail_floor
+from adapters.store.sqlite.schema import connect, microseconds, moment, prepare_file, unusable
 from domain.model import Entry
 
 

@@ -10,10 +10,16 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from adapters.inbox.drafts import PreparedDraft, prepare
-from adapters.inbox.tail import Tail, weight
-from adapters.inbox.user_state import ItemTimes, UserState, change_of
-from adapters.wire import NOTIFICATION_DELETED, NOTIFICATION_NEW, NOTIFICATION_UPDATED, deleted_json, updated_json
+from adapters.contract.wire import (
+    NOTIFICATION_DELETED,
+    NOTIFICATION_NEW,
+    NOTIFICATION_UPDATED,
+    deleted_json,
+    updated_json,
+)
+from adapters.store.drafts import PreparedDraft, prepare
+from adapters.store.tail import Tail, weight
+from adapters.store.user_state import ItemTimes, UserState, change_of
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     Action,

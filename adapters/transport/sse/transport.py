@@ -10,16 +10,16 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from adapters.contract.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
+from adapters.contract.wire import counts_object, to_json
 from adapters.http.exchange import Route
 from adapters.http.peer import PeerPolicy
 from adapters.http.tasks import Tasks
-from adapters.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.transport.flusher import Flusher
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
-from adapters.transport.sse_request import TRANSPORT, Defect, StreamRequest, StreamRoute
-from adapters.transport.sse_stream import COMMENT, EventStream, StreamLimits, event_frame
-from adapters.wire import counts_object, to_json
+from adapters.transport.sse.request import TRANSPORT, Defect, StreamRequest, StreamRoute
+from adapters.transport.sse.stream import COMMENT, EventStream, StreamLimits, event_frame
 from domain.errors import (
     AtCapacity,
     ConnectionGone,

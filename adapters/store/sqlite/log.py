@@ -16,10 +16,10 @@ from datetime import datetime
 
 import msgspec
 
-from adapters.inbox.sqlite_generations import Generations
-from adapters.inbox.sqlite_schema import microseconds, moment
-from adapters.inbox.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
-from adapters.wire import NOTIFICATION_NEW
+from adapters.contract.wire import NOTIFICATION_NEW
+from adapters.store.sqlite.generations import Generations
+from adapters.store.sqlite.schema import microseconds, moment
+from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
 from domain.errors import CursorRefused
 from domain.model import Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from adapters.wire import counts_object, problem_object, timestamp
+from adapters.contract.wire import counts_object, problem_object, timestamp
 from domain.model import Refusal, Welcome
 
 READY = "session.ready"

@@ -1,0 +1,1 @@
+"""Clients in the same process, for tests and other programs."""
