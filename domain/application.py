@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Inbox, Pids, Randomness, Telemetry, TokenVerifier, Transport
+from domain.ports import Clock, Pids, Randomness, Store, Telemetry, TokenVerifier, Transport
 from domain.services.connections import ConnectionService
 from domain.services.counts import CountsService
 from domain.services.delivery import DeliveryService
@@ -18,7 +18,7 @@ class Application:
         self,
         *,
         verifier: TokenVerifier,
-        inbox: Inbox,
+        store: Store,
         transport: Transport,
         pids: Pids,
         clock: Clock,
@@ -27,22 +27,24 @@ class Application:
         policy: ConnectionPolicy | None = None,
     ) -> None:
         policy = policy if policy is not None else ConnectionPolicy()
-        self.recovery = RecoveryService(inbox=inbox, pids=pids, policy=policy)
-        self.inboxes = InboxService(verifier=verifier, inbox=inbox, policy=policy, clock=clock)
-        self.counts = CountsService(inbox=inbox, transport=transport, clock=clock)
+        self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
+        self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
+        self.counts = CountsService(inboxes=store, transport=transport, clock=clock)
         self.connections = ConnectionService(
             verifier=verifier,
-            inbox=inbox,
+            subscribers=store,
+            inboxes=store,
             transport=transport,
             recovery=self.recovery,
-            inboxes=self.inboxes,
+            requests=self.inboxes,
             counts=self.counts,
             policy=policy,
             clock=clock,
             telemetry=telemetry,
         )
         self.delivery = DeliveryService(
-            inbox=inbox,
+            log=store,
+            checkpoints=store,
             transport=transport,
             counts=self.counts,
             policy=policy,

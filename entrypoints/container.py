@@ -29,8 +29,8 @@ from adapters.auth.service_tokens import ServiceTokens
 from adapters.http.peer import PeerPolicy
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
-from adapters.store.memory import MemoryInbox
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.memory import MemoryStore
+from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
@@ -216,10 +216,10 @@ class Container(containers.DeclarativeContainer):
     )
     callers = providers.Singleton(build_callers, settings.provided.api, settings.provided.auth, issuers, clock)
 
-    inbox = providers.Selector(
+    store = providers.Selector(
         settings.provided.store_kind,
         memory=providers.Singleton(
-            MemoryInbox,
+            MemoryStore,
             clock=clock,
             max_entries=settings.provided.limits.memory_entries,
             max_bytes=settings.provided.limits.memory_bytes,
@@ -227,7 +227,7 @@ class Container(containers.DeclarativeContainer):
             inbox_per_user=settings.provided.retention.inbox_per_user,
         ),
         sqlite=providers.Singleton(
-            SqliteInbox,
+            SqliteStore,
             settings.provided.store_path,
             clock=clock,
             retention_log=settings.provided.retention.log,
@@ -235,7 +235,7 @@ class Container(containers.DeclarativeContainer):
             inbox_per_user=settings.provided.retention.inbox_per_user,
         ),
     )
-    pids = providers.Singleton(KeyedPids, inbox.provided.secret)
+    pids = providers.Singleton(KeyedPids, store.provided.secret)
     source = providers.Selector(
         settings.provided.source.kind,
         memory=providers.Singleton(MemorySource),
@@ -249,7 +249,7 @@ class Container(containers.DeclarativeContainer):
     application = providers.Singleton(
         Application,
         verifier=verifier,
-        inbox=inbox,
+        store=store,
         transport=transport,
         pids=pids,
         clock=clock,

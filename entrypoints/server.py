@@ -29,6 +29,7 @@ from adapters.http.listening import (
     bind,
     raise_descriptor_limit,
 )
+from adapters.store.served import ServedStore
 from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
@@ -38,7 +39,6 @@ from entrypoints.settings import Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import written
 from entrypoints.stopping import StopSignals
-from entrypoints.stored_inbox import StoredInbox
 from entrypoints.supervisor import Supervisor, every, repeat, until
 from entrypoints.version import installed_version
 
@@ -80,15 +80,15 @@ class Server:
         application = container.application()
         connections, delivery, counts = application.connections, application.delivery, application.counts
         transport: ServedTransport = container.transport()
-        inbox: StoredInbox = container.inbox()
+        store: ServedStore = container.store()
         async with AsyncExitStack() as stack:
             stack.callback(self._close_sockets)
             stack.push_async_callback(container.issuers().close)
             try:
-                await inbox.open()
+                await store.open()
             except SynkroneError as error:
                 raise SettingsError(f"store: {error}") from None
-            stack.push_async_callback(inbox.close)
+            stack.push_async_callback(store.close)
             stack.push_async_callback(self._store_last_marks)
             stack.push_async_callback(transport.close)
             stack.push_async_callback(self._stop, self._background)
@@ -97,7 +97,7 @@ class Server:
             self._background.append(self._start(every(transport.sweep_seconds, transport.sweep)))
             self._supervised("marks", partial(repeat, TICK_SECONDS, self._store_marks))
             self._supervised("counts", partial(repeat, TICK_SECONDS, partial(counts.announce, COUNTS_AT_ONCE)))
-            self._supervised("retention", partial(repeat, TICK_SECONDS, inbox.tidy, pause=TIDY_PAUSE))
+            self._supervised("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
             source = container.source()
             self._supervised(f"source {source.name}", partial(delivery.consume, source), self._sources)
             api = tornado.web.Application(
@@ -158,7 +158,7 @@ class Server:
 
     async def _store_fault(self) -> str | None:
         try:
-            await self._container.inbox().ensure_writable()
+            await self._container.store().ensure_writable()
         except StoreUnavailable as error:
             return error.code
         return None
@@ -269,7 +269,7 @@ def check(settings: Settings) -> list[str]:
         for listening in sockets:
             listening.close()
     try:
-        in_use = container.inbox().check()
+        in_use = container.store().check()
     except SynkroneError as error:
         raise SettingsError(f"store: {error}") from None
     return [*passing, *([f"store: {in_use}"] if in_use is not None else [])]
@@ -370,13 +370,13 @@ async def serve(settings: Settings, sources: Sources) -> int:
         _log.info(line)
     async with server.running():
         print(f"synkrone-socket is listening on {server.url}", flush=True)  # noqa: T201 (the address is the output)
-        inbox: StoredInbox = server.container.inbox()
+        store: ServedStore = server.container.store()
         _log.info(
             "serving",
             extra={
                 "version": installed_version(),
                 "url": server.url,
-                "store": inbox.place,
+                "store": store.place,
                 "settings": sources.where,
                 "loop": type(loop).__module__.partition(".")[0],
             },

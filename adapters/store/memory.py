@@ -78,8 +78,8 @@ class _Placed:
     times: ItemTimes
 
 
-class MemoryInbox:
-    """An Inbox for one process and one event loop.
+class MemoryStore:
+    """A store for one process and one event loop.
 
     The oldest entries go when there are more than ``max_entries``, when they take more than about ``max_bytes`` of
     memory, and, as later ones come, when they are older than ``retention``; what was known of their ids and

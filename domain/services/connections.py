@@ -41,7 +41,7 @@ from domain.model import (
     Welcome,
 )
 from domain.policy import ConnectionPolicy, Deadlines
-from domain.ports import Clock, Inbox, Telemetry, TokenVerifier, Transport
+from domain.ports import Clock, Inboxes, Subscribers, Telemetry, TokenVerifier, Transport
 from domain.services.counts import CountsService
 from domain.services.inboxes import InboxService
 from domain.services.recovery import RecoveryService
@@ -75,20 +75,22 @@ class ConnectionService:
         self,
         *,
         verifier: TokenVerifier,
-        inbox: Inbox,
+        subscribers: Subscribers,
+        inboxes: Inboxes,
         transport: Transport,
         recovery: RecoveryService,
-        inboxes: InboxService,
+        requests: InboxService,
         counts: CountsService,
         policy: ConnectionPolicy,
         clock: Clock,
         telemetry: Telemetry,
     ) -> None:
         self._verifier = verifier
-        self._inbox = inbox
+        self._subscribers = subscribers
+        self._inboxes = inboxes
         self._transport = transport
         self._recovery = recovery
-        self._inboxes = inboxes
+        self._requests = requests
         self._counts = counts
         self._policy = policy
         self._clock = clock
@@ -136,11 +138,11 @@ class ConnectionService:
         rooms = self._policy.rooms(identity)
         # Members before the log is read: what is published in between is held, and so falls through nowhere.
         await self._transport.join(connection, rooms)
-        subscriber = await self._inbox.enter(identity.user, identity.role, rooms)
+        subscriber = await self._subscribers.enter(identity.user, identity.role, rooms)
         self._still_there(connection, session)
         start = await self._recovery.start(subscriber, credentials.claim)
         self._still_there(connection, session)
-        counted = await self._inbox.count(subscriber)
+        counted = await self._inboxes.count(subscriber)
         self._still_there(connection, session)
         session.subscriber, session.unread = subscriber, start.page
         self._supersede(start.continues)
@@ -220,7 +222,7 @@ class ConnectionService:
     async def _perform_for_nobody(self, subscriber: Subscriber, command: InboxCommand | RefreshToken) -> None:
         """Whoever asked has left: only what changes something is worth doing."""
         if isinstance(command, Mark | MarkAllRead):
-            await self._inboxes.perform(subscriber, command)
+            await self._requests.perform(subscriber, command)
 
     async def _answer_in_order(
         self,
@@ -239,7 +241,7 @@ class ConnectionService:
         answer: Answer
         try:
             try:
-                found = await self._inboxes.perform(subscriber, command)
+                found = await self._requests.perform(subscriber, command)
             except (InvalidArgument, Unavailable) as error:
                 answer = Failed(error.problem)
             else:

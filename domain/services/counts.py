@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
 from domain.model import NOTIFICATION_NEW, ConnectionId, Counted, Counts, Entry, Position, Room, Subscriber, UserId
-from domain.ports import Clock, Inbox, Transport
+from domain.ports import Clock, Inboxes, Transport
 from domain.services.deadlines import Deadlines
 
 SECONDS_BETWEEN = 1.0
@@ -68,8 +68,8 @@ class CountsService:
     ``note`` is to be called with every entry that is delivered, ``announce`` about once a second until it says False.
     """
 
-    def __init__(self, *, inbox: Inbox, transport: Transport, clock: Clock) -> None:
-        self._inbox = inbox
+    def __init__(self, *, inboxes: Inboxes, transport: Transport, clock: Clock) -> None:
+        self._inboxes = inboxes
         self._transport = transport
         self._clock = clock
         self._noted: Position | None = None
@@ -128,7 +128,7 @@ class CountsService:
 
         A user is told at most once in SECONDS_BETWEEN: who is not told now stays due.
         """
-        given_up = await self._inbox.given_up()
+        given_up = await self._inboxes.given_up()
         for room in self._changed:
             news = self._news.get(room)
             if news is not None:
@@ -162,7 +162,7 @@ class CountsService:
         if counted is None:
             tally.is_outdated = False
             tally.counted_at = self._clock.now()
-            counted = await self._inbox.count(tally.subscriber)
+            counted = await self._inboxes.count(tally.subscriber)
         if counted.as_of.offset >= tally.counted.as_of.offset:
             tally.counted = counted
         # It may have gone while the inbox was asked.

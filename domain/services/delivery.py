@@ -8,7 +8,7 @@ from contextlib import aclosing
 from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown, summary
 from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError, Incoming, Position, Publication
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Inbox, NotificationSource, Randomness, Telemetry, Transport
+from domain.ports import Checkpoints, Clock, Log, NotificationSource, Randomness, Telemetry, Transport
 from domain.services.counts import CountsService
 
 
@@ -18,7 +18,8 @@ class DeliveryService:
     def __init__(
         self,
         *,
-        inbox: Inbox,
+        log: Log,
+        checkpoints: Checkpoints,
         transport: Transport,
         counts: CountsService,
         policy: ConnectionPolicy,
@@ -26,7 +27,8 @@ class DeliveryService:
         randomness: Randomness,
         telemetry: Telemetry,
     ) -> None:
-        self._inbox = inbox
+        self._log = log
+        self._checkpoints = checkpoints
         self._transport = transport
         self._counts = counts
         self._policy = policy
@@ -54,7 +56,7 @@ class DeliveryService:
         ]
         self._publishing += 1
         try:
-            outcomes = await self._inbox.append(drafts, all_or_nothing=True)
+            outcomes = await self._log.append(drafts, all_or_nothing=True)
         finally:
             self._publishing -= 1
         conflicts = [
@@ -80,8 +82,8 @@ class DeliveryService:
         Raises CursorRefused where it cannot: then live clients would miss entries in silence, and have to reconnect.
         """
         if self._delivered is None:
-            self._delivered = await self._inbox.head()
-        async for entries in self._inbox.follow(self._delivered):
+            self._delivered = await self._log.head()
+        async for entries in self._log.follow(self._delivered):
             now = self._clock.now()
             for entry in entries:
                 if self._policy.is_current(entry, now):
@@ -91,14 +93,14 @@ class DeliveryService:
 
     async def is_up_to_date(self) -> bool:
         """Whether everything in the log has been taken to the rooms."""
-        return self._publishing == 0 and self._delivered == await self._inbox.head()
+        return self._publishing == 0 and self._delivered == await self._log.head()
 
     async def consume(self, source: NotificationSource) -> None:
         """Take over what a source brings, for ever, from where the log says it stopped.
 
         Raises Unavailable; called again it loses nothing and stores nothing twice.
         """
-        after = await self._inbox.checkpoint(source.name)
+        after = await self._checkpoints.checkpoint(source.name)
         async with aclosing(source.stream(after)) as batches:
             async for batch in batches:
                 await self._take_over(source.name, batch)
@@ -115,7 +117,7 @@ class DeliveryService:
                 self._telemetry.skipped(source, item.resume_id, str(error))
             else:
                 taken.append(item.resume_id)
-        outcomes = await self._inbox.append(drafts, checkpoint=Checkpoint(source, batch[-1].resume_id))
+        outcomes = await self._log.append(drafts, checkpoint=Checkpoint(source, batch[-1].resume_id))
         for resume_id, appended in zip(taken, outcomes, strict=True):
             if appended.outcome is AppendOutcome.CONFLICT:
                 self._telemetry.skipped(source, resume_id, f"{appended.id} was published before with other content")

@@ -8,15 +8,24 @@ from domain.commands import CountInbox, InboxCommand, ListInbox, Mark, MarkAllRe
 from domain.errors import CursorRefused, InvalidArgument, UnknownEvent
 from domain.model import Answer, Changed, Counted, Listing, Subscriber
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Inbox, TokenVerifier
+from domain.ports import Clock, Inboxes, Subscribers, TokenVerifier
 
 
 class InboxService:
     """The InboxAccess of the domain, and what connections do to inboxes."""
 
-    def __init__(self, *, verifier: TokenVerifier, inbox: Inbox, policy: ConnectionPolicy, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        verifier: TokenVerifier,
+        subscribers: Subscribers,
+        inboxes: Inboxes,
+        policy: ConnectionPolicy,
+        clock: Clock,
+    ) -> None:
         self._verifier = verifier
-        self._inbox = inbox
+        self._subscribers = subscribers
+        self._inboxes = inboxes
         self._policy = policy
         self._clock = clock
 
@@ -26,21 +35,21 @@ class InboxService:
         if isinstance(command, RefreshToken):
             # There is no connection whose token it could be.
             raise UnknownEvent
-        subscriber = await self._inbox.enter(identity.user, identity.role, self._policy.rooms(identity))
+        subscriber = await self._subscribers.enter(identity.user, identity.role, self._policy.rooms(identity))
         return await self.perform(subscriber, command)
 
     async def perform(self, subscriber: Subscriber, command: InboxCommand) -> Counted | Listing | Changed:
         """Raises InvalidArgument or StoreUnavailable."""
         match command:
             case CountInbox():
-                return await self._inbox.count(subscriber)
+                return await self._inboxes.count(subscriber)
             case ListInbox(query):
                 # An answer that is more than a client can take at once would end its connection.
-                return await self._inbox.list_items(subscriber, replace(query, max_bytes=self._policy.replay_bytes))
+                return await self._inboxes.list_items(subscriber, replace(query, max_bytes=self._policy.replay_bytes))
             case Mark(action, ids):
-                return await self._inbox.change(subscriber, action, ids, self._clock.now())
+                return await self._inboxes.change(subscriber, action, ids, self._clock.now())
             case MarkAllRead(up_to):
                 try:
-                    return await self._inbox.read_all(subscriber, up_to, self._clock.now())
+                    return await self._inboxes.read_all(subscriber, up_to, self._clock.now())
                 except CursorRefused as refused:
                     raise InvalidArgument("up_to", f"leads to no place in the log: {refused.reason.value}") from None

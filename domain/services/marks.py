@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from domain.model import Position, Subscriber, UserId
-from domain.ports import Inbox
+from domain.ports import Subscribers
 
 
 class Marks:
     """Marks that are not stored yet lie here; ``store`` is to be called about once a second, and once at the end."""
 
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
+    def __init__(self, subscribers: Subscribers) -> None:
+        self._subscribers = subscribers
         self._unstored: dict[tuple[UserId, str], Position] = {}
 
     def advance(self, subscriber: Subscriber, upto: Position) -> None:
@@ -22,7 +22,7 @@ class Marks:
 
     async def of(self, subscriber: Subscriber) -> Position:
         """Raises StoreUnavailable."""
-        stored = await self._inbox.received(subscriber)
+        stored = await self._subscribers.received(subscriber)
         newer = self._unstored.get((subscriber.user, subscriber.role))
         return newer if newer is not None and newer.offset > stored.offset else stored
 
@@ -31,7 +31,7 @@ class Marks:
         marks = dict(self._unstored)
         if not marks:
             return
-        await self._inbox.advance(marks)
+        await self._subscribers.advance(marks)
         for key, position in marks.items():
             if self._unstored[key] is position:
                 del self._unstored[key]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from domain.errors import CursorRefused
 from domain.model import Claim, Page, Position, RecoveryReason, Subscriber
 from domain.policy import ConnectionPolicy
-from domain.ports import Inbox, Pids
+from domain.ports import Log, Pids, Subscribers
 from domain.recovery import refused_offset, resumption
 from domain.services.marks import Marks
 
@@ -27,11 +27,11 @@ class Start:
 class RecoveryService:
     """``store_marks`` has to be called about once a second, and once more at the end."""
 
-    def __init__(self, *, inbox: Inbox, pids: Pids, policy: ConnectionPolicy) -> None:
-        self._inbox = inbox
+    def __init__(self, *, log: Log, subscribers: Subscribers, pids: Pids, policy: ConnectionPolicy) -> None:
+        self._log = log
         self._pids = pids
         self._policy = policy
-        self._marks = Marks(inbox)
+        self._marks = Marks(subscribers)
 
     async def start(self, subscriber: Subscriber, claim: Claim) -> Start:
         """Where the client says, or, with the reason, where its user is known to have come. Raises StoreUnavailable."""
@@ -56,7 +56,7 @@ class RecoveryService:
 
     async def read(self, subscriber: Subscriber, after: Position) -> Page:
         """One page of the log. Raises CursorRefused or StoreUnavailable."""
-        return await self._inbox.since(
+        return await self._log.since(
             subscriber, after, max_entries=self._policy.replay_entries, max_bytes=self._policy.replay_bytes
         )
 
@@ -75,7 +75,7 @@ class RecoveryService:
         if len(known) < len(positions):
             raise CursorRefused(RecoveryReason.INVALID)
         for position in known:
-            await self._inbox.ensure_readable(subscriber, position)
+            await self._log.ensure_readable(subscriber, position)
         latest = max(known, key=lambda position: position.offset)
         page = await self.read(subscriber, latest)
         self._marks.advance(subscriber, latest)
@@ -84,7 +84,7 @@ class RecoveryService:
     async def _undelivered(self, subscriber: Subscriber) -> tuple[Page, RecoveryReason | None]:
         """The first page of what the user has not received in this role, and why some of it is gone, if it is."""
         if not self._policy.replays_undelivered:
-            return Page((), upto=await self._inbox.head(), more=False), None
+            return Page((), upto=await self._log.head(), more=False), None
         lost: RecoveryReason | None = None
         after = await self._marks.of(subscriber)
         while True:
@@ -92,4 +92,4 @@ class RecoveryService:
                 return await self.read(subscriber, after), lost
             except CursorRefused as refused:
                 lost = refused.reason
-                after = await self._inbox.floor(subscriber)
+                after = await self._log.floor(subscriber)

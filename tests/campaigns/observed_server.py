@@ -36,7 +36,7 @@ class Window:
     def __init__(self, server: Server, store: str) -> None:
         self._server = server
         self._longest_stall = 0.0
-        inbox: Any = server.container.inbox()
+        inbox: Any = server.container.store()
         self._inbox = inbox
         # Its threads open the file when they first have to.
         self._store = store

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store.memory import MemoryInbox
+from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
 from adapters.transport.hold import Hold
 from adapters.transport.memory.transport import MemoryTransport
@@ -194,47 +194,47 @@ def marks_lost_by_a_failed_store(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_mark_for_all_roles(patch: pytest.MonkeyPatch) -> None:
-    async def received(self: MemoryInbox, subscriber: Subscriber) -> Position:
+    async def received(self: MemoryStore, subscriber: Subscriber) -> Position:
         return self._position(max(self._user(subscriber.user).marks.values(), default=0))
 
-    patch.setattr(MemoryInbox, "received", received)
+    patch.setattr(MemoryStore, "received", received)
 
 
 def new_roles_from_the_beginning(patch: pytest.MonkeyPatch) -> None:
-    enter = MemoryInbox.enter
+    enter = MemoryStore.enter
 
-    async def begin(self: MemoryInbox, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def begin(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         self._user(user).marks.setdefault(role, 0)
         return await enter(self, user, role, rooms)
 
-    patch.setattr(MemoryInbox, "enter", begin)
+    patch.setattr(MemoryStore, "enter", begin)
 
 
 def new_roles_follow_the_others(patch: pytest.MonkeyPatch) -> None:
     """Without a mark of its own a role has the user's highest at any time, and not the one it began with."""
 
-    async def enter(self: MemoryInbox, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def enter(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own, starts = Room.of_user(user), self._user(user).starts
         return Subscriber(
             user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
         )
 
-    patch.setattr(MemoryInbox, "enter", enter)
+    patch.setattr(MemoryStore, "enter", enter)
 
 
 def no_start_in_shared_rooms(patch: pytest.MonkeyPatch) -> None:
-    async def enter(self: MemoryInbox, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def enter(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         return Subscriber(user, role, dict.fromkeys(rooms, 0))
 
-    patch.setattr(MemoryInbox, "enter", enter)
+    patch.setattr(MemoryStore, "enter", enter)
 
 
 def start_anew_each_time(patch: pytest.MonkeyPatch) -> None:
-    async def enter(self: MemoryInbox, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def enter(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own = Room.of_user(user)
         return Subscriber(user, role, {room: 0 if room == own else self._tail.head for room in rooms})
 
-    patch.setattr(MemoryInbox, "enter", enter)
+    patch.setattr(MemoryStore, "enter", enter)
 
 
 def rooms_of_other_roles(patch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def rooms_of_other_roles(patch: pytest.MonkeyPatch) -> None:
 
 
 def trimming_unnoticed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MemoryInbox, "_floor_of", lambda *_: 0)
+    patch.setattr(MemoryStore, "_floor_of", lambda *_: 0)
 
 
 def trimming_untold(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
-from adapters.store.memory import MemoryInbox
+from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
 from adapters.transport.memory.transport import MemoryTransport
 from domain.errors import CursorRefused, StoreUnavailable
@@ -46,7 +46,7 @@ def token(user: str, role: str) -> str:
     return f"{user}/{role}"
 
 
-class Store(MemoryInbox):
+class Store(MemoryStore):
     """A log with generations, as one on a disk has them. ``is_writable``: whether marks can be stored.
 
     While ``gate`` is clear the tail is given nothing.
@@ -168,22 +168,24 @@ class Server:
         self.transport.when_answered = when_answered
         telemetry = RecordingTelemetry()
         seen_verifier, inbox, transport = self.meanwhile.around(verifier, store, self.transport)
-        self.inboxes = InboxService(verifier=verifier, inbox=store, policy=policy, clock=clock)
-        self.counts = CountsService(inbox=store, transport=self.transport, clock=clock)
-        self.recovery = RecoveryService(inbox=inbox, pids=KeyedPids(inbox.secret), policy=policy)
+        self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
+        self.counts = CountsService(inboxes=store, transport=self.transport, clock=clock)
+        self.recovery = RecoveryService(log=inbox, subscribers=inbox, pids=KeyedPids(inbox.secret), policy=policy)
         self.connections = ConnectionService(
             verifier=seen_verifier,
-            inbox=inbox,
+            subscribers=inbox,
+            inboxes=inbox,
             transport=transport,
             recovery=self.recovery,
-            inboxes=InboxService(verifier=verifier, inbox=inbox, policy=policy, clock=clock),
+            requests=InboxService(verifier=verifier, subscribers=inbox, inboxes=inbox, policy=policy, clock=clock),
             counts=self.counts,
             policy=policy,
             clock=clock,
             telemetry=telemetry,
         )
         self.delivery = DeliveryService(
-            inbox=store,
+            log=store,
+            checkpoints=store,
             transport=self.transport,
             counts=self.counts,
             policy=policy,

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from domain.model import Audience, Draft, Publication
@@ -116,7 +116,7 @@ async def test_a_server_on_a_large_log_starts_soon_and_replays_out_of_it(tmp_pat
 
 async def write_log(file: Path, entries: int, mine: int) -> tuple[list[str], str]:
     """Entries for many users; the ids of the ``mine`` for user 0, spread over all, and the cursor of the first."""
-    inbox = SqliteInbox(file, clock=_clock)
+    inbox = SqliteStore(file, clock=_clock)
     await inbox.open()
     ids: list[str] = []
     first = ""

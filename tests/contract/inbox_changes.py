@@ -1,4 +1,4 @@
-"""What every Inbox must do when users mark their notifications: to lists and counts, and in the log."""
+"""What every store must do when users mark their notifications: to lists and counts, and in the log."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.contract.inbox_harness import (
     COMPANY,
     HOUR,
     Following,
-    OpenedInbox,
-    OpenInbox,
+    OpenedStore,
+    OpenStore,
     at,
     draft,
     enter,
@@ -68,7 +68,7 @@ CHANGES: dict[Action, dict[str, Any]] = {
 }
 
 
-async def times_of(inbox: OpenedInbox, subscriber: Subscriber) -> dict[str, str]:
+async def times_of(inbox: OpenedStore, subscriber: Subscriber) -> dict[str, str]:
     """The times of each item of an inbox, as they are written above."""
     names = {timestamp(time): name for name, time in TIMES.items()} | {None: "-"}
     return {item["id"]: "".join(names[item[name]] for name in NAMES) for item in await items_of(inbox, subscriber)}
@@ -86,7 +86,7 @@ def counts_of(times: dict[str, str]) -> Counts:
 class ChangeContract:
     @pytest.mark.parametrize("action", Action, ids=lambda action: action.value)
     @pytest.mark.parametrize("state", BEFORE)
-    async def test_every_action_in_every_state(self, inbox: OpenedInbox, action: Action, state: str) -> None:
+    async def test_every_action_in_every_state(self, inbox: OpenedStore, action: Action, state: str) -> None:
         ann = reader(ANN, EVERYONE)
         steps, before = BEFORE[state]
         await inbox.append([draft("other"), draft("it", EVERYONE)])
@@ -114,7 +114,7 @@ class ChangeContract:
         else:
             assert said == [("notification.updated", {"ids": ["it"], "change": CHANGES[action]})]
 
-    async def test_only_those_that_change_are_named_in_the_order_they_were(self, inbox: OpenedInbox) -> None:
+    async def test_only_those_that_change_are_named_in_the_order_they_were(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         await inbox.append([draft(id_) for id_ in "abcde"] + [draft("bob", BOB)])
         await inbox.change(ann, Action.READ, ["b"], START)
@@ -126,7 +126,7 @@ class ChangeContract:
         assert said["ids"] == ["e", "a", "c"]
 
     async def test_what_somebody_cannot_reach_is_as_unknown_and_unchanged(
-        self, inbox: OpenedInbox, clock: ManualClock
+        self, inbox: OpenedStore, clock: ManualClock
     ) -> None:
         await inbox.append([draft("below", EVERYONE), draft("below-role", COMPANY)])
         ann, bob = await enter(inbox), await enter(inbox, "bob", "admin")
@@ -140,7 +140,7 @@ class ChangeContract:
         assert await times_of(inbox, bob) == {"bob": "---", "admin": "---"}
         assert await times_of(inbox, reader(EVERYONE)) == {"below": "---"}
 
-    async def test_what_one_user_does_is_nothing_to_another(self, inbox: OpenedInbox) -> None:
+    async def test_what_one_user_does_is_nothing_to_another(self, inbox: OpenedStore) -> None:
         ann, bob = await enter(inbox), await enter(inbox, "bob")
         await inbox.append([draft("a", EVERYONE), draft("b", COMPANY), draft("c", ANN, BOB)])
         head = await inbox.head()
@@ -152,7 +152,7 @@ class ChangeContract:
         assert await events_of(inbox, bob, head) == []
         assert [entry.rooms for entry in await entries_of(inbox, ann, head)] == [{ANN}] * 3
 
-    async def test_as_many_as_may_be_named_are_one_entry(self, inbox: OpenedInbox) -> None:
+    async def test_as_many_as_may_be_named_are_one_entry(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         ids = [f"n-{number}" for number in range(500)]
         await inbox.append([draft(id_) for id_ in ids])
@@ -161,7 +161,7 @@ class ChangeContract:
         ((_, said),) = await events_of(inbox, ann, head)
         assert said["ids"] == ids[::-1]
 
-    async def test_devices_that_do_the_same_at_once_do_it_once(self, inbox: OpenedInbox) -> None:
+    async def test_devices_that_do_the_same_at_once_do_it_once(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         await inbox.append([draft("a"), draft("b")])
         head = await inbox.head()
@@ -170,7 +170,7 @@ class ChangeContract:
         assert {answer.as_of for answer in answers} == {at(head, 1)}
         assert await inbox.head() == at(head, 1)
 
-    async def test_those_who_follow_hear_of_it(self, inbox: OpenedInbox) -> None:
+    async def test_those_who_follow_hear_of_it(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("a")])
         head = await inbox.head()
         following = Following(inbox, head).start(head.offset + 1)
@@ -180,7 +180,7 @@ class ChangeContract:
 
 
 class ReadAllContract:
-    async def test_everything_before_it_is_read_by_one_entry(self, inbox: OpenedInbox) -> None:
+    async def test_everything_before_it_is_read_by_one_entry(self, inbox: OpenedStore) -> None:
         ann = reader(ANN, EVERYONE)
         await inbox.append([draft(id_, EVERYONE) for id_ in ("fresh", "seen", "read", "kept", "gone")])
         await inbox.change(ann, Action.SEEN, ["seen"], TIMES["1"])
@@ -194,7 +194,7 @@ class ReadAllContract:
         said = await events_of(inbox, ann, head)
         assert said == [("notification.updated", {"all": True, "change": CHANGES[Action.READ]})]
 
-    async def test_what_comes_later_is_not_read(self, inbox: OpenedInbox) -> None:
+    async def test_what_comes_later_is_not_read(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         await inbox.append([draft("a")])
         await inbox.read_all(ann, None, TIMES["1"])
@@ -202,7 +202,7 @@ class ReadAllContract:
         assert await times_of(inbox, ann) == {"a": "11-", "b": "---"}
         assert (await inbox.count(ann)).counts == Counts(1, 1, 2)
 
-    async def test_a_second_one_keeps_the_times_of_the_first(self, inbox: OpenedInbox) -> None:
+    async def test_a_second_one_keeps_the_times_of_the_first(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         await inbox.append([draft("a"), draft("b")])
         await inbox.change(ann, Action.SEEN, ["b"], TIMES["1"])
@@ -211,7 +211,7 @@ class ReadAllContract:
         assert (await inbox.read_all(ann, None, TIMES["2"])).changed == 1
         assert await times_of(inbox, ann) == {"a": "11-", "b": "11-", "c": "22-"}
 
-    async def test_where_nothing_changes_nothing_is_logged(self, inbox: OpenedInbox) -> None:
+    async def test_where_nothing_changes_nothing_is_logged(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         head = await inbox.head()
         assert await inbox.read_all(ann, None, TIMES["1"]) == Changed(0, Counts(0, 0, 0), head)
@@ -226,7 +226,7 @@ class ReadAllContract:
 
     @pytest.mark.parametrize(("action", "after"), [(Action.UNREAD, "-1-"), (Action.ARCHIVE, "112")])
     async def test_what_was_read_with_all_the_rest_can_be_marked_by_itself(
-        self, inbox: OpenedInbox, action: Action, after: str
+        self, inbox: OpenedStore, action: Action, after: str
     ) -> None:
         ann = reader(ANN)
         await inbox.append([draft("a"), draft("b")])
@@ -239,14 +239,14 @@ class ReadAllContract:
         assert changed.changed == int(action is Action.UNREAD)
         assert await times_of(inbox, ann) == {"a": "31-" if action is Action.UNREAD else after, "b": "11-"}
 
-    async def test_what_only_is_unseen_counts_as_changed(self, inbox: OpenedInbox) -> None:
+    async def test_what_only_is_unseen_counts_as_changed(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         await inbox.append([draft("kept"), draft("gone", expires_at=START)])
         await inbox.change(ann, Action.ARCHIVE, ["kept"], TIMES["1"])
         assert (await inbox.read_all(ann, None, TIMES["2"])).changed == 1
         assert await times_of(inbox, ann) == {"kept": "221"}
 
-    async def test_all_is_all_of_the_log_in_whatever_role(self, inbox: OpenedInbox) -> None:
+    async def test_all_is_all_of_the_log_in_whatever_role(self, inbox: OpenedStore) -> None:
         company, admin = await enter(inbox), await enter(inbox, role="admin")
         await inbox.append([draft("company", COMPANY), draft("admin", ADMIN), draft("admin-kept", ADMIN)])
         await inbox.change(admin, Action.ARCHIVE, ["admin-kept"], TIMES["1"])
@@ -254,7 +254,7 @@ class ReadAllContract:
         # Every device of the user was told "all", those in the other role too.
         assert await times_of(inbox, admin) == {"admin": "22-", "admin-kept": "221"}
 
-    async def test_what_is_in_the_log_before_the_entry_is_read_however_it_races(self, inbox: OpenedInbox) -> None:
+    async def test_what_is_in_the_log_before_the_entry_is_read_however_it_races(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         for number in range(20):
             head = await inbox.head()
@@ -276,7 +276,7 @@ class ReadAllContract:
 
 
 class ReadUpToContract:
-    async def test_what_lies_at_or_before_it_is_read_by_its_ids(self, inbox: OpenedInbox) -> None:
+    async def test_what_lies_at_or_before_it_is_read_by_its_ids(self, inbox: OpenedStore) -> None:
         ann = reader(ANN, EVERYONE)
         await inbox.append([draft(id_) for id_ in ("fresh", "read", "kept", "gone", "last")] + [draft("bob", BOB)])
         start = at(await inbox.head(), -6)
@@ -298,7 +298,7 @@ class ReadUpToContract:
         expected = {"ids": ["fresh", "kept", "last"], "change": CHANGES[Action.READ]}
         assert said == [("notification.updated", expected)]
 
-    async def test_of_more_than_may_be_named_at_once_there_are_several_entries(self, inbox: OpenedInbox) -> None:
+    async def test_of_more_than_may_be_named_at_once_there_are_several_entries(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         ids = [f"n-{number}" for number in range(1001)]
         await inbox.append([draft(id_) for id_ in ids])
@@ -319,7 +319,7 @@ class ReadUpToContract:
         assert said == [ids[:500], ids[500:1000], ids[1000:]]
 
     @pytest.mark.parametrize("epoch", ["another", None])
-    async def test_a_bad_cursor_changes_nothing(self, inbox: OpenedInbox, epoch: str | None) -> None:
+    async def test_a_bad_cursor_changes_nothing(self, inbox: OpenedStore, epoch: str | None) -> None:
         ann = reader(ANN)
         await inbox.append([draft("a")])
         head = await inbox.head()
@@ -330,7 +330,7 @@ class ReadUpToContract:
         assert await inbox.head() == head
         assert await times_of(inbox, ann) == {"a": "---"}
 
-    async def test_a_refused_cursor_spoils_nothing_for_those_beside_it(self, inbox: OpenedInbox) -> None:
+    async def test_a_refused_cursor_spoils_nothing_for_those_beside_it(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         await inbox.append([draft("a")])
         head = await inbox.head()
@@ -347,13 +347,13 @@ class ReadUpToContract:
         assert await inbox.head() == at(head, 2)
         assert await times_of(inbox, ann) == {"a": "11-", "b": "---"}
 
-    async def test_a_position_before_everything_reads_nothing(self, inbox: OpenedInbox) -> None:
+    async def test_a_position_before_everything_reads_nothing(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a")])
         assert (await inbox.read_all(reader(ANN), start, TIMES["2"])).changed == 0
 
     async def test_a_position_that_was_trimmed_is_a_place_all_the_same(
-        self, open_inbox: OpenInbox, clock: ManualClock
+        self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
         ann = reader(ANN)

@@ -1,4 +1,4 @@
-"""What the suites of the Inbox port share: notifications to publish, somebody to read them, and time that passes."""
+"""What the suites of the Store port share: notifications to publish, somebody to read them, and time that passes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from domain.model import (
     Subscriber,
     UserId,
 )
-from domain.ports import Inbox
+from domain.ports import Store
 from tests.doubles import START, ManualClock
 
 ANN, BOB = Room("user:ann"), Room("user:bob")
@@ -44,18 +44,18 @@ WITHIN = 5.0
 HOUR = timedelta(hours=1)
 
 
-class OpenedInbox(Inbox, Protocol):
-    """An Inbox, and what the server does with it beside asking."""
+class OpenedStore(Store, Protocol):
+    """A store, and what the server does with it beside asking."""
 
     async def close(self) -> None: ...
 
     async def tidy(self) -> bool: ...
 
 
-class OpenInbox(Protocol):
+class OpenStore(Protocol):
     """Opens an empty store. What is older than ``retention`` leaves the log, lists and counts."""
 
-    async def __call__(self, *, retention: timedelta = ..., inbox_per_user: int = ...) -> OpenedInbox: ...
+    async def __call__(self, *, retention: timedelta = ..., inbox_per_user: int = ...) -> OpenedStore: ...
 
 
 def folder_in_memory() -> TemporaryDirectory[str]:
@@ -102,7 +102,7 @@ def at(start: Position, offset: int) -> Position:
     return Position(start.epoch, start.offset + offset)
 
 
-async def enter(inbox: Inbox, user: str = "ann", role: str = "company") -> Subscriber:
+async def enter(inbox: Store, user: str = "ann", role: str = "company") -> Subscriber:
     """As a connection of the user does it."""
     return await inbox.enter(UserId(user), role, frozenset((Room.of_user(user), Room.of_role(role), EVERYONE)))
 
@@ -110,7 +110,7 @@ async def enter(inbox: Inbox, user: str = "ann", role: str = "company") -> Subsc
 class Following:
     """One follower, and how far it has come."""
 
-    def __init__(self, inbox: Inbox, after: Position) -> None:
+    def __init__(self, inbox: Store, after: Position) -> None:
         self._batches: AsyncIterator[Sequence[Entry]] = inbox.follow(after)
         self.entries: list[Entry] = []
 
@@ -134,23 +134,23 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def entries_of(inbox: Inbox, subscriber: Subscriber, after: Position) -> list[Entry]:
+async def entries_of(inbox: Store, subscriber: Subscriber, after: Position) -> list[Entry]:
     page = await inbox.since(subscriber, after, max_entries=10_000, max_bytes=1 << 30)
     assert not page.more
     return list(page.entries)
 
 
-async def offsets_of(inbox: Inbox, subscriber: Subscriber, after: Position) -> list[int]:
+async def offsets_of(inbox: Store, subscriber: Subscriber, after: Position) -> list[int]:
     return [entry.position.offset for entry in await entries_of(inbox, subscriber, after)]
 
 
-async def events_of(inbox: Inbox, subscriber: Subscriber, after: Position) -> list[tuple[str, dict[str, Any]]]:
+async def events_of(inbox: Store, subscriber: Subscriber, after: Position) -> list[tuple[str, dict[str, Any]]]:
     """What a client that has everything up to a position is sent: names and first arguments."""
     return [(entry.event, json.loads(entry.payload)) for entry in await entries_of(inbox, subscriber, after)]
 
 
 async def items_of(
-    inbox: Inbox,
+    inbox: Store,
     subscriber: Subscriber,
     state: ItemState = ItemState.ALL,
     *,
@@ -162,12 +162,12 @@ async def items_of(
     return [json.loads(item_json(item)) for item in listing.items]
 
 
-async def ids_of(inbox: Inbox, subscriber: Subscriber, state: ItemState = ItemState.ALL) -> list[str]:
+async def ids_of(inbox: Store, subscriber: Subscriber, state: ItemState = ItemState.ALL) -> list[str]:
     return [item["id"] for item in await items_of(inbox, subscriber, state)]
 
 
 async def assert_refused(
-    inbox: Inbox, subscriber: Subscriber, after: Position, reason: RecoveryReason = RecoveryReason.TRIMMED
+    inbox: Store, subscriber: Subscriber, after: Position, reason: RecoveryReason = RecoveryReason.TRIMMED
 ) -> None:
     """By what reads from there, and by what only asks whether one could."""
     for attempt in (offsets_of(inbox, subscriber, after), inbox.ensure_readable(subscriber, after)):
@@ -176,7 +176,7 @@ async def assert_refused(
         assert refused.value.reason is reason
 
 
-async def pass_time(inbox: OpenedInbox, clock: ManualClock, span: timedelta) -> None:
+async def pass_time(inbox: OpenedStore, clock: ManualClock, span: timedelta) -> None:
     """So much time, in which the server has put everything in order."""
     clock.advance(span.total_seconds())
     async with asyncio.timeout(WITHIN):
@@ -184,7 +184,7 @@ async def pass_time(inbox: OpenedInbox, clock: ManualClock, span: timedelta) -> 
             pass
 
 
-async def age(inbox: OpenedInbox, clock: ManualClock, old: Sequence[Draft], young: Sequence[Draft]) -> None:
+async def age(inbox: OpenedStore, clock: ManualClock, old: Sequence[Draft], young: Sequence[Draft]) -> None:
     """Publish so that with a retention of an hour only the young ones are left."""
     await inbox.append(old)
     clock.advance(1800)

@@ -1,4 +1,4 @@
-"""What every Inbox must list and count."""
+"""What every store must list and count."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.contract.inbox_harness import (
     DUPLICATE,
     HOUR,
     Following,
-    OpenedInbox,
-    OpenInbox,
+    OpenedStore,
+    OpenStore,
     at,
     draft,
     enter,
@@ -46,7 +46,7 @@ NOTHING = Counts(unread=0, unseen=0, total=0)
 
 
 class ListContract:
-    async def test_an_empty_inbox(self, inbox: OpenedInbox) -> None:
+    async def test_an_empty_inbox(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("b", BOB)])
         ann = await enter(inbox)
         listing = await inbox.list_items(ann, InboxQuery(limit=20))
@@ -55,7 +55,7 @@ class ListContract:
         counted = await inbox.count(ann)
         assert (counted.counts, counted.as_of, counted.stands_until) == (NOTHING, await inbox.head(), None)
 
-    async def test_items_are_the_notifications_newest_first(self, inbox: OpenedInbox) -> None:
+    async def test_items_are_the_notifications_newest_first(self, inbox: OpenedStore) -> None:
         ann = await enter(inbox)
         start = await inbox.head()
         await inbox.append([draft("a", ANN, body="é", data=b'{"n": 1e2}'), draft("b", BOB), draft("c", EVERYONE, ANN)])
@@ -71,7 +71,7 @@ class ListContract:
         )
         assert b'{"n": 1e2}' in bytes(payloads[a])
 
-    async def test_only_what_lies_above_the_start_is_there(self, inbox: OpenedInbox) -> None:
+    async def test_only_what_lies_above_the_start_is_there(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a", EVERYONE), draft("b", EVERYONE, ANN), draft("c", EVERYONE), draft("d", COMPANY)])
         mine = Subscriber(UserId("ann"), "company", {ANN: 0, EVERYONE: start.offset + 2, COMPANY: start.offset + 4})
@@ -79,7 +79,7 @@ class ListContract:
         assert (await inbox.count(mine)).counts == Counts(2, 2, 2)
 
     @pytest.mark.parametrize(("limit", "pages"), [(1, 7), (3, 3), (6, 2), (7, 1), (8, 1)])
-    async def test_page_after_page_gives_all_once(self, inbox: OpenedInbox, limit: int, pages: int) -> None:
+    async def test_page_after_page_gives_all_once(self, inbox: OpenedStore, limit: int, pages: int) -> None:
         rooms = [(ANN,), (BOB,), (ANN, EVERYONE), (EVERYONE,), (BOB,), (ANN,), (ANN,), (EVERYONE,), (ANN,)]
         await inbox.append([draft(f"n-{number}", *names) for number, names in enumerate(rooms)])
         found: list[int] = []
@@ -94,7 +94,7 @@ class ListContract:
         start = (await inbox.head()).offset - pages - len(rooms)
         assert found == [start + n for n in (9, 8, 7, 6, 4, 3, 1)]
 
-    async def test_before_bounds_a_page_wherever_it_points(self, inbox: OpenedInbox) -> None:
+    async def test_before_bounds_a_page_wherever_it_points(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a", ANN), draft("b", BOB), draft("c", ANN)])
         for before, expected in ((0, []), (1, []), (2, [1]), (3, [1]), (4, [3, 1]), (10**18, [3, 1])):
@@ -103,7 +103,7 @@ class ListContract:
             # The counts are those of the whole inbox, not of the page.
             assert page.counts == Counts(2, 2, 2)
 
-    async def test_states_and_types_choose(self, inbox: OpenedInbox) -> None:
+    async def test_states_and_types_choose(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         types = {"fresh": "x", "seen": "y", "read": "x", "kept": "x", "kept-read": "y", "gone": "x", "other": "x.y"}
         await inbox.append([draft(id_, type_=type_) for id_, type_ in types.items()])
@@ -125,7 +125,7 @@ class ListContract:
                 assert listed == [id_ for id_ in ids if types[id_] == type_]
         assert (await inbox.count(ann)).counts == Counts(unread=3, unseen=2, total=4)
 
-    async def test_next_says_whether_there_is_more_of_the_same_kind(self, inbox: OpenedInbox) -> None:
+    async def test_next_says_whether_there_is_more_of_the_same_kind(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft(f"n-{number}", type_="x" if number % 3 else "y") for number in range(9)])
         ann = reader(ANN)
@@ -142,7 +142,7 @@ class ListContract:
             assert [item.offset - start.offset for item in page.items] == offsets
             assert page.next == (start.offset + following if following is not None else None)
 
-    async def test_who_reads_on_from_a_list_misses_nothing_and_sees_nothing_twice(self, inbox: OpenedInbox) -> None:
+    async def test_who_reads_on_from_a_list_misses_nothing_and_sees_nothing_twice(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         ann = reader(ANN, EVERYONE)
 
@@ -163,7 +163,7 @@ class ListContract:
             assert listing.counts.total == len(listed)
             assert listed + await offsets_of(inbox, ann, listing.as_of) == [start.offset + n for n in range(1, 241)]
 
-    async def test_what_was_deleted_and_is_published_again_stays_deleted(self, inbox: OpenedInbox) -> None:
+    async def test_what_was_deleted_and_is_published_again_stays_deleted(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         (first,) = await inbox.append([draft("a")])
         await inbox.change(ann, Action.DELETE, ["a"], START)
@@ -182,7 +182,7 @@ class ListContract:
 
 
 class CountContract:
-    async def test_counts_of_many_are_exact(self, inbox: OpenedInbox) -> None:
+    async def test_counts_of_many_are_exact(self, inbox: OpenedStore) -> None:
         ann = reader(ANN, EVERYONE)
         await inbox.append([draft(f"n-{number}", ANN if number % 2 else EVERYONE) for number in range(1500)])
         assert (await inbox.count(ann)).counts == Counts(1500, 1500, 1500)
@@ -194,20 +194,20 @@ class CountContract:
         assert counted.counts == Counts(unread=1500 - 100 - 300, unseen=1500 - 700, total=1500 - 150)
         assert counted.as_of == await inbox.head()
 
-    async def test_an_inbox_is_one_user_s(self, inbox: OpenedInbox) -> None:
+    async def test_an_inbox_is_one_user_s(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("a", EVERYONE, ANN, BOB)])
         await inbox.change(reader(EVERYONE), Action.DELETE, ["a"], START)
         assert (await inbox.count(reader(EVERYONE, ANN))).counts == NOTHING
         assert (await inbox.count(reader(EVERYONE, user="bob"))).counts == Counts(1, 1, 1)
 
-    async def test_the_state_goes_with_the_user_from_role_to_role(self, inbox: OpenedInbox) -> None:
+    async def test_the_state_goes_with_the_user_from_role_to_role(self, inbox: OpenedStore) -> None:
         company, admin = await enter(inbox), await enter(inbox, role="admin")
         await inbox.append([draft("all", EVERYONE), draft("company", COMPANY), draft("admin", ADMIN)])
         await inbox.change(company, Action.READ, ["all", "company"], START)
         assert (await inbox.count(company)).counts == Counts(0, 0, 2)
         assert (await inbox.count(admin)).counts == Counts(1, 1, 2)
 
-    async def test_what_expires_is_there_until_the_instant(self, inbox: OpenedInbox, clock: ManualClock) -> None:
+    async def test_what_expires_is_there_until_the_instant(self, inbox: OpenedStore, clock: ManualClock) -> None:
         ann = reader(ANN)
         await inbox.append([draft("a", expires_at=START + MINUTE), draft("b"), draft("c", expires_at=START + HOUR)])
         clock.advance(59.999)
@@ -222,12 +222,12 @@ class CountContract:
         assert await ids_of(inbox, ann) == ["b"]
         assert (await inbox.list_items(ann, InboxQuery(limit=1))).next is None
 
-    async def test_what_was_published_too_late_never_was_there(self, inbox: OpenedInbox) -> None:
+    async def test_what_was_published_too_late_never_was_there(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("a", expires_at=START), draft("b", expires_at=START - MINUTE)])
         assert await ids_of(inbox, reader(ANN)) == []
         assert (await inbox.count(reader(ANN))).counts == NOTHING
 
-    async def test_counts_stand_until_what_is_counted_goes(self, inbox: OpenedInbox) -> None:
+    async def test_counts_stand_until_what_is_counted_goes(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         await inbox.append([draft(f"n-{number}", expires_at=START + number * MINUTE) for number in range(1, 5)])
         for action, id_, expected in (
@@ -240,7 +240,7 @@ class CountContract:
             assert (await inbox.count(ann)).stands_until == START + expected * MINUTE
 
     async def test_counts_change_when_they_do_not_stand_any_more(
-        self, open_inbox: OpenInbox, clock: ManualClock
+        self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
         ann = reader(ANN)
@@ -260,7 +260,7 @@ class CountContract:
         assert (await inbox.count(ann)).stands_until is None
 
     async def test_counts_change_at_the_very_instant_they_stand_until(
-        self, inbox: OpenedInbox, clock: ManualClock
+        self, inbox: OpenedStore, clock: ManualClock
     ) -> None:
         ann = reader(ANN)
         await inbox.append([draft(f"n-{number}", expires_at=START + number * MINUTE) for number in (1, 2)])
@@ -273,7 +273,7 @@ class CountContract:
             assert (await inbox.count(ann)).counts.total == total - 1
 
     async def test_what_comes_next_is_kept_as_long_as_the_counts_say(
-        self, open_inbox: OpenInbox, clock: ManualClock
+        self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
         ann = reader(ANN)
@@ -285,7 +285,7 @@ class CountContract:
         clock.advance(2)
         assert (await inbox.count(ann)).counts.total == 0
 
-    async def test_nothing_in_an_inbox_lies_before_what_counts_call_the_oldest(self, inbox: OpenedInbox) -> None:
+    async def test_nothing_in_an_inbox_lies_before_what_counts_call_the_oldest(self, inbox: OpenedStore) -> None:
         ann = reader(ANN)
         for number in range(3):
             counted = await inbox.count(ann)
@@ -294,7 +294,7 @@ class CountContract:
             assert await inbox.given_up() < min(offsets)
             assert counted.oldest is None or await inbox.given_up() < counted.oldest <= min(offsets)
 
-    async def test_what_is_trimmed_has_left_the_inbox(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_what_is_trimmed_has_left_the_inbox(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         ann = reader(ANN)
         await inbox.append([draft("a"), draft("b")])
@@ -310,7 +310,7 @@ class CountContract:
 
 
 class WindowContract:
-    async def test_the_newest_are_kept(self, open_inbox: OpenInbox) -> None:
+    async def test_the_newest_are_kept(self, open_inbox: OpenStore) -> None:
         inbox = await open_inbox(inbox_per_user=3)
         ann = reader(ANN, EVERYONE)
         await inbox.append([draft("a"), draft("b", BOB), draft("c", EVERYONE)])
@@ -326,13 +326,13 @@ class WindowContract:
         # Another's window is another.
         assert await ids_of(inbox, reader(BOB, user="bob")) == ["d", "b"]
 
-    async def test_what_was_pushed_out_is_still_replayed(self, open_inbox: OpenInbox) -> None:
+    async def test_what_was_pushed_out_is_still_replayed(self, open_inbox: OpenStore) -> None:
         inbox = await open_inbox(inbox_per_user=2)
         start = await inbox.head()
         await inbox.append([draft(f"n-{number}") for number in range(5)])
         assert await offsets_of(inbox, reader(ANN), start) == [start.offset + n for n in range(1, 6)]
 
-    async def test_what_was_pushed_out_does_not_return(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_what_was_pushed_out_does_not_return(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(inbox_per_user=3)
         ann = reader(ANN)
         await inbox.append([draft("a"), draft("b", expires_at=START + MINUTE), draft("c"), draft("d")])
@@ -341,7 +341,7 @@ class WindowContract:
         assert await ids_of(inbox, ann) == ["c"]
         assert (await inbox.count(ann)).room == 0
 
-    async def test_read_all_reads_what_is_in_the_window(self, open_inbox: OpenInbox) -> None:
+    async def test_read_all_reads_what_is_in_the_window(self, open_inbox: OpenStore) -> None:
         inbox = await open_inbox(inbox_per_user=2)
         ann = reader(ANN)
         await inbox.append([draft(f"n-{number}") for number in range(5)])
@@ -351,7 +351,7 @@ class WindowContract:
         assert (await inbox.read_all(ann, None, START)).changed == 0
         assert await inbox.head() == at(head, 1)
 
-    async def test_each_of_the_next_just_adds(self, open_inbox: OpenInbox) -> None:
+    async def test_each_of_the_next_just_adds(self, open_inbox: OpenStore) -> None:
         inbox = await open_inbox(inbox_per_user=4)
         ann = reader(ANN)
         for number in range(6):

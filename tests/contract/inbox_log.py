@@ -1,4 +1,4 @@
-"""What every Inbox must do as a log: storing once, in one order, and giving it to those who follow."""
+"""What every store must do as a log: storing once, in one order, and giving it to those who follow."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.contract.inbox_harness import (
     HOUR,
     STORED,
     Following,
-    OpenedInbox,
-    OpenInbox,
+    OpenedStore,
+    OpenStore,
     age,
     assert_refused,
     at,
@@ -35,7 +35,7 @@ from tests.doubles import START, ManualClock
 
 
 class AppendContract:
-    async def test_positions_follow_each_other_in_the_order_of_the_batch(self, inbox: OpenedInbox) -> None:
+    async def test_positions_follow_each_other_in_the_order_of_the_batch(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         first = await inbox.append([draft("a"), draft("b")])
         second = await inbox.append([draft("c")])
@@ -46,12 +46,12 @@ class AppendContract:
         ]
         assert await inbox.head() == at(start, 3)
 
-    async def test_cursors_can_be_stored_and_read_back(self, inbox: OpenedInbox) -> None:
+    async def test_cursors_can_be_stored_and_read_back(self, inbox: OpenedStore) -> None:
         (appended,) = await inbox.append([draft("a")])
         for position in (appended.position, await inbox.head()):
             assert Position.parse(str(position)) == position
 
-    async def test_an_entry_is_what_recipients_get(self, inbox: OpenedInbox) -> None:
+    async def test_an_entry_is_what_recipients_get(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         one = draft("a", ANN, EVERYONE, body="Grüße", data=b'{ "n": 1e2 }', expires_at=START + HOUR)
         await inbox.append([one])
@@ -69,7 +69,7 @@ class AppendContract:
         await following.until(start.offset + 1)
         assert following.entries == [expected]
 
-    async def test_the_same_id_with_the_same_content_is_stored_once(self, inbox: OpenedInbox) -> None:
+    async def test_the_same_id_with_the_same_content_is_stored_once(self, inbox: OpenedStore) -> None:
         (first,) = await inbox.append([draft("a", data=b'{"x":1,"y":2}')])
         await inbox.append([draft("b")])
         again = await inbox.append([draft("a", data=b'{"y": 2, "x": 1}'), draft("c")])
@@ -78,27 +78,27 @@ class AppendContract:
         assert again[1].position.offset == first.position.offset + 2
 
     @pytest.mark.parametrize("other", [draft("a", title="other"), draft("a", BOB), draft("a", data=b"{}")])
-    async def test_the_same_id_with_other_content_is_a_conflict(self, inbox: OpenedInbox, other: Draft) -> None:
+    async def test_the_same_id_with_other_content_is_a_conflict(self, inbox: OpenedStore, other: Draft) -> None:
         (first,) = await inbox.append([draft("a")])
         assert await inbox.append([other]) == [Appended(CONFLICT, "a", first.position)]
         assert await inbox.head() == first.position
 
-    async def test_the_same_key_is_the_same_publication(self, inbox: OpenedInbox) -> None:
+    async def test_the_same_key_is_the_same_publication(self, inbox: OpenedStore) -> None:
         (first,) = await inbox.append([draft("made-1", own_id=False, key="k")])
         again = await inbox.append([draft("made-2", own_id=False, key="k")])
         other = await inbox.append([draft("made-3", own_id=False, key="k", title="other")])
         assert again == [Appended(DUPLICATE, "made-1", first.position)]
         assert other == [Appended(CONFLICT, "made-1", first.position)]
 
-    async def test_without_an_id_or_a_key_nothing_is_a_duplicate(self, inbox: OpenedInbox) -> None:
+    async def test_without_an_id_or_a_key_nothing_is_a_duplicate(self, inbox: OpenedStore) -> None:
         appended = await inbox.append([draft(f"made-{number}", own_id=False) for number in range(3)])
         assert outcomes(appended) == [STORED] * 3
 
-    async def test_an_id_that_was_made_here_cannot_be_taken_by_a_publisher(self, inbox: OpenedInbox) -> None:
+    async def test_an_id_that_was_made_here_cannot_be_taken_by_a_publisher(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("made-1", own_id=False)])
         assert outcomes(await inbox.append([draft("made-1")])) == [CONFLICT]
 
-    async def test_an_id_and_a_key_of_two_publications_conflict(self, inbox: OpenedInbox) -> None:
+    async def test_an_id_and_a_key_of_two_publications_conflict(self, inbox: OpenedStore) -> None:
         (first, second) = await inbox.append([draft("a"), draft("b", key="k", title="other")])
         head = await inbox.head()
         (mixed,) = await inbox.append([draft("a", key="k")])
@@ -106,7 +106,7 @@ class AppendContract:
         assert mixed.position in (first.position, second.position)
         assert await inbox.head() == head
 
-    async def test_duplicates_and_conflicts_within_one_batch(self, inbox: OpenedInbox) -> None:
+    async def test_duplicates_and_conflicts_within_one_batch(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         appended = await inbox.append(
             [
@@ -128,7 +128,7 @@ class AppendContract:
         ]
         assert await offsets_of(inbox, reader(ANN), start) == [start.offset + n for n in (1, 2, 3)]
 
-    async def test_a_conflict_keeps_an_all_or_nothing_batch_out(self, inbox: OpenedInbox) -> None:
+    async def test_a_conflict_keeps_an_all_or_nothing_batch_out(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("a")], checkpoint=Checkpoint("s", "1"))
         head = await inbox.head()
         batch = [draft("new", key="k"), draft("a"), draft("a", title="other"), draft("new", title="other")]
@@ -141,11 +141,11 @@ class AppendContract:
         assert await inbox.checkpoint("s") == "1"
         assert outcomes(await inbox.append([draft("new", title="other"), draft("x", key="k")])) == [STORED, STORED]
 
-    async def test_without_a_conflict_an_all_or_nothing_batch_is_stored(self, inbox: OpenedInbox) -> None:
+    async def test_without_a_conflict_an_all_or_nothing_batch_is_stored(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("a")])
         assert outcomes(await inbox.append([draft("a"), draft("b")], all_or_nothing=True)) == [DUPLICATE, STORED]
 
-    async def test_many_retries_at_once_are_stored_once(self, inbox: OpenedInbox) -> None:
+    async def test_many_retries_at_once_are_stored_once(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         batch = [draft(f"n-{number}") for number in range(600)]
         answers = await asyncio.gather(*(inbox.append(batch, all_or_nothing=True) for _ in range(10)))
@@ -153,14 +153,14 @@ class AppendContract:
         assert len({tuple(one.position for one in answer) for answer in answers}) == 1
         assert await inbox.head() == at(start, 600)
 
-    async def test_a_checkpoint_is_stored_with_its_batch(self, inbox: OpenedInbox) -> None:
+    async def test_a_checkpoint_is_stored_with_its_batch(self, inbox: OpenedStore) -> None:
         assert await inbox.checkpoint("s") is None
         await inbox.append([draft("a")], checkpoint=Checkpoint("s", "1"))
         await inbox.append([], checkpoint=Checkpoint("other", "9"))
         await inbox.append([draft("a")], checkpoint=Checkpoint("s", "2"))
         assert (await inbox.checkpoint("s"), await inbox.checkpoint("other")) == ("2", "9")
 
-    async def test_a_notification_for_many_is_one_entry(self, inbox: OpenedInbox) -> None:
+    async def test_a_notification_for_many_is_one_entry(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a", *(Room.of_user(f"u-{number}") for number in range(10_000)))])
         assert await inbox.head() == at(start, 1)
@@ -169,7 +169,7 @@ class AppendContract:
             assert await offsets_of(inbox, own, start) == [start.offset + 1]
             assert await ids_of(inbox, own) == ["a"]
 
-    async def test_the_events_of_users_have_their_place_in_the_same_order(self, inbox: OpenedInbox) -> None:
+    async def test_the_events_of_users_have_their_place_in_the_same_order(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         ann = reader(ANN, EVERYONE)
         await inbox.append([draft("a", ANN), draft("b", EVERYONE)])
@@ -199,14 +199,14 @@ class AppendContract:
         assert await offsets_of(inbox, ann, start) == [start.offset + n for n in (1, 2, 3, 5, 6, 7)]
         assert await offsets_of(inbox, reader(BOB, EVERYONE, user="bob"), start) == [start.offset + n for n in (2, 4)]
 
-    async def test_an_id_is_known_as_long_as_its_entry_is_kept(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_an_id_is_known_as_long_as_its_entry_is_kept(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         await inbox.append([draft("a"), draft("made", own_id=False, key="k")])
         await pass_time(inbox, clock, HOUR * 0.99)
         again = await inbox.append([draft("a"), draft("made-2", own_id=False, key="k")])
         assert outcomes(again) == [DUPLICATE, DUPLICATE]
 
-    async def test_offsets_go_on_where_everything_was_trimmed(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_offsets_go_on_where_everything_was_trimmed(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         await inbox.append([draft("a"), draft("b")])
         head = await inbox.head()
@@ -217,7 +217,7 @@ class AppendContract:
 
 
 class FollowContract:
-    async def test_a_follower_gets_every_entry_once_in_order_and_waits_for_more(self, inbox: OpenedInbox) -> None:
+    async def test_a_follower_gets_every_entry_once_in_order_and_waits_for_more(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a"), draft("b", BOB), draft("c")])
         following = Following(inbox, at(start, 1))
@@ -230,7 +230,7 @@ class FollowContract:
         await inbox.append([draft("a"), draft("e")])
         assert await more == [start.offset + n for n in (2, 3, 4, 5)]
 
-    async def test_followers_do_not_share_what_they_get(self, inbox: OpenedInbox) -> None:
+    async def test_followers_do_not_share_what_they_get(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         tasks = [Following(inbox, start).start(start.offset + 50) for _ in range(3)]
         await turns()
@@ -241,12 +241,12 @@ class FollowContract:
         expected = [start.offset + n for n in range(1, 51)]
         assert await asyncio.gather(*tasks) == [expected] * 3
 
-    async def test_a_large_backlog_comes_in_order(self, inbox: OpenedInbox) -> None:
+    async def test_a_large_backlog_comes_in_order(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft(f"n-{number}") for number in range(2500)])
         assert await Following(inbox, start).until(start.offset + 2500) == [start.offset + n for n in range(1, 2501)]
 
-    async def test_a_follower_far_behind_catches_up_while_more_comes(self, inbox: OpenedInbox) -> None:
+    async def test_a_follower_far_behind_catches_up_while_more_comes(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft(f"n-{number}") for number in range(1200)])
         following = Following(inbox, start).start(start.offset + 1300)
@@ -254,7 +254,7 @@ class FollowContract:
             await inbox.append([draft(f"n-{number}")])
         assert await following == [start.offset + n for n in range(1, 1301)]
 
-    async def test_what_was_answered_can_be_read(self, inbox: OpenedInbox) -> None:
+    async def test_what_was_answered_can_be_read(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         for number in range(1, 6):
             (appended,) = await inbox.append([draft(f"n-{number}")])
@@ -262,7 +262,7 @@ class FollowContract:
             assert await offsets_of(inbox, reader(ANN), at(start, number - 1)) == [start.offset + number]
 
     async def test_what_a_follower_was_not_given_yet_outlives_the_retention(
-        self, open_inbox: OpenInbox, clock: ManualClock
+        self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
@@ -274,7 +274,7 @@ class FollowContract:
         await inbox.append([draft("c")])
         assert await following.until(start.offset + 3) == [start.offset + n for n in (1, 2, 3)]
 
-    async def test_a_cancelled_follower_holds_nothing_back(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_a_cancelled_follower_holds_nothing_back(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
         task = Following(inbox, start).start(start.offset + 100)
@@ -286,7 +286,7 @@ class FollowContract:
         await pass_time(inbox, clock, 2 * HOUR)
         await assert_refused(inbox, reader(ANN), start)
 
-    async def test_a_follower_of_what_is_gone_is_told(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_a_follower_of_what_is_gone_is_told(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
         await age(inbox, clock, [draft("a")], [draft("b")])

@@ -1,4 +1,4 @@
-"""Whatever is asked of an Inbox at once, every answer is that of one moment: the one of its ``as_of``."""
+"""Whatever is asked of a store at once, every answer is that of one moment: the one of its ``as_of``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from adapters.contract.wire import item_json
 from domain.model import EVERYONE, Action, Changed, InboxQuery, ItemState, Listing
-from tests.contract.inbox_harness import ANN, BOB, COMPANY, Following, OpenedInbox, draft, enter
+from tests.contract.inbox_harness import ANN, BOB, COMPANY, Following, OpenedStore, draft, enter
 from tests.contract.inbox_recount import recount
 from tests.doubles import START
 
@@ -22,7 +22,7 @@ PLENTY = timedelta(days=30)
 
 class RaceContract:
     @pytest.mark.parametrize("seed", range(5))
-    async def test_every_answer_is_what_the_log_says_up_to_its_as_of(self, inbox: OpenedInbox, seed: int) -> None:
+    async def test_every_answer_is_what_the_log_says_up_to_its_as_of(self, inbox: OpenedStore, seed: int) -> None:
         chance = random.Random(seed)
         ann, bob = await enter(inbox), await enter(inbox, "bob")
         start = await inbox.head()

@@ -1,4 +1,4 @@
-"""Whatever is done to an Inbox, what it lists and counts is what a recount of the log alone gives."""
+"""Whatever is done to a store, what it lists and counts is what a recount of the log alone gives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from domain.model import (
     Subscriber,
     UserId,
 )
-from tests.contract.inbox_harness import OpenedInbox
+from tests.contract.inbox_harness import OpenedStore
 from tests.doubles import ManualClock
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.subscribers: dict[tuple[str, str], Subscriber] = {}
         self.published: list[Draft] = []
 
-    async def open_inbox(self) -> OpenedInbox:
+    async def open_inbox(self) -> OpenedStore:
         raise NotImplementedError
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:

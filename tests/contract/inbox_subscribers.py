@@ -1,4 +1,4 @@
-"""What every Inbox must do for one subscriber of the log: what is theirs of it, from where on, and how far they are."""
+"""What every store must do for one subscriber of the log: what is theirs of it, from where on, and how far they are."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.contract.inbox_harness import (
     COMPANY,
     HOUR,
     Following,
-    OpenedInbox,
-    OpenInbox,
+    OpenedStore,
+    OpenStore,
     age,
     assert_refused,
     at,
@@ -31,7 +31,7 @@ from tests.doubles import START, ManualClock
 
 
 class SinceContract:
-    async def test_a_page_holds_the_entries_of_the_rooms_each_once(self, inbox: OpenedInbox) -> None:
+    async def test_a_page_holds_the_entries_of_the_rooms_each_once(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         rooms = [(ANN,), (BOB,), (ANN, BOB, EVERYONE), (EVERYONE,), (BOB,), (Room("user:annie"),)]
         await inbox.append([draft(f"n-{number}", *names) for number, names in enumerate(rooms)])
@@ -40,7 +40,7 @@ class SinceContract:
         assert await offsets_of(inbox, reader(ANN, EVERYONE), at(start, 3)) == [start.offset + 4]
         assert await offsets_of(inbox, reader(Room("user:carl")), start) == []
 
-    async def test_a_page_without_more_was_read_up_to_the_head(self, inbox: OpenedInbox) -> None:
+    async def test_a_page_without_more_was_read_up_to_the_head(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a"), draft("b", BOB)])
         page = await inbox.since(reader(ANN), start, max_entries=1, max_bytes=1)
@@ -50,7 +50,7 @@ class SinceContract:
             False,
         )
 
-    async def test_pages_are_bounded_in_bytes_and_hold_at_least_one(self, inbox: OpenedInbox) -> None:
+    async def test_pages_are_bounded_in_bytes_and_hold_at_least_one(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft(f"n-{number}", body="x" * 1000) for number in range(4)])
         (first, *_) = (await inbox.since(reader(ANN), start, max_entries=10, max_bytes=1 << 20)).entries
@@ -61,7 +61,7 @@ class SinceContract:
             assert page.entries[-1].position.offset <= page.upto.offset < start.offset + count + 1
 
     @pytest.mark.parametrize("seed", range(10))
-    async def test_reading_page_after_page_gives_all_and_nothing_twice(self, inbox: OpenedInbox, seed: int) -> None:
+    async def test_reading_page_after_page_gives_all_and_nothing_twice(self, inbox: OpenedStore, seed: int) -> None:
         chance = random.Random(seed)
         names = [Room(f"user:{number}") for number in range(6)]
         start = await inbox.head()
@@ -89,26 +89,26 @@ class SinceContract:
         assert found == expected
         assert after == await inbox.head()
 
-    async def test_what_lies_at_or_below_a_start_does_not_exist(self, inbox: OpenedInbox) -> None:
+    async def test_what_lies_at_or_below_a_start_does_not_exist(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a", EVERYONE), draft("b", EVERYONE, ANN), draft("c", EVERYONE), draft("d", COMPANY)])
         mine = Subscriber(UserId("ann"), "company", {ANN: 0, EVERYONE: start.offset + 2, COMPANY: start.offset + 4})
         # What is in two rooms is there as soon as one of them reaches it.
         assert await offsets_of(inbox, mine, start) == [start.offset + 2, start.offset + 3]
 
-    async def test_a_position_ahead_of_the_log_is_refused(self, inbox: OpenedInbox) -> None:
+    async def test_a_position_ahead_of_the_log_is_refused(self, inbox: OpenedStore) -> None:
         (last,) = await inbox.append([draft("a")])
         assert await offsets_of(inbox, reader(ANN), last.position) == []
         await inbox.ensure_readable(reader(ANN), last.position)
         await assert_refused(inbox, reader(ANN), at(last.position, 1), RecoveryReason.INVALID)
 
-    async def test_a_position_of_another_log_is_refused(self, inbox: OpenedInbox) -> None:
+    async def test_a_position_of_another_log_is_refused(self, inbox: OpenedStore) -> None:
         await assert_refused(inbox, reader(ANN), Position("another", 0), RecoveryReason.UNKNOWN_EPOCH)
 
 
 class TrimmingContract:
     async def test_only_rooms_that_lost_an_entry_after_it_refuse_a_position(
-        self, open_inbox: OpenInbox, clock: ManualClock
+        self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
@@ -120,7 +120,7 @@ class TrimmingContract:
         assert await offsets_of(inbox, reader(Room("user:never-named")), start) == []
         await assert_refused(inbox, reader(ANN, BOB), start)
 
-    async def test_what_was_lost_below_a_start_refuses_nothing(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_what_was_lost_below_a_start_refuses_nothing(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
         await age(
@@ -140,7 +140,7 @@ class TrimmingContract:
         assert await offsets_of(inbox, earlier, at(start, 3)) == expected
 
     async def test_the_floor_is_the_first_position_that_can_be_read_from(
-        self, open_inbox: OpenInbox, clock: ManualClock
+        self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
@@ -161,7 +161,7 @@ class TrimmingContract:
         for nothing in (reader(EVERYONE), reader(ANN, COMPANY, start=start.offset + 3)):
             assert (await inbox.floor(nothing)).offset == 0
 
-    async def test_what_users_did_is_trimmed_with_the_rest(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_what_users_did_is_trimmed_with_the_rest(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
         await inbox.append([draft("a", BOB)])
@@ -172,7 +172,7 @@ class TrimmingContract:
         await assert_refused(inbox, reader(BOB), at(start, 1))
         assert await offsets_of(inbox, reader(BOB), at(start, 2)) == [start.offset + 3]
 
-    async def test_what_is_old_goes_and_what_is_not_stays(self, open_inbox: OpenInbox, clock: ManualClock) -> None:
+    async def test_what_is_old_goes_and_what_is_not_stays(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
         await inbox.append([draft("a")])
@@ -186,7 +186,7 @@ class TrimmingContract:
 
 
 class EnterContract:
-    async def test_the_own_room_is_had_from_its_beginning_and_shared_ones_from_now(self, inbox: OpenedInbox) -> None:
+    async def test_the_own_room_is_had_from_its_beginning_and_shared_ones_from_now(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("own", ANN), draft("all", EVERYONE), draft("role", COMPANY), draft("b", BOB)])
         ann = await enter(inbox)
@@ -196,13 +196,13 @@ class EnterContract:
         assert await ids_of(inbox, ann) == ["later-role", "later", "own"]
         assert await offsets_of(inbox, ann, start) == [start.offset + n for n in (1, 5, 6)]
 
-    async def test_who_enters_again_starts_where_they_did(self, inbox: OpenedInbox) -> None:
+    async def test_who_enters_again_starts_where_they_did(self, inbox: OpenedStore) -> None:
         first = await enter(inbox)
         await inbox.append([draft("a", EVERYONE), draft("b", COMPANY)])
         assert await enter(inbox) == first
         assert await ids_of(inbox, await enter(inbox)) == ["b", "a"]
 
-    async def test_a_room_that_comes_later_starts_later(self, inbox: OpenedInbox) -> None:
+    async def test_a_room_that_comes_later_starts_later(self, inbox: OpenedStore) -> None:
         company = await enter(inbox)
         await inbox.append([draft("a", EVERYONE), draft("b", ADMIN)])
         admin = await enter(inbox, role="admin")
@@ -214,19 +214,19 @@ class EnterContract:
         # What came meanwhile for a role one had before belongs to whoever has it again.
         assert await ids_of(inbox, await enter(inbox)) == ["d", "a"]
 
-    async def test_everybody_has_starts_of_their_own(self, inbox: OpenedInbox) -> None:
+    async def test_everybody_has_starts_of_their_own(self, inbox: OpenedStore) -> None:
         await enter(inbox)
         await inbox.append([draft("a", EVERYONE)])
         bob = await enter(inbox, user="bob")
         assert await ids_of(inbox, bob) == []
         assert await ids_of(inbox, await enter(inbox)) == ["a"]
 
-    async def test_another_s_own_room_is_a_shared_one(self, inbox: OpenedInbox) -> None:
+    async def test_another_s_own_room_is_a_shared_one(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("a", BOB)])
         ann = await inbox.enter(UserId("ann"), "company", frozenset((ANN, BOB)))
         assert await ids_of(inbox, ann) == []
 
-    async def test_connections_that_enter_at_once_start_together(self, inbox: OpenedInbox) -> None:
+    async def test_connections_that_enter_at_once_start_together(self, inbox: OpenedStore) -> None:
         for number in range(20):
             user = f"u-{number}"
             first, _, second, _, third = await asyncio.gather(
@@ -243,7 +243,7 @@ class EnterContract:
             assert len(listed) == (await inbox.head()).offset - first.starts[EVERYONE]
             assert listed[0] == f"c-{number}"
 
-    async def test_nothing_that_comes_after_the_answer_is_missed(self, inbox: OpenedInbox) -> None:
+    async def test_nothing_that_comes_after_the_answer_is_missed(self, inbox: OpenedStore) -> None:
         following = Following(inbox, await inbox.head()).start((await inbox.head()).offset + 60)
         publishing = asyncio.gather(*(inbox.append([draft(f"n-{number}", EVERYONE)]) for number in range(60)))
         entering = [await enter(inbox, f"u-{number}") for number in range(10)]
@@ -255,13 +255,13 @@ class EnterContract:
 
 
 class MarksContract:
-    async def test_an_unknown_user_has_received_nothing(self, inbox: OpenedInbox) -> None:
+    async def test_an_unknown_user_has_received_nothing(self, inbox: OpenedStore) -> None:
         ann = await enter(inbox)
         await inbox.append([draft("a")])
         assert (await inbox.received(ann)).offset == 0
         assert await offsets_of(inbox, ann, await inbox.received(ann)) == [(await inbox.head()).offset]
 
-    async def test_a_mark_only_grows(self, inbox: OpenedInbox) -> None:
+    async def test_a_mark_only_grows(self, inbox: OpenedStore) -> None:
         ann = await enter(inbox)
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(3)])]
         for advanced, expected in ((1, 1), (0, 1), (1, 1), (2, 2), (0, 2)):
@@ -269,7 +269,7 @@ class MarksContract:
             assert (await inbox.received(ann)).offset == positions[expected].offset
         assert await offsets_of(inbox, ann, await inbox.received(ann)) == []
 
-    async def test_marks_of_many_are_stored_at_once(self, inbox: OpenedInbox) -> None:
+    async def test_marks_of_many_are_stored_at_once(self, inbox: OpenedStore) -> None:
         (appended,) = await inbox.append([draft("a", EVERYONE)])
         users = [await enter(inbox, f"u-{number}") for number in range(50)]
         await inbox.advance({(user.user, user.role): appended.position for user in users[1:]})
@@ -277,7 +277,7 @@ class MarksContract:
         received = [(await inbox.received(user)).offset for user in users]
         assert received == [0] + [appended.position.offset] * 49
 
-    async def test_a_new_role_begins_at_the_user_s_highest_and_stays_there(self, inbox: OpenedInbox) -> None:
+    async def test_a_new_role_begins_at_the_user_s_highest_and_stays_there(self, inbox: OpenedStore) -> None:
         company, freelance = await enter(inbox), await enter(inbox, role="freelance")
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(4)])]
         await inbox.advance({(company.user, "company"): positions[0], (company.user, "freelance"): positions[1]})
@@ -291,13 +291,13 @@ class MarksContract:
         assert (await inbox.received(company)).offset == positions[0].offset
         assert (await inbox.received(freelance)).offset == positions[3].offset
 
-    async def test_marks_are_of_one_user(self, inbox: OpenedInbox) -> None:
+    async def test_marks_are_of_one_user(self, inbox: OpenedStore) -> None:
         ann, bob = await enter(inbox), await enter(inbox, user="bob")
         (appended,) = await inbox.append([draft("a", ANN, BOB)])
         await inbox.advance({(ann.user, ann.role): appended.position})
         assert (await inbox.received(bob)).offset == 0
 
-    async def test_marks_advanced_at_once_leave_the_highest(self, inbox: OpenedInbox) -> None:
+    async def test_marks_advanced_at_once_leave_the_highest(self, inbox: OpenedStore) -> None:
         ann = await enter(inbox)
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(20)])]
         shuffled = random.Random(1).sample(positions, len(positions))
@@ -305,7 +305,7 @@ class MarksContract:
         assert await inbox.received(ann) == positions[-1]
 
     async def test_a_mark_behind_what_was_trimmed_is_refused_as_a_position(
-        self, open_inbox: OpenInbox, clock: ManualClock
+        self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
         ann = await enter(inbox)

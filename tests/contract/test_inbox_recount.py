@@ -1,4 +1,4 @@
-"""The recount, for every Inbox."""
+"""The recount, for every store."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import rule
 
-from adapters.store.memory import MemoryInbox
-from adapters.store.sqlite.inbox import SqliteInbox
-from tests.contract.inbox_harness import OpenedInbox, folder_in_memory
+from adapters.store.memory import MemoryStore
+from adapters.store.sqlite.store import SqliteStore
+from tests.contract.inbox_harness import OpenedStore, folder_in_memory
 from tests.contract.inbox_recount import RETENTION, InboxMachine
 
 
 class MemoryMachine(InboxMachine):
-    async def open_inbox(self) -> OpenedInbox:
-        return MemoryInbox(clock=self.clock, retention=RETENTION, inbox_per_user=self.per_user)
+    async def open_inbox(self) -> OpenedStore:
+        return MemoryStore(clock=self.clock, retention=RETENTION, inbox_per_user=self.per_user)
 
 
 class SqliteMachine(InboxMachine):
@@ -27,8 +27,8 @@ class SqliteMachine(InboxMachine):
         self._folder = folder_in_memory()
         super().__init__()
 
-    async def open_inbox(self) -> OpenedInbox:
-        inbox = SqliteInbox(
+    async def open_inbox(self) -> OpenedStore:
+        inbox = SqliteStore(
             Path(self._folder.name) / "inbox.db",
             clock=self.clock,
             retention_log=self.log_retention,
@@ -56,13 +56,13 @@ class TrimmedSqliteMachine(SqliteMachine):
     log_retention = RETENTION * 0.4
 
 
-TestMemoryInbox = pytest.mark.campaign(MemoryMachine.TestCase)
-TestSqliteInbox = pytest.mark.campaign(SqliteMachine.TestCase)
+TestMemoryStore = pytest.mark.campaign(MemoryMachine.TestCase)
+TestSqliteStore = pytest.mark.campaign(SqliteMachine.TestCase)
 TestTrimmedSqliteInbox = pytest.mark.campaign(TrimmedSqliteMachine.TestCase)
 
 # Examples: of the log in memory there are as many as of the other two together in the same time.
 _NUMBER = 1000 if os.environ.get("CAMPAIGN") == "full" else 20
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 _SETTINGS = settings(max_examples=_NUMBER, stateful_step_count=30, deadline=None, suppress_health_check=_SLOW)
-TestMemoryInbox.settings = settings(_SETTINGS, max_examples=3 * _NUMBER)
-TestSqliteInbox.settings = TestTrimmedSqliteInbox.settings = _SETTINGS
+TestMemoryStore.settings = settings(_SETTINGS, max_examples=3 * _NUMBER)
+TestSqliteStore.settings = TestTrimmedSqliteInbox.settings = _SETTINGS

@@ -136,7 +136,7 @@ async def a_defect(everybody: Crowd, patch: pytest.MonkeyPatch) -> None:
 
 async def a_fault_as_they_return(everybody: Crowd, patch: pytest.MonkeyPatch) -> None:
     """The store fails once for each of them, as they come back from an operator's close."""
-    inbox = everybody.server.container.inbox()
+    inbox = everybody.server.container.store()
     enter, failed = inbox.enter, set()
 
     async def fail_once(user: str, *arguments: Any) -> object:

@@ -11,7 +11,7 @@ import os
 import random
 import sys
 
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from domain.model import EVERYONE, Action, AppendOutcome, Position, Room, UserId
 from tests.contract.inbox_harness import draft
@@ -24,7 +24,7 @@ def say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-async def publish(inbox: SqliteInbox, prefix: str, chance: random.Random) -> None:
+async def publish(inbox: SqliteStore, prefix: str, chance: random.Random) -> None:
     for number in itertools.count():
         size = chance.choice((1, 1, 1, 20, 200))
         names = [f"{prefix}-{number}-{item}" for item in range(size)]
@@ -32,7 +32,7 @@ async def publish(inbox: SqliteInbox, prefix: str, chance: random.Random) -> Non
         say("\n".join(f"{one.position.offset} {one.id}" for one in appended if one.outcome is AppendOutcome.STORED))
 
 
-async def use(inbox: SqliteInbox, prefix: str, chance: random.Random) -> None:
+async def use(inbox: SqliteStore, prefix: str, chance: random.Random) -> None:
     subscriber = await inbox.enter(USER, "company", frozenset((ROOM, EVERYONE)))
     clock = SystemClock()
     for number in itertools.count():
@@ -44,7 +44,7 @@ async def use(inbox: SqliteInbox, prefix: str, chance: random.Random) -> None:
 
 
 async def run(path: str, number: str) -> None:
-    inbox = SqliteInbox(path, clock=SystemClock())
+    inbox = SqliteStore(path, clock=SystemClock())
     await inbox.open()
     chance = random.Random(number)
     say("open")

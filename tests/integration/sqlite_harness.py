@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from tests.doubles import ManualClock
 
 
 @asynccontextmanager
-async def opened(path: Path, clock: ManualClock | SystemClock, **limits: Any) -> AsyncIterator[SqliteInbox]:
-    inbox = SqliteInbox(path, clock=clock, **limits)
+async def opened(path: Path, clock: ManualClock | SystemClock, **limits: Any) -> AsyncIterator[SqliteStore]:
+    inbox = SqliteStore(path, clock=clock, **limits)
     await inbox.open()
     try:
         yield inbox

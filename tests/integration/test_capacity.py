@@ -258,7 +258,7 @@ async def test_a_batch_being_stored_when_the_drain_begins_is_delivered(
 ) -> None:
     async with serving() as server, http_session() as session:
         peer = await connected_peer(peer_class, session, server, "42")
-        inbox, storing = server.container.inbox(), asyncio.Event()
+        inbox, storing = server.container.store(), asyncio.Event()
         append = inbox.append
 
         async def told(*arguments: Any, **options: Any) -> Any:

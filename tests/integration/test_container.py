@@ -15,8 +15,8 @@ from adapters.api.handlers import ApiHandler, BackendHandler
 from adapters.api.inbox import UserHandler
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
-from adapters.store.memory import MemoryInbox
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.memory import MemoryStore
+from adapters.store.sqlite.store import SqliteStore
 from domain.errors import InvalidToken
 from entrypoints.container import Container, build_container
 from entrypoints.server import check_tls
@@ -118,7 +118,8 @@ def test_a_part_that_is_two_would_be_noticed() -> None:
 def test_all_who_share_a_part_share_the_same_one(settings: Settings) -> None:
     container = build_container(settings)
     connections, delivery = container.connections(), container.delivery()
-    assert connections._inbox is delivery._inbox is container.inbox()
+    store = container.store()
+    assert connections._subscribers is connections._inboxes is delivery._log is delivery._checkpoints is store
     assert connections._transport is delivery._transport is container.transport()
     assert connections._verifier is container.verifier()
     assert container.backend().publisher is delivery
@@ -139,7 +140,7 @@ def test_the_source_is_the_one_of_the_settings(source: dict[str, str], kind: typ
     assert isinstance(container.source(), kind)
 
 
-@pytest.mark.parametrize(("port", "kinds"), [("source", {"memory", "http"}), ("inbox", {"memory", "sqlite"})])
+@pytest.mark.parametrize(("port", "kinds"), [("source", {"memory", "http"}), ("store", {"memory", "sqlite"})])
 def test_every_kind_of_source_and_store_has_its_line(port: str, kinds: set[str]) -> None:
     selector: Any = Container.providers[port]
     assert set(selector.providers) == kinds
@@ -149,9 +150,9 @@ def test_every_kind_of_source_and_store_has_its_line(port: str, kinds: set[str])
 
 def test_the_store_is_the_one_of_the_settings(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    sqlite = build_container(validate_settings({**ONE_SECRET, "store": f"sqlite:///{path}"})).inbox()
-    assert isinstance(sqlite, SqliteInbox)
-    assert isinstance(build_container(validate_settings({**ONE_SECRET, "store": "memory://"})).inbox(), MemoryInbox)
+    sqlite = build_container(validate_settings({**ONE_SECRET, "store": f"sqlite:///{path}"})).store()
+    assert isinstance(sqlite, SqliteStore)
+    assert isinstance(build_container(validate_settings({**ONE_SECRET, "store": "memory://"})).store(), MemoryStore)
     assert list(tmp_path.iterdir()) == [], "building opens nothing"
 
 
@@ -202,7 +203,7 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
             }
         )
     )
-    policy, limits, inbox = container.policy(), container.socketio()._limits, container.inbox()
+    policy, limits, inbox = container.policy(), container.socketio()._limits, container.store()
     stream = container.sse()._limits
     assert (policy.leeway, policy.connections, policy.connections_per_user) == (timedelta(seconds=7), 11, 12)
     assert policy.token_bytes == 1515

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tornado.ioloop import IOLoop
 
 from adapters.source.http_feed import HttpFeed
-from adapters.store.memory import MemoryInbox
+from adapters.store.memory import MemoryStore
 from adapters.system.clock import SystemClock
 from adapters.transport.memory.transport import MemoryTransport
 from domain.errors import StoreUnavailable
@@ -51,14 +51,15 @@ def server(io_loop: IOLoop) -> Iterator[FeedServer]:
 class Log:
     """A log and the service that takes a feed over into it, as one process would have them."""
 
-    def __init__(self, inbox: MemoryInbox | None = None) -> None:
-        self.inbox = inbox if inbox is not None else MemoryInbox(clock=SystemClock())
+    def __init__(self, inbox: MemoryStore | None = None) -> None:
+        self.inbox = inbox if inbox is not None else MemoryStore(clock=SystemClock())
         self.telemetry = RecordingTelemetry()
         transport = MemoryTransport()
         self.service = DeliveryService(
-            inbox=self.inbox,
+            log=self.inbox,
+            checkpoints=self.inbox,
             transport=transport,
-            counts=CountsService(inbox=self.inbox, transport=transport, clock=SystemClock()),
+            counts=CountsService(inboxes=self.inbox, transport=transport, clock=SystemClock()),
             policy=ConnectionPolicy(),
             clock=SystemClock(),
             randomness=FixedRandomness(),
@@ -360,7 +361,7 @@ async def test_restarts_continue_at_the_checkpoint(server: FeedServer, seed: int
         assert await anew.stored(len(ids)) == ids
 
 
-class FailingInbox(MemoryInbox):
+class FailingInbox(MemoryStore):
     """Fails every other commit."""
 
     def __init__(self) -> None:

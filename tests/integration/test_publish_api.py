@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from adapters.store.memory import MemoryInbox
+from adapters.store.memory import MemoryStore
 from adapters.system.clock import SystemClock
 from domain.errors import StoreUnavailable
 from domain.model import Appended, Checkpoint, Draft
@@ -644,7 +644,7 @@ async def test_media_types() -> None:
         await backend.nothing_happened()
 
 
-class FailingInbox(MemoryInbox):
+class FailingInbox(MemoryStore):
     """A store that can be lost and found."""
 
     lost = False
@@ -670,7 +670,7 @@ async def ready(backend: Backend) -> tuple[int, Any]:
 async def test_a_store_that_is_down_and_comes_back() -> None:
     inbox = FailingInbox(clock=SystemClock())
     server = open_server(validate_settings({"port": 0, "auth": {"secret": SECRET}, "api": KEYS, "store": "memory://"}))
-    server.container.inbox.override(inbox)
+    server.container.store.override(inbox)
     server.container.reset_singletons()
     async with server.running(), listening(server) as backend:
         assert await ready(backend) == (200, {"status": "ready"})

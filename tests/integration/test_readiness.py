@@ -110,7 +110,7 @@ async def test_while_the_store_is_down(peer_class: Any, monkeypatch: pytest.Monk
         await connected(stays, secret_token("1"))
         with monkeypatch.context() as patch:
             for method in ("ensure_writable", "append"):
-                patch.setattr(server.container.inbox(), method, down)
+                patch.setattr(server.container.store(), method, down)
             started = time.monotonic()
             assert_puts_off(await until_refused(peer_class, session, server))
             assert time.monotonic() - started < TICK_SECONDS + SLACK

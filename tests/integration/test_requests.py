@@ -673,7 +673,7 @@ async def test_while_the_store_is_down_requests_fail_and_the_connection_stays(
         requests.append(("notification.read_all", {}))
         with monkeypatch.context() as patch:
             for name in ("count", "list_items", "change", "read_all"):
-                patch.setattr(it.server.container.inbox(), name, down)
+                patch.setattr(it.server.container.store(), name, down)
             for name, argument in requests:
                 failed(await client.ask(name, argument), "store_unavailable", retryable=True)
         # What needs no store is answered meanwhile, and what was published before the fault and after it arrives.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from adapters.store.sqlite import schema, threads
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.sqlite.store import SqliteStore
 from domain.errors import StoreUnavailable
 from domain.model import (
     InboxQuery,
@@ -76,13 +76,13 @@ async def test_an_answer_comes_after_everything_it_has_seen(
 ) -> None:
     committed: list[Callable[[], None]] = []
     is_committed = asyncio.Event()
-    done = SqliteInbox._done
+    done = SqliteStore._done
 
-    def hold(inbox: SqliteInbox, state: Any, group: Any) -> None:
+    def hold(inbox: SqliteStore, state: Any, group: Any) -> None:
         committed.append(partial(done, inbox, state, group))
         is_committed.set()
 
-    monkeypatch.setattr(SqliteInbox, "_done", hold)
+    monkeypatch.setattr(SqliteStore, "_done", hold)
     async with opened(path, clock, tail_entries=1) as inbox:
         start = await inbox.head()
         appending = asyncio.create_task(inbox.append([draft("a"), draft("b")]))

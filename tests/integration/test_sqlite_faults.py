@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-import adapters.store.sqlite.inbox as sqlite_inbox
+import adapters.store.sqlite.store as sqlite_inbox
 from adapters.contract.wire import NOTIFICATION_NEW
 from adapters.store.sqlite import schema, threads
-from adapters.store.sqlite.inbox import SqliteInbox
 from adapters.store.sqlite.log import LogTransaction
+from adapters.store.sqlite.store import SqliteStore
 from domain.errors import StoreUnavailable, SynkroneError
 from domain.model import (
     EVERYONE,
@@ -79,7 +79,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception]:
     return told
 
 
-async def assert_nothing_is_stored(inbox: SqliteInbox, ann: Subscriber, head: Position) -> None:
+async def assert_nothing_is_stored(inbox: SqliteStore, ann: Subscriber, head: Position) -> None:
     """Whatever one tries; and nobody hears of it."""
     counted = await inbox.count(ann)
     received = await inbox.received(ann)
@@ -105,7 +105,7 @@ async def assert_nothing_is_stored(inbox: SqliteInbox, ann: Subscriber, head: Po
     waiting.cancel()
 
 
-async def assert_it_works_again(inbox: SqliteInbox, ann: Subscriber, head: Position) -> None:
+async def assert_it_works_again(inbox: SqliteStore, ann: Subscriber, head: Position) -> None:
     await inbox.tidy()
     await inbox.ensure_writable()
     following = Following(inbox, head)
@@ -273,7 +273,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], capture_output=True, timeout=10, check=True)
 
 
-async def is_stored(inbox: SqliteInbox, id_: str) -> bool:
+async def is_stored(inbox: SqliteStore, id_: str) -> bool:
     try:
         await inbox.append([draft(id_, body="x" * 10_000)])
     except StoreUnavailable:
@@ -281,7 +281,7 @@ async def is_stored(inbox: SqliteInbox, id_: str) -> bool:
     return True
 
 
-async def write_until_nothing_fits(inbox: SqliteInbox) -> None:
+async def write_until_nothing_fits(inbox: SqliteStore) -> None:
     """With the least there is to write."""
     head = await inbox.head()
     for number in range(1000):
@@ -292,7 +292,7 @@ async def write_until_nothing_fits(inbox: SqliteInbox) -> None:
     pytest.fail("there is always room for more")
 
 
-async def published(inbox: SqliteInbox, subscriber: Subscriber, after: Position) -> list[str]:
+async def published(inbox: SqliteStore, subscriber: Subscriber, after: Position) -> list[str]:
     entries = await entries_of(inbox, subscriber, after)
     return [json.loads(entry.payload)["id"] for entry in entries if entry.event == NOTIFICATION_NEW]
 

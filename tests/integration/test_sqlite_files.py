@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.store.sqlite.inbox import SqliteInbox, StoreUnusable
 from adapters.store.sqlite.schema import MIGRATIONS
+from adapters.store.sqlite.store import SqliteStore, StoreUnusable
 from adapters.system.clock import SystemClock
 from domain.model import (
     EVERYONE,
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.gen_test
 
 async def unusable(path: Path) -> str:
     with pytest.raises(StoreUnusable) as refused:
-        await SqliteInbox(path, clock=SystemClock()).open()
+        await SqliteStore(path, clock=SystemClock()).open()
     message = str(refused.value)
     assert "\n" not in message
     assert str(path) in message
@@ -59,7 +59,7 @@ async def unusable(path: Path) -> str:
 
 
 async def test_nothing_happens_to_a_file_before_it_is_opened(path: Path, clock: ManualClock) -> None:
-    SqliteInbox(path, clock=clock)
+    SqliteStore(path, clock=clock)
     assert list(path.parent.iterdir()) == []
 
 
@@ -67,9 +67,9 @@ async def test_a_second_process_is_refused_in_one_line(path: Path, clock: Manual
     program = (
         "import asyncio, sys\n"
         "from adapters.system.clock import SystemClock\n"
-        "from adapters.store.sqlite.inbox import SqliteInbox, StoreUnusable\n"
+        "from adapters.store.sqlite.store import SqliteStore, StoreUnusable\n"
         "try:\n"
-        "    asyncio.run(SqliteInbox(sys.argv[1], clock=SystemClock()).open())\n"
+        "    asyncio.run(SqliteStore(sys.argv[1], clock=SystemClock()).open())\n"
         "except StoreUnusable as error:\n"
         "    print(error)\n"
     )
@@ -83,7 +83,7 @@ async def test_a_second_process_is_refused_in_one_line(path: Path, clock: Manual
     async with opened(path, clock) as inbox:
         said = f"{path} is in use by another process: stop that one first, or name another file in the setting store"
         assert await asyncio.to_thread(second) == f"{said}\n"
-        assert SqliteInbox(path, clock=clock).check() == said
+        assert SqliteStore(path, clock=clock).check() == said
         assert "in use" in await unusable(path)
         assert outcomes(await inbox.append([draft("a")])) == [STORED]
     async with opened(path, clock) as inbox:
@@ -184,7 +184,7 @@ async def test_what_cannot_be_opened_is_named_absolutely_with_what_to_do_and_a_c
     if prepare is not None:
         prepare(path)
     before = everything_in(tmp_path)
-    inbox = SqliteInbox(Path(name) if relative else path, clock=SystemClock())
+    inbox = SqliteStore(Path(name) if relative else path, clock=SystemClock())
     with pytest.raises(StoreUnusable) as foreseen:
         inbox.check()
     assert everything_in(tmp_path) == before
@@ -217,7 +217,7 @@ async def test_a_check_of_what_can_be_opened_leaves_no_trace(
                 write(path.parent / name, content)
             assert (path.parent / f"{path.name}-wal").stat().st_size > 0
     before = {each.name: (each.read_bytes(), each.stat().st_mtime_ns) for each in path.parent.iterdir()}
-    assert SqliteInbox(path, clock=clock).check() is None
+    assert SqliteStore(path, clock=clock).check() is None
     assert {each.name: (each.read_bytes(), each.stat().st_mtime_ns) for each in path.parent.iterdir()} == before
     async with opened(path, clock) as inbox:
         assert await ids_of(inbox, reader(ANN)) == ([] if state in ("new", "empty") else ["a"])
@@ -226,11 +226,11 @@ async def test_a_check_of_what_can_be_opened_leaves_no_trace(
 UNPRIVILEGED = """
 import asyncio, concurrent.futures.thread, os, sys, urllib.parse
 from adapters.system.clock import SystemClock
-from adapters.store.sqlite.inbox import SqliteInbox, StoreUnusable
+from adapters.store.sqlite.store import SqliteStore, StoreUnusable
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
-inbox = SqliteInbox(sys.argv[1], clock=SystemClock())
+inbox = SqliteStore(sys.argv[1], clock=SystemClock())
 for attempt in (inbox.check, lambda: asyncio.run(inbox.open())):
     try:
         print(attempt())
@@ -277,7 +277,7 @@ def test_what_may_not_be_written_is_named(what: str) -> None:
 
 async def test_a_store_that_was_refused_can_be_opened_later(path: Path, clock: ManualClock) -> None:
     write(path, b"no database, and not empty either")
-    inbox = SqliteInbox(path, clock=clock)
+    inbox = SqliteStore(path, clock=clock)
     with pytest.raises(StoreUnusable):
         await inbox.open()
     remove(path)

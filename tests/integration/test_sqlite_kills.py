@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from adapters.contract.wire import NOTIFICATION_NEW
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from domain.model import (
     EVERYONE,
@@ -85,7 +85,7 @@ async def _append_and_kill(path: Path, number: int, seconds: float) -> str:
     return (said + await rest).decode()
 
 
-async def _stored(inbox: SqliteInbox, after_offset: int) -> dict[int, str]:
+async def _stored(inbox: SqliteStore, after_offset: int) -> dict[int, str]:
     """The ids of ANN's notifications by offset."""
     found: dict[int, str] = {}
     after = Position((await inbox.head()).epoch, after_offset)

@@ -76,7 +76,7 @@ def is_over(server: Server) -> bool:
 async def gated(server: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
     """While the event is not set, the store changes nothing."""
     gate = asyncio.Event()
-    inbox = server.container.inbox()
+    inbox = server.container.store()
     change = inbox.change
 
     async def wait_and_change(*arguments: Any) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from domain.model import EVERYONE, Audience, Draft, Json, Position, Publication, Room, UserId
@@ -61,8 +61,8 @@ async def main(folder: Path, entries: int) -> None:
 
 
 @asynccontextmanager
-async def _opened(file: Path) -> AsyncIterator[SqliteInbox]:
-    inbox = SqliteInbox(file, clock=_clock, tail_entries=TAIL_ENTRIES)
+async def _opened(file: Path) -> AsyncIterator[SqliteStore]:
+    inbox = SqliteStore(file, clock=_clock, tail_entries=TAIL_ENTRIES)
     await inbox.open()
     try:
         yield inbox
@@ -75,7 +75,7 @@ def _draft(user: str) -> Draft:
     return _policy.draft(publication, _randomness.new_id(), _clock.now(), None)
 
 
-async def _build(inbox: SqliteInbox, entries: int, others: int) -> None:
+async def _build(inbox: SqliteStore, entries: int, others: int) -> None:
     every = entries // (READERS * ENTRIES_OF_READER)
 
     def user_of(offset: int) -> str:
@@ -94,7 +94,7 @@ async def _open(file: Path) -> float:
     return statistics.median(times) * MILLI
 
 
-async def _return(inbox: SqliteInbox, entries: int) -> dict[str, float]:
+async def _return(inbox: SqliteStore, entries: int) -> dict[str, float]:
     """Readers enter in a role that is new to them, read what they missed, and have their inboxes counted."""
     role = _randomness.new_id()
     half = Position((await inbox.head()).epoch, entries // 2)
@@ -117,7 +117,7 @@ async def _return(inbox: SqliteInbox, entries: int) -> dict[str, float]:
     return dict(zip(("enter", "replay", "count"), medians, strict=True))
 
 
-async def _append(inbox: SqliteInbox, batches: int, batch: int, others: int) -> float:
+async def _append(inbox: SqliteStore, batches: int, batch: int, others: int) -> float:
     """The mean of an entry, so that what is put off to every so many commits is in it."""
     drafts = [_draft(f"other-{number * STRIDE % others}") for number in range(batches * batch)]
     start = time.process_time()

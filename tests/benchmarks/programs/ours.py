@@ -38,7 +38,7 @@ async def main(secret: str, api_key: str, folder: str, ping_interval: float, not
     async with open_server(validate_settings(settings)).running() as server:
         settle_memory()
         transport = server.container.transport()
-        head = await server.container.inbox().head()
+        head = await server.container.store().head()
         offsets = count(head.offset + 1)
 
         async def emit(room: str, content: dict[str, Any]) -> None:

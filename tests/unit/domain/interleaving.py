@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from adapters.store.memory import MemoryInbox
+from adapters.store.memory import MemoryStore
 from adapters.transport.memory.transport import MemoryTransport
 from domain.model import (
     AckId,
@@ -21,7 +21,7 @@ from domain.model import (
     Refusal,
     Room,
 )
-from domain.ports import ConnectionEvents, Inbox, TokenVerifier, Transport
+from domain.ports import ConnectionEvents, Store, TokenVerifier, Transport
 from tests.doubles import StaticVerifier
 
 
@@ -51,9 +51,9 @@ class Points:
             await action()
 
     def around(
-        self, verifier: StaticVerifier, inbox: MemoryInbox, transport: MemoryTransport
-    ) -> tuple[TokenVerifier, Inbox, Transport]:
-        return _Verifier(verifier, self), cast("Inbox", _Inbox(inbox, self)), _Transport(transport, self)
+        self, verifier: StaticVerifier, inbox: MemoryStore, transport: MemoryTransport
+    ) -> tuple[TokenVerifier, Store, Transport]:
+        return _Verifier(verifier, self), cast("Store", _Inbox(inbox, self)), _Transport(transport, self)
 
 
 class _Verifier:
@@ -69,7 +69,7 @@ class _Verifier:
 
 
 class _Inbox:
-    def __init__(self, real: Inbox, point: Points) -> None:
+    def __init__(self, real: Store, point: Points) -> None:
         self._real = real
         self._point = point
 
@@ -144,7 +144,7 @@ class Gate(asyncio.Event):
     """While it is clear, the followers of an inbox are given nothing."""
 
     @classmethod
-    def of(cls, inbox: MemoryInbox) -> Gate:
+    def of(cls, inbox: MemoryStore) -> Gate:
         gate = cls()
         gate.set()
         follow = inbox.follow

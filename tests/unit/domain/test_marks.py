@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from adapters.store.memory import MemoryInbox
+from adapters.store.memory import MemoryStore
 from domain.errors import StoreUnavailable
 from domain.model import Audience, Position, Room, Subscriber, UserId
 from domain.services.marks import Marks
@@ -18,7 +18,7 @@ def subscriber(user: str = "ann", role: str = "freelance") -> Subscriber:
     return Subscriber(UserId(user), role, {Room.of_user(user): 0})
 
 
-class Store(MemoryInbox):
+class Store(MemoryStore):
     """Counts what is stored, and cannot store where it is told so."""
 
     def __init__(self) -> None:

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from adapters.store.memory import MemoryInbox
+from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
 from adapters.transport.memory.client import Event, MemoryClient
 from adapters.transport.memory.transport import MemoryTransport
 from domain.model import Appended, Audience, Identity, Json, Publication, UserId
 from domain.policy import ConnectionPolicy
-from domain.ports import Inbox, TokenVerifier, Transport
+from domain.ports import Store, TokenVerifier, Transport
 from domain.services.connections import ConnectionService
 from domain.services.counts import CountsService
 from domain.services.delivery import DeliveryService
@@ -50,33 +50,37 @@ class World:
         policy: ConnectionPolicy | None = None,
         transport: MemoryTransport | None = None,
         max_entries: int = 100_000,
-        seen_as: Callable[[StaticVerifier, MemoryInbox, MemoryTransport], tuple[TokenVerifier, Inbox, Transport]]
+        seen_as: Callable[[StaticVerifier, MemoryStore, MemoryTransport], tuple[TokenVerifier, Store, Transport]]
         | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.telemetry = RecordingTelemetry()
         self.policy = policy if policy is not None else ConnectionPolicy()
         self.verifier = StaticVerifier({user: identity(user) for user in USERS})
-        self.inbox = MemoryInbox(clock=self.clock, max_entries=max_entries, epoch="e")
+        self.inbox = MemoryStore(clock=self.clock, max_entries=max_entries, epoch="e")
         self.transport = transport if transport is not None else MemoryTransport()
         real = (self.verifier, self.inbox, self.transport)
         verifier, inbox, seen_transport = seen_as(*real) if seen_as is not None else real
-        self.recovery = RecoveryService(inbox=inbox, pids=KeyedPids(inbox.secret), policy=self.policy)
-        self.inboxes = InboxService(verifier=verifier, inbox=inbox, policy=self.policy, clock=self.clock)
-        self.counts = CountsService(inbox=inbox, transport=seen_transport, clock=self.clock)
+        self.recovery = RecoveryService(log=inbox, subscribers=inbox, pids=KeyedPids(inbox.secret), policy=self.policy)
+        self.inboxes = InboxService(
+            verifier=verifier, subscribers=inbox, inboxes=inbox, policy=self.policy, clock=self.clock
+        )
+        self.counts = CountsService(inboxes=inbox, transport=seen_transport, clock=self.clock)
         self.connections = ConnectionService(
             verifier=verifier,
-            inbox=inbox,
+            subscribers=inbox,
+            inboxes=inbox,
             transport=seen_transport,
             recovery=self.recovery,
-            inboxes=self.inboxes,
+            requests=self.inboxes,
             counts=self.counts,
             policy=self.policy,
             clock=self.clock,
             telemetry=self.telemetry,
         )
         self.delivery = DeliveryService(
-            inbox=self.inbox,
+            log=self.inbox,
+            checkpoints=self.inbox,
             transport=self.transport,
             counts=self.counts,
             policy=self.policy,

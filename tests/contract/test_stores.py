@@ -1,4 +1,4 @@
-"""Every Inbox keeps the contract; and what is particular to each."""
+"""Every store keeps the contract; and what is particular to each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 import pytest
 from tornado.ioloop import IOLoop
 
-from adapters.store.memory import MemoryInbox
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.memory import MemoryStore
+from adapters.store.sqlite.store import SqliteStore
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES
 from domain.errors import PublicationTooLarge, StoreUnavailable
 from domain.model import EVERYONE, Action, Checkpoint, Counts, InboxQuery, Position, RecoveryReason, Room
-from tests.contract.inbox import InboxContract
 from tests.contract.inbox_harness import (
     ANN,
     BOB,
@@ -26,8 +25,8 @@ from tests.contract.inbox_harness import (
     HOUR,
     STORED,
     Following,
-    OpenedInbox,
-    OpenInbox,
+    OpenedStore,
+    OpenStore,
     assert_refused,
     at,
     draft,
@@ -40,31 +39,32 @@ from tests.contract.inbox_harness import (
     pass_time,
     reader,
 )
+from tests.contract.store import StoreContract
 from tests.doubles import START, ManualClock
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
 
-class TestMemoryInbox(InboxContract):
+class TestMemoryStore(StoreContract):
     @pytest.fixture
-    def open_inbox(self, clock: ManualClock) -> OpenInbox:
-        async def open_inbox(*, retention: timedelta = timedelta(days=30), inbox_per_user: int = 10_000) -> OpenedInbox:
-            return MemoryInbox(clock=clock, retention=retention, inbox_per_user=inbox_per_user)
+    def open_inbox(self, clock: ManualClock) -> OpenStore:
+        async def open_inbox(*, retention: timedelta = timedelta(days=30), inbox_per_user: int = 10_000) -> OpenedStore:
+            return MemoryStore(clock=clock, retention=retention, inbox_per_user=inbox_per_user)
 
         return open_inbox
 
-    async def test_a_cursor_of_an_earlier_process_is_of_another_epoch(self, open_inbox: OpenInbox) -> None:
+    async def test_a_cursor_of_an_earlier_process_is_of_another_epoch(self, open_inbox: OpenStore) -> None:
         before = await (await open_inbox()).head()
         await assert_refused(await open_inbox(), reader(ANN), before, RecoveryReason.UNKNOWN_EPOCH)
 
     async def test_offsets_begin_at_one(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, epoch="e")
+        inbox = MemoryStore(clock=clock, epoch="e")
         assert await inbox.head() == Position("e", 0)
         (appended,) = await inbox.append([draft("a")])
         assert appended.position == Position("e", 1)
 
     async def test_the_wall_clock_ages_nothing(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, retention=HOUR)
+        inbox = MemoryStore(clock=clock, retention=HOUR)
         start = await inbox.head()
         await inbox.append([draft("a")])
         clock.jump(timedelta(days=365))
@@ -73,7 +73,7 @@ class TestMemoryInbox(InboxContract):
         assert (await inbox.count(reader(ANN))).stands_until == clock.now() + HOUR
 
     async def test_whoever_counts_many_large_inboxes_leaves_others_their_turns(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock)
+        inbox = MemoryStore(clock=clock)
         await inbox.append([draft(f"n-{number}") for number in range(1000)])
         turns_of_others = 0
 
@@ -90,7 +90,7 @@ class TestMemoryInbox(InboxContract):
         assert turns_of_others >= 9
 
     async def test_old_entries_go_as_later_ones_come(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, retention=HOUR)
+        inbox = MemoryStore(clock=clock, retention=HOUR)
         start = await inbox.head()
         await inbox.append([draft("a")])
         clock.advance(3601)
@@ -98,7 +98,7 @@ class TestMemoryInbox(InboxContract):
         await assert_refused(inbox, reader(ANN), start)
 
     async def test_the_oldest_entries_go_when_the_log_is_full(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, max_entries=3)
+        inbox = MemoryStore(clock=clock, max_entries=3)
         start = await inbox.head()
         await inbox.append([draft("a", ANN), draft("b", ANN)])
         await inbox.append([draft("c", BOB), draft("d", ANN), draft("e", BOB)])
@@ -110,7 +110,7 @@ class TestMemoryInbox(InboxContract):
         assert (await inbox.count(reader(ANN))).oldest == start.offset + 4
 
     async def test_the_oldest_entries_go_when_the_log_is_full_of_bytes(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, max_bytes=400_000)
+        inbox = MemoryStore(clock=clock, max_bytes=400_000)
         start = await inbox.head()
         for number in range(60):
             await inbox.append([draft(f"n-{number}", body="x" * 20_000)])
@@ -119,14 +119,14 @@ class TestMemoryInbox(InboxContract):
         assert await offsets_of(inbox, reader(ANN), at(start, 50)) == [start.offset + n for n in range(51, 61)]
 
     async def test_what_is_trimmed_may_be_published_again(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, max_entries=2)
+        inbox = MemoryStore(clock=clock, max_entries=2)
         await inbox.append([draft("a", key="k"), draft("b")])
         assert outcomes(await inbox.append([draft("a", key="k")])) == [DUPLICATE]
         await inbox.append([draft("c")])
         assert outcomes(await inbox.append([draft("a", key="k"), draft("c")])) == [STORED, DUPLICATE]
 
     async def test_what_a_follower_was_not_given_yet_is_never_trimmed(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, max_entries=3)
+        inbox = MemoryStore(clock=clock, max_entries=3)
         start = await inbox.head()
         following = Following(inbox, start)
         await inbox.append([draft("a", BOB)], checkpoint=Checkpoint("s", "1"))
@@ -145,7 +145,7 @@ class TestMemoryInbox(InboxContract):
         assert outcomes(await inbox.append([draft("e")])) == [STORED]
 
     async def test_what_is_trimmed_by_an_entry_of_the_user_s_leaves_no_state(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, max_entries=3)
+        inbox = MemoryStore(clock=clock, max_entries=3)
         ann = await enter(inbox)
         await inbox.append([draft("a"), draft("b"), draft("c")])
         # It makes room for what says so by trimming the very one that it marks.
@@ -162,7 +162,7 @@ class TestMemoryInbox(InboxContract):
         assert len(state._all_read) <= 3
 
     async def test_a_room_whose_losses_were_forgotten_is_taken_to_have_lost_some(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, max_entries=1, max_trimmed_rooms=1)
+        inbox = MemoryStore(clock=clock, max_entries=1, max_trimmed_rooms=1)
         start = await inbox.head()
         await inbox.append([draft("a", ANN)])
         await inbox.append([draft("b", BOB)])
@@ -174,7 +174,7 @@ class TestMemoryInbox(InboxContract):
         assert await offsets_of(inbox, reader(Room("user:never-named")), at(start, 1)) == []
 
     async def test_who_was_forgotten_is_a_new_user(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, max_users=2)
+        inbox = MemoryStore(clock=clock, max_users=2)
         (appended,) = await inbox.append([draft("a", EVERYONE)])
         ann = await enter(inbox)
         await inbox.advance({(ann.user, ann.role): appended.position})
@@ -188,7 +188,7 @@ class TestMemoryInbox(InboxContract):
         assert (await inbox.received(ann)).offset == 0
 
     async def test_a_batch_larger_than_the_log_is_not_stored(self, clock: ManualClock) -> None:
-        for inbox in (MemoryInbox(clock=clock, max_entries=2), MemoryInbox(clock=clock, max_bytes=5000)):
+        for inbox in (MemoryStore(clock=clock, max_entries=2), MemoryStore(clock=clock, max_bytes=5000)):
             await inbox.append([draft("a")])
             head = await inbox.head()
             with pytest.raises(PublicationTooLarge):
@@ -197,7 +197,7 @@ class TestMemoryInbox(InboxContract):
             assert len(await offsets_of(inbox, reader(ANN), Position(head.epoch, 0))) == 1
 
     async def test_a_follower_gets_bounded_batches_and_the_loop_runs_in_between(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock)
+        inbox = MemoryStore(clock=clock)
         start = await inbox.head()
         await inbox.append([draft(f"s-{number}") for number in range(FOLLOW_MAX_ENTRIES + 1)])
         await inbox.append([draft(f"l-{number}", body="x" * 100_000) for number in range(4)])
@@ -214,7 +214,7 @@ class TestMemoryInbox(InboxContract):
 
     async def test_reading_costs_what_it_gives_and_not_what_the_log_holds(self, clock: ManualClock) -> None:
         async def steps_of_a_read(entries: int) -> int:
-            inbox = MemoryInbox(clock=clock)
+            inbox = MemoryStore(clock=clock)
             start = await inbox.head()
             await inbox.append([draft("a")])
             await inbox.append([draft(f"n-{number}", BOB) for number in range(entries)])
@@ -239,13 +239,13 @@ class TestMemoryInbox(InboxContract):
         assert await steps_of_a_read(5000) == await steps_of_a_read(5) > 100
 
     async def test_indexes_are_gone_with_the_entries(self, clock: ManualClock) -> None:
-        inbox = MemoryInbox(clock=clock, max_entries=10)
+        inbox = MemoryStore(clock=clock, max_entries=10)
         for number in range(1000):
             await inbox.append([draft(f"n-{number}", Room(f"user:{number}"), EVERYONE, key=f"k-{number}")])
         assert len(inbox._by_id) == len(inbox._by_key) == len(inbox._records) == len(inbox._tail) == 10
 
 
-class TestSqliteInbox(InboxContract):
+class TestSqliteStore(StoreContract):
     tail_entries: ClassVar[int] = 50_000
 
     @pytest.fixture
@@ -254,11 +254,11 @@ class TestSqliteInbox(InboxContract):
             yield Path(folder)
 
     @pytest.fixture
-    def open_inbox(self, clock: ManualClock, io_loop: IOLoop, folder: Path) -> Iterator[OpenInbox]:
-        opened: list[SqliteInbox] = []
+    def open_inbox(self, clock: ManualClock, io_loop: IOLoop, folder: Path) -> Iterator[OpenStore]:
+        opened: list[SqliteStore] = []
 
-        async def open_inbox(*, retention: timedelta = timedelta(days=30), inbox_per_user: int = 10_000) -> OpenedInbox:
-            inbox = SqliteInbox(
+        async def open_inbox(*, retention: timedelta = timedelta(days=30), inbox_per_user: int = 10_000) -> OpenedStore:
+            inbox = SqliteStore(
                 folder / f"{len(opened)}.db",
                 clock=clock,
                 retention_log=retention,
@@ -275,7 +275,7 @@ class TestSqliteInbox(InboxContract):
             io_loop.run_sync(inbox.close)
 
     async def test_items_leave_one_by_one_as_they_grow_old(self, clock: ManualClock, folder: Path) -> None:
-        inbox = SqliteInbox(
+        inbox = SqliteStore(
             folder / "long.db",
             clock=clock,
             retention_log=HOUR,
@@ -297,7 +297,7 @@ class TestSqliteInbox(InboxContract):
             await inbox.close()
 
     async def test_items_outlive_the_log(self, clock: ManualClock, folder: Path) -> None:
-        inbox = SqliteInbox(
+        inbox = SqliteStore(
             folder / "long.db",
             clock=clock,
             retention_log=HOUR,
@@ -334,7 +334,7 @@ class TestSqliteInbox(InboxContract):
             await inbox.close()
 
 
-class TestSqliteInboxBehindItsTail(TestSqliteInbox):
+class TestSqliteStoreBehindItsTail(TestSqliteStore):
     """Nearly everything is read from the file."""
 
     tail_entries = 1

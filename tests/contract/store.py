@@ -1,4 +1,4 @@
-"""What every Inbox must do: all of it in one suite, as an adapter runs it."""
+"""What every store must do: all of it in one suite, as an adapter runs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.contract.inbox_changes import ChangeContract, ReadAllContract, ReadUpToContract
-from tests.contract.inbox_harness import OpenedInbox, OpenInbox, draft
+from tests.contract.inbox_harness import OpenedStore, OpenStore, draft
 from tests.contract.inbox_items import CountContract, ListContract, WindowContract
 from tests.contract.inbox_log import AppendContract, FollowContract
 from tests.contract.inbox_races import RaceContract
@@ -15,7 +15,7 @@ from tests.doubles import ManualClock
 
 
 @pytest.mark.gen_test
-class InboxContract(
+class StoreContract(
     AppendContract,
     FollowContract,
     SinceContract,
@@ -37,15 +37,15 @@ class InboxContract(
         return ManualClock()
 
     @pytest.fixture
-    def open_inbox(self, clock: ManualClock) -> OpenInbox:
+    def open_inbox(self, clock: ManualClock) -> OpenStore:
         raise NotImplementedError
 
     @pytest.fixture
-    def inbox(self, io_loop: IOLoop, open_inbox: OpenInbox) -> OpenedInbox:
-        opened: OpenedInbox = io_loop.run_sync(open_inbox)
+    def inbox(self, io_loop: IOLoop, open_inbox: OpenStore) -> OpenedStore:
+        opened: OpenedStore = io_loop.run_sync(open_inbox)
         return opened
 
-    async def test_a_store_has_a_secret_of_its_own(self, open_inbox: OpenInbox) -> None:
+    async def test_a_store_has_a_secret_of_its_own(self, open_inbox: OpenStore) -> None:
         first, second = await open_inbox(), await open_inbox()
         secret = await first.secret()
         assert len(secret) == 32
@@ -53,11 +53,11 @@ class InboxContract(
         assert await first.secret() == secret
         assert await second.secret() != secret
 
-    async def test_stores_know_each_other_s_cursors_apart(self, open_inbox: OpenInbox) -> None:
+    async def test_stores_know_each_other_s_cursors_apart(self, open_inbox: OpenStore) -> None:
         first, second = await open_inbox(), await open_inbox()
         assert (await first.head()).epoch != (await second.head()).epoch
 
-    async def test_a_store_that_works_can_be_written_to(self, inbox: OpenedInbox) -> None:
+    async def test_a_store_that_works_can_be_written_to(self, inbox: OpenedStore) -> None:
         await inbox.ensure_writable()
         await inbox.append([draft("a")])
         await inbox.ensure_writable()

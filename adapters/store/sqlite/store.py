@@ -43,7 +43,7 @@ from domain.model import (
 )
 from domain.ports import Clock
 
-__all__ = ["SqliteInbox", "StoreUnusable"]
+__all__ = ["SqliteStore", "StoreUnusable"]
 
 RECENT_USERS = 20_000
 
@@ -79,8 +79,8 @@ class _Written:
     generations: Generations
 
 
-class SqliteInbox:
-    """An Inbox for one process and one event loop.
+class SqliteStore:
+    """A store for one process and one event loop.
 
     Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest
     ``inbox_per_user`` of each user. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of

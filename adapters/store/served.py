@@ -1,13 +1,13 @@
-"""What the server needs of an inbox that it runs, beside the domain's port."""
+"""What the server needs of a store that it runs, beside the domain's port."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from domain.ports import Inbox
+from domain.ports import Store
 
 
-class StoredInbox(Inbox, Protocol):
+class ServedStore(Store, Protocol):
     @property
     def place(self) -> str:
         """What it is and where, as a URL for operators; without credentials."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.store.sqlite.inbox import SqliteInbox
+from adapters.store.sqlite.store import SqliteStore
 from domain.errors import StoreUnavailable
 from domain.model import (
     EVERYONE,
@@ -177,7 +177,7 @@ async def test_a_backup_of_an_open_store_refuses_what_came_after_it(
 
 
 async def test_a_closed_store_is_unavailable(path: Path, clock: ManualClock) -> None:
-    inbox = SqliteInbox(path, clock=clock)
+    inbox = SqliteStore(path, clock=clock)
     for _ in range(2):
         for attempt in (
             inbox.head(),

@@ -1,0 +1,39 @@
+"""What the domain needs of the world, and what it offers a transport and a publisher: one Protocol a file."""
+
+from domain.ports.caller_verifier import CallerVerifier
+from domain.ports.checkpoints import Checkpoints
+from domain.ports.clock import Clock
+from domain.ports.connection_directory import ConnectionDirectory
+from domain.ports.connection_events import ConnectionEvents
+from domain.ports.inbox_access import InboxAccess
+from domain.ports.inboxes import Inboxes
+from domain.ports.log import Log
+from domain.ports.notification_source import NotificationSource
+from domain.ports.pids import Pids
+from domain.ports.publisher import Publisher
+from domain.ports.randomness import Randomness
+from domain.ports.store import Store
+from domain.ports.subscribers import Subscribers
+from domain.ports.telemetry import Telemetry
+from domain.ports.token_verifier import TokenVerifier
+from domain.ports.transport import Transport
+
+__all__ = [
+    "CallerVerifier",
+    "Checkpoints",
+    "Clock",
+    "ConnectionDirectory",
+    "ConnectionEvents",
+    "InboxAccess",
+    "Inboxes",
+    "Log",
+    "NotificationSource",
+    "Pids",
+    "Publisher",
+    "Randomness",
+    "Store",
+    "Subscribers",
+    "Telemetry",
+    "TokenVerifier",
+    "Transport",
+]

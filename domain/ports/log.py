@@ -1,0 +1,51 @@
+"""The log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from domain.model import Appended, Checkpoint, Draft, Entry, Page, Position, Subscriber
+
+
+class Log(Protocol):
+    """Every event, in the one order in which it is delivered: a new notification, and what users do to theirs.
+
+    It is the truth. An entry is visible only when all before it are. Everything here raises StoreUnavailable where the
+    store cannot do it at the moment; then nothing was stored.
+    """
+
+    async def append(
+        self, batch: Sequence[Draft], *, checkpoint: Checkpoint | None = None, all_or_nothing: bool = False
+    ) -> Sequence[Appended]:
+        """Store the drafts and the source's checkpoint in one commit, and say what became of each, in order.
+
+        A draft with the id or the idempotency key of an earlier one is a duplicate where the content is the same,
+        else a conflict; neither is stored. With ``all_or_nothing`` a conflict keeps the whole batch out, and the
+        outcomes say which it was. Positions are given out in the order of commits. Raises PublicationTooLarge for a
+        batch that can never fit, and then nothing was stored.
+        """
+
+    def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+        """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.
+
+        What a follower was not given yet is never trimmed. Raises CursorRefused where the position is not one of this
+        log, or entries after it were trimmed while nobody followed.
+        """
+
+    async def since(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
+        """The entries a subscriber can reach after a position, each once, in order, of one snapshot of the log.
+
+        A page holds at least one entry where there is one, whatever its size. Raises CursorRefused as
+        ``ensure_readable``.
+        """
+
+    async def ensure_readable(self, subscriber: Subscriber, after: Position) -> None:
+        """Raises CursorRefused where the log cannot be read from there on: INVALID where the position is past the end
+        of its epoch, UNKNOWN_EPOCH, or TRIMMED where an entry after it, which the subscriber could reach, is gone."""
+
+    async def floor(self, subscriber: Subscriber) -> Position:
+        """The earliest position from which everything is left that the subscriber can reach."""
+
+    async def head(self) -> Position:
+        """The position of the last entry; of an empty log, the one before the first."""

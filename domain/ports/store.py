@@ -1,0 +1,20 @@
+"""Everything that is stored."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from domain.ports.checkpoints import Checkpoints
+from domain.ports.inboxes import Inboxes
+from domain.ports.log import Log
+from domain.ports.subscribers import Subscribers
+
+
+class Store(Log, Checkpoints, Subscribers, Inboxes, Protocol):
+    """One adapter keeps all of it, as what they promise together needs one commit."""
+
+    async def secret(self) -> bytes:
+        """32 random bytes that belong to this store: the same as long as it exists."""
+
+    async def ensure_writable(self) -> None:
+        """Raises StoreUnavailable where a write failed and none has succeeded since."""

@@ -1,0 +1,59 @@
+"""How connections are reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Position, Refusal, Room
+from domain.ports.connection_events import ConnectionEvents
+
+
+class Transport(Protocol):
+    """Connections of clients, by whatever technology.
+
+    A connection is held from ``join`` on: live entries of its rooms wait, in bounded memory, until ``release``.
+    For a connection that has ended ``join`` and ``replay`` raise ConnectionGone; the others do nothing.
+    """
+
+    def bind(self, events: ConnectionEvents) -> None:
+        """Say who decides. Called once, before the first client."""
+
+    async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
+        """Make it a member, held. It leaves by ending."""
+
+    async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
+        """Send entries past the hold, and return when the socket took them.
+
+        Raises SlowConsumer when the client stopped taking anything.
+        """
+
+    async def release(self, connection: ConnectionId, after: Position) -> bool:
+        """Send what was held beyond ``after`` and go live; nothing at or below it is sent from now on.
+
+        False where more came than may be held: it was dropped, holding has begun anew, and the log must be read on.
+        True for a connection that has ended: there is nothing to be read for it.
+        """
+
+    def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
+        """Send to every member of any of the rooms, once each. Never waits for a client."""
+
+    async def hold(self, connection: ConnectionId) -> Position:
+        """Have live entries wait again. Everything up to the position that is returned was sent, where it was for this
+        connection, and nothing after it. Raises ConnectionGone."""
+
+    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
+        """Answer a request of the client, in order with the events."""
+
+    def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
+        """Tell the client that its token is about to expire."""
+
+    def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
+        """Tell the client what is in its user's inbox now."""
+
+    def technology(self, connection: ConnectionId) -> str:
+        """What the connection is carried by at the moment, for operators; empty for one that has ended."""
+
+    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+        """Begin to close: tell the client why, after all that was sent before, and close within a second."""
