@@ -1,4 +1,4 @@
-"""One tree of errors. Each has a stable ``code``, says whether a retry can help, and its docstring is the message."""
+"""One tree of errors. Each has a stable ``code``, a ``title`` for people, and says whether a retry can help."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class SynkroneError(Exception):
     """
 
     code: ClassVar[str] = "error"
+    title: ClassVar[str] = "Something went wrong."
     retryable: ClassVar[bool] = False
     errors: tuple[FieldError, ...] = ()
     errors_total: int = 0
@@ -35,10 +36,6 @@ class SynkroneError(Exception):
         return self
 
     @property
-    def title(self) -> str:
-        return (type(self).__doc__ or self.code).strip().partition("\n")[0]
-
-    @property
     def problem(self) -> Problem:
         return Problem(code=self.code, title=self.title, retryable=self.retryable, detail=self.detail)
 
@@ -51,9 +48,8 @@ def summary(errors: Sequence[FieldError], total: int | None = None) -> str:
 
 
 class InvalidToken(SynkroneError):
-    """The token is not valid."""
-
     code = "invalid_token"
+    title = "The token is not valid."
 
     def __init__(self, reason: str) -> None:
         """``reason`` is for the log; the client learns only the title."""
@@ -62,37 +58,32 @@ class InvalidToken(SynkroneError):
 
 
 class TokenExpired(InvalidToken):
-    """The token has expired."""
-
     code = "token_expired"
+    title = "The token has expired."
     retryable = True
 
 
 class InvalidArgument(SynkroneError):
-    """An argument is not valid."""
-
     code = "invalid_argument"
+    title = "An argument is not valid."
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
 
 
 class TooManyConnections(SynkroneError):
-    """The user has too many connections; this one was the oldest."""
-
     code = "too_many_connections"
+    title = "The user has too many connections; this one was the oldest."
 
 
 class Superseded(SynkroneError):
-    """The same client has connected anew."""
-
     code = "superseded"
+    title = "The same client has connected anew."
 
 
 class DisconnectedByOperator(SynkroneError):
-    """The connection was ended by an operator."""
-
     code = "disconnected_by_operator"
+    title = "The connection was ended by an operator."
 
     def __init__(self, *, reconnect: bool) -> None:
         """``reconnect``: whether the client is to come back by itself."""
@@ -101,15 +92,13 @@ class DisconnectedByOperator(SynkroneError):
 
 
 class IdentityMismatch(SynkroneError):
-    """The token is not of the same issuer, user and role."""
-
     code = "identity_mismatch"
+    title = "The token is not of the same issuer, user and role."
 
 
 class CursorRefused(SynkroneError):
-    """The cursor does not lead to a place in the log that can be continued from."""
-
     code = "cursor_refused"
+    title = "The cursor does not lead to a place in the log that can be continued from."
     retryable = True
 
     def __init__(self, reason: RecoveryReason) -> None:
@@ -118,66 +107,56 @@ class CursorRefused(SynkroneError):
 
 
 class UnknownEvent(SynkroneError):
-    """The server does not know this event."""
-
     code = "unknown_event"
+    title = "The server does not know this event."
 
 
 class RateLimited(SynkroneError):
-    """Too many events in too short a time."""
-
     code = "rate_limited"
+    title = "Too many events in too short a time."
     retryable = True
 
 
 class ConnectionGone(SynkroneError):
-    """The connection ended in the meantime."""
-
     code = "connection_gone"
+    title = "The connection ended in the meantime."
 
 
 class SlowConsumer(SynkroneError):
-    """The client reads too slowly; what it missed follows when it returns."""
-
     code = "slow_consumer"
+    title = "The client reads too slowly; what it missed follows when it returns."
     retryable = True
 
 
 class Unavailable(SynkroneError):
-    """The server cannot do this at the moment."""
-
     code = "unavailable"
+    title = "The server cannot do this at the moment."
     retryable = True
 
 
 class KeysUnavailable(Unavailable):
-    """The keys that verify tokens cannot be had at the moment."""
-
     code = "keys_unavailable"
+    title = "The keys that verify tokens cannot be had at the moment."
 
 
 class StoreUnavailable(Unavailable):
-    """The store cannot be reached at the moment."""
-
     code = "store_unavailable"
+    title = "The store cannot be reached at the moment."
 
 
 class AtCapacity(Unavailable):
-    """The server has as many connections as it may have."""
-
     code = "at_capacity"
+    title = "The server has as many connections as it may have."
 
 
 class ShuttingDown(Unavailable):
-    """The server is shutting down."""
-
     code = "shutting_down"
+    title = "The server is shutting down."
 
 
 class InvalidPublication(SynkroneError):
-    """The notification is not valid."""
-
     code = "invalid_notification"
+    title = "The notification is not valid."
 
     def __init__(self, errors: Sequence[FieldError], total: int | None = None) -> None:
         """``total`` is how many bad fields there are where these are not all of them."""
@@ -186,27 +165,23 @@ class InvalidPublication(SynkroneError):
 
 
 class PublicationTooLarge(SynkroneError):
-    """The notification is too large."""
-
     code = "too_large"
+    title = "The notification is too large."
 
 
 class PublicationConflict(SynkroneError):
-    """The same id was published before with other content."""
-
     code = "conflict"
+    title = "The same id was published before with other content."
 
 
 class Unauthenticated(SynkroneError):
-    """The request carries no credential that is known here."""
-
     code = "unauthenticated"
+    title = "The request carries no credential that is known here."
 
 
 class Forbidden(SynkroneError):
-    """The credential does not allow this."""
-
     code = "forbidden"
+    title = "The credential does not allow this."
 
     def __init__(self, detail: str | None = None, *, scope: str | None = None) -> None:
         super().__init__(detail)

@@ -24,13 +24,12 @@ _SHOWN_MAX = 64
 
 
 class UnsupportedMediaType(SynkroneError):
-    """The body's media type is not one that this route takes."""
-
     code = "unsupported_media_type"
+    title = "The body's media type is not one that this route takes."
 
 
 class UnsupportedCoding(UnsupportedMediaType):
-    """The body is encoded in a way that this route does not take."""
+    title = "The body is encoded in a way that this route does not take."
 
 
 def check_coding(content_encoding: str | None) -> None:

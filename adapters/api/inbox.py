@@ -21,9 +21,8 @@ _LIMIT_MAX_LENGTH = 9
 
 
 class ForeignOrigin(SynkroneError):
-    """Pages of this origin may not talk to the server."""
-
     code = "foreign_origin"
+    title = "Pages of this origin may not talk to the server."
 
 
 @dataclass(frozen=True, slots=True)

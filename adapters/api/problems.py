@@ -26,9 +26,8 @@ _REALM = "synkrone-socket"
 
 
 class BodyTooLarge(SynkroneError):
-    """The body is too large."""
-
     code = "too_large"
+    title = "The body is too large."
 
 
 _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (

@@ -64,9 +64,8 @@ _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]
 
 
 class InvalidJson(SynkroneError):
-    """The body is not JSON."""
-
     code = "invalid_json"
+    title = "The body is not JSON."
 
 
 def to_json(value: object) -> Json:

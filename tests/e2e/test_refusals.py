@@ -69,3 +69,11 @@ async def test_a_bad_token_is_refused_with_its_code(serve: Serve, clients: Clien
         await client.event("notification.new")
     for client in refused.values():
         assert client.unseen() == []
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_clients_are_told_the_same_where_python_strips_docstrings(serve: Serve, clients: Clients) -> None:
+    server = serve(ONE_ISSUER | {"PYTHONOPTIMIZE": "2"})
+    client = await clients.js(server.url, {"token": "not.a.token"}, {"transports": ["websocket"]})
+    error = await client.expect("connect_error")
+    assert (error["message"], error["data"]) == (INVALID["title"], INVALID)

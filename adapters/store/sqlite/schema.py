@@ -33,9 +33,8 @@ _ELSEWHERE = "or name another file in the setting store"
 
 
 class StoreUnusable(SynkroneError):
-    """The store cannot be opened."""
-
     code = "store_unusable"
+    title = "The store cannot be opened."
 
 
 def microseconds(time: datetime) -> int:

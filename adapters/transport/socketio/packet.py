@@ -22,19 +22,17 @@ _RESERVED_EVENTS = frozenset(("connect", "connect_error", "disconnect", "disconn
 
 
 class AlreadyConnected(SynkroneError):
-    """The session has a connection already."""
-
     code = "already_connected"
+    title = "The session has a connection already."
 
 
 class UnknownNamespace(SynkroneError):
-    """The server has no such namespace."""
-
     code = "unknown_namespace"
+    title = "The server has no such namespace."
 
 
 class PacketRefused(ProtocolError):
-    """The packet is malformed, or one that no client may send."""
+    title = "The packet is malformed, or one that no client may send."
 
 
 def _refuse_constant(name: str) -> object:

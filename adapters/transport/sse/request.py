@@ -30,15 +30,13 @@ _LAST_EVENT_IDS = ("lastEventID", "lastEventId")
 
 
 class MethodNotAllowed(SynkroneError):
-    """This path does not take this method."""
-
     code = "method_not_allowed"
+    title = "This path does not take this method."
 
 
 class Defect(SynkroneError):
-    """The server failed."""
-
     code = "internal_server_error"
+    title = "The server failed."
     retryable = True
 
 
