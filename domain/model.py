@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NewType, TypeAlias
 
 UserId = NewType("UserId", str)
@@ -262,6 +262,45 @@ class Refusal:
     problem: Problem
     reconnect: bool
     retry_after: timedelta
+
+    @property
+    def reason(self) -> DisconnectReason:
+        return DisconnectReason(self.problem.code)
+
+
+class DisconnectReason(StrEnum):
+    """Why a connection ended, for operators: the same over every transport.
+
+    Where the domain ended it, it is the code of the error it was ended for.
+    """
+
+    CLIENT_CLOSE = "client_close"
+    TRANSPORT_CLOSE = "transport_close"
+    """The client left without a word, or the line was cut."""
+    PING_TIMEOUT = "ping_timeout"
+    PROTOCOL_ERROR = "protocol_error"
+    SLOW_CONSUMER = "slow_consumer"
+    RATE_LIMITED = "rate_limited"
+    ANSWER_UNCERTAIN = "answer_uncertain"
+    """Whether the answer to a poll had arrived could not be told: its cursor can."""
+    NEVER_CONNECTED = "never_connected"
+    ALREADY_ENDED = "already_ended"
+    """The client asked for a second connection in a session whose first had ended."""
+    SERVER_CLOSED = "server_closed"
+    DEFECT = "defect"
+
+    INVALID_TOKEN = "invalid_token"  # noqa: S105
+    INVALID_ARGUMENT = "invalid_argument"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    SUPERSEDED = "superseded"
+    DISCONNECTED_BY_OPERATOR = "disconnected_by_operator"
+    CURSOR_REFUSED = "cursor_refused"
+    UNAVAILABLE = "unavailable"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
+    AT_CAPACITY = "at_capacity"
+    SHUTTING_DOWN = "shutting_down"
 
 
 class Ambiguous(dict[str, object]):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from domain.errors import InvalidToken
-from domain.model import ConnectionId, Hello, Identity, Position
+from domain.model import ConnectionId, DisconnectReason, Hello, Identity, Position
 
 START = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ class RecordingTelemetry:
         self.calls.append(("refused", code, reason))
 
     def disconnected(
-        self, connection: ConnectionId, identity: Identity | None, reason: str, received: Position | None
+        self, connection: ConnectionId, identity: Identity | None, reason: DisconnectReason, received: Position | None
     ) -> None:
         self.received[connection] = received
         self.calls.append(("disconnected", connection, identity.user if identity is not None else "", reason))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from domain.model import ConnectionId, Hello, Identity, Position
+from domain.model import ConnectionId, DisconnectReason, Hello, Identity, Position
 from domain.ports import Clock
 
 _log = logging.getLogger("synkrone")
@@ -79,7 +79,7 @@ class LoggingTelemetry:
         self._refused("refused", {"code": code, "reason": reason, "address": remote_address, "route": route})
 
     def disconnected(
-        self, connection: ConnectionId, identity: Identity | None, reason: str, received: Position | None
+        self, connection: ConnectionId, identity: Identity | None, reason: DisconnectReason, received: Position | None
     ) -> None:
         user = identity.user if identity is not None else None
         upto = str(received) if received is not None else None

@@ -11,7 +11,19 @@ from adapters.http.exchange import Route
 from adapters.transport.arrivals import Arrivals
 from adapters.transport.served import ServedTransport
 from domain.errors import ConnectionGone
-from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
+from domain.model import (
+    AckId,
+    Answer,
+    ConnectionId,
+    Counts,
+    DisconnectReason,
+    Entry,
+    Hello,
+    Position,
+    Refusal,
+    Room,
+    Welcome,
+)
 from domain.ports import ConnectionEvents
 
 
@@ -157,6 +169,6 @@ class _MemberEvents:
             undo.pop_all()
         return welcome
 
-    def disconnected(self, connection: ConnectionId, reason: str) -> None:
+    def disconnected(self, connection: ConnectionId, reason: DisconnectReason) -> None:
         self._owners.pop(connection, None)
         self._events.disconnected(connection, reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from domain.model import AckId, ConnectionId, Hello, Position, Subscriber, Welcome
+from domain.model import AckId, ConnectionId, DisconnectReason, Hello, Position, Subscriber, Welcome
 
 
 class ConnectionEvents(Protocol):
@@ -37,11 +37,8 @@ class ConnectionEvents(Protocol):
     def received(self, connection: ConnectionId, upto: Position) -> None:
         """There is evidence that the client has every entry that was sent to it up to this one. Never raises."""
 
-    def disconnected(self, connection: ConnectionId, reason: str) -> None:
-        """It has ended; may come at any await of the two above. Never raises.
-
-        ``reason`` is for operators: the code of the refusal where there was one.
-        """
+    def disconnected(self, connection: ConnectionId, reason: DisconnectReason) -> None:
+        """It has ended; may come at any await of the two above. Never raises."""
 
     def reconnect_delay(self) -> float:
         """Seconds, at random, to leave between a passing fault and the close that makes a client return."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from domain.model import ConnectionId, Hello, Identity, Position
+from domain.model import ConnectionId, DisconnectReason, Hello, Identity, Position
 
 
 class Telemetry(Protocol):
@@ -19,7 +19,7 @@ class Telemetry(Protocol):
         """A user's request without a connection was; ``route`` is ``GET /v1/inbox`` or another one."""
 
     def disconnected(
-        self, connection: ConnectionId, identity: Identity | None, reason: str, received: Position | None
+        self, connection: ConnectionId, identity: Identity | None, reason: DisconnectReason, received: Position | None
     ) -> None:
         """``received`` is up to where the client is known to have got the log."""
 

@@ -29,6 +29,7 @@ from domain.model import (
     Answer,
     ConnectionId,
     ConnectionInfo,
+    DisconnectReason,
     Entry,
     Failed,
     Hello,
@@ -305,7 +306,7 @@ class ConnectionService:
 
     # the end
 
-    def disconnected(self, connection: ConnectionId, reason: str) -> None:
+    def disconnected(self, connection: ConnectionId, reason: DisconnectReason) -> None:
         session = self._sessions.get(connection)
         if session is not None:
             self._forget(connection, session)

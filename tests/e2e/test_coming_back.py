@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from socketio.exceptions import BadNamespaceError
 
-from adapters.transport.socketio.engineio.session import SLOW
 from domain.errors import StoreUnavailable
+from domain.model import DisconnectReason
 from entrypoints.server import Server
 from tests.e2e.clients import WAIT_SECONDS, Client, Clients, JsClient, PythonClient, SyncPythonClient
 from tests.serving import SECRET, serving, token
@@ -108,7 +108,7 @@ async def an_operator(everybody: Crowd, _patch: pytest.MonkeyPatch) -> None:
 async def a_slow_reader(everybody: Crowd, _patch: pytest.MonkeyPatch) -> None:
     engine = everybody.server.container.socketio()._engine
     for session in list(engine.sessions.values()):
-        engine.abort(session, SLOW)
+        engine.abort(session, DisconnectReason.SLOW_CONSUMER)
 
 
 async def too_many_events(everybody: Crowd, _patch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,20 @@ from adapters.transport.hold import Hold
 from adapters.transport.members import Members
 from adapters.transport.memory.client import Mailbox, MemoryClient
 from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, SlowConsumer, Unavailable
-from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Subscriber, Welcome
+from domain.model import (
+    AckId,
+    Answer,
+    ConnectionId,
+    Counts,
+    DisconnectReason,
+    Entry,
+    Hello,
+    Position,
+    Refusal,
+    Room,
+    Subscriber,
+    Welcome,
+)
 from domain.ports import ConnectionEvents
 
 TECHNOLOGY = "memory"
@@ -131,14 +144,14 @@ class MemoryTransport:
 
     def _leave(self, client: MemoryClient) -> None:
         client.reconnect = False
-        self._end(client, "client_disconnect")
+        self._end(client, DisconnectReason.CLIENT_CLOSE)
 
     async def close(self) -> None:
         """End every connection and wait for what was under way. Raises a group of what went wrong unexpectedly."""
         running = list(self._tasks)
         for connection in list(self._connections.values()):
             connection.client.reconnect = True
-            self._end(connection.client, "transport_closed")
+            self._end(connection.client, DisconnectReason.SERVER_CLOSED)
         results = await asyncio.gather(*running, return_exceptions=True)
         errors = [result for result in results if isinstance(result, Exception)]
         if errors:
@@ -185,7 +198,7 @@ class MemoryTransport:
                 continue
             member.send(entry)
             if member.mailbox.size > self._max_unread_bytes:
-                self._begin_to_end(member, SlowConsumer.code, reconnect=True)
+                self._begin_to_end(member, DisconnectReason.SLOW_CONSUMER, reconnect=True)
 
     def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
         member = self._open(connection)
@@ -208,7 +221,7 @@ class MemoryTransport:
             member.mailbox.put(session_events.CLOSING, to_json(session_events.closing(why)))
         elif not why.reconnect:
             member.client.refusal = why.problem
-        self._begin_to_end(member, why.problem.code, reconnect=why.reconnect)
+        self._begin_to_end(member, why.reason, reconnect=why.reconnect)
 
     async def _run(self, events: ConnectionEvents, connection: _Connection, hello: Hello) -> None:
         client = connection.client
@@ -226,7 +239,7 @@ class MemoryTransport:
             client.connected, client.pid, connection.subscriber = True, welcome.pid, welcome.subscriber
             payload = to_json(session_events.ready(welcome))
             connection.mailbox.put(session_events.READY, payload, welcome.cursor)
-            undo.callback(self._end, client, "failed")
+            undo.callback(self._end, client, DisconnectReason.DEFECT)
             await events.opened(client.connection)
             undo.pop_all()
         connection.opened = True
@@ -261,13 +274,13 @@ class MemoryTransport:
             if member.closing or member.client.closed:
                 raise ConnectionGone
 
-    def _begin_to_end(self, member: _Connection, reason: str, *, reconnect: bool) -> None:
+    def _begin_to_end(self, member: _Connection, reason: DisconnectReason, *, reconnect: bool) -> None:
         member.closing = True
         member.client.reconnect = reconnect
         # Not in the caller's stack: to whoever called, a connection ends later, as over a socket.
         asyncio.get_running_loop().call_soon(self._end, member.client, reason)
 
-    def _end(self, client: MemoryClient, reason: str) -> None:
+    def _end(self, client: MemoryClient, reason: DisconnectReason) -> None:
         if self._remove(client) and self._events is not None:
             self._events.disconnected(client.connection, reason)
 

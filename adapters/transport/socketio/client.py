@@ -11,7 +11,7 @@ from adapters.transport.hold import Hold
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.rate import TokenBucket
-from domain.model import AckId, ConnectionId, Room, Welcome
+from domain.model import AckId, ConnectionId, DisconnectReason, Room, Welcome
 
 
 class Request(NamedTuple):
@@ -36,10 +36,10 @@ class Client:
     bucket: TokenBucket | None = None
     unhandled: deque[str | bytes] | None = None
     has_connected: bool = False
-    refused: str | None = None
+    refused: DisconnectReason | None = None
     cut: asyncio.TimerHandle | None = None
     is_deaf: bool = False
-    ended_for: str | None = None
+    ended_for: DisconnectReason | None = None
 
 
 @dataclass(slots=True, eq=False)

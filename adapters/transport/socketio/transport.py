@@ -38,7 +38,20 @@ from domain.errors import (
     RateLimited,
     Unavailable,
 )
-from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Subscriber, Welcome
+from domain.model import (
+    AckId,
+    Answer,
+    ConnectionId,
+    Counts,
+    DisconnectReason,
+    Entry,
+    Hello,
+    Position,
+    Refusal,
+    Room,
+    Subscriber,
+    Welcome,
+)
 from domain.ports import Clock, ConnectionEvents
 
 CUT_AT_QUEUES = 8
@@ -48,11 +61,6 @@ FLOODING = Refusal(RateLimited().problem, reconnect=True, retry_after=timedelta(
 CONNECT = "0"
 PATHS = ("/socket.io/", "/socket.io")
 SID_BYTES = 15
-
-NEVER_CONNECTED = "never_connected"
-SERVER_CLOSED = "server_closed"
-ALREADY_ENDED = "already_ended"
-DEFECT = "defect"
 
 _log = logging.getLogger("synkrone.transport")
 
@@ -224,7 +232,7 @@ class SocketIoTransport:
         for session, client in self._waiting.items():
             if client.connection is None and session.channel is not None:
                 session.channel.abort()
-                self._engine.abort(session, NEVER_CONNECTED)
+                self._engine.abort(session, DisconnectReason.NEVER_CONNECTED)
                 return True
         return False
 
@@ -240,12 +248,12 @@ class SocketIoTransport:
             if client.waiting_since > due:
                 break
             if client.connection is None:
-                self._engine.abort(session, NEVER_CONNECTED)
+                self._engine.abort(session, DisconnectReason.NEVER_CONNECTED)
 
     async def close(self) -> None:
         """End every session at once, and the tasks for them: what clients had asked for has some time to be done."""
         self.stop_accepting()
-        self._engine.close_all(SERVER_CLOSED)
+        self._engine.close_all(DisconnectReason.SERVER_CLOSED)
         await self._leaving.wait(FINISH_SECONDS)
         await self._tasks.cancel()
 
@@ -272,7 +280,7 @@ class SocketIoTransport:
         self._library.opened(session.sid, session)
         if len(self._waiting) > self._limits.unauthenticated:
             silent = (waiting for waiting in self._waiting.values() if waiting.connection is None)
-            self._engine.abort(next(silent, client).session, NEVER_CONNECTED)
+            self._engine.abort(next(silent, client).session, DisconnectReason.NEVER_CONNECTED)
 
     def session_message(self, session: ServedSession, data: str | bytes) -> None:
         client: Client = session.client
@@ -283,7 +291,7 @@ class SocketIoTransport:
             if len(client.unhandled) <= self._limits.events_burst:
                 client.unhandled.append(data)
             else:
-                self._engine.abort(session, RateLimited.code)
+                self._engine.abort(session, DisconnectReason.RATE_LIMITED)
         elif client.connection is not None:
             self._handle_at_once(client, data)
         else:
@@ -297,18 +305,19 @@ class SocketIoTransport:
 
     def session_closed(self, session: ServedSession, reason: str) -> None:
         client: Client = session.client
+        why = DisconnectReason(reason)
         client.is_deaf = True
         self._waiting.pop(session, None)
         if client.cut is not None:
             client.cut.cancel()
         if client.unhandled and client.cut is None and self._ending_unhandled < self._limits.unauthenticated:
             # What came behind CONNECT, before its answer, is carried out where that is one: the end follows it.
-            client.ended_for = reason
+            client.ended_for = why
             self._ending_unhandled += 1
         else:
-            self._end_session(client, reason)
+            self._end_session(client, why)
 
-    def _end_session(self, client: Client, reason: str) -> None:
+    def _end_session(self, client: Client, reason: DisconnectReason) -> None:
         self._end(client, reason)
         self._library.closed(client.session.sid, reason)
 
@@ -337,7 +346,7 @@ class SocketIoTransport:
             await events.opened(connection.id)
         except Exception:
             # A defect of ours: the client comes back with its cursor and is served anew.
-            self._engine.abort(connection.session, DEFECT)
+            self._engine.abort(connection.session, DisconnectReason.DEFECT)
             self._leaving.end(connection)
             raise
         connection.opened = True
@@ -366,7 +375,7 @@ class SocketIoTransport:
         except Exception:
             # A defect of ours: the client comes back with its cursor and is served anew.
             connection.requests.clear()
-            self._engine.abort(connection.session, DEFECT)
+            self._engine.abort(connection.session, DisconnectReason.DEFECT)
             raise
         finally:
             connection.working = None
@@ -383,7 +392,7 @@ class SocketIoTransport:
             return True
         connection = client.connection
         if connection is None or connection.welcome is None:
-            self._engine.abort(client.session, RateLimited.code)
+            self._engine.abort(client.session, DisconnectReason.RATE_LIMITED)
         elif not connection.closing:
             self._refuse_flood(connection)
         return False
@@ -402,7 +411,7 @@ class SocketIoTransport:
         except Exception:
             # A defect of ours or of the library: the client comes back with its cursor and is served anew.
             client.is_deaf = True
-            self._engine.abort(session, DEFECT)
+            self._engine.abort(session, DisconnectReason.DEFECT)
             raise
 
     def _refuse_message(self, client: Client, error: ProtocolError) -> None:
@@ -428,7 +437,7 @@ class SocketIoTransport:
         except Exception:
             # A defect of ours or of the library: the client comes back with its cursor and is served anew.
             if client.cut is None:
-                self._engine.abort(session, DEFECT)
+                self._engine.abort(session, DisconnectReason.DEFECT)
             raise
         finally:
             client.unhandled = None
@@ -442,8 +451,8 @@ class SocketIoTransport:
             raise socketio.exceptions.ConnectionRefusedError
         if client.has_connected:
             # One connection a session, for ever: a late receipt could otherwise be taken for the next one's.
-            client.refused = ALREADY_ENDED
-            self._engine.abort(session, ALREADY_ENDED)
+            client.refused = DisconnectReason.ALREADY_ENDED
+            self._engine.abort(session, DisconnectReason.ALREADY_ENDED)
             raise socketio.exceptions.ConnectionRefusedError
         client.has_connected = True
         connection = Connection(ConnectionId(sid), client, Hold(self._limits.held_bytes))
@@ -464,19 +473,19 @@ class SocketIoTransport:
             return await events.connect(connection.id, hello)
         except (InvalidToken, InvalidArgument) as error:
             self._abandon(connection)
-            connection.client.refused = error.code
+            connection.client.refused = DisconnectReason(error.code)
             raise socketio.exceptions.ConnectionRefusedError(error.title, problem_object(error.problem)) from None
         except ConnectionGone:
             return None
         except Unavailable as error:
-            self._cut_without_a_word(connection, error.code, events)
+            self._cut_without_a_word(connection, DisconnectReason(error.code), events)
             return None
         except Exception:
-            self._cut_without_a_word(connection, DEFECT, events)
+            self._cut_without_a_word(connection, DisconnectReason.DEFECT, events)
             self._library.forget(connection.id)
             raise
 
-    def _cut_without_a_word(self, connection: Connection, reason: str, events: ConnectionEvents) -> None:
+    def _cut_without_a_word(self, connection: Connection, reason: DisconnectReason, events: ConnectionEvents) -> None:
         """After a fault of ours: the stock client gives up on a CONNECT_ERROR, and returns at once after a close.
 
         Until then nothing is kept of what it sent, and its session is one of those behind which no user is: however
@@ -487,7 +496,7 @@ class SocketIoTransport:
             events.reconnect_delay(), self._engine.abort, connection.session, reason
         )
 
-    async def _on_disconnect(self, sid: str, reason: str) -> None:
+    async def _on_disconnect(self, sid: str, reason: DisconnectReason) -> None:
         connection = self._connections.get(ConnectionId(sid))
         if connection is not None:
             self._end(connection.client, reason)
@@ -500,12 +509,12 @@ class SocketIoTransport:
         if connection.welcome is not None:
             self._engine.send(connection.session, event_packet(CLOSING, closing(why)))
         if not why.reconnect:
-            self._end(connection.client, why.problem.code)
+            self._end(connection.client, why.reason)
             # The DISCONNECT packet, after which the stock client does not come back.
             self._library.end(connection.id)
-        self._engine.close(connection.session, why.problem.code, for_good=not why.reconnect)
+        self._engine.close(connection.session, why.reason, for_good=not why.reconnect)
 
-    def _end(self, client: Client, reason: str) -> None:
+    def _end(self, client: Client, reason: DisconnectReason) -> None:
         """End the connection of a session, which may live on without one."""
         connection = client.connection
         if connection is not None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
 
 from adapters.contract.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
 from adapters.contract.wire import counts_object, to_json
@@ -26,11 +25,22 @@ from domain.errors import (
     InvalidArgument,
     InvalidToken,
     ShuttingDown,
-    SlowConsumer,
     SynkroneError,
     Unavailable,
 )
-from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Hello, Position, Refusal, Room, Welcome
+from domain.model import (
+    AckId,
+    Answer,
+    ConnectionId,
+    Counts,
+    DisconnectReason,
+    Entry,
+    Hello,
+    Position,
+    Refusal,
+    Room,
+    Welcome,
+)
 from domain.ports import Clock, ConnectionEvents
 
 PATH = "/v1/stream"
@@ -38,9 +48,6 @@ CUT_AT_QUEUES = 8
 CLOSE_SECONDS = 1.0
 SWEEP_SECONDS = 0.5
 ID_BYTES = 15
-
-CLIENT_LEFT: Final = "transport_close"
-SERVER_CLOSED: Final = "server_closed"
 
 _MILLISECONDS = 1000
 
@@ -71,7 +78,7 @@ class _Connection:
     hold: Hold[bytes]
     stream: EventStream | None = None
     rooms: frozenset[Room] = frozenset()
-    ends_for: str | None = None
+    ends_for: DisconnectReason | None = None
 
 
 class SseTransport:
@@ -177,7 +184,7 @@ class SseTransport:
         target = self._living(connection)
         if target is None:
             return
-        target.ends_for = why.problem.code
+        target.ends_for = why.reason
         self._members.leave(target)
         if target.stream is None:
             self._turn_away(target, why)
@@ -223,7 +230,7 @@ class SseTransport:
         for connection in list(self._connections.values()):
             if connection.exchange is not None:
                 connection.exchange.refuse(ShuttingDown())
-            self._end(connection, SERVER_CLOSED)
+            self._end(connection, DisconnectReason.SERVER_CLOSED)
         for stream in list(self._open):
             stream.abort()
         await self._tasks.cancel()
@@ -250,7 +257,7 @@ class SseTransport:
         connection = _Connection(identifier, exchange, Hold(self._limits.held_bytes))
         self._connections[identifier] = connection
         self._connecting.add(connection)
-        exchange.set_close_callback(partial(self._end, connection, CLIENT_LEFT))
+        exchange.set_close_callback(partial(self._end, connection, DisconnectReason.TRANSPORT_CLOSE))
         self._tasks.spawn(self._serve(connection, exchange, hello, self._events))
 
     # from the request to the end of the replay
@@ -266,14 +273,14 @@ class SseTransport:
         if exchange.wants_head_only:
             exchange.answer_head()
         if exchange.is_gone:
-            self._end(connection, CLIENT_LEFT)
+            self._end(connection, DisconnectReason.TRANSPORT_CLOSE)
             return
         self._open_stream(connection, exchange, welcome, events)
         try:
             await events.opened(connection.id)
         except Exception:
             # A defect of ours: the client comes back with its cursor and is served anew.
-            self._cut(connection, Defect.code)
+            self._cut(connection, DisconnectReason.DEFECT)
             raise
 
     async def _ask(self, connection: _Connection, hello: Hello, events: ConnectionEvents) -> Welcome | None:
@@ -317,9 +324,9 @@ class SseTransport:
             connection.exchange.turn_away(why)
             connection.exchange = None
         # Not in the caller's stack: to whoever called, a connection ends later, as one with a stream does.
-        asyncio.get_running_loop().call_soon(self._end, connection, why.problem.code)
+        asyncio.get_running_loop().call_soon(self._end, connection, why.reason)
 
-    def _cut(self, connection: _Connection, reason: str) -> None:
+    def _cut(self, connection: _Connection, reason: DisconnectReason) -> None:
         """End it without a word, at once."""
         connection.ends_for = reason
         self._members.leave(connection)
@@ -331,9 +338,13 @@ class SseTransport:
         if stream is None:
             return
         self._open.discard(stream)
-        self._end(connection, connection.ends_for or (SlowConsumer.code if stream.was_too_slow else CLIENT_LEFT))
+        self._end(
+            connection,
+            connection.ends_for
+            or (DisconnectReason.SLOW_CONSUMER if stream.was_too_slow else DisconnectReason.TRANSPORT_CLOSE),
+        )
 
-    def _end(self, connection: _Connection, reason: str) -> None:
+    def _end(self, connection: _Connection, reason: DisconnectReason) -> None:
         if self._forget(connection) and self._events is not None:
             self._events.disconnected(connection.id, reason)
 

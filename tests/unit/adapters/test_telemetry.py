@@ -13,7 +13,7 @@ import pytest
 
 from adapters.telemetry.logging import REASONS_MAX, LoggingTelemetry
 from adapters.telemetry.logs import LogFormat, LogLevel, configure_logging
-from domain.model import ConnectionId, Hello, Identity, Position, UserId
+from domain.model import ConnectionId, DisconnectReason, Hello, Identity, Position, UserId
 from tests.doubles import START, ManualClock
 
 TOKEN = "pRiVaTe"
@@ -69,9 +69,9 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_the_life_of_a_connection(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
     telemetry.connected(CONNECTION, IDENTITY, HELLO, "phone")
     telemetry.closing(CONNECTION, IDENTITY, "slow_consumer", None)
-    telemetry.disconnected(CONNECTION, IDENTITY, "transport close", Position("e", 7))
+    telemetry.disconnected(CONNECTION, IDENTITY, DisconnectReason.TRANSPORT_CLOSE, Position("e", 7))
     telemetry.closing(CONNECTION, None, "connect_timeout", "10 s")
-    telemetry.disconnected(CONNECTION, None, "transport close", None)
+    telemetry.disconnected(CONNECTION, None, DisconnectReason.TRANSPORT_CLOSE, None)
     connection: dict[str, Any] = {"level": "info", "connection": "c-1"}
     assert lines(stream) == [
         {
@@ -84,9 +84,9 @@ def test_the_life_of_a_connection(telemetry: LoggingTelemetry, stream: io.String
             "address": "203.0.113.7",
         },
         {**connection, "event": "closing", "user": "42", "code": "slow_consumer", "detail": None},
-        {**connection, "event": "disconnected", "user": "42", "reason": "transport close", "received": "e:7"},
+        {**connection, "event": "disconnected", "user": "42", "reason": "transport_close", "received": "e:7"},
         {**connection, "event": "closing", "user": None, "code": "connect_timeout", "detail": "10 s"},
-        {**connection, "event": "disconnected", "user": None, "reason": "transport close", "received": None},
+        {**connection, "event": "disconnected", "user": None, "reason": "transport_close", "received": None},
     ]
     assert TOKEN not in stream.getvalue()
 

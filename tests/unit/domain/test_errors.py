@@ -6,7 +6,8 @@ import pytest
 
 from domain import errors
 from domain.errors import InvalidArgument, InvalidPublication, InvalidToken, SynkroneError, TokenExpired
-from domain.model import FieldError, Problem
+from domain.model import FieldError, Problem, RecoveryReason
+from domain.policy import ConnectionPolicy
 
 # What clients compare with and what dashboards count by: a change here breaks somebody.
 CODES = {
@@ -40,6 +41,25 @@ CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) an
 
 def test_codes_and_retryability_are_stable() -> None:
     assert {error.__name__: (error.code, error.retryable) for error in CLASSES} == CODES
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TokenExpired("exp"),
+        errors.TooManyConnections(),
+        errors.Superseded(),
+        errors.DisconnectedByOperator(reconnect=True),
+        errors.CursorRefused(RecoveryReason.TRIMMED),
+        errors.SlowConsumer(),
+        errors.RateLimited(),
+        errors.Unavailable(),
+        *(error() for error in errors.Unavailable.__subclasses__()),
+    ],
+    ids=lambda error: error.code,
+)
+def test_an_error_that_ends_a_connection_is_a_reason_for_operators(error: SynkroneError) -> None:
+    assert ConnectionPolicy().refusal(error).reason.value == error.code
 
 
 def test_every_error_states_a_code_of_its_own() -> None:

@@ -35,6 +35,7 @@ from adapters.transport.socketio.engineio.packet import (
     decode_packet,
     decode_payload,
 )
+from domain.model import DisconnectReason
 
 POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
@@ -95,12 +96,6 @@ class Closed(NamedTuple):
 
 
 Event: TypeAlias = Message | Received | Closed
-
-PING_TIMEOUT: Final = "ping_timeout"
-CLIENT_CLOSE: Final = "client_close"
-TRANSPORT_CLOSE: Final = "transport_close"
-SLOW: Final = "slow_consumer"
-UNCERTAIN: Final = "answer_uncertain"
 
 
 class _State(Enum):
@@ -418,7 +413,7 @@ class Session:
             # Of a client that has never answered a ping, no pong says nothing.
             return Arrival.ARRIVED
         # The client returns, with a cursor that knows.
-        self._end(UNCERTAIN)
+        self._end(DisconnectReason.ANSWER_UNCERTAIN)
         return Arrival.UNCERTAIN
 
     def _answer_arrived(self) -> None:
@@ -443,7 +438,7 @@ class Session:
         if answer is not None and (delivery is None or (delivery in answer.deliveries and answer.has_failed)):
             answer.is_lost = True
             if self.transport == WEBSOCKET:
-                self._end(TRANSPORT_CLOSE)
+                self._end(DisconnectReason.TRANSPORT_CLOSE)
 
     def post_began(self) -> None:
         """The head of a POST request is there."""
@@ -513,7 +508,7 @@ class Session:
     def _take_over(self, now: float) -> None:
         if self.is_uncertain:
             # What a client lost, and what it has, only its cursor knows.
-            self._end(UNCERTAIN)
+            self._end(DisconnectReason.ANSWER_UNCERTAIN)
             return
         self._upgrade = _Upgrade.NONE
         self.transport = WEBSOCKET
@@ -567,7 +562,7 @@ class Session:
         if self.is_uncertain:
             self.reconsider(now)
         if self.heartbeat.is_overdue(now):
-            self._end(PING_TIMEOUT)
+            self._end(DisconnectReason.PING_TIMEOUT)
             return
         if self.heartbeat.is_due(now):
             # Over long-polling the next poll is the receipt, and comes first.
@@ -587,13 +582,13 @@ class Session:
         elif self._slow_since is None:
             self._slow_since = now
         elif now - self._slow_since > self._limits.slow_seconds:
-            self._end(SLOW)
+            self._end(DisconnectReason.SLOW_CONSUMER)
         self.check_size()
 
     def check_size(self) -> None:
         """End the session where more waits than may wait at all."""
         if self.waiting_bytes > self._limits.cut_bytes:
-            self._end(SLOW)
+            self._end(DisconnectReason.SLOW_CONSUMER)
 
     # the end
 
@@ -624,7 +619,7 @@ class Session:
 
     def websocket_lost(self) -> None:
         """The session's WebSocket is gone."""
-        self._end(self._close_reason or TRANSPORT_CLOSE)
+        self._end(self._close_reason or DisconnectReason.TRANSPORT_CLOSE)
 
     def _end(self, reason: str) -> None:
         if self._state is _State.CLOSED:
@@ -656,7 +651,7 @@ class Session:
         elif packet.type == PONG:
             self._take_pong(now)
         elif packet.type == CLOSE:
-            self._end(CLIENT_CLOSE)
+            self._end(DisconnectReason.CLIENT_CLOSE)
         else:
             self.chatter(now)
 

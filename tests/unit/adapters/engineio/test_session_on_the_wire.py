@@ -20,9 +20,7 @@ from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_pa
 from adapters.transport.socketio.engineio.session import (
     CHATTER_INTERVAL,
     MAX_CHATTER,
-    PING_TIMEOUT,
     POLLING,
-    SLOW,
     WEBSOCKET,
     Closed,
     Message,
@@ -31,6 +29,7 @@ from adapters.transport.socketio.engineio.session import (
     SessionLimits,
     TransportName,
 )
+from domain.model import DisconnectReason
 
 LIMITS = SessionLimits(queue_bytes=2_000, cut_bytes=6_000)
 SWEEP = 0.5
@@ -137,7 +136,7 @@ class WireMachine(RuleBasedStateMachine):
                 self.heard.append(event.data)
             elif isinstance(event, Closed):
                 self.ends.append(event.reason)
-                if event.reason == PING_TIMEOUT:
+                if event.reason == DisconnectReason.PING_TIMEOUT:
                     assert self.pinged_at is not None
                     assert self.now >= self.pinged_at + LIMITS.ping_timeout / 2
                 session.in_flight = 0
@@ -512,7 +511,7 @@ class WireMachine(RuleBasedStateMachine):
             assert len(self.has) == self.sent
             assert max(self.receipts, default=0) == self.last_mark
         elif self.session.transport == WEBSOCKET:
-            assert self.ends in ([PING_TIMEOUT], [SLOW])
+            assert self.ends in ([DisconnectReason.PING_TIMEOUT], [DisconnectReason.SLOW_CONSUMER])
 
 
 TestWireMachine = WireMachine.TestCase
