@@ -42,11 +42,11 @@ def test_the_walls_stand() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [
-        ("domain/model.py", "import adapters.contract.wire", "entrypoints -> adapters -> domain"),
+        ("domain/model/log.py", "import adapters.contract.wire", "entrypoints -> adapters -> domain"),
         ("adapters/contract/wire.py", "import entrypoints", "entrypoints -> adapters -> domain"),
         ("domain/policy.py", "import domain.ports", "Inside the domain"),
         ("domain/ports/log.py", "import domain.services.delivery", "Inside the domain"),
-        ("domain/model.py", "import domain.errors", "Inside the domain"),
+        ("domain/model/log.py", "import domain.errors", "Inside the domain"),
         (
             "adapters/store/memory.py",
             "import adapters.transport.memory.transport",

@@ -289,7 +289,7 @@ def test_operators_hear_of_every_connection_but_never_of_a_token() -> None:
             client.disconnect()
             await world.connect("wrong-secret")
             assert world.telemetry.named("connected") == [(client.connection, "ann", "phone")]
-            assert world.telemetry.named("disconnected") == [(client.connection, "ann", "client_disconnect")]
+            assert world.telemetry.named("disconnected") == [(client.connection, "ann", "client_close")]
             assert "secret" not in str(world.telemetry.calls)
 
     run(story())

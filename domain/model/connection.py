@@ -1,0 +1,176 @@
+"""Clients that connect, what they ask and are told, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+from typing import NewType, TypeAlias
+
+from domain.model.identity import Identity
+from domain.model.inbox import Changed, Counted, Counts, Listing
+from domain.model.log import Position, Subscriber
+
+ConnectionId = NewType("ConnectionId", str)
+
+AckId = NewType("AckId", int)
+"""What a client's request is answered under, among those of one connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something was refused, as clients see it (the members of RFC 9457 that make sense on a socket)."""
+
+    code: str
+    title: str
+    retryable: bool
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The end of a live connection. With ``reconnect`` a stock client comes back by itself."""
+
+    problem: Problem
+    reconnect: bool
+    retry_after: timedelta
+
+    @property
+    def reason(self) -> DisconnectReason:
+        return DisconnectReason(self.problem.code)
+
+
+class DisconnectReason(StrEnum):
+    """Why a connection ended, for operators: the same over every transport.
+
+    Where the domain ended it, it is the code of the error it was ended for.
+    """
+
+    CLIENT_CLOSE = "client_close"
+    TRANSPORT_CLOSE = "transport_close"
+    """The client left without a word, or the line was cut."""
+    PING_TIMEOUT = "ping_timeout"
+    PROTOCOL_ERROR = "protocol_error"
+    SLOW_CONSUMER = "slow_consumer"
+    RATE_LIMITED = "rate_limited"
+    ANSWER_UNCERTAIN = "answer_uncertain"
+    """Whether the answer to a poll had arrived could not be told: its cursor can."""
+    NEVER_CONNECTED = "never_connected"
+    ALREADY_ENDED = "already_ended"
+    """The client asked for a second connection in a session whose first had ended."""
+    SERVER_CLOSED = "server_closed"
+    DEFECT = "defect"
+
+    INVALID_TOKEN = "invalid_token"  # noqa: S105
+    INVALID_ARGUMENT = "invalid_argument"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    SUPERSEDED = "superseded"
+    DISCONNECTED_BY_OPERATOR = "disconnected_by_operator"
+    CURSOR_REFUSED = "cursor_refused"
+    UNAVAILABLE = "unavailable"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
+    AT_CAPACITY = "at_capacity"
+    SHUTTING_DOWN = "shutting_down"
+
+
+class Ambiguous(dict[str, object]):
+    """A JSON object as sent, in which the member ``repeated`` was given more than once; empty: some member in it.
+
+    Two readers could take two different ones (RFC 8259, section 4): it is nothing to act on.
+    """
+
+    __slots__ = ("repeated",)
+
+    def __init__(self, members: Mapping[str, object], repeated: str) -> None:
+        super().__init__(members)
+        self.repeated = repeated
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a transport knows when a client asks to connect. ``auth`` is whatever the client sent: any JSON value."""
+
+    auth: object
+    remote_address: str
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a connecting client says about an earlier connection, as sent: each may be anything, and None is nothing.
+
+    ``pid`` and ``offset`` come from the stock client by itself, ``cursor`` from the application.
+    """
+
+    pid: object | None = None
+    offset: object | None = None
+    cursor: object | None = None
+
+
+class RecoveryReason(Enum):
+    """Why a connection does not continue where the client's cursor stands."""
+
+    INVALID = "invalid"
+    UNKNOWN_EPOCH = "unknown_epoch"
+    TRIMMED = "trimmed"
+    IDENTITY_CHANGED = "identity_changed"
+
+
+class PidVerdict(Enum):
+    """What a ``pid`` that a client brings back is worth.
+
+    UNANSWERED: it was issued when the offset that comes with it was refused, and so the client never heard of that.
+    """
+
+    GOOD = "good"
+    UNANSWERED = "unanswered"
+    OF_ANOTHER_USER = "of another user"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The connection's token is another one now, which expires then."""
+
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    problem: Problem
+
+
+Answer: TypeAlias = Counted | Listing | Changed | Refreshed | Failed
+"""What a client's request is answered with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What an accepted client is told first. ``cursor`` is where the events after it continue.
+
+    ``pid`` names the client's stay over all its connections: one that recovers brings it back. ``subscriber`` is not
+    told: it is whose inbox the client's requests are about.
+    """
+
+    identity: Identity
+    subscriber: Subscriber
+    pid: str
+    recovered: bool
+    reason: RecoveryReason | None
+    counts: Counts
+    cursor: Position
+    server_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """A live connection, as operators see it."""
+
+    device: str | None
+    role: str
+    transport: str
+    remote_address: str
+    since: datetime

@@ -1,0 +1,31 @@
+"""Who somebody is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType
+
+UserId = NewType("UserId", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token speaks for, as one verifier answers it for every type of user.
+
+    ``expires_at`` is the token's ``exp`` (RFC 7519, section 4.1.4), in UTC and without leeway.
+    ``issuer`` is empty where the verifier was configured without one.
+    """
+
+    user: UserId
+    role: str
+    issuer: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A backend that authenticated itself. ``name`` appears in logs; the credential never does."""
+
+    name: str
+    scopes: frozenset[str]

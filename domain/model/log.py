@@ -1,0 +1,110 @@
+"""Events in their one order, and places in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from domain.model.identity import UserId
+from domain.model.notification import Json, Room
+
+NOTIFICATION_NEW = "notification.new"
+NOTIFICATION_UPDATED = "notification.updated"
+NOTIFICATION_DELETED = "notification.deleted"
+CURSOR_MAX_LENGTH = 256
+_CURSOR = re.compile(r"(?P<epoch>[A-Za-z0-9._~-]+):(?P<offset>0|[1-9][0-9]{0,17})")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the log: one total order by ``offset``; ``epoch`` names the writer's generation.
+
+    ``str()`` gives the cursor that clients store and send back.
+    """
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+    @classmethod
+    def parse(cls, cursor: object) -> Position | None:
+        """The position a cursor stands for, or None for anything that never was a cursor."""
+        if not isinstance(cursor, str) or len(cursor) > CURSOR_MAX_LENGTH:
+            return None
+        match = _CURSOR.fullmatch(cursor)
+        return cls(match["epoch"], int(match["offset"])) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of the log, the same bytes for every recipient.
+
+    ``payload`` is the event's first argument; the cursor, ``str(position)``, is its last.
+    From the instant ``expires_at`` the entry is neither delivered nor replayed.
+    """
+
+    position: Position
+    rooms: frozenset[Room]
+    event: str
+    payload: Json
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """A user in one role, and the rooms they can reach, each with their start in it.
+
+    A start is an offset: what lies at or below it does not exist for them.
+    """
+
+    user: UserId
+    role: str
+    starts: Mapping[Room, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries of some rooms, in order, and how far the log was read for them.
+
+    With ``more`` the reading stopped at ``upto`` for its limits; without, ``upto`` was the head of the log.
+    """
+
+    entries: tuple[Entry, ...]
+    upto: Position
+    more: bool
+
+    @property
+    def continues_at(self) -> Position:
+        """The cursor of a client that has everything before this page, and nothing of it.
+
+        Just before the first entry, or with none as far as was read: a client cut right after it was told resumes
+        there and misses nothing.
+        """
+        if not self.entries:
+            return self.upto
+        first = self.entries[0].position
+        return Position(first.epoch, first.offset - 1)
+
+
+class AppendOutcome(Enum):
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    WITHHELD = "withheld"
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of one draft. A duplicate carries the id and position of the first; so does a conflict.
+
+    Withheld is what would have been stored, had another of an all-or-nothing batch not been a conflict.
+    """
+
+    outcome: AppendOutcome
+    id: str
+    position: Position

@@ -1,0 +1,124 @@
+"""What backends publish, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import NewType
+
+Json = NewType("Json", bytes)
+"""One JSON text in UTF-8, known to be valid. The domain passes it on and never looks inside."""
+
+
+class Room(str):
+    """The name of a set of connections: ``user:{id}``, ``role:{role}`` or ``everyone``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of_user(cls, user: str) -> Room:
+        return cls(f"user:{user}")
+
+    @classmethod
+    def of_role(cls, role: str) -> Room:
+        return cls(f"role:{role}")
+
+
+EVERYONE = Room("everyone")
+
+
+class AudienceKind(Enum):
+    USER = "user"
+    ROLE = "role"
+    EVERYONE = "everyone"
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whom a notification is for. Recipients are told its kind, never the names."""
+
+    kind: AudienceKind
+    rooms: frozenset[Room]
+
+    @classmethod
+    def users(cls, users: Iterable[str]) -> Audience:
+        return cls(AudienceKind.USER, frozenset(Room.of_user(user) for user in users))
+
+    @classmethod
+    def role(cls, role: str) -> Audience:
+        return cls(AudienceKind.ROLE, frozenset((Room.of_role(role),)))
+
+    @classmethod
+    def everyone(cls) -> Audience:
+        return cls(AudienceKind.EVERYONE, frozenset((EVERYONE,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a backend asks for: a notification that has no time and perhaps no id yet.
+
+    ``data`` is the publisher's own JSON object. ``expires_at`` is in UTC.
+    """
+
+    to: Audience
+    type: str
+    title: str | None = None
+    body: str | None = None
+    data: Json | None = None
+    id: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification as every recipient gets it. Times are in UTC."""
+
+    id: str
+    type: str
+    title: str | None
+    body: str | None
+    data: Json | None
+    audience: AudienceKind
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A notification on its way into the log.
+
+    ``idempotency_key`` names the request of a publisher that gave no id of its own; two drafts with the same
+    key, or with the same id, are one and the same publication. ``own_id`` tells that the id is the publisher's.
+    """
+
+    notification: Notification
+    rooms: frozenset[Room]
+    own_id: bool
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a source has been taken over: the resume id of its last stored item."""
+
+    source: str
+    resume_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One bad field of a request. ``path`` names it, for example ``to.users[3]``."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One item a source brings: a publication, or what is wrong with it. ``resume_id`` comes after it."""
+
+    resume_id: str
+    publication: Publication | None
+    errors: tuple[FieldError, ...] = ()
