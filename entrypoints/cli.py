@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from adapters.contract.wire import InvalidJson, parse_object
+from adapters.contract.json_text import InvalidJson, parse_object
 from domain.errors import InvalidPublication
 from entrypoints import client, demo, server
 from entrypoints.settings import MissingSetting, Settings, SettingsError, naming, read_settings

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import socketio
 
-from adapters.contract.wire import to_json
+from adapters.contract.json_text import to_json
 
 CONNECT_TIMEOUT = 10.0
 FIRST_DELAY = 0.5

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.contract.wire import InvalidJson, parse_array, parse_publication
+from adapters.contract.json_text import InvalidJson, parse_array
+from adapters.contract.publications import parse_publication
 from domain.errors import InvalidArgument, InvalidPublication, SynkroneError, summary
 from domain.model import FieldError, Publication
 from domain.policy import BATCH_MAX_ITEMS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
-from adapters.contract.wire import timestamp
+from adapters.contract.json_text import timestamp
 from domain.errors import InvalidArgument
 from domain.model import ConnectionInfo, UserId
 from domain.policy import is_name, name_fault

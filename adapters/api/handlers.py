@@ -11,7 +11,7 @@ import tornado.web
 from adapters.api.backends import Backend, bearer_token
 from adapters.api.bodies import UnsupportedMediaType, check_coding
 from adapters.api.problems import MEDIA_TYPE, BodyTooLarge, bare_members, fields_of, members_of, status_of
-from adapters.contract.wire import to_json
+from adapters.contract.json_text import to_json
 from domain.errors import SynkroneError
 from domain.model import Caller
 

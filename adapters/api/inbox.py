@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters.api.handlers import BodyHandler
-from adapters.contract.wire import answer_object, parse_argument
+from adapters.contract.answers import answer_object
+from adapters.contract.json_text import parse_argument
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.peer import PeerPolicy
 from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable

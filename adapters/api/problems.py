@@ -6,7 +6,8 @@ from http import HTTPStatus
 from typing import Final
 
 from adapters.api.bodies import ACCEPTED_CODING, UnsupportedCoding, UnsupportedMediaType
-from adapters.contract.wire import InvalidJson, problem_object
+from adapters.contract.json_text import InvalidJson
+from adapters.contract.problems import problem_object
 from domain.errors import (
     Forbidden,
     InvalidArgument,

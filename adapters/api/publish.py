@@ -13,7 +13,8 @@ from typing import Final
 from adapters.api.backends import Backend, bearer_token
 from adapters.api.bodies import NDJSON, UnsupportedMediaType, check_coding, idempotency_key, read_batch
 from adapters.api.problems import MEDIA_TYPE, BodyTooLarge, bare_members, fields_of, members_of, status_of
-from adapters.contract.wire import parse_publication, to_json
+from adapters.contract.json_text import to_json
+from adapters.contract.publications import parse_publication
 from adapters.http.exchange import Exchange, MessageHandler
 from adapters.http.messages import RequestHead
 from adapters.http.tasks import Tasks

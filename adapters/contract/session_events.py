@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from adapters.contract.wire import counts_object, problem_object, timestamp
+from adapters.contract.answers import counts_object
+from adapters.contract.json_text import timestamp
+from adapters.contract.problems import problem_object
 from domain.model import Refusal, Welcome
 
 READY = "session.ready"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
-from adapters.contract.wire import InvalidJson, parse_publication
+from adapters.contract.json_text import InvalidJson
+from adapters.contract.publications import parse_publication
 from adapters.source.event_stream import Event, EventStreamParser
 from domain.errors import InvalidPublication
 from domain.model import FieldError, Incoming, Publication

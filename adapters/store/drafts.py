@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.contract.wire import fingerprint, notification_json
+from adapters.contract.events import notification_json
+from adapters.contract.publications import fingerprint
 from adapters.store.tail import weight
 from domain.model import Draft, Json
 

@@ -10,18 +10,15 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from adapters.contract.wire import (
-    NOTIFICATION_DELETED,
-    NOTIFICATION_NEW,
-    NOTIFICATION_UPDATED,
-    deleted_json,
-    updated_json,
-)
+from adapters.contract.events import deleted_json, updated_json
 from adapters.store.drafts import PreparedDraft, prepare
 from adapters.store.tail import Tail, weight
 from adapters.store.user_state import ItemTimes, UserState, change_of
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
+    NOTIFICATION_DELETED,
+    NOTIFICATION_NEW,
+    NOTIFICATION_UPDATED,
     Action,
     Appended,
     AppendOutcome,

@@ -58,7 +58,7 @@ def test_the_domain_reaches_nothing_that_does_io(path: Path) -> None:
         ("from os import environ", "os"),
         ("def f():\n    import time", "time"),
         ("import collections.abc, sqlite3", "sqlite3"),
-        ("from adapters.contract.wire import to_json", "adapters.contract.wire"),
+        ("from adapters.contract.json_text import to_json", "adapters.contract.json_text"),
         ("from . import model", "."),
         ("x = __import__('os')", "__import__"),
         ("x = open('file')", "open"),

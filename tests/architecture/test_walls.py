@@ -42,8 +42,8 @@ def test_the_walls_stand() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [
-        ("domain/model/log.py", "import adapters.contract.wire", "entrypoints -> adapters -> domain"),
-        ("adapters/contract/wire.py", "import entrypoints", "entrypoints -> adapters -> domain"),
+        ("domain/model/log.py", "import adapters.contract.answers", "entrypoints -> adapters -> domain"),
+        ("adapters/contract/answers.py", "import entrypoints", "entrypoints -> adapters -> domain"),
         ("domain/policy.py", "import domain.ports", "Inside the domain"),
         ("domain/ports/log.py", "import domain.services.delivery", "Inside the domain"),
         ("domain/model/log.py", "import domain.errors", "Inside the domain"),
@@ -55,7 +55,7 @@ def test_the_walls_stand() -> None:
         ("adapters/transport/memory/transport.py", "import adapters.auth", "Adapter folders do not know each other"),
         ("adapters/system/clock.py", "import adapters.store.tail", "What all adapters use knows none of them"),
         ("adapters/http/cors.py", "import adapters.api.routes", "What all adapters use knows none of them"),
-        ("adapters/contract/wire.py", "import dependency_injector", "Only the container knows dependency-injector"),
+        ("adapters/contract/answers.py", "import dependency_injector", "Only the container knows dependency-injector"),
         ("adapters/store/memory.py", "import socketio", "The transport library stays in its adapter"),
     ],
 )

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 
-from adapters.contract.wire import answer_object
+from adapters.contract.answers import answer_object
 from domain.errors import ConnectionGone, StoreUnavailable
 from domain.model import Answer, Audience, ConnectionId, Listing, Publication
 from domain.policy import ConnectionPolicy

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.contract.wire import timestamp
+from adapters.contract.json_text import timestamp
 from domain.errors import CursorRefused
 from domain.model import EVERYONE, Action, Changed, Counts, Position, RecoveryReason, Subscriber, UserId
 from tests.contract.inbox_harness import (

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from adapters.contract.wire import item_json
+from adapters.contract.events import item_json
 from domain.errors import CursorRefused
 from domain.model import (
     EVERYONE,

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from adapters.contract.wire import notification_json
+from adapters.contract.events import notification_json
 from domain.errors import CursorRefused
 from domain.model import EVERYONE, Action, Appended, Checkpoint, Draft, Entry, Position, RecoveryReason, Room
 from tests.contract.inbox_harness import (

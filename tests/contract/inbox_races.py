@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adapters.contract.wire import item_json
+from adapters.contract.events import item_json
 from domain.model import EVERYONE, Action, Changed, InboxQuery, ItemState, Listing
 from tests.contract.inbox_harness import ANN, BOB, COMPANY, Following, OpenedStore, draft, enter
 from tests.contract.inbox_recount import recount

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from adapters.contract.wire import problem_object
+from adapters.contract.problems import problem_object
 from adapters.transport.memory.client import MemoryClient
 from adapters.transport.memory.transport import MemoryTransport
 from domain.model import ConnectionId, Room

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis.stateful import get_state_machine_test
 
-from adapters.contract.wire import answer_object
+from adapters.contract.answers import answer_object
 from adapters.http.messages import MAX_CHUNK_LINE, MAX_TRAILER_BYTES, BadRequest, ChunkedBody, parse_head
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError

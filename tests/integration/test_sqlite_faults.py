@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import adapters.store.sqlite.store as sqlite_inbox
-from adapters.contract.wire import NOTIFICATION_NEW
 from adapters.store.sqlite import schema, threads
 from adapters.store.sqlite.log import LogTransaction
 from adapters.store.sqlite.store import SqliteStore
 from domain.errors import StoreUnavailable, SynkroneError
 from domain.model import (
     EVERYONE,
+    NOTIFICATION_NEW,
     Action,
     Checkpoint,
     Position,

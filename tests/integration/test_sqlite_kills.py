@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.wire import NOTIFICATION_NEW
 from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from domain.model import (
     EVERYONE,
+    NOTIFICATION_NEW,
     Position,
     UserId,
 )

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from adapters.contract.wire import NOTIFICATION_NEW
 from adapters.store.drafts import PreparedDraft
 from adapters.store.sqlite.log import LogTransaction, NewEntry, as_json
 from domain.errors import SynkroneError
-from domain.model import Appended, AppendOutcome, Checkpoint, Position
+from domain.model import NOTIFICATION_NEW, Appended, AppendOutcome, Checkpoint, Position
 
 
 @dataclass(frozen=True, slots=True)

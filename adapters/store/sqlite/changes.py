@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapters.contract.wire import NOTIFICATION_DELETED, NOTIFICATION_UPDATED, deleted_json, updated_json
+from adapters.contract.events import deleted_json, updated_json
 from adapters.store.sqlite.items import (
     IN_INBOX,
     READ_AT,
@@ -23,7 +23,7 @@ from adapters.store.sqlite.items import (
 from adapters.store.sqlite.log import LogTransaction, NewEntry, as_json
 from adapters.store.sqlite.schema import microseconds, moment
 from adapters.store.user_state import ItemTimes, change_of
-from domain.model import Action, Changed, Counts, Json, Room
+from domain.model import NOTIFICATION_DELETED, NOTIFICATION_UPDATED, Action, Changed, Counts, Json, Room
 
 IDS_PER_ENTRY = 500
 

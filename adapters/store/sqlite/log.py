@@ -16,12 +16,11 @@ from datetime import datetime
 
 import msgspec
 
-from adapters.contract.wire import NOTIFICATION_NEW
 from adapters.store.sqlite.generations import Generations
 from adapters.store.sqlite.schema import microseconds, moment
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
 from domain.errors import CursorRefused
-from domain.model import Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
+from domain.model import NOTIFICATION_NEW, Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
 
 FIELD, ROW = b"\x1f", b"\x1e"
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from adapters.contract.wire import NOTIFICATION_NEW
 from adapters.store.sqlite.generations import Generations
 from adapters.store.sqlite.log import LogTransaction, as_json, log_floor
 from adapters.store.sqlite.schema import microseconds
+from domain.model import NOTIFICATION_NEW
 
 GENERATIONS_MAX = 10_000
 

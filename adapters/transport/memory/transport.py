@@ -13,7 +13,8 @@ from itertools import count
 from typing import Any
 
 from adapters.contract import session_events
-from adapters.contract.wire import answer_object, counts_object, to_json
+from adapters.contract.answers import answer_object, counts_object
+from adapters.contract.json_text import to_json
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
 from adapters.transport.memory.client import Mailbox, MemoryClient

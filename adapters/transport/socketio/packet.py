@@ -8,7 +8,8 @@ from typing import Any
 
 from socketio import packet
 
-from adapters.contract.wire import mark_ambiguous, problem_object, repeats_members, to_json
+from adapters.contract.json_text import mark_ambiguous, repeats_members, to_json
+from adapters.contract.problems import problem_object
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from domain.errors import SynkroneError

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 
 import socketio
 
+from adapters.contract.answers import answer_object, counts_object
+from adapters.contract.problems import problem_object
 from adapters.contract.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
-from adapters.contract.wire import answer_object, counts_object, problem_object
 from adapters.http.exchange import Route
 from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 
 from tornado.httputil import HTTPHeaders
 
-from adapters.contract.wire import problem_object, to_json
+from adapters.contract.json_text import to_json
+from adapters.contract.problems import problem_object
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.exchange import Exchange
 from adapters.http.messages import RequestHead

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from adapters.contract.answers import counts_object
+from adapters.contract.json_text import to_json
 from adapters.contract.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
-from adapters.contract.wire import counts_object, to_json
 from adapters.http.exchange import Route
 from adapters.http.peer import PeerPolicy
 from adapters.http.tasks import Tasks

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract.wire import to_json
+from adapters.contract.json_text import to_json
 from entrypoints.cli import _parser, main
 
 

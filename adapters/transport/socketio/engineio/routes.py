@@ -6,7 +6,7 @@ import re
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
 
-from adapters.contract.wire import to_json
+from adapters.contract.json_text import to_json
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.exchange import Delivery, Exchange
 from adapters.http.messages import RequestHead

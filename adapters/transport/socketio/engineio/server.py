@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
-from adapters.contract.wire import to_json
+from adapters.contract.json_text import to_json
 from adapters.transport.flusher import TURN_SECONDS, Flusher
 from adapters.transport.socketio.engineio.arrival import Delivery, has_failed
 from adapters.transport.socketio.engineio.batch import Batch

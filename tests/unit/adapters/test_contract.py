@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.contract import wire
+from adapters.contract import answers, events, json_text, problems, publications
 from domain.errors import ERRORS_MAX, InvalidPublication, TokenExpired, TooManyConnections
 from domain.model import (
     EVERYONE,
@@ -41,13 +41,13 @@ TIME = "must be an RFC 3339 time with a zone, for example 2030-01-31T12:00:00Z"
 
 
 def parse(**members: Any) -> Publication:
-    return wire.parse_publication(json.dumps({**BODY, **members}).encode())
+    return publications.parse_publication(json.dumps({**BODY, **members}).encode())
 
 
 def errors_of(body: object, path: str = "") -> list[tuple[str, str]]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(InvalidPublication) as refused:
-        wire.parse_publication(raw, path)
+        publications.parse_publication(raw, path)
     return [(error.path, error.message) for error in refused.value.errors]
 
 
@@ -197,9 +197,9 @@ def test_what_is_no_time(value: object, message: str) -> None:
     ],
 )
 def test_data_passes_through_as_it_was_written(raw: bytes) -> None:
-    publication = wire.parse_publication(b'{"to":{"user":"42"}, "type":"t", "data": ' + raw + b" }")
+    publication = publications.parse_publication(b'{"to":{"user":"42"}, "type":"t", "data": ' + raw + b" }")
     assert publication.data == raw
-    assert b'"data":' + raw + b"," in bytes(wire.notification_json(draft(publication).notification))
+    assert b'"data":' + raw + b"," in bytes(events.notification_json(draft(publication).notification))
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_data_passes_through_as_it_was_written(raw: bytes) -> None:
     ],
 )
 def test_what_is_no_json_is_refused_as_such(body: bytes) -> None:
-    with pytest.raises(wire.InvalidJson):
-        wire.parse_publication(body)
+    with pytest.raises(json_text.InvalidJson):
+        publications.parse_publication(body)
 
 
 json_values = st.recursive(
@@ -236,7 +236,7 @@ json_values = st.recursive(
 )
 members = st.sampled_from(["to", "type", "title", "body", "data", "id", "expires_at", "x"])
 audiences = st.dictionaries(st.sampled_from(["user", "users", "role", "everyone", "x"]), json_values, max_size=2)
-times = st.from_regex(wire._RFC3339, fullmatch=True)
+times = st.from_regex(publications._RFC3339, fullmatch=True)
 bodies = st.dictionaries(members, json_values | audiences | times, max_size=8).map(
     lambda body: json.dumps(body).encode()
 )
@@ -254,15 +254,17 @@ def mutated(body: bytes, at: int, by: bytes) -> bytes:
 @example(b"\xef\xbb\xbf{}")
 def test_whatever_is_published_it_is_good_or_refused_with_a_reason(body: bytes) -> None:
     try:
-        publication = wire.parse_publication(body)
-    except (InvalidPublication, wire.InvalidJson) as refused:
+        publication = publications.parse_publication(body)
+    except (InvalidPublication, json_text.InvalidJson) as refused:
         reason = str(refused)
         assert reason.strip()
         return
     # What is taken can be given to recipients, and recognised when it comes again.
-    entry = wire.notification_json(draft(publication).notification)
+    entry = events.notification_json(draft(publication).notification)
     assert json.loads(entry)["type"] == publication.type
-    assert wire.fingerprint(draft(publication)) == wire.fingerprint(draft(wire.parse_publication(body)))
+    assert publications.fingerprint(draft(publication)) == publications.fingerprint(
+        draft(publications.parse_publication(body))
+    )
 
 
 # members that are given more than once
@@ -289,7 +291,7 @@ def test_whatever_is_published_it_is_good_or_refused_with_a_reason(body: bytes) 
 )
 def test_a_member_that_is_given_more_than_once_is_named(body: bytes, paths: list[str]) -> None:
     with pytest.raises(InvalidPublication) as refused:
-        wire.parse_publication(body, "[7].")
+        publications.parse_publication(body, "[7].")
     assert sorted(error.path for error in refused.value.errors) == [f"[7].{path}" for path in paths]
 
 
@@ -297,19 +299,19 @@ def test_in_a_very_large_body_it_is_only_said_that_something_is_repeated() -> No
     body = b'{"to":{"user":"42"},"type":"t","data":{"a":"%s","a":1}}' % (b"x" * 262_144)
     for path, named in (("", "body"), ("[7].", "[7]")):
         with pytest.raises(InvalidPublication) as refused:
-            wire.parse_publication(body, path)
+            publications.parse_publication(body, path)
         assert refused.value.errors == (FieldError(named, "gives a member more than once"),)
 
 
 def test_what_is_named_is_bounded() -> None:
     many = ",".join(f'"{number}":1,"{number}":1' for number in range(300))
     with pytest.raises(InvalidPublication) as refused:
-        wire.parse_publication(b'{"to":{"user":"42"},"type":"t","%s":1,%s}' % (b"x" * 60_000, many.encode()))
+        publications.parse_publication(b'{"to":{"user":"42"},"type":"t","%s":1,%s}' % (b"x" * 60_000, many.encode()))
     assert (len(refused.value.errors), refused.value.errors_total) == (ERRORS_MAX, 601)
     assert len(str(refused.value)) < 1000
     deep = b'{"%s":' % (b"y" * 500) * 300 + b'{"a":1,"a":1}' + b"}" * 300
     with pytest.raises(InvalidPublication) as refused:
-        wire.parse_publication(b'{"to":{"user":"42"},"type":"t","data":%s}' % deep)
+        publications.parse_publication(b'{"to":{"user":"42"},"type":"t","data":%s}' % deep)
     assert len(refused.value.errors[0].path) <= 512
 
 
@@ -354,45 +356,45 @@ json_texts: st.SearchStrategy[str] = st.recursive(
 def test_repeated_members_are_found_however_they_are_spelled(text: str) -> None:
     found: list[bool] = []
     json.loads(text, object_pairs_hook=lambda pairs: found.append(len(dict(pairs)) != len(pairs)))
-    assert wire.repeats_members(text.encode(), json.loads(text)) == any(found)
-    assert isinstance(wire.parse_argument(text.encode()), Ambiguous) == (text.startswith("{") and any(found))
+    assert json_text.repeats_members(text.encode(), json.loads(text)) == any(found)
+    assert isinstance(json_text.parse_argument(text.encode()), Ambiguous) == (text.startswith("{") and any(found))
 
 
 def test_an_argument_that_says_something_twice_is_marked_and_the_member_named() -> None:
-    argument = wire.parse_argument(b'{"ids":["a"],"ids":["b"]}')
+    argument = json_text.parse_argument(b'{"ids":["a"],"ids":["b"]}')
     assert isinstance(argument, Ambiguous)
     assert (argument, argument.repeated) == ({"ids": ["b"]}, "ids")
-    long = wire.parse_argument(b'{"ids":["a"],"ids":["%s"]}' % (b"x" * 5000))
+    long = json_text.parse_argument(b'{"ids":["a"],"ids":["%s"]}' % (b"x" * 5000))
     assert isinstance(long, Ambiguous)
-    assert type(wire.parse_argument(b'{"ids":["a:"]}')) is dict
+    assert type(json_text.parse_argument(b'{"ids":["a:"]}')) is dict
 
 
 # parse_object and parse_array
 
 
 def test_an_object_s_members_stay_undecoded() -> None:
-    assert {name: bytes(raw) for name, raw in wire.parse_object(b'{"a": [1, 2 ], "b":null}').items()} == {
+    assert {name: bytes(raw) for name, raw in json_text.parse_object(b'{"a": [1, 2 ], "b":null}').items()} == {
         "a": b"[1, 2 ]",
         "b": b"null",
     }
 
 
 def test_an_array_s_items_stay_undecoded() -> None:
-    assert wire.parse_array(b' [ {"a": 1 } ,2, "x"]') == [b'{"a": 1 }', b"2", b'"x"']
-    assert wire.parse_array(b"[]") == []
+    assert json_text.parse_array(b' [ {"a": 1 } ,2, "x"]') == [b'{"a": 1 }', b"2", b'"x"']
+    assert json_text.parse_array(b"[]") == []
 
 
 @pytest.mark.parametrize("body", [b"{}", b"1", b"null", b'"x"'])
 def test_what_is_no_array(body: bytes) -> None:
     with pytest.raises(InvalidPublication) as refused:
-        wire.parse_array(body)
+        json_text.parse_array(body)
     assert refused.value.errors == (FieldError("body", "must be a JSON array"),)
 
 
 @pytest.mark.parametrize("body", [b"", b"[1", b"[\xff]", b"[" * 100_000, b'["\xed\xa0\x80"]'])
 def test_what_is_no_json_is_no_array_either(body: bytes) -> None:
-    with pytest.raises(wire.InvalidJson):
-        wire.parse_array(body)
+    with pytest.raises(json_text.InvalidJson):
+        json_text.parse_array(body)
 
 
 # what recipients get
@@ -400,7 +402,7 @@ def test_what_is_no_json_is_no_array_either(body: bytes) -> None:
 
 def test_a_notification() -> None:
     publication = parse(title="T", data={"a": 1}, expires_at="2030-02-01T00:00:00Z", to={"everyone": True})
-    assert json.loads(wire.notification_json(draft(publication).notification)) == {
+    assert json.loads(events.notification_json(draft(publication).notification)) == {
         "id": "a",
         "type": "mission.assigned",
         "title": "T",
@@ -417,16 +419,16 @@ def test_a_notification() -> None:
 
 def test_timestamps_are_in_utc_to_the_millisecond() -> None:
     east = timezone(timedelta(hours=5, minutes=30))
-    assert wire.timestamp(datetime(2030, 1, 1, 0, 0, 0, 999_999, tzinfo=east)) == "2029-12-31T18:30:00.999Z"
+    assert json_text.timestamp(datetime(2030, 1, 1, 0, 0, 0, 999_999, tzinfo=east)) == "2029-12-31T18:30:00.999Z"
 
 
 def test_a_problem() -> None:
-    assert wire.problem_object(TokenExpired("secret reason").problem) == {
+    assert problems.problem_object(TokenExpired("secret reason").problem) == {
         "code": "token_expired",
         "title": "The token has expired.",
         "retryable": True,
     }
-    assert wire.problem_object(TooManyConnections("more").problem)["detail"] == "more"
+    assert problems.problem_object(TooManyConnections("more").problem)["detail"] == "more"
 
 
 # what lies in an inbox, and what is said of it
@@ -437,13 +439,13 @@ NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
 def item(data: bytes | None = None, **times: datetime) -> Item:
     """One whose notification has this ``data``."""
     publication = replace(parse(), data=Json(data) if data is not None else None)
-    payload = wire.notification_json(draft(publication).notification)
+    payload = events.notification_json(draft(publication).notification)
     state = {name: times.get(name) for name in ("read_at", "seen_at", "archived_at")}
     return Item(offset=7, payload=payload, **state)
 
 
 def test_an_item_that_nobody_touched_is_the_notification_itself() -> None:
-    assert wire.item_json(item(b'{ "n": 1e2 }')) == item(b'{ "n": 1e2 }').payload
+    assert events.item_json(item(b'{ "n": 1e2 }')) == item(b'{ "n": 1e2 }').payload
 
 
 @pytest.mark.parametrize(
@@ -459,20 +461,27 @@ def test_an_item_that_nobody_touched_is_the_notification_itself() -> None:
 def test_an_item_is_the_notification_with_its_times(data: bytes | None, names: tuple[str, ...]) -> None:
     times = {name: NOON + timedelta(hours=number) for number, name in enumerate(names)}
     listed = item(data, **times)
-    given = wire.item_json(listed)
-    expected = json.loads(listed.payload) | {name: wire.timestamp(time) for name, time in times.items()}
+    given = events.item_json(listed)
+    expected = json.loads(listed.payload) | {name: json_text.timestamp(time) for name, time in times.items()}
     assert json.loads(given) == expected
     # No member is there twice, and the publisher's own bytes are as they were.
     assert len(json.loads(given, object_pairs_hook=list)) == len(expected)
     assert data is None or data in bytes(given)
 
 
+@pytest.mark.parametrize("payload", [b"", b"null", b'{"id":"1"}', b'{"read_at":null,"seen_at":null}'])
+@pytest.mark.parametrize("read_at", [None, NOON])
+def test_what_is_stored_and_is_no_notification_is_not_put_into_a_list(payload: bytes, read_at: datetime | None) -> None:
+    with pytest.raises(ValueError, match="offset 7"):
+        events.item_json(Item(7, Json(payload), read_at=read_at, seen_at=None, archived_at=None))
+
+
 def test_what_is_said_of_a_change() -> None:
     change = {"read_at": NOON, "archived_at": None}
     times = {"read_at": "2030-01-31T12:00:00.000Z", "archived_at": None}
-    assert json.loads(wire.updated_json(["b", "a"], change)) == {"ids": ["b", "a"], "change": times}
-    assert json.loads(wire.updated_json(None, change)) == {"all": True, "change": times}
-    assert json.loads(wire.deleted_json(["b", "a"])) == {"ids": ["b", "a"]}
+    assert json.loads(events.updated_json(["b", "a"], change)) == {"ids": ["b", "a"], "change": times}
+    assert json.loads(events.updated_json(None, change)) == {"all": True, "change": times}
+    assert json.loads(events.deleted_json(["b", "a"])) == {"ids": ["b", "a"]}
 
 
 COUNTS = Counts(unread=1, unseen=2, total=3)
@@ -491,20 +500,20 @@ COUNTED = {"unread": 1, "unseen": 2, "total": 3}
         (Refreshed(NOON), {"ok": True, "expires_at": "2030-01-31T12:00:00.000Z"}),
         (
             Failed(TooManyConnections().problem),
-            {"ok": False, "error": wire.problem_object(TooManyConnections().problem)},
+            {"ok": False, "error": problems.problem_object(TooManyConnections().problem)},
         ),
     ],
 )
 def test_answers(answer: Answer, members: dict[str, object]) -> None:
-    assert json.loads(wire.to_json(wire.answer_object(answer))) == members
+    assert json.loads(json_text.to_json(answers.answer_object(answer))) == members
 
 
 def test_a_list_holds_its_items_and_names_the_next_page_by_a_string() -> None:
     items = (item(b'{"n": 1e2}', read_at=NOON), item())
-    answer = wire.to_json(wire.answer_object(Listing(items, 7, COUNTS, Position("e", 9))))
+    answer = json_text.to_json(answers.answer_object(Listing(items, 7, COUNTS, Position("e", 9))))
     members = json.loads(answer)
     assert members["next"] == "7"
-    assert members["items"] == [json.loads(wire.item_json(one)) for one in items]
+    assert members["items"] == [json.loads(events.item_json(one)) for one in items]
     assert b'{"n": 1e2}' in bytes(answer)
 
 
@@ -512,7 +521,7 @@ def test_a_list_holds_its_items_and_names_the_next_page_by_a_string() -> None:
 
 
 def fingerprint(**members: Any) -> bytes:
-    return wire.fingerprint(draft(parse(**members)))
+    return publications.fingerprint(draft(parse(**members)))
 
 
 def test_the_order_of_members_and_white_space_are_not_content() -> None:
@@ -526,8 +535,8 @@ def test_the_order_of_members_and_white_space_are_not_content() -> None:
 def test_neither_the_time_of_publication_nor_an_id_of_ours_is_content() -> None:
     one = draft(parse(), own_id=False)
     later = replace(one.notification, id="b", created_at=one.notification.created_at + timedelta(hours=1))
-    assert wire.fingerprint(one) == wire.fingerprint(replace(one, notification=later))
-    assert wire.fingerprint(draft(parse(), id_="a")) != wire.fingerprint(draft(parse(), id_="b"))
+    assert publications.fingerprint(one) == publications.fingerprint(replace(one, notification=later))
+    assert publications.fingerprint(draft(parse(), id_="a")) != publications.fingerprint(draft(parse(), id_="b"))
 
 
 def test_everything_else_is_content() -> None:
@@ -554,4 +563,4 @@ def test_rooms_can_be_named_in_a_fingerprint() -> None:
     rooms = frozenset((Room.of_user("1"), Room.of_role("x"), EVERYONE))
     notification = draft(parse()).notification
     assert AudienceKind.USER is notification.audience
-    assert len(wire.fingerprint(Draft(notification, rooms, own_id=True))) == 32
+    assert len(publications.fingerprint(Draft(notification, rooms, own_id=True))) == 32

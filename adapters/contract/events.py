@@ -1,0 +1,64 @@
+"""What recipients are told of notifications: the first arguments of the log's events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from adapters.contract.json_text import timestamp, to_json
+from domain.model import Item, Json, Notification
+
+
+def notification_json(notification: Notification) -> Json:
+    """The object recipients get. The publisher's ``data`` goes in as it came."""
+    return to_json(
+        {
+            "id": notification.id,
+            "type": notification.type,
+            "title": notification.title,
+            "body": notification.body,
+            "data": msgspec.Raw(notification.data) if notification.data is not None else None,
+            "created_at": timestamp(notification.created_at),
+            "expires_at": timestamp(notification.expires_at) if notification.expires_at is not None else None,
+            "audience": notification.audience.value,
+            "read_at": None,
+            "seen_at": None,
+            "archived_at": None,
+        }
+    )
+
+
+_NO_STATE = b'"read_at":null,"seen_at":null,"archived_at":null}'
+
+
+def item_json(item: Item) -> Json:
+    """A notification as it lies in its user's inbox: the bytes of ``notification.new`` with the three times.
+
+    Raises ValueError where the store gave something else: nothing is put into the middle of what is not understood.
+    """
+    if not item.payload.endswith(_NO_STATE):
+        raise ValueError(f"what is stored at offset {item.offset} is no notification")
+    if item.read_at is None and item.seen_at is None and item.archived_at is None:
+        return item.payload
+    state = to_json(_times({"read_at": item.read_at, "seen_at": item.seen_at, "archived_at": item.archived_at}))
+    return Json(item.payload.removesuffix(_NO_STATE) + state[1:])
+
+
+def updated_json(ids: Sequence[str] | None, change: Mapping[str, datetime | None]) -> Json:
+    """The first argument of ``notification.updated``: ``{ids, change}``, or ``{all: true, change}`` without ids.
+
+    A time of ``change`` is set where there is none; null takes one away.
+    """
+    which: dict[str, object] = {"all": True} if ids is None else {"ids": ids}
+    return to_json(which | {"change": _times(change)})
+
+
+def deleted_json(ids: Sequence[str]) -> Json:
+    """The first argument of ``notification.deleted``: ``{ids}``."""
+    return to_json({"ids": ids})
+
+
+def _times(times: Mapping[str, datetime | None]) -> dict[str, str | None]:
+    return {name: timestamp(time) if time is not None else None for name, time in times.items()}
