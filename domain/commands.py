@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from domain.errors import InvalidArgument, UnknownEvent
 from domain.model import Action, Ambiguous, InboxQuery, ItemState, Position
+from domain.model.value import value
 from domain.policy import NAME_MAX_LENGTH, REPEATED, is_name, name_fault
 
 REFRESH = "auth.refresh"
@@ -18,30 +18,30 @@ _PAGE = re.compile(r"[1-9][0-9]{0,17}")
 _LISTED_STATES = (ItemState.UNREAD, ItemState.READ, ItemState.ARCHIVED, ItemState.ALL)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mark:
     action: Action
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MarkAllRead:
     """Everything, or what lies at or before ``up_to``."""
 
     up_to: Position | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListInbox:
     query: InboxQuery
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CountInbox:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RefreshToken:
     token: str
 

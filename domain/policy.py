@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
@@ -34,6 +34,7 @@ from domain.model import (
     Refusal,
     Room,
 )
+from domain.model.value import value
 
 NAME_MAX_LENGTH = 128
 DEVICE_MAX_LENGTH = 64
@@ -83,7 +84,7 @@ def is_identifier(value: object) -> bool:
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credentials:
     """The ``auth`` object of a connecting client, read. ``claim`` is what it says about an earlier connection."""
 
@@ -92,7 +93,7 @@ class Credentials:
     device: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deadlines:
     """When to warn and when to close, on the monotonic clock, fixed when the token was accepted."""
 
@@ -100,7 +101,7 @@ class Deadlines:
     close_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectionPolicy:
     """Who may connect, what they hear, and for how long.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from domain.model import Claim, PidVerdict, RecoveryReason
+from domain.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resumption:
     """What a client asks to continue from.
 

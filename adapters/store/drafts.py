@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from adapters.contract.events import notification_json
 from adapters.contract.publications import fingerprint
 from adapters.store.tail import weight
 from domain.model import Draft, Json
+from domain.model.value import value
 
 _PREPARED_AT_A_TIME = 512 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PreparedDraft:
     """A draft, its JSON and its digest. Without an id or key of the publisher's there is no digest."""
 

@@ -40,13 +40,14 @@ from domain.model import (
     Subscriber,
     UserId,
 )
+from domain.model.value import value
 from domain.ports import Clock
 
 IDS_PER_ENTRY = 500
 _COUNTED_AT_A_TIME = 4000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Record:
     """What is known of an entry beside it; of one that is no notification there is no id."""
 
@@ -66,7 +67,7 @@ class _User:
     state: UserState = field(default_factory=UserState)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Placed:
     """A notification that has a place in an inbox, and how it stands there."""
 

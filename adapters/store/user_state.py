@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from domain.model import Action
+from domain.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ItemTimes:
     """The state of one notification for one user."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import NewType, TypeAlias
@@ -11,6 +10,7 @@ from typing import NewType, TypeAlias
 from domain.model.identity import Identity
 from domain.model.inbox import Changed, Counted, Counts, Listing
 from domain.model.log import Position, Subscriber
+from domain.model.value import value
 
 ConnectionId = NewType("ConnectionId", str)
 
@@ -18,7 +18,7 @@ AckId = NewType("AckId", int)
 """What a client's request is answered under, among those of one connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Problem:
     """Why something was refused, as clients see it (the members of RFC 9457 that make sense on a socket)."""
 
@@ -28,7 +28,7 @@ class Problem:
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """The end of a live connection. With ``reconnect`` a stock client comes back by itself."""
 
@@ -89,7 +89,7 @@ class Ambiguous(dict[str, object]):
         self.repeated = repeated
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hello:
     """What a transport knows when a client asks to connect. ``auth`` is whatever the client sent: any JSON value."""
 
@@ -98,7 +98,7 @@ class Hello:
     transport: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """What a connecting client says about an earlier connection, as sent: each may be anything, and None is nothing.
 
@@ -131,14 +131,14 @@ class PidVerdict(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refreshed:
     """The connection's token is another one now, which expires then."""
 
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     problem: Problem
 
@@ -147,7 +147,7 @@ Answer: TypeAlias = Counted | Listing | Changed | Refreshed | Failed
 """What a client's request is answered with."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Welcome:
     """What an accepted client is told first. ``cursor`` is where the events after it continue.
 
@@ -165,7 +165,7 @@ class Welcome:
     server_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectionInfo:
     """A live connection, as operators see it."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType
+
+from domain.model.value import value
 
 UserId = NewType("UserId", str)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """Who a token speaks for, as one verifier answers it for every type of user.
 
@@ -23,7 +24,7 @@ class Identity:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Caller:
     """A backend that authenticated itself. ``name`` appears in logs; the credential never does."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
 from domain.model.log import Position
 from domain.model.notification import Json
+from domain.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Counts:
     """Of what lies in an inbox and is not archived: exact, never capped."""
 
@@ -22,7 +22,7 @@ class Counts:
         return Counts(self.unread + number, self.unseen + number, self.total + number)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Counted:
     """The counts of one snapshot of the log, whose head was ``as_of``.
 
@@ -61,7 +61,7 @@ class ItemState(Enum):
     ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InboxQuery:
     """``before`` is an offset: only older items are listed. A page ends early where its payloads would have more than
     ``max_bytes``, but not before its first item."""
@@ -73,7 +73,7 @@ class InboxQuery:
     type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Item:
     """A notification in a user's inbox. ``payload`` is as in ``notification.new``: its own three times are null."""
 
@@ -84,7 +84,7 @@ class Item:
     archived_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Listing:
     """One page, newest first, of one snapshot. ``next`` is the ``before`` of the following page."""
 
@@ -94,7 +94,7 @@ class Listing:
     as_of: Position
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Changed:
     """``changed`` notifications are different now; the entries that say so lie at or before ``as_of``."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from domain.model.identity import UserId
 from domain.model.notification import Json, Room
+from domain.model.value import value
 
 NOTIFICATION_NEW = "notification.new"
 NOTIFICATION_UPDATED = "notification.updated"
@@ -18,7 +18,7 @@ CURSOR_MAX_LENGTH = 256
 _CURSOR = re.compile(r"(?P<epoch>[A-Za-z0-9._~-]+):(?P<offset>0|[1-9][0-9]{0,17})")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Position:
     """A place in the log: one total order by ``offset``; ``epoch`` names the writer's generation.
 
@@ -40,7 +40,7 @@ class Position:
         return cls(match["epoch"], int(match["offset"])) if match else None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One event of the log, the same bytes for every recipient.
 
@@ -55,7 +55,7 @@ class Entry:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Subscriber:
     """A user in one role, and the rooms they can reach, each with their start in it.
 
@@ -67,7 +67,7 @@ class Subscriber:
     starts: Mapping[Room, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Page:
     """Entries of some rooms, in order, and how far the log was read for them.
 
@@ -98,7 +98,7 @@ class AppendOutcome(Enum):
     WITHHELD = "withheld"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Appended:
     """What became of one draft. A duplicate carries the id and position of the first; so does a conflict.
 

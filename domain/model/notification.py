@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import NewType
+
+from domain.model.value import value
 
 Json = NewType("Json", bytes)
 """One JSON text in UTF-8, known to be valid. The domain passes it on and never looks inside."""
@@ -35,7 +36,7 @@ class AudienceKind(Enum):
     EVERYONE = "everyone"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Audience:
     """Whom a notification is for. Recipients are told its kind, never the names."""
 
@@ -55,7 +56,7 @@ class Audience:
         return cls(AudienceKind.EVERYONE, frozenset((EVERYONE,)))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Publication:
     """What a backend asks for: a notification that has no time and perhaps no id yet.
 
@@ -71,7 +72,7 @@ class Publication:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Notification:
     """A notification as every recipient gets it. Times are in UTC."""
 
@@ -85,7 +86,7 @@ class Notification:
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Draft:
     """A notification on its way into the log.
 
@@ -99,7 +100,7 @@ class Draft:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Checkpoint:
     """How far a source has been taken over: the resume id of its last stored item."""
 
@@ -107,7 +108,7 @@ class Checkpoint:
     resume_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FieldError:
     """One bad field of a request. ``path`` names it, for example ``to.users[3]``."""
 
@@ -115,7 +116,7 @@ class FieldError:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Incoming:
     """One item a source brings: a publication, or what is wrong with it. ``resume_id`` comes after it."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from domain.errors import CursorRefused
 from domain.model import Claim, Page, Position, RecoveryReason, Subscriber
+from domain.model.value import value
 from domain.policy import ConnectionPolicy
 from domain.ports import Log, Pids, Subscribers
 from domain.recovery import refused_offset, resumption
 from domain.services.marks import Marks
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Start:
     """Where a connection begins. ``continues`` is the pid of the connection whose place it takes, if any."""
 

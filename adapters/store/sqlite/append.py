@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from adapters.store.drafts import PreparedDraft
 from adapters.store.sqlite.log import LogTransaction, NewEntry, as_json
 from domain.errors import SynkroneError
 from domain.model import NOTIFICATION_NEW, Appended, AppendOutcome, Checkpoint, Position
+from domain.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Batch:
     """What one call wants to be appended."""
 
@@ -21,7 +22,7 @@ class Batch:
     all_or_nothing: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Known:
     """A notification that was published before. The digest is in hexadecimal."""
 

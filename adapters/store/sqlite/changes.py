@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from adapters.contract.events import deleted_json, updated_json
@@ -24,6 +23,7 @@ from adapters.store.sqlite.log import LogTransaction, NewEntry, as_json
 from adapters.store.sqlite.schema import microseconds, moment
 from adapters.store.user_state import ItemTimes, change_of
 from domain.model import NOTIFICATION_DELETED, NOTIFICATION_UPDATED, Action, Changed, Counts, Json, Room
+from domain.model.value import value
 
 IDS_PER_ENTRY = 500
 
@@ -31,7 +31,7 @@ WATERMARKS_PER_USER = 1000
 """Of a user who reads everything at once more often, the oldest such times are taken for the following ones."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     view: View
     action: Action
@@ -39,7 +39,7 @@ class Change:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadAll:
     """With ``up_to``, an offset, only what lies at or before it, by ids."""
 
@@ -48,7 +48,7 @@ class ReadAll:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Item:
     offset: int
     id: str

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from domain.model import Position, RecoveryReason
+from domain.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Generation:
     """One time that the log was opened: its entries begin at the offset ``first``, if there are any."""
 

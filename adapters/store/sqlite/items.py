@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 
 from adapters.store.sqlite.generations import Generations
 from adapters.store.sqlite.log import FIELD, ROW, as_json, head
 from adapters.store.sqlite.schema import moment
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Json, Listing, Position, Room, Subscriber
+from domain.model.value import value
 
 Arguments = dict[str, object]
 
@@ -40,7 +41,7 @@ _STATES: Mapping[ItemState, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Kept:
     """How much of an inbox is kept."""
 
@@ -48,7 +49,7 @@ class Kept:
     per_user: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class View:
     """An inbox at a time, in microseconds: ``arguments`` are those of the queries on it."""
 
@@ -80,7 +81,7 @@ def placed(subscriber: Subscriber) -> str:
     return f"{' UNION '.join(rooms) or 'SELECT NULL, NULL WHERE false'} ORDER BY 1 DESC"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Summary:
     """What lies in an inbox. ``floor`` is the offset below its window: all items in it lie above."""
 
@@ -135,7 +136,7 @@ def _aged(db: sqlite3.Connection, aged_before: int) -> int:
     return aged
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Looking:
     """A request for the counts or, with a query, for a list."""
 

@@ -21,6 +21,7 @@ from adapters.store.sqlite.schema import microseconds, moment
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
 from domain.errors import CursorRefused
 from domain.model import NOTIFICATION_NEW, Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
+from domain.model.value import value
 
 FIELD, ROW = b"\x1f", b"\x1e"
 
@@ -39,7 +40,7 @@ _MANY_NAMES_BYTES = 4096
 _encoder = msgspec.json.Encoder(enc_hook=str)  # for rooms
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewEntry:
     """One event to be logged. ``type``, ``id``, ``key`` and ``digest`` are those of a new notification."""
 
@@ -170,7 +171,7 @@ def trimmed(db: sqlite3.Connection, subscriber: Subscriber) -> int:
     return max((offset for room, offset in rows if offset > subscriber.starts[room]), default=0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reading:
     """A request for a page."""
 
@@ -263,7 +264,7 @@ def _many_rooms(db: sqlite3.Connection, offset: int, room_sets: RoomSets) -> fro
     return rooms
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Following:
     """A request for what comes after an offset, in all rooms, up to the offset ``upto``."""
 

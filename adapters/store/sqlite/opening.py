@@ -6,7 +6,6 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from adapters.store.sqlite.generations import Generation, Generations
 from adapters.store.sqlite.log import RoomSets, head, log_floor, stored, tail_floor
 from adapters.store.sqlite.schema import connect, microseconds, moment, prepare_file, unusable
 from domain.model import Entry
+from domain.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """What the file holds. ``stored_at`` is that of the last entry; the ``entries`` are all after ``tail_floor``."""
 

@@ -7,13 +7,13 @@ stay until they are too old for the inboxes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from adapters.store.sqlite.generations import Generations
 from adapters.store.sqlite.log import LogTransaction, as_json, log_floor
 from adapters.store.sqlite.schema import microseconds
 from domain.model import NOTIFICATION_NEW
+from domain.model.value import value
 
 GENERATIONS_MAX = 10_000
 
@@ -21,7 +21,7 @@ _AT_ONCE = 1000
 _NAMES_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """``given`` is the offset up to which every follower has been given all; ``probe`` how many bytes are written, to
     see whether they can be."""
@@ -30,14 +30,14 @@ class Step:
     probe: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Trimmed:
     more: bool
     log_floor: int
     generations: Generations
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Trimmer:
     retention_log: timedelta
     retention_inbox: timedelta

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from adapters.store.sqlite.log import LogTransaction, as_json
 from domain.errors import SynkroneError
 from domain.model import Room, UserId
+from domain.model.value import value
 
 V = TypeVar("V")
 
@@ -62,7 +63,7 @@ def starts(db: sqlite3.Connection, user: UserId) -> Starts:
     return {Room(name): start for name, start in rows}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entering:
     """A user in a role, and shared rooms that may be new to them."""
 
@@ -71,7 +72,7 @@ class Entering:
     rooms: frozenset[Room]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entered:
     """The starts in those rooms, and the mark in the role."""
 

@@ -105,7 +105,13 @@ def test_new_notifications_add_to_every_count() -> None:
     assert Counts(1, 2, 3).with_new(4) == Counts(5, 6, 7)
 
 
-def test_values_cannot_be_changed() -> None:
+def test_values_have_no_other_fields_and_are_told_apart_by_what_they_hold() -> None:
     identity = Identity(UserId("1"), "freelance", "", datetime(2030, 1, 1, tzinfo=UTC))
+    same = Identity(UserId("1"), "freelance", "", datetime(2030, 1, 1, tzinfo=UTC))
+    assert len({identity, same, Identity(UserId("2"), "freelance", "", identity.expires_at)}) == 2
     with pytest.raises(AttributeError):
-        identity.user = UserId("2")  # type: ignore[misc]  # that it is refused is what is tried
+        identity.name = "Ann"  # type: ignore[attr-defined]  # that it is refused is what is tried
+
+
+def is_noticed_by_the_type_checker(identity: Identity) -> None:
+    identity.user = UserId("2")  # type: ignore[misc]  # where it were allowed, this comment would be an error
