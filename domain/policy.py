@@ -23,15 +23,15 @@ from domain.model import (
     EVERYONE,
     Ambiguous,
     AudienceKind,
-    Claim,
+    ConnectRequest,
+    Disconnect,
     Draft,
     Entry,
     FieldError,
-    Hello,
     Identity,
     Notification,
     Publication,
-    Refusal,
+    ResumeRequest,
     Room,
 )
 from domain.model.value import value
@@ -86,10 +86,10 @@ def is_identifier(value: object) -> bool:
 
 @value
 class Credentials:
-    """The ``auth`` object of a connecting client, read. ``claim`` is what it says about an earlier connection."""
+    """The ``auth`` object of a connecting client, read. ``resume_request`` is what it says about an earlier connection."""
 
     token: str
-    claim: Claim
+    resume_request: ResumeRequest
     device: str | None
 
 
@@ -126,23 +126,23 @@ class ConnectionPolicy:
 
     # authenticate
 
-    def credentials(self, hello: Hello) -> Credentials:
+    def credentials(self, request: ConnectRequest) -> Credentials:
         """Read what the client sent. Raises InvalidToken, and InvalidArgument for a bad ``device``."""
-        if not isinstance(hello.auth, dict):
+        if not isinstance(request.auth, dict):
             raise InvalidToken("auth is not an object")
-        if isinstance(hello.auth, Ambiguous):
-            repeated = hello.auth.repeated
+        if isinstance(request.auth, Ambiguous):
+            repeated = request.auth.repeated
             raise InvalidArgument(f"auth.{repeated}" if is_name(repeated) else "auth", REPEATED)
-        token = hello.auth.get("token")
+        token = request.auth.get("token")
         if not isinstance(token, str) or not token:
             raise InvalidToken("auth.token is missing" if token in (None, "") else "auth.token is not a string")
         if len(token) > self.token_bytes:
             raise InvalidToken("auth.token is too long")
-        device = hello.auth.get("device")
+        device = request.auth.get("device")
         if device is not None and not (is_name(device) and len(device) <= DEVICE_MAX_LENGTH):
             raise InvalidArgument("auth.device", name_fault(device, DEVICE_MAX_LENGTH))
-        claim = Claim(hello.auth.get("pid"), hello.auth.get("offset"), hello.auth.get("cursor"))
-        return Credentials(token, claim, device)
+        resume_request = ResumeRequest(request.auth.get("pid"), request.auth.get("offset"), request.auth.get("cursor"))
+        return Credentials(token, resume_request, device)
 
     def deadlines(self, identity: Identity, now: datetime, monotonic: float) -> Deadlines:
         """Warn 60 to 120 s before the token expires (a short one: at half its life); close at ``exp`` + leeway."""
@@ -254,9 +254,9 @@ class ConnectionPolicy:
 
     # say goodbye
 
-    def refusal(self, error: SynkroneError) -> Refusal:
+    def refusal(self, error: SynkroneError) -> Disconnect:
         """How a live connection ends for an error: to come back by itself, except where it must not."""
-        return Refusal(
+        return Disconnect(
             problem=error.problem,
             reconnect=error.reconnect
             if isinstance(error, DisconnectedByOperator)

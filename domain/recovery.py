@@ -1,8 +1,8 @@
-"""Where a connection continues: what a client's claim about an earlier connection is worth."""
+"""Where a connection continues: what a client's request to resume an earlier one is worth."""
 
 from __future__ import annotations
 
-from domain.model import Claim, PidVerdict, RecoveryReason
+from domain.model import PidVerdict, RecoveryReason, ResumeRequest
 from domain.model.value import value
 
 
@@ -20,14 +20,14 @@ class Resumption:
     stays: bool
 
 
-def resumption(claim: Claim, verdict: PidVerdict | None) -> Resumption:
-    """``verdict`` is about the claim's pid; None where it has none."""
+def resumption(resume_request: ResumeRequest, verdict: PidVerdict | None) -> Resumption:
+    """``verdict`` is about the pid in it; None where it has none."""
     match verdict:
         case None:
             # An offset is the stock client's own, and says nothing without the pid it belongs to.
-            return Resumption(_present(claim.cursor), None, stays=False)
+            return Resumption(_present(resume_request.cursor), None, stays=False)
         case PidVerdict.GOOD:
-            return Resumption(_present(claim.offset, claim.cursor), None, stays=True)
+            return Resumption(_present(resume_request.offset, resume_request.cursor), None, stays=True)
         case PidVerdict.UNANSWERED:
             # The offset was refused before, and whoever sent it never heard of that: it may be another user's.
             return Resumption((), None, stays=True)
@@ -37,9 +37,9 @@ def resumption(claim: Claim, verdict: PidVerdict | None) -> Resumption:
             return Resumption((), RecoveryReason.UNKNOWN_EPOCH, stays=False)
 
 
-def refused_offset(claim: Claim) -> str | None:
+def refused_offset(resume_request: ResumeRequest) -> str | None:
     """The offset that a new pid has to remember as refused: the client sends it again if it never hears of that."""
-    return claim.offset if claim.pid is not None and isinstance(claim.offset, str) else None
+    return resume_request.offset if resume_request.pid is not None and isinstance(resume_request.offset, str) else None
 
 
 def _present(*cursors: object | None) -> tuple[object, ...]:

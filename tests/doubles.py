@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from domain.errors import InvalidToken
-from domain.model import ConnectionId, DisconnectReason, Hello, Identity, Position
+from domain.model import ConnectionId, ConnectRequest, DisconnectReason, Identity, Position
 
 START = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
 
@@ -56,10 +56,12 @@ class RecordingTelemetry:
         self.calls: list[tuple[str, ...]] = []
         self.received: dict[ConnectionId, Position | None] = {}
 
-    def connected(self, connection: ConnectionId, identity: Identity, hello: Hello, device: str | None) -> None:
+    def connected(
+        self, connection: ConnectionId, identity: Identity, request: ConnectRequest, device: str | None
+    ) -> None:
         self.calls.append(("connected", connection, identity.user, device or ""))
 
-    def refused(self, hello: Hello, code: str, reason: str) -> None:
+    def refused(self, request: ConnectRequest, code: str, reason: str) -> None:
         self.calls.append(("refused", code, reason))
 
     def disconnected(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from adapters.contract.answers import counts_object
 from adapters.contract.json_text import timestamp
 from adapters.contract.problems import problem_object
-from domain.model import Refusal, Welcome
+from domain.model import ConnectReply, Disconnect
 
 READY = "session.ready"
 CLOSING = "session.closing"
@@ -17,19 +17,19 @@ COUNTS = "inbox.counts"
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-def ready(welcome: Welcome) -> dict[str, object]:
+def ready(reply: ConnectReply) -> dict[str, object]:
     """``{user: {id, role}, recovered, reason, counts, expires_at, server_time}``; the cursor follows as an argument."""
     return {
-        "user": {"id": welcome.identity.user, "role": welcome.identity.role},
-        "recovered": welcome.recovered,
-        "reason": welcome.reason.value if welcome.reason is not None else None,
-        "counts": counts_object(welcome.counts),
-        "expires_at": timestamp(welcome.identity.expires_at),
-        "server_time": timestamp(welcome.server_time),
+        "user": {"id": reply.identity.user, "role": reply.identity.role},
+        "recovered": reply.recovered,
+        "reason": reply.reason.value if reply.reason is not None else None,
+        "counts": counts_object(reply.counts),
+        "expires_at": timestamp(reply.identity.expires_at),
+        "server_time": timestamp(reply.server_time),
     }
 
 
-def closing(refusal: Refusal) -> dict[str, object]:
+def closing(refusal: Disconnect) -> dict[str, object]:
     """``{code, title, detail?, retryable, reconnect, retry_after_ms}``"""
     return {
         **problem_object(refusal.problem),

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from domain.model import ConnectionId, DisconnectReason, Hello, Identity, Position
+from domain.model import ConnectionId, ConnectRequest, DisconnectReason, Identity, Position
 from domain.ports import Clock
 
 _log = logging.getLogger("synkrone")
@@ -56,7 +56,9 @@ class LoggingTelemetry:
         self._seconds_between = seconds_between
         self._repeated: dict[tuple[str, str], _Reasons] = {}
 
-    def connected(self, connection: ConnectionId, identity: Identity, hello: Hello, device: str | None) -> None:
+    def connected(
+        self, connection: ConnectionId, identity: Identity, request: ConnectRequest, device: str | None
+    ) -> None:
         _log.info(
             "connected",
             extra={
@@ -64,15 +66,20 @@ class LoggingTelemetry:
                 "user": identity.user,
                 "role": identity.role,
                 "device": device,
-                "transport": hello.transport,
-                "address": hello.remote_address,
+                "transport": request.transport,
+                "address": request.remote_address,
             },
         )
 
-    def refused(self, hello: Hello, code: str, reason: str) -> None:
+    def refused(self, request: ConnectRequest, code: str, reason: str) -> None:
         self._refused(
             "refused",
-            {"code": code, "reason": reason, "address": hello.remote_address, "transport": hello.transport},
+            {
+                "code": code,
+                "reason": reason,
+                "address": request.remote_address,
+                "transport": request.transport,
+            },
         )
 
     def request_refused(self, remote_address: str, route: str, code: str, reason: str) -> None:

@@ -15,14 +15,14 @@ from domain.model import (
     AckId,
     Answer,
     ConnectionId,
+    ConnectReply,
+    ConnectRequest,
     Counts,
+    Disconnect,
     DisconnectReason,
     Entry,
-    Hello,
     Position,
-    Refusal,
     Room,
-    Welcome,
 )
 from domain.ports import ConnectionEvents
 
@@ -95,7 +95,7 @@ class TransportGroup:
         owner = self._owners.get(connection)
         return owner.technology(connection) if owner is not None else ""
 
-    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
         owner = self._owners.get(connection)
         if owner is not None:
             owner.disconnect(connection, why)
@@ -156,7 +156,7 @@ class _MemberEvents:
         self.received = events.received
         self.reconnect_delay = events.reconnect_delay
 
-    async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
+    async def connect(self, connection: ConnectionId, request: ConnectRequest) -> ConnectReply:
         if connection in self._owners:
             raise RuntimeError("two members give their connections the same id")
         self._owners[connection] = self._member
@@ -165,9 +165,9 @@ class _MemberEvents:
             async with self._arrivals.place():
                 if connection not in self._owners:
                     raise ConnectionGone
-                welcome = await self._events.connect(connection, hello)
+                reply = await self._events.connect(connection, request)
             undo.pop_all()
-        return welcome
+        return reply
 
     def disconnected(self, connection: ConnectionId, reason: DisconnectReason) -> None:
         self._owners.pop(connection, None)

@@ -29,7 +29,7 @@ class Problem:
 
 
 @value
-class Refusal:
+class Disconnect:
     """The end of a live connection. With ``reconnect`` a stock client comes back by itself."""
 
     problem: Problem
@@ -90,7 +90,7 @@ class Ambiguous(dict[str, object]):
 
 
 @value
-class Hello:
+class ConnectRequest:
     """What a transport knows when a client asks to connect. ``auth`` is whatever the client sent: any JSON value."""
 
     auth: object
@@ -99,7 +99,7 @@ class Hello:
 
 
 @value
-class Claim:
+class ResumeRequest:
     """What a connecting client says about an earlier connection, as sent: each may be anything, and None is nothing.
 
     ``pid`` and ``offset`` come from the stock client by itself, ``cursor`` from the application.
@@ -148,7 +148,7 @@ Answer: TypeAlias = Counted | Listing | Changed | Refreshed | Failed
 
 
 @value
-class Welcome:
+class ConnectReply:
     """What an accepted client is told first. ``cursor`` is where the events after it continue.
 
     ``pid`` names the client's stay over all its connections: one that recovers brings it back. ``subscriber`` is not

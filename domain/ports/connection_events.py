@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from domain.model import AckId, ConnectionId, DisconnectReason, Hello, Position, Subscriber, Welcome
+from domain.model import AckId, ConnectionId, ConnectReply, ConnectRequest, DisconnectReason, Position, Subscriber
 
 
 class ConnectionEvents(Protocol):
@@ -14,7 +14,7 @@ class ConnectionEvents(Protocol):
     a time; ``disconnected`` at any time. What the client had asked for by then is still requested, in its order.
     """
 
-    async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
+    async def connect(self, connection: ConnectionId, request: ConnectRequest) -> ConnectReply:
         """May this client connect? Short and bounded. Whatever it raises, the connection is nobody's.
 
         Raises InvalidToken or InvalidArgument: refuse with the problem. Raises Unavailable: close without a
@@ -22,7 +22,7 @@ class ConnectionEvents(Protocol):
         """
 
     async def opened(self, connection: ConnectionId) -> None:
-        """The welcome is on its way: replay and go live. To be run beside the receiving of messages. Never raises."""
+        """The reply is on its way: replay and go live. To be run beside the receiving of messages. Never raises."""
 
     async def request(
         self, connection: ConnectionId, subscriber: Subscriber, ack: AckId | None, event: str, argument: object
@@ -30,7 +30,7 @@ class ConnectionEvents(Protocol):
         """The client asks for something, or sends what nobody knows. ``argument`` is any JSON value. To be run beside
         the receiving of messages. What it is answered goes to ``Transport.answer``, if it has an ``ack``. Never raises.
 
-        ``subscriber`` is the welcome's: who marks something as read and leaves has it read, though the connection has
+        ``subscriber`` is the connect reply's: who marks something as read and leaves has it read, though the connection has
         ended, or is being closed, and nobody is answered.
         """
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from domain.model import ConnectionId, DisconnectReason, Hello, Identity, Position
+from domain.model import ConnectionId, ConnectRequest, DisconnectReason, Identity, Position
 
 
 class Telemetry(Protocol):
     """What operators want to know. Nothing here ever holds a token or a payload."""
 
-    def connected(self, connection: ConnectionId, identity: Identity, hello: Hello, device: str | None) -> None: ...
+    def connected(
+        self, connection: ConnectionId, identity: Identity, request: ConnectRequest, device: str | None
+    ) -> None: ...
 
-    def refused(self, hello: Hello, code: str, reason: str) -> None:
+    def refused(self, request: ConnectRequest, code: str, reason: str) -> None:
         """A connection was. ``reason`` is for operators, and says more than the client learns."""
 
     def request_refused(self, remote_address: str, route: str, code: str, reason: str) -> None:

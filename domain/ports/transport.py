@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from domain.model import AckId, Answer, ConnectionId, Counts, Entry, Position, Refusal, Room
+from domain.model import AckId, Answer, ConnectionId, Counts, Disconnect, Entry, Position, Room
 from domain.ports.connection_events import ConnectionEvents
 
 
@@ -55,5 +55,5 @@ class Transport(Protocol):
     def technology(self, connection: ConnectionId) -> str:
         """What the connection is carried by at the moment, for operators; empty for one that has ended."""
 
-    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
         """Begin to close: tell the client why, after all that was sent before, and close within a second."""

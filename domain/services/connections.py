@@ -1,4 +1,4 @@
-"""Connecting: verify, admit, join, read the log, welcome, replay, go live; and the end of a connection."""
+"""Connecting: verify, admit, join, read the log, reply, replay, go live; and the end of a connection."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from domain.model import (
     Answer,
     ConnectionId,
     ConnectionInfo,
+    ConnectReply,
+    ConnectRequest,
     DisconnectReason,
     Entry,
     Failed,
-    Hello,
     Identity,
     Page,
     Position,
     Refreshed,
     Subscriber,
     UserId,
-    Welcome,
 )
 from domain.policy import ConnectionPolicy, Deadlines
 from domain.ports import Clock, Inboxes, Subscribers, Telemetry, TokenVerifier, Transport
@@ -52,7 +52,7 @@ from domain.services.recovery import RecoveryService
 class _Session:
     """A connection from its first word to its end; without an identity its token is still being verified."""
 
-    hello: Hello
+    request: ConnectRequest
     since: datetime
     identity: Identity | None = None
     device: str | None = None
@@ -110,25 +110,25 @@ class ConnectionService:
 
     # connecting
 
-    async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
-        session = self._sessions[connection] = _Session(hello, self._clock.now())
+    async def connect(self, connection: ConnectionId, request: ConnectRequest) -> ConnectReply:
+        session = self._sessions[connection] = _Session(request, self._clock.now())
         with ExitStack() as undo:
             undo.callback(self._forget, connection, session)
             try:
-                welcome = await self._admit(connection, session, hello)
+                reply = await self._admit(connection, session, request)
             except InvalidToken as error:
-                self._telemetry.refused(hello, error.code, error.reason)
+                self._telemetry.refused(request, error.code, error.reason)
                 raise
             except (InvalidArgument, Unavailable) as error:
-                self._telemetry.refused(hello, error.code, str(error))
+                self._telemetry.refused(request, error.code, str(error))
                 raise
             undo.pop_all()  # it stays
-        return welcome
+        return reply
 
-    async def _admit(self, connection: ConnectionId, session: _Session, hello: Hello) -> Welcome:
+    async def _admit(self, connection: ConnectionId, session: _Session, request: ConnectRequest) -> ConnectReply:
         if self._draining:
             raise ShuttingDown
-        credentials = self._policy.credentials(hello)
+        credentials = self._policy.credentials(request)
         identity = await self._verifier.verify(credentials.token)
         self._still_there(connection, session)
         if self._admitted >= self._policy.connections:
@@ -141,7 +141,7 @@ class ConnectionService:
         await self._transport.join(connection, rooms)
         subscriber = await self._subscribers.enter(identity.user, identity.role, rooms)
         self._still_there(connection, session)
-        start = await self._recovery.start(subscriber, credentials.claim)
+        start = await self._recovery.start(subscriber, credentials.resume_request)
         self._still_there(connection, session)
         counted = await self._inboxes.count(subscriber)
         self._still_there(connection, session)
@@ -152,8 +152,8 @@ class ConnectionService:
         self._by_user.setdefault(identity.user, {})[connection] = session
         self._close_surplus(identity.user)
         self._counts.watch(connection, subscriber, counted.counts, counted)
-        self._telemetry.connected(connection, identity, hello, credentials.device)
-        return Welcome(
+        self._telemetry.connected(connection, identity, request, credentials.device)
+        return ConnectReply(
             identity=identity,
             subscriber=subscriber,
             pid=start.pid,
@@ -290,7 +290,7 @@ class ConnectionService:
                 session.device,
                 session.identity.role if session.identity is not None else "",
                 self._transport.technology(connection),
-                session.hello.remote_address,
+                session.request.remote_address,
                 session.since,
             )
             for connection, session in self._by_user.get(user, {}).items()

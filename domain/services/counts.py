@@ -83,7 +83,7 @@ class CountsService:
         self._clocks_apart = float("-inf")
 
     def watch(self, connection: ConnectionId, subscriber: Subscriber, told: Counts, counted: Counted) -> None:
-        """Tell a connection from now on; it was told these counts in its welcome."""
+        """Tell a connection from now on; it was told these counts as it connected."""
         key = (subscriber.user, subscriber.role)
         tally = self._tallies.get(key)
         if tally is None:

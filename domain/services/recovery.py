@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain.errors import CursorRefused
-from domain.model import Claim, Page, Position, RecoveryReason, Subscriber
+from domain.model import Page, Position, RecoveryReason, ResumeRequest, Subscriber
 from domain.model.value import value
 from domain.policy import ConnectionPolicy
 from domain.ports import Log, Pids, Subscribers
@@ -33,13 +33,13 @@ class RecoveryService:
         self._policy = policy
         self._marks = Marks(subscribers)
 
-    async def start(self, subscriber: Subscriber, claim: Claim) -> Start:
+    async def start(self, subscriber: Subscriber, resume_request: ResumeRequest) -> Start:
         """Where the client says, or, with the reason, where its user is known to have come. Raises StoreUnavailable."""
         verdict = None
-        if claim.pid is not None:
-            verdict = await self._pids.examine(claim.pid, subscriber.user, claim.offset)
-        asked = resumption(claim, verdict)
-        continues = str(claim.pid) if asked.stays else None
+        if resume_request.pid is not None:
+            verdict = await self._pids.examine(resume_request.pid, subscriber.user, resume_request.offset)
+        asked = resumption(resume_request, verdict)
+        continues = str(resume_request.pid) if asked.stays else None
         reason = asked.reason
         if asked.cursors:
             try:
@@ -51,7 +51,7 @@ class RecoveryService:
                 pid = continues or await self._pids.issue(subscriber.user, refused=None)
                 return Start(page, pid, recovered=True, reason=None, continues=continues)
         page, lost = await self._undelivered(subscriber)
-        pid = await self._pids.issue(subscriber.user, refused=refused_offset(claim))
+        pid = await self._pids.issue(subscriber.user, refused=refused_offset(resume_request))
         return Start(page, pid, recovered=False, reason=reason or lost, continues=continues)
 
     async def read(self, subscriber: Subscriber, after: Position) -> Page:

@@ -14,12 +14,12 @@ from adapters.transport.hold import Hold
 from adapters.transport.memory.transport import MemoryTransport
 from domain.errors import CursorRefused
 from domain.model import (
-    Claim,
     ConnectionId,
     Page,
     PidVerdict,
     Position,
     RecoveryReason,
+    ResumeRequest,
     Room,
     Subscriber,
     UserId,
@@ -40,11 +40,11 @@ def head_as_the_first_cursor(patch: pytest.MonkeyPatch) -> None:
 
 
 def offset_without_a_pid(patch: pytest.MonkeyPatch) -> None:
-    def counts(claim: Claim, verdict: PidVerdict | None) -> Resumption:
-        asked = resumption(claim, verdict)
-        if verdict is not None or claim.offset is None:
+    def counts(resume_request: ResumeRequest, verdict: PidVerdict | None) -> Resumption:
+        asked = resumption(resume_request, verdict)
+        if verdict is not None or resume_request.offset is None:
             return asked
-        return replace(asked, cursors=(*asked.cursors, claim.offset))
+        return replace(asked, cursors=(*asked.cursors, resume_request.offset))
 
     patch.setattr(recovery, "resumption", counts)
 
@@ -63,10 +63,10 @@ def verdict_taken_for_good(verdict: PidVerdict) -> Patch:
 
 
 def cursor_of_the_one_before(patch: pytest.MonkeyPatch) -> None:
-    def counts(claim: Claim, verdict: PidVerdict | None) -> Resumption:
-        asked = resumption(claim, verdict)
-        if verdict in (PidVerdict.OF_ANOTHER_USER, PidVerdict.UNANSWERED) and claim.cursor is not None:
-            return Resumption((claim.cursor,), None, stays=False)
+    def counts(resume_request: ResumeRequest, verdict: PidVerdict | None) -> Resumption:
+        asked = resumption(resume_request, verdict)
+        if verdict in (PidVerdict.OF_ANOTHER_USER, PidVerdict.UNANSWERED) and resume_request.cursor is not None:
+            return Resumption((resume_request.cursor,), None, stays=False)
         return asked
 
     patch.setattr(recovery, "resumption", counts)
@@ -111,8 +111,8 @@ def reading_before_joining(patch: pytest.MonkeyPatch) -> None:
     async def later(self: MemoryTransport, connection: ConnectionId, rooms: frozenset[Room]) -> None:
         joined.append((self, connection, rooms))
 
-    async def first(self: RecoveryService, subscriber: Subscriber, claim: Claim) -> Start:
-        found = await start(self, subscriber, claim)
+    async def first(self: RecoveryService, subscriber: Subscriber, resume_request: ResumeRequest) -> Start:
+        found = await start(self, subscriber, resume_request)
         transport, connection, rooms = joined.pop()
         await join(transport, connection, rooms)
         return found
@@ -271,8 +271,8 @@ def older_connection_stays(patch: pytest.MonkeyPatch) -> None:
 def same_pid_for_ever(patch: pytest.MonkeyPatch) -> None:
     start = RecoveryService.start
 
-    async def keeps(self: RecoveryService, subscriber: Subscriber, claim: Claim) -> Start:
-        found = await start(self, subscriber, claim)
+    async def keeps(self: RecoveryService, subscriber: Subscriber, resume_request: ResumeRequest) -> Start:
+        found = await start(self, subscriber, resume_request)
         return replace(found, pid=found.continues) if found.continues is not None else found
 
     patch.setattr(RecoveryService, "start", keeps)

@@ -31,7 +31,7 @@ from tests.contract.transport_harness import (
     entry,
     eventually,
     received,
-    welcome,
+    reply,
 )
 from tests.contract.transport_holding import refusal
 
@@ -266,12 +266,12 @@ class TestOwnership:
         harness.transport.bind(events)
         clients = []
         for name in ("ann", "bob", "eve", "joe"):
-            events.script(name, rooms=frozenset((EVERYONE,)), welcome=welcome(name, offset=3))
+            events.script(name, rooms=frozenset((EVERYONE,)), reply=reply(name, offset=3))
             clients.append(await harness.connect({"token": name}))
         for client in clients:
             assert (await client.next_event())[0] == "session.ready"
         await eventually(lambda: [call for call, _ in events.calls].count("live") == 4)
         harness.transport.broadcast(frozenset((EVERYONE,)), entry(4, EVERYONE))
         assert [await client.next_event() for client in clients] == [received(4)] * 4
-        assert {hello.transport for hello in events.hellos} == {"memory", "sse"}
+        assert {request.transport for request in events.connect_requests} == {"memory", "sse"}
         await harness.close()

@@ -29,7 +29,7 @@ from tests.contract.transport_harness import (
     entry,
     eventually,
     received,
-    welcome,
+    reply,
 )
 from tests.contract.transport_holding import ANN, BOB, HoldingContract, refusal
 
@@ -47,7 +47,7 @@ class TransportContract(HoldingContract):
     async def test_the_welcome_says_who_the_client_is_and_where_it_continues(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
-        events.script("ann", welcome=welcome("ann", offset=7, recovered=True))
+        events.script("ann", reply=reply("ann", offset=7, recovered=True))
         client = await harness.connect({"token": "ann"})
         assert await client.next_event() == (
             "session.ready",
@@ -68,7 +68,7 @@ class TransportContract(HoldingContract):
     async def test_the_welcome_says_why_a_client_starts_anew(
         self, harness: Harness, events: ScriptedEvents, reason: RecoveryReason
     ) -> None:
-        events.script("ann", welcome=welcome("ann", reason=reason))
+        events.script("ann", reply=reply("ann", reason=reason))
         client = await harness.connect({"token": "ann"})
         _, arguments = await client.next_event()
         assert isinstance(arguments[0], dict)
@@ -91,8 +91,8 @@ class TransportContract(HoldingContract):
 
     async def test_operators_learn_what_carries_a_connection(self, harness: Harness, events: ScriptedEvents) -> None:
         client = await self.welcomed(harness, "ann")
-        (hello,), connection = events.hellos, events.connections["ann"]
-        assert harness.transport.technology(connection) == hello.transport
+        (request,), connection = events.connect_requests, events.connections["ann"]
+        assert harness.transport.technology(connection) == request.transport
         await client.close()
         await eventually(lambda: events.count("disconnected", connection) == 1)
         assert harness.transport.technology(connection) == ""

@@ -14,10 +14,11 @@ from domain.model import (
     AckId,
     Answer,
     ConnectionId,
+    ConnectReply,
+    ConnectRequest,
     Counted,
     Counts,
     Entry,
-    Hello,
     Identity,
     Json,
     Position,
@@ -25,7 +26,6 @@ from domain.model import (
     Room,
     Subscriber,
     UserId,
-    Welcome,
 )
 from domain.ports import Transport
 
@@ -128,7 +128,7 @@ class Script:
     """How ScriptedEvents treats one client."""
 
     rooms: frozenset[Room]
-    welcome: Welcome
+    reply: ConnectReply
     error: SynkroneError | None = None
     before_join: Gate | None = None
     after_join: Gate | None = None
@@ -157,7 +157,7 @@ class ScriptedEvents:
     delay: float = 0.0
     scripts: dict[str, Script] = field(default_factory=dict)
     calls: list[tuple[str, ConnectionId]] = field(default_factory=list)
-    hellos: list[Hello] = field(default_factory=list)
+    connect_requests: list[ConnectRequest] = field(default_factory=list)
     connections: dict[str, ConnectionId] = field(default_factory=dict)
     gone_at_join: set[ConnectionId] = field(default_factory=set)
     reasons: dict[ConnectionId, str] = field(default_factory=dict)
@@ -166,16 +166,16 @@ class ScriptedEvents:
     raised_at: float = 0.0
 
     def script(self, name: str, **changes: object) -> Script:
-        script = Script(rooms=frozenset((Room.of_user(name),)), welcome=welcome(name))
+        script = Script(rooms=frozenset((Room.of_user(name),)), reply=reply(name))
         for attribute, value in changes.items():
             setattr(script, attribute, value)
         self.scripts[name] = script
         return script
 
-    async def connect(self, connection: ConnectionId, hello: Hello) -> Welcome:
+    async def connect(self, connection: ConnectionId, request: ConnectRequest) -> ConnectReply:
         self.calls.append(("connect", connection))
-        self.hellos.append(hello)
-        token = hello.auth.get("token") if isinstance(hello.auth, dict) else None
+        self.connect_requests.append(request)
+        token = request.auth.get("token") if isinstance(request.auth, dict) else None
         name = token if isinstance(token, str) else "nobody"
         self.connections[name] = connection
         script = self.scripts.get(name) or self.script(name)
@@ -191,7 +191,7 @@ class ScriptedEvents:
         if script.error is not None:
             self.raised_at = time.monotonic()
             raise script.error
-        return script.welcome
+        return script.reply
 
     async def opened(self, connection: ConnectionId) -> None:
         self.calls.append(("opened", connection))
@@ -199,13 +199,13 @@ class ScriptedEvents:
         if script.in_opened is not None:
             await script.in_opened.wait()
         if script.goes_live:
-            await self.transport.release(connection, script.welcome.cursor)
+            await self.transport.release(connection, script.reply.cursor)
             self.calls.append(("live", connection))
 
     async def request(
         self, connection: ConnectionId, subscriber: Subscriber, ack: AckId | None, event: str, argument: object
     ) -> None:
-        assert subscriber == self._script_of(connection).welcome.subscriber
+        assert subscriber == self._script_of(connection).reply.subscriber
         self.calls.append(("request", connection))
         self.requests.setdefault(connection, []).append(Request(event, argument, ack))
         on_request = self._script_of(connection).on_request
@@ -241,8 +241,8 @@ class ScriptedEvents:
         return script
 
 
-def welcome(name: str, *, offset: int = 0, recovered: bool = False, reason: RecoveryReason | None = None) -> Welcome:
-    return Welcome(
+def reply(name: str, *, offset: int = 0, recovered: bool = False, reason: RecoveryReason | None = None) -> ConnectReply:
+    return ConnectReply(
         identity=Identity(UserId(name), "freelance", "", EXPIRES_AT),
         subscriber=Subscriber(UserId(name), "freelance", {Room.of_user(name): 0}),
         pid=f"pid-of-{name}",

@@ -9,7 +9,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from domain.errors import ConnectionGone, SlowConsumer, SynkroneError
-from domain.model import EVERYONE, ConnectionId, Position, Refusal, Room
+from domain.model import EVERYONE, ConnectionId, Disconnect, Position, Room
 from tests.contract.transport_harness import (
     EXPIRES_AT,
     Client,
@@ -18,14 +18,14 @@ from tests.contract.transport_harness import (
     entry,
     eventually,
     received,
-    welcome,
+    reply,
 )
 
 ANN, BOB = Room("user:ann"), Room("user:bob")
 
 
-def refusal(error: SynkroneError, *, reconnect: bool) -> Refusal:
-    return Refusal(error.problem, reconnect, timedelta(milliseconds=1500))
+def refusal(error: SynkroneError, *, reconnect: bool) -> Disconnect:
+    return Disconnect(error.problem, reconnect, timedelta(milliseconds=1500))
 
 
 @pytest.mark.gen_test
@@ -186,7 +186,7 @@ class HoldingContract(TransportSuite):
     async def test_a_hold_tells_where_the_release_was_if_the_tail_is_behind_it(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
-        events.script("ann", welcome=welcome("ann", offset=7))
+        events.script("ann", reply=reply("ann", offset=7))
         client, connection = await self.live(harness, events)
         assert await harness.transport.hold(connection) == Position("e", 7)
         assert await harness.transport.release(connection, Position("e", 7))

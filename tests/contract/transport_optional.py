@@ -37,11 +37,11 @@ class AnyAuthContract(TransportContract):
         client = await harness.connect(auth)
         event, _ = await client.next_event()
         assert event == "session.ready"
-        (hello,) = events.hellos
+        (request,) = events.connect_requests
         # An empty value is none, to some protocols.
-        assert hello.auth == (auth or None) or hello.auth == auth
-        assert hello.remote_address
-        assert hello.transport
+        assert request.auth == (auth or None) or request.auth == auth
+        assert request.remote_address
+        assert request.transport
 
 
 class ReceiptContract(TransportContract):

@@ -12,7 +12,7 @@ from adapters.http.peer import PeerPolicy
 from adapters.system.clock import SystemClock
 from adapters.transport.sse.transport import SseLimits, SseTransport
 from domain.errors import SynkroneError
-from domain.model import EVERYONE, ConnectionId, Refusal, Room
+from domain.model import EVERYONE, ConnectionId, Disconnect, Room
 from domain.ports import Clock
 from tests.contract.transport_harness import ScriptedEvents, entry, eventually
 from tests.listening import Port, on_port
@@ -94,5 +94,5 @@ async def wire(
         await transport.close()
 
 
-def refusal(error: SynkroneError, *, reconnect: bool = True) -> Refusal:
-    return Refusal(error.problem, reconnect, timedelta(milliseconds=1500))
+def refusal(error: SynkroneError, *, reconnect: bool = True) -> Disconnect:
+    return Disconnect(error.problem, reconnect, timedelta(milliseconds=1500))

@@ -15,7 +15,7 @@ import pytest
 from adapters.transport.sse.transport import SseLimits
 from domain.errors import ConnectionGone, ShuttingDown, TooManyConnections
 from domain.model import ConnectionId, Room
-from tests.contract.transport_harness import COUNTS, EXPIRES_AT, Gate, ScriptedEvents, entry, eventually, welcome
+from tests.contract.transport_harness import COUNTS, EXPIRES_AT, Gate, ScriptedEvents, entry, eventually, reply
 from tests.doubles import ManualClock
 from tests.e2e.certificates import make_certificate
 from tests.integration.sse_wire import ANN, BEARER, refusal, wire
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.gen_test
 async def test_a_stream_begins_with_the_welcome_and_says_when_to_return() -> None:
     async with wire() as server:
         server.events.delay = 2.5
-        server.events.script("ann", welcome=welcome("ann", offset=7))
+        server.events.script("ann", reply=reply("ann", offset=7))
         client = await server.ask()
         assert client.status == 200
         assert client.headers["content-type"] == "text/event-stream"
@@ -93,9 +93,9 @@ async def test_what_a_client_brings_reaches_the_domain() -> None:
     async with wire() as server:
         client = await server.ask("/v1/stream?cursor=e:3&device=my%20phone")
         assert client.status == 200
-        (hello,) = server.events.hellos
-        assert hello.auth == {"token": "ann", "cursor": "e:3", "device": "my phone"}
-        assert (hello.remote_address, hello.transport) == ("127.0.0.1", "sse")
+        (request,) = server.events.connect_requests
+        assert request.auth == {"token": "ann", "cursor": "e:3", "device": "my phone"}
+        assert (request.remote_address, request.transport) == ("127.0.0.1", "sse")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_what_a_client_got_last_comes_before_its_cursor(
     async with wire() as server:
         client = await server.ask(path, last_event_id=header)
         assert client.status == 200
-        assert server.events.hellos[0].auth == (
+        assert server.events.connect_requests[0].auth == (
             {"token": "ann"} if cursor is None else {"token": "ann", "cursor": cursor}
         )
 
@@ -141,7 +141,7 @@ async def test_a_client_that_is_cut_returns_with_the_last_id_it_got() -> None:
         await client.close()
         again = await server.ask(last_event_id=last.id)
         assert again.status == 200
-        assert server.events.hellos[-1].auth == {"token": "ann", "cursor": "e:2"}
+        assert server.events.connect_requests[-1].auth == {"token": "ann", "cursor": "e:2"}
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -308,7 +308,7 @@ async def test_a_defect_in_the_opening_ends_the_stream_so_that_the_client_return
         assert (await client.event()).name == "session.ready"
         gate.open()
         assert await client.ended()
-        assert list(events.reasons.values()) == ["internal_server_error"]
+        assert list(events.reasons.values()) == ["defect"]
         assert server.transport.open_sockets == 0
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
         "what was done for a client ended by a defect"

@@ -50,7 +50,7 @@ async def test_without_a_bearer_token_there_is_a_challenge_without_an_error(auth
         client = await server.ask(authorization=authorization)
         assert client.status == 401
         assert client.headers["www-authenticate"] == 'Bearer realm="synkrone-socket"'
-        assert server.events.hellos[0].auth == {}
+        assert server.events.connect_requests[0].auth == {}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_a_token_in_the_url_is_refused_and_not_repeated(name: str, caplog:
         body = await client.body()
         assert json.loads(body)["detail"].startswith(f"{name}: belongs in the header Authorization")
         assert b"my-secret-token" not in body
-        assert server.events.hellos == []
+        assert server.events.connect_requests == []
     assert "my-secret-token" not in caplog.text
 
 
@@ -182,7 +182,7 @@ async def test_a_page_of_any_other_is_forbidden_before_anybody_is_asked(method: 
         client = await server.ask(method=method, origin=origin)
         assert (client.status, (await client.problem())["code"]) == (403, "forbidden")
         assert not [name for name in client.headers if name.startswith("access-control")]
-        assert server.events.hellos == []
+        assert server.events.connect_requests == []
 
 
 async def test_a_preflight_allows_what_clients_send() -> None:
@@ -285,7 +285,7 @@ async def test_half_a_request_asks_for_nothing_and_leaves_nothing(
         await server.live()
         await client.close()
         await server.live("bob")
-        assert len(server.events.hellos) == 2
+        assert len(server.events.connect_requests) == 2
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 

@@ -23,8 +23,19 @@ from adapters.system.clock import SystemClock
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.errors import UnknownEvent
-from domain.model import EVERYONE, AckId, ConnectionId, Entry, Failed, Hello, Json, Position, Subscriber, Welcome
-from tests.contract.transport_harness import welcome
+from domain.model import (
+    EVERYONE,
+    AckId,
+    ConnectionId,
+    ConnectReply,
+    ConnectRequest,
+    Entry,
+    Failed,
+    Json,
+    Position,
+    Subscriber,
+)
+from tests.contract.transport_harness import reply
 from tests.listening import Port
 from tests.protocol.scripted_peer import (
     PLACES_OF_GET,
@@ -62,9 +73,9 @@ class Served:
         self.http: Listener
         self._offset = 0
 
-    async def connect(self, connection: ConnectionId, _hello: Hello) -> Welcome:
+    async def connect(self, connection: ConnectionId, _hello: ConnectRequest) -> ConnectReply:
         await self.transport.join(connection, ROOMS)
-        return welcome("ann", offset=self._offset)
+        return reply("ann", offset=self._offset)
 
     async def opened(self, connection: ConnectionId) -> None:
         await self.transport.release(connection, Position("e", self._offset))

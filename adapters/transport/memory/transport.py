@@ -23,15 +23,15 @@ from domain.model import (
     AckId,
     Answer,
     ConnectionId,
+    ConnectReply,
+    ConnectRequest,
     Counts,
+    Disconnect,
     DisconnectReason,
     Entry,
-    Hello,
     Position,
-    Refusal,
     Room,
     Subscriber,
-    Welcome,
 )
 from domain.ports import ConnectionEvents
 
@@ -107,7 +107,7 @@ class MemoryTransport:
         mailbox = Mailbox(partial(self._received, connection))
         client = MemoryClient(connection, mailbox, self._leave, self._request)
         member = _Connection(client, mailbox, Hold(self._max_held_bytes))
-        client.task = self._spawn(self._run(self._events, member, Hello(auth, remote_address, TECHNOLOGY)))
+        client.task = self._spawn(self._run(self._events, member, ConnectRequest(auth, remote_address, TECHNOLOGY)))
         return client
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -214,7 +214,7 @@ class MemoryTransport:
     def technology(self, connection: ConnectionId) -> str:
         return TECHNOLOGY if connection in self._connections else ""
 
-    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
         member = self._connections.get(connection)
         if member is None or member.closing:
             return
@@ -224,32 +224,34 @@ class MemoryTransport:
             member.client.refusal = why.problem
         self._begin_to_end(member, why.reason, reconnect=why.reconnect)
 
-    async def _run(self, events: ConnectionEvents, connection: _Connection, hello: Hello) -> None:
+    async def _run(self, events: ConnectionEvents, connection: _Connection, request: ConnectRequest) -> None:
         client = connection.client
         if client.closed:
             return
         self._connections[client.connection] = connection
         with ExitStack() as undo:
             undo.callback(self._remove, client)
-            welcome = await self._admit(events, client, hello)
-            if welcome is None:
+            reply = await self._admit(events, client, request)
+            if reply is None:
                 return
             undo.pop_all()
             if client.closed or connection.closing:
                 return
-            client.connected, client.pid, connection.subscriber = True, welcome.pid, welcome.subscriber
-            payload = to_json(session_events.ready(welcome))
-            connection.mailbox.put(session_events.READY, payload, welcome.cursor)
+            client.connected, client.pid, connection.subscriber = True, reply.pid, reply.subscriber
+            payload = to_json(session_events.ready(reply))
+            connection.mailbox.put(session_events.READY, payload, reply.cursor)
             undo.callback(self._end, client, DisconnectReason.DEFECT)
             await events.opened(client.connection)
             undo.pop_all()
         connection.opened = True
         self._handle_requests(connection)
 
-    async def _admit(self, events: ConnectionEvents, client: MemoryClient, hello: Hello) -> Welcome | None:
+    async def _admit(
+        self, events: ConnectionEvents, client: MemoryClient, request: ConnectRequest
+    ) -> ConnectReply | None:
         """None where the connection is nobody's."""
         try:
-            return await events.connect(client.connection, hello)
+            return await events.connect(client.connection, request)
         except (InvalidToken, InvalidArgument) as error:
             if not client.closed:
                 client.refusal = error.problem

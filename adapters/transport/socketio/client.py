@@ -11,7 +11,7 @@ from adapters.transport.hold import Hold
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.rate import TokenBucket
-from domain.model import AckId, ConnectionId, DisconnectReason, Room, Welcome
+from domain.model import AckId, ConnectionId, ConnectReply, DisconnectReason, Room
 
 
 class Request(NamedTuple):
@@ -53,7 +53,7 @@ class Connection:
     id: ConnectionId
     client: Client
     hold: Hold[EncodedPacket]
-    welcome: Welcome | None = None
+    reply: ConnectReply | None = None
     closing: bool = False
     opened: bool = False
     requests: deque[Request] = field(default_factory=deque)

@@ -25,9 +25,9 @@ class Leaving:
 
     def begin(self, connection: Connection) -> None:
         """It has ended. Of requests beyond the bounds only the one that is under way is finished."""
-        if connection.welcome is None or not connection.requests:
+        if connection.reply is None or not connection.requests:
             return
-        user = connection.welcome.identity.user
+        user = connection.reply.identity.user
         if self._of_user[user] < PER_USER and len(self) < self._max_connections:
             self._of_user[user] += 1
             self._connections[connection] = user

@@ -43,22 +43,22 @@ from domain.model import (
     AckId,
     Answer,
     ConnectionId,
+    ConnectReply,
+    ConnectRequest,
     Counts,
+    Disconnect,
     DisconnectReason,
     Entry,
-    Hello,
     Position,
-    Refusal,
     Room,
     Subscriber,
-    Welcome,
 )
 from domain.ports import Clock, ConnectionEvents
 
 CUT_AT_QUEUES = 8
 FINISH_SECONDS = 1.0
 CONNECTS_PER_TURN = 16
-FLOODING = Refusal(RateLimited().problem, reconnect=True, retry_after=timedelta(seconds=5))
+FLOODING = Disconnect(RateLimited().problem, reconnect=True, retry_after=timedelta(seconds=5))
 CONNECT = "0"
 PATHS = ("/socket.io/", "/socket.io")
 SID_BYTES = 15
@@ -201,19 +201,19 @@ class SocketIoTransport:
 
     def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
         target = self._open_connection(connection)
-        if target is not None and target.welcome is not None:
+        if target is not None and target.reply is not None:
             self._engine.send(target.session, event_packet(EXPIRING, expiring(expires_at)))
 
     def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
         target = self._open_connection(connection)
-        if target is not None and target.welcome is not None:
+        if target is not None and target.reply is not None:
             self._engine.send(target.session, event_packet(COUNTS, counts_object(counts)))
 
     def technology(self, connection: ConnectionId) -> str:
         target = self._connections.get(connection)
         return target.session.transport if target is not None else ""
 
-    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
         target = self._open_connection(connection)
         if target is not None:
             self._close_connection(target, why)
@@ -332,15 +332,15 @@ class SocketIoTransport:
 
     def pid_of(self, sid: str) -> str:
         target = self._connections.get(ConnectionId(sid))
-        return target.welcome.pid if target is not None and target.welcome is not None else ""
+        return target.reply.pid if target is not None and target.reply is not None else ""
 
     def connect_sent(self, sid: str) -> None:
         target = self._connections.get(ConnectionId(sid))
-        if target is None or target.welcome is None or self._events is None:
+        if target is None or target.reply is None or self._events is None:
             return
-        packet = event_packet(READY, ready(target.welcome), str(target.welcome.cursor))
+        packet = event_packet(READY, ready(target.reply), str(target.reply.cursor))
         self._engine.send(target.session, packet)
-        target.working = self._tasks.spawn(self._open(target, target.welcome.subscriber, self._events))
+        target.working = self._tasks.spawn(self._open(target, target.reply.subscriber, self._events))
 
     async def _open(self, connection: Connection, subscriber: Subscriber, events: ConnectionEvents) -> None:
         try:
@@ -356,7 +356,7 @@ class SocketIoTransport:
 
     def event_received(self, sid: str, ack: int | None, event: str, arguments: Sequence[object]) -> None:
         connection = self._open_connection(ConnectionId(sid))
-        if connection is None or connection.welcome is None or self._events is None:
+        if connection is None or connection.reply is None or self._events is None:
             return
         if len(connection.requests) >= self._limits.events_burst:
             self._refuse_flood(connection)
@@ -364,7 +364,7 @@ class SocketIoTransport:
         argument = arguments[0] if arguments else None
         connection.requests.append(Request(AckId(ack) if ack is not None else None, event, argument))
         if connection.opened and len(connection.requests) == 1:
-            subscriber = connection.welcome.subscriber
+            subscriber = connection.reply.subscriber
             connection.working = self._tasks.spawn(self._handle_requests(connection, subscriber, self._events))
 
     async def _handle_requests(self, connection: Connection, subscriber: Subscriber, events: ConnectionEvents) -> None:
@@ -392,7 +392,7 @@ class SocketIoTransport:
         if client.bucket.take():
             return True
         connection = client.connection
-        if connection is None or connection.welcome is None:
+        if connection is None or connection.reply is None:
             self._engine.abort(client.session, DisconnectReason.RATE_LIMITED)
         elif not connection.closing:
             self._refuse_flood(connection)
@@ -458,20 +458,22 @@ class SocketIoTransport:
         client.has_connected = True
         connection = Connection(ConnectionId(sid), client, Hold(self._limits.held_bytes))
         client.connection = self._connections[connection.id] = connection
-        hello = Hello(auth=auth, remote_address=session.address, transport=session.transport)
-        welcome = await self._ask(connection, hello, self._events)
-        if welcome is None or self._open_connection(connection.id) is None:
+        request = ConnectRequest(auth=auth, remote_address=session.address, transport=session.transport)
+        reply = await self._ask(connection, request, self._events)
+        if reply is None or self._open_connection(connection.id) is None:
             raise socketio.exceptions.ConnectionRefusedError
-        connection.welcome = welcome
+        connection.reply = reply
         self._waiting.pop(session, None)
 
-    async def _ask(self, connection: Connection, hello: Hello, events: ConnectionEvents) -> Welcome | None:
+    async def _ask(
+        self, connection: Connection, request: ConnectRequest, events: ConnectionEvents
+    ) -> ConnectReply | None:
         """None where it is not to connect. Raises ConnectionRefusedError with what its client is to be told.
 
         After a defect of ours the library would leave the client without an answer, and in its rooms for ever.
         """
         try:
-            return await events.connect(connection.id, hello)
+            return await events.connect(connection.id, request)
         except (InvalidToken, InvalidArgument) as error:
             self._abandon(connection)
             connection.client.refused = DisconnectReason(error.code)
@@ -504,10 +506,10 @@ class SocketIoTransport:
 
     # ending
 
-    def _close_connection(self, connection: Connection, why: Refusal) -> None:
+    def _close_connection(self, connection: Connection, why: Disconnect) -> None:
         connection.closing = True
         self._members.leave(connection)
-        if connection.welcome is not None:
+        if connection.reply is not None:
             self._engine.send(connection.session, event_packet(CLOSING, closing(why)))
         if not why.reconnect:
             self._end(connection.client, why.reason)

@@ -19,7 +19,7 @@ from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
 from adapters.http.streams import Stream
 from domain.errors import Forbidden, InvalidArgument, InvalidToken, SynkroneError, Unavailable
-from domain.model import Hello, Problem, Refusal
+from domain.model import ConnectRequest, Disconnect, Problem
 
 TRANSPORT = "sse"
 
@@ -56,7 +56,7 @@ class Desk(Protocol):
     def why_closed(self) -> SynkroneError | None:
         """Why no stream is opened at the moment; None where one can be."""
 
-    def requested(self, exchange: StreamRequest, hello: Hello) -> None:
+    def requested(self, exchange: StreamRequest, request: ConnectRequest) -> None:
         """A client asks for a stream. Exactly one of ``refuse``, ``turn_away`` and ``take_over`` answers it."""
 
     def reconnect_delay(self) -> float:
@@ -136,7 +136,7 @@ class StreamRequest:
             headers["Retry-After"] = _whole_seconds(self._desk.reconnect_delay())
         self._answer_problem(status, error.problem, headers)
 
-    def turn_away(self, why: Refusal) -> None:
+    def turn_away(self, why: Disconnect) -> None:
         """Answer as a stream would have ended."""
         headers = HTTPHeaders()
         if why.reconnect:
@@ -177,12 +177,12 @@ class StreamRequest:
                 return InvalidArgument(name, "belongs in the header Authorization: Bearer, as URLs end up in logs")
         return self._desk.why_closed()
 
-    def _hello(self) -> Hello:
+    def _hello(self) -> ConnectRequest:
         resumed = self._request.headers.get("Last-Event-ID") or self._last_event_id_of_query()
         cursor = resumed or self._query.get("cursor")
         auth = {"token": self._bearer_token(), "cursor": cursor, "device": self._query.get("device")}
         given = {name: value for name, value in auth.items() if value}
-        return Hello(auth=given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
+        return ConnectRequest(auth=given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
 
     def _bearer_token(self) -> str:
         """The credential of the request (RFC 6750, section 2.1); empty where it has none."""

@@ -33,14 +33,14 @@ from domain.model import (
     AckId,
     Answer,
     ConnectionId,
+    ConnectReply,
+    ConnectRequest,
     Counts,
+    Disconnect,
     DisconnectReason,
     Entry,
-    Hello,
     Position,
-    Refusal,
     Room,
-    Welcome,
 )
 from domain.ports import Clock, ConnectionEvents
 
@@ -181,7 +181,7 @@ class SseTransport:
     def technology(self, connection: ConnectionId) -> str:
         return TRANSPORT if connection in self._connections else ""
 
-    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
         target = self._living(connection)
         if target is None:
             return
@@ -251,7 +251,7 @@ class SseTransport:
     def reconnect_delay(self) -> float:
         return self._events.reconnect_delay() if self._events is not None else 1.0
 
-    def requested(self, exchange: StreamRequest, hello: Hello) -> None:
+    def requested(self, exchange: StreamRequest, request: ConnectRequest) -> None:
         if self._events is None:
             raise RuntimeError("bind() comes before the first client")
         identifier = ConnectionId(secrets.token_urlsafe(ID_BYTES))
@@ -259,24 +259,28 @@ class SseTransport:
         self._connections[identifier] = connection
         self._connecting.add(connection)
         exchange.set_close_callback(partial(self._end, connection, DisconnectReason.TRANSPORT_CLOSE))
-        self._tasks.spawn(self._serve(connection, exchange, hello, self._events))
+        self._tasks.spawn(self._serve(connection, exchange, request, self._events))
 
     # from the request to the end of the replay
 
     async def _serve(
-        self, connection: _Connection, exchange: StreamRequest, hello: Hello, events: ConnectionEvents
+        self,
+        connection: _Connection,
+        exchange: StreamRequest,
+        request: ConnectRequest,
+        events: ConnectionEvents,
     ) -> None:
-        welcome = await self._ask(connection, hello, events)
+        reply = await self._ask(connection, request, events)
         self._connecting.discard(connection)
         connection.exchange = None
-        if welcome is None or self._living(connection.id) is None:
+        if reply is None or self._living(connection.id) is None:
             return
         if exchange.wants_head_only:
             exchange.answer_head()
         if exchange.is_gone:
             self._end(connection, DisconnectReason.TRANSPORT_CLOSE)
             return
-        self._open_stream(connection, exchange, welcome, events)
+        self._open_stream(connection, exchange, reply, events)
         try:
             await events.opened(connection.id)
         except Exception:
@@ -284,10 +288,12 @@ class SseTransport:
             self._cut(connection, DisconnectReason.DEFECT)
             raise
 
-    async def _ask(self, connection: _Connection, hello: Hello, events: ConnectionEvents) -> Welcome | None:
+    async def _ask(
+        self, connection: _Connection, request: ConnectRequest, events: ConnectionEvents
+    ) -> ConnectReply | None:
         """None where it is not to be served; it has been answered then."""
         try:
-            return await events.connect(connection.id, hello)
+            return await events.connect(connection.id, request)
         except (InvalidToken, InvalidArgument, Unavailable) as error:
             self._refuse(connection, error)
         except ConnectionGone:
@@ -298,7 +304,7 @@ class SseTransport:
         return None
 
     def _open_stream(
-        self, connection: _Connection, exchange: StreamRequest, welcome: Welcome, events: ConnectionEvents
+        self, connection: _Connection, exchange: StreamRequest, reply: ConnectReply, events: ConnectionEvents
     ) -> None:
         socket, head = exchange.take_over()
         connection.stream = stream = EventStream(
@@ -309,7 +315,7 @@ class SseTransport:
         )
         self._open.add(stream)
         retry_ms = round(events.reconnect_delay() * _MILLISECONDS)
-        frame = event_frame(READY, to_json(ready(welcome)), welcome.cursor, retry_ms=retry_ms)
+        frame = event_frame(READY, to_json(ready(reply)), reply.cursor, retry_ms=retry_ms)
         self._send(stream, head + frame)
 
     # ending
@@ -320,7 +326,7 @@ class SseTransport:
         if self._forget(connection) and connection.exchange is not None:
             connection.exchange.refuse(error)
 
-    def _turn_away(self, connection: _Connection, why: Refusal) -> None:
+    def _turn_away(self, connection: _Connection, why: Disconnect) -> None:
         if connection.exchange is not None:
             connection.exchange.turn_away(why)
             connection.exchange = None

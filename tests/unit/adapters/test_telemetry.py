@@ -13,11 +13,11 @@ import pytest
 
 from adapters.telemetry.logging import REASONS_MAX, LoggingTelemetry
 from adapters.telemetry.logs import LogFormat, LogLevel, configure_logging
-from domain.model import ConnectionId, DisconnectReason, Hello, Identity, Position, UserId
+from domain.model import ConnectionId, ConnectRequest, DisconnectReason, Identity, Position, UserId
 from tests.doubles import START, ManualClock
 
 TOKEN = "pRiVaTe"
-HELLO = Hello({"token": TOKEN}, "203.0.113.7", "websocket")
+HELLO = ConnectRequest({"token": TOKEN}, "203.0.113.7", "websocket")
 IDENTITY = Identity(UserId("42"), "freelance", "https://auth.example", START)
 CONNECTION = ConnectionId("c-1")
 REFUSED = {"level": "warning", "event": "refused"}

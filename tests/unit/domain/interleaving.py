@@ -15,10 +15,10 @@ from domain.model import (
     Answer,
     ConnectionId,
     Counts,
+    Disconnect,
     Entry,
     Identity,
     Position,
-    Refusal,
     Room,
 )
 from domain.ports import ConnectionEvents, Store, TokenVerifier, Transport
@@ -136,7 +136,7 @@ class _Transport:
     def technology(self, connection: ConnectionId) -> str:
         return self._real.technology(connection)
 
-    def disconnect(self, connection: ConnectionId, why: Refusal) -> None:
+    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
         self._real.disconnect(connection, why)
 
 

@@ -26,13 +26,13 @@ from domain.model import (
     Ambiguous,
     Audience,
     AudienceKind,
-    Claim,
+    ConnectRequest,
     Entry,
     FieldError,
-    Hello,
     Json,
     Position,
     Publication,
+    ResumeRequest,
     Room,
 )
 from domain.policy import (
@@ -73,35 +73,35 @@ JSON = st.recursive(
 )
 
 
-def hello(auth: object) -> Hello:
-    return Hello(auth, "192.0.2.1", "test")
+def request(auth: object) -> ConnectRequest:
+    return ConnectRequest(auth, "192.0.2.1", "test")
 
 
 class TestCredentials:
     def test_the_token_alone_is_enough(self) -> None:
-        assert POLICY.credentials(hello({"token": "t"})) == Credentials("t", Claim(), None)
+        assert POLICY.credentials(request({"token": "t"})) == Credentials("t", ResumeRequest(), None)
 
     def test_the_claim_is_taken_as_it_came_and_what_is_not_known_is_ignored(self) -> None:
         auth = {"token": "t", "cursor": ["?"], "device": "phone", "pid": 7, "offset": {"o": 1}, "other": "x"}
-        claim = Claim(pid=7, offset={"o": 1}, cursor=["?"])
-        assert POLICY.credentials(hello(auth)) == Credentials("t", claim, "phone")
+        resume_request = ResumeRequest(pid=7, offset={"o": 1}, cursor=["?"])
+        assert POLICY.credentials(request(auth)) == Credentials("t", resume_request, "phone")
 
     @pytest.mark.parametrize("auth", [None, [], ["t"], "t", 1, True, {}])
     def test_auth_of_another_shape_is_an_invalid_token(self, auth: object) -> None:
         with pytest.raises(InvalidToken):
-            POLICY.credentials(hello(auth))
+            POLICY.credentials(request(auth))
 
     @pytest.mark.parametrize("token", [None, "", 1, True, ["t"], {"t": 1}, "x" * (POLICY.token_bytes + 1)])
     def test_a_token_that_cannot_be_one_is_invalid(self, token: object) -> None:
         with pytest.raises(InvalidToken):
-            POLICY.credentials(hello({"token": token}))
+            POLICY.credentials(request({"token": token}))
 
     def test_the_longest_token(self) -> None:
-        assert POLICY.credentials(hello({"token": "x" * 16_384})).token == "x" * 16_384
+        assert POLICY.credentials(request({"token": "x" * 16_384})).token == "x" * 16_384
 
     @pytest.mark.parametrize("device", ["x", "x" * 64, *USED_IN_NAMES])
     def test_devices_as_they_call_themselves(self, device: str) -> None:
-        assert POLICY.credentials(hello({"token": "t", "device": device})).device == device
+        assert POLICY.credentials(request({"token": "t", "device": device})).device == device
 
     @pytest.mark.parametrize(
         ("device", "says"),
@@ -116,7 +116,7 @@ class TestCredentials:
     )
     def test_what_is_wrong_with_a_device_is_said(self, device: object, says: str) -> None:
         with pytest.raises(InvalidArgument) as refused:
-            POLICY.credentials(hello({"token": "t", "device": device}))
+            POLICY.credentials(request({"token": "t", "device": device}))
         assert str(refused.value) == f"auth.device: {says}"
 
     @pytest.mark.parametrize(
@@ -124,13 +124,13 @@ class TestCredentials:
     )
     def test_what_says_something_twice_is_refused(self, repeated: str, field: str) -> None:
         with pytest.raises(InvalidArgument) as refused:
-            POLICY.credentials(hello(Ambiguous({"token": "t"}, repeated)))
+            POLICY.credentials(request(Ambiguous({"token": "t"}, repeated)))
         assert str(refused.value) == f"{field}: is given more than once"
 
     @given(JSON)
     def test_anything_else_is_refused_with_the_domains_errors_only(self, auth: object) -> None:
         try:
-            credentials = POLICY.credentials(hello(auth))
+            credentials = POLICY.credentials(request(auth))
         except (InvalidToken, InvalidArgument):
             return
         assert isinstance(auth, dict)

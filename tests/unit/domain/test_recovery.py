@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from domain.model import Claim, PidVerdict, RecoveryReason
+from domain.model import PidVerdict, RecoveryReason, ResumeRequest
 from domain.recovery import Resumption, refused_offset, resumption
 
 GOOD, UNANSWERED = PidVerdict.GOOD, PidVerdict.UNANSWERED
@@ -14,37 +14,42 @@ CHANGED, UNKNOWN_EPOCH = RecoveryReason.IDENTITY_CHANGED, RecoveryReason.UNKNOWN
 OFFSET, CURSOR = "e:5", "e:7"
 TABLE = [
     # what is said, what the pid is worth: what counts, why nothing does, whether it stays who it was
-    (Claim(), None, (), None, False),
-    (Claim(cursor=CURSOR), None, (CURSOR,), None, False),
-    (Claim(offset=OFFSET), None, (), None, False),
-    (Claim(offset=OFFSET, cursor=CURSOR), None, (CURSOR,), None, False),
-    (Claim("p"), GOOD, (), None, True),
-    (Claim("p", cursor=CURSOR), GOOD, (CURSOR,), None, True),
-    (Claim("p", OFFSET), GOOD, (OFFSET,), None, True),
-    (Claim("p", OFFSET, CURSOR), GOOD, (OFFSET, CURSOR), None, True),
+    (ResumeRequest(), None, (), None, False),
+    (ResumeRequest(cursor=CURSOR), None, (CURSOR,), None, False),
+    (ResumeRequest(offset=OFFSET), None, (), None, False),
+    (ResumeRequest(offset=OFFSET, cursor=CURSOR), None, (CURSOR,), None, False),
+    (ResumeRequest("p"), GOOD, (), None, True),
+    (ResumeRequest("p", cursor=CURSOR), GOOD, (CURSOR,), None, True),
+    (ResumeRequest("p", OFFSET), GOOD, (OFFSET,), None, True),
+    (ResumeRequest("p", OFFSET, CURSOR), GOOD, (OFFSET, CURSOR), None, True),
     *(
-        (Claim("p", offset, cursor), UNANSWERED, (), None, True)
+        (ResumeRequest("p", offset, cursor), UNANSWERED, (), None, True)
         for offset in (None, OFFSET)
         for cursor in (None, CURSOR)
     ),
     *(
-        (Claim("p", offset, cursor), ANOTHERS, (), CHANGED, False)
+        (ResumeRequest("p", offset, cursor), ANOTHERS, (), CHANGED, False)
         for offset in (None, OFFSET)
         for cursor in (None, CURSOR)
     ),
     *(
-        (Claim("p", offset, cursor), UNKNOWN, (), UNKNOWN_EPOCH, False)
+        (ResumeRequest("p", offset, cursor), UNKNOWN, (), UNKNOWN_EPOCH, False)
         for offset in (None, OFFSET)
         for cursor in (None, CURSOR)
     ),
 ]
 
 
-@pytest.mark.parametrize(("claim", "verdict", "cursors", "reason", "stays"), TABLE)
+@pytest.mark.parametrize(("resume_request", "verdict", "cursors", "reason", "stays"), TABLE)
 def test_what_a_claim_is_worth(
-    claim: Claim, verdict: PidVerdict | None, cursors: tuple[object, ...], reason: RecoveryReason | None, *, stays: bool
+    resume_request: ResumeRequest,
+    verdict: PidVerdict | None,
+    cursors: tuple[object, ...],
+    reason: RecoveryReason | None,
+    *,
+    stays: bool,
 ) -> None:
-    assert resumption(claim, verdict) == Resumption(cursors, reason, stays)
+    assert resumption(resume_request, verdict) == Resumption(cursors, reason, stays)
 
 
 def test_the_table_has_every_claim_with_every_verdict() -> None:
@@ -56,29 +61,29 @@ def test_the_table_has_every_claim_with_every_verdict() -> None:
 
 @pytest.mark.parametrize("value", [0, False, "", [], {}])
 def test_what_is_nonsense_is_not_taken_for_nothing(value: object) -> None:
-    assert resumption(Claim(cursor=value), None).cursors == (value,)
-    assert resumption(Claim("p", value), GOOD).cursors == (value,)
+    assert resumption(ResumeRequest(cursor=value), None).cursors == (value,)
+    assert resumption(ResumeRequest("p", value), GOOD).cursors == (value,)
 
 
 @pytest.mark.parametrize(
-    ("claim", "refused"),
+    ("resume_request", "refused"),
     [
-        (Claim(), None),
-        (Claim(cursor=CURSOR), None),
-        (Claim("p"), None),
-        (Claim("p", cursor=CURSOR), None),
+        (ResumeRequest(), None),
+        (ResumeRequest(cursor=CURSOR), None),
+        (ResumeRequest("p"), None),
+        (ResumeRequest("p", cursor=CURSOR), None),
         # Without a pid it was not looked at, and so it was not refused.
-        (Claim(offset=OFFSET), None),
-        (Claim("p", OFFSET), OFFSET),
-        (Claim("p", OFFSET, CURSOR), OFFSET),
-        (Claim("p", "nonsense"), "nonsense"),
-        (Claim("p", ""), ""),
+        (ResumeRequest(offset=OFFSET), None),
+        (ResumeRequest("p", OFFSET), OFFSET),
+        (ResumeRequest("p", OFFSET, CURSOR), OFFSET),
+        (ResumeRequest("p", "nonsense"), "nonsense"),
+        (ResumeRequest("p", ""), ""),
         # The stock client remembers only strings.
-        (Claim("p", 7), None),
-        (Claim("p", [OFFSET]), None),
+        (ResumeRequest("p", 7), None),
+        (ResumeRequest("p", [OFFSET]), None),
         # Even a pid that is no pid: the client sends its offset again with the one it gets.
-        (Claim(7, OFFSET), OFFSET),
+        (ResumeRequest(7, OFFSET), OFFSET),
     ],
 )
-def test_a_new_pid_remembers_the_offset_that_was_refused(claim: Claim, refused: str | None) -> None:
-    assert refused_offset(claim) == refused
+def test_a_new_pid_remembers_the_offset_that_was_refused(resume_request: ResumeRequest, refused: str | None) -> None:
+    assert refused_offset(resume_request) == refused

@@ -30,7 +30,7 @@ def answer(client: MemoryClient, pid: object) -> Answer:
     return Answer(ready["recovered"], ready["reason"], client.pid == pid, ids(client))
 
 
-def welcome(client: MemoryClient) -> tuple[bool, str | None]:
+def reply(client: MemoryClient) -> tuple[bool, str | None]:
     ready = first(client, "session.ready")
     return ready["recovered"], ready["reason"]
 
@@ -168,11 +168,11 @@ def test_what_was_trimmed_of_the_users_rooms_is_told_and_the_rest_follows() -> N
                 await world.settle()
             for auth, reason in (({"cursor": "e:1"}, "trimmed"), ({}, "trimmed"), ({"cursor": "?"}, "invalid")):
                 client = await world.connect("ann", **auth)
-                assert welcome(client) == (False, reason)
+                assert reply(client) == (False, reason)
                 assert cursor(client.events[0]) == "e:2"
                 assert ids(client) == ["3", "4", "5"]
             # The last one that is gone is the earliest from which everything is there.
-            assert welcome(await world.connect("ann", cursor="e:2")) == (True, None)
+            assert reply(await world.connect("ann", cursor="e:2")) == (True, None)
 
     run(story())
 
@@ -185,8 +185,8 @@ def test_trimming_that_took_nothing_of_the_user_does_no_harm(audience: Audience)
                 await world.publish(str(number), to=audience)
                 await world.settle()
             # What was sent to everyone before the user came does not exist for them.
-            assert welcome(await world.connect("ann")) == (False, None)
-            assert welcome(await world.connect("ann", cursor="e:0")) == (True, None)
+            assert reply(await world.connect("ann")) == (False, None)
+            assert reply(await world.connect("ann", cursor="e:0")) == (True, None)
 
     run(story())
 
@@ -249,10 +249,10 @@ def test_without_replay_a_client_that_brings_nothing_starts_at_the_head() -> Non
                 await world.settle()
             for auth, reason in (({}, None), ({"cursor": "?"}, "invalid"), ({"cursor": "e:0"}, "trimmed")):
                 client = await world.connect("ann", **auth)
-                assert welcome(client) == (False, reason)
+                assert reply(client) == (False, reason)
                 assert (cursor(client.events[0]), ids(client)) == ("e:5", [])
             client = await world.connect("ann", cursor="e:3")
-            assert (welcome(client), ids(client)) == ((True, None), ["3", "4"])
+            assert (reply(client), ids(client)) == ((True, None), ["3", "4"])
 
     run(story())
 
@@ -326,6 +326,6 @@ def test_trimming_between_the_looking_and_the_reading_is_told_too() -> None:
 
             world.inbox.floor = overtaken  # type: ignore[method-assign]
             client = await world.connect("ann")
-            assert (welcome(client), ids(client)) == ((False, "trimmed"), ["4", "5"])
+            assert (reply(client), ids(client)) == ((False, "trimmed"), ["4", "5"])
 
     run(story())
