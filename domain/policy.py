@@ -86,7 +86,7 @@ def is_identifier(value: object) -> bool:
 
 @value
 class Credentials:
-    """The ``auth`` object of a connecting client, read. ``resume_request`` is what it says about an earlier connection."""
+    """The ``auth`` object of a connecting client, read. ``resume_request`` is about an earlier connection."""
 
     token: str
     resume_request: ResumeRequest

@@ -162,7 +162,7 @@ class MemoryStore:
             self._checkpoints[checkpoint.source] = checkpoint.resume_id
         return outcomes
 
-    async def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         self._check_position(after)
         if after.offset < self._tail.floor:
             raise CursorRefused(RecoveryReason.TRIMMED)
@@ -172,7 +172,7 @@ class MemoryStore:
                 # What these set off, writes to sockets above all, gets its turn before the next ones.
                 await asyncio.sleep(0)
 
-    async def since(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
+    async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         await self.ensure_readable(subscriber, after)
         entries, more = self._tail.page(subscriber, after.offset, max_entries=max_entries, max_bytes=max_bytes)
         return Page(entries, upto=entries[-1].position if more else self._head(), more=more)
@@ -199,7 +199,7 @@ class MemoryStore:
 
     # users
 
-    async def enter(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own = Room.of_user(user)
         known = self._user(user)
         known.marks.setdefault(role, max(known.marks.values(), default=0))
@@ -208,11 +208,11 @@ class MemoryStore:
             user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
         )
 
-    async def received(self, subscriber: Subscriber) -> Position:
+    async def high_water_mark(self, subscriber: Subscriber) -> Position:
         marks = self._user(subscriber.user).marks
         return self._position(marks.get(subscriber.role, max(marks.values(), default=0)))
 
-    async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+    async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         for (user, role), position in marks.items():
             known = self._user(user).marks
             known[role] = max(position.offset, known.get(role, 0))

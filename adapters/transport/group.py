@@ -65,16 +65,16 @@ class TransportGroup:
     async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
         await self._owner(connection).replay(connection, entries)
 
-    async def release(self, connection: ConnectionId, after: Position) -> bool:
+    async def resume(self, connection: ConnectionId, after: Position) -> bool:
         owner = self._owners.get(connection)
-        return await owner.release(connection, after) if owner is not None else True
+        return await owner.resume(connection, after) if owner is not None else True
 
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
         for member in self._members:
             member.broadcast(rooms, entry)
 
-    async def hold(self, connection: ConnectionId) -> Position:
-        return await self._owner(connection).hold(connection)
+    async def pause(self, connection: ConnectionId) -> Position:
+        return await self._owner(connection).pause(connection)
 
     def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
         owner = self._owners.get(connection)

@@ -30,8 +30,8 @@ class ConnectionEvents(Protocol):
         """The client asks for something, or sends what nobody knows. ``argument`` is any JSON value. To be run beside
         the receiving of messages. What it is answered goes to ``Transport.answer``, if it has an ``ack``. Never raises.
 
-        ``subscriber`` is the connect reply's: who marks something as read and leaves has it read, though the connection has
-        ended, or is being closed, and nobody is answered.
+        ``subscriber`` is the connect reply's: who marks something as read and leaves has it read, though the connection
+        has ended, or is being closed, and nobody is answered.
         """
 
     def received(self, connection: ConnectionId, upto: Position) -> None:

@@ -26,14 +26,14 @@ class Log(Protocol):
         batch that can never fit, and then nothing was stored.
         """
 
-    def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.
 
         What a follower was not given yet is never trimmed. Raises CursorRefused where the position is not one of this
         log, or entries after it were trimmed while nobody followed.
         """
 
-    async def since(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
+    async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         """The entries a subscriber can reach after a position, each once, in order, of one snapshot of the log.
 
         A page holds at least one entry where there is one, whatever its size. Raises CursorRefused as

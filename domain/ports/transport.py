@@ -13,7 +13,7 @@ from domain.ports.connection_events import ConnectionEvents
 class Transport(Protocol):
     """Connections of clients, by whatever technology.
 
-    A connection is held from ``join`` on: live entries of its rooms wait, in bounded memory, until ``release``.
+    A connection is paused from ``join`` on: live entries of its rooms wait, in bounded memory, until ``resume``.
     For a connection that has ended ``join`` and ``replay`` raise ConnectionGone; the others do nothing.
     """
 
@@ -21,25 +21,25 @@ class Transport(Protocol):
         """Say who decides. Called once, before the first client."""
 
     async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
-        """Make it a member, held. It leaves by ending."""
+        """Make it a member, paused. It leaves by ending."""
 
     async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
-        """Send entries past the hold, and return when the socket took them.
+        """Send entries past the pause, and return when the socket took them.
 
         Raises SlowConsumer when the client stopped taking anything.
         """
 
-    async def release(self, connection: ConnectionId, after: Position) -> bool:
-        """Send what was held beyond ``after`` and go live; nothing at or below it is sent from now on.
+    async def resume(self, connection: ConnectionId, after: Position) -> bool:
+        """Send what waited beyond ``after`` and go live; nothing at or below it is sent from now on.
 
-        False where more came than may be held: it was dropped, holding has begun anew, and the log must be read on.
+        False where more came than may wait: it was dropped, the pause has begun anew, and the log must be read on.
         True for a connection that has ended: there is nothing to be read for it.
         """
 
     def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
         """Send to every member of any of the rooms, once each. Never waits for a client."""
 
-    async def hold(self, connection: ConnectionId) -> Position:
+    async def pause(self, connection: ConnectionId) -> Position:
         """Have live entries wait again. Everything up to the position that is returned was sent, where it was for this
         connection, and nothing after it. Raises ConnectionGone."""
 

@@ -139,7 +139,7 @@ class ConnectionService:
         rooms = self._policy.rooms(identity)
         # Members before the log is read: what is published in between is held, and so falls through nowhere.
         await self._transport.join(connection, rooms)
-        subscriber = await self._subscribers.enter(identity.user, identity.role, rooms)
+        subscriber = await self._subscribers.register(identity.user, identity.role, rooms)
         self._still_there(connection, session)
         start = await self._recovery.start(subscriber, credentials.resume_request)
         self._still_there(connection, session)
@@ -182,7 +182,7 @@ class ConnectionService:
             self._close(connection, session, error)
 
     async def _go_live(self, connection: ConnectionId, subscriber: Subscriber, upto: Position) -> None:
-        while not await self._transport.release(connection, upto):
+        while not await self._transport.resume(connection, upto):
             upto = await self._replay_after(connection, subscriber, upto)
 
     async def _replay_after(
@@ -235,7 +235,7 @@ class ConnectionService:
     ) -> None:
         """Answer between two events: all up to the answer's ``as_of`` come before it, and all others after."""
         try:
-            upto = await self._transport.hold(connection)
+            upto = await self._transport.pause(connection)
         except ConnectionGone:
             await self._perform_for_nobody(subscriber, command)
             return
@@ -280,7 +280,7 @@ class ConnectionService:
             return
         if session.received is None or upto.offset > session.received.offset:
             session.received = upto
-            self._recovery.received(session.subscriber, upto)
+            self._recovery.acknowledge(session.subscriber, upto)
 
     # operators
 

@@ -83,7 +83,7 @@ class DeliveryService:
         """
         if self._delivered is None:
             self._delivered = await self._log.head()
-        async for entries in self._log.follow(self._delivered):
+        async for entries in self._log.tail(self._delivered):
             now = self._clock.now()
             for entry in entries:
                 if self._policy.is_current(entry, now):

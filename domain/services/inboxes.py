@@ -35,7 +35,7 @@ class InboxService:
         if isinstance(command, RefreshToken):
             # There is no connection whose token it could be.
             raise UnknownEvent
-        subscriber = await self._subscribers.enter(identity.user, identity.role, self._policy.rooms(identity))
+        subscriber = await self._subscribers.register(identity.user, identity.role, self._policy.rooms(identity))
         return await self.perform(subscriber, command)
 
     async def perform(self, subscriber: Subscriber, command: InboxCommand) -> Counted | Listing | Changed:

@@ -13,7 +13,7 @@ class Marks:
         self._subscribers = subscribers
         self._unstored: dict[tuple[UserId, str], Position] = {}
 
-    def advance(self, subscriber: Subscriber, upto: Position) -> None:
+    def acknowledge(self, subscriber: Subscriber, upto: Position) -> None:
         """A mark only grows."""
         key = (subscriber.user, subscriber.role)
         known = self._unstored.get(key)
@@ -22,7 +22,7 @@ class Marks:
 
     async def of(self, subscriber: Subscriber) -> Position:
         """Raises StoreUnavailable."""
-        stored = await self._subscribers.received(subscriber)
+        stored = await self._subscribers.high_water_mark(subscriber)
         newer = self._unstored.get((subscriber.user, subscriber.role))
         return newer if newer is not None and newer.offset > stored.offset else stored
 
@@ -31,7 +31,7 @@ class Marks:
         marks = dict(self._unstored)
         if not marks:
             return
-        await self._subscribers.advance(marks)
+        await self._subscribers.acknowledge(marks)
         for key, position in marks.items():
             if self._unstored[key] is position:
                 del self._unstored[key]

@@ -56,13 +56,13 @@ class RecoveryService:
 
     async def read(self, subscriber: Subscriber, after: Position) -> Page:
         """One page of the log. Raises CursorRefused or StoreUnavailable."""
-        return await self._log.since(
+        return await self._log.read(
             subscriber, after, max_entries=self._policy.replay_entries, max_bytes=self._policy.replay_bytes
         )
 
-    def received(self, subscriber: Subscriber, upto: Position) -> None:
+    def acknowledge(self, subscriber: Subscriber, upto: Position) -> None:
         """Some connection of the user has everything up to a position."""
-        self._marks.advance(subscriber, upto)
+        self._marks.acknowledge(subscriber, upto)
 
     async def store_marks(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""
@@ -78,7 +78,7 @@ class RecoveryService:
             await self._log.ensure_readable(subscriber, position)
         latest = max(known, key=lambda position: position.offset)
         page = await self.read(subscriber, latest)
-        self._marks.advance(subscriber, latest)
+        self._marks.acknowledge(subscriber, latest)
         return page
 
     async def _undelivered(self, subscriber: Subscriber) -> tuple[Page, RecoveryReason | None]:

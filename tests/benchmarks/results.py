@@ -201,7 +201,7 @@ LOG_MEASURES = (
     Measure("append", "appending entries one by one, CPU of one", "µs"),
     Measure("append-batch", "appending in batches of 100, CPU per entry", "µs"),
     Measure("replay", "reading 10 missed entries from the file", "µs"),
-    Measure("enter", "entering in a new role, CPU", "µs"),
+    Measure("register", "registering in a new role, CPU", "µs"),
     Measure("count", "counting an inbox of 20", "µs"),
     Measure("open", "opening the store", "ms"),
 )

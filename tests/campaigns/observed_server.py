@@ -27,8 +27,8 @@ from entrypoints.settings import validate_settings
 
 WATCH_SECONDS = 0.005
 STORE_METHODS = (
-    "append", "since", "ensure_readable", "floor", "enter", "received", "advance", "count", "list_items", "change",
-    "read_all", "checkpoint", "tidy", "ensure_writable",
+    "append", "read", "ensure_readable", "floor", "register", "high_water_mark", "acknowledge", "count", "list_items",
+    "change", "read_all", "checkpoint", "tidy", "ensure_writable",
 )  # fmt: skip
 
 

@@ -154,7 +154,7 @@ def marks_by_what_was_sent(patch: pytest.MonkeyPatch) -> None:
 
     async def sent(self: ConnectionService, connection: ConnectionId, subscriber: Subscriber, upto: Position) -> None:
         await go_live(self, connection, subscriber, upto)
-        self._recovery.received(subscriber, upto)
+        self._recovery.acknowledge(subscriber, upto)
 
     patch.setattr(ConnectionService, "_go_live", sent)
 
@@ -164,21 +164,21 @@ def marks_without_cursors(patch: pytest.MonkeyPatch) -> None:
 
     async def quietly(self: RecoveryService, subscriber: Subscriber, cursors: Sequence[object]) -> Page:
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(Marks, "advance", lambda *_: None)
+            inner.setattr(Marks, "acknowledge", lambda *_: None)
             return await proceed(self, subscriber, cursors)
 
     patch.setattr(RecoveryService, "_continue", quietly)
 
 
 def marks_without_receipts(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RecoveryService, "received", lambda *_: None)
+    patch.setattr(RecoveryService, "acknowledge", lambda *_: None)
 
 
 def marks_that_shrink(patch: pytest.MonkeyPatch) -> None:
-    def advance(self: Marks, subscriber: Subscriber, upto: Position) -> None:
+    def acknowledge(self: Marks, subscriber: Subscriber, upto: Position) -> None:
         self._unstored[subscriber.user, subscriber.role] = upto
 
-    patch.setattr(Marks, "advance", advance)
+    patch.setattr(Marks, "acknowledge", acknowledge)
 
 
 def marks_lost_by_a_failed_store(patch: pytest.MonkeyPatch) -> None:
@@ -197,44 +197,44 @@ def one_mark_for_all_roles(patch: pytest.MonkeyPatch) -> None:
     async def received(self: MemoryStore, subscriber: Subscriber) -> Position:
         return self._position(max(self._user(subscriber.user).marks.values(), default=0))
 
-    patch.setattr(MemoryStore, "received", received)
+    patch.setattr(MemoryStore, "high_water_mark", received)
 
 
 def new_roles_from_the_beginning(patch: pytest.MonkeyPatch) -> None:
-    enter = MemoryStore.enter
+    enter = MemoryStore.register
 
     async def begin(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         self._user(user).marks.setdefault(role, 0)
         return await enter(self, user, role, rooms)
 
-    patch.setattr(MemoryStore, "enter", begin)
+    patch.setattr(MemoryStore, "register", begin)
 
 
 def new_roles_follow_the_others(patch: pytest.MonkeyPatch) -> None:
     """Without a mark of its own a role has the user's highest at any time, and not the one it began with."""
 
-    async def enter(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own, starts = Room.of_user(user), self._user(user).starts
         return Subscriber(
             user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
         )
 
-    patch.setattr(MemoryStore, "enter", enter)
+    patch.setattr(MemoryStore, "register", register)
 
 
 def no_start_in_shared_rooms(patch: pytest.MonkeyPatch) -> None:
-    async def enter(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         return Subscriber(user, role, dict.fromkeys(rooms, 0))
 
-    patch.setattr(MemoryStore, "enter", enter)
+    patch.setattr(MemoryStore, "register", register)
 
 
 def start_anew_each_time(patch: pytest.MonkeyPatch) -> None:
-    async def enter(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own = Room.of_user(user)
         return Subscriber(user, role, {room: 0 if room == own else self._tail.head for room in rooms})
 
-    patch.setattr(MemoryStore, "enter", enter)
+    patch.setattr(MemoryStore, "register", register)
 
 
 def rooms_of_other_roles(patch: pytest.MonkeyPatch) -> None:

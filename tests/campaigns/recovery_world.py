@@ -75,19 +75,19 @@ class Store(MemoryStore):
             for name, value in state.items():
                 setattr(owner, name, _copied(value))
 
-    async def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
-        async for entries in super().follow(after):
+    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+        async for entries in super().tail(after):
             await self.gate.wait()
             yield entries
 
-    async def enter(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         self._oracle.entered(user, role, rooms)
-        return await super().enter(user, role, rooms)
+        return await super().register(user, role, rooms)
 
-    async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+    async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         if not self.is_writable:
             raise StoreUnavailable
-        await super().advance(marks)
+        await super().acknowledge(marks)
         self._oracle.marks_stored()
 
     def _check_position(self, position: Position) -> None:

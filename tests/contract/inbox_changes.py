@@ -22,13 +22,13 @@ from tests.contract.inbox_harness import (
     OpenStore,
     at,
     draft,
-    enter,
     entries_of,
     events_of,
     ids_of,
     items_of,
     pass_time,
     reader,
+    register,
     turns,
 )
 from tests.doubles import START, ManualClock
@@ -129,7 +129,7 @@ class ChangeContract:
         self, inbox: OpenedStore, clock: ManualClock
     ) -> None:
         await inbox.append([draft("below", EVERYONE), draft("below-role", COMPANY)])
-        ann, bob = await enter(inbox), await enter(inbox, "bob", "admin")
+        ann, bob = await register(inbox), await register(inbox, "bob", "admin")
         await inbox.append([draft("bob", BOB), draft("admin", ADMIN), draft("gone", expires_at=START + HOUR)])
         clock.advance(3600)
         head = await inbox.head()
@@ -141,7 +141,7 @@ class ChangeContract:
         assert await times_of(inbox, reader(EVERYONE)) == {"below": "---"}
 
     async def test_what_one_user_does_is_nothing_to_another(self, inbox: OpenedStore) -> None:
-        ann, bob = await enter(inbox), await enter(inbox, "bob")
+        ann, bob = await register(inbox), await register(inbox, "bob")
         await inbox.append([draft("a", EVERYONE), draft("b", COMPANY), draft("c", ANN, BOB)])
         head = await inbox.head()
         await inbox.change(ann, Action.READ, ["a"], TIMES["1"])
@@ -247,7 +247,7 @@ class ReadAllContract:
         assert await times_of(inbox, ann) == {"kept": "221"}
 
     async def test_all_is_all_of_the_log_in_whatever_role(self, inbox: OpenedStore) -> None:
-        company, admin = await enter(inbox), await enter(inbox, role="admin")
+        company, admin = await register(inbox), await register(inbox, role="admin")
         await inbox.append([draft("company", COMPANY), draft("admin", ADMIN), draft("admin-kept", ADMIN)])
         await inbox.change(admin, Action.ARCHIVE, ["admin-kept"], TIMES["1"])
         assert (await inbox.read_all(company, None, TIMES["2"])).changed == 1

@@ -102,16 +102,16 @@ def at(start: Position, offset: int) -> Position:
     return Position(start.epoch, start.offset + offset)
 
 
-async def enter(inbox: Store, user: str = "ann", role: str = "company") -> Subscriber:
+async def register(inbox: Store, user: str = "ann", role: str = "company") -> Subscriber:
     """As a connection of the user does it."""
-    return await inbox.enter(UserId(user), role, frozenset((Room.of_user(user), Room.of_role(role), EVERYONE)))
+    return await inbox.register(UserId(user), role, frozenset((Room.of_user(user), Room.of_role(role), EVERYONE)))
 
 
 class Following:
     """One follower, and how far it has come."""
 
     def __init__(self, inbox: Store, after: Position) -> None:
-        self._batches: AsyncIterator[Sequence[Entry]] = inbox.follow(after)
+        self._batches: AsyncIterator[Sequence[Entry]] = inbox.tail(after)
         self.entries: list[Entry] = []
 
     @property
@@ -135,7 +135,7 @@ async def turns() -> None:
 
 
 async def entries_of(inbox: Store, subscriber: Subscriber, after: Position) -> list[Entry]:
-    page = await inbox.since(subscriber, after, max_entries=10_000, max_bytes=1 << 30)
+    page = await inbox.read(subscriber, after, max_entries=10_000, max_bytes=1 << 30)
     assert not page.more
     return list(page.entries)
 

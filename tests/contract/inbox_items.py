@@ -29,7 +29,6 @@ from tests.contract.inbox_harness import (
     OpenStore,
     at,
     draft,
-    enter,
     entries_of,
     ids_of,
     items_of,
@@ -37,6 +36,7 @@ from tests.contract.inbox_harness import (
     outcomes,
     pass_time,
     reader,
+    register,
     turns,
 )
 from tests.doubles import START, ManualClock
@@ -48,7 +48,7 @@ NOTHING = Counts(unread=0, unseen=0, total=0)
 class ListContract:
     async def test_an_empty_inbox(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("b", BOB)])
-        ann = await enter(inbox)
+        ann = await register(inbox)
         listing = await inbox.list_items(ann, InboxQuery(limit=20))
         assert (listing.items, listing.next, listing.counts) == ((), None, NOTHING)
         assert listing.as_of == await inbox.head()
@@ -56,7 +56,7 @@ class ListContract:
         assert (counted.counts, counted.as_of, counted.stands_until) == (NOTHING, await inbox.head(), None)
 
     async def test_items_are_the_notifications_newest_first(self, inbox: OpenedStore) -> None:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         start = await inbox.head()
         await inbox.append([draft("a", ANN, body="é", data=b'{"n": 1e2}'), draft("b", BOB), draft("c", EVERYONE, ANN)])
         await inbox.change(ann, Action.ARCHIVE, ["a"], START)
@@ -201,7 +201,7 @@ class CountContract:
         assert (await inbox.count(reader(EVERYONE, user="bob"))).counts == Counts(1, 1, 1)
 
     async def test_the_state_goes_with_the_user_from_role_to_role(self, inbox: OpenedStore) -> None:
-        company, admin = await enter(inbox), await enter(inbox, role="admin")
+        company, admin = await register(inbox), await register(inbox, role="admin")
         await inbox.append([draft("all", EVERYONE), draft("company", COMPANY), draft("admin", ADMIN)])
         await inbox.change(company, Action.READ, ["all", "company"], START)
         assert (await inbox.count(company)).counts == Counts(0, 0, 2)

@@ -55,7 +55,7 @@ class AppendContract:
         start = await inbox.head()
         one = draft("a", ANN, EVERYONE, body="Grüße", data=b'{ "n": 1e2 }', expires_at=START + HOUR)
         await inbox.append([one])
-        page = await inbox.since(reader(ANN), start, max_entries=1, max_bytes=1)
+        page = await inbox.read(reader(ANN), start, max_entries=1, max_bytes=1)
         expected = Entry(
             at(start, 1),
             frozenset((ANN, EVERYONE)),
@@ -296,6 +296,6 @@ class FollowContract:
             (Position("another", 0), RecoveryReason.UNKNOWN_EPOCH),
         ):
             with pytest.raises(CursorRefused) as refused:
-                await anext(inbox.follow(after))
+                await anext(inbox.tail(after))
             assert refused.value.reason is reason
         assert await Following(inbox, at(start, 1)).until(start.offset + 2) == [start.offset + 2]

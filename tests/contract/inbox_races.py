@@ -12,7 +12,7 @@ import pytest
 
 from adapters.contract.events import item_json
 from domain.model import EVERYONE, Action, Changed, InboxQuery, ItemState, Listing
-from tests.contract.inbox_harness import ANN, BOB, COMPANY, Following, OpenedStore, draft, enter
+from tests.contract.inbox_harness import ANN, BOB, COMPANY, Following, OpenedStore, draft, register
 from tests.contract.inbox_recount import recount
 from tests.doubles import START
 
@@ -24,7 +24,7 @@ class RaceContract:
     @pytest.mark.parametrize("seed", range(5))
     async def test_every_answer_is_what_the_log_says_up_to_its_as_of(self, inbox: OpenedStore, seed: int) -> None:
         chance = random.Random(seed)
-        ann, bob = await enter(inbox), await enter(inbox, "bob")
+        ann, bob = await register(inbox), await register(inbox, "bob")
         start = await inbox.head()
 
         async def ask() -> tuple[Any, Any]:
@@ -51,7 +51,7 @@ class RaceContract:
         async def read() -> None:
             """What was read can be read on from at once, and the same holds for what is answered."""
             for _ in range(40):
-                page = await inbox.since(ann, start, max_entries=1000, max_bytes=1 << 20)
+                page = await inbox.read(ann, start, max_entries=1000, max_bytes=1 << 20)
                 await inbox.ensure_readable(ann, page.upto)
 
         async def ask_and_read_on() -> tuple[Any, Any]:

@@ -136,7 +136,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.inbox = self.run(self.open_inbox())
         self.start = self.run(self.inbox.head())
-        self.follower = self.inbox.follow(self.start)
+        self.follower = self.inbox.tail(self.start)
         self.log: list[Entry] = []
         self.logged_at: list[datetime] = []
         self.subscribers: dict[tuple[str, str], Subscriber] = {}
@@ -170,7 +170,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     def subscriber(self, user: str, role: str) -> Subscriber:
         rooms = frozenset((Room.of_user(user), Room.of_role(role), EVERYONE))
-        subscriber = self.run(self.inbox.enter(UserId(user), role, rooms))
+        subscriber = self.run(self.inbox.register(UserId(user), role, rooms))
         assert self.subscribers.setdefault((user, role), subscriber) == subscriber
         return subscriber
 
@@ -179,7 +179,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.subscriber(*whom)
 
     @rule(whom=subscribers)
-    def enter(self, whom: tuple[str, str]) -> None:
+    def register(self, whom: tuple[str, str]) -> None:
         self.subscriber(*whom)
 
     @rule(to=audiences, number=st.integers(1, 4), type_=st.sampled_from(TYPES), hours=st.none() | st.integers(0, 30))
@@ -313,4 +313,4 @@ class InboxMachine(RuleBasedStateMachine):
 
     async def read(self, subscriber: Subscriber) -> tuple[Position, Any]:
         floor = await self.inbox.floor(subscriber)
-        return floor, await self.inbox.since(subscriber, floor, max_entries=10_000, max_bytes=1 << 30)
+        return floor, await self.inbox.read(subscriber, floor, max_entries=10_000, max_bytes=1 << 30)

@@ -21,11 +21,11 @@ from tests.contract.inbox_harness import (
     assert_refused,
     at,
     draft,
-    enter,
     ids_of,
     offsets_of,
     pass_time,
     reader,
+    register,
 )
 from tests.doubles import START, ManualClock
 
@@ -43,7 +43,7 @@ class SinceContract:
     async def test_a_page_without_more_was_read_up_to_the_head(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a"), draft("b", BOB)])
-        page = await inbox.since(reader(ANN), start, max_entries=1, max_bytes=1)
+        page = await inbox.read(reader(ANN), start, max_entries=1, max_bytes=1)
         assert ([entry.position for entry in page.entries], page.upto, page.more) == (
             [at(start, 1)],
             at(start, 2),
@@ -53,10 +53,10 @@ class SinceContract:
     async def test_pages_are_bounded_in_bytes_and_hold_at_least_one(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft(f"n-{number}", body="x" * 1000) for number in range(4)])
-        (first, *_) = (await inbox.since(reader(ANN), start, max_entries=10, max_bytes=1 << 20)).entries
+        (first, *_) = (await inbox.read(reader(ANN), start, max_entries=10, max_bytes=1 << 20)).entries
         size = len(first.payload)
         for max_bytes, count in ((1, 1), (size, 1), (2 * size - 1, 1), (2 * size, 2), (3 * size, 3)):
-            page = await inbox.since(reader(ANN), start, max_entries=10, max_bytes=max_bytes)
+            page = await inbox.read(reader(ANN), start, max_entries=10, max_bytes=max_bytes)
             assert (len(page.entries), page.more) == (count, True)
             assert page.entries[-1].position.offset <= page.upto.offset < start.offset + count + 1
 
@@ -80,7 +80,7 @@ class SinceContract:
         ]
         found: list[int] = []
         for _ in range(len(audiences) + 1):
-            page = await inbox.since(mine, after, max_entries=chance.randint(1, 30), max_bytes=chance.randint(1, 8000))
+            page = await inbox.read(mine, after, max_entries=chance.randint(1, 30), max_bytes=chance.randint(1, 8000))
             found.extend(entry.position.offset for entry in page.entries)
             assert page.continues_at.offset >= after.offset
             after = page.upto
@@ -189,7 +189,7 @@ class EnterContract:
     async def test_the_own_room_is_had_from_its_beginning_and_shared_ones_from_now(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("own", ANN), draft("all", EVERYONE), draft("role", COMPANY), draft("b", BOB)])
-        ann = await enter(inbox)
+        ann = await register(inbox)
         head = (await inbox.head()).offset
         assert ann == Subscriber(UserId("ann"), "company", {ANN: 0, COMPANY: head, EVERYONE: head})
         await inbox.append([draft("later", EVERYONE), draft("later-role", COMPANY), draft("admins", ADMIN)])
@@ -197,46 +197,46 @@ class EnterContract:
         assert await offsets_of(inbox, ann, start) == [start.offset + n for n in (1, 5, 6)]
 
     async def test_who_enters_again_starts_where_they_did(self, inbox: OpenedStore) -> None:
-        first = await enter(inbox)
+        first = await register(inbox)
         await inbox.append([draft("a", EVERYONE), draft("b", COMPANY)])
-        assert await enter(inbox) == first
-        assert await ids_of(inbox, await enter(inbox)) == ["b", "a"]
+        assert await register(inbox) == first
+        assert await ids_of(inbox, await register(inbox)) == ["b", "a"]
 
     async def test_a_room_that_comes_later_starts_later(self, inbox: OpenedStore) -> None:
-        company = await enter(inbox)
+        company = await register(inbox)
         await inbox.append([draft("a", EVERYONE), draft("b", ADMIN)])
-        admin = await enter(inbox, role="admin")
+        admin = await register(inbox, role="admin")
         head = (await inbox.head()).offset
         assert admin.starts == {ANN: 0, EVERYONE: company.starts[EVERYONE], ADMIN: head}
         assert admin.role == "admin"
         await inbox.append([draft("c", ADMIN), draft("d", COMPANY)])
-        assert await ids_of(inbox, await enter(inbox, role="admin")) == ["c", "a"]
+        assert await ids_of(inbox, await register(inbox, role="admin")) == ["c", "a"]
         # What came meanwhile for a role one had before belongs to whoever has it again.
-        assert await ids_of(inbox, await enter(inbox)) == ["d", "a"]
+        assert await ids_of(inbox, await register(inbox)) == ["d", "a"]
 
     async def test_everybody_has_starts_of_their_own(self, inbox: OpenedStore) -> None:
-        await enter(inbox)
+        await register(inbox)
         await inbox.append([draft("a", EVERYONE)])
-        bob = await enter(inbox, user="bob")
+        bob = await register(inbox, user="bob")
         assert await ids_of(inbox, bob) == []
-        assert await ids_of(inbox, await enter(inbox)) == ["a"]
+        assert await ids_of(inbox, await register(inbox)) == ["a"]
 
     async def test_another_s_own_room_is_a_shared_one(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("a", BOB)])
-        ann = await inbox.enter(UserId("ann"), "company", frozenset((ANN, BOB)))
+        ann = await inbox.register(UserId("ann"), "company", frozenset((ANN, BOB)))
         assert await ids_of(inbox, ann) == []
 
     async def test_connections_that_enter_at_once_start_together(self, inbox: OpenedStore) -> None:
         for number in range(20):
             user = f"u-{number}"
             first, _, second, _, third = await asyncio.gather(
-                enter(inbox, user),
+                register(inbox, user),
                 inbox.append([draft(f"a-{number}", EVERYONE)]),
-                enter(inbox, user),
+                register(inbox, user),
                 inbox.append([draft(f"b-{number}", EVERYONE)]),
-                enter(inbox, user),
+                register(inbox, user),
             )
-            assert first == second == third == await enter(inbox, user)
+            assert first == second == third == await register(inbox, user)
             # Each was told by then what it may read: all that follows its start.
             await inbox.append([draft(f"c-{number}", EVERYONE)])
             listed = await ids_of(inbox, first)
@@ -246,7 +246,7 @@ class EnterContract:
     async def test_nothing_that_comes_after_the_answer_is_missed(self, inbox: OpenedStore) -> None:
         following = Following(inbox, await inbox.head()).start((await inbox.head()).offset + 60)
         publishing = asyncio.gather(*(inbox.append([draft(f"n-{number}", EVERYONE)]) for number in range(60)))
-        entering = [await enter(inbox, f"u-{number}") for number in range(10)]
+        entering = [await register(inbox, f"u-{number}") for number in range(10)]
         await publishing
         for subscriber in entering:
             first = subscriber.starts[EVERYONE]
@@ -256,58 +256,58 @@ class EnterContract:
 
 class MarksContract:
     async def test_an_unknown_user_has_received_nothing(self, inbox: OpenedStore) -> None:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         await inbox.append([draft("a")])
-        assert (await inbox.received(ann)).offset == 0
-        assert await offsets_of(inbox, ann, await inbox.received(ann)) == [(await inbox.head()).offset]
+        assert (await inbox.high_water_mark(ann)).offset == 0
+        assert await offsets_of(inbox, ann, await inbox.high_water_mark(ann)) == [(await inbox.head()).offset]
 
     async def test_a_mark_only_grows(self, inbox: OpenedStore) -> None:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(3)])]
         for advanced, expected in ((1, 1), (0, 1), (1, 1), (2, 2), (0, 2)):
-            await inbox.advance({(ann.user, ann.role): positions[advanced]})
-            assert (await inbox.received(ann)).offset == positions[expected].offset
-        assert await offsets_of(inbox, ann, await inbox.received(ann)) == []
+            await inbox.acknowledge({(ann.user, ann.role): positions[advanced]})
+            assert (await inbox.high_water_mark(ann)).offset == positions[expected].offset
+        assert await offsets_of(inbox, ann, await inbox.high_water_mark(ann)) == []
 
     async def test_marks_of_many_are_stored_at_once(self, inbox: OpenedStore) -> None:
         (appended,) = await inbox.append([draft("a", EVERYONE)])
-        users = [await enter(inbox, f"u-{number}") for number in range(50)]
-        await inbox.advance({(user.user, user.role): appended.position for user in users[1:]})
-        await inbox.advance({})
-        received = [(await inbox.received(user)).offset for user in users]
+        users = [await register(inbox, f"u-{number}") for number in range(50)]
+        await inbox.acknowledge({(user.user, user.role): appended.position for user in users[1:]})
+        await inbox.acknowledge({})
+        received = [(await inbox.high_water_mark(user)).offset for user in users]
         assert received == [0] + [appended.position.offset] * 49
 
     async def test_a_new_role_begins_at_the_user_s_highest_and_stays_there(self, inbox: OpenedStore) -> None:
-        company, freelance = await enter(inbox), await enter(inbox, role="freelance")
+        company, freelance = await register(inbox), await register(inbox, role="freelance")
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(4)])]
-        await inbox.advance({(company.user, "company"): positions[0], (company.user, "freelance"): positions[1]})
-        admin = await enter(inbox, role="admin")
-        assert (await inbox.received(admin)).offset == positions[1].offset
+        await inbox.acknowledge({(company.user, "company"): positions[0], (company.user, "freelance"): positions[1]})
+        admin = await register(inbox, role="admin")
+        assert (await inbox.high_water_mark(admin)).offset == positions[1].offset
         # What another role receives later says nothing about this one.
-        await inbox.advance({(company.user, "freelance"): positions[3]})
-        assert (await inbox.received(await enter(inbox, role="admin"))).offset == positions[1].offset
-        await inbox.advance({(admin.user, "admin"): positions[2]})
-        assert (await inbox.received(admin)).offset == positions[2].offset
-        assert (await inbox.received(company)).offset == positions[0].offset
-        assert (await inbox.received(freelance)).offset == positions[3].offset
+        await inbox.acknowledge({(company.user, "freelance"): positions[3]})
+        assert (await inbox.high_water_mark(await register(inbox, role="admin"))).offset == positions[1].offset
+        await inbox.acknowledge({(admin.user, "admin"): positions[2]})
+        assert (await inbox.high_water_mark(admin)).offset == positions[2].offset
+        assert (await inbox.high_water_mark(company)).offset == positions[0].offset
+        assert (await inbox.high_water_mark(freelance)).offset == positions[3].offset
 
     async def test_marks_are_of_one_user(self, inbox: OpenedStore) -> None:
-        ann, bob = await enter(inbox), await enter(inbox, user="bob")
+        ann, bob = await register(inbox), await register(inbox, user="bob")
         (appended,) = await inbox.append([draft("a", ANN, BOB)])
-        await inbox.advance({(ann.user, ann.role): appended.position})
-        assert (await inbox.received(bob)).offset == 0
+        await inbox.acknowledge({(ann.user, ann.role): appended.position})
+        assert (await inbox.high_water_mark(bob)).offset == 0
 
     async def test_marks_advanced_at_once_leave_the_highest(self, inbox: OpenedStore) -> None:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(20)])]
         shuffled = random.Random(1).sample(positions, len(positions))
-        await asyncio.gather(*(inbox.advance({(ann.user, ann.role): position}) for position in shuffled))
-        assert await inbox.received(ann) == positions[-1]
+        await asyncio.gather(*(inbox.acknowledge({(ann.user, ann.role): position}) for position in shuffled))
+        assert await inbox.high_water_mark(ann) == positions[-1]
 
     async def test_a_mark_behind_what_was_trimmed_is_refused_as_a_position(
         self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
-        ann = await enter(inbox)
+        ann = await register(inbox)
         await age(inbox, clock, [draft("a")], [draft("b")])
-        await assert_refused(inbox, ann, await inbox.received(ann))
+        await assert_refused(inbox, ann, await inbox.high_water_mark(ann))

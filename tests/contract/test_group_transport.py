@@ -224,11 +224,11 @@ class TestOwnership:
         assert not group._owners
         for connection in (refused.connection, gone.connection):
             with pytest.raises(ConnectionGone):
-                await group.hold(connection)
+                await group.pause(connection)
             group.answer(connection, AckId(1), COUNTED)
             group.announce_expiry(connection, EXPIRES_AT)
             group.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
-            assert await group.release(connection, Position("e", 0))
+            assert await group.resume(connection, Position("e", 0))
         await group.close()
 
     async def test_one_that_leaves_while_it_connects_is_nobodys(self) -> None:

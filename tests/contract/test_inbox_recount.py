@@ -43,7 +43,7 @@ class SqliteMachine(InboxMachine):
     def restart(self) -> None:
         self.run(self.stop())
         self.inbox = self.run(self.open_inbox())
-        self.follower = self.inbox.follow(self.run(self.inbox.head()))
+        self.follower = self.inbox.tail(self.run(self.inbox.head()))
 
     def teardown(self) -> None:
         super().teardown()

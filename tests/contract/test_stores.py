@@ -30,7 +30,6 @@ from tests.contract.inbox_harness import (
     assert_refused,
     at,
     draft,
-    enter,
     folder_in_memory,
     ids_of,
     items_of,
@@ -38,6 +37,7 @@ from tests.contract.inbox_harness import (
     outcomes,
     pass_time,
     reader,
+    register,
 )
 from tests.contract.store import StoreContract
 from tests.doubles import START, ManualClock
@@ -146,7 +146,7 @@ class TestMemoryStore(StoreContract):
 
     async def test_what_is_trimmed_by_an_entry_of_the_user_s_leaves_no_state(self, clock: ManualClock) -> None:
         inbox = MemoryStore(clock=clock, max_entries=3)
-        ann = await enter(inbox)
+        ann = await register(inbox)
         await inbox.append([draft("a"), draft("b"), draft("c")])
         # It makes room for what says so by trimming the very one that it marks.
         changed = await inbox.change(ann, Action.READ, ["a", "b"], START)
@@ -176,16 +176,16 @@ class TestMemoryStore(StoreContract):
     async def test_who_was_forgotten_is_a_new_user(self, clock: ManualClock) -> None:
         inbox = MemoryStore(clock=clock, max_users=2)
         (appended,) = await inbox.append([draft("a", EVERYONE)])
-        ann = await enter(inbox)
-        await inbox.advance({(ann.user, ann.role): appended.position})
+        ann = await register(inbox)
+        await inbox.acknowledge({(ann.user, ann.role): appended.position})
         await inbox.append([draft("b", EVERYONE)])
-        await enter(inbox, "bob")
-        assert await ids_of(inbox, await enter(inbox)) == ["b"]
+        await register(inbox, "bob")
+        assert await ids_of(inbox, await register(inbox)) == ["b"]
         for user in ("carl", "dora"):
-            await enter(inbox, user)
-        ann = await enter(inbox)
+            await register(inbox, user)
+        ann = await register(inbox)
         assert await ids_of(inbox, ann) == []
-        assert (await inbox.received(ann)).offset == 0
+        assert (await inbox.high_water_mark(ann)).offset == 0
 
     async def test_a_batch_larger_than_the_log_is_not_stored(self, clock: ManualClock) -> None:
         for inbox in (MemoryStore(clock=clock, max_entries=2), MemoryStore(clock=clock, max_bytes=5000)):
@@ -204,7 +204,7 @@ class TestMemoryStore(StoreContract):
         await inbox.append([draft("huge", body="x" * (FOLLOW_MAX_BYTES + 1))])
         turns: list[int] = []
         counts: list[int] = []
-        async for entries in inbox.follow(start):
+        async for entries in inbox.tail(start):
             counts.append(len(entries))
             assert len(turns) == len(counts) - 1
             asyncio.get_running_loop().call_soon(turns.append, 1)
@@ -230,7 +230,7 @@ class TestMemoryStore(StoreContract):
             before = sys.gettrace()
             sys.settrace(count)
             try:
-                page = await inbox.since(subscriber, start, max_entries=2, max_bytes=1 << 20)
+                page = await inbox.read(subscriber, start, max_entries=2, max_bytes=1 << 20)
             finally:
                 sys.settrace(before)
             assert len(page.entries) == 2
@@ -284,7 +284,7 @@ class TestSqliteStore(StoreContract):
         )
         await inbox.open()
         try:
-            ann = await enter(inbox)
+            ann = await register(inbox)
             for number in range(5):
                 await inbox.append([draft(f"n-{number}")])
                 await inbox.change(ann, Action.SEEN, [f"n-{number}"], START)
@@ -306,7 +306,7 @@ class TestSqliteStore(StoreContract):
         )
         await inbox.open()
         try:
-            ann = await enter(inbox)
+            ann = await register(inbox)
             start = await inbox.head()
             await inbox.append([draft("a"), draft("b"), draft("c", EVERYONE), draft("d")])
             await inbox.change(ann, Action.SEEN, ["b"], START)

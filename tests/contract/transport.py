@@ -245,8 +245,8 @@ class TransportContract(HoldingContract):
         with pytest.raises(ConnectionGone):
             await harness.transport.replay(connection, [entry(1, ANN)])
         with pytest.raises(ConnectionGone):
-            await harness.transport.hold(connection)
-        assert await harness.transport.release(connection, Position("e", 1))
+            await harness.transport.pause(connection)
+        assert await harness.transport.resume(connection, Position("e", 1))
         harness.transport.answer(connection, AckId(1), COUNTED)
         harness.transport.announce_expiry(connection, EXPIRES_AT)
         harness.transport.announce_counts(connection, COUNTS)
@@ -259,8 +259,8 @@ class TransportContract(HoldingContract):
         with pytest.raises(ConnectionGone):
             await harness.transport.replay(never, [entry(1, ANN)])
         with pytest.raises(ConnectionGone):
-            await harness.transport.hold(never)
-        assert await harness.transport.release(never, Position("e", 1))
+            await harness.transport.pause(never)
+        assert await harness.transport.resume(never, Position("e", 1))
         harness.transport.answer(never, AckId(1), COUNTED)
         harness.transport.announce_counts(never, COUNTS)
         harness.transport.disconnect(never, refusal(ShuttingDown(), reconnect=True))
@@ -338,7 +338,7 @@ class TransportContract(HoldingContract):
         client, connection = await self.held(harness, events)
         harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
         harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
-        assert await harness.transport.release(connection, Position("e", 0))
+        assert await harness.transport.resume(connection, Position("e", 0))
         assert (await client.next_event())[0] == "session.closing"
         await client.expect_closed(CLOSED_WITHIN)
 

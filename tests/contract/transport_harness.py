@@ -199,7 +199,7 @@ class ScriptedEvents:
         if script.in_opened is not None:
             await script.in_opened.wait()
         if script.goes_live:
-            await self.transport.release(connection, script.reply.cursor)
+            await self.transport.resume(connection, script.reply.cursor)
             self.calls.append(("live", connection))
 
     async def request(

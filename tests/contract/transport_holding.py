@@ -90,7 +90,7 @@ class HoldingContract(TransportSuite):
         await self.expect_silence(harness, client, connection)
         await harness.transport.replay(connection, [entry(1, ANN), entry(2, ANN)])
         await self.expect_silence_after(harness, client, connection, 1, 2)
-        assert await harness.transport.release(connection, Position("e", 2))
+        assert await harness.transport.resume(connection, Position("e", 2))
         harness.transport.broadcast(frozenset((ANN,)), entry(5, ANN))
         await self.expect_silence_after(harness, client, connection, 3, 4, 5)
 
@@ -101,14 +101,14 @@ class HoldingContract(TransportSuite):
         for offset in (2, 3, 4):
             harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
         await harness.transport.replay(connection, [entry(1, ANN), entry(2, ANN), entry(3, ANN)])
-        assert await harness.transport.release(connection, Position("e", 3))
+        assert await harness.transport.resume(connection, Position("e", 3))
         await self.expect_silence_after(harness, client, connection, 1, 2, 3, 4)
 
     async def test_entries_up_to_the_release_are_not_sent_when_the_tail_brings_them_afterwards(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
         client, connection = await self.held(harness, events)
-        assert await harness.transport.release(connection, Position("e", 3))
+        assert await harness.transport.resume(connection, Position("e", 3))
         for offset in (1, 2, 3, 4):
             harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
         await self.expect_silence_after(harness, client, connection, 4)
@@ -120,10 +120,10 @@ class HoldingContract(TransportSuite):
         big = '{"n":"' + "x" * 1000 + '"}'
         for offset in range(1, 11):
             harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN, payload=big))
-        assert not await harness.transport.release(connection, Position("e", 0))
+        assert not await harness.transport.resume(connection, Position("e", 0))
         harness.transport.broadcast(frozenset((ANN,)), entry(11, ANN))
         await self.expect_silence(harness, client, connection)
-        assert await harness.transport.release(connection, Position("e", 10))
+        assert await harness.transport.resume(connection, Position("e", 10))
         harness.transport.broadcast(frozenset((ANN,)), entry(12, ANN))
         await self.expect_silence_after(harness, client, connection, 11, 12)
 
@@ -132,8 +132,8 @@ class HoldingContract(TransportSuite):
         _, other = await self.held(harness, events, "bob")
         big = '{"n":"' + "x" * 10_000 + '"}'
         harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN, payload=big))
-        assert not await harness.transport.release(connection, Position("e", 0))
-        assert await harness.transport.release(other, Position("e", 0))
+        assert not await harness.transport.resume(connection, Position("e", 0))
+        assert await harness.transport.resume(other, Position("e", 0))
 
     async def test_an_entry_arrives_as_it_was_stored(self, harness: Harness, events: ScriptedEvents) -> None:
         client, connection = await self.held(harness, events)
@@ -165,11 +165,11 @@ class HoldingContract(TransportSuite):
         client, connection = await self.live(harness, events)
         for offset in (1, 2):
             harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
-        assert await harness.transport.hold(connection) == Position("e", 2)
+        assert await harness.transport.pause(connection) == Position("e", 2)
         for offset in (3, 4):
             harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
         await self.expect_silence_after(harness, client, connection, 1, 2)
-        assert await harness.transport.release(connection, Position("e", 2))
+        assert await harness.transport.resume(connection, Position("e", 2))
         harness.transport.broadcast(frozenset((ANN,)), entry(5, ANN))
         await self.expect_silence_after(harness, client, connection, 3, 4, 5)
 
@@ -181,20 +181,20 @@ class HoldingContract(TransportSuite):
         harness.transport.broadcast(frozenset((BOB,)), entry(5, BOB))
         harness.transport.broadcast(frozenset((Room("user:nobody"),)), entry(6, Room("user:nobody")))
         assert await bob.next_event() == received(5)
-        assert await harness.transport.hold(connection) == Position("e", 6)
+        assert await harness.transport.pause(connection) == Position("e", 6)
 
     async def test_a_hold_tells_where_the_release_was_if_the_tail_is_behind_it(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
         events.script("ann", reply=reply("ann", offset=7))
         client, connection = await self.live(harness, events)
-        assert await harness.transport.hold(connection) == Position("e", 7)
-        assert await harness.transport.release(connection, Position("e", 7))
+        assert await harness.transport.pause(connection) == Position("e", 7)
+        assert await harness.transport.resume(connection, Position("e", 7))
         for offset in (5, 6):
             harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
-        assert await harness.transport.hold(connection) == Position("e", 7)
+        assert await harness.transport.pause(connection) == Position("e", 7)
         harness.transport.broadcast(frozenset((ANN,)), entry(7, ANN))
-        assert await harness.transport.release(connection, Position("e", 7))
+        assert await harness.transport.resume(connection, Position("e", 7))
         await self.expect_silence(harness, client, connection)
 
     async def test_what_is_replayed_while_held_again_comes_once_whatever_the_tail_brings_of_it(
@@ -202,10 +202,10 @@ class HoldingContract(TransportSuite):
     ) -> None:
         client, connection = await self.live(harness, events)
         harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
-        assert await harness.transport.hold(connection) == Position("e", 1)
+        assert await harness.transport.pause(connection) == Position("e", 1)
         harness.transport.broadcast(frozenset((ANN,)), entry(2, ANN))
         await harness.transport.replay(connection, [entry(2, ANN), entry(3, ANN)])
-        assert await harness.transport.release(connection, Position("e", 3))
+        assert await harness.transport.resume(connection, Position("e", 3))
         for offset in (3, 4):
             harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
         await self.expect_silence_after(harness, client, connection, 1, 2, 3, 4)
@@ -217,13 +217,13 @@ class HoldingContract(TransportSuite):
         big = '{"n":"' + "x" * 1000 + '"}'
         for time_held in range(2):
             first = 100 * time_held
-            position = await harness.transport.hold(connection)
+            position = await harness.transport.pause(connection)
             for offset in range(first + 1, first + 11):
                 harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN, payload=big))
-            assert not await harness.transport.release(connection, position)
+            assert not await harness.transport.resume(connection, position)
             harness.transport.broadcast(frozenset((ANN,)), entry(first + 11, ANN))
             await self.expect_silence(harness, client, connection)
-            assert await harness.transport.release(connection, Position("e", first + 10))
+            assert await harness.transport.resume(connection, Position("e", first + 10))
             harness.transport.broadcast(frozenset((ANN,)), entry(first + 12, ANN))
             await self.expect_silence_after(harness, client, connection, first + 11, first + 12)
 
@@ -232,7 +232,7 @@ class HoldingContract(TransportSuite):
             events.script(name, rooms=frozenset((EVERYONE,)))
         client, connection = await self.live(harness, events, "ann")
         other, _ = await self.live(harness, events, "bob")
-        await harness.transport.hold(connection)
+        await harness.transport.pause(connection)
         harness.transport.broadcast(frozenset((EVERYONE,)), entry(1, EVERYONE))
         assert await other.next_event() == received(1)
         await self.expect_silence(harness, client, connection)

@@ -199,13 +199,13 @@ class RequestContract(TransportContract):
 
         async def replay_and_answer(connection: ConnectionId, ack: AckId | None) -> None:
             assert ack is not None
-            position = await harness.transport.hold(connection)
+            position = await harness.transport.pause(connection)
             harness.transport.broadcast(frozenset((ANN,)), entry(2, ANN))
             await harness.transport.replay(connection, [entry(2, ANN), entry(3, ANN)])
             harness.transport.answer(connection, ack, Changed(1, Counts(1, 2, 3), Position("e", 3)))
             await answered.wait()
             assert position == Position("e", 1)
-            assert await harness.transport.release(connection, Position("e", 3))
+            assert await harness.transport.resume(connection, Position("e", 3))
 
         events.script("ann", on_request=replay_and_answer)
         client, connection = await self.asking(harness, events)

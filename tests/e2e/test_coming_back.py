@@ -145,7 +145,7 @@ async def a_fault_as_they_return(everybody: Crowd, patch: pytest.MonkeyPatch) ->
             raise StoreUnavailable
         return await enter(user, *arguments)
 
-    patch.setattr(inbox, "enter", fail_once)
+    patch.setattr(inbox, "register", fail_once)
     await an_operator(everybody, patch)
 
 

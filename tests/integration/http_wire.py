@@ -161,7 +161,7 @@ class Wire:
             return True
         return False
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Read nothing."""
         self._transport.pause_reading()
 

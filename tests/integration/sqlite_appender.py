@@ -33,13 +33,13 @@ async def publish(inbox: SqliteStore, prefix: str, chance: random.Random) -> Non
 
 
 async def use(inbox: SqliteStore, prefix: str, chance: random.Random) -> None:
-    subscriber = await inbox.enter(USER, "company", frozenset((ROOM, EVERYONE)))
+    subscriber = await inbox.register(USER, "company", frozenset((ROOM, EVERYONE)))
     clock = SystemClock()
     for number in itertools.count():
         await asyncio.sleep(chance.uniform(0, 0.005))
         await inbox.change(subscriber, Action.READ, [f"{prefix}-{number}-0"], clock.now())
         head = await inbox.head()
-        await inbox.advance({(USER, "company"): Position(head.epoch, head.offset)})
+        await inbox.acknowledge({(USER, "company"): Position(head.epoch, head.offset)})
         say(f"mark {head}")
 
 

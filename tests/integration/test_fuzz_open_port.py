@@ -240,7 +240,7 @@ class Conversation:
         self._sid = b"SID"
         self._streams: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
-    async def hold(self, pieces: list[Piece]) -> None:
+    async def pause(self, pieces: list[Piece]) -> None:
         try:
             for octets, number in pieces:
                 await self._exchange(octets, number)
@@ -313,7 +313,7 @@ async def test_whatever_comes_at_the_port_the_server_serves_on(tmp_path: Path) -
                 while time.monotonic() < deadline:
                     name, pieces = fuzzer.conversation()
                     kinds[name] += 1
-                    await Conversation(server.port, answers).hold(pieces)
+                    await Conversation(server.port, answers).pause(pieces)
 
             await asyncio.gather(*(one(number) for number in range(AT_ONCE)))
             print(

@@ -897,7 +897,7 @@ async def test_who_takes_nothing_of_an_answer_is_closed_after_its_time(
     options: dict[str, Any] = {"send_timeout": 0.5, "send_buffer": 20_000, "router": router, "tls": tls and tls.server}
     async with served(Recorder(respond), **options) as (_, port):
         wire = await Wire.open(port, tls and tls.client, receive_buffer=20_000)
-        wire.hold()
+        wire.pause()
         wire.send(get(target))
         await eventually(lambda: len(port.listener._sending) == 1, within=5)
         started = time.monotonic()
@@ -912,13 +912,13 @@ async def test_who_takes_an_answer_slowly_gets_all_of_it() -> None:
 
     async with served(Recorder(respond), send_timeout=0.5, send_buffer=20_000) as (_, port):
         wire = await Wire.open(port, receive_buffer=20_000)
-        wire.hold()
+        wire.pause()
         wire.send(get() + get("/x"))
         for _ in range(10):
             await asyncio.sleep(0.2)
             wire.go_on()
             await asyncio.sleep(0.002)
-            wire.hold()
+            wire.pause()
         wire.go_on()
         assert [len((await wire.answer()).body) for _ in range(2)] == [3_000_000] * 2
 
@@ -932,7 +932,7 @@ async def test_the_next_request_waits_until_the_answer_is_taken() -> None:
 
     async with served(Recorder(respond), send_buffer=20_000) as (route, port):
         wire = await Wire.open(port, receive_buffer=20_000)
-        wire.hold()
+        wire.pause()
         wire.send(get() * 100)
         await asyncio.sleep(0.3)
         assert len(route.requests) == 1

@@ -68,7 +68,7 @@ class Log:
 
     async def ids(self) -> list[str]:
         start = Position((await self.inbox.head()).epoch, 0)
-        page = await self.inbox.since(ANN, start, max_entries=100_000, max_bytes=1 << 30)
+        page = await self.inbox.read(ANN, start, max_entries=100_000, max_bytes=1 << 30)
         return [msgspec.json.decode(entry.payload)["id"] for entry in page.entries]
 
     @asynccontextmanager
@@ -83,7 +83,7 @@ class Log:
     async def stored(self, count: int) -> list[str]:
         start = Position((await self.inbox.head()).epoch, 0)
         async with asyncio.timeout(10):
-            async for entries in self.inbox.follow(start):
+            async for entries in self.inbox.tail(start):
                 if entries[-1].position.offset >= count:
                     break
         return await self.ids()

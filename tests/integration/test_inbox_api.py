@@ -509,7 +509,7 @@ async def test_while_the_store_is_down_it_says_so_and_works_again_after(monkeypa
     async with inbox_of_42(cors_origins=[ORIGIN]) as inbox:
         await inbox.publish("n-1")
         store = inbox.server.container.store()
-        for broken in (["enter"], ["count", "list_items", "change", "read_all"]):
+        for broken in (["register"], ["count", "list_items", "change", "read_all"]):
             with monkeypatch.context() as patch:
                 for name in broken:
                     patch.setattr(store, name, down)

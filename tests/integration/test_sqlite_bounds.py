@@ -131,7 +131,7 @@ class Steps:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number = 0
-        for module in ("inbox", "opening"):
+        for module in ("store", "opening"):
             monkeypatch.setattr(f"adapters.store.sqlite.{module}.connect", self._connect)
 
     def _connect(self, path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -158,7 +158,7 @@ async def test_the_cost_is_that_of_what_is_asked_for_and_not_of_the_log(
         async with opened(file, clock, tail_entries=10) as inbox:
             found["open"] = steps.number
             start = Position((await inbox.head()).epoch, 0)
-            page = await inbox.since(reader(ANN, BOB, Room("user:7")), start, max_entries=5, max_bytes=1 << 20)
+            page = await inbox.read(reader(ANN, BOB, Room("user:7")), start, max_entries=5, max_bytes=1 << 20)
             assert (len(page.entries), page.more) == (5, True)
             found["since"] = steps.number
             await inbox.append([draft("one more")])

@@ -34,12 +34,12 @@ from tests.contract.inbox_harness import (
     Following,
     at,
     draft,
-    enter,
     entries_of,
     ids_of,
     offsets_of,
     outcomes,
     reader,
+    register,
 )
 from tests.doubles import START, ManualClock
 from tests.integration.sqlite_harness import content_of, fill_up, opened, remove, write
@@ -82,15 +82,15 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception]:
 async def assert_nothing_is_stored(inbox: SqliteStore, ann: Subscriber, head: Position) -> None:
     """Whatever one tries; and nobody hears of it."""
     counted = await inbox.count(ann)
-    received = await inbox.received(ann)
+    received = await inbox.high_water_mark(ann)
     following = Following(inbox, head)
     waiting = following.start(head.offset + 1)
     for attempt in (
         lambda: inbox.append([draft("x")], checkpoint=Checkpoint("s", "x")),
         lambda: inbox.change(ann, Action.READ, ["a"], START),
         lambda: inbox.read_all(ann, None, START),
-        lambda: inbox.enter(UserId("new"), "company", frozenset((Room("user:new"), EVERYONE))),
-        lambda: inbox.advance({(UserId("ann"), "company"): head}),
+        lambda: inbox.register(UserId("new"), "company", frozenset((Room("user:new"), EVERYONE))),
+        lambda: inbox.acknowledge({(UserId("ann"), "company"): head}),
         inbox.tidy,
         inbox.ensure_writable,
     ):
@@ -99,7 +99,7 @@ async def assert_nothing_is_stored(inbox: SqliteStore, ann: Subscriber, head: Po
     assert await inbox.head() == head
     assert await inbox.count(ann) == counted
     assert await offsets_of(inbox, ann, head) == []
-    assert await inbox.received(ann) == received
+    assert await inbox.high_water_mark(ann) == received
     assert await inbox.checkpoint("s") is None
     assert not waiting.done()
     waiting.cancel()
@@ -130,7 +130,7 @@ async def test_a_write_that_fails_leaves_no_trace(
     path: Path, clock: ManualClock, faults: dict[str, Exception], failing: list[str]
 ) -> None:
     async with opened(path, clock) as inbox:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         await inbox.append([draft("a")])
         head = await inbox.head()
         faults.update(dict.fromkeys(failing, sqlite3.OperationalError("disk I/O error")))
@@ -172,7 +172,7 @@ async def test_while_only_little_can_be_written_the_store_is_not_said_to_work_ag
 
     monkeypatch.setattr(sqlite_inbox, "connect", remember)
     async with opened(path, clock) as inbox:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         await inbox.append([draft("a")])
         (writer,) = connections
         (pages,) = writer.execute("PRAGMA page_count").fetchone()
@@ -182,7 +182,7 @@ async def test_while_only_little_can_be_written_the_store_is_not_said_to_work_ag
                 await inbox.append([draft("big", body="x" * 20_000)])
             # What fits into the last page succeeds, and is of no use to who has more to say.
             assert (await inbox.change(ann, Action.SEEN if number else Action.READ, ["a"], START)).counts.total == 1
-            await inbox.advance({(UserId("ann"), f"role-{number}"): await inbox.head()})
+            await inbox.acknowledge({(UserId("ann"), f"role-{number}"): await inbox.head()})
             for attempt in (inbox.tidy, inbox.ensure_writable):
                 with pytest.raises(StoreUnavailable):
                     await attempt()
@@ -229,7 +229,7 @@ async def test_who_is_refused_spoils_nothing_for_the_others(
 
     monkeypatch.setattr(sqlite_inbox, "_CHANGE", threads.one_by_one(refuse))
     async with opened(path, clock) as inbox:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         answers = await asyncio.gather(
             inbox.append([draft("a")]),
             inbox.change(ann, Action.READ, ["a"], START),
@@ -286,7 +286,7 @@ async def write_until_nothing_fits(inbox: SqliteStore) -> None:
     head = await inbox.head()
     for number in range(1000):
         try:
-            await inbox.advance({(UserId("ann"), f"role-{number}"): head})
+            await inbox.acknowledge({(UserId("ann"), f"role-{number}"): head})
         except StoreUnavailable:
             return
     pytest.fail("there is always room for more")
@@ -300,7 +300,7 @@ async def published(inbox: SqliteStore, subscriber: Subscriber, after: Position)
 async def test_a_full_disk_is_survived(small_disk: Path, clock: ManualClock) -> None:
     ballast = small_disk / "ballast"
     async with opened(small_disk / "inbox.db", clock) as inbox:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         start = await inbox.head()
         await inbox.append([draft("a")])
         write(ballast, bytes(1 << 20))

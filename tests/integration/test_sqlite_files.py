@@ -31,7 +31,6 @@ from tests.contract.inbox_harness import (
     STORED,
     assert_refused,
     draft,
-    enter,
     events_of,
     ids_of,
     items_of,
@@ -39,6 +38,7 @@ from tests.contract.inbox_harness import (
     outcomes,
     pass_time,
     reader,
+    register,
 )
 from tests.data import make_inbox_1
 from tests.doubles import START, ManualClock
@@ -300,12 +300,12 @@ async def test_a_file_of_version_1_becomes_one_of_today(path: Path, clock: Manua
         assert list(new.iterdump()) == list(kept.iterdump())
     copy(make_inbox_1.FILE, path)
     async with opened(path, clock) as inbox:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         assert ann.starts == {ANN: 0, COMPANY: 0, EVERYONE: 0}
         assert await ids_of(inbox, ann) == ["n-6", "n-5", "n-3", "n-2", "n-1"]
         assert (await inbox.count(ann)).counts == Counts(unread=4, unseen=4, total=5)
         assert (await items_of(inbox, ann))[-1]["read_at"] == "2030-01-31T12:00:00.000Z"
-        assert await inbox.received(ann) == Position(make_inbox_1.FIRST, 3)
+        assert await inbox.high_water_mark(ann) == Position(make_inbox_1.FIRST, 3)
         assert (await inbox.checkpoint("feed"), await inbox.secret()) == ("r-6", make_inbox_1.SECRET)
         for epoch, end in ((make_inbox_1.FIRST, 4), (make_inbox_1.SECOND, 6)):
             assert await offsets_of(inbox, ann, Position(epoch, 2)) == [3, 4, 5, 6]
@@ -316,7 +316,7 @@ async def test_a_file_of_version_1_becomes_one_of_today(path: Path, clock: Manua
         assert (await inbox.change(ann, Action.READ, ["n-1", "n-2"], START)).changed == 1
         assert (await inbox.read_all(ann, None, START)).counts == Counts(unread=0, unseen=0, total=5)
         await pass_time(inbox, clock, timedelta(days=400))
-        await assert_refused(inbox, ann, await inbox.received(ann))
+        await assert_refused(inbox, ann, await inbox.high_water_mark(ann))
         assert await ids_of(inbox, ann) == []
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

@@ -57,9 +57,9 @@ async def test_what_was_acknowledged_survives_kills(path: Path) -> None:
             assert {offset: new.get(offset) for offset in acknowledged} == acknowledged
             # What was stored and not acknowledged counts too: its offset is given.
             ids |= new
-            ann = await inbox.enter(UserId("ann"), "company", frozenset((ANN, EVERYONE)))
+            ann = await inbox.register(UserId("ann"), "company", frozenset((ANN, EVERYONE)))
             if mark is not None:
-                assert (await inbox.received(ann)).offset >= mark.offset
+                assert (await inbox.high_water_mark(ann)).offset >= mark.offset
                 await inbox.ensure_readable(ann, mark)
     async with opened(path, SystemClock()) as inbox:
         assert await _stored(inbox, 0) == ids
@@ -90,7 +90,7 @@ async def _stored(inbox: SqliteStore, after_offset: int) -> dict[int, str]:
     found: dict[int, str] = {}
     after = Position((await inbox.head()).epoch, after_offset)
     while True:
-        page = await inbox.since(reader(ANN), after, max_entries=5000, max_bytes=1 << 24)
+        page = await inbox.read(reader(ANN), after, max_entries=5000, max_bytes=1 << 24)
         news = [entry for entry in page.entries if entry.event == NOTIFICATION_NEW]
         found |= {entry.position.offset: json.loads(entry.payload)["id"] for entry in news}
         after = page.upto

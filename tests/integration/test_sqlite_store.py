@@ -33,13 +33,13 @@ from tests.contract.inbox_harness import (
     assert_refused,
     at,
     draft,
-    enter,
     ids_of,
     items_of,
     offsets_of,
     outcomes,
     pass_time,
     reader,
+    register,
     turns,
 )
 from tests.doubles import START, ManualClock
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.gen_test
 
 async def test_a_restart_loses_nothing(path: Path, clock: ManualClock) -> None:
     async with opened(path, clock) as inbox:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         start = await inbox.head()
         await inbox.append(
             [draft("a"), draft("b", COMPANY), draft("c", EVERYONE, BOB)], checkpoint=Checkpoint("s", "7")
@@ -59,23 +59,23 @@ async def test_a_restart_loses_nothing(path: Path, clock: ManualClock) -> None:
         await inbox.change(ann, Action.ARCHIVE, ["a"], START)
         await inbox.read_all(ann, at(start, 2), START)
         await inbox.read_all(ann, None, START + HOUR / 2)
-        await inbox.advance({(UserId("ann"), "company"): at(start, 3), (UserId("bob"), "admin"): at(start, 1)})
+        await inbox.acknowledge({(UserId("ann"), "company"): at(start, 3), (UserId("bob"), "admin"): at(start, 1)})
         before = (
-            await inbox.since(ann, start, max_entries=100, max_bytes=1 << 20),
+            await inbox.read(ann, start, max_entries=100, max_bytes=1 << 20),
             await items_of(inbox, ann),
             (await inbox.count(ann)).counts,
             await inbox.secret(),
         )
         head = await inbox.head()
     async with opened(path, clock) as inbox:
-        assert await enter(inbox) == ann
-        again = await inbox.since(ann, start, max_entries=100, max_bytes=1 << 20)
+        assert await register(inbox) == ann
+        again = await inbox.read(ann, start, max_entries=100, max_bytes=1 << 20)
         assert again.entries == before[0].entries
         assert (await items_of(inbox, ann), (await inbox.count(ann)).counts, await inbox.secret()) == before[1:]
         assert (await inbox.head()).offset == head.offset
         assert await inbox.checkpoint("s") == "7"
-        assert (await inbox.received(ann)).offset == start.offset + 3
-        assert (await inbox.received(reader(BOB, user="bob", role="company"))).offset == start.offset + 1
+        assert (await inbox.high_water_mark(ann)).offset == start.offset + 3
+        assert (await inbox.high_water_mark(reader(BOB, user="bob", role="company"))).offset == start.offset + 1
         assert (
             outcomes(await inbox.append([draft("a"), draft("other", own_id=False, key="k", expires_at=START + HOUR)]))
             == [DUPLICATE] * 2
@@ -100,7 +100,7 @@ async def test_cursors_of_every_earlier_generation_are_good_up_to_its_end(path: 
             assert await offsets_of(inbox, reader(ANN), end) == list(range(end.offset + 1, 10))
             await assert_refused(inbox, reader(ANN), at(end, 1), RecoveryReason.INVALID)
         # What is read later carries the cursor it had from the first.
-        page = await inbox.since(reader(ANN), Position(ends[0].epoch, 0), max_entries=100, max_bytes=1 << 20)
+        page = await inbox.read(reader(ANN), Position(ends[0].epoch, 0), max_entries=100, max_bytes=1 << 20)
         assert [entry.position.epoch for entry in page.entries] == [
             end.epoch for end in ends for _ in range(3) if end != ends[2]
         ]
@@ -184,12 +184,12 @@ async def test_a_closed_store_is_unavailable(path: Path, clock: ManualClock) -> 
             inbox.append([draft("a")]),
             inbox.count(reader(ANN)),
             inbox.list_items(reader(ANN), InboxQuery()),
-            inbox.enter(UserId("ann"), "company", frozenset((ANN,))),
-            inbox.received(reader(ANN)),
+            inbox.register(UserId("ann"), "company", frozenset((ANN,))),
+            inbox.high_water_mark(reader(ANN)),
             inbox.secret(),
             inbox.ensure_writable(),
             inbox.tidy(),
-            anext(inbox.follow(Position("e", 0))),
+            anext(inbox.tail(Position("e", 0))),
         ):
             with pytest.raises(StoreUnavailable):
                 await attempt

@@ -26,7 +26,6 @@ from tests.contract.inbox_harness import (
     assert_refused,
     at,
     draft,
-    enter,
     events_of,
     ids_of,
     items_of,
@@ -34,6 +33,7 @@ from tests.contract.inbox_harness import (
     outcomes,
     pass_time,
     reader,
+    register,
 )
 from tests.doubles import START, ManualClock
 from tests.integration.sqlite_harness import opened, rows_of
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.gen_test
 async def test_trimming_goes_in_small_steps_and_leaves_nothing_behind(path: Path, clock: ManualClock) -> None:
     limits = {"retention_log": HOUR, "retention_inbox": 2 * HOUR, "tail_entries": 10}
     async with opened(path, clock, **limits) as inbox:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         many = [Room(f"user:{number}") for number in range(3500)]
         await inbox.append([draft("to many", ANN, *many)])
         await inbox.append([draft(f"n-{number}") for number in range(2500)])
@@ -122,7 +122,7 @@ async def test_what_a_follower_was_not_given_yet_is_not_trimmed(path: Path, cloc
         await pass_time(inbox, clock, HOUR)
         await assert_refused(inbox, reader(ANN), at(start, 1))
         with pytest.raises(CursorRefused):
-            await anext(inbox.follow(at(start, 1)))
+            await anext(inbox.tail(at(start, 1)))
 
 
 async def test_reading_everything_again_and_again_is_bounded(
@@ -171,7 +171,7 @@ async def test_what_a_user_deleted_is_hidden_and_its_text_stays_as_long_as_any_o
     path: Path, clock: ManualClock
 ) -> None:
     async with opened(path, clock, retention_log=HOUR, retention_inbox=2 * HOUR) as inbox:
-        ann = await enter(inbox)
+        ann = await register(inbox)
         before = await inbox.head()
         await inbox.append([draft("a", title="a text of its own")])
         await inbox.change(ann, Action.DELETE, ["a"], START)

@@ -78,7 +78,7 @@ class Served:
         return reply("ann", offset=self._offset)
 
     async def opened(self, connection: ConnectionId) -> None:
-        await self.transport.release(connection, Position("e", self._offset))
+        await self.transport.resume(connection, Position("e", self._offset))
         self.live += 1
         self.went_live += 1
 

@@ -208,7 +208,7 @@ class SqliteStore:
             raise PublicationTooLarge("what was published at once is more than can be stored at once")
         return await self._opened().writer.do(append, Batch(prepared, checkpoint, all_or_nothing), weight=weight)
 
-    async def follow(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         state = self._checked(after)
         if after.offset < state.log_floor:
             raise CursorRefused(RecoveryReason.TRIMMED)
@@ -222,7 +222,7 @@ class SqliteStore:
             finally:
                 state.followers.discard(follower)
 
-    async def since(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
+    async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         state = self._checked(after)
         tail = state.tail
         if after.offset >= tail.floor:
@@ -259,7 +259,7 @@ class SqliteStore:
 
     # users
 
-    async def enter(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         state = self._opened()
         own = Room.of_user(user)
         shared = rooms - {own}
@@ -268,13 +268,13 @@ class SqliteStore:
             # A start never changes once there is one.
             known = {**known, **await state.readers.do(users.starts, user)}
             if new := shared - known.keys():
-                entered = await state.writer.do(users.enter, Entering(user, role, new))
+                entered = await state.writer.do(users.register, Entering(user, role, new))
                 known |= entered.starts
                 self._marks_of(user).grow({role: entered.mark})
             self._starts.put(user, known)
         return Subscriber(user, role, {room: known[room] if room in shared else 0 for room in rooms})
 
-    async def received(self, subscriber: Subscriber) -> Position:
+    async def high_water_mark(self, subscriber: Subscriber) -> Position:
         state = self._opened()
         known = self._marks_of(subscriber.user)
         if not known.complete:
@@ -288,7 +288,7 @@ class SqliteStore:
             return Position(state.generations.present, 0)
         return state.generations.position(known.by_role.get(subscriber.role, highest))
 
-    async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+    async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         state = self._opened()
         growing: dict[tuple[UserId, str], int] = {}
         for (user, role), position in marks.items():
@@ -297,7 +297,7 @@ class SqliteStore:
             if grows and state.generations.fault(position, state.tail.head) is None:
                 growing[user, role] = position.offset
         if growing:
-            await state.writer.do(users.advance, growing, applied=self._advanced)
+            await state.writer.do(users.acknowledge, growing, applied=self._advanced)
 
     def _advanced(self, marks: Mapping[UserId, users.Marks]) -> None:
         for user, by_role in marks.items():

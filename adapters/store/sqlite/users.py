@@ -80,7 +80,7 @@ class Entered:
     mark: int
 
 
-def enter(transaction: LogTransaction, entering: Sequence[Entering]) -> Sequence[Entered | SynkroneError]:
+def register(transaction: LogTransaction, entering: Sequence[Entering]) -> Sequence[Entered | SynkroneError]:
     """An operation of the writer. Where there is no start yet it is the head, and a mark the user's highest."""
     pairs = as_json([(Room.of_user(one.user), room) for one in entering for room in one.rooms])
     roles = as_json([(Room.of_user(one.user), one.role) for one in entering])
@@ -132,7 +132,7 @@ def marks(db: sqlite3.Connection, user: UserId) -> Marks:
 Advance = Mapping[tuple[UserId, str], int]
 
 
-def advance(
+def acknowledge(
     transaction: LogTransaction, advances: Sequence[Advance]
 ) -> Sequence[Mapping[UserId, Marks] | SynkroneError]:
     """An operation of the writer: the marks as they are then."""

@@ -172,7 +172,7 @@ class MemoryTransport:
             await self._room_for(member, len(entry.payload))
             member.send(entry)
 
-    async def release(self, connection: ConnectionId, after: Position) -> bool:
+    async def resume(self, connection: ConnectionId, after: Position) -> bool:
         member = self._open(connection)
         if member is None:
             return True
@@ -181,7 +181,7 @@ class MemoryTransport:
             member.send(entry)
         return held is not None
 
-    async def hold(self, connection: ConnectionId) -> Position:
+    async def pause(self, connection: ConnectionId) -> Position:
         member = self._open(connection)
         if member is None:
             raise ConnectionGone

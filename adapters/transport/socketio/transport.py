@@ -165,7 +165,7 @@ class SocketIoTransport:
             self._engine.send(target.session, entry_packet(entry))
         await self._engine.taken(target.session, patience=self._limits.slow_seconds)
 
-    async def release(self, connection: ConnectionId, after: Position) -> bool:
+    async def resume(self, connection: ConnectionId, after: Position) -> bool:
         target = self._open_connection(connection)
         if target is None:
             return True
@@ -174,7 +174,7 @@ class SocketIoTransport:
             self._engine.send(target.session, packet)
         return packets is not None
 
-    async def hold(self, connection: ConnectionId) -> Position:
+    async def pause(self, connection: ConnectionId) -> Position:
         target = self._open_connection(connection)
         if target is None:
             raise ConnectionGone

@@ -143,7 +143,7 @@ class SseTransport:
             self._send(stream, _entry_frame(entry))
         await stream.taken()
 
-    async def release(self, connection: ConnectionId, after: Position) -> bool:
+    async def resume(self, connection: ConnectionId, after: Position) -> bool:
         target = self._living(connection)
         if target is None or target.stream is None:
             return True
@@ -163,7 +163,7 @@ class SseTransport:
             if is_live and member.stream is not None:
                 self._send(member.stream, frame)
 
-    async def hold(self, connection: ConnectionId) -> Position:
+    async def pause(self, connection: ConnectionId) -> Position:
         target = self._living(connection)
         if target is None:
             raise ConnectionGone

@@ -102,19 +102,19 @@ async def _return(inbox: SqliteStore, entries: int) -> dict[str, float]:
     for number in range(READERS):
         user = f"reader-{number}"
         start = time.process_time()
-        subscriber = await inbox.enter(
+        subscriber = await inbox.register(
             UserId(user), role, frozenset((Room.of_user(user), Room.of_role(role), EVERYONE))
         )
         entering = time.process_time() - start
         entered = time.perf_counter()
-        page = await inbox.since(subscriber, half, max_entries=PAGE_ENTRIES, max_bytes=PAGE_BYTES)
+        page = await inbox.read(subscriber, half, max_entries=PAGE_ENTRIES, max_bytes=PAGE_BYTES)
         read = time.perf_counter()
         counted = await inbox.count(subscriber)
         times.append((entering, read - entered, time.perf_counter() - read))
         if abs(len(page.entries) - ENTRIES_OF_READER // 2) > 1 or counted.counts.total != ENTRIES_OF_READER:
             raise RuntimeError(f"{user} missed {len(page.entries)} entries of {counted.counts.total}")
     medians = (statistics.median(column) * MICRO for column in zip(*times, strict=True))
-    return dict(zip(("enter", "replay", "count"), medians, strict=True))
+    return dict(zip(("register", "replay", "count"), medians, strict=True))
 
 
 async def _append(inbox: SqliteStore, batches: int, batch: int, others: int) -> float:

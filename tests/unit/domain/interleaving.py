@@ -106,16 +106,16 @@ class _Transport:
         await self._real.replay(connection, entries)
         await self._point("after replay")
 
-    async def release(self, connection: ConnectionId, after: Position) -> bool:
-        await self._point("before release")
-        live = await self._real.release(connection, after)
-        await self._point("after release")
+    async def resume(self, connection: ConnectionId, after: Position) -> bool:
+        await self._point("before resume")
+        live = await self._real.resume(connection, after)
+        await self._point("after resume")
         return live
 
-    async def hold(self, connection: ConnectionId) -> Position:
-        await self._point("before hold")
-        sent = await self._real.hold(connection)
-        await self._point("after hold")
+    async def pause(self, connection: ConnectionId) -> Position:
+        await self._point("before pause")
+        sent = await self._real.pause(connection)
+        await self._point("after pause")
         return sent
 
     def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
@@ -147,12 +147,12 @@ class Gate(asyncio.Event):
     def of(cls, inbox: MemoryStore) -> Gate:
         gate = cls()
         gate.set()
-        follow = inbox.follow
+        follow = inbox.tail
 
         async def lagging(after: Position) -> AsyncIterator[Sequence[Entry]]:
             async for entries in follow(after):
                 await gate.wait()
                 yield entries
 
-        inbox.follow = lagging  # type: ignore[method-assign]
+        inbox.tail = lagging  # type: ignore[method-assign]
         return gate

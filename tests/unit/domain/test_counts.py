@@ -404,7 +404,7 @@ def test_a_device_that_comes_later_is_told_what_is_new_to_it_alone() -> None:
     run(story())
 
 
-@pytest.mark.parametrize("point", ["after count", "before replay", "before release", "after release"])
+@pytest.mark.parametrize("point", ["after count", "before replay", "before resume", "after resume"])
 def test_what_comes_while_a_device_connects_is_told_to_it(point: str) -> None:
     async def story() -> None:
         async with counting() as world:

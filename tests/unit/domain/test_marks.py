@@ -26,18 +26,18 @@ class Store(MemoryStore):
         self.stored: list[dict[tuple[UserId, str], int]] = []
         self.fails = False
 
-    async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+    async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         if self.fails:
             raise StoreUnavailable
         self.stored.append({key: position.offset for key, position in marks.items()})
-        await super().advance(marks)
+        await super().acknowledge(marks)
 
 
 def test_a_mark_counts_before_it_is_stored_and_only_grows() -> None:
     async def story() -> None:
         marks = Marks(Store())
         for offset, expected in ((3, 3), (7, 7), (5, 7)):
-            marks.advance(subscriber(), Position("e", offset))
+            marks.acknowledge(subscriber(), Position("e", offset))
             assert (await marks.of(subscriber())).offset == expected
         assert (await marks.of(subscriber("bob"))).offset == 0
 
@@ -48,9 +48,9 @@ def test_what_is_stored_is_never_taken_back_by_what_comes_late() -> None:
     async def story() -> None:
         store = Store()
         marks = Marks(store)
-        marks.advance(subscriber(), Position("e", 7))
+        marks.acknowledge(subscriber(), Position("e", 7))
         await marks.store()
-        marks.advance(subscriber(), Position("e", 5))
+        marks.acknowledge(subscriber(), Position("e", 5))
         assert (await marks.of(subscriber())).offset == 7
         await marks.store()
         assert (await Marks(store).of(subscriber())).offset == 7
@@ -65,8 +65,8 @@ def test_all_are_stored_at_once_and_only_what_is_new() -> None:
         await marks.store()
         assert store.stored == []
         for offset in (1, 2):
-            marks.advance(subscriber("ann"), Position("e", offset))
-            marks.advance(subscriber("bob"), Position("e", offset))
+            marks.acknowledge(subscriber("ann"), Position("e", offset))
+            marks.acknowledge(subscriber("bob"), Position("e", offset))
         assert store.stored == []
         await marks.store()
         await marks.store()
@@ -79,13 +79,13 @@ def test_what_could_not_be_stored_is_kept_for_the_next_time() -> None:
     async def story() -> None:
         store = Store()
         marks = Marks(store)
-        marks.advance(subscriber(), Position("e", 3))
+        marks.acknowledge(subscriber(), Position("e", 3))
         store.fails = True
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 await marks.store()
         store.fails = False
-        marks.advance(subscriber("bob"), Position("e", 4))
+        marks.acknowledge(subscriber("bob"), Position("e", 4))
         await marks.store()
         assert store.stored == [{("ann", "freelance"): 3, ("bob", "freelance"): 4}]
 
@@ -94,13 +94,13 @@ def test_what_could_not_be_stored_is_kept_for_the_next_time() -> None:
 
 def test_what_advances_while_it_is_stored_is_stored_the_next_time() -> None:
     class Slow(Store):
-        async def advance(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
             if not self.stored:
-                of_service.advance(subscriber(), Position("e", 9))
-            await super().advance(marks)
+                of_service.acknowledge(subscriber(), Position("e", 9))
+            await super().acknowledge(marks)
 
     async def story() -> None:
-        of_service.advance(subscriber(), Position("e", 3))
+        of_service.acknowledge(subscriber(), Position("e", 3))
         await of_service.store()
         assert (await of_service.of(subscriber())).offset == 9
         await of_service.store()

@@ -126,9 +126,10 @@ CONNECTING = [
 
 def test_the_points_cover_connecting_from_the_verifier_to_going_live() -> None:
     calls = {
-        "cursor": "verify join enter ensure_readable since secret count replay since replay release",
-        "new user": "verify join enter received since secret count replay since replay since replay release",
-        "unanswered": "verify join enter secret received since secret count replay since replay since replay release",
+        "cursor": "verify join register ensure_readable read secret count replay read replay resume",
+        "new user": "verify join register high_water_mark read secret count replay read replay read replay resume",
+        "unanswered": "verify join register secret high_water_mark read secret count"
+        " replay read replay read replay resume",
     }
     for case in CASES:
         if case.name in calls:
@@ -175,7 +176,7 @@ def test_who_is_new_gets_what_is_published_to_everyone_from_when_they_entered(at
 
             async def publish() -> None:
                 nonlocal entered
-                entered = "after enter" in points.passed
+                entered = "after register" in points.passed
                 await world.publish("new", to=Audience.everyone())
 
             said = await prepared(world, points, CASES[0])
@@ -280,7 +281,7 @@ def test_more_than_can_be_held_during_a_replay_is_read_from_the_log() -> None:
             points.at_nth("before replay", 1, flood)
             client = await world.connect("ann", cursor="e:0")
             assert ids(client) == [str(number) for number in range(1, 30)]
-            assert points.passed.count("before release") == 2
+            assert points.passed.count("before resume") == 2
             await world.publish("30")
             await world.settle()
             assert ids(client)[-2:] == ["29", "30"]

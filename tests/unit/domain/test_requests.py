@@ -141,7 +141,7 @@ def test_a_store_that_fails_between_the_answer_and_what_comes_before_it_makes_th
 
             async def publish() -> None:
                 await world.publish("1")
-                points.at_nth("before since", 1, fail)
+                points.at_nth("before read", 1, fail)
 
             points.at_nth("before count", 1, publish)
             client.send("inbox.count")
@@ -180,23 +180,25 @@ def test_who_asks_during_the_replay_is_answered_behind_it() -> None:
 
             async def ask_early() -> None:
                 client.send("inbox.count")
-                assert "before hold" not in points.passed
+                assert "before pause" not in points.passed
 
             points.at_nth("before replay", 2, ask_early)
             client = world.transport.start({"token": "ann"})
             await client.opened()
 
             async def held() -> bool:
-                return "after hold" in points.passed
+                return "after pause" in points.passed
 
             await until(held)
-            assert points.passed.index("after hold") > points.passed.index("after release")
+            assert points.passed.index("after pause") > points.passed.index("after resume")
             assert ids(client) == ["1", "2", "3"]
 
     run(story())
 
 
-@pytest.mark.parametrize("at", ["before hold", "after hold", "before list_items", "after list_items", "before release"])
+@pytest.mark.parametrize(
+    "at", ["before pause", "after pause", "before list_items", "after list_items", "before resume"]
+)
 @pytest.mark.parametrize("how", ["client leaves", "server closes"])
 def test_a_connection_that_ends_while_it_asks_leaves_nothing(at: str, how: str) -> None:
     async def story() -> None:
@@ -352,7 +354,7 @@ def test_a_receipt_of_who_has_left_is_none() -> None:
 
 
 @pytest.mark.parametrize("how", ["client leaves", "server closes"])
-@pytest.mark.parametrize("at", ["before hold", "after hold", "before change", "after change", "before release"])
+@pytest.mark.parametrize("at", ["before pause", "after pause", "before change", "after change", "before resume"])
 def test_what_was_asked_before_the_end_is_done_in_order_and_nobody_is_answered(at: str, how: str) -> None:
     async def story() -> None:
         points = Points()
@@ -385,8 +387,8 @@ def test_what_was_asked_before_the_end_is_done_in_order_and_nobody_is_answered(a
                 return bool(listing.items)
 
             await until(is_archived)
-            subscriber = await world.inbox.enter(UserId("ann"), "freelance", frozenset((Room.of_user("ann"),)))
-            page = await world.inbox.since(subscriber, Position("e", 1), max_entries=10, max_bytes=100_000)
+            subscriber = await world.inbox.register(UserId("ann"), "freelance", frozenset((Room.of_user("ann"),)))
+            page = await world.inbox.read(subscriber, Position("e", 1), max_entries=10, max_bytes=100_000)
             changes = [sorted(json.loads(entry.payload)["change"]) for entry in page.entries]
             assert changes == [["read_at", "seen_at"], ["read_at"], ["archived_at"]]
             assert points.answers <= 1

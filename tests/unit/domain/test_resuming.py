@@ -216,7 +216,7 @@ def test_the_start_in_a_room_is_fixed_by_the_first_connection_even_one_that_is_c
             async def leave() -> None:
                 client.disconnect()
 
-            points.at_nth("after enter", 1, leave)
+            points.at_nth("after register", 1, leave)
             client = world.transport.start({"token": "ann"})
             await client.opened()
             await world.publish("1", to=Audience.everyone())
