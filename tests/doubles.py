@@ -65,10 +65,10 @@ class RecordingTelemetry:
         self.calls.append(("refused", code, reason))
 
     def disconnected(
-        self, connection: ConnectionId, identity: Identity | None, reason: DisconnectReason, received: Position | None
+        self, connection: ConnectionId, identity: Identity, reason: DisconnectReason, received: Position | None
     ) -> None:
         self.received[connection] = received
-        self.calls.append(("disconnected", connection, identity.user if identity is not None else "", reason))
+        self.calls.append(("disconnected", connection, identity.user, reason))
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:
         self.calls.append(("closing", connection, identity.user if identity is not None else "", code))

@@ -86,11 +86,10 @@ class LoggingTelemetry:
         self._refused("refused", {"code": code, "reason": reason, "address": remote_address, "route": route})
 
     def disconnected(
-        self, connection: ConnectionId, identity: Identity | None, reason: DisconnectReason, received: Position | None
+        self, connection: ConnectionId, identity: Identity, reason: DisconnectReason, received: Position | None
     ) -> None:
-        user = identity.user if identity is not None else None
         upto = str(received) if received is not None else None
-        extra = {"connection": connection, "user": user, "reason": reason, "received": upto}
+        extra = {"connection": connection, "user": identity.user, "reason": reason, "received": upto}
         _log.info("disconnected", extra=extra)
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:

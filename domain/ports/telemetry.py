@@ -21,9 +21,9 @@ class Telemetry(Protocol):
         """A user's request without a connection was; ``route`` is ``GET /v1/inbox`` or another one."""
 
     def disconnected(
-        self, connection: ConnectionId, identity: Identity | None, reason: DisconnectReason, received: Position | None
+        self, connection: ConnectionId, identity: Identity, reason: DisconnectReason, received: Position | None
     ) -> None:
-        """``received`` is up to where the client is known to have got the log."""
+        """One that was ``connected`` has ended. ``received`` is up to where its client is known to have got the log."""
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None: ...
 

@@ -310,7 +310,9 @@ class ConnectionService:
         session = self._sessions.get(connection)
         if session is not None:
             self._forget(connection, session)
-            self._telemetry.disconnected(connection, session.identity, reason, session.received)
+            if session.pid is not None and session.identity is not None:
+                # Who left before has never been said to be connected.
+                self._telemetry.disconnected(connection, session.identity, reason, session.received)
 
     def reconnect_delay(self) -> float:
         return self._policy.reconnect_delay()

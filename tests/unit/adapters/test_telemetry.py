@@ -71,7 +71,7 @@ def test_the_life_of_a_connection(telemetry: LoggingTelemetry, stream: io.String
     telemetry.closing(CONNECTION, IDENTITY, "slow_consumer", None)
     telemetry.disconnected(CONNECTION, IDENTITY, DisconnectReason.TRANSPORT_CLOSE, Position("e", 7))
     telemetry.closing(CONNECTION, None, "connect_timeout", "10 s")
-    telemetry.disconnected(CONNECTION, None, DisconnectReason.TRANSPORT_CLOSE, None)
+    telemetry.disconnected(CONNECTION, IDENTITY, DisconnectReason.SUPERSEDED, None)
     connection: dict[str, Any] = {"level": "info", "connection": "c-1"}
     assert lines(stream) == [
         {
@@ -86,7 +86,7 @@ def test_the_life_of_a_connection(telemetry: LoggingTelemetry, stream: io.String
         {**connection, "event": "closing", "user": "42", "code": "slow_consumer", "detail": None},
         {**connection, "event": "disconnected", "user": "42", "reason": "transport_close", "received": "e:7"},
         {**connection, "event": "closing", "user": None, "code": "connect_timeout", "detail": "10 s"},
-        {**connection, "event": "disconnected", "user": None, "reason": "transport_close", "received": None},
+        {**connection, "event": "disconnected", "user": "42", "reason": "superseded", "received": None},
     ]
     assert TOKEN not in stream.getvalue()
 
