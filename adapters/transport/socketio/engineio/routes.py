@@ -140,7 +140,7 @@ class EngineRequest:
         return head.version == "HTTP/1.0" or head.remote_ip == UNIX or any(name in head.headers for name in _OF_PROXIES)
 
     @property
-    def is_unique(self) -> bool:
+    def is_stamped(self) -> bool:
         if "t" not in self._query:
             return False
         headers = self._head.headers

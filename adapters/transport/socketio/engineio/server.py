@@ -59,7 +59,7 @@ class PendingPoll(Protocol):
         """Whether it comes through a proxy, as far as that can be seen."""
 
     @property
-    def is_unique(self) -> bool:
+    def is_stamped(self) -> bool:
         """Whether its client is known to stamp each of its polls anew: one that is the same is one sent again."""
 
     def has_left(self) -> bool:
@@ -320,7 +320,7 @@ class EngineServer:
         if earlier is not None and earlier.has_left():
             session.poll_aborted()
         try:
-            session.poll(request.target, now, is_proxied=request.is_proxied, is_unique=request.is_unique)
+            session.poll(request.target, now, is_proxied=request.is_proxied, is_stamped=request.is_stamped)
             session.poll_request = request
             if earlier is not None:
                 # The same poll sent again: whoever sent it first does not wait any more.

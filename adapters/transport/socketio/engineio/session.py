@@ -140,7 +140,7 @@ class _Poll:
 
     request: str
     is_proxied: bool
-    is_unique: bool
+    is_stamped: bool
     is_repeat: bool = False
     uncertain_until: float | None = None
 
@@ -298,7 +298,7 @@ class Session:
     def _answer_pending(self, poll: _Poll, now: float) -> bytes:
         """With a ping where nothing else may prove its arrival: see ``arrival``."""
         heartbeat = self.heartbeat
-        needs_proof = self._repeats or (poll.is_proxied and not poll.is_unique)
+        needs_proof = self._repeats or (poll.is_proxied and not poll.is_stamped)
         if needs_proof and not heartbeat.ping_waits and heartbeat.may_ping:
             heartbeat.ping(None, now)
             heartbeat.ping_waits = True
@@ -329,7 +329,7 @@ class Session:
 
     # long-polling
 
-    def poll(self, request: str, now: float, *, is_proxied: bool = False, is_unique: bool = False) -> None:
+    def poll(self, request: str, now: float, *, is_proxied: bool = False, is_stamped: bool = False) -> None:
         """A GET request, whose target is ``request``; through a proxy or not, of a client that stamps each or not.
 
         It says that the answer to the last has arrived, or that this has to be given again: see ``arrival``. Of a
@@ -338,7 +338,7 @@ class Session:
         self._expect_polling()
         if self._poll is not None and request != self._poll.request:
             raise self._failed(ProtocolError("a poll while another waits"))
-        poll = self._poll = _Poll(request, is_proxied, is_unique)
+        poll = self._poll = _Poll(request, is_proxied, is_stamped)
         if self._answer is not None:
             self._look_at_last(self._answer, poll, now)
         if self._has_nothing_to_say_but_goodbye(poll):
@@ -353,7 +353,7 @@ class Session:
         elif answer.delivery is None:
             arrival = Arrival.LOST if is_same_request else Arrival.ARRIVED
         else:
-            again = self._repeats_how(is_same_request=is_same_request, is_unique=poll.is_unique)
+            again = self._repeats_how(is_same_request=is_same_request, is_stamped=poll.is_stamped)
             arrival = judge(answer.delivery, again, is_proxied=poll.is_proxied, has_ping=answer.ping is not None)
         if arrival is not Arrival.LOST and is_same_request:
             self._repeats = True
@@ -398,12 +398,12 @@ class Session:
             poll.uncertain_until = None
             poll.is_repeat = True
 
-    def _repeats_how(self, *, is_same_request: bool, is_unique: bool) -> Again:
+    def _repeats_how(self, *, is_same_request: bool, is_stamped: bool) -> Again:
         if not is_same_request:
             return Again.NO
         # An HTTP client sends a request again once, and not for ever.
         was_given_again = self._answer is not None and len(self._answer.deliveries) > 1
-        return Again.YES if is_unique and not self._repeats and not was_given_again else Again.MAYBE
+        return Again.YES if is_stamped and not self._repeats and not was_given_again else Again.MAYBE
 
     def _decide(self, delivery: Delivery, *, is_proxied: bool) -> Arrival:
         """Nothing more will be known."""

@@ -40,12 +40,12 @@ class Stepped:
     def send(self, text: str, mark: object = None) -> None:
         self.session.send(EncodedPacket.message(text, mark))
 
-    def poll(self, poll_id: str | None = None, *, is_proxied: bool = False, is_unique: bool = False) -> str | None:
+    def poll(self, poll_id: str | None = None, *, is_proxied: bool = False, is_stamped: bool = False) -> str | None:
         """The answer to a new poll, or None while it waits."""
         if poll_id is None:
             self.polls += 1
             poll_id = f"poll-{self.polls}"
-        self.session.poll(poll_id, self.now, is_proxied=is_proxied, is_unique=is_unique)
+        self.session.poll(poll_id, self.now, is_proxied=is_proxied, is_stamped=is_stamped)
         return self.answer()
 
     def answer(self) -> str | None:
@@ -188,18 +188,18 @@ def test_a_client_that_stamps_its_requests_sends_one_again_only_where_its_answer
     polling: Stepped, *, is_proxied: bool, was_followed: bool
 ) -> None:
     polling.send("one", "mark")
-    assert polling.poll("a", is_proxied=is_proxied, is_unique=True) == "4one"
+    assert polling.poll("a", is_proxied=is_proxied, is_stamped=True) == "4one"
     polling.session.answer_given(Evidence(was_followed=was_followed))
     polling.send("two")
     is_in_order = was_followed and not is_proxied
-    assert polling.poll("a", is_proxied=is_proxied, is_unique=True) == ("4two\x1e2" if is_in_order else "4one")
+    assert polling.poll("a", is_proxied=is_proxied, is_stamped=True) == ("4two\x1e2" if is_in_order else "4one")
 
 
 def test_an_answer_is_given_again_once_and_not_for_ever(polling: Stepped) -> None:
     """To a client that is taken for one that stamps its polls, and sends the same one again and again."""
     polling.send("one")
     for answer in ("4one", "4one", None):
-        assert polling.poll("a", is_unique=True) == answer
+        assert polling.poll("a", is_stamped=True) == answer
         polling.session.answer_given(Evidence())
 
 
