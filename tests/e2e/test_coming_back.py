@@ -137,13 +137,13 @@ async def a_defect(everybody: Crowd, patch: pytest.MonkeyPatch) -> None:
 async def a_fault_as_they_return(everybody: Crowd, patch: pytest.MonkeyPatch) -> None:
     """The store fails once for each of them, as they come back from an operator's close."""
     inbox = everybody.server.container.store()
-    enter, failed = inbox.enter, set()
+    register, failed = inbox.register, set()
 
     async def fail_once(user: str, *arguments: Any) -> object:
         if user not in failed:
             failed.add(user)
             raise StoreUnavailable
-        return await enter(user, *arguments)
+        return await register(user, *arguments)
 
     patch.setattr(inbox, "register", fail_once)
     await an_operator(everybody, patch)
