@@ -16,6 +16,7 @@ from typing import cast
 from tests.campaigns.crowd import HANDSHAKE
 
 BLOCK_BYTES = 32_768
+BLOCKS_AT_ONCE = 64
 PACE_SECONDS = 0.02
 POLLING = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n"
 BATCH = b"POST /v1/notifications/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -92,10 +93,14 @@ class _Sender(asyncio.Protocol):
         self.is_writable = False
 
     def pump(self) -> None:
-        while self.is_writable and self.transport is not None and not self.transport.is_closing():
+        for _ in range(BLOCKS_AT_ONCE):
+            if not self.is_writable or self.transport is None or self.transport.is_closing():
+                return
             if not self._flooder.may_send():
                 return
             self.transport.write(self._flooder.block)
+        # The loop is let go: that a connection over TLS is closed is told by nothing else.
+        asyncio.get_running_loop().call_soon(self.pump)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport, self.is_writable = None, False
