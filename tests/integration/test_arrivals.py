@@ -102,7 +102,7 @@ async def test_one_that_left_while_it_waited_is_not_asked_for() -> None:
     group = TransportGroup([member])
     events, clients = await crowded(group, member, gate, AT_ONCE)
     late = member.start({"token": "late"})
-    await asyncio.sleep(0)
+    await eventually(lambda: late.connection in group._owners)
     late.disconnect()
     gate.open()
     for client in (*clients, late):

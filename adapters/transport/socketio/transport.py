@@ -21,7 +21,6 @@ from adapters.http.peer import PeerPolicy
 from adapters.http.tasks import Tasks
 from adapters.transport.hold import Hold
 from adapters.transport.members import Members
-from adapters.transport.pacing import Pacer
 from adapters.transport.socketio.client import Client, Connection, Request
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
@@ -57,7 +56,6 @@ from domain.ports import Clock, ConnectionEvents
 
 CUT_AT_QUEUES = 8
 FINISH_SECONDS = 1.0
-CONNECTS_PER_TURN = 16
 FLOODING = Disconnect(RateLimited().problem, reconnect=True, retry_after=timedelta(seconds=5))
 CONNECT = "0"
 PATHS = ("/socket.io/", "/socket.io")
@@ -106,7 +104,6 @@ class SocketIoTransport:
         self._tasks = Tasks()
         self._leaving = Leaving(limits.connections)
         self._ending_unhandled = 0
-        self._pacer = Pacer(CONNECTS_PER_TURN)
         self._broadcast: Position | None = None
         self._accepting = True
         self._ready = True
@@ -423,7 +420,6 @@ class SocketIoTransport:
     async def _handle(self, client: Client, messages: deque[str | bytes]) -> None:
         """Handle CONNECT, and what came behind it before its answer."""
         session = client.session
-        await self._pacer.turn()
         try:
             while messages and client.cut is None and (session.is_open or client.ended_for is not None):
                 message = messages.popleft()

@@ -99,7 +99,7 @@ class StreamRequest:
         elif self.is_gone:
             self._http.close()
         else:
-            self._desk.requested(self, self._hello())
+            self._desk.requested(self, self._connect_request())
 
     def body_too_large(self) -> None:
         """Nothing is to be read here, and nothing said of it."""
@@ -177,7 +177,7 @@ class StreamRequest:
                 return InvalidArgument(name, "belongs in the header Authorization: Bearer, as URLs end up in logs")
         return self._desk.why_closed()
 
-    def _hello(self) -> ConnectRequest:
+    def _connect_request(self) -> ConnectRequest:
         resumed = self._request.headers.get("Last-Event-ID") or self._last_event_id_of_query()
         cursor = resumed or self._query.get("cursor")
         auth = {"token": self._bearer_token(), "cursor": cursor, "device": self._query.get("device")}

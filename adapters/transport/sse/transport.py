@@ -72,7 +72,7 @@ class SseLimits:
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    """A client from its request on. It has a stream once it is welcome; ``ends_for`` says why it is ended by us."""
+    """A client from its request on. It has a stream once it was let in; ``ends_for`` says why it is ended by us."""
 
     id: ConnectionId
     exchange: StreamRequest | None
