@@ -9,6 +9,8 @@ import struct
 from collections.abc import AsyncIterator
 from enum import Enum
 
+from tests.accepting import Acceptor
+
 CHUNK = 65_536
 LOST_SECONDS = 1.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -60,13 +62,11 @@ class Line:
         """``port`` is the server's."""
         self._server_port = port
         self._calls: set[_Call] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
         self._cut_before: bytes | None = None
         self._is_severed = False
         self._swallows = False
         self._cuts = 0
-        self._listening: asyncio.Server
+        self._acceptor: Acceptor
         self._called = asyncio.Event()
         self.upgrading = asyncio.Event()
         self.was_cut = asyncio.Event()
@@ -75,25 +75,16 @@ class Line:
         self.url = ""
 
     async def open(self) -> None:
-        self._listening = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._listening.sockets[0].getsockname()[1]}"
+        self._acceptor = Acceptor(self._serve)
+        self.url = f"http://127.0.0.1:{self._acceptor.port}"
 
     @property
     def port(self) -> int:
         """Its own."""
-        return int(self.url.rpartition(":")[2])
+        return self._acceptor.port
 
     async def close(self) -> None:
-        self._listening.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._listening.wait_closed()
-        for writer in tuple(self._writers):
-            writer.transport.abort()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        await self._acceptor.close()
 
     @property
     def calls(self) -> int:
@@ -134,21 +125,12 @@ class Line:
         """
         self._cut_before = text
 
-    def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        self._writers.add(to_client)
-        task = asyncio.create_task(self._serve(client, to_client))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Also where it is cancelled before it has begun.
-        task.add_done_callback(lambda _: to_client.transport.abort())
-
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         cuts = self._cuts
         try:
             server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:
             return
-        self._writers.add(to_server)
         call = _Call(to_client, to_server)
         try:
             if self._is_severed or self._cuts > cuts:
@@ -161,6 +143,8 @@ class Line:
         finally:
             self._calls.discard(call)
             to_server.transport.abort()
+            with contextlib.suppress(OSError):
+                await to_server.wait_closed()
 
     async def _carry_up(self, call: _Call, client: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

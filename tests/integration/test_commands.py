@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.accepting import Acceptor
 from tests.engine_io import WebSocketPeer, connected, event, http_session, refused
 from tests.processes import API_KEY, ONE_SECRET, ServerProcess, environment, token
 
@@ -118,45 +120,39 @@ class Wire:
     def __init__(self, upstream: str) -> None:
         self._upstream = urlsplit(upstream)
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self.is_cut = False
         self.url = ""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Wire]:
-        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        acceptor = Acceptor(self._serve)
+        self.url = f"http://127.0.0.1:{acceptor.port}"
         try:
             yield self
         finally:
-            listener.close()
-            self.cut()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await acceptor.close()
 
     def cut(self) -> None:
         self.is_cut = True
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_cut:
-            writer.transport.abort()
             return
+        self._writers.add(writer)
         up_reader, up_writer = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
         self._writers.add(up_writer)
-        for source, target in ((reader, up_writer), (up_reader, writer)):
-            task = asyncio.create_task(self._pump(source, target))
-            self._tasks.add(task)
+        try:
+            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
+        finally:
+            up_writer.transport.abort()
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.suppress(ConnectionError):
             while octets := await source.read(65_536):
                 target.write(octets)
-        except ConnectionError:
-            pass
-        finally:
-            target.close()
+        target.close()
 
 
 def shown(line: str) -> tuple[str, list[Any]]:
