@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from domain.delivery.hub import WINDOW_BYTES, Hub
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Pids, Randomness, Store, Telemetry, TokenVerifier, Transport
+from domain.services.catching_up import CatchingUp
 from domain.services.connections import ConnectionService
 from domain.services.counts import CountsService
-from domain.services.delivery import DeliveryService
+from domain.services.expiry import ExpiryService
 from domain.services.inboxes import InboxService
+from domain.services.publishing import PublishingService
 from domain.services.recovery import RecoveryService
+from domain.services.requests import RequestService
+from domain.services.sessions import Sessions
 
 
 class Application:
@@ -19,36 +27,51 @@ class Application:
         *,
         verifier: TokenVerifier,
         store: Store,
-        transport: Transport,
+        transports: Sequence[Transport[Any, Any]],
         pids: Pids,
         clock: Clock,
         randomness: Randomness,
         telemetry: Telemetry,
         policy: ConnectionPolicy | None = None,
+        window_bytes: int = WINDOW_BYTES,
     ) -> None:
         policy = policy if policy is not None else ConnectionPolicy()
+        self.hub = Hub(log=store, policy=policy, clock=clock, window_bytes=window_bytes)
+        self.sessions = Sessions(policy, telemetry)
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
         self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
-        self.counts = CountsService(inboxes=store, transport=transport, clock=clock)
+        self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
+        self.expiry = ExpiryService(sessions=self.sessions, policy=policy, clock=clock)
+        catching_up = CatchingUp(self.recovery)
         self.connections = ConnectionService(
+            hub=self.hub,
+            sessions=self.sessions,
             verifier=verifier,
             subscribers=store,
             inboxes=store,
-            transport=transport,
             recovery=self.recovery,
-            requests=self.inboxes,
+            catching_up=catching_up,
+            requests=RequestService(
+                sessions=self.sessions,
+                verifier=verifier,
+                inboxes=self.inboxes,
+                catching_up=catching_up,
+                policy=policy,
+                clock=clock,
+            ),
             counts=self.counts,
             policy=policy,
             clock=clock,
             telemetry=telemetry,
         )
-        self.delivery = DeliveryService(
+        self.publishing = PublishingService(
             log=store,
             checkpoints=store,
-            transport=transport,
-            counts=self.counts,
+            hub=self.hub,
             policy=policy,
             clock=clock,
             randomness=randomness,
             telemetry=telemetry,
         )
+        for transport in transports:
+            transport.bind(self.connections)

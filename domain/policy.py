@@ -15,15 +15,15 @@ from domain.errors import (
     InvalidPublication,
     InvalidToken,
     PublicationTooLarge,
+    RateLimited,
     SynkroneError,
     TooManyConnections,
+    UnknownEvent,
     summary,
 )
 from domain.model import (
     EVERYONE,
-    Ambiguous,
     AudienceKind,
-    ConnectRequest,
     Disconnect,
     Draft,
     Entry,
@@ -31,13 +31,21 @@ from domain.model import (
     Identity,
     Notification,
     Publication,
-    ResumeRequest,
     Room,
 )
 from domain.model.value import value
+from domain.requests import (
+    Asked,
+    Command,
+    ConnectRequest,
+    Credentials,
+    Malformed,
+    NoToken,
+    RefreshToken,
+    UnknownCommand,
+)
 
 NAME_MAX_LENGTH = 128
-DEVICE_MAX_LENGTH = 64
 AUDIENCE_MAX_USERS = 10_000
 BATCH_MAX_ITEMS = 10_000
 BATCH_MAX_RECIPIENTS = 100_000
@@ -46,6 +54,7 @@ BATCH_MAX_RECIPIENTS = 100_000
 WARNING_LEAD = (60.0, 120.0)
 SHORT_LIFE = 2 * WARNING_LEAD[1]
 RETURN_DELAY = (1.0, 5.0)
+FLOOD_PAUSE = timedelta(seconds=5)
 
 IDENTIFIER_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '-'"
 REPEATED = "is given more than once"
@@ -85,15 +94,6 @@ def is_identifier(value: object) -> bool:
 
 
 @value
-class Credentials:
-    """The ``auth`` object of a connecting client, read. ``resume_request`` is about an earlier connection."""
-
-    token: str
-    resume_request: ResumeRequest
-    device: str | None
-
-
-@value
 class Deadlines:
     """When to warn and when to close, on the monotonic clock, fixed when the token was accepted."""
 
@@ -108,7 +108,8 @@ class ConnectionPolicy:
     ``leeway`` allows for clocks that differ. A token has at most ``token_bytes``.
     With ``replays_undelivered`` a client that brings no good cursor starts after what its user is known to have
     received, else at the head of the log.
-    ``replay_entries`` and ``replay_bytes`` bound a page of the replay.
+    ``replay_entries`` and ``replay_bytes`` bound a page of the replay, and ``requests_waiting`` what a connection has
+    asked for and is not done.
     ``uniform`` is the source of jitter; the default, always the middle, has none, and is for tests.
     """
 
@@ -117,6 +118,7 @@ class ConnectionPolicy:
     replays_undelivered: bool = True
     connections: int = 10_000
     connections_per_user: int = 20
+    requests_waiting: int = 40
     notification_bytes: int = 65_536
     replay_entries: int = 500
     replay_bytes: int = 262_144
@@ -127,22 +129,28 @@ class ConnectionPolicy:
     # authenticate
 
     def credentials(self, request: ConnectRequest) -> Credentials:
-        """Read what the client sent. Raises InvalidToken, and InvalidArgument for a bad ``device``."""
-        if not isinstance(request.auth, dict):
-            raise InvalidToken("auth is not an object")
-        if isinstance(request.auth, Ambiguous):
-            repeated = request.auth.repeated
-            raise InvalidArgument(f"auth.{repeated}" if is_name(repeated) else "auth", REPEATED)
-        token = request.auth.get("token")
-        if not isinstance(token, str) or not token:
-            raise InvalidToken("auth.token is missing" if token in (None, "") else "auth.token is not a string")
-        if len(token) > self.token_bytes:
-            raise InvalidToken("auth.token is too long")
-        device = request.auth.get("device")
-        if device is not None and not (is_name(device) and len(device) <= DEVICE_MAX_LENGTH):
-            raise InvalidArgument("auth.device", name_fault(device, DEVICE_MAX_LENGTH))
-        resume_request = ResumeRequest(request.auth.get("pid"), request.auth.get("offset"), request.auth.get("cursor"))
-        return Credentials(token, resume_request, device)
+        """Raises InvalidToken, and InvalidArgument for anything else that is bad."""
+        match request.credentials:
+            case Credentials() as credentials if len(credentials.token) <= self.token_bytes:
+                return credentials
+            case Malformed(path, reason):
+                raise InvalidArgument(path, reason)
+            case NoToken(reason):
+                raise InvalidToken(reason)
+            case _:
+                raise InvalidToken("auth.token is too long")
+
+    def command(self, asked: Asked) -> Command:
+        """Raises UnknownEvent or InvalidArgument."""
+        match asked:
+            case Malformed(path, reason):
+                raise InvalidArgument(path, reason)
+            case UnknownCommand():
+                raise UnknownEvent
+            case RefreshToken(token) if len(token) > self.token_bytes:
+                raise InvalidArgument("token", f"must have at most {self.token_bytes} characters")
+            case _:
+                return asked
 
     def deadlines(self, identity: Identity, now: datetime, monotonic: float) -> Deadlines:
         """Warn 60 to 120 s before the token expires (a short one: at half its life); close at ``exp`` + leeway."""
@@ -261,7 +269,7 @@ class ConnectionPolicy:
             reconnect=error.reconnect
             if isinstance(error, DisconnectedByOperator)
             else not isinstance(error, TooManyConnections),
-            retry_after=timedelta(seconds=self.reconnect_delay()),
+            retry_after=FLOOD_PAUSE if isinstance(error, RateLimited) else timedelta(seconds=self.reconnect_delay()),
         )
 
     def reconnect_delay(self) -> float:

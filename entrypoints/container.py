@@ -35,7 +35,7 @@ from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
 from adapters.telemetry.logging import LoggingTelemetry
-from adapters.transport.group import TransportGroup
+from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from adapters.transport.sse.transport import SseLimits, SseTransport
 from domain.application import Application
@@ -137,6 +137,7 @@ def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy
         replays_undelivered=settings.replay == "undelivered",
         connections=limits.connections,
         connections_per_user=limits.connections_per_user,
+        requests_waiting=limits.events_burst,
         notification_bytes=limits.notification_bytes,
         # Below what may wait at all, or a slow but steady reader would be cut in its replay.
         replay_bytes=min(REPLAY_BYTES, limits.queue_bytes // 2),
@@ -150,13 +151,13 @@ def build_peers(settings: Settings, telemetry: Telemetry) -> PeerPolicy:
     return PeerPolicy(trusted_proxies=settings.trusted_proxies, origins=settings.cors_origins, telemetry=telemetry)
 
 
-def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy) -> SseTransport:
+def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SseTransport:
     limits = settings.limits
     return SseTransport(
         clock=clock,
         peers=peers,
+        arrivals=arrivals,
         limits=SseLimits(
-            held_bytes=limits.queue_bytes,
             queue_bytes=limits.queue_bytes,
             connections=limits.connections,
             connecting=limits.unauthenticated,
@@ -165,14 +166,14 @@ def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy) -> SseTranspo
     )
 
 
-def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy) -> SocketIoTransport:
+def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SocketIoTransport:
     limits = settings.limits
     return SocketIoTransport(
         clock=clock,
         peers=peers,
+        arrivals=arrivals,
         limits=SocketIoLimits(
             message_bytes=limits.message_bytes,
-            held_bytes=limits.queue_bytes,
             queue_bytes=limits.queue_bytes,
             connect_timeout=limits.connect_timeout.total_seconds(),
             connections=limits.connections,
@@ -242,15 +243,16 @@ class Container(containers.DeclarativeContainer):
         http=providers.Singleton(build_feed, settings, clock, randomness),
     )
     peers = providers.Singleton(build_peers, settings, telemetry)
-    socketio = providers.Singleton(build_socketio, settings, clock, peers)
-    sse = providers.Singleton(build_sse, settings, clock, peers)
-    transport = providers.Singleton(TransportGroup, providers.List(socketio, sse))
+    arrivals = providers.Singleton(Arrivals)
+    socketio = providers.Singleton(build_socketio, settings, clock, peers, arrivals)
+    sse = providers.Singleton(build_sse, settings, clock, peers, arrivals)
+    transports = providers.Singleton(lambda *transports: transports, socketio, sse)
 
     application = providers.Singleton(
         Application,
         verifier=verifier,
         store=store,
-        transport=transport,
+        transports=transports,
         pids=pids,
         clock=clock,
         randomness=randomness,
@@ -258,11 +260,12 @@ class Container(containers.DeclarativeContainer):
         policy=policy,
     )
     connections = application.provided.connections
-    delivery = application.provided.delivery
+    publishing = application.provided.publishing
+    sessions = application.provided.sessions
     backend = providers.Singleton(
         Backend,
-        publisher=delivery,
-        directory=connections,
+        publisher=publishing,
+        directory=sessions,
         callers=callers,
         peers=peers,
         telemetry=telemetry,

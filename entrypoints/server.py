@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 from functools import partial
@@ -78,8 +78,7 @@ class Server:
         """Open everything in order; on leaving, close what is left in reverse."""
         container = self._container
         application = container.application()
-        connections, delivery, counts = application.connections, application.delivery, application.counts
-        transport: ServedTransport = container.transport()
+        transports: Sequence[ServedTransport] = container.transports()
         store: ServedStore = container.store()
         async with AsyncExitStack() as stack:
             stack.callback(self._close_sockets)
@@ -90,24 +89,28 @@ class Server:
                 raise SettingsError(f"store: {error}") from None
             stack.push_async_callback(store.close)
             stack.push_async_callback(self._store_last_marks)
-            stack.push_async_callback(transport.close)
+            for transport in transports:
+                stack.push_async_callback(transport.close)
             stack.push_async_callback(self._stop, self._background)
             stack.push_async_callback(self._stop, self._sources)
-            self._delivery = self._supervised("delivery", delivery.deliver)
-            self._background.append(self._start(every(transport.sweep_seconds, transport.sweep)))
+            self._delivery = self._supervised("delivery", application.hub.deliver)
+            for transport in transports:
+                self._background.append(self._start(every(transport.sweep_seconds, transport.sweep)))
             self._supervised("marks", partial(repeat, TICK_SECONDS, self._store_marks))
-            self._supervised("counts", partial(repeat, TICK_SECONDS, partial(counts.announce, COUNTS_AT_ONCE)))
+            self._supervised(
+                "counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE))
+            )
             self._supervised("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
             source = container.source()
-            self._supervised(f"source {source.name}", partial(delivery.consume, source), self._sources)
+            self._supervised(f"source {source.name}", partial(application.publishing.consume, source), self._sources)
             api = tornado.web.Application(
                 container.routes(readiness=self.readiness),
                 default_handler_class=NotFound,
                 log_function=_log_request,
             )
-            listener = self._new_listener(api, transport)
-            self._background.append(self._start(every(TICK_SECONDS, connections.tick, listener.sweep)))
-            self._background.append(self._start(self._watch_readiness(transport, listener)))
+            listener = self._new_listener(api, transports)
+            self._background.append(self._start(every(TICK_SECONDS, application.expiry.tick, listener.sweep)))
+            self._background.append(self._start(self._watch_readiness(transports, listener)))
             listener.start()
             self.listener = listener
             stack.push_async_callback(listener.close)
@@ -126,12 +129,13 @@ class Server:
             self._delivery.name: self._delivery.fault,
         }
 
-    async def _watch_readiness(self, transport: ServedTransport, listener: Listener) -> None:
+    async def _watch_readiness(self, transports: Sequence[ServedTransport], listener: Listener) -> None:
         """While a fault is known, clients are told so at their handshake, on which they back off."""
         while True:
             faults = await self._serving_faults()
             ready = all(fault is None for fault in faults.values())
-            transport.set_ready(ready=ready)
+            for transport in transports:
+                transport.set_ready(ready=ready)
             listener.set_ready(ready=ready)
             await asyncio.sleep(TICK_SECONDS)
 
@@ -142,18 +146,18 @@ class Server:
         """
         self._draining = True
         application = self._container.application()
-        connections, delivery = application.connections, application.delivery
-        self._container.transport().stop_accepting()
-        delivery.close()
+        for transport in self._container.transports():
+            transport.stop_accepting()
+        application.publishing.close()
         await self._stop(self._sources)
 
         async def all_gone() -> bool:
-            connections.tick()
-            return connections.open_connections == 0
+            application.expiry.tick()
+            return application.sessions.open_connections == 0
 
         async with asyncio.timeout(SHUTDOWN_SECONDS):
-            await until(delivery.is_up_to_date)
-            connections.drain()
+            await until(application.publishing.is_up_to_date)
+            application.expiry.drain()
             await until(all_gone, look_every=0.1)
 
     async def _store_fault(self) -> str | None:
@@ -163,12 +167,18 @@ class Server:
             return error.code
         return None
 
-    def _new_listener(self, router: Router, transport: ServedTransport) -> Listener:
+    def _new_listener(self, router: Router, transports: Sequence[ServedTransport]) -> Listener:
         limits = self._settings.limits
+        of_transports = {path: route for transport in transports for path, route in transport.routes.items()}
+
+        def refuse_at_once(head: bytes) -> bytes | None:
+            answers = (transport.refuse_at_once(head) for transport in transports)
+            return next((answer for answer in answers if answer is not None), None)
+
         return Listener(
             self._sockets,
             router,
-            routes={**self._container.publish_routes(), **transport.routes},
+            routes={**self._container.publish_routes(), **of_transports},
             tls=check_tls(self._settings),
             limits=HttpLimits(
                 head_bytes=self._settings.head_bytes,
@@ -179,9 +189,9 @@ class Server:
                 send_timeout=(limits.ping_interval + limits.ping_timeout).total_seconds(),
                 connections=affordable_connections(wanted=limits.connections + limits.unauthenticated),
             ),
-            taken_over=lambda: transport.open_sockets,
-            give_up_place=transport.give_up_place,
-            refuse_at_once=transport.refuse_at_once,
+            taken_over=lambda: sum(transport.open_sockets for transport in transports),
+            give_up_place=lambda: any(transport.give_up_place() for transport in transports),
+            refuse_at_once=refuse_at_once,
             clock=self._container.clock(),
             randomness=self._container.randomness(),
         )

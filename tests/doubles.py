@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from domain.errors import InvalidToken
-from domain.model import ConnectionId, ConnectRequest, DisconnectReason, Identity, Position
+from domain.model import ConnectionId, DisconnectReason, Identity, Position
+from domain.requests import ConnectRequest
 
 START = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
 
@@ -24,6 +26,9 @@ class ManualClock:
 
     def monotonic(self) -> float:
         return self._monotonic
+
+    async def turn(self) -> None:
+        await asyncio.sleep(0)
 
     def advance(self, seconds: float) -> None:
         """Time passes."""

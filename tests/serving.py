@@ -31,6 +31,11 @@ async def serving(**values: Any) -> AsyncIterator[Server]:
             yield server
 
 
+def open_sockets(server: Server) -> int:
+    """Those that transports have taken from HTTP and that are still open."""
+    return sum(transport.open_sockets for transport in server.container.transports())
+
+
 def token(user: str, role: str = "freelance", *, ttl: float = 600, secret: str = SECRET, **claims: object) -> str:
     now = int(time.time())
     content = {"sub": user, "role": role, "iat": now, "exp": now + ttl, **claims}

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.api.handlers import BodyHandler
 from adapters.contract.answers import answer_object
+from adapters.contract.commands import read_command
 from adapters.contract.json_text import parse_argument
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.peer import PeerPolicy
@@ -82,7 +83,8 @@ class UserHandler(BodyHandler):
 
     async def ask(self, event: str, argument: object) -> None:
         try:
-            answer = await self.users.access.request(self._bearer_token(), event, argument)
+            who = await self.users.access.authenticate(self._bearer_token())
+            answer = await self.users.access.request(who, read_command(event, argument))
         except InvalidToken as error:
             self._log_refusal(error, error.reason)
             raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from adapters.contract.answers import counts_object
 from adapters.contract.json_text import timestamp
 from adapters.contract.problems import problem_object
-from domain.model import ConnectReply, Disconnect
+from domain.model import ConnectReply, CountsChanged, Disconnect, Expiring
 
 READY = "session.ready"
 CLOSING = "session.closing"
@@ -38,6 +38,10 @@ def closing(refusal: Disconnect) -> dict[str, object]:
     }
 
 
-def expiring(expires_at: datetime) -> dict[str, object]:
-    """``{expires_at}``"""
-    return {"expires_at": timestamp(expires_at)}
+def session_event(event: CountsChanged | Expiring) -> tuple[str, dict[str, object]]:
+    """Its name, and ``{unread, unseen, total}`` or ``{expires_at}``."""
+    match event:
+        case CountsChanged(counts):
+            return COUNTS, dict(counts_object(counts))
+        case Expiring(expires_at):
+            return EXPIRING, {"expires_at": timestamp(expires_at)}

@@ -20,6 +20,11 @@ class Tasks:
         task.add_done_callback(self._finished)
         return task
 
+    async def wait(self, seconds: float) -> None:
+        """Until all have ended, or the time is up."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+
     async def cancel(self) -> None:
         """Cancel all, and wait until they have ended."""
         running = list(self._running)

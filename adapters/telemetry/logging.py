@@ -7,8 +7,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from domain.model import ConnectionId, ConnectRequest, DisconnectReason, Identity, Position
+from domain.model import ConnectionId, DisconnectReason, Identity, Position
 from domain.ports import Clock
+from domain.requests import ConnectRequest
 
 _log = logging.getLogger("synkrone")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from adapters.http.exchange import Route
 from domain.ports import Transport
 
 
-class ServedTransport(Transport, Protocol):
+class ServedTransport(Transport[Any, Any], Protocol):
     @property
     def routes(self) -> Mapping[str, Route]:
         """What serves its clients, by the paths it is to be mounted at."""

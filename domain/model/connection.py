@@ -9,7 +9,7 @@ from typing import NewType, TypeAlias
 
 from domain.model.identity import Identity
 from domain.model.inbox import Changed, Counted, Counts, Listing
-from domain.model.log import Position, Subscriber
+from domain.model.log import Entry, Position
 from domain.model.value import value
 
 ConnectionId = NewType("ConnectionId", str)
@@ -90,15 +90,6 @@ class Ambiguous(dict[str, object]):
 
 
 @value
-class ConnectRequest:
-    """What a transport knows when a client asks to connect. ``auth`` is whatever the client sent: any JSON value."""
-
-    auth: object
-    remote_address: str
-    transport: str
-
-
-@value
 class ResumeRequest:
     """What a connecting client says about an earlier connection, as sent: each may be anything, and None is nothing.
 
@@ -148,15 +139,39 @@ Answer: TypeAlias = Counted | Listing | Changed | Refreshed | Failed
 
 
 @value
+class Reply:
+    """The answer to the request of a client that waits for one under ``ack``."""
+
+    ack: AckId
+    answer: Answer
+
+
+@value
+class CountsChanged:
+    """There is this in the user's inbox now."""
+
+    counts: Counts
+
+
+@value
+class Expiring:
+    """The connection's token is about to expire."""
+
+    expires_at: datetime
+
+
+Outgoing: TypeAlias = Entry | CountsChanged | Expiring | Reply
+"""What a connection is sent once it is open."""
+
+
+@value
 class ConnectReply:
     """What an accepted client is told first. ``cursor`` is where the events after it continue.
 
-    ``pid`` names the client's stay over all its connections: one that recovers brings it back. ``subscriber`` is not
-    told: it is whose inbox the client's requests are about.
+    ``pid`` names the client's stay over all its connections: one that recovers brings it back.
     """
 
     identity: Identity
-    subscriber: Subscriber
     pid: str
     recovered: bool
     reason: RecoveryReason | None

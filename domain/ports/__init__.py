@@ -16,7 +16,7 @@ from domain.ports.store import Store
 from domain.ports.subscribers import Subscribers
 from domain.ports.telemetry import Telemetry
 from domain.ports.token_verifier import TokenVerifier
-from domain.ports.transport import Transport
+from domain.ports.transport import Frame, Outlet, Transport
 
 __all__ = [
     "CallerVerifier",
@@ -24,10 +24,12 @@ __all__ = [
     "Clock",
     "ConnectionDirectory",
     "ConnectionEvents",
+    "Frame",
     "InboxAccess",
     "Inboxes",
     "Log",
     "NotificationSource",
+    "Outlet",
     "Pids",
     "Publisher",
     "Randomness",

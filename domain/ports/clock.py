@@ -12,3 +12,6 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that only ever grow, from an arbitrary start."""
+
+    async def turn(self) -> None:
+        """Let everything else that is ready have its turn."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from domain.model import Answer
+from domain.model import Answer, Identity
+from domain.requests import Asked
 
 
 class InboxAccess(Protocol):
     """What the domain offers to users who ask without a connection."""
 
-    async def request(self, token: str, event: str, argument: object) -> Answer:
-        """What ``event`` is answered to the user whose token it is.
+    async def authenticate(self, token: str) -> Identity:
+        """Whose token it is. Raises InvalidToken, or Unavailable."""
 
-        Raises InvalidToken, UnknownEvent, InvalidArgument, or Unavailable.
-        """
+    async def request(self, who: Identity, asked: Asked) -> Answer:
+        """Raises UnknownEvent, InvalidArgument, or Unavailable."""

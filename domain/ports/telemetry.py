@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from domain.model import ConnectionId, ConnectRequest, DisconnectReason, Identity, Position
+from domain.model import ConnectionId, DisconnectReason, Identity, Position
+from domain.requests import ConnectRequest
 
 
 class Telemetry(Protocol):

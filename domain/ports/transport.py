@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Collection, Hashable
+from typing import Protocol, TypeVar
 
-from domain.model import AckId, Answer, ConnectionId, Counts, Disconnect, Entry, Position, Room
+from domain.model import ConnectionId, Disconnect, Outgoing
 from domain.ports.connection_events import ConnectionEvents
 
 
-class Transport(Protocol):
-    """Connections of clients, by whatever technology.
+class Outlet(Hashable, Protocol):
+    """A transport's own object for one connection, the same from ``connect`` to ``disconnected``."""
 
-    A connection is paused from ``join`` on: live entries of its rooms wait, in bounded memory, until ``resume``.
-    For a connection that has ended ``join`` and ``replay`` raise ConnectionGone; the others do nothing.
+    @property
+    def id(self) -> ConnectionId:
+        """Unique among the connections of all transports."""
+
+    @property
+    def technology(self) -> str:
+        """What carries it at the moment, for operators."""
+
+
+class Frame(Protocol):
+    """What a transport sends of an event: the same for every connection."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+
+O_contra = TypeVar("O_contra", bound=Outlet, contravariant=True)
+F = TypeVar("F", bound=Frame)
+
+
+class Transport(Hashable, Protocol[O_contra, F]):
+    """Connections of clients, by whatever technology: it encodes, writes and closes, and decides nothing.
+
+    What is sent to one connection arrives in the order in which it was sent. For one that has ended ``send`` and
+    ``disconnect`` do nothing.
     """
 
     def bind(self, events: ConnectionEvents) -> None:
         """Say who decides. Called once, before the first client."""
 
-    async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
-        """Make it a member, paused. It leaves by ending."""
+    def encode(self, event: Outgoing) -> F: ...
 
-    async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
-        """Send entries past the pause, and return when the socket took them.
+    def send(self, outlets: Collection[O_contra], frame: F) -> None:
+        """Send it to each. Never waits for a client: one for which too much waits is cut, as its transport sees fit,
+        but not from within this call."""
 
-        Raises SlowConsumer when the client stopped taking anything.
+    async def has_room(self, outlet: O_contra) -> None:
+        """Return when one more page of a replay can be sent.
+
+        Raises SlowConsumer where the client has stopped taking anything, and ConnectionGone.
         """
 
-    async def resume(self, connection: ConnectionId, after: Position) -> bool:
-        """Send what waited beyond ``after`` and go live; nothing at or below it is sent from now on.
-
-        False where more came than may wait: it was dropped, the pause has begun anew, and the log must be read on.
-        True for a connection that has ended: there is nothing to be read for it.
-        """
-
-    def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
-        """Send to every member of any of the rooms, once each. Never waits for a client."""
-
-    async def pause(self, connection: ConnectionId) -> Position:
-        """Have live entries wait again. Everything up to the position that is returned was sent, where it was for this
-        connection, and nothing after it. Raises ConnectionGone."""
-
-    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
-        """Answer a request of the client, in order with the events."""
-
-    def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
-        """Tell the client that its token is about to expire."""
-
-    def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
-        """Tell the client what is in its user's inbox now."""
-
-    def technology(self, connection: ConnectionId) -> str:
-        """What the connection is carried by at the moment, for operators; empty for one that has ended."""
-
-    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
+    def disconnect(self, outlet: O_contra, why: Disconnect) -> None:
         """Begin to close: tell the client why, after all that was sent before, and close within a second."""

@@ -6,10 +6,14 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
+from typing import Any, TypeAlias
 
-from domain.model import NOTIFICATION_NEW, ConnectionId, Counted, Counts, Entry, Position, Room, Subscriber, UserId
-from domain.ports import Clock, Inboxes, Transport
-from domain.services.deadlines import Deadlines
+from domain.delivery.deadlines import Deadlines
+from domain.delivery.hub import Connection, Hub
+from domain.model import NOTIFICATION_NEW, Counted, Counts, CountsChanged, Entry, Position, Room, Subscriber, UserId
+from domain.ports import Clock, Inboxes
+
+AnyConnection: TypeAlias = Connection[Any, Any]
 
 SECONDS_BETWEEN = 1.0
 NEWS_MAX = 1000
@@ -27,7 +31,7 @@ class _Tally:
     counted: Counted
     counted_at: datetime
     is_outdated: bool = False
-    told: dict[ConnectionId, Counts] = field(default_factory=dict)
+    told: dict[AnyConnection, Counts] = field(default_factory=dict)
     told_at: float | None = None
 
 
@@ -65,16 +69,16 @@ class CountsService:
     Those in whose inbox something expires, grows too old or is given up are found by their deadlines: nobody else is
     looked at for it.
 
-    ``note`` is to be called with every entry that is delivered, ``announce`` about once a second until it says False.
+    ``announce`` is to be called about once a second until it says False.
     """
 
-    def __init__(self, *, inboxes: Inboxes, transport: Transport, clock: Clock) -> None:
+    def __init__(self, *, inboxes: Inboxes, hub: Hub, clock: Clock) -> None:
         self._inboxes = inboxes
-        self._transport = transport
         self._clock = clock
+        hub.observe(self._note)
         self._noted: Position | None = None
         self._tallies: dict[tuple[UserId, str], _Tally] = {}
-        self._by_connection: dict[ConnectionId, _Tally] = {}
+        self._by_connection: dict[AnyConnection, _Tally] = {}
         self._news: dict[Room, _News] = {}
         self._changed: dict[Room, None] = {}
         self._due: dict[_Tally, None] = {}
@@ -82,8 +86,8 @@ class CountsService:
         self._given_up_at: Deadlines[_Tally, int] = Deadlines()
         self._clocks_apart = float("-inf")
 
-    def watch(self, connection: ConnectionId, subscriber: Subscriber, told: Counts, counted: Counted) -> None:
-        """Tell a connection from now on; it was told these counts as it connected."""
+    def watch(self, connection: AnyConnection, subscriber: Subscriber, counted: Counted) -> None:
+        """Tell a connection from now on; it was told what was counted as it connected."""
         key = (subscriber.user, subscriber.role)
         tally = self._tallies.get(key)
         if tally is None:
@@ -92,12 +96,12 @@ class CountsService:
             for room in subscriber.starts:
                 self._news.setdefault(room, _News(noted)).tallies[tally] = None
             self._set_deadlines(tally)
-        tally.told[connection] = told
+        tally.told[connection] = counted.counts
         self._by_connection[connection] = tally
         # Between the counting and now there may have been news.
         self._due[tally] = None
 
-    def unwatch(self, connection: ConnectionId) -> None:
+    def unwatch(self, connection: AnyConnection) -> None:
         tally = self._by_connection.pop(connection, None)
         if tally is None:
             return
@@ -114,8 +118,7 @@ class CountsService:
             if not news.tallies:
                 del self._news[room]
 
-    def note(self, entry: Entry) -> None:
-        """An entry was delivered."""
+    def _note(self, entry: Entry) -> None:
         self._noted = entry.position
         for room in entry.rooms:
             news = self._news.get(room)
@@ -211,6 +214,6 @@ class CountsService:
         counts = tally.counted.counts
         for connection, told in tally.told.items():
             if told != counts:
-                self._transport.announce_counts(connection, counts)
+                connection.send(CountsChanged(counts))
                 tally.told[connection] = counts
                 tally.told_at = now

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from domain.commands import CountInbox, InboxCommand, ListInbox, Mark, MarkAllRead, RefreshToken, read_command
 from domain.errors import CursorRefused, InvalidArgument, UnknownEvent
-from domain.model import Answer, Changed, Counted, Listing, Subscriber
+from domain.model import Answer, Changed, Counted, Identity, Listing, Subscriber
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Inboxes, Subscribers, TokenVerifier
+from domain.requests import Asked, CountInbox, InboxCommand, ListInbox, Mark, MarkAllRead, RefreshToken
 
 
 class InboxService:
@@ -29,13 +29,15 @@ class InboxService:
         self._policy = policy
         self._clock = clock
 
-    async def request(self, token: str, event: str, argument: object) -> Answer:
-        identity = await self._verifier.verify(token)
-        command = read_command(event, argument, self._policy.token_bytes)
+    async def authenticate(self, token: str) -> Identity:
+        return await self._verifier.verify(token)
+
+    async def request(self, who: Identity, asked: Asked) -> Answer:
+        command = self._policy.command(asked)
         if isinstance(command, RefreshToken):
             # There is no connection whose token it could be.
             raise UnknownEvent
-        subscriber = await self._subscribers.register(identity.user, identity.role, self._policy.rooms(identity))
+        subscriber = await self._subscribers.register(who.user, who.role, self._policy.rooms(who))
         return await self.perform(subscriber, command)
 
     async def perform(self, subscriber: Subscriber, command: InboxCommand) -> Counted | Listing | Changed:

@@ -70,6 +70,6 @@ def test_an_impurity_is_noticed(line: str, found: str) -> None:
 
 
 def test_there_is_a_domain_to_look_at() -> None:
-    assert {"identity.py", "errors.py", "policy.py", "log.py", "transport.py", "connections.py", "delivery.py"} <= {
+    assert {"identity.py", "errors.py", "policy.py", "log.py", "transport.py", "connections.py", "hub.py"} <= {
         path.name for path in modules("domain")
     }

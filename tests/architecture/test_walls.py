@@ -45,7 +45,8 @@ def test_the_walls_stand() -> None:
         ("domain/model/log.py", "import adapters.contract.answers", "entrypoints -> adapters -> domain"),
         ("adapters/contract/answers.py", "import entrypoints", "entrypoints -> adapters -> domain"),
         ("domain/policy.py", "import domain.ports", "Inside the domain"),
-        ("domain/ports/log.py", "import domain.services.delivery", "Inside the domain"),
+        ("domain/ports/log.py", "import domain.services.publishing", "Inside the domain"),
+        ("domain/delivery/hub.py", "import domain.services.counts", "Inside the domain"),
         ("domain/model/log.py", "import domain.errors", "Inside the domain"),
         (
             "adapters/store/memory.py",

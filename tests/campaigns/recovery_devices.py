@@ -80,7 +80,7 @@ class Watched:
         assert client is not None
         while number is None or number > 0:
             known = not client.closed
-            event = client._mailbox.pop()
+            event = client.mailbox.pop()
             if event is None:
                 break
             self.check_event(device, client, event, known=known)

@@ -16,6 +16,7 @@ from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watch
 from tests.campaigns.recovery_oracle import Broken, Oracle, Place
 from tests.campaigns.recovery_world import ROLES, USERS, Server, Store, token
 from tests.doubles import ManualClock
+from tests.unit.domain.world import answer_to
 
 STEPS = 60
 
@@ -122,7 +123,7 @@ class Run(Watched):
             await self._render(self.rng.choice(away))
 
     async def _render(self, device: Device) -> None:
-        listing = await self.server.inboxes.request(token(*device.place), "inbox.list", None)
+        listing = await answer_to(self.server.inboxes, token(*device.place), "inbox.list", None)
         assert isinstance(listing, Listing)
         device.cursor = str(listing.as_of)
         device.earn(device.cursor)
@@ -152,7 +153,7 @@ class Run(Watched):
 
     async def pass_time(self) -> None:
         self.clock.advance(self.rng.uniform(0, 5))
-        self.server.connections.tick()
+        self.server.expiry.tick()
         await self.server.counts.announce(100)
 
     async def lag(self) -> None:
@@ -286,7 +287,7 @@ class Run(Watched):
             if device.client is None:
                 continue
             self.take(device)
-            answer = await self.server.inboxes.request(token(*device.place), "inbox.count", None)
+            answer = await answer_to(self.server.inboxes, token(*device.place), "inbox.count", None)
             if answer_object(answer)["counts"] != device.told:
                 raise Broken(f"{device.place} was told of {device.told}, and there are {answer}")
             self.counted["counts compared"] += 1
@@ -323,9 +324,10 @@ class Run(Watched):
     def _notice_the_abandoned(self, user: str) -> None:
         """The server learns that nobody is there any more on connections of a user."""
         kept = {device.client for device in self.devices}
-        for connection in list(self.server.transport._connections.values()):
-            if f"user:{user}" in connection.rooms and connection.client not in kept:
-                connection.client.disconnect()
+        for session in list(self.server.sessions.all):
+            client = session.connection.outlet.client
+            if session.identity is not None and session.identity.user == user and client not in kept:
+                client.disconnect()
 
     def _place(self) -> Place:
         return self.rng.choice(USERS), self.rng.choice(ROLES)

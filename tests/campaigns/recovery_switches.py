@@ -10,11 +10,10 @@ import pytest
 
 from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
-from adapters.transport.hold import Hold
-from adapters.transport.memory.transport import MemoryTransport
+from domain.delivery.hub import Connection, Hub
+from domain.delivery.window import Window
 from domain.errors import CursorRefused
 from domain.model import (
-    ConnectionId,
     Page,
     PidVerdict,
     Position,
@@ -27,6 +26,7 @@ from domain.model import (
 from domain.policy import ConnectionPolicy
 from domain.recovery import Resumption, refused_offset, resumption
 from domain.services import recovery
+from domain.services.catching_up import CatchingUp
 from domain.services.connections import ConnectionService
 from domain.services.marks import Marks
 from domain.services.recovery import RecoveryService, Start
@@ -104,59 +104,39 @@ def only_one_cursor_has_to_be_good(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RecoveryService, "_continue", either)
 
 
-def reading_before_joining(patch: pytest.MonkeyPatch) -> None:
-    join, start = MemoryTransport.join, RecoveryService.start
-    joined: list[tuple[MemoryTransport, ConnectionId, frozenset[Room]]] = []
-
-    async def later(self: MemoryTransport, connection: ConnectionId, rooms: frozenset[Room]) -> None:
-        joined.append((self, connection, rooms))
-
-    async def first(self: RecoveryService, subscriber: Subscriber, resume_request: ResumeRequest) -> Start:
-        found = await start(self, subscriber, resume_request)
-        transport, connection, rooms = joined.pop()
-        await join(transport, connection, rooms)
-        return found
-
-    patch.setattr(MemoryTransport, "join", later)
-    patch.setattr(RecoveryService, "start", first)
+def window_dropped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Window, "after", lambda *_: iter(()))
 
 
-def nothing_dropped_below(patch: pytest.MonkeyPatch) -> None:
-    release = Hold.release
-
-    def everything(self: Hold[Any], after: Position) -> list[Any] | None:
-        return release(self, replace(after, offset=0))
-
-    patch.setattr(Hold, "release", everything)
-
-
-def held_entries_dropped(patch: pytest.MonkeyPatch) -> None:
-    release = Hold.release
-
-    def nothing(self: Hold[Any], after: Position) -> list[Any] | None:
-        return [] if release(self, after) is not None else None
-
-    patch.setattr(Hold, "release", nothing)
+def window_sent_whole(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Window, "after", lambda self, _: iter(list(self._entries)))
 
 
 def overflow_unnoticed(patch: pytest.MonkeyPatch) -> None:
-    release = Hold.release
+    patch.setattr(Window, "reaches", lambda *_: True)
 
-    def always(self: Hold[Any], after: Position) -> list[Any] | None:
-        released = release(self, after)
-        return released if released is not None else release(self, after)
 
-    patch.setattr(Hold, "release", always)
+def live_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Though the log was read beyond the tail."""
+    resume = Connection.resume
+
+    def too_early(self: Connection[Any, Any], after: Position) -> bool:
+        resumed = resume(self, after)
+        if resumed and self.is_open:
+            self.enter()
+        return resumed
+
+    patch.setattr(Connection, "resume", too_early)
 
 
 def marks_by_what_was_sent(patch: pytest.MonkeyPatch) -> None:
-    go_live = ConnectionService._go_live
+    go_live = CatchingUp.go_live
 
-    async def sent(self: ConnectionService, connection: ConnectionId, subscriber: Subscriber, upto: Position) -> None:
-        await go_live(self, connection, subscriber, upto)
-        self._recovery.acknowledge(subscriber, upto)
+    async def sent(self: CatchingUp, connection: Connection[Any, Any], subscriber: Subscriber, after: Position) -> None:
+        await go_live(self, connection, subscriber, after)
+        self._recovery.acknowledge(subscriber, after)
 
-    patch.setattr(ConnectionService, "_go_live", sent)
+    patch.setattr(CatchingUp, "go_live", sent)
 
 
 def marks_without_cursors(patch: pytest.MonkeyPatch) -> None:
@@ -279,35 +259,25 @@ def same_pid_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def expired_entries_replayed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ConnectionService, "_current", lambda _, entries: list(entries))
+    patch.setattr(Hub, "current", lambda _, entries: list(entries))
 
 
 def answer_before_what_it_includes(patch: pytest.MonkeyPatch) -> None:
-    replay_after = ConnectionService._replay_after
+    async def not_yet(_: CatchingUp, __: object, ___: object, after: Position, ____: Position) -> Position:
+        return after
 
-    async def only_while_opening(
-        self: ConnectionService,
-        connection: ConnectionId,
-        subscriber: Subscriber,
-        after: Position,
-        upto: Position | None = None,
-    ) -> Position:
-        if upto is not None:
-            return after
-        return await replay_after(self, connection, subscriber, after)
-
-    patch.setattr(ConnectionService, "_replay_after", only_while_opening)
+    patch.setattr(CatchingUp, "replay_until", not_yet)
 
 
-def answer_without_a_hold(patch: pytest.MonkeyPatch) -> None:
-    hold = Hold.begin
+def answer_without_a_pause(patch: pytest.MonkeyPatch) -> None:
+    pause = Connection.pause
 
-    def live(self: Hold[Any], sent: Position | None) -> Position:
-        position = hold(self, sent)
-        self.release(position)
+    def live(self: Connection[Any, Any]) -> Position:
+        position = pause(self)
+        self.resume(position)
         return position
 
-    patch.setattr(Hold, "begin", live)
+    patch.setattr(Connection, "pause", live)
 
 
 def only_the_first_page(patch: pytest.MonkeyPatch) -> None:

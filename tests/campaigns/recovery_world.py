@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
@@ -12,27 +12,24 @@ from typing import Any
 
 from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
-from adapters.transport.memory.transport import MemoryTransport
+from adapters.transport.memory.transport import MemoryConnection, MemoryFrame, MemoryTransport
+from domain.application import Application
 from domain.errors import CursorRefused, StoreUnavailable
 from domain.model import (
-    AckId,
     Answer,
     ConnectionId,
     Entry,
     Identity,
+    Outgoing,
     Position,
     Publication,
     RecoveryReason,
+    Reply,
     Room,
     Subscriber,
     UserId,
 )
 from domain.policy import ConnectionPolicy
-from domain.services.connections import ConnectionService
-from domain.services.counts import CountsService
-from domain.services.delivery import DeliveryService
-from domain.services.inboxes import InboxService
-from domain.services.recovery import RecoveryService
 from tests.campaigns.recovery_oracle import Oracle
 from tests.doubles import START, FixedRandomness, ManualClock, RecordingTelemetry, StaticVerifier
 from tests.unit.domain.interleaving import Points
@@ -141,9 +138,22 @@ class ObservedTransport(MemoryTransport):
 
     when_answered: Callable[[ConnectionId, Answer], None]
 
-    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
-        self.when_answered(connection, answer)
-        super().answer(connection, ack, answer)
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: dict[int, Answer] = {}
+
+    def encode(self, event: Outgoing) -> MemoryFrame:
+        frame = super().encode(event)
+        if isinstance(event, Reply):
+            self._answers[id(frame)] = event.answer
+        return frame
+
+    def send(self, outlets: Collection[MemoryConnection], frame: MemoryFrame) -> None:
+        answer = self._answers.pop(id(frame), None)
+        if answer is not None:
+            (connection,) = outlets
+            self.when_answered(connection.id, answer)
+        super().send(outlets, frame)
 
 
 class Server:
@@ -164,47 +174,40 @@ class Server:
         verifier = StaticVerifier(
             {token(user, role): Identity(UserId(user), role, "", expires_at) for user in USERS for role in ROLES}
         )
-        self.transport = ObservedTransport(max_held_bytes=rng.choice((400, 100_000)))
+        self.transport = ObservedTransport()
         self.transport.when_answered = when_answered
-        telemetry = RecordingTelemetry()
-        seen_verifier, inbox, transport = self.meanwhile.around(verifier, store, self.transport)
-        self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
-        self.counts = CountsService(inboxes=store, transport=self.transport, clock=clock)
-        self.recovery = RecoveryService(log=inbox, subscribers=inbox, pids=KeyedPids(inbox.secret), policy=policy)
-        self.connections = ConnectionService(
+        seen_verifier, seen_store, seen_transport = self.meanwhile.around(verifier, store, self.transport)
+        application = Application(
             verifier=seen_verifier,
-            subscribers=inbox,
-            inboxes=inbox,
-            transport=transport,
-            recovery=self.recovery,
-            requests=InboxService(verifier=verifier, subscribers=inbox, inboxes=inbox, policy=policy, clock=clock),
-            counts=self.counts,
-            policy=policy,
-            clock=clock,
-            telemetry=telemetry,
-        )
-        self.delivery = DeliveryService(
-            log=store,
-            checkpoints=store,
-            transport=self.transport,
-            counts=self.counts,
-            policy=policy,
+            store=seen_store,
+            transports=[seen_transport],
+            pids=KeyedPids(seen_store.secret),
             clock=clock,
             randomness=FixedRandomness(),
-            telemetry=telemetry,
+            telemetry=RecordingTelemetry(),
+            policy=policy,
+            window_bytes=rng.choice((400, 100_000)),
         )
+        self.hub = application.hub
+        self.sessions = application.sessions
+        self.inboxes = application.inboxes
+        self.counts = application.counts
+        self.recovery = application.recovery
+        self.expiry = application.expiry
+        self.connections = application.connections
+        self.publishing = application.publishing
         self._tail: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         self._store.gate.set()
         self._store.begin(f"g{self._rng.getrandbits(32):x}")
-        self._tail = asyncio.create_task(self.delivery.deliver())
+        self._tail = asyncio.create_task(self.hub.deliver())
         await self.settle()
 
     async def settle(self) -> None:
         """Until everything that can happen has happened."""
         if self._store.gate.is_set():
-            await until(self.delivery.is_up_to_date)
+            await until(self.publishing.is_up_to_date)
         # Connections that were told to close end in the next turn of the loop.
         for _ in range(4):
             await asyncio.sleep(0)
@@ -212,7 +215,7 @@ class Server:
     async def publish(self, publications: Sequence[Publication]) -> None:
         """Nothing where the log is full of what was not delivered yet."""
         with suppress(StoreUnavailable):
-            await self.delivery.publish(publications)
+            await self.publishing.publish(publications)
 
     async def stop(self) -> None:
         """At once, and with nothing said or stored."""

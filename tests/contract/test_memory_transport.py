@@ -9,10 +9,10 @@ from tornado.ioloop import IOLoop
 from adapters.contract.problems import problem_object
 from adapters.transport.memory.client import MemoryClient
 from adapters.transport.memory.transport import MemoryTransport
-from domain.model import ConnectionId, Room
+from domain.ports import Outlet
 from tests.contract.transport_harness import (
-    MAX_HELD_BYTES,
     PATIENCE,
+    QUEUE_BYTES,
     Ending,
     Event,
     Gate,
@@ -21,9 +21,6 @@ from tests.contract.transport_harness import (
     eventually,
 )
 from tests.contract.transport_optional import AnyAuthContract, ReceiptContract, RequestContract
-
-MAX_UNREAD_BYTES = 500_000
-ANN = Room("user:ann")
 
 
 class MemoryContractClient:
@@ -57,9 +54,7 @@ class MemoryContractClient:
 
 class MemoryHarness:
     def __init__(self) -> None:
-        self.transport = MemoryTransport(
-            max_held_bytes=MAX_HELD_BYTES, max_unread_bytes=MAX_UNREAD_BYTES, send_timeout=0.05
-        )
+        self.transport = MemoryTransport(max_unread_bytes=QUEUE_BYTES, send_timeout=0.05)
 
     async def connect(self, auth: object) -> MemoryContractClient:
         return MemoryContractClient(self.transport.start(auth))
@@ -74,7 +69,7 @@ class TestMemoryTransport(AnyAuthContract, ReceiptContract, RequestContract):
 
 
 class BrokenEvents(ScriptedEvents):
-    async def opened(self, connection: ConnectionId) -> None:
+    async def opened(self, outlet: Outlet) -> None:
         raise ZeroDivisionError
 
 
@@ -82,15 +77,16 @@ class BrokenEvents(ScriptedEvents):
 class TestMemoryClient:
     @pytest.fixture
     def transport(self, io_loop: IOLoop) -> Iterator[MemoryTransport]:
-        transport = MemoryTransport(max_held_bytes=1000, max_unread_bytes=5000, send_timeout=PATIENCE)
+        transport = MemoryTransport(max_unread_bytes=5000, send_timeout=PATIENCE)
         yield transport
         io_loop.run_sync(transport.close)
 
     async def test_it_is_welcomed_and_has_what_it_received(self, transport: MemoryTransport) -> None:
-        transport.bind(ScriptedEvents(transport))
+        events = ScriptedEvents(transport)
+        transport.bind(events)
         client = await transport.connect({"token": "ann"})
         await client.opened()
-        transport.broadcast(frozenset((ANN,)), entry(1, ANN))
+        events.send(entry(1), client.connection)
         assert client.connected
         assert client.pid == "pid-of-ann"
         assert [(name, arguments[-1]) for name, arguments in client.events] == [
@@ -106,23 +102,26 @@ class TestMemoryClient:
         client = await transport.connect({"token": "ann"})
         await client.opened()
         for offset in range(1, 8):
-            transport.broadcast(frozenset((ANN,)), entry(offset, ANN, payload='"' + "x" * 1000 + '"'))
+            events.send(entry(offset, payload='"' + "x" * 1000 + '"'), client.connection)
         await asyncio.wait_for(client.wait_closed(), PATIENCE)
         assert client.reconnect
         assert events.count("disconnected", client.connection) == 1
         # The entry that was too much is the last it got; none is left out before it.
         assert [arguments[-1] for _, arguments in client.events] == ["e:0", "e:1", "e:2", "e:3", "e:4", "e:5"]
 
-    async def test_a_replay_waits_for_a_client_that_reads(self, transport: MemoryTransport) -> None:
+    async def test_there_is_room_again_once_half_of_it_was_read(self, transport: MemoryTransport) -> None:
         events = ScriptedEvents(transport)
-        events.script("ann", goes_live=False)
         transport.bind(events)
         client = await transport.connect({"token": "ann"})
-        page = [entry(offset, ANN, payload='"' + "x" * 1000 + '"') for offset in range(1, 21)]
-        replay = asyncio.create_task(transport.replay(client.connection, page))
-        cursors = [(await asyncio.wait_for(client.next_event(), PATIENCE))[1][-1] for _ in range(21)]
-        await replay
-        assert cursors == [f"e:{offset}" for offset in range(21)]
+        for offset in range(1, 5):
+            events.send(entry(offset, payload='"' + "x" * 998 + '"'), client.connection)
+        waiting = asyncio.create_task(events.has_room(client.connection))
+        for _ in range(2):
+            await asyncio.wait_for(client.next_event(), PATIENCE)
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await asyncio.wait_for(client.next_event(), PATIENCE)
+        await asyncio.wait_for(waiting, PATIENCE)
 
     async def test_a_bug_in_the_domain_ends_the_connection_and_is_raised(self, transport: MemoryTransport) -> None:
         events = BrokenEvents(transport)
@@ -144,7 +143,7 @@ class TestMemoryClient:
     async def test_a_caller_that_gives_up_connecting_leaves_no_connection(self, transport: MemoryTransport) -> None:
         gate = Gate()
         events = ScriptedEvents(transport)
-        events.script("ann", after_join=gate)
+        events.script("ann", before_reply=gate)
         transport.bind(events)
         connecting = asyncio.create_task(transport.connect({"token": "ann"}))
         await gate.reached()
@@ -152,8 +151,3 @@ class TestMemoryClient:
         await eventually(connecting.cancelled)
         assert events.count("disconnected", events.connections["ann"]) == 1
         gate.open()
-
-
-def test_room_for_what_is_held_is_required() -> None:
-    with pytest.raises(ValueError, match="max_unread_bytes"):
-        MemoryTransport(max_held_bytes=10, max_unread_bytes=10)

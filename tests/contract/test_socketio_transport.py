@@ -11,20 +11,10 @@ from tornado.ioloop import IOLoop
 
 from adapters.http.peer import PeerPolicy
 from adapters.system.clock import SystemClock
+from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
-from domain.model import AckId, ConnectionId
 from tests.contract.served_harness import Serving
-from tests.contract.transport_harness import (
-    COUNTED,
-    MAX_HELD_BYTES,
-    PATIENCE,
-    Ending,
-    Event,
-    ScriptedEvents,
-    entry,
-    received,
-)
-from tests.contract.transport_holding import ANN
+from tests.contract.transport_harness import PATIENCE, QUEUE_BYTES, Ending, Event, ScriptedEvents
 from tests.contract.transport_optional import AnyAuthContract, DelayedFaultContract, ReceiptContract, RequestContract
 from tests.engine_io import Closed, Peer, PollingPeer, WebSocketPeer, http_session
 
@@ -107,11 +97,12 @@ class SocketIoClient:
 
 
 class SocketIoHarness:
-    def __init__(self, peer_class: type[WebSocketPeer | PollingPeer]) -> None:
+    def __init__(self, peer_class: type[WebSocketPeer | PollingPeer], arrivals: Arrivals | None = None) -> None:
         self.transport = SocketIoTransport(
             clock=SystemClock(),
             peers=PeerPolicy(),
-            limits=SocketIoLimits(held_bytes=MAX_HELD_BYTES, slow_seconds=0.3),
+            arrivals=arrivals or Arrivals(),
+            limits=SocketIoLimits(queue_bytes=QUEUE_BYTES, slow_seconds=0.3),
         )
         self._peer_class = peer_class
         self._serving = Serving(self.transport)
@@ -148,22 +139,6 @@ class SocketIoContract(AnyAuthContract, DelayedFaultContract, ReceiptContract, R
         await client.next_event()
         assert client.packets[0].startswith("40")
         assert json.loads(client.packets[0][2:])["pid"] == "pid-of-ann"
-
-    async def test_an_answer_lies_between_what_was_sent_before_and_after_it(
-        self, harness: SocketIoHarness, events: ScriptedEvents
-    ) -> None:
-        async def answer_in_between(connection: ConnectionId, ack: AckId | None) -> None:
-            assert ack is not None
-            harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
-            harness.transport.answer(connection, ack, COUNTED)
-            harness.transport.broadcast(frozenset((ANN,)), entry(2, ANN))
-
-        events.script("ann", on_request=answer_in_between)
-        client = await harness.connect({"token": "ann"})
-        await client.next_event()
-        await client.request("inbox.count", {})
-        assert [await client.next_event() for _ in range(2)] == [received(1), received(2)]
-        assert [packet[:2] for packet in client.packets[-3:]] == ["42", "43", "42"]
 
 
 @pytest.mark.gen_test

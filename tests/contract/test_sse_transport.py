@@ -9,10 +9,11 @@ from tornado.ioloop import IOLoop
 
 from adapters.http.peer import PeerPolicy
 from adapters.system.clock import SystemClock
+from adapters.transport.arrivals import Arrivals
 from adapters.transport.sse.transport import SseLimits, SseTransport
 from tests.contract.served_harness import Serving
 from tests.contract.transport import TransportContract
-from tests.contract.transport_harness import MAX_HELD_BYTES, PATIENCE, Ending, Event
+from tests.contract.transport_harness import PATIENCE, QUEUE_BYTES, Ending, Event
 from tests.sse_client import ServerSentEvent, StreamClient
 
 
@@ -68,9 +69,12 @@ class SseClient:
 
 
 class SseHarness:
-    def __init__(self) -> None:
+    def __init__(self, arrivals: Arrivals | None = None) -> None:
         self.transport = SseTransport(
-            clock=SystemClock(), peers=PeerPolicy(), limits=SseLimits(held_bytes=MAX_HELD_BYTES, slow_seconds=0.3)
+            clock=SystemClock(),
+            peers=PeerPolicy(),
+            arrivals=arrivals or Arrivals(),
+            limits=SseLimits(queue_bytes=QUEUE_BYTES, slow_seconds=0.3),
         )
         self._serving = Serving(self.transport)
         self._clients: list[SseClient] = []

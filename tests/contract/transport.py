@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterator
 
 import pytest
+from tornado.ioloop import IOLoop
 
 from domain.errors import (
     AtCapacity,
@@ -13,34 +16,63 @@ from domain.errors import (
     InvalidToken,
     KeysUnavailable,
     ShuttingDown,
+    SlowConsumer,
     StoreUnavailable,
     SynkroneError,
     TokenExpired,
     TooManyConnections,
 )
-from domain.model import EVERYONE, AckId, ConnectionId, Position, RecoveryReason, Room
+from domain.model import ConnectionId, CountsChanged, Expiring, RecoveryReason
 from tests.contract.transport_harness import (
-    COUNTED,
     COUNTS,
     EXPIRES_AT,
+    Client,
     Gate,
     Harness,
     ScriptedEvents,
     entry,
     eventually,
     received,
+    refusal,
     reply,
 )
-from tests.contract.transport_holding import ANN, BOB, HoldingContract, refusal
 
 CLOSED_WITHIN = 1.0 + 1.0
 """Seconds in which a transport closes a connection, and slack for a busy machine."""
 
-FREELANCE = Room("role:freelance")
 
+@pytest.mark.gen_test
+class TransportContract:
+    """All that every transport must do. Subclass it, and give it a ``harness``."""
 
-class TransportContract(HoldingContract):
-    """All that every transport must do."""
+    @pytest.fixture
+    def harness(self, io_loop: IOLoop) -> Iterator[Harness]:
+        """The transport under test, started on the loop, with QUEUE_BYTES for each client."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def events(self, harness: Harness) -> ScriptedEvents:
+        events = ScriptedEvents(harness.transport)
+        harness.transport.bind(events)
+        return events
+
+    async def welcomed(self, harness: Harness, name: str) -> Client:
+        """A client that has taken its welcome."""
+        client = await harness.connect({"token": name})
+        event, _ = await client.next_event()
+        assert event == "session.ready"
+        return client
+
+    async def live(self, harness: Harness, events: ScriptedEvents, name: str = "ann") -> tuple[Client, ConnectionId]:
+        client = await self.welcomed(harness, name)
+        connection = events.connections[name]
+        await eventually(lambda: events.count("live", connection) == 1)
+        return client, connection
+
+    async def expect_silence(self, events: ScriptedEvents, client: Client, connection: ConnectionId) -> None:
+        """Nothing is on its way to the client: what is sent now is the next it gets."""
+        events.send(Expiring(EXPIRES_AT), connection)
+        assert await client.next_event() == ("session.expiring", ({"expires_at": "2030-01-31T13:00:00.000Z"},))
 
     # the welcome
 
@@ -74,29 +106,23 @@ class TransportContract(HoldingContract):
         assert isinstance(arguments[0], dict)
         assert (arguments[0]["recovered"], arguments[0]["reason"]) == (False, reason.value)
 
-    async def test_the_welcome_comes_before_everything_else(self, harness: Harness, events: ScriptedEvents) -> None:
+    async def test_nothing_is_sent_before_the_welcome(self, harness: Harness, events: ScriptedEvents) -> None:
         gate = Gate()
-        events.script("ann", after_join=gate)
+        events.script("ann", before_reply=gate)
         client = await harness.connect({"token": "ann"})
         await gate.reached()
-        harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
-        harness.transport.announce_expiry(events.connections["ann"], EXPIRES_AT)
-        harness.transport.announce_counts(events.connections["ann"], COUNTS)
         gate.open()
-        await eventually(lambda: events.count("opened", events.connections["ann"]) == 1)
-        harness.transport.broadcast(frozenset((ANN,)), entry(2, ANN))
+        connection = events.connections["ann"]
+        await eventually(lambda: events.count("opened", connection) == 1)
+        events.send(entry(1), connection)
         assert (await client.next_event())[0] == "session.ready"
         assert await client.next_event() == received(1)
-        assert await client.next_event() == received(2)
 
     async def test_operators_learn_what_carries_a_connection(self, harness: Harness, events: ScriptedEvents) -> None:
         client = await self.welcomed(harness, "ann")
-        (request,), connection = events.connect_requests, events.connections["ann"]
-        assert harness.transport.technology(connection) == request.transport
+        (request,), (outlet,) = events.connect_requests, events.outlets.values()
+        assert outlet.technology == request.transport
         await client.close()
-        await eventually(lambda: events.count("disconnected", connection) == 1)
-        assert harness.transport.technology(connection) == ""
-        assert harness.transport.technology(ConnectionId("never")) == ""
 
     async def test_two_clients_with_the_same_token_are_two_connections(
         self, harness: Harness, events: ScriptedEvents
@@ -120,54 +146,92 @@ class TransportContract(HoldingContract):
         await eventually(lambda: events.count("live", connection) == 1)
         assert [call for call, _ in events.calls] == ["connect", "opened", "disconnected", "live"]
 
-    # counts
+    # what is sent
 
-    async def test_a_client_is_told_what_is_in_its_inbox_held_or_not(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        held, connection = await self.held(harness, events, "ann")
-        live, other = await self.live(harness, events, "bob")
-        for client, told in ((held, connection), (live, other)):
-            harness.transport.announce_counts(told, COUNTS)
-            assert await client.next_event() == ("inbox.counts", ({"unread": 1, "unseen": 2, "total": 3},))
-
-    # rooms
-
-    async def test_an_entry_for_several_of_its_rooms_reaches_a_connection_once(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        rooms = frozenset((ANN, FREELANCE, EVERYONE))
-        events.script("ann", rooms=rooms)
+    async def test_a_client_is_told_what_is_in_its_inbox(self, harness: Harness, events: ScriptedEvents) -> None:
         client, connection = await self.live(harness, events)
-        harness.transport.broadcast(rooms, entry(1, *rooms))
-        harness.transport.broadcast(frozenset((EVERYONE,)), entry(2, EVERYONE))
-        await self.expect_silence_after(harness, client, connection, 1, 2)
+        events.send(CountsChanged(COUNTS), connection)
+        assert await client.next_event() == ("inbox.counts", ({"unread": 1, "unseen": 2, "total": 3},))
 
-    async def test_an_entry_reaches_every_member_and_nobody_else(
+    async def test_an_entry_arrives_as_it_was_stored(self, harness: Harness, events: ScriptedEvents) -> None:
+        client, connection = await self.live(harness, events)
+        payload = '{"text":"é \\u2028 \\"quoted\\"","list":[1,2.5,true,null,{}],"long":"' + "y" * 20_000 + '"}'
+        events.send(entry(1, payload=payload, event="notification.updated"), connection)
+        value: object = {"text": 'é \u2028 "quoted"', "list": [1, 2.5, True, None, {}], "long": "y" * 20_000}
+        assert await client.next_event() == ("notification.updated", (value, "e:1"))
+
+    async def test_what_is_sent_arrives_in_its_order_at_whom_it_is_sent_to(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
-        clients = []
-        for name in ("ann", "bob", "eve"):
-            events.script(name, rooms=frozenset((Room.of_user(name), EVERYONE)))
-            clients.append(await self.live(harness, events, name))
-        harness.transport.broadcast(frozenset((ANN, BOB)), entry(1, ANN, BOB))
-        harness.transport.broadcast(frozenset((Room("user:nobody"),)), entry(2, Room("user:nobody")))
-        harness.transport.broadcast(frozenset((BOB,)), entry(3, BOB))
-        harness.transport.broadcast(frozenset((EVERYONE,)), entry(4, EVERYONE))
-        for (client, connection), expected in zip(clients, ((1, 4), (1, 3, 4), (4,)), strict=True):
-            await self.expect_silence_after(harness, client, connection, *expected)
+        (ann, to_ann), (bob, to_bob) = await self.live(harness, events, "ann"), await self.live(harness, events, "bob")
+        for offset, to in ((1, (to_ann,)), (2, (to_ann, to_bob)), (3, (to_bob,)), (4, (to_bob, to_ann))):
+            events.send(entry(offset), *to)
+        for client, connection, offsets in ((ann, to_ann, (1, 2, 4)), (bob, to_bob, (2, 3, 4))):
+            for offset in offsets:
+                assert await client.next_event() == received(offset)
+            await self.expect_silence(events, client, connection)
+
+    async def test_a_frame_has_a_size_and_can_be_sent_more_than_once(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.live(harness, events)
+        frame = harness.transport.encode(entry(1))
+        assert frame.size >= len('{"n":1}')
+        for _ in range(2):
+            harness.transport.send([events.outlets[connection]], frame)
+            assert await client.next_event() == received(1)
 
     @pytest.mark.gen_test(timeout=60)
-    async def test_a_broadcast_waits_for_no_client(self, harness: Harness, events: ScriptedEvents) -> None:
-        for name in ("ann", "bob"):
-            events.script(name, rooms=frozenset((EVERYONE,)))
-        stopped, _ = await self.live(harness, events, "ann")
-        client, _ = await self.live(harness, events, "bob")
+    async def test_sending_waits_for_no_client(self, harness: Harness, events: ScriptedEvents) -> None:
+        stopped, to_stopped = await self.live(harness, events, "ann")
+        client, connection = await self.live(harness, events, "bob")
         stopped.stop_reading()
         payload = '{"n":"' + "x" * 60_000 + '"}'
         for offset in range(1, 101):
-            harness.transport.broadcast(frozenset((EVERYONE,)), entry(offset, EVERYONE, payload=payload))
+            events.send(entry(offset, payload=payload), to_stopped, connection)
             assert await client.next_event() == received(offset, {"n": "x" * 60_000})
+
+    # a replay
+
+    @pytest.mark.gen_test(timeout=60)
+    async def test_there_is_room_for_page_after_page_for_a_client_that_reads(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.live(harness, events)
+        payload = '{"n":"' + "x" * 10_000 + '"}'
+        pages = [range(first, first + 9) for first in range(1, 200, 9)]
+
+        async def replay() -> None:
+            for page in pages:
+                await events.has_room(connection)
+                for offset in page:
+                    events.send(entry(offset, payload=payload), connection)
+
+        replaying = asyncio.create_task(replay())
+        for page in pages:
+            for offset in page:
+                assert await client.next_event() == received(offset, {"n": "x" * 10_000})
+        await replaying
+
+    @pytest.mark.gen_test(timeout=60)
+    async def test_there_is_none_for_a_client_that_takes_nothing(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
+        client, connection = await self.live(harness, events)
+        client.stop_reading()
+        payload = '{"n":"' + "x" * 9_000 + '"}'
+        pages: list[int] = []
+
+        async def replay_for_ever() -> None:
+            while True:
+                await events.has_room(connection)
+                pages.append(len(pages))
+                for offset in range(10):
+                    events.send(entry(offset, payload=payload), connection)
+
+        with pytest.raises((SlowConsumer, ConnectionGone)):
+            await replay_for_ever()
+        assert pages
 
     # not let in
 
@@ -201,7 +265,7 @@ class TransportContract(HoldingContract):
         client = await harness.connect({"token": "ann"})
         ending = await client.expect_closed(CLOSED_WITHIN)
         assert (ending.refusal, ending.reconnect) == (problem, False)
-        await self.expect_nobody(harness, events, "ann")
+        await self.expect_nobody(events, "ann")
 
     @pytest.mark.parametrize("error", [KeysUnavailable(), StoreUnavailable(), AtCapacity(), ShuttingDown()], ids=repr)
     async def test_a_passing_fault_closes_without_a_word_so_that_the_client_returns(
@@ -211,88 +275,48 @@ class TransportContract(HoldingContract):
         client = await harness.connect({"token": "ann"})
         ending = await client.expect_closed(CLOSED_WITHIN)
         assert (ending.refusal, ending.reconnect) == (None, True)
-        await self.expect_nobody(harness, events, "ann")
+        await self.expect_nobody(events, "ann")
 
-    async def expect_nobody(self, harness: Harness, events: ScriptedEvents, name: str) -> None:
-        """The connection is in no room, was never opened, and cannot be brought back."""
+    async def expect_nobody(self, events: ScriptedEvents, name: str) -> None:
+        """The connection was never opened, and nothing is done for it."""
         connection = events.connections[name]
-        harness.transport.broadcast(frozenset((Room.of_user(name),)), entry(1, Room.of_user(name)))
+        events.send(entry(1), connection)
         with pytest.raises(ConnectionGone):
-            await harness.transport.join(connection, frozenset((Room.of_user(name),)))
+            await events.has_room(connection)
         assert events.count("opened", connection) == 0
         assert events.count("disconnected", connection) <= 1
 
     # the end
 
-    async def test_a_client_that_leaves_is_reported_once(self, harness: Harness, events: ScriptedEvents) -> None:
+    async def test_a_client_that_leaves_is_reported_once_and_nothing_is_done_for_it(
+        self, harness: Harness, events: ScriptedEvents
+    ) -> None:
         client, connection = await self.live(harness, events)
-        other, _ = await self.live(harness, events, "bob")
+        other, to_other = await self.live(harness, events, "bob")
         await client.close()
         await eventually(lambda: events.count("disconnected", connection) == 1)
-        harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
-        harness.transport.broadcast(frozenset((ANN, BOB)), entry(1, ANN, BOB))
+        events.disconnect(connection, refusal(TooManyConnections(), reconnect=False))
+        events.send(entry(1), connection, to_other)
+        events.send(CountsChanged(COUNTS), connection)
+        with pytest.raises(ConnectionGone):
+            await events.has_room(connection)
         assert await other.next_event() == received(1)
         assert events.count("disconnected", connection) == 1
 
-    async def test_nothing_is_done_for_a_connection_that_has_ended(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        client, connection = await self.live(harness, events)
-        await client.close()
-        await eventually(lambda: events.count("disconnected", connection) == 1)
-        with pytest.raises(ConnectionGone):
-            await harness.transport.join(connection, frozenset((ANN,)))
-        with pytest.raises(ConnectionGone):
-            await harness.transport.replay(connection, [entry(1, ANN)])
-        with pytest.raises(ConnectionGone):
-            await harness.transport.pause(connection)
-        assert await harness.transport.resume(connection, Position("e", 1))
-        harness.transport.answer(connection, AckId(1), COUNTED)
-        harness.transport.announce_expiry(connection, EXPIRES_AT)
-        harness.transport.announce_counts(connection, COUNTS)
-        harness.transport.disconnect(connection, refusal(TooManyConnections(), reconnect=False))
-
-    async def test_a_connection_that_never_was_has_ended(self, harness: Harness, events: ScriptedEvents) -> None:
-        never = ConnectionId("never")
-        with pytest.raises(ConnectionGone):
-            await harness.transport.join(never, frozenset((ANN,)))
-        with pytest.raises(ConnectionGone):
-            await harness.transport.replay(never, [entry(1, ANN)])
-        with pytest.raises(ConnectionGone):
-            await harness.transport.pause(never)
-        assert await harness.transport.resume(never, Position("e", 1))
-        harness.transport.answer(never, AckId(1), COUNTED)
-        harness.transport.announce_counts(never, COUNTS)
-        harness.transport.disconnect(never, refusal(ShuttingDown(), reconnect=True))
-
-    async def test_a_client_that_leaves_before_it_joined_never_joins(
+    async def test_a_client_that_leaves_while_it_connects_is_nobody(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
         gate = Gate()
-        events.script("ann", before_join=gate)
+        events.script("ann", before_reply=gate)
         client = await harness.connect({"token": "ann"})
         await gate.reached()
         connection = events.connections["ann"]
         await client.close()
         await eventually(lambda: events.count("disconnected", connection) == 1)
         gate.open()
-        await eventually(lambda: connection in events.gone_at_join)
-        await self.expect_nobody(harness, events, "ann")
-
-    async def test_a_client_that_leaves_after_it_joined_is_nowhere(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        gate = Gate()
-        events.script("ann", after_join=gate)
-        client = await harness.connect({"token": "ann"})
-        await gate.reached()
-        connection = events.connections["ann"]
-        await client.close()
-        await eventually(lambda: events.count("disconnected", connection) == 1)
-        gate.open()
-        other, _ = await self.live(harness, events, "bob")
-        await self.expect_nobody(harness, events, "ann")
-        harness.transport.broadcast(frozenset((ANN, BOB)), entry(2, ANN, BOB))
+        other, to_other = await self.live(harness, events, "bob")
+        await self.expect_nobody(events, "ann")
+        events.send(entry(2), connection, to_other)
         assert await other.next_event() == received(2)
 
     @pytest.mark.parametrize(
@@ -304,10 +328,10 @@ class TransportContract(HoldingContract):
         client, connection = await self.live(harness, events)
         offsets = range(1, 51)
         for offset in offsets:
-            harness.transport.broadcast(frozenset((ANN,)), entry(offset, ANN))
-        harness.transport.disconnect(connection, refusal(error, reconnect=reconnect))
-        harness.transport.broadcast(frozenset((ANN,)), entry(51, ANN))
-        harness.transport.announce_expiry(connection, EXPIRES_AT)
+            events.send(entry(offset), connection)
+        events.disconnect(connection, refusal(error, reconnect=reconnect))
+        events.send(entry(51), connection)
+        events.send(Expiring(EXPIRES_AT), connection)
         begun = time.monotonic()
         for offset in offsets:
             assert await client.next_event() == received(offset)
@@ -327,37 +351,23 @@ class TransportContract(HoldingContract):
         assert (ending.refusal, ending.reconnect) == (None, reconnect)
         await eventually(lambda: events.count("disconnected", connection) == 1)
         assert events.reasons[connection] == error.code
-        harness.transport.disconnect(connection, refusal(error, reconnect=reconnect))
+        events.disconnect(connection, refusal(error, reconnect=reconnect))
         with pytest.raises(ConnectionGone):
-            await harness.transport.join(connection, frozenset((ANN,)))
+            await events.has_room(connection)
         assert events.count("disconnected", connection) == 1
-
-    async def test_what_was_held_is_not_sent_when_a_connection_is_closed(
-        self, harness: Harness, events: ScriptedEvents
-    ) -> None:
-        client, connection = await self.held(harness, events)
-        harness.transport.broadcast(frozenset((ANN,)), entry(1, ANN))
-        harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
-        assert await harness.transport.resume(connection, Position("e", 0))
-        assert (await client.next_event())[0] == "session.closing"
-        await client.expect_closed(CLOSED_WITHIN)
 
     async def test_a_client_closed_before_its_welcome_is_never_opened(
         self, harness: Harness, events: ScriptedEvents
     ) -> None:
         gate = Gate()
-        events.script("ann", after_join=gate)
+        events.script("ann", before_reply=gate)
         client = await harness.connect({"token": "ann"})
         await gate.reached()
         connection = events.connections["ann"]
-        harness.transport.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
+        events.disconnect(connection, refusal(ShuttingDown(), reconnect=True))
         ending = await client.expect_closed(CLOSED_WITHIN)
         assert (ending.refusal, ending.reconnect) == (None, True)
         await eventually(lambda: events.count("disconnected", connection) == 1)
         gate.open()
         await self.live(harness, events, "bob")
         assert events.count("opened", connection) == 0
-
-    async def test_a_held_connection_is_told_of_its_expiry_too(self, harness: Harness, events: ScriptedEvents) -> None:
-        client, connection = await self.held(harness, events)
-        await self.expect_silence(harness, client, connection)

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 
-from domain.errors import ConnectionGone, SynkroneError
+from domain.errors import SynkroneError
 from domain.model import (
+    EVERYONE,
     AckId,
     Answer,
     ConnectionId,
     ConnectReply,
-    ConnectRequest,
     Counted,
     Counts,
+    Disconnect,
     Entry,
     Identity,
     Json,
+    Outgoing,
     Position,
     RecoveryReason,
-    Room,
-    Subscriber,
+    Reply,
     UserId,
 )
-from domain.ports import Transport
+from domain.ports import Outlet, Transport
+from domain.requests import Asked, ConnectRequest, Credentials
 
 Event = tuple[str, tuple[object, ...]]
 
@@ -40,8 +42,8 @@ CLOSED_WITHIN = 1.0
 SLACK = 1.0
 """Seconds allowed on top for a busy machine."""
 
-MAX_HELD_BYTES = 4096
-"""What a harness has to bound the held entries of its transport to."""
+QUEUE_BYTES = 200_000
+"""What a harness has to let wait for a client of its transport, and no more for long."""
 
 EXPIRES_AT = datetime(2030, 1, 31, 13, 0, 0, tzinfo=UTC)
 NOW = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -95,7 +97,7 @@ class Harness(Protocol):
     """A transport that has been started, with room for clients; the ``harness`` fixture ends it."""
 
     @property
-    def transport(self) -> Transport: ...
+    def transport(self) -> Transport[Any, Any]: ...
 
     async def connect(self, auth: object) -> Client:
         """A client that has asked to connect. Returns without waiting for the answer."""
@@ -127,13 +129,10 @@ class Gate:
 class Script:
     """How ScriptedEvents treats one client."""
 
-    rooms: frozenset[Room]
     reply: ConnectReply
     error: SynkroneError | None = None
-    before_join: Gate | None = None
-    after_join: Gate | None = None
+    before_reply: Gate | None = None
     in_opened: Gate | None = None
-    goes_live: bool = True
     on_request: Callable[[ConnectionId, AckId | None], Awaitable[None]] | None = None
 
 
@@ -141,8 +140,7 @@ class Script:
 class Request:
     """What reached the domain of what a client asked for."""
 
-    event: str
-    argument: object
+    asked: Asked
     ack: AckId | None
 
 
@@ -153,79 +151,103 @@ class ScriptedEvents:
     A request is answered with COUNTED, if it is to be answered, unless the script says otherwise.
     """
 
-    transport: Transport
+    transport: Transport[Any, Any]
     delay: float = 0.0
     scripts: dict[str, Script] = field(default_factory=dict)
     calls: list[tuple[str, ConnectionId]] = field(default_factory=list)
     connect_requests: list[ConnectRequest] = field(default_factory=list)
     connections: dict[str, ConnectionId] = field(default_factory=dict)
-    gone_at_join: set[ConnectionId] = field(default_factory=set)
+    outlets: dict[ConnectionId, Outlet] = field(default_factory=dict)
     reasons: dict[ConnectionId, str] = field(default_factory=dict)
     receipts: dict[ConnectionId, Position] = field(default_factory=dict)
     requests: dict[ConnectionId, list[Request]] = field(default_factory=dict)
     raised_at: float = 0.0
 
     def script(self, name: str, **changes: object) -> Script:
-        script = Script(rooms=frozenset((Room.of_user(name),)), reply=reply(name))
+        script = Script(reply=reply(name))
         for attribute, value in changes.items():
             setattr(script, attribute, value)
         self.scripts[name] = script
         return script
 
-    async def connect(self, connection: ConnectionId, request: ConnectRequest) -> ConnectReply:
-        self.calls.append(("connect", connection))
+    # what is sent
+
+    def send(self, event: Outgoing, *to: ConnectionId) -> None:
+        """Encoded once, and sent to all of them at once."""
+        self.transport.send([self.outlets[connection] for connection in to], self.transport.encode(event))
+
+    async def has_room(self, connection: ConnectionId) -> None:
+        await self.transport.has_room(self.outlets[connection])
+
+    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
+        self.transport.disconnect(self.outlets[connection], why)
+
+    # ConnectionEvents
+
+    async def connect(self, by: Transport[Any, Any], outlet: Outlet, request: ConnectRequest) -> ConnectReply:
+        assert by is self.transport
+        assert outlet.id not in self.outlets
+        self.calls.append(("connect", outlet.id))
         self.connect_requests.append(request)
-        token = request.auth.get("token") if isinstance(request.auth, dict) else None
-        name = token if isinstance(token, str) else "nobody"
-        self.connections[name] = connection
+        name = request.credentials.token if isinstance(request.credentials, Credentials) else "nobody"
+        self.connections[name] = outlet.id
+        self.outlets[outlet.id] = outlet
         script = self.scripts.get(name) or self.script(name)
-        if script.before_join is not None:
-            await script.before_join.wait()
-        try:
-            await self.transport.join(connection, script.rooms)
-        except ConnectionGone:
-            self.gone_at_join.add(connection)
-            raise
-        if script.after_join is not None:
-            await script.after_join.wait()
+        if script.before_reply is not None:
+            await script.before_reply.wait()
         if script.error is not None:
             self.raised_at = time.monotonic()
             raise script.error
         return script.reply
 
-    async def opened(self, connection: ConnectionId) -> None:
-        self.calls.append(("opened", connection))
-        script = self._script_of(connection)
+    async def opened(self, outlet: Outlet) -> None:
+        self.calls.append(("opened", outlet.id))
+        script = self._script_of(outlet)
         if script.in_opened is not None:
             await script.in_opened.wait()
-        if script.goes_live:
-            await self.transport.resume(connection, script.reply.cursor)
-            self.calls.append(("live", connection))
+        self.calls.append(("live", outlet.id))
 
-    async def request(
-        self, connection: ConnectionId, subscriber: Subscriber, ack: AckId | None, event: str, argument: object
+    def requested(self, outlet: Outlet, ack: AckId | None, asked: Asked) -> Coroutine[Any, Any, None] | None:
+        assert self.outlets[outlet.id] is outlet
+        self.calls.append(("request", outlet.id))
+        self.requests.setdefault(outlet.id, []).append(Request(asked, ack))
+        on_request = self._script_of(outlet).on_request
+        if on_request is None and ack is None:
+            return None
+        return self._handle(outlet, ack, on_request)
+
+    async def _handle(
+        self,
+        outlet: Outlet,
+        ack: AckId | None,
+        on_request: Callable[[ConnectionId, AckId | None], Awaitable[None]] | None,
     ) -> None:
-        assert subscriber == self._script_of(connection).reply.subscriber
-        self.calls.append(("request", connection))
-        self.requests.setdefault(connection, []).append(Request(event, argument, ack))
-        on_request = self._script_of(connection).on_request
         if on_request is not None:
-            await on_request(connection, ack)
+            await on_request(outlet.id, ack)
         elif ack is not None:
-            self.transport.answer(connection, ack, COUNTED)
-        self.calls.append(("handled", connection))
+            self.send(Reply(ack, COUNTED), outlet.id)
+        self.calls.append(("handled", outlet.id))
 
-    def received(self, connection: ConnectionId, upto: Position) -> None:
-        assert connection in self.connections.values()
-        self.receipts[connection] = upto
+    def received(self, outlet: Outlet, upto: Position) -> None:
+        assert self.outlets[outlet.id] is outlet
+        self.receipts[outlet.id] = upto
 
-    def disconnected(self, connection: ConnectionId, reason: str) -> None:
+    def disconnected(self, outlet: Outlet, reason: str) -> None:
         assert reason
-        self.reasons[connection] = reason
-        self.calls.append(("disconnected", connection))
+        assert self.outlets[outlet.id] is outlet
+        self.reasons[outlet.id] = reason
+        self.calls.append(("disconnected", outlet.id))
 
     def reconnect_delay(self) -> float:
         return self.delay
+
+    @property
+    def connected(self) -> list[ConnectionId]:
+        """Those that were opened and have not ended."""
+        opened = [connection for call, connection in self.calls if call == "opened"]
+        return [connection for connection in opened if connection not in self.reasons]
+
+    # what is waited for
 
     async def until_received(self, connection: ConnectionId, offset: int) -> None:
         await eventually(lambda: self.receipts.get(connection) == Position("e", offset))
@@ -236,15 +258,14 @@ class ScriptedEvents:
     def calls_for(self, connection: ConnectionId) -> list[str]:
         return [call for call, known in self.calls if known == connection]
 
-    def _script_of(self, connection: ConnectionId) -> Script:
-        (script,) = (self.scripts[name] for name, known in self.connections.items() if known == connection)
+    def _script_of(self, outlet: Outlet) -> Script:
+        (script,) = (self.scripts[name] for name, known in self.connections.items() if known == outlet.id)
         return script
 
 
 def reply(name: str, *, offset: int = 0, recovered: bool = False, reason: RecoveryReason | None = None) -> ConnectReply:
     return ConnectReply(
         identity=Identity(UserId(name), "freelance", "", EXPIRES_AT),
-        subscriber=Subscriber(UserId(name), "freelance", {Room.of_user(name): 0}),
         pid=f"pid-of-{name}",
         recovered=recovered,
         reason=reason,
@@ -254,8 +275,12 @@ def reply(name: str, *, offset: int = 0, recovered: bool = False, reason: Recove
     )
 
 
-def entry(offset: int, *rooms: Room, payload: str = '{"n":1}', event: str = "notification.new") -> Entry:
-    return Entry(Position("e", offset), frozenset(rooms), event, Json(payload.encode()))
+def entry(offset: int, *, payload: str = '{"n":1}', event: str = "notification.new") -> Entry:
+    return Entry(Position("e", offset), frozenset((EVERYONE,)), event, Json(payload.encode()))
+
+
+def refusal(error: SynkroneError, *, reconnect: bool) -> Disconnect:
+    return Disconnect(error.problem, reconnect, timedelta(milliseconds=1500))
 
 
 def received(offset: int, value: object = None) -> Event:

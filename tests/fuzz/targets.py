@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis.stateful import get_state_machine_test
 
 from adapters.contract.answers import answer_object
+from adapters.contract.commands import IDS_MAX, LIST_MAX, read_command
 from adapters.http.messages import MAX_CHUNK_LINE, MAX_TRAILER_BYTES, BadRequest, ChunkedBody, parse_head
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
@@ -17,9 +18,10 @@ from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Clo
 from adapters.transport.socketio.engineio.websocket import FrameReader
 from adapters.transport.socketio.engineio.websocket import Received as Frame
 from adapters.transport.socketio.packet import StrictPacket, ack_packet
-from domain.commands import IDS_MAX, LIST_MAX, ListInbox, Mark, read_command
 from domain.errors import InvalidArgument, UnknownEvent
 from domain.model import AckId, Failed
+from domain.policy import ConnectionPolicy
+from domain.requests import ListInbox, Mark
 from tests.fuzz.http_peer import HttpPeer
 from tests.unit.adapters.engineio.test_session_on_the_wire import WireMachine
 
@@ -161,8 +163,9 @@ def requests(data: bytes) -> None:
     """An event and its argument, each made of what the bytes stand for: it is read, or can be told what is wrong."""
     steps = iter(data)
     event = EVENTS[next(steps, 0) % len(EVENTS)]
+    asked = read_command(event, _argument(steps, depth=4))
     try:
-        command = read_command(event, _argument(steps, depth=4), TOKEN_BYTES)
+        command = ConnectionPolicy(token_bytes=TOKEN_BYTES).command(asked)
     except (UnknownEvent, InvalidArgument) as error:
         if ack_packet(AckId(1), answer_object(Failed(error.problem))).size > MOST_ANSWERED_BYTES:
             raise Broken("the answer grows with what was sent") from None

@@ -10,9 +10,10 @@ from datetime import timedelta
 from adapters.http.origins import Origin
 from adapters.http.peer import PeerPolicy
 from adapters.system.clock import SystemClock
+from adapters.transport.arrivals import Arrivals
 from adapters.transport.sse.transport import SseLimits, SseTransport
 from domain.errors import SynkroneError
-from domain.model import EVERYONE, ConnectionId, Disconnect, Room
+from domain.model import ConnectionId, Disconnect, Room
 from domain.ports import Clock
 from tests.contract.transport_harness import ScriptedEvents, entry, eventually
 from tests.listening import Port, on_port
@@ -34,7 +35,6 @@ class Wire:
         self.port = port.number
         self.listener = port.listener
         self.events = ScriptedEvents(transport)
-        self.events.script("ann", rooms=frozenset((ANN, EVERYONE)))
         self._resources = resources
         self._tls = tls
         transport.bind(self.events)
@@ -67,7 +67,8 @@ class Wire:
         return client, connection
 
     def broadcast(self, offset: int, payload: str = '{"n":1}') -> None:
-        self.transport.broadcast(frozenset((EVERYONE,)), entry(offset, EVERYONE, payload=payload))
+        """To everybody who is connected."""
+        self.events.send(entry(offset, payload=payload), *self.events.connected)
 
 
 @asynccontextmanager
@@ -79,7 +80,7 @@ async def wire(
 ) -> AsyncIterator[Wire]:
     """``tls`` is the server's side and the clients'."""
     peers = PeerPolicy(origins=[Origin.parse(ORIGIN)])
-    transport = SseTransport(clock=clock or SystemClock(), peers=peers, limits=limits)
+    transport = SseTransport(clock=clock or SystemClock(), peers=peers, arrivals=Arrivals(), limits=limits)
     async with (
         on_port(
             transport.routes,

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from adapters.transport.socketio.transport import CUT_AT_QUEUES
+from domain.services.sessions import Sessions
 from entrypoints.server import Server
 from tests.engine_io import (
     SEPARATOR,
@@ -35,7 +36,8 @@ ANSWER_BYTES = 115
 
 
 def open_connections(server: Server) -> int:
-    return server.container.application().connections.open_connections
+    sessions: Sessions = server.container.sessions()
+    return sessions.open_connections
 
 
 async def post(session: aiohttp.ClientSession, peer: PollingPeer, *packets: str) -> int:
@@ -96,7 +98,7 @@ async def test_a_defect_while_connecting_leaves_nothing_behind(
         assert open_connections(server) == 0
         transport = server.container.socketio()
         await eventually(lambda: not transport._engine.sessions)
-        assert not transport._library.manager.rooms.get("/")
+        assert not transport._connections.library.manager.rooms.get("/")
         (error,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
         assert error.exc_info is not None
         assert isinstance(error.exc_info[1], RuntimeError)
@@ -240,7 +242,7 @@ async def test_no_answer_names_the_software() -> None:
         socket = await session.ws_connect(base + "websocket")
         assert "Server" not in socket._response.headers
         await socket.close()
-        server.container.transport().stop_accepting()
+        server.container.socketio().stop_accepting()
         with pytest.raises(HandshakeRefused) as info:
             await PollingPeer.open(session, server.url)
         assert info.value.status == 503

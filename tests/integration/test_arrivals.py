@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
-from adapters.transport.arrivals import AT_ONCE, Arrivals
-from adapters.transport.group import TransportGroup
-from tests.contract.test_group_transport import ServedMemory
+from adapters.transport.arrivals import Arrivals
+from tests.contract.test_socketio_transport import SocketIoHarness
+from tests.contract.test_sse_transport import SseHarness
 from tests.contract.transport_harness import Gate, ScriptedEvents, eventually
+from tests.engine_io import WebSocketPeer
 
 pytestmark = pytest.mark.gen_test
 
@@ -74,39 +78,69 @@ async def test_one_that_is_cancelled_takes_no_place_with_it(*, has_a_place: bool
     await crowd.visit(2)
 
 
-async def crowded(group: TransportGroup, member: ServedMemory, gate: Gate, number: int) -> tuple[Any, Any]:
-    """The scripted domain, and clients of whom it has got as many as it may."""
-    events = ScriptedEvents(group)
-    group.bind(events)
-    for name in range(number):
-        events.script(str(name), before_join=gate)
-    clients = [member.start({"token": str(name)}) for name in range(number)]
-    await gate.reached()
-    return events, clients
+HARNESSES = [
+    pytest.param(partial(SocketIoHarness, WebSocketPeer), id="socket.io"),
+    pytest.param(SseHarness, id="sse"),
+]
+AT_ONCE = 4
 
 
-async def test_of_a_storm_so_many_are_asked_for_at_a_time() -> None:
-    member, gate = ServedMemory(), Gate()
-    group = TransportGroup([member])
-    events, clients = await crowded(group, member, gate, 3 * AT_ONCE)
-    assert len(events.calls) == AT_ONCE
-    gate.open()
-    for client in clients:
-        await client.opened()
-    assert [call for call, _ in events.calls].count("connect") == 3 * AT_ONCE
-    await group.close()
+class Storm:
+    """``clients`` that all ask to connect, of whom the domain lets nobody in until ``gate`` is opened."""
+
+    def __init__(self, harness: SocketIoHarness | SseHarness) -> None:
+        self.harness = harness
+        self.events = ScriptedEvents(harness.transport)
+        self.gate = Gate()
+        harness.transport.bind(self.events)
+
+    async def connect(self, *names: str) -> list[Any]:
+        before = len(self.harness.transport._connections)
+        for name in names:
+            self.events.script(name, before_reply=self.gate)
+        clients = [await self.harness.connect({"token": name}) for name in names]
+        await eventually(lambda: len(self.harness.transport._connections) == before + len(names))
+        return clients
+
+    @property
+    def asked(self) -> int:
+        return len(self.events.connect_requests)
 
 
-async def test_one_that_left_while_it_waited_is_not_asked_for() -> None:
-    member, gate = ServedMemory(), Gate()
-    group = TransportGroup([member])
-    events, clients = await crowded(group, member, gate, AT_ONCE)
-    late = member.start({"token": "late"})
-    await eventually(lambda: late.connection in group._owners)
-    late.disconnect()
-    gate.open()
-    for client in (*clients, late):
-        await client.opened()
-    assert "late" not in events.connections
-    assert late.connection not in group._owners
-    await group.close()
+@asynccontextmanager
+async def storm(open_harness: Callable[..., SocketIoHarness | SseHarness]) -> AsyncIterator[Storm]:
+    harness = open_harness(arrivals=Arrivals(AT_ONCE, FOR_EVER))
+    try:
+        yield Storm(harness)
+    finally:
+        await harness.close()
+
+
+@pytest.mark.parametrize("open_harness", HARNESSES)
+async def test_of_a_storm_so_many_are_asked_for_at_a_time(
+    open_harness: Callable[..., SocketIoHarness | SseHarness],
+) -> None:
+    async with storm(open_harness) as it:
+        clients = await it.connect(*map(str, range(3 * AT_ONCE)))
+        assert it.asked == AT_ONCE
+        it.gate.open()
+        for client in clients:
+            assert (await client.next_event())[0] == "session.ready"
+        assert it.asked == 3 * AT_ONCE
+
+
+@pytest.mark.parametrize("open_harness", HARNESSES)
+async def test_one_that_left_while_it_waited_is_not_asked_for(
+    open_harness: Callable[..., SocketIoHarness | SseHarness],
+) -> None:
+    async with storm(open_harness) as it:
+        clients = await it.connect(*map(str, range(AT_ONCE)))
+        (late,) = await it.connect("late")
+        await late.close()
+        await eventually(lambda: len(it.harness.transport._connections) == AT_ONCE)
+        it.gate.open()
+        for client in clients:
+            await client.next_event()
+        (last,) = await it.connect("last")
+        await last.next_event()
+        assert "late" not in it.events.connections

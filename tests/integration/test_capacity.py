@@ -14,6 +14,7 @@ import pytest
 
 from adapters.transport.socketio.transport import SocketIoLimits
 from domain.policy import ConnectionPolicy
+from domain.services.sessions import Sessions
 from entrypoints.server import Server
 from tests.engine_io import (
     Closed,
@@ -37,7 +38,8 @@ LIMITS = {"queue_bytes": QUEUE_BYTES, "notification_bytes": 40_000}
 
 
 def open_connections(server: Server) -> int:
-    return server.container.application().connections.open_connections
+    sessions: Sessions = server.container.sessions()
+    return sessions.open_connections
 
 
 async def stays(peer: Peer, session: aiohttp.ClientSession, server: Server, user: str) -> None:

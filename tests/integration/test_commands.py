@@ -249,7 +249,8 @@ async def test_listen_resumes_after_a_cut_and_misses_nothing(server: ServerProce
                 name, (ready, _) = shown(await listener.line("session.ready"))
                 assert (name, ready["recovered"], ready["reason"]) == ("session.ready", True, None)
                 await listener.line(during[-1])
-            notifications = [arguments[0] for name, arguments in map(shown, listener.lines) if name != "session.ready"]
+            events = map(shown, listener.lines)
+            notifications = [arguments[0] for name, arguments in events if name == "notification.new"]
             assert [notification["id"] for notification in notifications] == published
             listener.send(signal.SIGINT)
             code, _, errors = await listener.ended()
@@ -444,15 +445,15 @@ async def test_the_demo_goes_on_until_it_is_interrupted(number: signal.Signals) 
 
 BROKEN_DEMO = """
 import sys
-from adapters.transport.socketio.transport import SocketIoTransport
+from domain.delivery.hub import _Audience
 from domain.model import EVERYONE, Room
 from entrypoints import demo
 
 demo.ARRIVAL_TIMEOUT = 2.0
-good = SocketIoTransport.broadcast
-def broken(self, rooms, entry):
-    {broken}
-SocketIoTransport.broadcast = broken
+good = _Audience._in
+def broken(self, rooms):
+    return {broken}
+_Audience._in = broken
 sys.exit(demo.main(once=True))
 """
 
@@ -461,9 +462,9 @@ sys.exit(demo.main(once=True))
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        ("good(self, frozenset((EVERYONE,)), entry)", r"WRONG: user 43 got mission\.assigned, which was for"),
+        ("good(self, frozenset((EVERYONE,)))", r"WRONG: user 43 got mission\.assigned, which was for"),
         (
-            "good(self, rooms if Room('role:company') not in rooms else frozenset((Room('nobody'),)), entry)",
+            "good(self, rooms if Room('role:company') not in rooms else frozenset((Room('nobody'),)))",
             r"plan\.changed did not reach 43",
         ),
     ],

@@ -105,8 +105,7 @@ def test_every_setting_builds_every_part_and_each_only_once(settings: Settings) 
     assert len(seen) == parts() > 13
     for name, provider in singletons(container):
         assert provider() is seen[name], name
-    assert container.connections()._transport is container.transport()
-    assert container.transport()._members == (container.socketio(), container.sse())
+    assert container.transports() == (container.socketio(), container.sse())
 
 
 def test_a_part_that_is_two_would_be_noticed() -> None:
@@ -117,12 +116,15 @@ def test_a_part_that_is_two_would_be_noticed() -> None:
 
 def test_all_who_share_a_part_share_the_same_one(settings: Settings) -> None:
     container = build_container(settings)
-    connections, delivery = container.connections(), container.delivery()
-    store = container.store()
-    assert connections._subscribers is connections._inboxes is delivery._log is delivery._checkpoints is store
-    assert connections._transport is delivery._transport is container.transport()
+    application, store = container.application(), container.store()
+    connections, publishing, hub = application.connections, application.publishing, application.hub
+    users: tuple[object, ...] = (connections._subscribers, connections._inboxes, publishing._checkpoints, hub._log)
+    assert all(used is store for used in (*users, publishing._log))
+    assert connections._hub is publishing._hub is hub
+    assert container.socketio()._connections.events is container.sse()._events is connections
     assert connections._verifier is container.verifier()
-    assert container.backend().publisher is delivery
+    assert container.backend().publisher is container.publishing() is publishing
+    assert container.backend().directory is container.sessions() is application.sessions
     assert container.backend().callers is container.callers()
 
 
@@ -145,7 +147,7 @@ def test_every_kind_of_source_and_store_has_its_line(port: str, kinds: set[str])
     selector: Any = Container.providers[port]
     assert set(selector.providers) == kinds
     for kind, provider in selector.providers.items():
-        assert type(provider) is type(Container.transport), kind
+        assert type(provider) is type(Container.backend), kind
 
 
 def test_the_store_is_the_one_of_the_settings(tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ async def test_settings_reach_those_whom_they_are_for() -> None:
     assert (policy.leeway, policy.connections, policy.connections_per_user) == (timedelta(seconds=7), 11, 12)
     assert policy.token_bytes == 1515
     assert (policy.notification_bytes, policy.drain, policy.drain_rate) == (1313, timedelta(seconds=14), 15)
-    assert (limits.message_bytes, limits.queue_bytes, limits.held_bytes) == (3616, 171_717, 171_717)
+    assert (limits.message_bytes, limits.queue_bytes) == (3616, 171_717)
     assert limits.connect_timeout == 18
     assert (limits.connections, limits.unauthenticated) == (11, 19)
     assert (limits.events_per_second, limits.events_burst) == (20, 21)
@@ -246,14 +248,15 @@ def test_an_override_reaches_everybody() -> None:
     container = Container(settings=validate_settings(ONE_SECRET))
     clock = ManualClock()
     container.clock.override(clock)
-    assert container.connections()._clock is container.delivery()._clock is clock
+    application = container.application()
+    assert application.connections._clock is application.hub._clock is container.publishing()._clock is clock
 
 
 def test_a_broken_override_is_noticed_when_the_server_is_built() -> None:
     container = Container(settings=validate_settings(ONE_SECRET))
     container.policy.override(FACTORY(ManualClock, no_such_argument=1))
     with pytest.raises(TypeError, match="no_such_argument"):
-        container.connections()
+        container.application()
 
 
 WEAK = "x" * 31

@@ -25,12 +25,11 @@ from tornado.ioloop import IOLoop
 from adapters.source.http_feed import HttpFeed
 from adapters.store.memory import MemoryStore
 from adapters.system.clock import SystemClock
-from adapters.transport.memory.transport import MemoryTransport
+from domain.delivery.hub import Hub
 from domain.errors import StoreUnavailable
 from domain.model import Appended, Checkpoint, Draft, Position, Room, Subscriber, UserId
 from domain.policy import ConnectionPolicy
-from domain.services.counts import CountsService
-from domain.services.delivery import DeliveryService
+from domain.services.publishing import PublishingService
 from tests.doubles import FixedRandomness, RecordingTelemetry
 from tests.feed_server import Answer, FeedServer, event, event_stream, eventually, notification
 
@@ -54,14 +53,13 @@ class Log:
     def __init__(self, inbox: MemoryStore | None = None) -> None:
         self.inbox = inbox if inbox is not None else MemoryStore(clock=SystemClock())
         self.telemetry = RecordingTelemetry()
-        transport = MemoryTransport()
-        self.service = DeliveryService(
+        clock, policy = SystemClock(), ConnectionPolicy()
+        self.service = PublishingService(
             log=self.inbox,
             checkpoints=self.inbox,
-            transport=transport,
-            counts=CountsService(inboxes=self.inbox, transport=transport, clock=SystemClock()),
-            policy=ConnectionPolicy(),
-            clock=SystemClock(),
+            hub=Hub(log=self.inbox, policy=policy, clock=clock),
+            policy=policy,
+            clock=clock,
             randomness=FixedRandomness(),
             telemetry=self.telemetry,
         )

@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.certificates import Certificate, make_certificate
 from tests.raw_client import BINARY, CLOSE, PING, RawClient, frame
-from tests.serving import API_KEY, eventually, serving, token
+from tests.serving import API_KEY, eventually, open_sockets, serving, token
 
 MARK = b"octets-of-a-client "
 MUCH = MARK * 3000
@@ -351,14 +351,13 @@ def _is_of_the_client(octets: str | bytes | bytearray) -> bool:
 async def assert_nothing_stays(way: Way, tls: Certificate | None = None) -> None:
     settings = {"limits": LIMITS} | ({"tls": {"cert": str(tls.cert), "key": str(tls.key)}} if tls is not None else {})
     async with serving(**settings) as server:
-        loop, directory = asyncio.get_running_loop(), server.container.connections()
+        loop, directory = asyncio.get_running_loop(), server.container.sessions()
 
         def operator(how: str) -> None:
             loop.call_soon_threadsafe(lambda: directory.disconnect(USER, reconnect=how == "come back"))
 
         def is_over() -> bool:
-            transport = server.container.transport()
-            return not (directory.open_connections or transport.open_sockets)
+            return not (directory.open_connections or open_sockets(server))
 
         client = RawClient(server.url)
         for _ in range(TIMES):
@@ -412,7 +411,7 @@ async def test_the_memory_stays_however_many_messages_are_refused() -> None:
             before, _ = tracemalloc.get_traced_memory()
             for _ in range(MESSAGES):
                 await asyncio.to_thread(fail, client)
-            await eventually(lambda: not server.container.transport().open_sockets, within=5)
+            await eventually(lambda: not open_sockets(server), within=5)
             after, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

@@ -14,11 +14,13 @@ import pytest
 
 from adapters.transport.sse.transport import SseLimits
 from domain.errors import ConnectionGone, ShuttingDown, TooManyConnections
-from domain.model import ConnectionId, Room
-from tests.contract.transport_harness import COUNTS, EXPIRES_AT, Gate, ScriptedEvents, entry, eventually, reply
+from domain.model import CountsChanged, Expiring, ResumeRequest
+from domain.ports import Outlet
+from domain.requests import Credentials
+from tests.contract.transport_harness import COUNTS, EXPIRES_AT, Gate, ScriptedEvents, eventually, reply
 from tests.doubles import ManualClock
 from tests.e2e.certificates import make_certificate
-from tests.integration.sse_wire import ANN, BEARER, refusal, wire
+from tests.integration.sse_wire import BEARER, refusal, wire
 from tests.requirements import require
 
 pytestmark = pytest.mark.gen_test
@@ -44,10 +46,10 @@ async def test_a_stream_begins_with_the_welcome_and_says_when_to_return() -> Non
 async def test_only_entries_of_the_log_have_an_id_so_that_clients_come_back_with_a_cursor() -> None:
     async with wire() as server:
         client, connection = await server.live()
-        server.transport.announce_counts(connection, COUNTS)
+        server.events.send(CountsChanged(COUNTS), connection)
         server.broadcast(1)
-        server.transport.announce_expiry(connection, EXPIRES_AT)
-        server.transport.disconnect(connection, refusal(ShuttingDown()))
+        server.events.send(Expiring(EXPIRES_AT), connection)
+        server.events.disconnect(connection, refusal(ShuttingDown()))
         events = [await client.event() for _ in range(4)]
         assert [(event.name, event.id) for event in events] == [
             ("inbox.counts", None),
@@ -94,7 +96,7 @@ async def test_what_a_client_brings_reaches_the_domain() -> None:
         client = await server.ask("/v1/stream?cursor=e:3&device=my%20phone")
         assert client.status == 200
         (request,) = server.events.connect_requests
-        assert request.auth == {"token": "ann", "cursor": "e:3", "device": "my phone"}
+        assert request.credentials == Credentials("ann", ResumeRequest(cursor="e:3"), "my phone")
         assert (request.remote_address, request.transport) == ("127.0.0.1", "sse")
 
 
@@ -127,9 +129,7 @@ async def test_what_a_client_got_last_comes_before_its_cursor(
     async with wire() as server:
         client = await server.ask(path, last_event_id=header)
         assert client.status == 200
-        assert server.events.connect_requests[0].auth == (
-            {"token": "ann"} if cursor is None else {"token": "ann", "cursor": cursor}
-        )
+        assert server.events.connect_requests[0].credentials == Credentials("ann", ResumeRequest(cursor=cursor), None)
 
 
 async def test_a_client_that_is_cut_returns_with_the_last_id_it_got() -> None:
@@ -141,7 +141,7 @@ async def test_a_client_that_is_cut_returns_with_the_last_id_it_got() -> None:
         await client.close()
         again = await server.ask(last_event_id=last.id)
         assert again.status == 200
-        assert server.events.connect_requests[-1].auth == {"token": "ann", "cursor": "e:2"}
+        assert server.events.connect_requests[-1].credentials == Credentials("ann", ResumeRequest(cursor="e:2"), None)
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -150,16 +150,16 @@ async def test_over_tls_a_long_replay_arrives_whole(tmp_path: Path) -> None:
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ours.load_cert_chain(certificate.cert, certificate.key)
     async with wire(tls=(ours, ssl.create_default_context(cafile=certificate.cert))) as server:
-        server.events.script("ann", goes_live=False)
         client = await server.ask()
         connection = server.events.connections["ann"]
         payload = json.dumps({"text": "x" * 50_000})
 
         async def replay() -> None:
             for first in range(1, 41, 4):
-                page = [entry(offset, ANN, payload=payload) for offset in range(first, first + 4)]
-                await server.transport.replay(connection, page)
-            server.transport.disconnect(connection, refusal(ShuttingDown()))
+                await server.events.has_room(connection)
+                for offset in range(first, first + 4):
+                    server.broadcast(offset, payload)
+            server.events.disconnect(connection, refusal(ShuttingDown()))
 
         replaying = asyncio.ensure_future(replay())
         events = [await client.event() for _ in range(42)]
@@ -179,7 +179,7 @@ async def test_a_reader_for_whom_too_much_waits_too_long_is_cut_and_nobody_else(
         reader, _ = await server.live()
         payload = json.dumps("x" * 100_000)
         for offset in range(1, 6):
-            server.transport.broadcast(frozenset((ANN, Room("user:slow"))), entry(offset, ANN, payload=payload))
+            server.broadcast(offset, payload)
             assert (await reader.event()).id == f"e:{offset}"
         server.transport.sweep()
         clock.advance(5.0)
@@ -191,7 +191,7 @@ async def test_a_reader_for_whom_too_much_waits_too_long_is_cut_and_nobody_else(
         server.broadcast(6)
         assert (await reader.event()).id == "e:6"
         with pytest.raises(ConnectionGone):
-            await server.transport.replay(slow, [])
+            await server.events.has_room(slow)
 
 
 async def test_a_reader_that_catches_up_is_not_cut() -> None:
@@ -217,12 +217,11 @@ async def test_a_reader_for_whom_eight_times_as_much_waits_is_cut_at_once() -> N
     async with wire(clock=clock, limits=SseLimits(queue_bytes=50_000)) as server:
         _, connection = await server.live(buffer_bytes=4096)
         other, _ = await server.live("bob")
-        rooms = frozenset((ANN, Room("user:bob")))
         payload = json.dumps("x" * 50_000)
         for offsets in (range(1, 6), range(6, 12)):
             assert connection not in server.events.reasons
             for offset in offsets:
-                server.transport.broadcast(rooms, entry(offset, ANN, payload=payload))
+                server.broadcast(offset, payload)
             assert [(await other.event()).id for _ in offsets] == [f"e:{offset}" for offset in offsets]
         # No time has passed, and nothing was swept.
         await eventually(lambda: server.events.reasons.get(connection) == "slow_consumer")
@@ -245,7 +244,7 @@ async def test_who_leaves_is_noticed_and_frees_the_socket() -> None:
 async def test_a_client_is_told_when_to_return_in_words_that_every_library_understands() -> None:
     async with wire() as server:
         client, connection = await server.live()
-        server.transport.disconnect(connection, refusal(ShuttingDown()))
+        server.events.disconnect(connection, refusal(ShuttingDown()))
         closing = await client.event()
         assert (closing.name, closing.retry) == ("session.closing", "1500")
         assert json.loads(closing.data or "")["retry_after_ms"] == 1500
@@ -255,7 +254,7 @@ async def test_a_client_is_told_when_to_return_in_words_that_every_library_under
 async def test_a_client_that_should_stay_away_is_told_so_in_the_event_alone() -> None:
     async with wire() as server:
         client, connection = await server.live()
-        server.transport.disconnect(connection, refusal(TooManyConnections(), reconnect=False))
+        server.events.disconnect(connection, refusal(TooManyConnections(), reconnect=False))
         closing = await client.event()
         assert closing.retry is None
         assert json.loads(closing.data or "")["reconnect"] is False
@@ -266,7 +265,7 @@ async def test_a_client_that_takes_nothing_is_closed_a_second_after_it_should_ha
     async with wire() as server:
         _, connection = await server.live(buffer_bytes=4096)
         server.broadcast(1, json.dumps("x" * 200_000))
-        server.transport.disconnect(connection, refusal(ShuttingDown()))
+        server.events.disconnect(connection, refusal(ShuttingDown()))
         began = asyncio.get_running_loop().time()
         await eventually(lambda: connection in server.events.reasons)
         assert server.events.reasons[connection] == "shutting_down"
@@ -277,7 +276,7 @@ async def test_closing_the_transport_ends_streams_and_answers_who_waits() -> Non
     gate = Gate()
     async with wire() as server:
         client, connection = await server.live()
-        server.events.script("bob", before_join=gate)
+        server.events.script("bob", before_reply=gate)
         waiting = await server.client()
         waiting.ask(authorization="Bearer bob")
         await gate.reached()
@@ -292,8 +291,8 @@ async def test_closing_the_transport_ends_streams_and_answers_who_waits() -> Non
 
 
 class BrokenEvents(ScriptedEvents):
-    async def opened(self, connection: ConnectionId) -> None:
-        await super().opened(connection)
+    async def opened(self, outlet: Outlet) -> None:
+        await super().opened(outlet)
         raise ZeroDivisionError
 
 
@@ -321,7 +320,7 @@ async def test_a_defect_in_connecting_is_500_and_leaves_nothing(caplog: pytest.L
         client = await server.ask()
         assert (client.status, (await client.problem())["code"]) == (500, "internal_server_error")
         with pytest.raises(ConnectionGone):
-            await server.transport.join(server.events.connections["ann"], frozenset((ANN,)))
+            await server.events.has_room(server.events.connections["ann"])
         assert "retry-after" in client.headers
     assert "what was done for a client ended by a defect" in caplog.text
 
@@ -337,7 +336,7 @@ async def test_with_aiohttp() -> None:
             connection = server.events.connections["ann"]
             await eventually(lambda: server.events.count("live", connection) == 1)
             server.broadcast(1)
-            server.transport.disconnect(connection, refusal(ShuttingDown()))
+            server.events.disconnect(connection, refusal(ShuttingDown()))
             text = await answer.text()
         names = [line.removeprefix("event: ") for line in text.split("\n") if line.startswith("event: ")]
         assert names == ["session.ready", "notification.new", "session.closing"]
@@ -356,7 +355,7 @@ async def test_with_curl() -> None:
         connection = server.events.connections["ann"]
         await eventually(lambda: server.events.count("live", connection) == 1)
         server.broadcast(1)
-        server.transport.disconnect(connection, refusal(ShuttingDown()))
+        server.events.disconnect(connection, refusal(ShuttingDown()))
         output, _ = await asyncio.wait_for(process.communicate(), 10)
         assert process.returncode == 0
         assert b'event: notification.new\nid: e:1\ndata: {"n":1}\n\n' in output

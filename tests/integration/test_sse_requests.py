@@ -20,6 +20,7 @@ from domain.errors import (
     TokenExpired,
     TooManyConnections,
 )
+from domain.requests import NoToken
 from tests.contract.transport_harness import Gate, eventually
 from tests.integration.sse_wire import BEARER, ORIGIN, refusal, wire
 from tests.serving import serving, token
@@ -50,7 +51,7 @@ async def test_without_a_bearer_token_there_is_a_challenge_without_an_error(auth
         client = await server.ask(authorization=authorization)
         assert client.status == 401
         assert client.headers["www-authenticate"] == 'Bearer realm="synkrone-socket"'
-        assert server.events.connect_requests[0].auth == {}
+        assert isinstance(server.events.connect_requests[0].credentials, NoToken)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ async def test_no_more_streams_than_allowed() -> None:
 async def test_no_more_are_verified_at_once_than_allowed() -> None:
     gate = Gate()
     async with wire(limits=SseLimits(connecting=1)) as server:
-        server.events.script("ann", before_join=gate)
+        server.events.script("ann", before_reply=gate)
         first = await server.client()
         first.ask(authorization=BEARER)
         await gate.reached()
@@ -136,13 +137,11 @@ async def test_no_more_are_verified_at_once_than_allowed() -> None:
 async def test_one_closed_before_its_welcome_is_told_in_the_answer(*, reconnect: bool) -> None:
     gate = Gate()
     async with wire() as server:
-        server.events.script("ann", after_join=gate)
+        server.events.script("ann", before_reply=gate)
         client = await server.client()
         client.ask(authorization=BEARER)
         await gate.reached()
-        server.transport.disconnect(
-            server.events.connections["ann"], refusal(TooManyConnections(), reconnect=reconnect)
-        )
+        server.events.disconnect(server.events.connections["ann"], refusal(TooManyConnections(), reconnect=reconnect))
         assert await client.answer() == (503 if reconnect else 403)
         assert (await client.problem())["code"] == "too_many_connections"
         assert client.headers.get("retry-after") == ("2" if reconnect else None)
@@ -268,7 +267,7 @@ async def test_http_1_0_gets_a_stream_without_chunks() -> None:
         assert "transfer-encoding" not in client.headers
         assert client.headers["connection"] == "close"
         assert (await client.event()).name == "session.ready"
-        server.transport.disconnect(server.events.connections["ann"], refusal(ShuttingDown()))
+        server.events.disconnect(server.events.connections["ann"], refusal(ShuttingDown()))
         assert (await client.event()).name == "session.closing"
         assert await client.ended()
 

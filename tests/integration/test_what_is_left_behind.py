@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from adapters.transport.socketio.leaving import PER_USER
 from domain.model import Audience, Publication, UserId
 from entrypoints.server import Server
+from tests.engine_io import WebSocketPeer, connected, http_session, until_closed
 from tests.raw_client import RawClient, frame
 from tests.serving import eventually, serving, token
+from tests.unit.domain.world import answer_to
 
 pytestmark = pytest.mark.gen_test(timeout=30)
 
@@ -25,13 +26,13 @@ SLOW = {"events_per_second": 1, "events_burst": BURST}
 
 async def publish(server: Server, user: str, number: int) -> None:
     to = Audience.users([user])
-    await server.container.delivery().publish(
+    await server.container.publishing().publish(
         [Publication(to=to, type="t", id=f"{user}:{index}") for index in range(number)]
     )
 
 
 async def unread(server: Server, user: str) -> int:
-    answer: Any = await server.container.application().inboxes.request(token(user), "inbox.count", None)
+    answer: Any = await answer_to(server.container.application().inboxes, token(user), "inbox.count", None)
     return int(answer.counts.unread)
 
 
@@ -61,14 +62,14 @@ def is_over(server: Server) -> bool:
     """Nobody is connected, and nothing is left to be done."""
     transport = server.container.socketio()
     return not (
-        server.container.connections().open_connections
+        server.container.sessions().open_connections
         or transport.open_sockets
         or transport._engine.sessions
-        or transport._connections
-        or transport._waiting
-        or transport._tasks._running
-        or transport._ending_unhandled
-        or len(transport._leaving)
+        or len(transport._connections)
+        or len(transport._waiting)
+        or transport._connections._working._running
+        or transport._intake._handling._running
+        or transport._intake._ended_unhandled
     )
 
 
@@ -113,10 +114,10 @@ async def test_behind_a_token_that_is_refused_nothing_is_done(monkeypatch: pytes
     async with serving() as server:
         asked: list[object] = []
 
-        async def note(*arguments: object) -> None:
+        def note(*arguments: object) -> None:
             asked.append(arguments)
 
-        monkeypatch.setattr(server.container.socketio()._events, "request", note)
+        monkeypatch.setattr(server.container.connections(), "requested", note)
         await say(server, connect(bearer) + b"".join(reads("ann", 3)))
         await eventually(lambda: is_over(server), within=5)
         assert asked == []
@@ -133,28 +134,29 @@ async def test_what_came_before_an_operator_closed_is_done(monkeypatch: pytest.M
                 line.read_to_end()
 
         visiting = asyncio.create_task(asyncio.to_thread(visit))
-        transport, directory = server.container.socketio(), server.container.connections()
-        await eventually(lambda: any(len(c.requests) == 3 for c in transport._connections.values()), within=5)
+        directory = server.container.sessions()
+        await eventually(lambda: any(len(session.requests) == 3 for session in directory.all), within=5)
         assert directory.disconnect(UserId("ann"), reconnect=reconnect) == 1
         await visiting
-        await eventually(lambda: directory.open_connections == 0)
+        await eventually(lambda: not directory.all)
         gate.set()
         await eventually(lambda: is_over(server), within=5)
         assert await unread(server, "ann") == 0
 
 
 async def test_the_ended_connections_of_one_user_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(limits={"connections_per_user": 1}) as server, gated(server, monkeypatch) as gate:
-        transport = server.container.socketio()
+    most = 5
+    async with serving(limits={"connections_per_user": most}) as server, gated(server, monkeypatch) as gate:
+        transport, sessions = server.container.socketio(), server.container.sessions()
         for name in ("ann", "bob"):
             await publish(server, name, 3)
-        for _ in range(PER_USER + 5):
+        for _ in range(most + 5):
             await say(server, connect(token("ann")) + b"".join(reads("ann", 3)))
         await eventually(lambda: not transport.open_sockets, within=5)
-        assert len(transport._leaving) == PER_USER
+        assert len(sessions._leaving) == most
         # Another has room.
         await say(server, connect(token("bob")) + b"".join(reads("bob", 3)))
-        await eventually(lambda: len(transport._leaving) == PER_USER + 1)
+        await eventually(lambda: len(sessions._leaving) == most + 1)
         gate.set()
         await eventually(lambda: is_over(server), within=5)
         assert (await unread(server, "ann"), await unread(server, "bob")) == (0, 0)
@@ -162,13 +164,19 @@ async def test_the_ended_connections_of_one_user_do_not_pile_up(monkeypatch: pyt
 
 async def test_they_count_among_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(limits={"connections": 2}) as server, gated(server, monkeypatch) as gate:
-        transport = server.container.socketio()
+        sessions = server.container.sessions()
         for user in ("ann", "bob"):
             await say(server, connect(token(user)) + b"".join(reads(user, 1)))
-        await eventually(lambda: len(transport._leaving) == 2)
-        assert not transport.is_accepting()
-        gate.set()
-        await eventually(transport.is_accepting)
+        await eventually(lambda: len(sessions._leaving) == 2)
+        async with http_session() as session:
+            waits = await WebSocketPeer.open(session, server.url)
+            await waits.send("40" + json.dumps({"token": token("eve")}))
+            # Cut without a word, as by any fault that passes: its client returns.
+            assert await until_closed(waits) == []
+            gate.set()
+            await eventually(lambda: not sessions._leaving)
+            returns = await WebSocketPeer.open(session, server.url)
+            await connected(returns, token("eve"))
 
 
 async def test_a_server_that_closes_leaves_them_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +184,8 @@ async def test_a_server_that_closes_leaves_them_time(tmp_path: Path, monkeypatch
     async with serving(store=store) as server, gated(server, monkeypatch) as gate:
         await publish(server, "ann", 3)
         await say(server, connect(token("ann")) + b"".join(reads("ann", 3)))
-        await eventually(lambda: len(server.container.socketio()._leaving) == 1)
+        await eventually(lambda: len(server.container.sessions()._leaving) == 1)
         asyncio.get_running_loop().call_later(0.2, gate.set)
-        closing = asyncio.create_task(server.container.transport().close())
+        closing = asyncio.create_task(server.container.socketio().close())
         await closing
         assert await unread(server, "ann") == 0

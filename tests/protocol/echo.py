@@ -26,7 +26,8 @@ class Echo:
     each message is its own mark, and ``received`` are those that a client is known to have."""
 
     def __init__(self, limits: EngineLimits) -> None:
-        self.engine = EngineServer(self, clock=SystemClock(), limits=limits)
+        self.engine = EngineServer(clock=SystemClock(), limits=limits)
+        self.engine.bind(self)
         self.accepting = True
         self.closed: dict[str, str] = {}
         self.marks = False

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,21 +21,23 @@ from adapters.http.exchange import Exchange
 from adapters.http.listening import Listener
 from adapters.http.peer import PeerPolicy
 from adapters.system.clock import SystemClock
+from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.errors import UnknownEvent
 from domain.model import (
     EVERYONE,
     AckId,
-    ConnectionId,
     ConnectReply,
-    ConnectRequest,
     Entry,
     Failed,
     Json,
+    Outgoing,
     Position,
-    Subscriber,
+    Reply,
 )
+from domain.ports import Outlet, Transport
+from domain.requests import Asked, ConnectRequest
 from tests.contract.transport_harness import reply
 from tests.listening import Port
 from tests.protocol.scripted_peer import (
@@ -64,7 +67,7 @@ class Served:
     """The transport with a domain that lets everybody in, and notes up to where they are said to have received."""
 
     def __init__(self) -> None:
-        self.transport = SocketIoTransport(clock=SystemClock(), peers=PeerPolicy(), limits=LIMITS)
+        self.transport = SocketIoTransport(clock=SystemClock(), peers=PeerPolicy(), arrivals=Arrivals(), limits=LIMITS)
         self.transport.bind(self)
         self.receipts: list[int] = []
         self.live = 0
@@ -72,26 +75,26 @@ class Served:
         self.port = 0
         self.http: Listener
         self._offset = 0
+        self._outlets: dict[Outlet, None] = {}
 
-    async def connect(self, connection: ConnectionId, _hello: ConnectRequest) -> ConnectReply:
-        await self.transport.join(connection, ROOMS)
+    async def connect(self, _by: Transport[Any, Any], _outlet: Outlet, _request: ConnectRequest) -> ConnectReply:
         return reply("ann", offset=self._offset)
 
-    async def opened(self, connection: ConnectionId) -> None:
-        await self.transport.resume(connection, Position("e", self._offset))
+    async def opened(self, outlet: Outlet) -> None:
+        self._outlets[outlet] = None
         self.live += 1
         self.went_live += 1
 
-    async def request(
-        self, connection: ConnectionId, _subscriber: Subscriber, ack: AckId | None, _event: str, _argument: object
-    ) -> None:
+    def requested(self, outlet: Outlet, ack: AckId | None, _asked: Asked) -> Coroutine[Any, Any, None] | None:
         if ack is not None:
-            self.transport.answer(connection, ack, ANSWER)
+            self._send([outlet], Reply(ack, ANSWER))
+        return None
 
-    def received(self, _connection: ConnectionId, upto: Position) -> None:
+    def received(self, _outlet: Outlet, upto: Position) -> None:
         self.receipts.append(upto.offset)
 
-    def disconnected(self, _connection: ConnectionId, _reason: str) -> None:
+    def disconnected(self, outlet: Outlet, _reason: str) -> None:
+        self._outlets.pop(outlet, None)
         self.live -= 1
 
     def reconnect_delay(self) -> float:
@@ -100,9 +103,11 @@ class Served:
     def publish(self, size: int = 0) -> int:
         self._offset += 1
         payload = Json(b'{"n":%d,"x":"%s"}' % (self._offset, b"x" * size))
-        entry = Entry(Position("e", self._offset), ROOMS, "notification.new", payload)
-        self.transport.broadcast(ROOMS, entry)
+        self._send(list(self._outlets), Entry(Position("e", self._offset), ROOMS, "notification.new", payload))
         return self._offset
+
+    def _send(self, outlets: Sequence[Any], event: Outgoing) -> None:
+        self.transport.send(outlets, self.transport.encode(event))
 
     async def until(self, peer: PollingScript, condition: Callable[[ServedSession], bool]) -> None:
         session = self.transport._engine.sessions.get(peer.sid)
@@ -142,12 +147,13 @@ class Served:
         return (
             len(transport._engine.sessions),
             transport.open_sockets,
-            len(transport._members),
+            len(self._outlets),
             len(transport._connections),
             len(transport._waiting),
-            len(transport._tasks._running),
-            len(transport._library.manager.rooms),
-            len(transport._library.environ),
+            len(transport._connections._working._running),
+            len(transport._intake._handling._running),
+            len(transport._connections.library.manager.rooms),
+            len(transport._connections.library.environ),
         )
 
 

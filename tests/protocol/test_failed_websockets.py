@@ -16,7 +16,7 @@ from adapters.transport.socketio.engineio.session import SessionLimits
 from adapters.transport.socketio.engineio.websocket import FrameReader
 from entrypoints.server import Server
 from tests.protocol.scripted_peer import WebSocketScript, Wire
-from tests.serving import eventually, serving
+from tests.serving import eventually, open_sockets, serving
 
 NO_MASK = bytes(4)
 TOO_LARGE = b"\x81\xff" + (1 << 40).to_bytes(8, "big") + NO_MASK
@@ -109,4 +109,4 @@ async def test_a_failed_websocket_that_sends_nothing_more_ends_when_its_client_c
         await asyncio.get_running_loop().sock_sendall(sock, TOO_LARGE)
         await read_to_end(sock)
         sock.close()
-        await eventually(lambda: not server.container.transport().open_sockets, within=LINGER / 2)
+        await eventually(lambda: not open_sockets(server), within=LINGER / 2)

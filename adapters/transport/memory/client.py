@@ -19,10 +19,10 @@ Event = tuple[str, tuple[object, ...]]
 class Mailbox:
     """What a client received and has not taken, in order; the answers to its requests are taken as they come."""
 
-    def __init__(self, taken: Callable[[Position], None]) -> None:
-        """``taken`` is told the position of each entry that the client takes."""
+    def __init__(self) -> None:
         self.size = 0
-        self._taken = taken
+        self.taken: Callable[[Position], None] | None = None
+        """Told the position of each entry that the client takes."""
         self._items: deque[tuple[str, Json, Position | None, bool]] = deque()
         self._changed = asyncio.Event()
         self._answers: dict[AckId, object] = {}
@@ -47,8 +47,8 @@ class Mailbox:
         self.size -= len(item[1])
         self.wake()
         name, payload, cursor, is_entry = item
-        if cursor is not None and is_entry:
-            self._taken(cursor)
+        if cursor is not None and is_entry and self.taken is not None:
+            self.taken(cursor)
         return self._decode(name, payload, cursor)
 
     def peek(self) -> list[Event]:
@@ -87,7 +87,7 @@ class MemoryClient:
         self.refusal: Problem | None = None
         self.reconnect = False
         self.task: asyncio.Task[None] | None = None
-        self._mailbox = mailbox
+        self.mailbox = mailbox
         self._leave = leave
         self._request = request
         self._acks = count(0)
@@ -96,14 +96,14 @@ class MemoryClient:
     @property
     def events(self) -> list[Event]:
         """What was received and not taken yet."""
-        return self._mailbox.peek()
+        return self.mailbox.peek()
 
     async def next_event(self) -> Event:
         """Take one event; waits for it. Raises ConnectionGone when the connection has ended and all was taken."""
-        while (event := self._mailbox.pop()) is None:
+        while (event := self.mailbox.pop()) is None:
             if self.closed:
                 raise ConnectionGone
-            await self._mailbox.change()
+            await self.mailbox.change()
         return event
 
     def send(self, event: str, argument: object = None) -> None:
@@ -114,16 +114,16 @@ class MemoryClient:
         """Ask for something; the answer, decoded. Raises ConnectionGone."""
         ack = AckId(next(self._acks))
         self._request(self, ack, event, argument)
-        while (answer := self._mailbox.pop_answer(ack)) is None:
+        while (answer := self.mailbox.pop_answer(ack)) is None:
             if self.closed:
                 raise ConnectionGone
-            await self._mailbox.change()
+            await self.mailbox.change()
         return answer
 
     async def answered(self) -> None:
         """Wait until it was welcomed, refused or closed. Raises what went wrong unexpectedly."""
         while not self.connected and not self.closed:
-            await self._mailbox.change()
+            await self.mailbox.change()
         if self.task is not None and self.task.done():
             self.task.result()
 
@@ -134,9 +134,9 @@ class MemoryClient:
 
     async def wait_closed(self) -> None:
         while not self.closed:
-            await self._mailbox.change()
+            await self.mailbox.change()
 
     def disconnect(self) -> None:
         """Go away, at once and without a word, at any time."""
         self._leave(self)
-        self._mailbox.wake()
+        self.mailbox.wake()

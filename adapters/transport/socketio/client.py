@@ -1,25 +1,14 @@
-"""The client at the other end of one Engine.IO session: what it may send, and the one connection it has."""
+"""The client at the other end of one Engine.IO session, and the one connection it has."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from adapters.transport.hold import Hold
-from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.server import ServedSession
 from adapters.transport.socketio.rate import TokenBucket
-from domain.model import AckId, ConnectionId, ConnectReply, DisconnectReason, Room
-
-
-class Request(NamedTuple):
-    """An event of a client; without an ``ack`` it wants no answer."""
-
-    ack: AckId | None
-    event: str
-    argument: object
+from domain.model import ConnectionId, ConnectReply, DisconnectReason
 
 
 @dataclass(slots=True, eq=False)
@@ -41,25 +30,28 @@ class Client:
     is_deaf: bool = False
     ended_for: DisconnectReason | None = None
 
+    @property
+    def is_served(self) -> bool:
+        """Its session is open, or has ended with messages that are still to be handled."""
+        return self.session.is_open or self.ended_for is not None
+
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """A connection to the namespace ``/``, from its CONNECT packet on.
+    """A connection to the namespace ``/``, from its CONNECT packet on: the Outlet of this transport.
 
-    ``opened``: its replay is over, or has failed. ``requests`` wait to be handled; the first one is under way once it
-    has opened. ``working`` on them is done by this task, and goes on when the connection has ended.
+    It has a ``reply`` once it was let in. It is open until it ends, or its client is told that it does.
     """
 
     id: ConnectionId
     client: Client
-    hold: Hold[EncodedPacket]
     reply: ConnectReply | None = None
-    closing: bool = False
-    opened: bool = False
-    requests: deque[Request] = field(default_factory=deque)
-    working: asyncio.Task[None] | None = None
-    rooms: frozenset[Room] = frozenset()
+    is_open: bool = True
 
     @property
     def session(self) -> ServedSession:
         return self.client.session
+
+    @property
+    def technology(self) -> str:
+        return self.client.session.transport

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from tornado.httputil import HTTPHeaders
 
+from adapters.contract.connect_requests import connect_request
 from adapters.contract.json_text import to_json
 from adapters.contract.problems import problem_object
 from adapters.http.cors import answer_headers, preflight_headers
@@ -19,7 +20,8 @@ from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
 from adapters.http.streams import Stream
 from domain.errors import Forbidden, InvalidArgument, InvalidToken, SynkroneError, Unavailable
-from domain.model import ConnectRequest, Disconnect, Problem
+from domain.model import Disconnect, Problem
+from domain.requests import ConnectRequest
 
 TRANSPORT = "sse"
 
@@ -182,7 +184,7 @@ class StreamRequest:
         cursor = resumed or self._query.get("cursor")
         auth = {"token": self._bearer_token(), "cursor": cursor, "device": self._query.get("device")}
         given = {name: value for name, value in auth.items() if value}
-        return ConnectRequest(auth=given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
+        return connect_request(given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
 
     def _bearer_token(self) -> str:
         """The credential of the request (RFC 6750, section 2.1); empty where it has none."""

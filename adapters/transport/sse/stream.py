@@ -47,8 +47,8 @@ class EventStream:
     """Owns a socket that carries nothing but events any more. ``ended`` is called once, and not from within a call."""
 
     __slots__ = (
-        "_clock", "_drained", "_ended", "_is_closing", "_limits", "_pending", "_pending_bytes", "_slow_since",
-        "_stream", "_unasked", "_unsent", "is_open", "was_too_slow", "written_at",
+        "_clock", "_drained", "_ended", "_is_closing", "_limits", "_pending", "_pending_bytes", "_room",
+        "_slow_since", "_stream", "_unasked", "_unsent", "is_open", "was_too_slow", "written_at",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, *, clock: Clock, limits: StreamLimits, ended: Callable[[], None]) -> None:
@@ -59,6 +59,8 @@ class EventStream:
         self._stream = stream
         self._clock = clock
         self._limits = limits
+        # A page of a replay is at most half of what may wait.
+        self._room = limits.queue_bytes // 2
         self._ended = ended
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -87,8 +89,7 @@ class EventStream:
         while self._pending and not self._unsent:
             self.written_at = now
             self._unsent = self._stream.write(self._take())
-        if not self.untaken_bytes:
-            self._settle()
+        self._settle()
         self.keep_pace(now)
 
     def keep_pace(self, now: float) -> None:
@@ -105,14 +106,14 @@ class EventStream:
         if self.was_too_slow:
             self.abort()
 
-    async def taken(self) -> None:
-        """Wait until the socket has taken everything that was sent.
+    async def has_room(self) -> None:
+        """Wait until no more than half of what may wait for its client does.
 
         Raises ConnectionGone, and SlowConsumer once nothing was taken for ``slow_seconds``.
         """
         while self.is_open:
             waiting = self.untaken_bytes
-            if not waiting:
+            if waiting <= self._room:
                 return
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
@@ -163,11 +164,12 @@ class EventStream:
         return b"".join(frames)
 
     def _settle(self) -> None:
-        if self._drained is not None:
+        waiting = self.untaken_bytes
+        if self._drained is not None and waiting <= self._room:
             if not self._drained.done():
                 self._drained.set_result(None)
             self._drained = None
-        if self._is_closing:
+        if self._is_closing and not waiting:
             self._stream.close()
 
     def _drop(self) -> None:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
-from adapters.contract.answers import counts_object
 from adapters.contract.json_text import to_json
-from adapters.contract.session_events import CLOSING, COUNTS, EXPIRING, READY, closing, expiring, ready
+from adapters.contract.session_events import CLOSING, READY, closing, ready, session_event
 from adapters.http.exchange import Route
 from adapters.http.peer import PeerPolicy
 from adapters.http.tasks import Tasks
+from adapters.transport.arrivals import Arrivals
 from adapters.transport.flusher import Flusher
-from adapters.transport.hold import Hold
-from adapters.transport.members import Members
 from adapters.transport.sse.request import TRANSPORT, Defect, StreamRequest, StreamRoute
 from adapters.transport.sse.stream import COMMENT, EventStream, StreamLimits, event_frame
 from domain.errors import (
@@ -30,19 +27,17 @@ from domain.errors import (
     Unavailable,
 )
 from domain.model import (
-    AckId,
-    Answer,
     ConnectionId,
     ConnectReply,
-    ConnectRequest,
-    Counts,
     Disconnect,
     DisconnectReason,
     Entry,
-    Position,
-    Room,
+    Outgoing,
+    Reply,
 )
+from domain.model.value import value
 from domain.ports import Clock, ConnectionEvents
+from domain.requests import ConnectRequest
 
 PATH = "/v1/stream"
 CUT_AT_QUEUES = 8
@@ -62,7 +57,6 @@ class SseLimits:
     was sent for ``ping_interval`` gets a comment.
     """
 
-    held_bytes: int = 1_048_576
     queue_bytes: int = 1_048_576
     slow_seconds: float = 5.0
     connections: int = 10_000
@@ -70,16 +64,28 @@ class SseLimits:
     ping_interval: float = 15.0
 
 
+@value
+class EventFrame:
+    octets: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.octets)
+
+
 @dataclass(slots=True, eq=False)
-class _Connection:
-    """A client from its request on. It has a stream once it was let in; ``ends_for`` says why it is ended by us."""
+class SseConnection:
+    """A client from its request on: the Outlet of this transport. It has a stream once it was let in; ``ends_for`` says
+    why it is ended by us."""
 
     id: ConnectionId
     exchange: StreamRequest | None
-    hold: Hold[bytes]
     stream: EventStream | None = None
-    rooms: frozenset[Room] = frozenset()
     ends_for: DisconnectReason | None = None
+
+    @property
+    def technology(self) -> str:
+        return TRANSPORT
 
 
 class SseTransport:
@@ -93,19 +99,18 @@ class SseTransport:
     ``sweep`` is to be called every ``sweep_seconds``.
     """
 
-    def __init__(self, *, clock: Clock, peers: PeerPolicy, limits: SseLimits | None = None) -> None:
+    def __init__(self, *, clock: Clock, peers: PeerPolicy, arrivals: Arrivals, limits: SseLimits | None = None) -> None:
         self._limits = limits = limits or SseLimits()
+        self._arrivals = arrivals
         self._clock = clock
         self._peers = peers
         self._stream_limits = StreamLimits(
             limits.queue_bytes, cut_bytes=CUT_AT_QUEUES * limits.queue_bytes, slow_seconds=limits.slow_seconds
         )
         self._events: ConnectionEvents | None = None
-        self._connections: dict[ConnectionId, _Connection] = {}
-        self._connecting: set[_Connection] = set()
+        self._connections: dict[SseConnection, None] = {}
+        self._connecting: set[SseConnection] = set()
         self._open: set[EventStream] = set()
-        self._members: Members[_Connection] = Members()
-        self._last_entry: Position | None = None
         self._flusher: Flusher[EventStream] = Flusher(EventStream.flush, clock)
         self._tasks = Tasks()
         self._accepting = True
@@ -129,71 +134,37 @@ class SseTransport:
     def bind(self, events: ConnectionEvents) -> None:
         self._events = events
 
-    async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
-        member = self._living(connection)
-        if member is None:
+    def encode(self, event: Outgoing) -> EventFrame:
+        match event:
+            case Entry(position, _, name, payload):
+                return EventFrame(event_frame(name, payload, position))
+            case Reply():
+                raise NotImplementedError("nobody can ask over a stream that only reads")
+            case _:
+                name, members = session_event(event)
+                return EventFrame(event_frame(name, to_json(members)))
+
+    def send(self, outlets: Collection[SseConnection], frame: EventFrame) -> None:
+        for connection in outlets:
+            if connection.stream is not None and connection.ends_for is None:
+                self._send(connection.stream, frame.octets)
+
+    async def has_room(self, outlet: SseConnection) -> None:
+        if outlet.stream is None or outlet.ends_for is not None:
             raise ConnectionGone
-        self._members.join(member, rooms)
+        await outlet.stream.has_room()
 
-    async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
-        stream = self._stream(connection)
-        if stream is None:
-            raise ConnectionGone
-        for entry in entries:
-            self._send(stream, _entry_frame(entry))
-        await stream.taken()
-
-    async def resume(self, connection: ConnectionId, after: Position) -> bool:
-        target = self._living(connection)
-        if target is None or target.stream is None:
-            return True
-        frames = target.hold.release(after)
-        for frame in frames or ():
-            self._send(target.stream, frame)
-        return frames is not None
-
-    def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
-        self._last_entry = entry.position
-        members = self._members.of(rooms)
-        if not members:
+    def disconnect(self, outlet: SseConnection, why: Disconnect) -> None:
+        if not self._is_open(outlet):
             return
-        frame, offset = _entry_frame(entry), entry.position.offset
-        for member in members:
-            is_live = member.hold.live_after < offset or member.hold.offer(entry.position, frame, len(frame))
-            if is_live and member.stream is not None:
-                self._send(member.stream, frame)
-
-    async def pause(self, connection: ConnectionId) -> Position:
-        target = self._living(connection)
-        if target is None:
-            raise ConnectionGone
-        return target.hold.begin(self._last_entry)
-
-    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
-        """Nothing: over a stream that only reads nobody has asked."""
-
-    def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
-        self._tell(connection, EXPIRING, expiring(expires_at))
-
-    def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
-        self._tell(connection, COUNTS, counts_object(counts))
-
-    def technology(self, connection: ConnectionId) -> str:
-        return TRANSPORT if connection in self._connections else ""
-
-    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
-        target = self._living(connection)
-        if target is None:
-            return
-        target.ends_for = why.reason
-        self._members.leave(target)
-        if target.stream is None:
-            self._turn_away(target, why)
+        outlet.ends_for = why.reason
+        if outlet.stream is None:
+            self._turn_away(outlet, why)
             return
         retry_ms = round(why.retry_after.total_seconds() * _MILLISECONDS) if why.reconnect else None
-        self._send(target.stream, event_frame(CLOSING, to_json(closing(why)), retry_ms=retry_ms))
-        target.stream.close()
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, target.stream.abort)
+        self._send(outlet.stream, event_frame(CLOSING, to_json(closing(why)), retry_ms=retry_ms))
+        outlet.stream.close()
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, outlet.stream.abort)
 
     # upkeep
 
@@ -217,7 +188,7 @@ class SseTransport:
         """Cut slow readers, and send a comment where nothing else was sent for long. Idle streams cost a look."""
         now = self._clock.monotonic()
         silent_since = now - self._limits.ping_interval
-        for connection in self._connections.values():
+        for connection in self._connections:
             stream = connection.stream
             if stream is None:
                 continue
@@ -228,7 +199,7 @@ class SseTransport:
     async def close(self) -> None:
         """End every connection at once, and the tasks for them."""
         self.stop_accepting()
-        for connection in list(self._connections.values()):
+        for connection in list(self._connections):
             if connection.exchange is not None:
                 connection.exchange.refuse(ShuttingDown())
             self._end(connection, DisconnectReason.SERVER_CLOSED)
@@ -254,9 +225,8 @@ class SseTransport:
     def requested(self, exchange: StreamRequest, request: ConnectRequest) -> None:
         if self._events is None:
             raise RuntimeError("bind() comes before the first client")
-        identifier = ConnectionId(secrets.token_urlsafe(ID_BYTES))
-        connection = _Connection(identifier, exchange, Hold(self._limits.held_bytes))
-        self._connections[identifier] = connection
+        connection = SseConnection(ConnectionId(secrets.token_urlsafe(ID_BYTES)), exchange)
+        self._connections[connection] = None
         self._connecting.add(connection)
         exchange.set_close_callback(partial(self._end, connection, DisconnectReason.TRANSPORT_CLOSE))
         self._tasks.spawn(self._serve(connection, exchange, request, self._events))
@@ -265,7 +235,7 @@ class SseTransport:
 
     async def _serve(
         self,
-        connection: _Connection,
+        connection: SseConnection,
         exchange: StreamRequest,
         request: ConnectRequest,
         events: ConnectionEvents,
@@ -273,7 +243,7 @@ class SseTransport:
         reply = await self._ask(connection, request, events)
         self._connecting.discard(connection)
         connection.exchange = None
-        if reply is None or self._living(connection.id) is None:
+        if reply is None or not self._is_open(connection):
             return
         if exchange.wants_head_only:
             exchange.answer_head()
@@ -282,18 +252,19 @@ class SseTransport:
             return
         self._open_stream(connection, exchange, reply, events)
         try:
-            await events.opened(connection.id)
+            await events.opened(connection)
         except Exception:
             # A defect of ours: the client comes back with its cursor and is served anew.
             self._cut(connection, DisconnectReason.DEFECT)
             raise
 
     async def _ask(
-        self, connection: _Connection, request: ConnectRequest, events: ConnectionEvents
+        self, connection: SseConnection, request: ConnectRequest, events: ConnectionEvents
     ) -> ConnectReply | None:
         """None where it is not to be served; it has been answered then."""
         try:
-            return await events.connect(connection.id, request)
+            async with self._arrivals.place():
+                return await events.connect(self, connection, request) if self._is_open(connection) else None
         except (InvalidToken, InvalidArgument, Unavailable) as error:
             self._refuse(connection, error)
         except ConnectionGone:
@@ -304,7 +275,7 @@ class SseTransport:
         return None
 
     def _open_stream(
-        self, connection: _Connection, exchange: StreamRequest, reply: ConnectReply, events: ConnectionEvents
+        self, connection: SseConnection, exchange: StreamRequest, reply: ConnectReply, events: ConnectionEvents
     ) -> None:
         socket, head = exchange.take_over()
         connection.stream = stream = EventStream(
@@ -320,27 +291,26 @@ class SseTransport:
 
     # ending
 
-    def _refuse(self, connection: _Connection, error: SynkroneError) -> None:
+    def _refuse(self, connection: SseConnection, error: SynkroneError) -> None:
         """Answer, unless it has been answered, or left. The domain is not told: to it, the connection is nobody's."""
         self._connecting.discard(connection)
         if self._forget(connection) and connection.exchange is not None:
             connection.exchange.refuse(error)
 
-    def _turn_away(self, connection: _Connection, why: Disconnect) -> None:
+    def _turn_away(self, connection: SseConnection, why: Disconnect) -> None:
         if connection.exchange is not None:
             connection.exchange.turn_away(why)
             connection.exchange = None
         # Not in the caller's stack: to whoever called, a connection ends later, as one with a stream does.
         asyncio.get_running_loop().call_soon(self._end, connection, why.reason)
 
-    def _cut(self, connection: _Connection, reason: DisconnectReason) -> None:
+    def _cut(self, connection: SseConnection, reason: DisconnectReason) -> None:
         """End it without a word, at once."""
         connection.ends_for = reason
-        self._members.leave(connection)
         if connection.stream is not None:
             connection.stream.abort()
 
-    def _stream_ended(self, connection: _Connection) -> None:
+    def _stream_ended(self, connection: SseConnection) -> None:
         stream, connection.stream = connection.stream, None
         if stream is None:
             return
@@ -351,37 +321,22 @@ class SseTransport:
             or (DisconnectReason.SLOW_CONSUMER if stream.was_too_slow else DisconnectReason.TRANSPORT_CLOSE),
         )
 
-    def _end(self, connection: _Connection, reason: DisconnectReason) -> None:
+    def _end(self, connection: SseConnection, reason: DisconnectReason) -> None:
         if self._forget(connection) and self._events is not None:
-            self._events.disconnected(connection.id, reason)
+            self._events.disconnected(connection, reason)
 
-    def _forget(self, connection: _Connection) -> bool:
+    def _forget(self, connection: SseConnection) -> bool:
         """Whether it was known."""
-        if self._connections.pop(connection.id, None) is None:
-            return False
-        self._members.leave(connection)
-        return True
+        is_known = connection in self._connections
+        self._connections.pop(connection, None)
+        return is_known
 
     # sending
 
-    def _living(self, connection: ConnectionId) -> _Connection | None:
-        target = self._connections.get(connection)
-        return target if target is not None and target.ends_for is None else None
-
-    def _stream(self, connection: ConnectionId) -> EventStream | None:
-        target = self._living(connection)
-        return target.stream if target is not None else None
-
-    def _tell(self, connection: ConnectionId, event: str, value: object) -> None:
-        stream = self._stream(connection)
-        if stream is not None:
-            self._send(stream, event_frame(event, to_json(value)))
+    def _is_open(self, connection: SseConnection) -> bool:
+        return connection in self._connections and connection.ends_for is None
 
     def _send(self, stream: EventStream, frame: bytes) -> None:
         """Queue a frame; it leaves at the end of this turn of the loop, with whatever else waits by then."""
         if stream.send(frame):
             self._flusher.add(stream)
-
-
-def _entry_frame(entry: Entry) -> bytes:
-    return event_frame(entry.event, entry.payload, entry.position)

@@ -37,14 +37,15 @@ async def main(secret: str, api_key: str, folder: str, ping_interval: float, not
     }
     async with open_server(validate_settings(settings)).running() as server:
         settle_memory()
-        transport = server.container.transport()
+        hub = server.container.application().hub
         head = await server.container.store().head()
         offsets = count(head.offset + 1)
 
         async def emit(room: str, content: dict[str, Any]) -> None:
             rooms = one_room(room)
             position = Position(head.epoch, next(offsets))
-            transport.broadcast(rooms, Entry(position, rooms, "notification.new", Json(msgspec.json.encode(content))))
+            entry = Entry(position, rooms, "notification.new", Json(msgspec.json.encode(content)))
+            hub._deliver(entry, is_current=True)
 
         await Control(emit, notification).run(server.url)
 

@@ -197,7 +197,7 @@ def test_what_comes_after_the_end_is_dropped(clock: ManualClock) -> None:
 @pytest.mark.gen_test
 async def test_waiting_for_a_stream_that_has_ended_says_so(clock: ManualClock) -> None:
     stream, _ = opened(clock, 0)
-    await stream.taken()
+    await stream.has_room()
     stream.stream_closed()
     with pytest.raises(ConnectionGone):
-        await stream.taken()
+        await stream.has_room()

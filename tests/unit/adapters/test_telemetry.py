@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from adapters.contract.connect_requests import connect_request
 from adapters.telemetry.logging import REASONS_MAX, LoggingTelemetry
 from adapters.telemetry.logs import LogFormat, LogLevel, configure_logging
-from domain.model import ConnectionId, ConnectRequest, DisconnectReason, Identity, Position, UserId
+from domain.model import ConnectionId, DisconnectReason, Identity, Position, UserId
 from tests.doubles import START, ManualClock
 
 TOKEN = "pRiVaTe"
-HELLO = ConnectRequest({"token": TOKEN}, "203.0.113.7", "websocket")
+HELLO = connect_request({"token": TOKEN}, remote_address="203.0.113.7", transport="websocket")
 IDENTITY = Identity(UserId("42"), "freelance", "https://auth.example", START)
 CONNECTION = ConnectionId("c-1")
 REFUSED = {"level": "warning", "event": "refused"}

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any, cast
 
 from adapters.store.memory import MemoryStore
-from adapters.transport.memory.transport import MemoryTransport
-from domain.model import (
-    AckId,
-    Answer,
-    ConnectionId,
-    Counts,
-    Disconnect,
-    Entry,
-    Identity,
-    Position,
-    Room,
-)
+from adapters.transport.memory.transport import MemoryConnection, MemoryFrame, MemoryTransport
+from domain.model import Answer, ConnectReply, Entry, Identity, Outgoing, Position, Reply
 from domain.ports import ConnectionEvents, Store, TokenVerifier, Transport
+from domain.requests import ConnectRequest
 from tests.doubles import StaticVerifier
 
 
@@ -52,7 +42,7 @@ class Points:
 
     def around(
         self, verifier: StaticVerifier, inbox: MemoryStore, transport: MemoryTransport
-    ) -> tuple[TokenVerifier, Store, Transport]:
+    ) -> tuple[TokenVerifier, Store, Transport[Any, Any]]:
         return _Verifier(verifier, self), cast("Store", _Inbox(inbox, self)), _Transport(transport, self)
 
 
@@ -74,9 +64,9 @@ class _Inbox:
         self._point = point
 
     def __getattr__(self, name: str) -> Any:
-        """Every asynchronous method of the port, with a point before and one after it."""
+        """Every asynchronous method of the port, with a point before and one after it, but for those of publishing."""
         method = getattr(self._real, name)
-        if not inspect.iscoroutinefunction(method):
+        if not inspect.iscoroutinefunction(method) or name in ("append", "head"):
             return method
 
         async def with_points(*arguments: Any, **named: Any) -> Any:
@@ -89,55 +79,43 @@ class _Inbox:
 
 
 class _Transport:
-    def __init__(self, real: Transport, point: Points) -> None:
+    def __init__(self, real: MemoryTransport, point: Points) -> None:
         self._real = real
         self._point = point
+        self.disconnect = real.disconnect
 
     def bind(self, events: ConnectionEvents) -> None:
-        self._real.bind(events)
+        self._real.bind(cast("ConnectionEvents", _Events(events, self)))
 
-    async def join(self, connection: ConnectionId, rooms: frozenset[Room]) -> None:
-        await self._point("before join")
-        await self._real.join(connection, rooms)
-        await self._point("after join")
+    def encode(self, event: Outgoing) -> MemoryFrame:
+        if isinstance(event, Reply):
+            self._point.answers += 1
+            if self._point.when_answered is not None:
+                self._point.when_answered(event.answer)
+        return self._real.encode(event)
 
-    async def replay(self, connection: ConnectionId, entries: Sequence[Entry]) -> None:
-        await self._point("before replay")
-        await self._real.replay(connection, entries)
-        await self._point("after replay")
+    def send(self, outlets: Collection[MemoryConnection], frame: MemoryFrame) -> None:
+        self._real.send(outlets, frame)
 
-    async def resume(self, connection: ConnectionId, after: Position) -> bool:
-        await self._point("before resume")
-        live = await self._real.resume(connection, after)
-        await self._point("after resume")
-        return live
+    async def has_room(self, outlet: MemoryConnection) -> None:
+        await self._point("before has_room")
+        await self._real.has_room(outlet)
+        await self._point("after has_room")
 
-    async def pause(self, connection: ConnectionId) -> Position:
-        await self._point("before pause")
-        sent = await self._real.pause(connection)
-        await self._point("after pause")
-        return sent
 
-    def answer(self, connection: ConnectionId, ack: AckId, answer: Answer) -> None:
-        self._point.answers += 1
-        if self._point.when_answered is not None:
-            self._point.when_answered(answer)
-        self._real.answer(connection, ack, answer)
+class _Events:
+    """Has the domain talk to the transport that has points."""
 
-    def announce_counts(self, connection: ConnectionId, counts: Counts) -> None:
-        self._real.announce_counts(connection, counts)
+    def __init__(self, real: ConnectionEvents, by: _Transport) -> None:
+        self._real = real
+        self._by = by
 
-    def broadcast(self, rooms: frozenset[Room], entry: Entry) -> None:
-        self._real.broadcast(rooms, entry)
+    async def connect(self, _by: MemoryTransport, outlet: MemoryConnection, request: ConnectRequest) -> ConnectReply:
+        reply: ConnectReply = await self._real.connect(self._by, outlet, request)
+        return reply
 
-    def announce_expiry(self, connection: ConnectionId, expires_at: datetime) -> None:
-        self._real.announce_expiry(connection, expires_at)
-
-    def technology(self, connection: ConnectionId) -> str:
-        return self._real.technology(connection)
-
-    def disconnect(self, connection: ConnectionId, why: Disconnect) -> None:
-        self._real.disconnect(connection, why)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 class Gate(asyncio.Event):

@@ -30,7 +30,7 @@ def test_a_client_is_welcomed_into_its_rooms_and_hears_what_is_for_them() -> Non
     run(story())
 
 
-def test_a_connection_joins_before_the_log_is_read_and_is_held_until_it_was_replayed() -> None:
+def test_a_connection_is_registered_before_the_log_is_read_and_replayed_once_it_is_counted() -> None:
     async def story() -> list[str]:
         points = Points()
         async with World(seen_as=points.around).running() as world:
@@ -39,7 +39,7 @@ def test_a_connection_joins_before_the_log_is_read_and_is_held_until_it_was_repl
         return [point.removeprefix("before ") for point in points.passed if point.startswith("before ")]
 
     # ``secret`` is the key of the pids; the rooms are entered, and so is their head fixed, before the log is read.
-    calls = ["verify", "join", "register", "ensure_readable", "read", "secret", "count", "replay", "resume"]
+    calls = ["verify", "register", "ensure_readable", "read", "secret", "count", "has_room"]
     assert run(story()) == calls
 
 
@@ -100,7 +100,7 @@ def test_a_client_without_a_good_token_is_refused(auth: object) -> None:
             assert client.refusal is not None
             assert client.refusal.code == "invalid_token"
             assert client.events == []
-            assert world.connections.open_connections == 0
+            assert world.sessions.open_connections == 0
             assert [call[0] for call in world.telemetry.named("refused")] == ["invalid_token"]
 
     run(story())
@@ -142,8 +142,8 @@ def test_a_passing_fault_closes_without_a_word_and_leaves_nothing(at: str) -> No
             client = await world.transport.connect({"token": "ann", "cursor": "e:0"})
             assert (client.closed, client.refusal, client.events) == (True, None, [])
             assert client.reconnect
-            assert world.connections.open_connections == 1
-            assert len(world.connections.connections_of(UserId("ann"))) == 1
+            assert world.sessions.open_connections == 1
+            assert len(world.sessions.connections_of(UserId("ann"))) == 1
 
     run(story())
 
@@ -180,11 +180,12 @@ def test_a_store_that_fails_after_the_end_ends_nothing_again(how: str) -> None:
                 if how == "client leaves":
                     client.disconnect()
                 else:
-                    world.connections.drain()
-                    world.connections.tick()
+                    world.expiry.drain()
+                    world.expiry.tick()
                 raise StoreUnavailable
 
-            points.at_nth("before replay", 1, end_and_fail)
+            await world.publish("1")
+            points.at_nth("before has_room", 1, end_and_fail)
             client = world.transport.start({"token": "ann", "cursor": "e:0"})
             await client.opened()
             await closed(client)
@@ -215,7 +216,7 @@ def test_trimming_that_overtakes_a_replay_closes_the_connection() -> None:
             assert (closing["code"], closing["reconnect"], client.reconnect) == ("cursor_refused", True, True)
             # Nothing that came after the gap was sent.
             assert ids(client) == ["1"]
-            assert world.connections.open_connections == 0
+            assert world.sessions.open_connections == 0
 
     run(story())
 
@@ -224,7 +225,7 @@ def test_expired_entries_are_not_replayed() -> None:
     async def story() -> None:
         async with World().running() as world:
             short, long = START + timedelta(seconds=10), START + timedelta(seconds=11)
-            await world.delivery.publish(
+            await world.publishing.publish(
                 [
                     publication(id="short", expires_at=short),
                     publication(id="long", expires_at=long),
@@ -253,7 +254,7 @@ def test_the_oldest_connection_of_a_user_goes_when_there_are_too_many() -> None:
             clients[1].disconnect()
             await world.connect("ann")
             assert clients[2].connected
-            assert world.connections.open_connections == 3
+            assert world.sessions.open_connections == 3
 
     run(story())
 

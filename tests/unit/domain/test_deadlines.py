@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.services.deadlines import Deadlines
+from domain.delivery.deadlines import Deadlines
 
 THINGS = "abcdef"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from domain.errors import InvalidArgument, InvalidToken, UnknownEvent
 from domain.model import Audience, Changed, Counted, Counts, Listing, Position
-from tests.unit.domain.world import World, cursor, ids, run
+from tests.unit.domain.world import World, answer_to, cursor, ids, run
 
 EVERYONE = Audience.everyone()
 
@@ -15,7 +17,7 @@ def test_the_answers_are_those_of_a_connection() -> None:
     async def story() -> None:
         async with World().running() as world:
             await world.publish("1", "2", "3")
-            ask = world.inboxes.request
+            ask = partial(answer_to, world.inboxes)
             assert await ask("ann", "notification.read", {"ids": ["1", "1", "of-nobody"]}) == Changed(
                 1, Counts(2, 2, 3), Position("e", 4)
             )
@@ -34,7 +36,7 @@ def test_an_item_of_another_user_is_as_one_that_does_not_exist() -> None:
     async def story() -> None:
         async with World().running() as world:
             await world.publish("1")
-            ask = world.inboxes.request
+            ask = partial(answer_to, world.inboxes)
             assert await ask("bob", "notification.delete", {"ids": ["1"]}) == Changed(
                 0, Counts(0, 0, 0), Position("e", 1)
             )
@@ -49,7 +51,7 @@ def test_asking_fixes_the_start_in_the_shared_rooms_as_connecting_does() -> None
     async def story() -> None:
         async with World().running() as world:
             await world.publish("before", to=EVERYONE)
-            counted = await world.inboxes.request("ann", "inbox.count", None)
+            counted = await answer_to(world.inboxes, "ann", "inbox.count", None)
             assert isinstance(counted, Counted)
             assert counted.counts == Counts(0, 0, 0)
             await world.publish("after", to=EVERYONE)
@@ -62,7 +64,7 @@ def test_a_page_rendered_on_the_server_connects_where_it_was_rendered() -> None:
     async def story() -> None:
         async with World().running() as world:
             await world.publish("1", "2")
-            listing = await world.inboxes.request("ann", "inbox.list", None)
+            listing = await answer_to(world.inboxes, "ann", "inbox.list", None)
             assert isinstance(listing, Listing)
             await world.publish("3")
             client = await world.connect("ann", cursor=str(listing.as_of))
@@ -91,7 +93,7 @@ def test_what_cannot_be_answered_says_why_and_changes_nothing(
         async with World().running() as world:
             await world.publish("1")
             with pytest.raises(error):
-                await world.inboxes.request(token, event, argument)
+                await answer_to(world.inboxes, token, event, argument)
             assert (await world.inbox.head()).offset == 1
 
     run(story())

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.contract.connect_requests import connect_request
 from domain.errors import (
     ERRORS_MAX,
     DisconnectedByOperator,
@@ -21,12 +22,12 @@ from domain.errors import (
     SynkroneError,
     TokenExpired,
     TooManyConnections,
+    UnknownEvent,
 )
 from domain.model import (
     Ambiguous,
     Audience,
     AudienceKind,
-    ConnectRequest,
     Entry,
     FieldError,
     Json,
@@ -38,10 +39,10 @@ from domain.model import (
 from domain.policy import (
     AUDIENCE_MAX_USERS,
     ConnectionPolicy,
-    Credentials,
     is_identifier,
     is_name,
 )
+from domain.requests import ConnectRequest, CountInbox, Credentials, Malformed, RefreshToken, UnknownCommand
 from tests.doubles import START, FixedRandomness
 from tests.unit.domain.world import data, identity, publication
 
@@ -74,7 +75,7 @@ JSON = st.recursive(
 
 
 def request(auth: object) -> ConnectRequest:
-    return ConnectRequest(auth, "192.0.2.1", "test")
+    return connect_request(auth, remote_address="192.0.2.1", transport="test")
 
 
 class TestCredentials:
@@ -135,6 +136,25 @@ class TestCredentials:
             return
         assert isinstance(auth, dict)
         assert credentials.token == auth["token"]
+
+
+class TestCommands:
+    def test_what_was_read_is_what_is_done(self) -> None:
+        token = "x" * POLICY.token_bytes
+        assert POLICY.command(RefreshToken(token)) == RefreshToken(token)
+        assert POLICY.command(CountInbox()) == CountInbox()
+
+    def test_what_could_not_be_read_is_an_invalid_argument(self) -> None:
+        with pytest.raises(InvalidArgument, match=r"^ids\[1\]: must be a string$"):
+            POLICY.command(Malformed("ids[1]", "must be a string"))
+
+    def test_what_nobody_knows_is_an_unknown_event(self) -> None:
+        with pytest.raises(UnknownEvent):
+            POLICY.command(UnknownCommand())
+
+    def test_a_new_token_is_no_longer_than_a_first_one(self) -> None:
+        with pytest.raises(InvalidArgument, match=r"^token: must have at most 16384 characters$"):
+            POLICY.command(RefreshToken("x" * (POLICY.token_bytes + 1)))
 
 
 class TestDeadlines:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from adapters.transport.memory.client import MemoryClient
-from adapters.transport.memory.transport import MemoryTransport
 from domain.model import Audience, UserId
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Gate, Points
@@ -126,10 +125,9 @@ CONNECTING = [
 
 def test_the_points_cover_connecting_from_the_verifier_to_going_live() -> None:
     calls = {
-        "cursor": "verify join register ensure_readable read secret count replay read replay resume",
-        "new user": "verify join register high_water_mark read secret count replay read replay read replay resume",
-        "unanswered": "verify join register secret high_water_mark read secret count"
-        " replay read replay read replay resume",
+        "cursor": "verify register ensure_readable read secret count has_room read has_room",
+        "new user": "verify register high_water_mark read secret count has_room read has_room read has_room",
+        "unanswered": "verify register secret high_water_mark read secret count has_room read has_room read has_room",
     }
     for case in CASES:
         if case.name in calls:
@@ -222,13 +220,13 @@ def test_a_token_that_expires_while_connecting_closes_the_connection(case: Case,
 
             async def expire() -> None:
                 world.clock.advance(4000)
-                world.connections.tick()
+                world.expiry.tick()
 
             said = await prepared(world, points, case)
             points.at, points.action = at, expire
             client = world.transport.start({"token": "ann", **said})
             await client.opened()
-            world.connections.tick()
+            world.expiry.tick()
             await closed(client)
             assert client.reconnect
             assert is_empty(world)
@@ -258,17 +256,17 @@ def test_a_client_that_comes_twice_at_once_stays_once(at: int) -> None:
             assert sorted(client.connected for client in clients) == [False, True]
             (stays,) = (client for client in clients if client.connected)
             assert ids(stays) == BEFORE[2:]
-            assert len(world.connections.connections_of(UserId("ann"))) == 1
+            assert len(world.sessions.connections_of(UserId("ann"))) == 1
 
     run(story())
 
 
-def test_more_than_can_be_held_during_a_replay_is_read_from_the_log() -> None:
+def test_more_than_the_window_holds_during_a_replay_is_read_from_the_log() -> None:
     async def story() -> None:
         points = Points()
         world = World(
             seen_as=points.around,
-            transport=MemoryTransport(max_held_bytes=1000),
+            window_bytes=1000,
             policy=ConnectionPolicy(replay_entries=2),
         )
         async with world.running():
@@ -278,10 +276,11 @@ def test_more_than_can_be_held_during_a_replay_is_read_from_the_log() -> None:
                 await world.settle()
 
             await world.publish("1", "2", "3")
-            points.at_nth("before replay", 1, flood)
+            # When the log has been read to its end, and what was read is about to be sent.
+            points.at_nth("before has_room", 2, flood)
             client = await world.connect("ann", cursor="e:0")
             assert ids(client) == [str(number) for number in range(1, 30)]
-            assert points.passed.count("before resume") == 2
+            assert points.passed.count("before read") > 2
             await world.publish("30")
             await world.settle()
             assert ids(client)[-2:] == ["29", "30"]
@@ -315,11 +314,11 @@ def test_a_connection_closed_during_its_replay_gets_no_more_of_it() -> None:
         async with small_world(points).running() as world:
 
             async def drain() -> None:
-                world.connections.drain()
-                world.connections.tick()
+                world.expiry.drain()
+                world.expiry.tick()
 
             await world.publish("1", "2", "3")
-            points.at_nth("before replay", 2, drain)
+            points.at_nth("before has_room", 2, drain)
             client = await world.connect("ann", cursor="e:0")
             await closed(client)
             assert names(client) == ["session.ready", "notification.new", "session.closing"]

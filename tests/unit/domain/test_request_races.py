@@ -56,8 +56,8 @@ def test_the_points_cover_asking_from_the_hold_to_going_live_again() -> None:
     def calls(*names: str) -> list[str]:
         return [f"{when} {name}" for name in names for when in ("before", "after")]
 
-    assert points_of_request(("inbox.list", None)) == calls("pause", "list_items", "resume")
-    reading = calls("pause", "change", "read", "replay", "resume")
+    assert points_of_request(("inbox.list", None)) == calls("list_items")
+    reading = calls("change", "read", "has_room")
     assert points_of_request(("notification.read", {"ids": ["1"]})) == reading
 
 

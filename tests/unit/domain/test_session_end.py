@@ -19,25 +19,25 @@ def test_a_token_is_announced_and_closed_by_the_time_that_passes_and_not_by_the_
         async with World(policy=MIDDLE).running() as world:
             client = await world.connect("ann")
             world.clock.jump(jump)
-            world.connections.tick()
+            world.expiry.tick()
             world.clock.advance(3600 - 90 - 1)
-            world.connections.tick()
+            world.expiry.tick()
             assert names(client) == ["session.ready"]
             world.clock.advance(1)
-            world.connections.tick()
-            world.connections.tick()
+            world.expiry.tick()
+            world.expiry.tick()
             assert names(client) == ["session.ready", "session.expiring"]
             assert first(client, "session.expiring") == {"expires_at": "2030-01-31T13:00:00.000Z"}
             world.clock.advance(90 + 30 - 1)
-            world.connections.tick()
+            world.expiry.tick()
             assert client.connected
             world.clock.advance(1)
-            world.connections.tick()
+            world.expiry.tick()
             await closed(client)
             closing = first(client, "session.closing")
             assert (closing["code"], closing["retryable"], closing["reconnect"]) == ("token_expired", True, True)
             assert names(client).count("session.expiring") == 1
-            assert world.connections.open_connections == 0
+            assert world.sessions.open_connections == 0
 
     run(story())
 
@@ -48,7 +48,7 @@ def test_every_connection_has_the_deadline_of_its_own_token() -> None:
             world.verifier.identities["short"] = identity("ann", expires_at=START + timedelta(seconds=100))
             short, long = await world.connect("short"), await world.connect("ann")
             world.clock.advance(130)
-            world.connections.tick()
+            world.expiry.tick()
             await closed(short)
             assert long.connected
             assert names(long) == ["session.ready"]
@@ -62,9 +62,9 @@ def test_a_connection_that_is_closing_is_closed_once() -> None:
             client = await world.connect("ann")
             world.clock.advance(4000)
             for _ in range(3):
-                world.connections.tick()
+                world.expiry.tick()
             await closed(client)
-            world.connections.tick()
+            world.expiry.tick()
             assert names(client).count("session.closing") == 1
             assert len(world.telemetry.named("closing")) == 1
 
@@ -75,11 +75,11 @@ def test_draining_closes_the_connections_spread_out_and_admits_nobody() -> None:
     async def story() -> None:
         async with World(policy=ConnectionPolicy(drain_rate=2.0, connections_per_user=4)).running() as world:
             clients = [await world.connect("ann") for _ in range(4)]
-            world.connections.drain()
+            world.expiry.drain()
             late = await world.connect("bob")
             assert (late.refusal, late.reconnect, late.closed) == (None, True, True)
             for gone in range(1, 5):
-                world.connections.tick()
+                world.expiry.tick()
                 await closed(clients[gone - 1])
                 assert [client.closed for client in clients] == [number < gone for number in range(4)]
                 world.clock.advance(0.5)
@@ -87,7 +87,7 @@ def test_draining_closes_the_connections_spread_out_and_admits_nobody() -> None:
                 closing = first(client, "session.closing")
                 assert (closing["code"], closing["reconnect"]) == ("shutting_down", True)
                 assert 1000 <= closing["retry_after_ms"] <= 5000
-            assert world.connections.open_connections == 0
+            assert world.sessions.open_connections == 0
 
     run(story())
 
@@ -97,9 +97,9 @@ def test_draining_ends_within_its_time_however_many_there_are() -> None:
         policy = ConnectionPolicy(drain_rate=0.1, drain=timedelta(seconds=20))
         async with World(policy=policy).running() as world:
             clients = [await world.connect("ann") for _ in range(10)]
-            world.connections.drain()
+            world.expiry.drain()
             world.clock.advance(20)
-            world.connections.tick()
+            world.expiry.tick()
             for client in clients:
                 await closed(client)
 
@@ -109,9 +109,9 @@ def test_draining_ends_within_its_time_however_many_there_are() -> None:
 def test_an_empty_server_drains_at_once() -> None:
     async def story() -> None:
         async with World().running() as world:
-            world.connections.drain()
-            world.connections.tick()
-            assert world.connections.open_connections == 0
+            world.expiry.drain()
+            world.expiry.tick()
+            assert world.sessions.open_connections == 0
 
     run(story())
 
@@ -125,10 +125,11 @@ def test_the_end_of_a_connection_says_how_far_its_client_had_the_log() -> None:
             for _ in range(3):
                 await reads.next_event()
             # What comes late takes nothing back.
-            world.connections.received(reads.connection, Position("e", 1))
+            outlet = next(iter(world.transport.connections))
+            world.connections.received(outlet, Position("e", 1))
             for client in (reads, reads_not):
                 client.disconnect()
             assert world.telemetry.received == {reads.connection: Position("e", 2), reads_not.connection: None}
-            world.connections.received(reads.connection, Position("e", 3))
+            world.connections.received(outlet, Position("e", 3))
 
     run(story())

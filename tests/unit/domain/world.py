@@ -8,21 +8,21 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from adapters.contract.commands import read_command
 from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
 from adapters.transport.memory.client import Event, MemoryClient
 from adapters.transport.memory.transport import MemoryTransport
-from domain.model import Appended, Audience, Identity, Json, Publication, UserId
+from domain.application import Application
+from domain.delivery.hub import WINDOW_BYTES
+from domain.model import Answer, Appended, Audience, Identity, Json, Publication, UserId
 from domain.policy import ConnectionPolicy
-from domain.ports import Store, TokenVerifier, Transport
-from domain.services.connections import ConnectionService
-from domain.services.counts import CountsService
-from domain.services.delivery import DeliveryService
-from domain.services.inboxes import InboxService
-from domain.services.recovery import RecoveryService
+from domain.ports import InboxAccess, Store, TokenVerifier, Transport
 from tests.doubles import START, FixedRandomness, ManualClock, RecordingTelemetry, StaticVerifier
 
 T = TypeVar("T")
+
+Seen = tuple[TokenVerifier, Store, Transport[Any, Any]]
 
 USERS = ("ann", "bob")
 STEPS = 10_000
@@ -50,8 +50,8 @@ class World:
         policy: ConnectionPolicy | None = None,
         transport: MemoryTransport | None = None,
         max_entries: int = 100_000,
-        seen_as: Callable[[StaticVerifier, MemoryStore, MemoryTransport], tuple[TokenVerifier, Store, Transport]]
-        | None = None,
+        window_bytes: int = WINDOW_BYTES,
+        seen_as: Callable[[StaticVerifier, MemoryStore, MemoryTransport], Seen] | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.telemetry = RecordingTelemetry()
@@ -60,39 +60,31 @@ class World:
         self.inbox = MemoryStore(clock=self.clock, max_entries=max_entries, epoch="e")
         self.transport = transport if transport is not None else MemoryTransport()
         real = (self.verifier, self.inbox, self.transport)
-        verifier, inbox, seen_transport = seen_as(*real) if seen_as is not None else real
-        self.recovery = RecoveryService(log=inbox, subscribers=inbox, pids=KeyedPids(inbox.secret), policy=self.policy)
-        self.inboxes = InboxService(
-            verifier=verifier, subscribers=inbox, inboxes=inbox, policy=self.policy, clock=self.clock
-        )
-        self.counts = CountsService(inboxes=inbox, transport=seen_transport, clock=self.clock)
-        self.connections = ConnectionService(
+        verifier, store, seen_transport = seen_as(*real) if seen_as is not None else real
+        self.application = Application(
             verifier=verifier,
-            subscribers=inbox,
-            inboxes=inbox,
-            transport=seen_transport,
-            recovery=self.recovery,
-            requests=self.inboxes,
-            counts=self.counts,
-            policy=self.policy,
-            clock=self.clock,
-            telemetry=self.telemetry,
-        )
-        self.delivery = DeliveryService(
-            log=self.inbox,
-            checkpoints=self.inbox,
-            transport=self.transport,
-            counts=self.counts,
-            policy=self.policy,
+            store=store,
+            transports=[seen_transport],
+            pids=KeyedPids(store.secret),
             clock=self.clock,
             randomness=FixedRandomness(),
             telemetry=self.telemetry,
+            policy=self.policy,
+            window_bytes=window_bytes,
         )
+        self.hub = self.application.hub
+        self.sessions = self.application.sessions
+        self.recovery = self.application.recovery
+        self.inboxes = self.application.inboxes
+        self.counts = self.application.counts
+        self.expiry = self.application.expiry
+        self.connections = self.application.connections
+        self.publishing = self.application.publishing
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[World]:
         """With the tail being taken to the rooms."""
-        tail = asyncio.create_task(self.delivery.deliver())
+        tail = asyncio.create_task(self.hub.deliver())
         await self.settle()
         try:
             yield self
@@ -104,7 +96,7 @@ class World:
 
     async def settle(self) -> None:
         """Until everything in the log has been taken to the rooms."""
-        await until(self.delivery.is_up_to_date)
+        await until(self.publishing.is_up_to_date)
 
     async def connect(self, token: str = "ann", **auth: object) -> MemoryClient:
         """A client with its replay, if it got in, over."""
@@ -113,24 +105,31 @@ class World:
         return client
 
     async def publish(self, *identifiers: str, to: Audience | None = None) -> list[Appended]:
-        return list(await self.delivery.publish([publication(to, id=identifier) for identifier in identifiers]))
+        return list(await self.publishing.publish([publication(to, id=identifier) for identifier in identifiers]))
 
 
 def is_empty(world: World) -> bool:
     """No sessions, rooms, pids or tallies."""
-    service, counts = world.connections, world.counts
+    sessions, counts = world.sessions, world.counts
     return not (
-        service.open_connections
-        or world.transport.rooms
-        or service._by_user
-        or service._by_pid
-        or service._admitted
+        sessions.open_connections
+        or world.hub.rooms
+        or len(world.hub._ahead)
+        or sessions._by_user
+        or sessions._by_pid
+        or sessions._verified
+        or sessions._leaving_of
         or counts._tallies
         or counts._by_connection
         or counts._news
         or len(counts._until)
         or len(counts._given_up_at)
     )
+
+
+async def answer_to(inboxes: InboxAccess, token: str, event: str, argument: object) -> Answer:
+    """What a user is answered who asks without a connection."""
+    return await inboxes.request(await inboxes.authenticate(token), read_command(event, argument))
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -99,18 +99,24 @@ class EngineEvents(Protocol):
 
 
 class EngineServer:
-    """Sessions by their ``sid``. ``sweep`` is to be called every ``sweep_seconds``."""
+    """Sessions by their ``sid``. ``sweep`` is to be called every ``sweep_seconds``, and ``bind`` before all else."""
 
-    def __init__(self, events: EngineEvents, *, clock: Clock, limits: EngineLimits) -> None:
+    def __init__(self, *, clock: Clock, limits: EngineLimits) -> None:
         self.limits = limits
         self.sessions: dict[str, ServedSession] = {}
         self.sweep_seconds = min(SWEEP_SECONDS, limits.session.ping_interval / 4, limits.session.ping_timeout / 4)
-        self._events = events
+        self._events: EngineEvents
         self._clock = clock
+        # A page of a replay is at most half of what may wait.
+        self._room = limits.session.queue_bytes // 2
         self._nothing = Batch()
         self._sessions_of: dict[WebSocketChannel, ServedSession] = {}
         self._flusher: Flusher[ServedSession] = Flusher(self._flush, clock, self._nothing.forget_successors)
         self._closed: deque[WebSocketChannel] = deque()
+
+    def bind(self, events: EngineEvents) -> None:
+        """Say who the sessions are for."""
+        self._events = events
 
     @property
     def open_sockets(self) -> int:
@@ -201,18 +207,18 @@ class EngineServer:
         if unflushed:
             self._flusher.schedule()
 
-    async def taken(self, session: ServedSession, *, patience: float) -> None:
-        """Wait until sockets have taken everything that was sent.
+    async def has_room(self, session: ServedSession) -> None:
+        """Wait until no more than half of what may wait for its client does.
 
-        Raises ConnectionGone, and SlowConsumer once nothing was taken for ``patience`` seconds.
+        Raises ConnectionGone, and SlowConsumer once nothing was taken for ``slow_seconds``.
         """
         while not session.is_closed:
             waiting = session.untaken_bytes
-            if not waiting:
+            if waiting <= self._room:
                 return
             if session.drained is None:
                 session.drained = asyncio.get_running_loop().create_future()
-            await asyncio.wait((session.drained,), timeout=patience)
+            await asyncio.wait((session.drained,), timeout=self.limits.session.slow_seconds)
             if session.untaken_bytes >= waiting and not session.is_closed:
                 raise SlowConsumer
         raise ConnectionGone
@@ -290,7 +296,7 @@ class EngineServer:
                 self._events.session_received(session, event.mark)
             elif type(event) is Closed:
                 self._remove(session, event.reason)
-        if session.drained is not None and not session.untaken_bytes:
+        if session.drained is not None and session.untaken_bytes <= self._room:
             if not session.drained.done():
                 session.drained.set_result(None)
             session.drained = None

@@ -1,82 +1,62 @@
-"""What clients may ask for, and how their arguments are read."""
+"""What clients may ask for: events by their names, and the members of their arguments."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import TypeAlias
 
-from domain.errors import InvalidArgument, UnknownEvent
 from domain.model import Action, Ambiguous, InboxQuery, ItemState, Position
-from domain.model.value import value
 from domain.policy import NAME_MAX_LENGTH, REPEATED, is_name, name_fault
+from domain.requests import (
+    Asked,
+    Command,
+    CountInbox,
+    ListInbox,
+    Malformed,
+    Mark,
+    MarkAllRead,
+    RefreshToken,
+    UnknownCommand,
+)
 
-REFRESH = "auth.refresh"
 IDS_MAX = 500
 LIST_MAX = 100
 _PAGE = re.compile(r"[1-9][0-9]{0,17}")
 _LISTED_STATES = (ItemState.UNREAD, ItemState.READ, ItemState.ARCHIVED, ItemState.ALL)
 
 
-@value
-class Mark:
-    action: Action
-    ids: tuple[str, ...]
-
-
-@value
-class MarkAllRead:
-    """Everything, or what lies at or before ``up_to``."""
-
-    up_to: Position | None
-
-
-@value
-class ListInbox:
-    query: InboxQuery
-
-
-@value
-class CountInbox:
-    pass
-
-
-@value
-class RefreshToken:
-    token: str
-
-
-InboxCommand: TypeAlias = Mark | MarkAllRead | ListInbox | CountInbox
-Command: TypeAlias = InboxCommand | RefreshToken
-
-
-def read_command(event: str, argument: object, token_bytes: int) -> Command:
-    """``argument`` is whatever the client sent: any JSON value; a token in it has at most ``token_bytes``.
-
-    Raises UnknownEvent or InvalidArgument.
-    """
-    if event == REFRESH:
-        return _refresh(_members(argument), token_bytes)
+def read_command(event: str, argument: object) -> Asked:
+    """``argument`` is whatever the client sent: any JSON value."""
     reader = _READERS.get(event)
     if reader is None:
-        raise UnknownEvent
-    return reader(_members(argument))
+        return UnknownCommand()
+    try:
+        return reader(_members(argument))
+    except _Bad as bad:
+        return Malformed(bad.path, bad.reason)
+
+
+class _Bad(Exception):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
 
 
 def _members(argument: object) -> Mapping[str, object]:
     if argument is None:
         return {}
     if not isinstance(argument, dict):
-        raise InvalidArgument("argument", "must be an object")
+        raise _Bad("argument", "must be an object")
     if isinstance(argument, Ambiguous):
-        raise InvalidArgument(_shown(argument.repeated), REPEATED)
+        raise _Bad(_shown(argument.repeated), REPEATED)
     return argument
 
 
 def _only(members: Mapping[str, object], names: Collection[str]) -> None:
     for name in members:
         if name not in names:
-            raise InvalidArgument(_shown(name), "is not known")
+            raise _Bad(_shown(name), "is not known")
 
 
 def _shown(name: str) -> str:
@@ -90,10 +70,10 @@ def _mark(action: Action) -> Callable[[Mapping[str, object]], Mark]:
         _only(members, ("ids",))
         ids = members.get("ids")
         if not isinstance(ids, list) or not 0 < len(ids) <= IDS_MAX:
-            raise InvalidArgument("ids", f"must be a list of 1 to {IDS_MAX} ids")
+            raise _Bad("ids", f"must be a list of 1 to {IDS_MAX} ids")
         for index, identifier in enumerate(ids):
             if not is_name(identifier):
-                raise InvalidArgument(f"ids[{index}]", name_fault(identifier))
+                raise _Bad(f"ids[{index}]", name_fault(identifier))
         return Mark(action, tuple(dict.fromkeys(ids)))
 
     return read
@@ -106,7 +86,7 @@ def _mark_all_read(members: Mapping[str, object]) -> MarkAllRead:
         return MarkAllRead(None)
     position = Position.parse(cursor)
     if position is None:
-        raise InvalidArgument("up_to", "must be a cursor")
+        raise _Bad("up_to", "must be a cursor")
     return MarkAllRead(position)
 
 
@@ -116,17 +96,17 @@ def _list(members: Mapping[str, object]) -> ListInbox:
     if limit is None:
         limit = InboxQuery().limit
     if not isinstance(limit, int) or isinstance(limit, bool) or not 0 < limit <= LIST_MAX:
-        raise InvalidArgument("limit", f"must be a whole number from 1 to {LIST_MAX}")
+        raise _Bad("limit", f"must be a whole number from 1 to {LIST_MAX}")
     page = members.get("page")
     if page is not None and not (isinstance(page, str) and _PAGE.fullmatch(page)):
-        raise InvalidArgument("page", "must be what a list gave as next")
+        raise _Bad("page", "must be what a list gave as next")
     state = members.get("state")
     states = {known.value: known for known in _LISTED_STATES}
     if state is not None and (not isinstance(state, str) or state not in states):
-        raise InvalidArgument("state", f"must be one of {', '.join(states)}")
+        raise _Bad("state", f"must be one of {', '.join(states)}")
     kind = members.get("type")
     if kind is not None and not is_name(kind):
-        raise InvalidArgument("type", name_fault(kind))
+        raise _Bad("type", name_fault(kind))
     return ListInbox(
         InboxQuery(
             limit=limit,
@@ -142,11 +122,11 @@ def _count(members: Mapping[str, object]) -> CountInbox:
     return CountInbox()
 
 
-def _refresh(members: Mapping[str, object], token_bytes: int) -> RefreshToken:
+def _refresh(members: Mapping[str, object]) -> RefreshToken:
     _only(members, ("token",))
     token = members.get("token")
-    if not isinstance(token, str) or not 0 < len(token) <= token_bytes:
-        raise InvalidArgument("token", f"must be a string of 1 to {token_bytes} characters")
+    if not isinstance(token, str) or not token:
+        raise _Bad("token", "must be a string that is not empty")
     return RefreshToken(token)
 
 
@@ -160,4 +140,5 @@ _READERS: Mapping[str, Callable[[Mapping[str, object]], Command]] = {
     "notification.read_all": _mark_all_read,
     "inbox.list": _list,
     "inbox.count": _count,
+    "auth.refresh": _refresh,
 }

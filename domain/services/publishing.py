@@ -1,27 +1,26 @@
-"""Delivering: what a backend or a source brings goes to the log; one loop takes the log's tail to the rooms."""
+"""Publishing: what a backend or a source brings goes to the log, and from there to the hub."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
 
+from domain.delivery.hub import Hub
 from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown, summary
-from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError, Incoming, Position, Publication
+from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError, Incoming, Publication
 from domain.policy import ConnectionPolicy
-from domain.ports import Checkpoints, Clock, Log, NotificationSource, Randomness, Telemetry, Transport
-from domain.services.counts import CountsService
+from domain.ports import Checkpoints, Clock, Log, NotificationSource, Randomness, Telemetry
 
 
-class DeliveryService:
-    """The Publisher of the domain, and its two long-running coroutines, ``deliver`` and ``consume``."""
+class PublishingService:
+    """The Publisher of the domain. ``consume`` is to be run for each source."""
 
     def __init__(
         self,
         *,
         log: Log,
         checkpoints: Checkpoints,
-        transport: Transport,
-        counts: CountsService,
+        hub: Hub,
         policy: ConnectionPolicy,
         clock: Clock,
         randomness: Randomness,
@@ -29,13 +28,11 @@ class DeliveryService:
     ) -> None:
         self._log = log
         self._checkpoints = checkpoints
-        self._transport = transport
-        self._counts = counts
+        self._hub = hub
         self._policy = policy
         self._clock = clock
         self._randomness = randomness
         self._telemetry = telemetry
-        self._delivered: Position | None = None
         self._closed = False
         self._publishing = 0
 
@@ -74,26 +71,9 @@ class DeliveryService:
         """Take no further publications; what was taken is still delivered."""
         self._closed = True
 
-    async def deliver(self) -> None:
-        """Take the log's tail to the rooms, in the order of the log, for ever.
-
-        Publishing itself never broadcasts: two publishers resumed in the other order would send n + 1 before n, and
-        a client cut in between would lose n. Raises StoreUnavailable; called again it goes on where it was.
-        Raises CursorRefused where it cannot: then live clients would miss entries in silence, and have to reconnect.
-        """
-        if self._delivered is None:
-            self._delivered = await self._log.head()
-        async for entries in self._log.tail(self._delivered):
-            now = self._clock.now()
-            for entry in entries:
-                if self._policy.is_current(entry, now):
-                    self._transport.broadcast(entry.rooms, entry)
-                    self._counts.note(entry)
-                self._delivered = entry.position
-
     async def is_up_to_date(self) -> bool:
         """Whether everything in the log has been taken to the rooms."""
-        return self._publishing == 0 and self._delivered == await self._log.head()
+        return self._publishing == 0 and self._hub.delivered == await self._log.head()
 
     async def consume(self, source: NotificationSource) -> None:
         """Take over what a source brings, for ever, from where the log says it stopped.

@@ -47,7 +47,7 @@ def test_a_recipient_gets_the_whole_notification() -> None:
     async def story() -> None:
         async with World().running() as world:
             client = await world.connect("ann")
-            await world.delivery.publish(
+            await world.publishing.publish(
                 [
                     publication(
                         Audience.users(["ann", "bob"]),
@@ -83,12 +83,12 @@ def test_a_batch_is_stored_all_or_not_at_all() -> None:
             head = await world.inbox.head()
             conflicting = [publication(id="new"), publication(id="a", title="other"), publication(id="c")]
             with pytest.raises(PublicationConflict, match=r"^\[1\]: a was published before"):
-                await world.delivery.publish(conflicting)
+                await world.publishing.publish(conflicting)
             with pytest.raises(InvalidPublication) as invalid:
-                await world.delivery.publish([publication(id="new"), publication(id="c"), publication(type="")])
+                await world.publishing.publish([publication(id="new"), publication(id="c"), publication(type="")])
             assert [error.path for error in invalid.value.errors] == ["[2].type"]
             with pytest.raises(PublicationTooLarge, match=r"^\[1\]"):
-                await world.delivery.publish([publication(id="new"), publication(body="x" * 70_000)])
+                await world.publishing.publish([publication(id="new"), publication(body="x" * 70_000)])
             assert await world.inbox.head() == head
             assert [appended.outcome for appended in await world.publish("new", "c")] == [STORED, STORED]
 
@@ -100,9 +100,9 @@ def test_a_single_publication_needs_no_index() -> None:
         async with World().running() as world:
             await world.publish("a")
             with pytest.raises(PublicationConflict, match=r"^a was published before"):
-                await world.delivery.publish([publication(id="a", title="other")])
+                await world.publishing.publish([publication(id="a", title="other")])
             with pytest.raises(InvalidPublication) as invalid:
-                await world.delivery.publish([publication(type="")])
+                await world.publishing.publish([publication(type="")])
             assert [error.path for error in invalid.value.errors] == ["type"]
 
     run(story())
@@ -128,13 +128,13 @@ def test_an_idempotency_key_makes_a_retry_without_ids_safe() -> None:
         async with World().running() as world:
             client = await world.connect("ann")
             batch = [publication(title="1"), publication(title="2")]
-            stored = await world.delivery.publish(batch, idempotency_key="key")
-            again = await world.delivery.publish(batch, idempotency_key="key")
+            stored = await world.publishing.publish(batch, idempotency_key="key")
+            again = await world.publishing.publish(batch, idempotency_key="key")
             assert [a.outcome for a in again] == [DUPLICATE, DUPLICATE]
             assert [a.id for a in again] == [a.id for a in stored]
             with pytest.raises(PublicationConflict, match=r"^\[1\]"):
-                await world.delivery.publish([batch[0], publication(title="other")], idempotency_key="key")
-            await world.delivery.publish(batch, idempotency_key="another")
+                await world.publishing.publish([batch[0], publication(title="other")], idempotency_key="key")
+            await world.publishing.publish(batch, idempotency_key="another")
             await world.settle()
             assert len(ids(client)) == 4
             assert "key" not in str(client.events)
@@ -146,7 +146,7 @@ def test_expired_entries_are_not_delivered() -> None:
     async def story() -> None:
         async with World().running() as world:
             client = await world.connect("ann")
-            await world.delivery.publish(
+            await world.publishing.publish(
                 [publication(id="past", expires_at=START), publication(id="current", expires_at=START + timedelta(1))]
             )
             await world.settle()
@@ -160,7 +160,7 @@ def test_nothing_is_taken_after_the_close_and_what_was_taken_is_still_delivered(
         async with World().running() as world:
             client = await world.connect("ann")
             await world.publish("a")
-            world.delivery.close()
+            world.publishing.close()
             with pytest.raises(ShuttingDown):
                 await world.publish("b")
             await world.settle()
@@ -178,7 +178,7 @@ def test_delivery_that_was_interrupted_goes_on_where_it_was() -> None:
             await world.settle()
         async with World().running() as world:
             client = await world.connect("ann")
-            tail = asyncio.create_task(world.delivery.deliver())
+            tail = asyncio.create_task(world.hub.deliver())
             await asyncio.sleep(0)
             tail.cancel()
             await asyncio.gather(tail, return_exceptions=True)
@@ -194,9 +194,9 @@ def test_a_source_is_taken_over_from_where_the_log_says_it_stopped() -> None:
         items = [Incoming(f"r{number}", publication(id=str(number))) for number in range(5)]
         async with World().running() as world:
             client = await world.connect("ann")
-            await world.delivery.consume(ListSource(items[:3]))
+            await world.publishing.consume(ListSource(items[:3]))
             assert await world.inbox.checkpoint("list") == "r2"
-            await world.delivery.consume(ListSource(items))
+            await world.publishing.consume(ListSource(items))
             await world.settle()
             assert ids(client) == ["0", "1", "2", "3", "4"]
             assert await world.inbox.checkpoint("list") == "r4"
@@ -217,7 +217,7 @@ def test_what_a_source_brings_that_is_not_good_is_skipped_and_told() -> None:
                 Incoming("r6", publication(id="6")),
                 Incoming("r7", None, (FieldError("to", "is required"),)),
             ]
-            await world.delivery.consume(ListSource(items))
+            await world.publishing.consume(ListSource(items))
             await world.settle()
             assert ids(client) == ["1", "6"]
             skipped = world.telemetry.named("skipped")
@@ -237,7 +237,7 @@ def test_no_item_of_a_source_stops_the_ones_after_it(bad: object) -> None:
         async with World().running() as world:
             client = await world.connect("ann")
             items = [Incoming("r1", bad), Incoming("r2", publication(id="good"))]  # type: ignore[arg-type]
-            await world.delivery.consume(ListSource(items))
+            await world.publishing.consume(ListSource(items))
             await asyncio.wait_for(world.settle(), 1)
             assert ids(client) == ["good"]
 
@@ -250,11 +250,11 @@ def test_a_batch_that_is_still_being_stored_is_not_delivered_yet() -> None:
             client = await world.connect("ann")
             # Enough for the log to let others have their turn in between.
             batch = [publication(id=str(number), body="x" * 60_000) for number in range(20)]
-            publishing = asyncio.create_task(world.delivery.publish(batch))
+            publishing = asyncio.create_task(world.publishing.publish(batch))
             await asyncio.sleep(0)
             assert not publishing.done()
-            assert not await world.delivery.is_up_to_date()
-            world.delivery.close()
+            assert not await world.publishing.is_up_to_date()
+            world.publishing.close()
             await world.settle()
             assert [appended.outcome for appended in await publishing] == [STORED] * len(batch)
             assert ids(client) == [str(number) for number in range(20)]
@@ -268,11 +268,11 @@ def test_a_batch_that_could_not_be_stored_is_not_waited_for() -> None:
             with pytest.raises(PublicationTooLarge):
                 await world.publish("a", "b")
             publishing = asyncio.create_task(
-                world.delivery.publish([publication(id=str(number), body="x" * 60_000) for number in range(20)])
+                world.publishing.publish([publication(id=str(number), body="x" * 60_000) for number in range(20)])
             )
             await asyncio.sleep(0)
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
-            assert await world.delivery.is_up_to_date()
+            assert await world.publishing.is_up_to_date()
 
     run(story())

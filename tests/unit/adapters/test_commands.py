@@ -1,25 +1,21 @@
 from __future__ import annotations
 
-import re
-from contextlib import suppress
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.commands import (
-    IDS_MAX,
-    LIST_MAX,
+from adapters.contract.commands import IDS_MAX, LIST_MAX, read_command
+from domain.model import Action, Ambiguous, InboxQuery, ItemState, Position
+from domain.requests import (
     Command,
     CountInbox,
     ListInbox,
+    Malformed,
     Mark,
     MarkAllRead,
     RefreshToken,
-    read_command,
+    UnknownCommand,
 )
-from domain.errors import InvalidArgument, UnknownEvent
-from domain.model import Action, Ambiguous, InboxQuery, ItemState, Position
 
 MARKS = {
     "notification.read": Action.READ,
@@ -30,7 +26,6 @@ MARKS = {
     "notification.delete": Action.DELETE,
 }
 EVENTS = [*MARKS, "notification.read_all", "inbox.list", "inbox.count", "auth.refresh"]
-TOKEN_BYTES = 2_000
 MANY = [str(number) for number in range(IDS_MAX)]
 
 JSON = st.recursive(
@@ -47,16 +42,14 @@ JSON = st.recursive(
 
 @pytest.mark.parametrize(("event", "action"), MARKS.items())
 def test_marking_names_ids_each_once_and_in_order(event: str, action: Action) -> None:
-    assert read_command(event, {"ids": ["b", "a", "b"]}, TOKEN_BYTES) == Mark(action, ("b", "a"))
-    assert read_command(event, {"ids": MANY}, TOKEN_BYTES) == Mark(action, tuple(MANY))
+    assert read_command(event, {"ids": ["b", "a", "b"]}) == Mark(action, ("b", "a"))
+    assert read_command(event, {"ids": MANY}) == Mark(action, tuple(MANY))
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_argument_that_says_something_twice_is_refused(event: str) -> None:
     for repeated, field in (("ids", "ids"), ("", "argument"), ("\n", "argument"), ("x" * 500, "x" * 128)):
-        with pytest.raises(InvalidArgument) as refused:
-            read_command(event, Ambiguous({}, repeated), TOKEN_BYTES)
-        assert str(refused.value) == f"{field}: is given more than once"
+        assert read_command(event, Ambiguous({}, repeated)) == Malformed(field, "is given more than once")
 
 
 def listing(
@@ -91,11 +84,10 @@ def listing(
         ("inbox.count", None, CountInbox()),
         ("inbox.count", {}, CountInbox()),
         ("auth.refresh", {"token": "t"}, RefreshToken("t")),
-        ("auth.refresh", {"token": "t" * TOKEN_BYTES}, RefreshToken("t" * TOKEN_BYTES)),
     ],
 )
 def test_what_may_be_asked(event: str, argument: object, command: Command) -> None:
-    assert read_command(event, argument, TOKEN_BYTES) == command
+    assert read_command(event, argument) == command
 
 
 NO_OBJECTS: list[object] = [[], "a", 7, True, 1.5]
@@ -121,7 +113,6 @@ WRONG: list[tuple[str, object, str]] = [
     ("auth.refresh", None, "token"),
     ("auth.refresh", {}, "token"),
     *(("auth.refresh", {"token": wrong}, "token") for wrong in NO_TOKENS),
-    ("auth.refresh", {"token": "t" * (TOKEN_BYTES + 1)}, "token"),
     *((event, {"other": 1}, "other") for event in EVENTS),
     ("notification.read", {"ids": ["a"], "all": True}, "all"),
     ("inbox.list", {"x" * 1000: 1}, "x" * 128),
@@ -131,18 +122,17 @@ WRONG: list[tuple[str, object, str]] = [
 
 @pytest.mark.parametrize(("event", "argument", "field"), WRONG)
 def test_a_wrong_argument_names_its_field(event: str, argument: object, field: str) -> None:
-    with pytest.raises(InvalidArgument, match=f"^{re.escape(field)}: "):
-        read_command(event, argument, TOKEN_BYTES)
+    asked = read_command(event, argument)
+    assert isinstance(asked, Malformed)
+    assert asked.path == field
 
 
 @pytest.mark.parametrize("event", ["", "connect", "disconnect", "notification.new", "inbox.counts", "INBOX.LIST", "x"])
 def test_an_event_that_nobody_knows_says_so_whatever_it_brings(event: str) -> None:
     for argument in ({}, None, {"ids": ["a"]}, 7):
-        with pytest.raises(UnknownEvent):
-            read_command(event, argument, TOKEN_BYTES)
+        assert read_command(event, argument) == UnknownCommand()
 
 
 @given(st.sampled_from(EVENTS) | st.text(), JSON)
-def test_no_json_raises_anything_but_the_domains_errors(event: str, argument: object) -> None:
-    with suppress(InvalidArgument, UnknownEvent):
-        read_command(event, argument, TOKEN_BYTES)
+def test_no_json_raises_anything(event: str, argument: object) -> None:
+    read_command(event, argument)

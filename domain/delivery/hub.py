@@ -1,0 +1,273 @@
+"""Every connection, what rooms it is in and whether it is live, and the log's tail on its way to all of them.
+
+A connection is paused, or live. Whoever is paused is sent what the log holds, page after page, and resumes where that
+ends: what the tail brought meanwhile lies in the window, and follows at once. Where the window does not reach back so
+far, the log is read on. So each entry is sent once, in order, whenever it was published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from domain.delivery.deadlines import Deadlines
+from domain.delivery.window import Window
+from domain.errors import ConnectionGone
+from domain.model import Disconnect, Entry, Outgoing, Position, Room
+from domain.policy import ConnectionPolicy
+from domain.ports import Clock, Log, Transport
+from domain.ports.transport import Frame, Outlet
+
+O = TypeVar("O", bound=Outlet)  # noqa: E741 (an outlet)
+F = TypeVar("F", bound=Frame)
+
+WINDOW_BYTES = 1_048_576
+WINDOW_ENTRIES = 4_096
+
+TURN_SECONDS = 0.005
+"""After which others have their turn, between two entries."""
+
+
+class Hub:
+    """``deliver`` is to be run for as long as the server lives."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        policy: ConnectionPolicy,
+        clock: Clock,
+        window_bytes: int = WINDOW_BYTES,
+        window_entries: int = WINDOW_ENTRIES,
+    ) -> None:
+        self._log = log
+        self._policy = policy
+        self._clock = clock
+        self._window = Window(window_bytes, window_entries)
+        self._audiences: dict[Transport[Any, Any], _Audience[Any, Any]] = {}
+        self._observers: list[Callable[[Entry], None]] = []
+        self._delivered: Position | None = None
+        # Live only from where the tail has not come yet, by the offset that they have already.
+        self._ahead: Deadlines[Connection[Any, Any], int] = Deadlines()
+
+    @property
+    def delivered(self) -> Position | None:
+        """Everything up to here was taken to the rooms; None before ``deliver`` has begun."""
+        return self._delivered
+
+    @property
+    def rooms(self) -> frozenset[Room]:
+        """Those that somebody is live in."""
+        return frozenset(room for audience in self._audiences.values() for room in audience.rooms)
+
+    def observe(self, observer: Callable[[Entry], None]) -> None:
+        """Have it called with every entry, behind its delivery."""
+        self._observers.append(observer)
+
+    def connect(self, transport: Transport[O, F], outlet: O) -> Connection[O, F]:
+        """A connection in no room yet, and paused. It leaves by ``close`` or ``leave``."""
+        audience = self._audiences.get(transport)
+        if audience is None:
+            audience = self._audiences[transport] = _Audience(transport, self._window)
+        return Connection(self, audience, outlet)
+
+    async def deliver(self) -> None:
+        """Take the log's tail to the rooms, in the order of the log, for ever.
+
+        Publishing itself never broadcasts: two publishers resumed in the other order would send n + 1 before n, and
+        a client cut in between would lose n. Raises StoreUnavailable; called again it goes on where it was.
+        Raises CursorRefused where it cannot: then live clients would miss entries in silence, and have to reconnect.
+        """
+        if self._delivered is None:
+            self._delivered = await self._log.head()
+            self._window.begin(self._delivered.offset)
+        async for entries in self._log.tail(self._delivered):
+            now, turn_ends = self._clock.now(), self._clock.monotonic() + TURN_SECONDS
+            for entry in entries:
+                self._deliver(entry, is_current=self._policy.is_current(entry, now))
+                # Between entries only: in the middle of one, a pause could not say up to where everything was sent.
+                if self._clock.monotonic() > turn_ends:
+                    await self._clock.turn()
+                    now, turn_ends = self._clock.now(), self._clock.monotonic() + TURN_SECONDS
+
+    def _deliver(self, entry: Entry, *, is_current: bool) -> None:
+        while self._ahead.any_due(entry.position.offset - 1):
+            for connection in self._ahead.take(entry.position.offset - 1, WINDOW_ENTRIES):
+                connection.enter()
+        if is_current:
+            gone = self._window.add(entry)
+            for audience in self._audiences.values():
+                audience.deliver(entry)
+                audience.forget(gone)
+            for observe in self._observers:
+                observe(entry)
+        self._delivered = entry.position
+
+    # for connections
+
+    def go_live(self, connection: Connection[Any, Any], after: Position) -> bool:
+        """Send what was delivered beyond ``after``; False where the window does not reach back to it."""
+        if not self._window.reaches(after.offset):
+            return False
+        for entry in self.current(self._window.after(after.offset)):
+            if not connection.rooms.isdisjoint(entry.rooms):
+                connection.send(entry)
+        if self._delivered is None or after.offset > self._delivered.offset:
+            self._ahead.put(connection, after.offset)
+        else:
+            connection.enter()
+        return True
+
+    def withdraw(self, connection: Connection[Any, Any]) -> None:
+        """Whether or not it was to go live later."""
+        self._ahead.put(connection, None)
+
+    def current(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those that are still to be delivered."""
+        now = self._clock.now()
+        return [entry for entry in entries if self._policy.is_current(entry, now)]
+
+
+class Connection(Generic[O, F]):
+    """One connection, as it is delivered to. After it has ended nothing is sent, and ConnectionGone raised where said.
+
+    ``rooms`` are those it is a member of.
+    """
+
+    __slots__ = ("_audience", "_hub", "_live_after", "is_open", "outlet", "rooms")
+
+    def __init__(self, hub: Hub, audience: _Audience[O, F], outlet: O) -> None:
+        self.outlet = outlet
+        self.rooms: frozenset[Room] = frozenset()
+        self.is_open = True
+        self._hub = hub
+        self._audience = audience
+        self._live_after: Position | None = None
+
+    def join(self, rooms: frozenset[Room]) -> None:
+        """Before it is live for the first time. It leaves them by ending."""
+        self.rooms = rooms
+
+    def send(self, event: Outgoing) -> None:
+        """Behind everything that was sent before."""
+        if self.is_open:
+            frame = self._audience.frame(event) if isinstance(event, Entry) else self._audience.transport.encode(event)
+            self._audience.transport.send((self.outlet,), frame)
+
+    async def replay(self, entries: Sequence[Entry]) -> None:
+        """Send a page of the log, without what has expired, once there is room for it.
+
+        Raises SlowConsumer or ConnectionGone.
+        """
+        if not self.is_open:
+            raise ConnectionGone
+        entries = self._hub.current(entries)
+        if not entries:
+            return
+        await self._audience.transport.has_room(self.outlet)
+        if not self.is_open:
+            raise ConnectionGone
+        for entry in entries:
+            self.send(entry)
+
+    def resume(self, after: Position) -> bool:
+        """Go live: what was and will be delivered beyond ``after`` is sent, and nothing at or below it.
+
+        False where that is too much to be remembered: the pause goes on, and the log is to be read on. True for one
+        that has ended: there is nothing to be read for it.
+        """
+        if not self.is_open:
+            return True
+        if not self._hub.go_live(self, after):
+            return False
+        self._live_after = after
+        return True
+
+    def pause(self) -> Position:
+        """Have what is delivered wait, from behind the position that is returned: everything up to it was sent, where
+        it was for this connection. Raises ConnectionGone."""
+        if not self.is_open:
+            raise ConnectionGone
+        after, delivered = self._live_after, self._hub.delivered
+        if after is None:
+            raise RuntimeError("it is paused already")
+        self._withdraw()
+        return delivered if delivered is not None and delivered.offset > after.offset else after
+
+    def close(self, why: Disconnect) -> None:
+        """Nothing more is sent but why, and the transport ends it."""
+        if self.is_open:
+            self.leave()
+            self._audience.transport.disconnect(self.outlet, why)
+
+    def leave(self) -> None:
+        """It has ended."""
+        self.is_open = False
+        self._withdraw()
+
+    def enter(self) -> None:
+        """For the hub: from the next entry on it is one of those who are sent it."""
+        self._audience.enter(self.outlet, self.rooms)
+
+    def _withdraw(self) -> None:
+        self._live_after = None
+        self._audience.exit(self.outlet, self.rooms)
+        self._hub.withdraw(self)
+
+
+class _Audience(Generic[O, F]):
+    """Those of one transport who are live, by room, and what was encoded for it of the entries in the window."""
+
+    def __init__(self, transport: Transport[O, F], window: Window) -> None:
+        self.transport = transport
+        self._window = window
+        self._by_room: dict[Room, dict[O, None]] = {}
+        self._frames: dict[int, F] = {}
+
+    @property
+    def rooms(self) -> Collection[Room]:
+        return self._by_room.keys()
+
+    def enter(self, outlet: O, rooms: frozenset[Room]) -> None:
+        for room in rooms:
+            self._by_room.setdefault(room, {})[outlet] = None
+
+    def exit(self, outlet: O, rooms: frozenset[Room]) -> None:
+        for room in rooms:
+            outlets = self._by_room.get(room)
+            if outlets is not None:
+                outlets.pop(outlet, None)
+                if not outlets:
+                    del self._by_room[room]
+
+    def deliver(self, entry: Entry) -> None:
+        outlets = self._in(entry.rooms)
+        if outlets:
+            self.transport.send(outlets, self.frame(entry))
+
+    def frame(self, entry: Entry) -> F:
+        """Encoded once, however many get it, now or soon."""
+        offset = entry.position.offset
+        frame = self._frames.get(offset)
+        if frame is None:
+            frame = self.transport.encode(entry)
+            if self._window.holds(entry):
+                self._frames[offset] = frame
+        return frame
+
+    def forget(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._frames.pop(entry.position.offset, None)
+
+    def _in(self, rooms: frozenset[Room]) -> Collection[O]:
+        """Whoever is in any of the rooms, each once."""
+        if len(rooms) == 1:
+            (room,) = rooms
+            return self._by_room.get(room, _NOBODY)
+        outlets: dict[O, None] = {}
+        for room in rooms:
+            outlets.update(self._by_room.get(room, _NOBODY))
+        return outlets
+
+
+_NOBODY: Mapping[Any, None] = {}

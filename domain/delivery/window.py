@@ -1,0 +1,52 @@
+"""The newest entries that were delivered, for whoever comes back from a pause."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import takewhile
+
+from domain.model import Entry
+
+
+class Window:
+    """Entries in order, as many as have ``max_bytes`` of payload and are no more than ``max_entries``.
+
+    It is one for all connections: were there one for each, 10,000 that are paused together could hold 10,000 times as
+    much, all of which the log has.
+    """
+
+    def __init__(self, max_bytes: int, max_entries: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries
+        self._entries: deque[Entry] = deque()
+        self._bytes = 0
+        self._complete_after = 0
+
+    def begin(self, offset: int) -> None:
+        """What lies at or before an offset was never in it."""
+        self._complete_after = offset
+
+    def add(self, entry: Entry) -> list[Entry]:
+        """Those that have to go for it, which may be itself."""
+        self._entries.append(entry)
+        self._bytes += len(entry.payload)
+        gone = []
+        while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
+            oldest = self._entries.popleft()
+            self._bytes -= len(oldest.payload)
+            self._complete_after = oldest.position.offset
+            gone.append(oldest)
+        return gone
+
+    def holds(self, entry: Entry) -> bool:
+        return bool(self._entries) and self._entries[0].position.offset <= entry.position.offset
+
+    def reaches(self, offset: int) -> bool:
+        """Whether everything that was delivered beyond an offset is in it."""
+        return offset >= self._complete_after
+
+    def after(self, offset: int) -> Iterator[Entry]:
+        """What was delivered beyond an offset, in order."""
+        newest_first = list(takewhile(lambda entry: entry.position.offset > offset, reversed(self._entries)))
+        return reversed(newest_first)
