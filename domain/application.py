@@ -47,8 +47,6 @@ class Application:
             hub=self.hub,
             sessions=self.sessions,
             verifier=verifier,
-            subscribers=store,
-            inboxes=store,
             recovery=self.recovery,
             catching_up=catching_up,
             requests=RequestService(

@@ -22,6 +22,8 @@ from domain.model import (
     Action,
     Appended,
     AppendOutcome,
+    Arrival,
+    Arrived,
     Changed,
     Checkpoint,
     Counted,
@@ -42,6 +44,8 @@ from domain.model import (
 )
 from domain.model.value import value
 from domain.ports import Clock
+from domain.rules.epochs import Generation, Generations
+from domain.rules.recovery import Standing, continuation, floor_of
 
 IDS_PER_ENTRY = 500
 _COUNTED_AT_A_TIME = 4000
@@ -113,7 +117,8 @@ class MemoryStore:
         self._inbox_per_user = inbox_per_user
         self._max_trimmed_rooms = max_trimmed_rooms
         self._max_users = max_users
-        self._epoch = epoch if epoch is not None else secrets.token_hex(8)
+        epoch = epoch if epoch is not None else secrets.token_hex(8)
+        self._generations = Generations([Generation(1, epoch, 1, clock.now())])
         self._secret = secrets.token_bytes(32)
         self._tail = Tail(0)
         self._records: dict[int, _Record] = {}
@@ -172,18 +177,31 @@ class MemoryStore:
                 # What these set off, writes to sockets above all, gets its turn before the next ones.
                 await asyncio.sleep(0)
 
+    async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
+        arrived: list[Arrived] = []
+        for arrival in arrivals:
+            await self._leave_turns()
+            subscriber = self._register(arrival.user, arrival.role, arrival.rooms)
+            found = continuation(arrival, self._standing(subscriber))
+            page = self._page(subscriber, found.after, arrival.max_entries, arrival.max_bytes)
+            counted = self._count(subscriber)
+            arrived.append(Arrived(subscriber, found.after, found.recovered, found.reason, page, counted))
+        return arrived
+
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
-        await self.ensure_readable(subscriber, after)
-        entries, more = self._tail.page(subscriber, after.offset, max_entries=max_entries, max_bytes=max_bytes)
+        fault = self._standing(subscriber).fault(after)
+        if fault is not None:
+            raise CursorRefused(fault)
+        return self._page(subscriber, after, max_entries, max_bytes)
+
+    def _page(self, subscriber: Subscriber, after: Position, max_entries: int, max_bytes: int) -> Page:
+        entries, more = self._tail.page(
+            subscriber, after.offset, self._tail.head, max_entries=max_entries, max_bytes=max_bytes
+        )
         return Page(entries, upto=entries[-1].position if more else self._head(), more=more)
 
-    async def ensure_readable(self, subscriber: Subscriber, after: Position) -> None:
-        self._check_position(after)
-        if after.offset < self._floor_of(subscriber):
-            raise CursorRefused(RecoveryReason.TRIMMED)
-
-    async def floor(self, subscriber: Subscriber) -> Position:
-        return self._position(self._floor_of(subscriber))
+    def _standing(self, subscriber: Subscriber) -> Standing:
+        return Standing(self._generations, self._tail.head, self._floor_of(subscriber), self._mark_of(subscriber))
 
     async def head(self) -> Position:
         return self._head()
@@ -200,6 +218,9 @@ class MemoryStore:
     # users
 
     async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        return self._register(user, role, rooms)
+
+    def _register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own = Room.of_user(user)
         known = self._user(user)
         known.marks.setdefault(role, max(known.marks.values(), default=0))
@@ -208,14 +229,14 @@ class MemoryStore:
             user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
         )
 
-    async def high_water_mark(self, subscriber: Subscriber) -> Position:
-        marks = self._user(subscriber.user).marks
-        return self._position(marks.get(subscriber.role, max(marks.values(), default=0)))
-
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         for (user, role), position in marks.items():
             known = self._user(user).marks
             known[role] = max(position.offset, known.get(role, 0))
+
+    def _mark_of(self, subscriber: Subscriber) -> int:
+        user = self._users.get(subscriber.user)
+        return user.marks.get(subscriber.role, 0) if user is not None else 0
 
     def _user(self, user: UserId) -> _User:
         known = self._users.setdefault(user, _User())
@@ -227,11 +248,14 @@ class MemoryStore:
     # inboxes
 
     async def count(self, subscriber: Subscriber) -> Counted:
+        await self._leave_turns()
+        return self._count(subscriber)
+
+    async def _leave_turns(self) -> None:
+        """Whoever has many inboxes counted, one after the other, leaves the loop its turns."""
         if self._counted_since_turn >= _COUNTED_AT_A_TIME:
-            # Whoever counts many inboxes, one after the other, leaves the loop its turns.
             self._counted_since_turn = 0
             await asyncio.sleep(0)
-        return self._count(subscriber)
 
     async def given_up(self) -> int:
         return self._tail.floor
@@ -362,18 +386,16 @@ class MemoryStore:
         return self._position(self._tail.head)
 
     def _position(self, offset: int) -> Position:
-        return Position(self._epoch, offset)
+        return Position(self._generations.present, offset)
 
     def _check_position(self, position: Position) -> None:
-        if position.epoch != self._epoch:
-            raise CursorRefused(RecoveryReason.UNKNOWN_EPOCH)
-        if position.offset > self._tail.head:
-            raise CursorRefused(RecoveryReason.INVALID)
+        fault = self._generations.fault(position, self._tail.head)
+        if fault is not None:
+            raise CursorRefused(fault)
 
     def _floor_of(self, subscriber: Subscriber) -> int:
-        """The last offset that was trimmed of what the subscriber could reach."""
-        lost = ((self._trimmed_rooms.get(room, self._trimmed_elsewhere), s) for room, s in subscriber.starts.items())
-        return max((trimmed for trimmed, start in lost if trimmed > start), default=0)
+        trimmed = {room: self._trimmed_rooms.get(room, self._trimmed_elsewhere) for room in subscriber.starts}
+        return floor_of(subscriber.starts, trimmed)
 
     # storing and trimming
 

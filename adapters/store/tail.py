@@ -98,13 +98,16 @@ class Tail:
             yield offsets[index]
 
     def page(
-        self, subscriber: Subscriber, after: int, *, max_entries: int, max_bytes: int
+        self, subscriber: Subscriber, after: int, upto: int, *, max_entries: int, max_bytes: int
     ) -> tuple[tuple[Entry, ...], bool]:
-        """What a subscriber can reach after an offset that is not below the floor, and whether there is more."""
+        """What a subscriber can reach after an offset that is not below the floor, up to another; and whether there is
+        more."""
         entries: list[Entry] = []
         size = 0
         rooms = [self.offsets(room, max(after, start)) for room, start in subscriber.starts.items()]
         for offset in heapq.merge(*rooms):
+            if offset > upto:
+                break
             if entries and entries[-1].position.offset == offset:
                 continue
             entry = self._entries[offset]

@@ -1,5 +1,6 @@
 """The values the domain speaks in: frozen, slotted, free of behaviour that needs the world."""
 
+from domain.model.arrival import Arrival, Arrived
 from domain.model.connection import (
     AckId,
     Ambiguous,
@@ -60,6 +61,8 @@ __all__ = [
     "Answer",
     "AppendOutcome",
     "Appended",
+    "Arrival",
+    "Arrived",
     "Audience",
     "AudienceKind",
     "Caller",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from domain.model import Appended, Checkpoint, Draft, Entry, Page, Position, Subscriber
+from domain.model import Appended, Arrival, Arrived, Checkpoint, Draft, Entry, Page, Position, Subscriber
 
 
 class Log(Protocol):
@@ -33,19 +33,20 @@ class Log(Protocol):
         log, or entries after it were trimmed while nobody followed.
         """
 
+    async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
+        """Register users, and read where each continues, what follows and what lies in their inbox, each of one moment.
+
+        They are registered as by ``Subscribers.register``; whoever is known costs no write. Those who arrive at once
+        may share one reading.
+        """
+
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         """The entries a subscriber can reach after a position, each once, in order, of one snapshot of the log.
 
-        A page holds at least one entry where there is one, whatever its size. Raises CursorRefused as
-        ``ensure_readable``.
+        A page holds at least one entry where there is one, whatever its size. Raises CursorRefused where the log cannot
+        be read from there on: INVALID where the position is past the end of its epoch, UNKNOWN_EPOCH, or TRIMMED where
+        an entry after it, which the subscriber could reach, is gone.
         """
-
-    async def ensure_readable(self, subscriber: Subscriber, after: Position) -> None:
-        """Raises CursorRefused where the log cannot be read from there on: INVALID where the position is past the end
-        of its epoch, UNKNOWN_EPOCH, or TRIMMED where an entry after it, which the subscriber could reach, is gone."""
-
-    async def floor(self, subscriber: Subscriber) -> Position:
-        """The earliest position from which everything is left that the subscriber can reach."""
 
     async def head(self) -> Position:
         """The position of the last entry; of an empty log, the one before the first."""

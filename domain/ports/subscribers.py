@@ -16,9 +16,9 @@ class Subscribers(Protocol):
         new role their mark is their highest; that is stored before this returns. Their own room they have from its
         beginning."""
 
-    async def high_water_mark(self, subscriber: Subscriber) -> Position:
-        """The user's mark in this role: the highest position that some connection of theirs is known to have received,
-        or where it was when they came in it first; of a new user the beginning of the log."""
-
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
-        """Store marks of users in roles. A mark only grows."""
+        """Store marks of users in roles: the highest position that some connection of theirs is known to have received.
+
+        A mark only grows. In a new role it is where their highest was when they came in it first; of a new user it is
+        the beginning of the log.
+        """

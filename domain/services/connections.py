@@ -21,7 +21,7 @@ from domain.errors import (
 )
 from domain.model import AckId, ConnectReply, DisconnectReason, Page, Position, Subscriber
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Inboxes, Outlet, Subscribers, Telemetry, TokenVerifier, Transport
+from domain.ports import Clock, Outlet, Telemetry, TokenVerifier, Transport
 from domain.requests import Asked, ConnectRequest
 from domain.services.catching_up import CatchingUp
 from domain.services.counts import CountsService
@@ -39,8 +39,6 @@ class ConnectionService:
         hub: Hub,
         sessions: Sessions,
         verifier: TokenVerifier,
-        subscribers: Subscribers,
-        inboxes: Inboxes,
         recovery: RecoveryService,
         catching_up: CatchingUp,
         requests: RequestService,
@@ -52,8 +50,6 @@ class ConnectionService:
         self._hub = hub
         self._sessions = sessions
         self._verifier = verifier
-        self._subscribers = subscribers
-        self._inboxes = inboxes
         self._recovery = recovery
         self._catching_up = catching_up
         self._requests = requests
@@ -90,13 +86,9 @@ class ConnectionService:
         session.deadlines = self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic())
         rooms = self._policy.rooms(identity)
         session.connection.join(rooms)
-        subscriber = await self._subscribers.register(identity.user, identity.role, rooms)
+        start = await self._recovery.start(identity, rooms, credentials.resume_request)
         self._sessions.ensure_open(session)
-        start = await self._recovery.start(subscriber, credentials.resume_request)
-        self._sessions.ensure_open(session)
-        counted = await self._inboxes.count(subscriber)
-        self._sessions.ensure_open(session)
-        session.subscriber, session.unread, session.counted = subscriber, start.page, counted
+        session.subscriber, session.start = start.subscriber, start
         self._supersede(start.continues)
         self._sessions.let_in(session, identity, start.pid)
         self._telemetry.connected(session.connection.outlet.id, identity, request, credentials.device)
@@ -105,7 +97,7 @@ class ConnectionService:
             pid=start.pid,
             recovered=start.recovered,
             reason=start.reason,
-            counts=counted.counts,
+            counts=start.counted.counts,
             cursor=start.page.continues_at,
             server_time=self._clock.now(),
         )
@@ -120,11 +112,11 @@ class ConnectionService:
         session = self._sessions.find_working(outlet)
         if session is None or session.subscriber is None:
             return
-        if session.connection.is_open and session.unread is not None and session.counted is not None:
-            page, session.unread = session.unread, None
-            self._counts.watch(session.connection, session.subscriber, session.counted)
+        start, session.start = session.start, None
+        if session.connection.is_open and start is not None:
+            self._counts.watch(session.connection, start.subscriber, start.counted)
             session.has_reply = True
-            await self._catch_up(session, session.subscriber, page)
+            await self._catch_up(session, start.subscriber, start.page)
         session.is_live = True
         await self._requests.carry_out(session, session.subscriber)
 

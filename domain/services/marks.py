@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domain.model import Position, Subscriber, UserId
+from domain.model import Position, UserId
 from domain.ports import Subscribers
 
 
@@ -13,18 +13,15 @@ class Marks:
         self._subscribers = subscribers
         self._unstored: dict[tuple[UserId, str], Position] = {}
 
-    def acknowledge(self, subscriber: Subscriber, upto: Position) -> None:
+    def acknowledge(self, user: UserId, role: str, upto: Position) -> None:
         """A mark only grows."""
-        key = (subscriber.user, subscriber.role)
-        known = self._unstored.get(key)
+        known = self._unstored.get((user, role))
         if known is None or known.offset < upto.offset:
-            self._unstored[key] = upto
+            self._unstored[user, role] = upto
 
-    async def of(self, subscriber: Subscriber) -> Position:
-        """Raises StoreUnavailable."""
-        stored = await self._subscribers.high_water_mark(subscriber)
-        newer = self._unstored.get((subscriber.user, subscriber.role))
-        return newer if newer is not None and newer.offset > stored.offset else stored
+    def unstored(self, user: UserId, role: str) -> Position | None:
+        """What the store was not told yet."""
+        return self._unstored.get((user, role))
 
     async def store(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""

@@ -13,9 +13,7 @@ from domain.errors import ConnectionGone, DisconnectedByOperator, SynkroneError,
 from domain.model import (
     AckId,
     ConnectionInfo,
-    Counted,
     Identity,
-    Page,
     Position,
     Subscriber,
     UserId,
@@ -23,6 +21,7 @@ from domain.model import (
 from domain.policy import ConnectionPolicy, Deadlines
 from domain.ports import Outlet, Telemetry
 from domain.requests import Asked, ConnectRequest
+from domain.services.recovery import Start
 
 
 class Request(NamedTuple):
@@ -36,8 +35,8 @@ class Request(NamedTuple):
 class Session:
     """A connection from its first word to the end of the last thing it has asked for.
 
-    It has an ``identity`` once its token is verified, and a ``pid`` once it is let in. ``unread``, the first page of
-    its replay, and ``counted`` are kept until its reply has been sent. ``is_live``: its replay is over, or has failed.
+    It has an ``identity`` once its token is verified, and a ``pid`` once it is let in. Its ``start`` is kept until its
+    reply has been sent. ``is_live``: its replay is over, or has failed.
     ``closing``: it has been told to end. ``requests`` are carried out in their order, and the first is under way while
     it ``is_working`` and ``is_live``.
     """
@@ -49,8 +48,7 @@ class Session:
     device: str | None = None
     subscriber: Subscriber | None = None
     pid: str | None = None
-    unread: Page | None = None
-    counted: Counted | None = None
+    start: Start | None = None
     deadlines: Deadlines | None = None
     has_reply: bool = False
     is_live: bool = False

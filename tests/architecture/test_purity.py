@@ -13,6 +13,7 @@ from tests.architecture.source import ROOT, imported, modules, tree
 ALLOWED = {
     "__future__",
     "abc",
+    "bisect",
     "collections",
     "contextlib",
     "dataclasses",

@@ -27,7 +27,7 @@ from entrypoints.settings import validate_settings
 
 WATCH_SECONDS = 0.005
 STORE_METHODS = (
-    "append", "read", "ensure_readable", "floor", "register", "high_water_mark", "acknowledge", "count", "list_items",
+    "append", "arrive", "read", "register", "acknowledge", "count", "list_items",
     "change", "read_all", "checkpoint", "tidy", "ensure_writable",
 )  # fmt: skip
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from adapters.store import memory
 from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
 from domain.delivery.hub import Connection, Hub
 from domain.delivery.window import Window
-from domain.errors import CursorRefused
 from domain.model import (
+    Arrival,
+    Identity,
     Page,
     PidVerdict,
     Position,
@@ -24,13 +26,14 @@ from domain.model import (
     UserId,
 )
 from domain.policy import ConnectionPolicy
-from domain.recovery import Resumption, refused_offset, resumption
+from domain.rules import recovery as rules
+from domain.rules.epochs import Generations
+from domain.rules.recovery import Continuation, Resumption, Standing, continuation, refused_offset, resumption
 from domain.services import recovery
 from domain.services.catching_up import CatchingUp
 from domain.services.connections import ConnectionService
 from domain.services.marks import Marks
 from domain.services.recovery import RecoveryService, Start
-from tests.campaigns.recovery_world import Store
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -87,21 +90,17 @@ def digest_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def earlier_cursor(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(recovery, "max", lambda positions, key: min(positions, key=key), raising=False)
+    patch.setattr(rules, "max", lambda positions, key: min(positions, key=key), raising=False)
 
 
 def only_one_cursor_has_to_be_good(patch: pytest.MonkeyPatch) -> None:
-    proceed = RecoveryService._continue
+    def either(arrival: Arrival, standing: Standing) -> Continuation:
+        found = continuation(arrival, standing)
+        if found.recovered or len(arrival.cursors) < 2:
+            return found
+        return continuation(replace(arrival, cursors=arrival.cursors[1:]), standing)
 
-    async def either(self: RecoveryService, subscriber: Subscriber, cursors: Sequence[object]) -> Page:
-        try:
-            return await proceed(self, subscriber, cursors)
-        except CursorRefused:
-            if len(cursors) == 1:
-                raise
-            return await proceed(self, subscriber, cursors[1:])
-
-    patch.setattr(RecoveryService, "_continue", either)
+    patch.setattr(memory, "continuation", either)
 
 
 def window_dropped(patch: pytest.MonkeyPatch) -> None:
@@ -140,14 +139,16 @@ def marks_by_what_was_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def marks_without_cursors(patch: pytest.MonkeyPatch) -> None:
-    proceed = RecoveryService._continue
+    start = RecoveryService.start
 
-    async def quietly(self: RecoveryService, subscriber: Subscriber, cursors: Sequence[object]) -> Page:
+    async def quietly(
+        self: RecoveryService, identity: Identity, rooms: frozenset[Room], resume_request: ResumeRequest
+    ) -> Start:
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(Marks, "acknowledge", lambda *_: None)
-            return await proceed(self, subscriber, cursors)
+            return await start(self, identity, rooms, resume_request)
 
-    patch.setattr(RecoveryService, "_continue", quietly)
+    patch.setattr(RecoveryService, "start", quietly)
 
 
 def marks_without_receipts(patch: pytest.MonkeyPatch) -> None:
@@ -155,8 +156,8 @@ def marks_without_receipts(patch: pytest.MonkeyPatch) -> None:
 
 
 def marks_that_shrink(patch: pytest.MonkeyPatch) -> None:
-    def acknowledge(self: Marks, subscriber: Subscriber, upto: Position) -> None:
-        self._unstored[subscriber.user, subscriber.role] = upto
+    def acknowledge(self: Marks, user: UserId, role: str, upto: Position) -> None:
+        self._unstored[user, role] = upto
 
     patch.setattr(Marks, "acknowledge", acknowledge)
 
@@ -174,47 +175,54 @@ def marks_lost_by_a_failed_store(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_mark_for_all_roles(patch: pytest.MonkeyPatch) -> None:
-    async def received(self: MemoryStore, subscriber: Subscriber) -> Position:
-        return self._position(max(self._user(subscriber.user).marks.values(), default=0))
+    def received(self: MemoryStore, subscriber: Subscriber) -> int:
+        return max(self._user(subscriber.user).marks.values(), default=0)
 
-    patch.setattr(MemoryStore, "high_water_mark", received)
+    patch.setattr(MemoryStore, "_mark_of", received)
 
 
 def new_roles_from_the_beginning(patch: pytest.MonkeyPatch) -> None:
-    enter = MemoryStore.register
+    enter = MemoryStore._register
 
-    async def begin(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    def begin(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         self._user(user).marks.setdefault(role, 0)
-        return await enter(self, user, role, rooms)
+        return enter(self, user, role, rooms)
 
-    patch.setattr(MemoryStore, "register", begin)
+    patch.setattr(MemoryStore, "_register", begin)
 
 
 def new_roles_follow_the_others(patch: pytest.MonkeyPatch) -> None:
     """Without a mark of its own a role has the user's highest at any time, and not the one it began with."""
 
-    async def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own, starts = Room.of_user(user), self._user(user).starts
         return Subscriber(
             user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
         )
 
-    patch.setattr(MemoryStore, "register", register)
+    def received(self: MemoryStore, subscriber: Subscriber) -> int:
+        marks = self._user(subscriber.user).marks
+        return marks.get(subscriber.role, max(marks.values(), default=0))
+
+    patch.setattr(MemoryStore, "_register", register)
+    patch.setattr(MemoryStore, "_mark_of", received)
 
 
 def no_start_in_shared_rooms(patch: pytest.MonkeyPatch) -> None:
-    async def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
-        return Subscriber(user, role, dict.fromkeys(rooms, 0))
+    with_starts = MemoryStore._register
 
-    patch.setattr(MemoryStore, "register", register)
+    def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        return replace(with_starts(self, user, role, rooms), starts=dict.fromkeys(rooms, 0))
+
+    patch.setattr(MemoryStore, "_register", register)
 
 
 def start_anew_each_time(patch: pytest.MonkeyPatch) -> None:
-    async def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    def register(self: MemoryStore, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own = Room.of_user(user)
         return Subscriber(user, role, {room: 0 if room == own else self._tail.head for room in rooms})
 
-    patch.setattr(MemoryStore, "register", register)
+    patch.setattr(MemoryStore, "_register", register)
 
 
 def rooms_of_other_roles(patch: pytest.MonkeyPatch) -> None:
@@ -227,21 +235,19 @@ def trimming_unnoticed(patch: pytest.MonkeyPatch) -> None:
 
 
 def trimming_untold(patch: pytest.MonkeyPatch) -> None:
-    undelivered = RecoveryService._undelivered
+    def silently(arrival: Arrival, standing: Standing) -> Continuation:
+        found = continuation(arrival, standing)
+        return found if arrival.cursors else replace(found, reason=None)
 
-    async def silently(self: RecoveryService, subscriber: Subscriber) -> tuple[Page, RecoveryReason | None]:
-        page, _ = await undelivered(self, subscriber)
-        return page, None
-
-    patch.setattr(RecoveryService, "_undelivered", silently)
+    patch.setattr(memory, "continuation", silently)
 
 
 def past_the_end_of_a_generation(patch: pytest.MonkeyPatch) -> None:
-    def check(self: Store, position: Position) -> None:
-        if position.epoch not in self._generations:
-            raise CursorRefused(RecoveryReason.UNKNOWN_EPOCH)
+    def fault(self: Generations, position: Position, _head: int) -> RecoveryReason | None:
+        is_known = position.epoch in {generation.epoch for generation in self.known}
+        return None if is_known else RecoveryReason.UNKNOWN_EPOCH
 
-    patch.setattr(Store, "_check_position", check)
+    patch.setattr(Generations, "fault", fault)
 
 
 def older_connection_stays(patch: pytest.MonkeyPatch) -> None:
@@ -251,8 +257,10 @@ def older_connection_stays(patch: pytest.MonkeyPatch) -> None:
 def same_pid_for_ever(patch: pytest.MonkeyPatch) -> None:
     start = RecoveryService.start
 
-    async def keeps(self: RecoveryService, subscriber: Subscriber, resume_request: ResumeRequest) -> Start:
-        found = await start(self, subscriber, resume_request)
+    async def keeps(
+        self: RecoveryService, identity: Identity, rooms: frozenset[Room], resume_request: ResumeRequest
+    ) -> Start:
+        found = await start(self, identity, rooms, resume_request)
         return replace(found, pid=found.continues) if found.continues is not None else found
 
     patch.setattr(RecoveryService, "start", keeps)
@@ -281,9 +289,12 @@ def answer_without_a_pause(patch: pytest.MonkeyPatch) -> None:
 
 
 def only_the_first_page(patch: pytest.MonkeyPatch) -> None:
-    read = RecoveryService.read
+    start = RecoveryService.start
 
-    async def last(self: RecoveryService, subscriber: Subscriber, after: Position) -> Page:
-        return replace(await read(self, subscriber, after), more=False)
+    async def one_page(
+        self: RecoveryService, identity: Identity, rooms: frozenset[Room], resume_request: ResumeRequest
+    ) -> Start:
+        found = await start(self, identity, rooms, resume_request)
+        return replace(found, page=replace(found.page, more=False))
 
-    patch.setattr(RecoveryService, "read", last)
+    patch.setattr(RecoveryService, "start", one_page)

@@ -14,7 +14,7 @@ from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
 from adapters.transport.memory.transport import MemoryConnection, MemoryFrame, MemoryTransport
 from domain.application import Application
-from domain.errors import CursorRefused, StoreUnavailable
+from domain.errors import StoreUnavailable
 from domain.model import (
     Answer,
     ConnectionId,
@@ -23,13 +23,13 @@ from domain.model import (
     Outgoing,
     Position,
     Publication,
-    RecoveryReason,
     Reply,
     Room,
     Subscriber,
     UserId,
 )
 from domain.policy import ConnectionPolicy
+from domain.rules.epochs import Generation, Generations
 from tests.campaigns.recovery_oracle import Oracle
 from tests.doubles import START, FixedRandomness, ManualClock, RecordingTelemetry, StaticVerifier
 from tests.unit.domain.interleaving import Points
@@ -55,16 +55,17 @@ class Store(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
         self._oracle = oracle
-        self._generations: dict[str, int] = {}
+        self._began: tuple[Generation, ...] = ()
 
     def begin(self, epoch: str) -> None:
         """A writer starts: a new generation, whose first offset is on record before any cursor of it."""
-        self._epoch = epoch
-        self._generations[epoch] = self._oracle.log.generations[epoch] = self._tail.head + 1
+        first = self._oracle.log.generations[epoch] = self._tail.head + 1
+        self._began = (*self._began, Generation(len(self._began) + 1, epoch, first, START))
+        self._generations = Generations(self._began)
 
     def backup(self) -> dict[str, Any]:
         tail = {name: _copied(getattr(self._tail, name)) for name in ("floor", "head", "bytes", "_entries", "_rooms")}
-        names = ("_records", "_by_id", "_by_key", "_users", "_trimmed_rooms", "_trimmed_elsewhere", "_generations")
+        names = ("_records", "_by_id", "_by_key", "_users", "_trimmed_rooms", "_trimmed_elsewhere", "_began")
         return {"tail": tail, "own": {name: _copied(getattr(self, name)) for name in names}}
 
     def restore(self, backup: Mapping[str, Any]) -> None:
@@ -77,24 +78,15 @@ class Store(MemoryStore):
             await self.gate.wait()
             yield entries
 
-    async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+    def _register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         self._oracle.entered(user, role, rooms)
-        return await super().register(user, role, rooms)
+        return super()._register(user, role, rooms)
 
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         if not self.is_writable:
             raise StoreUnavailable
         await super().acknowledge(marks)
         self._oracle.marks_stored()
-
-    def _check_position(self, position: Position) -> None:
-        epochs = list(self._generations)
-        if position.epoch not in epochs:
-            raise CursorRefused(RecoveryReason.UNKNOWN_EPOCH)
-        following = epochs[epochs.index(position.epoch) + 1 :]
-        end = self._generations[following[0]] - 1 if following else self._tail.head
-        if position.offset > end:
-            raise CursorRefused(RecoveryReason.INVALID)
 
     def _store(self, records: Sequence[Any]) -> None:
         super()._store(records)

@@ -18,6 +18,8 @@ from domain.model import (
     EVERYONE,
     Appended,
     AppendOutcome,
+    Arrival,
+    Arrived,
     AudienceKind,
     Draft,
     Entry,
@@ -104,7 +106,11 @@ def at(start: Position, offset: int) -> Position:
 
 async def register(inbox: Store, user: str = "ann", role: str = "company") -> Subscriber:
     """As a connection of the user does it."""
-    return await inbox.register(UserId(user), role, frozenset((Room.of_user(user), Room.of_role(role), EVERYONE)))
+    return await inbox.register(UserId(user), role, rooms_of(user, role))
+
+
+def rooms_of(user: str, role: str) -> frozenset[Room]:
+    return frozenset((Room.of_user(user), Room.of_role(role), EVERYONE))
 
 
 class Following:
@@ -169,11 +175,66 @@ async def ids_of(inbox: Store, subscriber: Subscriber, state: ItemState = ItemSt
 async def assert_refused(
     inbox: Store, subscriber: Subscriber, after: Position, reason: RecoveryReason = RecoveryReason.TRIMMED
 ) -> None:
-    """By what reads from there, and by what only asks whether one could."""
-    for attempt in (offsets_of(inbox, subscriber, after), inbox.ensure_readable(subscriber, after)):
+    """By what reads from there, be it much or little."""
+    for max_entries in (10_000, 1):
         with pytest.raises(CursorRefused) as refused:
-            await attempt
+            await inbox.read(subscriber, after, max_entries=max_entries, max_bytes=1 << 30)
         assert refused.value.reason is reason
+
+
+async def assert_readable(inbox: Store, subscriber: Subscriber, after: Position) -> None:
+    assert await is_readable(inbox, subscriber, after)
+
+
+async def is_readable(inbox: Store, subscriber: Subscriber, after: Position) -> bool:
+    """False only for what was trimmed."""
+    try:
+        await inbox.read(subscriber, after, max_entries=1, max_bytes=1)
+    except CursorRefused as refused:
+        if refused.reason is not RecoveryReason.TRIMMED:
+            raise
+        return False
+    return True
+
+
+async def floor_of(inbox: Store, subscriber: Subscriber) -> Position:
+    """The first position that can be read from: all before it are refused, and none after it."""
+    head = await inbox.head()
+    low, high = 0, head.offset
+    while low < high:
+        middle = (low + high) // 2
+        if await is_readable(inbox, subscriber, Position(head.epoch, middle)):
+            high = middle
+        else:
+            low = middle + 1
+    return Position(head.epoch, low)
+
+
+def arrival(
+    user: str = "ann",
+    role: str = "company",
+    *cursors: Position | None,
+    rooms: frozenset[Room] | None = None,
+    unstored_mark: Position | None = None,
+    replays_undelivered: bool = True,
+    max_entries: int = 10_000,
+    max_bytes: int = 1 << 30,
+) -> Arrival:
+    """As a connection of the user makes it."""
+    rooms = rooms if rooms is not None else rooms_of(user, role)
+    return Arrival(UserId(user), role, rooms, cursors, unstored_mark, replays_undelivered, max_entries, max_bytes)
+
+
+async def arrive(inbox: Store, one: Arrival) -> Arrived:
+    (arrived,) = await inbox.arrive([one])
+    return arrived
+
+
+async def mark_of(inbox: Store, subscriber: Subscriber) -> Position:
+    """Where a user continues in a role who brings nothing; of their log nothing may be gone."""
+    arrived = await arrive(inbox, arrival(subscriber.user, subscriber.role, rooms=frozenset(subscriber.starts)))
+    assert arrived.reason is None
+    return arrived.after
 
 
 async def pass_time(inbox: OpenedStore, clock: ManualClock, span: timedelta) -> None:

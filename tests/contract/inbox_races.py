@@ -12,7 +12,16 @@ import pytest
 
 from adapters.contract.events import item_json
 from domain.model import EVERYONE, Action, Changed, InboxQuery, ItemState, Listing
-from tests.contract.inbox_harness import ANN, BOB, COMPANY, Following, OpenedStore, draft, register
+from tests.contract.inbox_harness import (
+    ANN,
+    BOB,
+    COMPANY,
+    Following,
+    OpenedStore,
+    assert_readable,
+    draft,
+    register,
+)
 from tests.contract.inbox_recount import recount
 from tests.doubles import START
 
@@ -52,11 +61,11 @@ class RaceContract:
             """What was read can be read on from at once, and the same holds for what is answered."""
             for _ in range(40):
                 page = await inbox.read(ann, start, max_entries=1000, max_bytes=1 << 20)
-                await inbox.ensure_readable(ann, page.upto)
+                await assert_readable(inbox, ann, page.upto)
 
         async def ask_and_read_on() -> tuple[Any, Any]:
             whom, answer = await ask()
-            await inbox.ensure_readable(whom, answer.as_of)
+            await assert_readable(inbox, whom, answer.as_of)
             return whom, answer
 
         _, _, *answers = await asyncio.gather(publish(), read(), *(ask_and_read_on() for _ in range(150)))

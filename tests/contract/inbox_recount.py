@@ -24,11 +24,17 @@ from domain.model import (
     ItemState,
     Notification,
     Position,
+    RecoveryReason,
     Room,
     Subscriber,
     UserId,
 )
-from tests.contract.inbox_harness import OpenedStore
+from tests.contract.inbox_harness import (
+    OpenedStore,
+    arrival,
+    arrive,
+    floor_of,
+)
 from tests.doubles import ManualClock
 
 T = TypeVar("T")
@@ -140,6 +146,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.log: list[Entry] = []
         self.logged_at: list[datetime] = []
         self.subscribers: dict[tuple[str, str], Subscriber] = {}
+        self.marks: dict[tuple[str, str], int] = {}
         self.published: list[Draft] = []
 
     async def open_inbox(self) -> OpenedStore:
@@ -172,6 +179,8 @@ class InboxMachine(RuleBasedStateMachine):
         rooms = frozenset((Room.of_user(user), Room.of_role(role), EVERYONE))
         subscriber = self.run(self.inbox.register(UserId(user), role, rooms))
         assert self.subscribers.setdefault((user, role), subscriber) == subscriber
+        highest = max((mark for (known, _), mark in self.marks.items() if known == user), default=0)
+        self.marks.setdefault((user, role), highest)
         return subscriber
 
     @initialize(whom=subscribers)
@@ -234,6 +243,79 @@ class InboxMachine(RuleBasedStateMachine):
             return
         assert changed.changed == len(unread)
         assert changed.as_of.offset == head.offset + bool(unread)
+
+    @precondition(lambda self: self.log)
+    @rule(whom=subscribers, back=st.integers(0, 30))
+    def acknowledge(self, whom: tuple[str, str], back: int) -> None:
+        subscriber, position = self.subscriber(*whom), self.log[-1 - back % len(self.log)].position
+        self.run(self.inbox.acknowledge({(subscriber.user, subscriber.role): position}))
+        self.marks[whom] = max(self.marks[whom], position.offset)
+
+    @rule(
+        whom=subscribers,
+        backs=st.lists(st.none() | st.integers(0, 30), max_size=2),
+        unstored=st.none() | st.integers(1, 30),
+        replays_undelivered=st.booleans(),
+        max_entries=st.integers(1, 5),
+    )
+    def arrive(
+        self,
+        whom: tuple[str, str],
+        backs: list[int | None],
+        unstored: int | None,
+        replays_undelivered: bool,  # noqa: FBT001 (drawn)
+        max_entries: int,
+    ) -> None:
+        """As if it were asked for singly: register, a reading from each cursor, else from the mark, and the counts."""
+        cursors = [self.position(back) if back is not None else None for back in backs]
+        mark = self.position(unstored) if unstored is not None else None
+        arrived = self.run(
+            arrive(
+                self.inbox,
+                arrival(
+                    *whom,
+                    *cursors,
+                    unstored_mark=mark,
+                    replays_undelivered=replays_undelivered,
+                    max_entries=max_entries,
+                ),
+            )
+        )
+        subscriber = self.subscriber(*whom)
+        assert arrived.subscriber == subscriber
+        assert arrived.counted == self.run(self.inbox.count(subscriber))
+        page = self.run(self.inbox.read(subscriber, arrived.after, max_entries=max_entries, max_bytes=1 << 30))
+        assert arrived.page == page
+        refused = [self.run(self.refusal(subscriber, cursor)) for cursor in cursors]
+        if cursors and refused.count(None) == len(cursors):
+            assert (arrived.recovered, arrived.reason) == (True, None)
+            assert arrived.after.offset == max(cursor.offset for cursor in cursors if cursor is not None)
+            return
+        wrong = {reason for reason in refused if reason is not None}
+        assert not arrived.recovered
+        if not replays_undelivered:
+            expected = self.run(self.inbox.head()).offset
+        else:
+            received = max(self.marks[whom], mark.offset if mark is not None else 0)
+            expected = max(received, self.run(floor_of(self.inbox, subscriber)).offset)
+            if not wrong and received < expected:
+                wrong = {RecoveryReason.TRIMMED}
+        assert arrived.after.offset == expected
+        assert (arrived.reason in wrong) if wrong else (arrived.reason is None)
+
+    def position(self, back: int) -> Position:
+        """Of an entry counted from the end; just ahead of it, for 0."""
+        head = self.run(self.inbox.head())
+        return Position(head.epoch, max(0, head.offset + 1 - back))
+
+    async def refusal(self, subscriber: Subscriber, cursor: Position | None) -> RecoveryReason | None:
+        if cursor is None:
+            return RecoveryReason.INVALID
+        try:
+            await self.inbox.read(subscriber, cursor, max_entries=1, max_bytes=1)
+        except CursorRefused as refused:
+            return refused.reason
+        return None
 
     @rule(hours=st.integers(1, 60))
     def time_passes(self, hours: int) -> None:
@@ -312,5 +394,5 @@ class InboxMachine(RuleBasedStateMachine):
             ]
 
     async def read(self, subscriber: Subscriber) -> tuple[Position, Any]:
-        floor = await self.inbox.floor(subscriber)
+        floor = await floor_of(self.inbox, subscriber)
         return floor, await self.inbox.read(subscriber, floor, max_entries=10_000, max_bytes=1 << 30)

@@ -18,10 +18,15 @@ from tests.contract.inbox_harness import (
     OpenedStore,
     OpenStore,
     age,
+    arrival,
+    arrive,
+    assert_readable,
     assert_refused,
     at,
     draft,
+    floor_of,
     ids_of,
+    mark_of,
     offsets_of,
     pass_time,
     reader,
@@ -99,7 +104,7 @@ class SinceContract:
     async def test_a_position_ahead_of_the_log_is_refused(self, inbox: OpenedStore) -> None:
         (last,) = await inbox.append([draft("a")])
         assert await offsets_of(inbox, reader(ANN), last.position) == []
-        await inbox.ensure_readable(reader(ANN), last.position)
+        await assert_readable(inbox, reader(ANN), last.position)
         await assert_refused(inbox, reader(ANN), at(last.position, 1), RecoveryReason.INVALID)
 
     async def test_a_position_of_another_log_is_refused(self, inbox: OpenedStore) -> None:
@@ -132,9 +137,9 @@ class TrimmingContract:
         expected = [start.offset + 4, start.offset + 5]
         for first in (3, 4):
             newcomer = Subscriber(UserId("ann"), "company", {ANN: 0, EVERYONE: start.offset + first})
-            await inbox.ensure_readable(newcomer, start)
+            await assert_readable(inbox, newcomer, start)
             assert await offsets_of(inbox, newcomer, start) == expected[first - 3 :]
-            assert (await inbox.floor(newcomer)).offset == 0
+            assert (await floor_of(inbox, newcomer)).offset == 0
         earlier = Subscriber(UserId("ann"), "company", {ANN: 0, EVERYONE: start.offset + 2})
         await assert_refused(inbox, earlier, at(start, 2))
         assert await offsets_of(inbox, earlier, at(start, 3)) == expected
@@ -145,7 +150,7 @@ class TrimmingContract:
         inbox = await open_inbox(retention=HOUR)
         start = await inbox.head()
         for everyone in (reader(ANN), reader(BOB)):
-            assert await inbox.floor(everyone) == Position(start.epoch, 0)
+            assert await floor_of(inbox, everyone) == Position(start.epoch, 0)
         await age(inbox, clock, [draft("a", ANN), draft("b", BOB), draft("c", COMPANY)], [draft("d", ANN)])
         for subscriber, lost in (
             (reader(ANN), 1),
@@ -154,12 +159,12 @@ class TrimmingContract:
             (reader(ANN, COMPANY, start=start.offset + 1), 3),
             (reader(ANN, BOB), 2),
         ):
-            floor = await inbox.floor(subscriber)
+            floor = await floor_of(inbox, subscriber)
             assert floor.offset == start.offset + lost
-            await inbox.ensure_readable(subscriber, floor)
+            await assert_readable(inbox, subscriber, floor)
             await assert_refused(inbox, subscriber, at(start, lost - 1))
         for nothing in (reader(EVERYONE), reader(ANN, COMPANY, start=start.offset + 3)):
-            assert (await inbox.floor(nothing)).offset == 0
+            assert (await floor_of(inbox, nothing)).offset == 0
 
     async def test_what_users_did_is_trimmed_with_the_rest(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
@@ -258,23 +263,23 @@ class MarksContract:
     async def test_an_unknown_user_has_received_nothing(self, inbox: OpenedStore) -> None:
         ann = await register(inbox)
         await inbox.append([draft("a")])
-        assert (await inbox.high_water_mark(ann)).offset == 0
-        assert await offsets_of(inbox, ann, await inbox.high_water_mark(ann)) == [(await inbox.head()).offset]
+        assert (await mark_of(inbox, ann)).offset == 0
+        assert await offsets_of(inbox, ann, await mark_of(inbox, ann)) == [(await inbox.head()).offset]
 
     async def test_a_mark_only_grows(self, inbox: OpenedStore) -> None:
         ann = await register(inbox)
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(3)])]
         for advanced, expected in ((1, 1), (0, 1), (1, 1), (2, 2), (0, 2)):
             await inbox.acknowledge({(ann.user, ann.role): positions[advanced]})
-            assert (await inbox.high_water_mark(ann)).offset == positions[expected].offset
-        assert await offsets_of(inbox, ann, await inbox.high_water_mark(ann)) == []
+            assert (await mark_of(inbox, ann)).offset == positions[expected].offset
+        assert await offsets_of(inbox, ann, await mark_of(inbox, ann)) == []
 
     async def test_marks_of_many_are_stored_at_once(self, inbox: OpenedStore) -> None:
         (appended,) = await inbox.append([draft("a", EVERYONE)])
         users = [await register(inbox, f"u-{number}") for number in range(50)]
         await inbox.acknowledge({(user.user, user.role): appended.position for user in users[1:]})
         await inbox.acknowledge({})
-        received = [(await inbox.high_water_mark(user)).offset for user in users]
+        received = [(await mark_of(inbox, user)).offset for user in users]
         assert received == [0] + [appended.position.offset] * 49
 
     async def test_a_new_role_begins_at_the_user_s_highest_and_stays_there(self, inbox: OpenedStore) -> None:
@@ -282,27 +287,27 @@ class MarksContract:
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(4)])]
         await inbox.acknowledge({(company.user, "company"): positions[0], (company.user, "freelance"): positions[1]})
         admin = await register(inbox, role="admin")
-        assert (await inbox.high_water_mark(admin)).offset == positions[1].offset
+        assert (await mark_of(inbox, admin)).offset == positions[1].offset
         # What another role receives later says nothing about this one.
         await inbox.acknowledge({(company.user, "freelance"): positions[3]})
-        assert (await inbox.high_water_mark(await register(inbox, role="admin"))).offset == positions[1].offset
+        assert (await mark_of(inbox, await register(inbox, role="admin"))).offset == positions[1].offset
         await inbox.acknowledge({(admin.user, "admin"): positions[2]})
-        assert (await inbox.high_water_mark(admin)).offset == positions[2].offset
-        assert (await inbox.high_water_mark(company)).offset == positions[0].offset
-        assert (await inbox.high_water_mark(freelance)).offset == positions[3].offset
+        assert (await mark_of(inbox, admin)).offset == positions[2].offset
+        assert (await mark_of(inbox, company)).offset == positions[0].offset
+        assert (await mark_of(inbox, freelance)).offset == positions[3].offset
 
     async def test_marks_are_of_one_user(self, inbox: OpenedStore) -> None:
         ann, bob = await register(inbox), await register(inbox, user="bob")
         (appended,) = await inbox.append([draft("a", ANN, BOB)])
         await inbox.acknowledge({(ann.user, ann.role): appended.position})
-        assert (await inbox.high_water_mark(bob)).offset == 0
+        assert (await mark_of(inbox, bob)).offset == 0
 
     async def test_marks_advanced_at_once_leave_the_highest(self, inbox: OpenedStore) -> None:
         ann = await register(inbox)
         positions = [one.position for one in await inbox.append([draft(f"n-{number}") for number in range(20)])]
         shuffled = random.Random(1).sample(positions, len(positions))
         await asyncio.gather(*(inbox.acknowledge({(ann.user, ann.role): position}) for position in shuffled))
-        assert await inbox.high_water_mark(ann) == positions[-1]
+        assert await mark_of(inbox, ann) == positions[-1]
 
     async def test_a_mark_behind_what_was_trimmed_is_refused_as_a_position(
         self, open_inbox: OpenStore, clock: ManualClock
@@ -310,4 +315,6 @@ class MarksContract:
         inbox = await open_inbox(retention=HOUR)
         ann = await register(inbox)
         await age(inbox, clock, [draft("a")], [draft("b")])
-        await assert_refused(inbox, ann, await inbox.high_water_mark(ann))
+        arrived = await arrive(inbox, arrival())
+        assert (arrived.recovered, arrived.reason) == (False, RecoveryReason.TRIMMED)
+        assert arrived.after == await floor_of(inbox, ann)

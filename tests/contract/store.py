@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.contract.inbox_arrivals import ArriveContract
 from tests.contract.inbox_changes import ChangeContract, ReadAllContract, ReadUpToContract
 from tests.contract.inbox_harness import OpenedStore, OpenStore, draft
 from tests.contract.inbox_items import CountContract, ListContract, WindowContract
@@ -22,6 +23,7 @@ class StoreContract(
     TrimmingContract,
     EnterContract,
     MarksContract,
+    ArriveContract,
     ListContract,
     CountContract,
     WindowContract,

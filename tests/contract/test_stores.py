@@ -30,9 +30,11 @@ from tests.contract.inbox_harness import (
     assert_refused,
     at,
     draft,
+    floor_of,
     folder_in_memory,
     ids_of,
     items_of,
+    mark_of,
     offsets_of,
     outcomes,
     pass_time,
@@ -185,7 +187,7 @@ class TestMemoryStore(StoreContract):
             await register(inbox, user)
         ann = await register(inbox)
         assert await ids_of(inbox, ann) == []
-        assert (await inbox.high_water_mark(ann)).offset == 0
+        assert (await mark_of(inbox, ann)).offset == 0
 
     async def test_a_batch_larger_than_the_log_is_not_stored(self, clock: ManualClock) -> None:
         for inbox in (MemoryStore(clock=clock, max_entries=2), MemoryStore(clock=clock, max_bytes=5000)):
@@ -322,7 +324,7 @@ class TestSqliteStore(StoreContract):
             assert (await inbox.change(ann, Action.DELETE, ["d"], START)).changed == 1
             assert (await inbox.read_all(ann, at(start, 2), START)).changed == 1
             assert (await inbox.read_all(ann, None, START)).changed == 1
-            assert len(await offsets_of(inbox, ann, await inbox.floor(ann))) == 3
+            assert len(await offsets_of(inbox, ann, await floor_of(inbox, ann))) == 3
             assert [item["read_at"] is None for item in await items_of(inbox, ann)] == [False] * 3
             counted = await inbox.count(ann)
             assert counted.stands_until is not None

@@ -16,7 +16,7 @@ import pytest
 from socketio.exceptions import BadNamespaceError
 
 from domain.errors import StoreUnavailable
-from domain.model import DisconnectReason
+from domain.model import Arrival, DisconnectReason
 from entrypoints.server import Server
 from tests.e2e.clients import WAIT_SECONDS, Client, Clients, JsClient, PythonClient, SyncPythonClient
 from tests.serving import SECRET, serving, token
@@ -137,15 +137,16 @@ async def a_defect(everybody: Crowd, patch: pytest.MonkeyPatch) -> None:
 async def a_fault_as_they_return(everybody: Crowd, patch: pytest.MonkeyPatch) -> None:
     """The store fails once for each of them, as they come back from an operator's close."""
     inbox = everybody.server.container.store()
-    register, failed = inbox.register, set()
+    arrive = inbox.arrive
+    failed: set[str] = set()
 
-    async def fail_once(user: str, *arguments: Any) -> object:
-        if user not in failed:
-            failed.add(user)
+    async def fail_once(arrivals: Sequence[Arrival]) -> object:
+        if any(arrival.user not in failed for arrival in arrivals):
+            failed.update(arrival.user for arrival in arrivals)
             raise StoreUnavailable
-        return await register(user, *arguments)
+        return await arrive(arrivals)
 
-    patch.setattr(inbox, "register", fail_once)
+    patch.setattr(inbox, "arrive", fail_once)
     await an_operator(everybody, patch)
 
 

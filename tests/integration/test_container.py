@@ -118,8 +118,8 @@ def test_all_who_share_a_part_share_the_same_one(settings: Settings) -> None:
     container = build_container(settings)
     application, store = container.application(), container.store()
     connections, publishing, hub = application.connections, application.publishing, application.hub
-    users: tuple[object, ...] = (connections._subscribers, connections._inboxes, publishing._checkpoints, hub._log)
-    assert all(used is store for used in (*users, publishing._log))
+    users: tuple[object, ...] = (application.recovery._log, publishing._log, publishing._checkpoints, hub._log)
+    assert all(used is store for used in users)
     assert connections._hub is publishing._hub is hub
     assert container.socketio()._connections.events is container.sse()._events is connections
     assert connections._verifier is container.verifier()

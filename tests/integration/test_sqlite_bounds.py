@@ -16,6 +16,7 @@ from adapters.store.sqlite import schema, threads
 from adapters.store.sqlite.store import SqliteStore
 from domain.errors import StoreUnavailable
 from domain.model import (
+    Arrived,
     InboxQuery,
     Position,
     Room,
@@ -25,11 +26,14 @@ from tests.contract.inbox_harness import (
     BOB,
     STORED,
     Following,
+    arrival,
+    arrive,
     at,
     draft,
     offsets_of,
     outcomes,
     reader,
+    register,
 )
 from tests.doubles import ManualClock
 from tests.integration.sqlite_harness import opened
@@ -58,6 +62,7 @@ async def test_more_than_can_wait_is_refused(path: Path, clock: ManualClock, mon
 
 async def test_readers_do_not_wait_for_the_writer(path: Path, clock: ManualClock) -> None:
     async with opened(path, clock, tail_entries=1) as inbox:
+        await register(inbox)
         start = await inbox.head()
         await inbox.append([draft("a"), draft("b")])
         with closing(sqlite3.connect(path, isolation_level=None)) as outside:
@@ -66,9 +71,13 @@ async def test_readers_do_not_wait_for_the_writer(path: Path, clock: ManualClock
             async with asyncio.timeout(2):
                 assert await offsets_of(inbox, reader(ANN), start) == [1, 2]
                 assert (await inbox.count(reader(ANN))).counts.total == 2
+                assert (await arrive(inbox, arrival())).counted.counts.total == 2
+                new = asyncio.create_task(arrive(inbox, arrival("new")))
             assert not blocked.done()
+            assert not new.done()
             outside.execute("ROLLBACK")
         assert outcomes(await blocked) == [STORED]
+        assert (await new).subscriber.user == "new"
 
 
 async def test_an_answer_comes_after_everything_it_has_seen(
@@ -82,6 +91,8 @@ async def test_an_answer_comes_after_everything_it_has_seen(
         committed.append(partial(done, inbox, state, group))
         is_committed.set()
 
+    async with opened(path, clock) as inbox:
+        await register(inbox)
     monkeypatch.setattr(SqliteStore, "_done", hold)
     async with opened(path, clock, tail_entries=1) as inbox:
         start = await inbox.head()
@@ -90,7 +101,11 @@ async def test_an_answer_comes_after_everything_it_has_seen(
         # The file has them, and nobody was told.
         answers = [
             asyncio.ensure_future(answer)
-            for answer in (inbox.count(reader(ANN)), inbox.list_items(reader(ANN), InboxQuery()))
+            for answer in (
+                inbox.count(reader(ANN)),
+                inbox.list_items(reader(ANN), InboxQuery()),
+                arrive(inbox, arrival("ann", "company", start)),
+            )
         ]
         # Whoever asks later is answered, by the same threads.
         for _ in range(10):
@@ -100,6 +115,10 @@ async def test_an_answer_comes_after_everything_it_has_seen(
         await appending
         for answer in answers:
             answered: Any = await answer
+            if isinstance(answered, Arrived):
+                # The tail has only the last of them, and had the place of the cursor when they arrived.
+                assert (answered.page.upto, len(answered.page.entries)) == (at(start, 2), 2)
+                answered = answered.counted
             assert (answered.as_of, answered.counts.total) == (at(start, 2), 2)
         monkeypatch.undo()
 
@@ -165,6 +184,8 @@ async def test_the_cost_is_that_of_what_is_asked_for_and_not_of_the_log(
             found["append"] = steps.number
             await inbox.count(reader(ANN))
             found["count"] = steps.number
+            await arrive(inbox, arrival("ann", "company", await inbox.head()))
+            found["arrive"] = steps.number
             await inbox.tidy()
             found["tidy"] = steps.number
         monkeypatch.undo()

@@ -32,10 +32,12 @@ from tests.contract.inbox_harness import (
     ANN,
     STORED,
     Following,
+    arrival,
     at,
     draft,
     entries_of,
     ids_of,
+    mark_of,
     offsets_of,
     outcomes,
     reader,
@@ -82,7 +84,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception]:
 async def assert_nothing_is_stored(inbox: SqliteStore, ann: Subscriber, head: Position) -> None:
     """Whatever one tries; and nobody hears of it."""
     counted = await inbox.count(ann)
-    received = await inbox.high_water_mark(ann)
+    received = await mark_of(inbox, ann)
     following = Following(inbox, head)
     waiting = following.start(head.offset + 1)
     for attempt in (
@@ -90,6 +92,7 @@ async def assert_nothing_is_stored(inbox: SqliteStore, ann: Subscriber, head: Po
         lambda: inbox.change(ann, Action.READ, ["a"], START),
         lambda: inbox.read_all(ann, None, START),
         lambda: inbox.register(UserId("new"), "company", frozenset((Room("user:new"), EVERYONE))),
+        lambda: inbox.arrive([arrival("new")]),
         lambda: inbox.acknowledge({(UserId("ann"), "company"): head}),
         inbox.tidy,
         inbox.ensure_writable,
@@ -99,7 +102,7 @@ async def assert_nothing_is_stored(inbox: SqliteStore, ann: Subscriber, head: Po
     assert await inbox.head() == head
     assert await inbox.count(ann) == counted
     assert await offsets_of(inbox, ann, head) == []
-    assert await inbox.high_water_mark(ann) == received
+    assert await mark_of(inbox, ann) == received
     assert await inbox.checkpoint("s") is None
     assert not waiting.done()
     waiting.cancel()

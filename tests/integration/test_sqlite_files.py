@@ -29,11 +29,15 @@ from tests.contract.inbox_harness import (
     ANN,
     COMPANY,
     STORED,
+    arrival,
+    arrive,
+    assert_readable,
     assert_refused,
     draft,
     events_of,
     ids_of,
     items_of,
+    mark_of,
     offsets_of,
     outcomes,
     pass_time,
@@ -305,18 +309,18 @@ async def test_a_file_of_version_1_becomes_one_of_today(path: Path, clock: Manua
         assert await ids_of(inbox, ann) == ["n-6", "n-5", "n-3", "n-2", "n-1"]
         assert (await inbox.count(ann)).counts == Counts(unread=4, unseen=4, total=5)
         assert (await items_of(inbox, ann))[-1]["read_at"] == "2030-01-31T12:00:00.000Z"
-        assert await inbox.high_water_mark(ann) == Position(make_inbox_1.FIRST, 3)
+        assert await mark_of(inbox, ann) == Position(make_inbox_1.FIRST, 3)
         assert (await inbox.checkpoint("feed"), await inbox.secret()) == ("r-6", make_inbox_1.SECRET)
         for epoch, end in ((make_inbox_1.FIRST, 4), (make_inbox_1.SECOND, 6)):
             assert await offsets_of(inbox, ann, Position(epoch, 2)) == [3, 4, 5, 6]
-            await inbox.ensure_readable(ann, Position(epoch, end))
+            await assert_readable(inbox, ann, Position(epoch, end))
             await assert_refused(inbox, ann, Position(epoch, end + 1), RecoveryReason.INVALID)
         (event, argument) = (await events_of(inbox, ann, Position(make_inbox_1.FIRST, 3)))[0]
         assert (event, argument["ids"]) == ("notification.updated", ["n-1"])
         assert (await inbox.change(ann, Action.READ, ["n-1", "n-2"], START)).changed == 1
         assert (await inbox.read_all(ann, None, START)).counts == Counts(unread=0, unseen=0, total=5)
         await pass_time(inbox, clock, timedelta(days=400))
-        await assert_refused(inbox, ann, await inbox.high_water_mark(ann))
+        assert (await arrive(inbox, arrival())).reason is RecoveryReason.TRIMMED
         assert await ids_of(inbox, ann) == []
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

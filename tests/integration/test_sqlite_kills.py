@@ -23,6 +23,8 @@ from domain.model import (
 from tests.campaigns.observing import IS_FULL, report
 from tests.contract.inbox_harness import (
     ANN,
+    assert_readable,
+    mark_of,
     reader,
 )
 from tests.integration.sqlite_harness import opened
@@ -59,8 +61,8 @@ async def test_what_was_acknowledged_survives_kills(path: Path) -> None:
             ids |= new
             ann = await inbox.register(UserId("ann"), "company", frozenset((ANN, EVERYONE)))
             if mark is not None:
-                assert (await inbox.high_water_mark(ann)).offset >= mark.offset
-                await inbox.ensure_readable(ann, mark)
+                assert (await mark_of(inbox, ann)).offset >= mark.offset
+                await assert_readable(inbox, ann, mark)
     async with opened(path, SystemClock()) as inbox:
         assert await _stored(inbox, 0) == ids
     assert len(set(ids.values())) == len(ids) > 10 * KILLS

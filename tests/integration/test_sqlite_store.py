@@ -30,11 +30,15 @@ from tests.contract.inbox_harness import (
     HOUR,
     STORED,
     Following,
+    arrival,
+    assert_readable,
     assert_refused,
     at,
     draft,
+    floor_of,
     ids_of,
     items_of,
+    mark_of,
     offsets_of,
     outcomes,
     pass_time,
@@ -74,8 +78,8 @@ async def test_a_restart_loses_nothing(path: Path, clock: ManualClock) -> None:
         assert (await items_of(inbox, ann), (await inbox.count(ann)).counts, await inbox.secret()) == before[1:]
         assert (await inbox.head()).offset == head.offset
         assert await inbox.checkpoint("s") == "7"
-        assert (await inbox.high_water_mark(ann)).offset == start.offset + 3
-        assert (await inbox.high_water_mark(reader(BOB, user="bob", role="company"))).offset == start.offset + 1
+        assert (await mark_of(inbox, ann)).offset == start.offset + 3
+        assert (await mark_of(inbox, reader(BOB, user="bob", role="company"))).offset == start.offset + 1
         assert (
             outcomes(await inbox.append([draft("a"), draft("other", own_id=False, key="k", expires_at=START + HOUR)]))
             == [DUPLICATE] * 2
@@ -96,7 +100,7 @@ async def test_cursors_of_every_earlier_generation_are_good_up_to_its_end(path: 
         assert [end.offset for end in ends] == [3, 6, 6, 9]
         assert len({end.epoch for end in ends}) == 4
         for end in ends:
-            await inbox.ensure_readable(reader(ANN), Position(end.epoch, 0))
+            await assert_readable(inbox, reader(ANN), Position(end.epoch, 0))
             assert await offsets_of(inbox, reader(ANN), end) == list(range(end.offset + 1, 10))
             await assert_refused(inbox, reader(ANN), at(end, 1), RecoveryReason.INVALID)
         # What is read later carries the cursor it had from the first.
@@ -113,13 +117,13 @@ async def test_a_generation_is_forgotten_when_its_cursors_are_too_old(path: Path
     clock.advance(1800)
     async with opened(path, clock, retention_log=HOUR) as inbox:
         await pass_time(inbox, clock, timedelta(seconds=1799))
-        await inbox.ensure_readable(reader(BOB), first)
+        await assert_readable(inbox, reader(BOB), first)
         await pass_time(inbox, clock, timedelta(seconds=300))
         await assert_refused(inbox, reader(ANN), at(first, -1))
-        await inbox.ensure_readable(reader(BOB), first)
+        await assert_readable(inbox, reader(BOB), first)
         await pass_time(inbox, clock, timedelta(seconds=1501))
         await assert_refused(inbox, reader(BOB), first, RecoveryReason.UNKNOWN_EPOCH)
-        assert await offsets_of(inbox, reader(ANN), await inbox.floor(reader(ANN))) == []
+        assert await offsets_of(inbox, reader(ANN), await floor_of(inbox, reader(ANN))) == []
     async with opened(path, clock, retention_log=HOUR) as inbox:
         await assert_refused(inbox, reader(BOB), first, RecoveryReason.UNKNOWN_EPOCH)
 
@@ -185,7 +189,7 @@ async def test_a_closed_store_is_unavailable(path: Path, clock: ManualClock) -> 
             inbox.count(reader(ANN)),
             inbox.list_items(reader(ANN), InboxQuery()),
             inbox.register(UserId("ann"), "company", frozenset((ANN,))),
-            inbox.high_water_mark(reader(ANN)),
+            inbox.arrive([arrival()]),
             inbox.secret(),
             inbox.ensure_writable(),
             inbox.tidy(),

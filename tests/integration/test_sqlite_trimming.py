@@ -23,10 +23,12 @@ from tests.contract.inbox_harness import (
     HOUR,
     STORED,
     Following,
+    assert_readable,
     assert_refused,
     at,
     draft,
     events_of,
+    floor_of,
     ids_of,
     items_of,
     offsets_of,
@@ -76,8 +78,8 @@ async def test_trimming_goes_in_small_steps_and_leaves_nothing_behind(path: Path
         }
         for room in (ANN, many[0], many[-1], EVERYONE):
             await assert_refused(inbox, reader(room), Position(head.epoch, 0))
-            assert await offsets_of(inbox, reader(room), await inbox.floor(reader(room))) == []
-        await inbox.ensure_readable(reader(Room("user:never named")), Position(head.epoch, 0))
+            assert await offsets_of(inbox, reader(room), await floor_of(inbox, reader(room))) == []
+        await assert_readable(inbox, reader(Room("user:never named")), Position(head.epoch, 0))
         assert outcomes(await inbox.append([draft("n-1")])) == [STORED]
 
 
@@ -97,7 +99,7 @@ async def test_a_restart_amid_trimming_goes_on_with_it(path: Path, clock: Manual
                 break
     async with opened(path, clock, **limits) as inbox:
         for room in many[::100]:
-            assert (await inbox.floor(reader(room))).offset == head.offset
+            assert (await floor_of(inbox, reader(room))).offset == head.offset
         assert rows_of(path) == {"entries": 0, "placed": 0, "state": 0, "watermarks": 0, "rooms": 2501, "starts": 0}
 
 
@@ -117,7 +119,7 @@ async def test_what_a_follower_was_not_given_yet_is_not_trimmed(path: Path, cloc
         await following.until(1)
         await inbox.append([draft(f"n-{number}") for number in range(50)])
         await pass_time(inbox, clock, 2 * HOUR)
-        await inbox.ensure_readable(reader(ANN), at(start, 1))
+        await assert_readable(inbox, reader(ANN), at(start, 1))
         assert await following.until(51) == list(range(1, 52))
         await pass_time(inbox, clock, HOUR)
         await assert_refused(inbox, reader(ANN), at(start, 1))

@@ -57,13 +57,13 @@ class _Item:
 
 def change(transaction: LogTransaction, wanted: Change) -> Changed:
     """An operation of the writer."""
-    summary = summarize(transaction.db, wanted.view)
+    (summary,) = summarize(transaction.db, [wanted.view])
     return _apply(transaction, wanted, _named(transaction, wanted, summary.floor), summary)
 
 
 def read_all(transaction: LogTransaction, wanted: ReadAll) -> Changed:
     """An operation of the writer."""
-    summary = summarize(transaction.db, wanted.view)
+    (summary,) = summarize(transaction.db, [wanted.view])
     if wanted.up_to is None:
         return _read_everything(transaction, wanted, summary)
     items = _to_read(transaction, wanted.view, wanted.up_to, summary.floor)

@@ -6,26 +6,34 @@ everything was read at once. A row that is made for an item begins with that, an
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import timedelta
+from functools import cache
 
-from adapters.store.sqlite.generations import Generations
 from adapters.store.sqlite.log import FIELD, ROW, as_json, head
 from adapters.store.sqlite.schema import moment
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Json, Listing, Position, Room, Subscriber
 from domain.model.value import value
+from domain.rules.epochs import Generations
 
 Arguments = dict[str, object]
+
+
+def _untouched_or(time: str, watermark: str) -> str:
+    """A condition: of an item with a row of state that the time is not set, else that it lies behind the watermark."""
+    return f"CASE WHEN state.offset IS NULL THEN placed.offset > {watermark} ELSE {time} IS NULL END"
+
 
 _OWN = "(SELECT id FROM rooms WHERE name = :own)"
 _WATERMARK = f"coalesce((SELECT max(offset) FROM watermarks WHERE user = {_OWN}), 0)"  # noqa: S608
 WITH_STATE = f"LEFT JOIN state ON state.user = {_OWN} AND state.offset = placed.offset"
 IN_INBOX = "(placed.expires_at IS NULL OR placed.expires_at > :now) AND coalesce(deleted, 0) = 0"
 CURRENT = "archived_at IS NULL"
-UNREAD = f"CASE WHEN state.offset IS NULL THEN placed.offset > {_WATERMARK} ELSE read_at IS NULL END"
-UNSEEN = f"CASE WHEN state.offset IS NULL THEN placed.offset > {_WATERMARK} ELSE seen_at IS NULL END"
+UNREAD = _untouched_or("read_at", _WATERMARK)
+UNSEEN = _untouched_or("seen_at", _WATERMARK)
 
 _READ_ALL_AT = f"""
     (SELECT at FROM watermarks WHERE user = {_OWN} AND offset > placed.offset ORDER BY offset LIMIT 1)"""  # noqa: S608
@@ -92,30 +100,76 @@ class Summary:
     stands_until: int | None
 
 
-def summarize(db: sqlite3.Connection, view: View) -> Summary:
-    """``to_read`` items are unread or unseen, the archived ones among them."""
-    aged = _aged(db, view.aged_before)
-    number, oldest, unread, unseen, total, to_read, expires_at, oldest_counted = db.execute(
-        f"""
-        SELECT count(*), min(offset), total(counted AND unread), total(counted AND unseen), total(counted),
-            total(inside AND (unread OR unseen)), min(CASE WHEN counted THEN expires_at END),
-            min(CASE WHEN counted THEN offset END)
-        FROM (SELECT placed.offset, placed.expires_at, {IN_INBOX} AS inside, {IN_INBOX} AND {CURRENT} AS counted,
-                {UNREAD} AS unread, {UNSEEN} AS unseen
-            FROM ({placed(view.subscriber)} LIMIT :most) AS placed {WITH_STATE})""",  # noqa: S608
-        view.arguments(aged),
-    ).fetchone()
-    ends = [] if expires_at is None else [expires_at]
-    if oldest_counted is not None:
-        (stored_at,) = db.execute("SELECT stored_at FROM entries WHERE offset = ?", (oldest_counted,)).fetchone()
-        ends.append(stored_at + view.now - view.aged_before)
-    return Summary(
-        Counts(int(unread), int(unseen), int(total)),
-        int(to_read),
-        aged if oldest is None else oldest - 1,
-        view.kept.per_user - number,
-        min(ends, default=None),
+def summarize(db: sqlite3.Connection, views: Sequence[View]) -> list[Summary]:
+    """All of one time, that of the last. ``to_read`` items are unread or unseen, the archived ones among them."""
+    if not views:
+        return []
+    now, kept = views[-1].now, views[-1].kept
+    aged_before = views[-1].aged_before
+    aged = _aged(db, aged_before)
+    rooms = max(1, *(len(view.subscriber.starts) for view in views))
+    rows = [_row(view.subscriber, aged, rooms) for view in views]
+    (found,) = db.execute(_summaries(rooms), {"views": as_json(rows), "now": now, "most": kept.per_user}).fetchone()
+    summaries: list[Summary] = []
+    for number, oldest, unread, unseen, total, to_read, expires_at, oldest_stored_at in json.loads(found):
+        ends = [expires_at] if expires_at is not None else []
+        if oldest_stored_at is not None:
+            ends.append(oldest_stored_at + now - aged_before)
+        summaries.append(
+            Summary(
+                Counts(unread, unseen, total),
+                to_read,
+                aged if oldest is None else oldest - 1,
+                kept.per_user - number,
+                min(ends, default=None),
+            )
+        )
+    return summaries
+
+
+def _row(subscriber: Subscriber, aged: int, rooms: int) -> list[object]:
+    """What ``_summaries`` takes of an inbox: its room, and rooms and offsets after which it has their items."""
+    row: list[object] = [Room.of_user(subscriber.user)]
+    for room, start in subscriber.starts.items():
+        row += (room, max(start, aged))
+    return row + [None] * (1 + 2 * rooms - len(row))
+
+
+@cache
+def _summaries(rooms: int) -> str:
+    """A query for the numbers of many inboxes, in their order, each with at most so many rooms."""
+    columns = "".join(
+        f""",
+            (SELECT id FROM rooms WHERE name = json_extract(value, '$[{2 * number + 1}]')) AS room{number},
+            json_extract(value, '$[{2 * number + 2}]') AS after{number}"""  # noqa: S608
+        for number in range(rooms)
     )
+    placed = " UNION ".join(
+        f"SELECT offset, expires_at FROM placed WHERE room = room{number} AND offset > after{number} AND item"  # noqa: S608
+        for number in range(rooms)
+    )
+    return f"""
+        WITH named AS MATERIALIZED (
+            SELECT key, (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')) AS own{columns}
+            FROM json_each(:views)),
+        viewed AS MATERIALIZED (
+            SELECT *, coalesce((SELECT max(offset) FROM watermarks WHERE user = own), 0) AS watermark FROM named)
+        SELECT json_group_array(json((
+            SELECT json_array(number, oldest, unread, unseen, total, to_read, expires_at,
+                (SELECT stored_at FROM entries WHERE offset = oldest_counted))
+            FROM (
+                SELECT count(*) AS number, min(offset) AS oldest, coalesce(sum(counted AND unread), 0) AS unread,
+                    coalesce(sum(counted AND unseen), 0) AS unseen, coalesce(sum(counted), 0) AS total,
+                    coalesce(sum(inside AND (unread OR unseen)), 0) AS to_read,
+                    min(CASE WHEN counted THEN expires_at END) AS expires_at,
+                    min(CASE WHEN counted THEN offset END) AS oldest_counted
+                FROM (
+                    SELECT placed.offset, placed.expires_at, {IN_INBOX} AS inside, {IN_INBOX} AND {CURRENT} AS counted,
+                        {_untouched_or("read_at", "watermark")} AS unread,
+                        {_untouched_or("seen_at", "watermark")} AS unseen
+                    FROM ({placed} ORDER BY 1 DESC LIMIT :most) AS placed
+                    LEFT JOIN state ON state.user = own AND state.offset = placed.offset)))))
+        FROM (SELECT * FROM viewed ORDER BY key)"""  # noqa: S608
 
 
 def _aged(db: sqlite3.Connection, aged_before: int) -> int:
@@ -145,16 +199,27 @@ class Looking:
     query: InboxQuery = field(default_factory=InboxQuery)
 
 
-def count(db: sqlite3.Connection, looking: Looking) -> Counted:
-    summary = summarize(db, looking.view)
-    stands_until = moment(summary.stands_until) if summary.stands_until is not None else None
-    as_of, kept_for = _as_of(db, looking), looking.view.kept.retention
-    return Counted(summary.counts, as_of, summary.room, stands_until, kept_for)
+def count(db: sqlite3.Connection, looking: Sequence[Looking]) -> list[Counted]:
+    return counted(db, [one.view for one in looking], _as_of(db, looking[-1]))
+
+
+def counted(db: sqlite3.Connection, views: Sequence[View], as_of: Position) -> list[Counted]:
+    """The counts of inboxes, in a snapshot of that head."""
+    return [
+        Counted(
+            summary.counts,
+            as_of,
+            summary.room,
+            moment(summary.stands_until) if summary.stands_until is not None else None,
+            view.kept.retention,
+        )
+        for view, summary in zip(views, summarize(db, views), strict=True)
+    ]
 
 
 def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
     query, view = looking.query, looking.view
-    summary = summarize(db, view)
+    (summary,) = summarize(db, [view])
     arguments = view.arguments(summary.floor) | {
         "type": query.type,
         "before": query.before,

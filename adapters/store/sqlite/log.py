@@ -16,20 +16,27 @@ from datetime import datetime
 
 import msgspec
 
-from adapters.store.sqlite.generations import Generations
 from adapters.store.sqlite.schema import microseconds, moment
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
 from domain.errors import CursorRefused
 from domain.model import NOTIFICATION_NEW, Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
 from domain.model.value import value
+from domain.rules.epochs import Generations
+from domain.rules.recovery import floor_of
 
 FIELD, ROW = b"\x1f", b"\x1e"
 
 PAGE_TOTAL_BYTES = 16 * 1024 * 1024
 """Of a page, the names of its rooms among it: a page of entries for thousands of users each ends early."""
 
-_HEAD = """
+HEAD = """
     SELECT max(coalesce((SELECT max(offset) FROM entries), 0), (SELECT value FROM meta WHERE name = 'log_floor'))"""
+TRIMMED = """
+    max(trimmed, coalesce((SELECT max(offset) FROM placed WHERE room = rooms.id
+        AND offset <= (SELECT value FROM meta WHERE name = 'log_floor')), 0))"""
+"""Of one of the ``rooms``, the last offset that has left the log: what is at or below the floor, but still placed, is
+in inboxes only."""
+
 _ENTRY = """
     offset || char(31) || coalesce(expires_at, '') || char(31) || event || char(31)
     || CASE WHEN length(rooms) > :names THEN '' ELSE rooms END || char(31) || payload"""
@@ -147,7 +154,7 @@ def insert(db: sqlite3.Connection, table: str, columns: int, rows: Sequence[Sequ
 
 def head(db: sqlite3.Connection) -> int:
     """The offset of the last entry, be it gone or not."""
-    return int(db.execute(_HEAD).fetchone()[0])
+    return int(db.execute(HEAD).fetchone()[0])
 
 
 def log_floor(db: sqlite3.Connection) -> int:
@@ -157,18 +164,11 @@ def log_floor(db: sqlite3.Connection) -> int:
 
 def trimmed(db: sqlite3.Connection, subscriber: Subscriber) -> int:
     """The highest offset of an entry that has left the log and that the subscriber could have reached; or 0."""
-    floor = log_floor(db)
-    if floor == 0:
-        return 0
-    # What is at or below the floor but still placed is in inboxes only.
     rows = db.execute(
-        """
-        SELECT name, max(trimmed, coalesce(
-            (SELECT max(offset) FROM placed WHERE room = rooms.id AND offset <= ?), 0))
-        FROM rooms WHERE name IN (SELECT value FROM json_each(?))""",
-        (floor, as_json(list(subscriber.starts))),
+        f"SELECT name, {TRIMMED} FROM rooms WHERE name IN (SELECT value FROM json_each(?))",  # noqa: S608
+        (as_json(list(subscriber.starts)),),
     )
-    return max((offset for room, offset in rows if offset > subscriber.starts[room]), default=0)
+    return floor_of(subscriber.starts, dict(rows.fetchall()))
 
 
 @value
@@ -185,9 +185,13 @@ class Reading:
 
 def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
     """A page, and the head of its snapshot. Raises CursorRefused: TRIMMED."""
-    if trimmed(db, reading.subscriber) > reading.after:
+    if log_floor(db) > reading.after and trimmed(db, reading.subscriber) > reading.after:
         raise CursorRefused(RecoveryReason.TRIMMED)
-    last = head(db)
+    return readable_page(db, reading), head(db)
+
+
+def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
+    """A page after a position of which nothing was trimmed."""
     sizes = _sizes(db, reading)
     chosen: list[int] = []
     size = total = 0
@@ -199,8 +203,8 @@ def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
         chosen.append(offset)
     entries = _entries(db, reading.generations, chosen, reading.room_sets)
     more = len(chosen) < len(sizes)
-    upto = entries[-1].position if more else Position(reading.generations.present, last)
-    return Page(entries, upto, more), last
+    upto = entries[-1].position if more else Position(reading.generations.present, head(db))
+    return Page(entries, upto, more)
 
 
 def _sizes(db: sqlite3.Connection, reading: Reading) -> list[tuple[int, int, int]]:

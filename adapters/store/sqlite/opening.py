@@ -9,11 +9,11 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-from adapters.store.sqlite.generations import Generation, Generations
 from adapters.store.sqlite.log import RoomSets, head, log_floor, stored, tail_floor
 from adapters.store.sqlite.schema import connect, microseconds, moment, prepare_file, unusable
 from domain.model import Entry
 from domain.model.value import value
+from domain.rules.epochs import Generation, Generations
 
 
 @value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,20 +13,22 @@ from pathlib import Path
 from adapters.store.drafts import prepare
 from adapters.store.sqlite import items, log, users
 from adapters.store.sqlite.append import Batch, append
+from adapters.store.sqlite.arrivals import Arriving, Found, arrive, registered
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
-from adapters.store.sqlite.generations import Generations
 from adapters.store.sqlite.items import Kept, Looking, View
 from adapters.store.sqlite.log import Following, LogTransaction, Reading, RoomSets
 from adapters.store.sqlite.opening import open_file
 from adapters.store.sqlite.schema import FileLock, StoreUnusable, check_file, connect, microseconds
 from adapters.store.sqlite.threads import QUEUE_BYTES, Group, Readers, Writer, one_by_one
 from adapters.store.sqlite.trimming import Step, Trimmed, Trimmer
-from adapters.store.sqlite.users import Entering, MarksOfUser, Recent
+from adapters.store.sqlite.users import Recent, Registration
 from adapters.store.tail import Follower, Tail
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable, SynkroneError
 from domain.model import (
     Action,
     Appended,
+    Arrival,
+    Arrived,
     Changed,
     Checkpoint,
     Counted,
@@ -42,11 +44,16 @@ from domain.model import (
     UserId,
 )
 from domain.ports import Clock
+from domain.rules.epochs import Generations
 
 __all__ = ["SqliteStore", "StoreUnusable"]
 
 RECENT_USERS = 20_000
 
+_CHECKPOINT = one_by_one(users.checkpoint)
+_FOLLOWING = one_by_one(log.following)
+_LISTING = one_by_one(items.listing)
+_PAGE = one_by_one(log.page)
 _CHANGE = one_by_one(change)
 _READ_ALL = one_by_one(read_all)
 
@@ -110,8 +117,7 @@ class SqliteStore:
         self._trim: Callable[[LogTransaction, Sequence[Step]], Sequence[Trimmed | SynkroneError]]
         self._trim = one_by_one(trimmer.step)
         self._state: _Open | None = None
-        self._starts: Recent[dict[Room, int]] = Recent(RECENT_USERS)
-        self._marks: Recent[MarksOfUser] = Recent(RECENT_USERS)
+        self._registered: Recent[tuple[UserId, str], Subscriber] = Recent(RECENT_USERS)
 
     # opening and closing
 
@@ -151,7 +157,7 @@ class SqliteStore:
         )
         state.readers = Readers(partial(connect, self._path, read_only=True), loop)
         # Of another file, it may be.
-        self._starts, self._marks = Recent(RECENT_USERS), Recent(RECENT_USERS)
+        self._registered = Recent(RECENT_USERS)
         self._state = state
 
     async def close(self) -> None:
@@ -222,33 +228,46 @@ class SqliteStore:
             finally:
                 state.followers.discard(follower)
 
+    async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
+        while True:
+            found = await self._arrive(arrivals)
+            new = [arrival for arrival, arrived in zip(arrivals, found, strict=True) if arrived is None]
+            if not new:
+                return [arrived for arrived in found if arrived is not None]
+            registrations = [Registration(one.user, one.role, one.rooms) for one in new]
+            await self._opened().writer.do(users.register, registrations)
+
+    async def _arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived | None]:
+        """None for whoever is not registered yet."""
+        state = self._opened()
+        now = microseconds(self._clock.now())
+        request = Arriving(arrivals, state.generations, now, self._kept, state.tail.floor, state.room_sets)
+        found = await state.readers.do(arrive, request)
+        await _caught_up(state, found.head)
+        if any(after.offset < state.tail.floor for after in found.left_to_the_tail):
+            # It has given up meanwhile what would be on their pages.
+            found = await state.readers.do(arrive, replace(request, tail_floor=None))
+            await _caught_up(state, found.head)
+        return [
+            _arrived(state, arrival, one, found.head) if one is not None else None
+            for arrival, one in zip(arrivals, found.each, strict=True)
+        ]
+
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         state = self._checked(after)
         tail = state.tail
         if after.offset >= tail.floor:
-            entries, more = tail.page(subscriber, after.offset, max_entries=max_entries, max_bytes=max_bytes)
-            return Page(entries, entries[-1].position if more else _head(state), more)
+            return _tail_page(state, subscriber, after, tail.head, max_entries, max_bytes)
         reading = Reading(state.generations, subscriber, after.offset, max_entries, max_bytes, state.room_sets)
-        page, head = await state.readers.do(log.page, reading)
+        page, head = await state.readers.do(_PAGE, reading)
         await _caught_up(state, head)
         return page
-
-    async def ensure_readable(self, subscriber: Subscriber, after: Position) -> None:
-        state = self._checked(after)
-        if after.offset < state.log_floor and await state.readers.do(log.trimmed, subscriber) > after.offset:
-            raise CursorRefused(RecoveryReason.TRIMMED)
-
-    async def floor(self, subscriber: Subscriber) -> Position:
-        state = self._opened()
-        if state.log_floor == 0:
-            return Position(state.generations.present, 0)
-        return state.generations.position(await state.readers.do(log.trimmed, subscriber))
 
     async def head(self) -> Position:
         return _head(self._opened())
 
     async def checkpoint(self, source: str) -> str | None:
-        return await self._opened().readers.do(users.checkpoint, source)
+        return await self._opened().readers.do(_CHECKPOINT, source)
 
     def _checked(self, position: Position) -> _Open:
         state = self._opened()
@@ -261,51 +280,25 @@ class SqliteStore:
 
     async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         state = self._opened()
-        own = Room.of_user(user)
-        shared = rooms - {own}
-        known = self._starts.get(user) or {}
-        if not shared <= known.keys():
-            # A start never changes once there is one.
-            known = {**known, **await state.readers.do(users.starts, user)}
-            if new := shared - known.keys():
-                entered = await state.writer.do(users.register, Entering(user, role, new))
-                known |= entered.starts
-                self._marks_of(user).grow({role: entered.mark})
-            self._starts.put(user, known)
-        return Subscriber(user, role, {room: known[room] if room in shared else 0 for room in rooms})
-
-    async def high_water_mark(self, subscriber: Subscriber) -> Position:
-        state = self._opened()
-        known = self._marks_of(subscriber.user)
-        if not known.complete:
-            stored = await state.readers.do(users.marks, subscriber.user)
-            # Some may have grown since that was read.
-            known = self._marks_of(subscriber.user)
-            known.grow(stored)
-            known.complete = True
-        highest = max(known.by_role.values(), default=None)
-        if highest is None:
-            return Position(state.generations.present, 0)
-        return state.generations.position(known.by_role.get(subscriber.role, highest))
+        known = self._registered.get((user, role))
+        # A start never changes once there is one.
+        if known is not None and known.starts.keys() == rooms:
+            return known
+        registration = Registration(user, role, rooms)
+        while (subscriber := await state.readers.do(registered, registration)) is None:
+            await state.writer.do(users.register, [registration])
+        self._registered.put((user, role), subscriber)
+        return subscriber
 
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         state = self._opened()
-        growing: dict[tuple[UserId, str], int] = {}
-        for (user, role), position in marks.items():
-            known = self._marks.get(user)
-            grows = known is None or known.by_role.get(role, -1) < position.offset
-            if grows and state.generations.fault(position, state.tail.head) is None:
-                growing[user, role] = position.offset
-        if growing:
-            await state.writer.do(users.acknowledge, growing, applied=self._advanced)
-
-    def _advanced(self, marks: Mapping[UserId, users.Marks]) -> None:
-        for user, by_role in marks.items():
-            self._marks_of(user).grow(by_role)
-
-    def _marks_of(self, user: UserId) -> MarksOfUser:
-        known = self._marks.get(user)
-        return known if known is not None else self._marks.put(user, MarksOfUser())
+        good = {
+            whose: position.offset
+            for whose, position in marks.items()
+            if state.generations.fault(position, state.tail.head) is None
+        }
+        if good:
+            await state.writer.do(users.acknowledge, good)
 
     # inboxes
 
@@ -321,7 +314,7 @@ class SqliteStore:
     async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
         state = self._opened()
         looking = Looking(state.generations, self._view(subscriber), query)
-        listing = await state.readers.do(items.listing, looking)
+        listing = await state.readers.do(_LISTING, looking)
         await _caught_up(state, listing.as_of.offset)
         return listing
 
@@ -374,6 +367,21 @@ def _head(state: _Open) -> Position:
     return Position(state.generations.present, state.tail.head)
 
 
+def _tail_page(
+    state: _Open, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int
+) -> Page:
+    """A page of what the tail has up to an offset."""
+    entries, more = state.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
+    return Page(entries, entries[-1].position if more else Position(state.generations.present, upto), more)
+
+
+def _arrived(state: _Open, arrival: Arrival, found: Found, head: int) -> Arrived:
+    where, page = found.continuation, found.page
+    if page is None:
+        page = _tail_page(state, found.subscriber, where.after, head, arrival.max_entries, arrival.max_bytes)
+    return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
+
+
 async def _next_batch(state: _Open, follower: Follower) -> Sequence[Entry]:
     tail = state.tail
     while follower.given >= tail.head:
@@ -387,7 +395,7 @@ async def _next_batch(state: _Open, follower: Follower) -> Sequence[Entry]:
         return await tail.next_batch(follower)
     # While this is read the tail may go on, but not the log's floor: what was not given stays.
     request = Following(state.generations, follower.given, tail.floor, state.room_sets)
-    entries = await state.readers.do(log.following, request)
+    entries = await state.readers.do(_FOLLOWING, request)
     follower.given = entries[-1].position.offset
     return entries
 

@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Generic, Protocol, TypeVar
@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from domain.errors import StoreUnavailable, SynkroneError
 
 A = TypeVar("A")
+D = TypeVar("D")
 R = TypeVar("R")
 
 _log = logging.getLogger("synkrone.store")
@@ -132,14 +133,14 @@ class Group(Generic[T]):
     lacking: int
 
 
-def one_by_one(operation: Callable[[T, A], R]) -> Callable[[T, Sequence[A]], Sequence[R | SynkroneError]]:
-    """An operation on one argument, as the writer takes it. It may raise SynkroneError while it has written nothing."""
+def one_by_one(operation: Callable[[D, A], R]) -> Callable[[D, Sequence[A]], Sequence[R | SynkroneError]]:
+    """An operation on one argument, as the threads take it. It may raise SynkroneError while it has written nothing."""
 
-    def run(transaction: T, arguments: Sequence[A]) -> Sequence[R | SynkroneError]:
+    def run(database: D, arguments: Sequence[A]) -> Sequence[R | SynkroneError]:
         outcomes: list[R | SynkroneError] = []
         for argument in arguments:
             try:
-                outcomes.append(operation(transaction, argument))
+                outcomes.append(operation(database, argument))
             except SynkroneError as error:
                 outcomes.append(error)
         return outcomes
@@ -147,11 +148,17 @@ def one_by_one(operation: Callable[[T, A], R]) -> Callable[[T, Sequence[A]], Seq
     return run
 
 
-class Writer(Generic[T]):
-    """The one thread that writes.
+def _outcomes(database: object, jobs: Sequence[Job]) -> Iterator[object]:
+    """An operation gets the arguments of all its jobs that follow each other in the queue, and answers with a result or
+    a SynkroneError for each."""
+    for operation, run in groupby(jobs, key=lambda job: job.operation):
+        yield from operation(database, [job.argument for job in run])
 
-    An operation gets a transaction and the arguments of all its jobs that follow each other in the queue, and answers
-    with a result or a SynkroneError for each. ``begin`` makes the transaction, ``done`` is called in the loop with
+
+class Writer(Generic[T]):
+    """The one thread that writes. Its operations get a transaction.
+
+    ``begin`` makes the transaction, ``done`` is called in the loop with
     each group, and settles its jobs.
     """
 
@@ -212,9 +219,7 @@ class Writer(Generic[T]):
             before = db.total_changes
             db.execute("BEGIN IMMEDIATE")
             transaction = self._begin(db)
-            outcomes: list[object] = []
-            for operation, run in groupby(jobs, key=lambda job: job.operation):
-                outcomes.extend(operation(transaction, [job.argument for job in run]))
+            outcomes = list(_outcomes(transaction, jobs))
             db.execute("COMMIT")
         except sqlite3.Error as error:
             if not self._lacking:
@@ -285,8 +290,10 @@ class Readers:
         for thread in self._threads:
             thread.start()
 
-    async def do(self, operation: Callable[[sqlite3.Connection, A], R], argument: A) -> R:
-        """Raises StoreUnavailable, and the SynkroneError the operation raises."""
+    async def do(
+        self, operation: Callable[[sqlite3.Connection, Sequence[A]], Sequence[R | SynkroneError]], argument: A
+    ) -> R:
+        """Raises StoreUnavailable, and what the operation answers with."""
         job = Job(operation, argument, self._loop.create_future())
         self._queue.put(job)
         result: R = await job.future
@@ -308,7 +315,7 @@ class Readers:
                     if db is None:
                         db = self._connect()
                     db.execute("BEGIN")
-                    outcomes.extend(_outcome(db, job) for job in jobs)
+                    outcomes.extend(_outcomes(db, jobs))
                     db.execute("COMMIT")
                     failing = False
                 except sqlite3.Error as error:
@@ -329,13 +336,6 @@ class Readers:
                 self._loop.call_soon_threadsafe(_settle, left, [StoreUnavailable() for _ in left])
             if db is not None:
                 db.close()
-
-
-def _outcome(db: sqlite3.Connection, job: Job) -> object:
-    try:
-        return job.operation(db, job.argument)
-    except SynkroneError as error:
-        return error
 
 
 def _settle(jobs: Sequence[Job], outcomes: Sequence[object]) -> None:

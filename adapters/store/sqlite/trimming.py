@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from adapters.store.sqlite.generations import Generations
 from adapters.store.sqlite.log import LogTransaction, as_json, log_floor
 from adapters.store.sqlite.schema import microseconds
 from domain.model import NOTIFICATION_NEW
 from domain.model.value import value
+from domain.rules.epochs import Generations
 
 GENERATIONS_MAX = 10_000
 

@@ -2,140 +2,80 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from adapters.store.sqlite.log import LogTransaction, as_json
-from domain.errors import SynkroneError
 from domain.model import Room, UserId
 from domain.model.value import value
 
+K = TypeVar("K")
 V = TypeVar("V")
 
-Starts = dict[Room, int]
-Marks = Mapping[str, int]
 
-
-class Recent(Generic[V]):
-    """What is known of the users that were seen last."""
+class Recent(Generic[K, V]):
+    """What was looked up or stored last."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._values: OrderedDict[UserId, V] = OrderedDict()
+        self._values: OrderedDict[K, V] = OrderedDict()
 
-    def get(self, user: UserId) -> V | None:
-        value = self._values.get(user)
+    def get(self, key: K) -> V | None:
+        value = self._values.get(key)
         if value is not None:
-            self._values.move_to_end(user)
+            self._values.move_to_end(key)
         return value
 
-    def put(self, user: UserId, value: V) -> V:
-        self._values[user] = value
-        self._values.move_to_end(user)
+    def put(self, key: K, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
         if len(self._values) > self._most:
             self._values.popitem(last=False)
-        return value
-
-
-@dataclass(eq=False, slots=True)
-class MarksOfUser:
-    """Marks by role. Unless ``complete`` there may be others in the file, and higher ones."""
-
-    by_role: dict[str, int] = field(default_factory=dict)
-    complete: bool = False
-
-    def grow(self, marks: Marks) -> None:
-        for role, offset in marks.items():
-            self.by_role[role] = max(offset, self.by_role.get(role, 0))
-
-
-def starts(db: sqlite3.Connection, user: UserId) -> Starts:
-    rows = db.execute(
-        """
-        SELECT rooms.name, start FROM starts JOIN rooms ON rooms.id = room
-        WHERE user = (SELECT id FROM rooms WHERE name = ?)""",
-        (Room.of_user(user),),
-    )
-    return {Room(name): start for name, start in rows}
 
 
 @value
-class Entering:
-    """A user in a role, and shared rooms that may be new to them."""
+class Registration:
+    """A user in a role, with the rooms of it."""
 
     user: UserId
     role: str
     rooms: frozenset[Room]
 
 
-@value
-class Entered:
-    """The starts in those rooms, and the mark in the role."""
-
-    starts: Starts
-    mark: int
-
-
-def register(transaction: LogTransaction, entering: Sequence[Entering]) -> Sequence[Entered | SynkroneError]:
+def register(transaction: LogTransaction, batches: Sequence[Sequence[Registration]]) -> Sequence[None]:
     """An operation of the writer. Where there is no start yet it is the head, and a mark the user's highest."""
-    pairs = as_json([(Room.of_user(one.user), room) for one in entering for room in one.rooms])
-    roles = as_json([(Room.of_user(one.user), one.role) for one in entering])
-    names = as_json({room for one in entering for room in (Room.of_user(one.user), *one.rooms)})
-    pair = """
-        FROM json_each(?) JOIN rooms AS own ON own.name = json_extract(value, '$[0]')
-        JOIN rooms AS shared ON shared.name = json_extract(value, '$[1]')"""
-    in_role = """
-        FROM (SELECT json_extract(value, '$[0]') AS own, json_extract(value, '$[1]') AS role FROM json_each(?)) AS given
-        JOIN rooms ON rooms.name = given.own"""
+    new = [(Room.of_user(one.user), one) for batch in batches for one in batch]
+    pairs = as_json([(own, room) for own, one in new for room in one.rooms if room != own])
+    roles = as_json([(own, one.role) for own, one in new])
+    names = as_json({room for own, one in new for room in (own, *one.rooms)})
     db = transaction.db
     db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (names,))
     db.execute(
-        f"INSERT OR IGNORE INTO starts (user, room, start) SELECT own.id, shared.id, ? {pair}",
+        """
+        INSERT OR IGNORE INTO starts (user, room, start)
+        SELECT own.id, shared.id, ?
+        FROM json_each(?) JOIN rooms AS own ON own.name = json_extract(value, '$[0]')
+        JOIN rooms AS shared ON shared.name = json_extract(value, '$[1]')""",
         (transaction.head, pairs),
     )
     db.execute(
-        f"""
+        """
         INSERT OR IGNORE INTO marks (user, role, offset)
-        SELECT rooms.id, given.role, coalesce((SELECT max(offset) FROM marks WHERE user = rooms.id), 0) {in_role}""",  # noqa: S608
+        SELECT rooms.id, given.role, coalesce((SELECT max(offset) FROM marks WHERE user = rooms.id), 0)
+        FROM (SELECT json_extract(value, '$[0]') AS own, json_extract(value, '$[1]') AS role FROM json_each(?)) AS given
+        JOIN rooms ON rooms.name = given.own""",
         (roles,),
     )
-    (rows,) = db.execute(
-        f"""
-        SELECT json_group_array(json_array(own.name, shared.name, start)) {pair}
-        JOIN starts ON user = own.id AND room = shared.id""",
-        (pairs,),
-    ).fetchone()
-    found: dict[str, dict[Room, int]] = {}
-    for own, room, start in json.loads(rows):
-        found.setdefault(own, {})[Room(room)] = start
-    (rows,) = db.execute(
-        f"""
-        SELECT json_group_array(json_array(given.own, given.role, offset)) {in_role}
-        JOIN marks ON user = rooms.id AND marks.role = given.role""",
-        (roles,),
-    ).fetchone()
-    reached = {(own, role): offset for own, role, offset in json.loads(rows)}
-    return [Entered(found[own], reached[own, one.role]) for one in entering if (own := Room.of_user(one.user))]
-
-
-def marks(db: sqlite3.Connection, user: UserId) -> Marks:
-    rows = db.execute(
-        "SELECT role, offset FROM marks WHERE user = (SELECT id FROM rooms WHERE name = ?)", (Room.of_user(user),)
-    )
-    return dict(rows.fetchall())
+    return [None] * len(batches)
 
 
 Advance = Mapping[tuple[UserId, str], int]
 
 
-def acknowledge(
-    transaction: LogTransaction, advances: Sequence[Advance]
-) -> Sequence[Mapping[UserId, Marks] | SynkroneError]:
-    """An operation of the writer: the marks as they are then."""
+def acknowledge(transaction: LogTransaction, advances: Sequence[Advance]) -> Sequence[None]:
+    """An operation of the writer. Where no mark grows nothing is written."""
     rows = as_json([(Room.of_user(user), role, offset) for one in advances for (user, role), offset in one.items()])
     users = as_json({Room.of_user(user) for one in advances for user, _ in one})
     db = transaction.db
@@ -148,19 +88,10 @@ def acknowledge(
                 json_extract(value, '$[2]') AS offset
             FROM json_each(?)) AS given
         JOIN rooms ON rooms.name = given.own WHERE true
-        ON CONFLICT DO UPDATE SET offset = max(offset, excluded.offset)""",
+        ON CONFLICT DO UPDATE SET offset = excluded.offset WHERE excluded.offset > offset""",
         (rows,),
     )
-    (rows,) = db.execute(
-        """
-        SELECT json_group_array(json_array(name, role, offset))
-        FROM (SELECT value FROM json_each(?)) JOIN rooms ON name = value JOIN marks ON user = id""",
-        (users,),
-    ).fetchone()
-    found: dict[str, dict[str, int]] = {}
-    for own, role, offset in json.loads(rows):
-        found.setdefault(own, {})[role] = offset
-    return [{user: found[Room.of_user(user)] for user, _ in one} for one in advances]
+    return [None] * len(advances)
 
 
 def checkpoint(db: sqlite3.Connection, source: str) -> str | None:

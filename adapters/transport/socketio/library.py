@@ -1,7 +1,7 @@
 """The seam to python-socketio: the one module that touches names of it which are not documented.
 
-python-socketio keeps packets, the namespace and its events; Engine.IO below it is ours, and rooms are the domain's. What
-it is relied on for, beyond its documentation, is held by tests/integration/test_library_seam.py.
+python-socketio keeps packets, the namespace and its events; Engine.IO below it is ours, and rooms are the domain's.
+What it is relied on for, beyond its documentation, is held by tests/integration/test_library_seam.py.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def offsets(entries: tuple[Entry, ...]) -> list[int]:
 def test_an_empty_tail() -> None:
     tail = Tail(7)
     assert (len(tail), tail.floor, tail.head, tail.bytes, tail.given_to_all) == (0, 7, 7, 0, 7)
-    assert tail.page(subscriber({ANN: 0}), 7, **PLENTY) == ((), False)
+    assert tail.page(subscriber({ANN: 0}), 7, tail.head, **PLENTY) == ((), False)
     assert list(tail.newest_first(ANN, 0)) == []
 
 
@@ -85,10 +85,10 @@ def test_a_page_ends_with_its_limits() -> None:
     tail = filled((ANN,), (BOB,), (ANN, EVERYONE), (EVERYONE,), (ANN,))
     whom = subscriber({ANN: 0, EVERYONE: 0})
     for max_entries, expected, more in ((1, [1], True), (3, [1, 3, 4], True), (4, [1, 3, 4, 5], False)):
-        entries, is_more = tail.page(whom, 0, max_entries=max_entries, max_bytes=1 << 20)
+        entries, is_more = tail.page(whom, 0, tail.head, max_entries=max_entries, max_bytes=1 << 20)
         assert (offsets(entries), is_more) == (expected, more)
     for max_bytes, expected in ((0, [1]), (19, [1]), (20, [1, 3]), (39, [1, 3, 4]), (40, [1, 3, 4, 5])):
-        entries, is_more = tail.page(whom, 0, max_entries=9, max_bytes=max_bytes)
+        entries, is_more = tail.page(whom, 0, tail.head, max_entries=9, max_bytes=max_bytes)
         assert (offsets(entries), is_more) == (expected, len(expected) < 4)
 
 
@@ -97,10 +97,11 @@ def test_a_page_ends_with_its_limits() -> None:
     dropped=st.integers(0, 30),
     starts=st.dictionaries(st.sampled_from([ANN, BOB, EVERYONE]), st.integers(0, 32), min_size=1),
     after=st.integers(0, 32),
+    upto=st.integers(0, 32),
     max_entries=st.integers(1, 8),
 )
 def test_page_after_page_is_what_can_be_reached(
-    audiences: list[set[Room]], dropped: int, starts: dict[Room, int], after: int, max_entries: int
+    audiences: list[set[Room]], dropped: int, starts: dict[Room, int], after: int, upto: int, max_entries: int
 ) -> None:
     tail = filled(*(tuple(rooms) for rooms in audiences))
     for _ in range(min(dropped, len(audiences))):
@@ -109,12 +110,12 @@ def test_page_after_page_is_what_can_be_reached(
     expected = [
         offset
         for offset, rooms in enumerate(audiences, 1)
-        if offset > after and any(room in rooms and offset > start for room, start in starts.items())
+        if after < offset <= upto and any(room in rooms and offset > start for room, start in starts.items())
     ]
     found: list[int] = []
     more = True
     while more:
-        entries, more = tail.page(subscriber(starts), after, max_entries=max_entries, max_bytes=1 << 20)
+        entries, more = tail.page(subscriber(starts), after, upto, max_entries=max_entries, max_bytes=1 << 20)
         assert len(entries) == max_entries or not more
         found += offsets(entries)
         after = found[-1] if found else after

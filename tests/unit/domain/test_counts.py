@@ -404,7 +404,7 @@ def test_a_device_that_comes_later_is_told_what_is_new_to_it_alone() -> None:
     run(story())
 
 
-@pytest.mark.parametrize("point", ["after count", "before has_room", "after has_room"])
+@pytest.mark.parametrize("point", ["after arrive", "before has_room", "after has_room"])
 def test_what_comes_while_a_device_connects_is_told_to_it(point: str) -> None:
     async def story() -> None:
         async with counting() as world:

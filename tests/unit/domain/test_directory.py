@@ -42,7 +42,7 @@ def test_who_is_still_connecting_is_not_listed() -> None:
                 listed.append(world.sessions.connections_of(ANN))
                 assert world.sessions.disconnect(ANN, reconnect=False) == 0
 
-            points.at_nth("before count", 1, look)
+            points.at_nth("before arrive", 1, look)
             assert (await world.connect("ann")).connected
             assert listed == [[]]
 

@@ -6,16 +6,13 @@ import pytest
 
 from adapters.store.memory import MemoryStore
 from domain.errors import StoreUnavailable
-from domain.model import Audience, Position, Room, Subscriber, UserId
+from domain.model import Audience, Position, UserId
 from domain.services.marks import Marks
+from tests.contract.inbox_harness import arrival, arrive, draft
 from tests.doubles import ManualClock
 from tests.unit.domain.world import World, identity, ids, run
 
 FREELANCE, COMPANY = Audience.role("freelance"), Audience.role("company")
-
-
-def subscriber(user: str = "ann", role: str = "freelance") -> Subscriber:
-    return Subscriber(UserId(user), role, {Room.of_user(user): 0})
 
 
 class Store(MemoryStore):
@@ -33,13 +30,25 @@ class Store(MemoryStore):
         await super().acknowledge(marks)
 
 
+def acknowledge(marks: Marks, offset: int, user: str = "ann") -> None:
+    marks.acknowledge(UserId(user), "freelance", Position("e", offset))
+
+
+async def continues_after(store: Store, marks: Marks, user: str = "ann") -> int:
+    """Where a connection of the user begins that brings nothing: an offset of a log of ten."""
+    await store.append([draft(f"n-{number}") for number in range(10)])
+    unstored = marks.unstored(UserId(user), "freelance")
+    return (await arrive(store, arrival(user, "freelance", unstored_mark=unstored))).after.offset
+
+
 def test_a_mark_counts_before_it_is_stored_and_only_grows() -> None:
     async def story() -> None:
-        marks = Marks(Store())
+        store = Store()
+        marks = Marks(store)
         for offset, expected in ((3, 3), (7, 7), (5, 7)):
-            marks.acknowledge(subscriber(), Position("e", offset))
-            assert (await marks.of(subscriber())).offset == expected
-        assert (await marks.of(subscriber("bob"))).offset == 0
+            acknowledge(marks, offset)
+            assert await continues_after(store, marks) == expected
+        assert await continues_after(store, marks, "bob") == 0
 
     run(story())
 
@@ -48,12 +57,12 @@ def test_what_is_stored_is_never_taken_back_by_what_comes_late() -> None:
     async def story() -> None:
         store = Store()
         marks = Marks(store)
-        marks.acknowledge(subscriber(), Position("e", 7))
+        acknowledge(marks, 7)
         await marks.store()
-        marks.acknowledge(subscriber(), Position("e", 5))
-        assert (await marks.of(subscriber())).offset == 7
+        acknowledge(marks, 5)
+        assert await continues_after(store, marks) == 7
         await marks.store()
-        assert (await Marks(store).of(subscriber())).offset == 7
+        assert await continues_after(store, Marks(store)) == 7
 
     run(story())
 
@@ -65,8 +74,8 @@ def test_all_are_stored_at_once_and_only_what_is_new() -> None:
         await marks.store()
         assert store.stored == []
         for offset in (1, 2):
-            marks.acknowledge(subscriber("ann"), Position("e", offset))
-            marks.acknowledge(subscriber("bob"), Position("e", offset))
+            acknowledge(marks, offset)
+            acknowledge(marks, offset, "bob")
         assert store.stored == []
         await marks.store()
         await marks.store()
@@ -79,13 +88,13 @@ def test_what_could_not_be_stored_is_kept_for_the_next_time() -> None:
     async def story() -> None:
         store = Store()
         marks = Marks(store)
-        marks.acknowledge(subscriber(), Position("e", 3))
+        acknowledge(marks, 3)
         store.fails = True
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 await marks.store()
         store.fails = False
-        marks.acknowledge(subscriber("bob"), Position("e", 4))
+        acknowledge(marks, 4, "bob")
         await marks.store()
         assert store.stored == [{("ann", "freelance"): 3, ("bob", "freelance"): 4}]
 
@@ -96,13 +105,13 @@ def test_what_advances_while_it_is_stored_is_stored_the_next_time() -> None:
     class Slow(Store):
         async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
             if not self.stored:
-                of_service.acknowledge(subscriber(), Position("e", 9))
+                acknowledge(of_service, 9)
             await super().acknowledge(marks)
 
     async def story() -> None:
-        of_service.acknowledge(subscriber(), Position("e", 3))
+        acknowledge(of_service, 3)
         await of_service.store()
-        assert (await of_service.of(subscriber())).offset == 9
+        assert await continues_after(store, of_service) == 9
         await of_service.store()
         assert store.stored == [{("ann", "freelance"): 3}, {("ann", "freelance"): 9}]
 

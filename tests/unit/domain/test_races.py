@@ -125,9 +125,9 @@ CONNECTING = [
 
 def test_the_points_cover_connecting_from_the_verifier_to_going_live() -> None:
     calls = {
-        "cursor": "verify register ensure_readable read secret count has_room read has_room",
-        "new user": "verify register high_water_mark read secret count has_room read has_room read has_room",
-        "unanswered": "verify register secret high_water_mark read secret count has_room read has_room read has_room",
+        "cursor": "verify arrive secret has_room read has_room",
+        "new user": "verify arrive secret has_room read has_room read has_room",
+        "unanswered": "verify secret arrive secret has_room read has_room read has_room",
     }
     for case in CASES:
         if case.name in calls:
@@ -174,7 +174,7 @@ def test_who_is_new_gets_what_is_published_to_everyone_from_when_they_entered(at
 
             async def publish() -> None:
                 nonlocal entered
-                entered = "after register" in points.passed
+                entered = "after arrive" in points.passed
                 await world.publish("new", to=Audience.everyone())
 
             said = await prepared(world, points, CASES[0])

@@ -1,11 +1,23 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from domain.model import PidVerdict, RecoveryReason, ResumeRequest
-from domain.recovery import Resumption, refused_offset, resumption
+from domain.model import EVERYONE, PidVerdict, Position, RecoveryReason, ResumeRequest
+from domain.rules.epochs import Generation, Generations
+from domain.rules.recovery import (
+    Continuation,
+    Resumption,
+    Standing,
+    continuation,
+    floor_of,
+    refused_offset,
+    resumption,
+)
+from tests.contract.inbox_harness import ANN, COMPANY, arrival
+from tests.doubles import START
 
 GOOD, UNANSWERED = PidVerdict.GOOD, PidVerdict.UNANSWERED
 ANOTHERS, UNKNOWN = PidVerdict.OF_ANOTHER_USER, PidVerdict.UNKNOWN
@@ -87,3 +99,57 @@ def test_what_is_nonsense_is_not_taken_for_nothing(value: object) -> None:
 )
 def test_a_new_pid_remembers_the_offset_that_was_refused(resume_request: ResumeRequest, refused: str | None) -> None:
     assert refused_offset(resume_request) == refused
+
+
+def position(offset: int, epoch: str = "b") -> Position:
+    return Position(epoch, offset)
+
+
+# Two generations, of the offsets 1 to 4 and 5 to 9; of what this one could reach the last that is gone is 2.
+STANDING = Standing(Generations([Generation(1, "a", 1, START), Generation(2, "b", 5, START)]), head=9, floor=2, mark=6)
+
+
+@pytest.mark.parametrize(
+    ("cursors", "expected"),
+    [
+        ((), Continuation(position(6), recovered=False, reason=None)),
+        ((position(9),), Continuation(position(9), recovered=True, reason=None)),
+        ((position(2, "a"),), Continuation(position(2, "a"), recovered=True, reason=None)),
+        ((position(4, "a"), position(3)), Continuation(position(4, "a"), recovered=True, reason=None)),
+        ((None,), Continuation(position(6), recovered=False, reason=RecoveryReason.INVALID)),
+        ((position(5, "a"),), Continuation(position(6), recovered=False, reason=RecoveryReason.INVALID)),
+        ((position(10),), Continuation(position(6), recovered=False, reason=RecoveryReason.INVALID)),
+        ((position(3, "c"),), Continuation(position(6), recovered=False, reason=RecoveryReason.UNKNOWN_EPOCH)),
+        ((position(1),), Continuation(position(6), recovered=False, reason=RecoveryReason.TRIMMED)),
+        ((position(7), position(1)), Continuation(position(6), recovered=False, reason=RecoveryReason.TRIMMED)),
+        ((None, position(7)), Continuation(position(6), recovered=False, reason=RecoveryReason.INVALID)),
+    ],
+)
+def test_all_cursors_have_to_be_good_and_the_latest_counts_else_the_mark(
+    cursors: tuple[Position | None, ...], expected: Continuation
+) -> None:
+    assert continuation(arrival("ann", "company", *cursors), STANDING) == expected
+
+
+@pytest.mark.parametrize(
+    ("mark", "unstored", "expected"), [(6, None, 6), (6, 5, 6), (6, 7, 7), (2, None, 2), (0, None, 2), (0, 1, 2)]
+)
+def test_the_newer_mark_counts_as_far_as_what_follows_it_is_there(
+    mark: int, unstored: int | None, expected: int
+) -> None:
+    one = arrival(unstored_mark=position(unstored) if unstored is not None else None)
+    found = continuation(one, replace(STANDING, mark=mark))
+    assert found.after.offset == expected
+    assert found.reason is (RecoveryReason.TRIMMED if max(mark, unstored or 0) < 2 else None)
+
+
+def test_who_is_replayed_nothing_starts_at_the_head() -> None:
+    one = arrival("ann", "company", None, replays_undelivered=False)
+    assert continuation(one, STANDING) == Continuation(position(9), recovered=False, reason=RecoveryReason.INVALID)
+
+
+def test_what_was_lost_before_a_start_is_not_missed() -> None:
+    starts = {ANN: 0, COMPANY: 5, EVERYONE: 7}
+    assert floor_of(starts, {}) == 0
+    assert floor_of(starts, {COMPANY: 5, EVERYONE: 3}) == 0
+    assert floor_of(starts, {ANN: 4, COMPANY: 6, EVERYONE: 7}) == 6

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from adapters.transport.memory.client import MemoryClient
-from domain.model import Audience, Position, Subscriber
+from domain.model import Audience
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Points
 from tests.unit.domain.world import World, closed, cursor, first, identity, ids, run
@@ -216,7 +216,7 @@ def test_the_start_in_a_room_is_fixed_by_the_first_connection_even_one_that_is_c
             async def leave() -> None:
                 client.disconnect()
 
-            points.at_nth("after register", 1, leave)
+            points.at_nth("after arrive", 1, leave)
             client = world.transport.start({"token": "ann"})
             await client.opened()
             await world.publish("1", to=Audience.everyone())
@@ -309,23 +309,20 @@ class TestSuperseded:
         run(story())
 
 
-def test_trimming_between_the_looking_and_the_reading_is_told_too() -> None:
+def test_trimming_just_before_the_log_is_read_is_told_too() -> None:
     async def story() -> None:
-        async with World(max_entries=2).running() as world:
+        points = Points()
+        async with World(seen_as=points.around, max_entries=2).running() as world:
             for number in range(1, 5):
                 await world.publish(str(number))
                 await world.settle()
-            floor = world.inbox.floor
 
-            async def overtaken(subscriber: Subscriber) -> Position:
-                position = await floor(subscriber)
-                world.inbox.floor = floor  # type: ignore[method-assign]
+            async def trim() -> None:
                 await world.publish("5")
                 await world.settle()
-                return position
 
-            world.inbox.floor = overtaken  # type: ignore[method-assign]
-            client = await world.connect("ann")
+            points.at_nth("before arrive", 1, trim)
+            client = await world.connect("ann", cursor="e:2")
             assert (reply(client), ids(client)) == ((False, "trimmed"), ["4", "5"])
 
     run(story())
