@@ -6,9 +6,10 @@ Everything is constructed synchronously; what needs a loop opens later, in the s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from dependency_injector import containers, providers
@@ -20,7 +21,7 @@ from adapters.api.publish import publish_routes
 from adapters.api.routes import api_routes
 from adapters.auth.api_keys import ApiKey, ApiKeys, hash_key, parse_hash
 from adapters.auth.callers import Callers
-from adapters.auth.issuers import ConfigurationError, Issuer, Issuers, KeySource
+from adapters.auth.issuers import Issuer, Issuers, KeySource
 from adapters.auth.jwks import RemoteKeys
 from adapters.auth.jwt import JwtVerifier
 from adapters.auth.keys import StaticKeys
@@ -32,6 +33,7 @@ from adapters.source.memory import MemorySource
 from adapters.store.memory import MemoryStore
 from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
+from adapters.system.configuration import ConfigurationError
 from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
 from adapters.telemetry.logging import LoggingTelemetry
@@ -51,6 +53,7 @@ from entrypoints.settings import (
     Settings,
     SettingsError,
 )
+from entrypoints.settings_types import Address
 
 SINGLE_KEY_NAME = "api.key"
 STREAM_PING = timedelta(seconds=15)
@@ -111,8 +114,18 @@ def _keys(settings: IssuerSettings, path: str, clock: Clock) -> KeySource:
     return RemoteKeys(Discovery(settings.issuer), clock)
 
 
-def build_callers(api: ApiSettings, auth: AuthSettings, issuers: Issuers, clock: Clock) -> Callers | None:
-    """Who may call the backend API; None for nobody. Raises SettingsError."""
+def build_jwt_verifier(auth: AuthSettings, issuers: Issuers, clock: Clock) -> JwtVerifier:
+    auth.verifier.check_bare()
+    return JwtVerifier(issuers, clock, auth.leeway, auth.token_bytes)
+
+
+def build_callers(
+    api: ApiSettings, auth: AuthSettings, build_issuers: Callable[[], Issuers], clock: Clock
+) -> Callers | None:
+    """Who may call the backend API; None for nobody. Raises SettingsError.
+
+    Issuers are needed for service tokens alone, and users' tokens may be of another kind.
+    """
     keys = []
     if api.key is not None:
         with _naming("api"):
@@ -125,7 +138,7 @@ def build_callers(api: ApiSettings, auth: AuthSettings, issuers: Issuers, clock:
     if not keys and not services:
         return None
     with _naming("api"):
-        tokens = ServiceTokens(issuers, clock, auth.leeway, auth.token_bytes) if services else None
+        tokens = ServiceTokens(build_issuers(), clock, auth.leeway, auth.token_bytes) if services else None
         return Callers(ApiKeys(keys), tokens)
 
 
@@ -186,6 +199,22 @@ def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals
     )
 
 
+def build_memory_store(settings: Settings, clock: Clock) -> MemoryStore:
+    settings.store.check_bare()
+    return MemoryStore(
+        clock=clock,
+        max_entries=settings.limits.memory_entries,
+        max_bytes=settings.limits.memory_bytes,
+        retention=settings.retention.log,
+        inbox_per_user=settings.retention.inbox_per_user,
+    )
+
+
+def build_memory_source(url: Address) -> MemorySource:
+    url.check_bare()
+    return MemorySource()
+
+
 def build_feed(settings: Settings, clock: Clock, randomness: Randomness) -> HttpFeed:
     source = settings.source
     try:
@@ -202,7 +231,10 @@ def build_feed(settings: Settings, clock: Clock, randomness: Randomness) -> Http
 
 
 class Container(containers.DeclarativeContainer):
-    """Who gets what. To swap an adapter, change its line."""
+    """Who gets what. To swap an adapter, change its line.
+
+    The schemes by which a setting can select an adapter are those of its Selector here, and nowhere else.
+    """
 
     settings = providers.Dependency(instance_of=Settings)
 
@@ -212,24 +244,18 @@ class Container(containers.DeclarativeContainer):
     policy = providers.Singleton(build_policy, settings, randomness)
 
     issuers = providers.Singleton(build_issuers, settings.provided.auth, clock)
-    verifier = providers.Singleton(
-        JwtVerifier, issuers, clock, settings.provided.auth.leeway, settings.provided.auth.token_bytes
+    verifier = providers.Selector(
+        settings.provided.auth.verifier.scheme,
+        jwt=providers.Singleton(build_jwt_verifier, settings.provided.auth, issuers, clock),
     )
-    callers = providers.Singleton(build_callers, settings.provided.api, settings.provided.auth, issuers, clock)
+    callers = providers.Singleton(build_callers, settings.provided.api, settings.provided.auth, issuers.provider, clock)
 
     store = providers.Selector(
-        settings.provided.store_kind,
-        memory=providers.Singleton(
-            MemoryStore,
-            clock=clock,
-            max_entries=settings.provided.limits.memory_entries,
-            max_bytes=settings.provided.limits.memory_bytes,
-            retention=settings.provided.retention.log,
-            inbox_per_user=settings.provided.retention.inbox_per_user,
-        ),
+        settings.provided.store.scheme,
+        memory=providers.Singleton(build_memory_store, settings, clock),
         sqlite=providers.Singleton(
             SqliteStore,
-            settings.provided.store_path,
+            settings.provided.store.path,
             clock=clock,
             retention_log=settings.provided.retention.log,
             retention_inbox=settings.provided.retention.inbox_age,
@@ -238,9 +264,9 @@ class Container(containers.DeclarativeContainer):
     )
     pids = providers.Singleton(KeyedPids, store.provided.secret)
     source = providers.Selector(
-        settings.provided.source.kind,
-        memory=providers.Singleton(MemorySource),
-        http=providers.Singleton(build_feed, settings, clock, randomness),
+        settings.provided.source.url.scheme,
+        memory=providers.Singleton(build_memory_source, settings.provided.source.url),
+        **dict.fromkeys(("http", "https"), providers.Singleton(build_feed, settings, clock, randomness)),
     )
     peers = providers.Singleton(build_peers, settings, telemetry)
     arrivals = providers.Singleton(Arrivals)
@@ -285,22 +311,46 @@ class Container(containers.DeclarativeContainer):
     )
 
 
+SELECTED_BY: Final = {"verifier": "auth.verifier", "store": "store", "source": "source.url"}
+"""The settings whose addresses select adapters, by the Selectors of the container."""
+
+
+def add_kinds(port: providers.Selector[Any], **kinds: providers.Provider[Any]) -> None:
+    """Let the addresses of more schemes select adapters: ``add_kinds(Container.source, queue=...)``.
+
+    In every container that is made afterwards. Raises TypeError for a scheme that is taken.
+    """
+    port.set_providers(**port.providers, **kinds)
+
+
 def build_container(settings: Settings) -> Container:
     """Build every part, so that a wrong setting shows before anything is opened. Raises SettingsError."""
     container = Container(settings=settings)
+    for port, setting in SELECTED_BY.items():
+        _build_selected(getattr(container, port), setting)
     container.application()
-    container.source()
     container.backend()
     return container
 
 
+def _build_selected(port: providers.Selector[Any], setting: str) -> None:
+    if not port.overridden and port.selector() not in port.providers:
+        *others, last = port.providers
+        known = f"{', '.join(others)} or {last}" if others else last
+        raise SettingsError(f"{setting}: must begin with {known}")
+    section, _, name = setting.rpartition(".")
+    with _naming(section, name):
+        port()
+
+
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Put the section's name before the field an adapter complains about."""
+def _naming(section: str, address: str = "") -> Iterator[None]:
+    """Say of the setting what an adapter says of a field, or of the address by which it was selected."""
     try:
         yield
     except ConfigurationError as error:
-        raise SettingsError(f"{path}.{error.field}: {error.message}") from None
+        setting = ".".join(filter(None, (section, error.field or address)))
+        raise SettingsError(f"{setting}: {error.message}") from None
 
 
 def _plain(secret: SecretStr | None) -> str:

@@ -21,6 +21,8 @@ import tornado.web
 from tornado.routing import Router
 
 from adapters.api.handlers import NotFound
+from adapters.auth.callers import Callers
+from adapters.auth.served import ServedVerifier
 from adapters.http.listening import (
     HttpLimits,
     Listener,
@@ -80,9 +82,13 @@ class Server:
         application = container.application()
         transports: Sequence[ServedTransport] = container.transports()
         store: ServedStore = container.store()
+        verifier: ServedVerifier = container.verifier()
+        callers: Callers | None = container.callers()
         async with AsyncExitStack() as stack:
             stack.callback(self._close_sockets)
-            stack.push_async_callback(container.issuers().close)
+            stack.push_async_callback(verifier.close)
+            if callers is not None:
+                stack.push_async_callback(callers.close)
             try:
                 await store.open()
             except SynkroneError as error:
@@ -125,7 +131,7 @@ class Server:
         return {
             "server": ShuttingDown.code if self._draining else None,
             "store": await self._store_fault(),
-            "keys": self._container.issuers().fault,
+            "keys": self._container.verifier().fault,
             self._delivery.name: self._delivery.fault,
         }
 
@@ -332,7 +338,11 @@ def untried(settings: Settings) -> list[str]:
         for each in issuers
     ]
     fetched = [f"the keys of {each.issuer}" for each, is_local in zip(issuers, local, strict=True) if not is_local]
-    return [*fetched, *(["the feed of source.url"] if settings.source.kind == "http" else [])]
+    if settings.auth.verifier.host is not None:
+        fetched.append("what auth.verifier names")
+    if settings.source.url.host is not None:
+        fetched.append("the feed of source.url")
+    return fetched
 
 
 def notices(settings: Settings, sources: Sources) -> list[str]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -16,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from entrypoints.settings_errors import first_error
 from entrypoints.settings_sources import Sources, path_of
 from entrypoints.settings_types import (
+    Address,
     ClaimPath,
     CorsOrigin,
     DrainTime,
@@ -42,7 +42,6 @@ HEAD_BYTES = 8_192
 """Of the head of a request, beside a token: what cookies, proxies and browsers add."""
 CONNECT_BYTES = 2_048
 """Of a CONNECT packet, beside a token: cursors, a device with all its characters escaped, and what holds them."""
-SQLITE_SCHEME = "sqlite:///"
 CUT_AT_QUEUES = 8
 SCOPES = frozenset(("publish", "connections:read", "connections:write"))
 
@@ -95,13 +94,15 @@ class IssuerSettings(SectionWithSecrets):
 
 
 class AuthSettings(SectionWithSecrets):
-    """``secret`` is the one-secret case; ``issuers`` the general one.
+    """``verifier`` selects what verifies users' tokens.
 
-    Of several secrets the first signs and all verify. ``token_bytes`` is how long a token may be.
+    For JWTs ``secret`` is the one-secret case, ``issuers`` the general one. Of several secrets the first signs and all
+    verify. ``token_bytes`` is how long a token may be.
     """
 
     one_a_line: ClassVar[frozenset[str]] = frozenset(("secret",))
 
+    verifier: Address = Address("jwt")
     secret: Secrets | None = None
     secret_file: Path | None = None
     audience: str | None = Field(default=None, min_length=1)
@@ -176,31 +177,10 @@ def _check_scopes(setting: str, scopes: list[str]) -> None:
 
 
 class SourceSettings(SectionWithSecrets):
-    url: str = "memory://"
+    url: Address = Address("memory://")
     token: SecretStr | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _known(cls, url: str) -> str:
-        if url == "memory://":
-            return url
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:
-            raise PydanticCustomError("url", "must be memory://, or the http(s):// address of a feed")
-        if "@" in parts.netloc:
-            # An address is shown in logs, a token is not.
-            raise PydanticCustomError("url", "must hold no credentials: they belong in source.token")
-        return url
-
-    @property
-    def kind(self) -> Literal["memory", "http"]:
-        return "memory" if self.url == "memory://" else "http"
 
 
 class TlsSettings(Section):
@@ -268,7 +248,7 @@ class Settings(Section):
     auth: AuthSettings = AuthSettings()
     api: ApiSettings = ApiSettings()
     source: SourceSettings = SourceSettings()
-    store: str = "sqlite:///synkrone.db"
+    store: Address = Address("sqlite:///synkrone.db")
     replay: Literal["undelivered", "none"] = "undelivered"
     cors_origins: JsonList[CorsOrigin] = Field(default_factory=list)
     trusted_proxies: JsonList[Network] = Field(default_factory=list)
@@ -276,23 +256,6 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
-
-    @field_validator("store")
-    @classmethod
-    def _known_store(cls, store: str) -> str:
-        path = store.removeprefix(SQLITE_SCHEME)
-        if store != "memory://" and (path == store or not path or "\0" in path):
-            raise PydanticCustomError("store", "must be memory://, or sqlite:/// and the path of a file")
-        return store
-
-    @property
-    def store_kind(self) -> Literal["memory", "sqlite"]:
-        return "memory" if self.store == "memory://" else "sqlite"
-
-    @property
-    def store_path(self) -> Path:
-        """Of the file behind ``sqlite:///``: relative to where the server was started, absolute with four slashes."""
-        return Path(self.store.removeprefix(SQLITE_SCHEME))
 
     @property
     def is_unix(self) -> bool:

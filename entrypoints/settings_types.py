@@ -9,6 +9,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -16,15 +17,62 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     PlainValidator,
     SecretStr,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
 from adapters.http.origins import AllowedOrigin, Origin, Subdomains, parse_allowed_origin
+from adapters.system.configuration import ConfigurationError
 
 T = TypeVar("T")
+
+
+class Address(str):
+    """What selects an adapter by its scheme, and says where it finds what it works with.
+
+    Which schemes there are, the container knows; what stands behind one, the adapter that it selects. So it is these
+    that refuse an address, not what reads the settings.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(cls, str_schema(min_length=1))
+
+    @property
+    def scheme(self) -> str:
+        """What stands before the first colon, in lower case; the whole of an address without one."""
+        return self.partition(":")[0].lower()
+
+    @property
+    def host(self) -> str | None:
+        """What another machine is named by, as in ``scheme://host/``; None for an address of this one."""
+        try:
+            return urlsplit(self).hostname
+        except ValueError:
+            return None
+
+    @property
+    def path(self) -> Path:
+        """Of ``scheme:///path``: relative to where the server was started, absolute with four slashes.
+
+        Raises ConfigurationError for an address that is no such.
+        """
+        start, slashes, path = self.partition(":///")
+        if not slashes or not path or "\0" in path or start.lower() != self.scheme:
+            raise ConfigurationError("", f"must be {self.scheme}:/// and the path of a file")
+        return Path(path)
+
+    def check_bare(self) -> None:
+        """Raises ConfigurationError where anything stands behind the scheme, as in ``memory://x``."""
+        if self.partition(":")[2] not in ("", "//"):
+            raise ConfigurationError("", f"must have nothing behind {self.scheme}")
+
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?", re.ASCII)
 _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")

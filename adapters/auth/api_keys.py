@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from adapters.auth.issuers import ConfigurationError
+from adapters.system.configuration import ConfigurationError
 from domain.errors import Unauthenticated
 from domain.model import Caller
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters.auth.service_tokens import ServiceTokens
 from domain.errors import Unauthenticated
 from domain.model import Caller
 from domain.ports import CallerVerifier
@@ -10,7 +11,7 @@ from domain.ports import CallerVerifier
 class Callers:
     """The CallerVerifier that takes an API key, or else a service token where there can be any."""
 
-    def __init__(self, api_keys: CallerVerifier, service_tokens: CallerVerifier | None = None) -> None:
+    def __init__(self, api_keys: CallerVerifier, service_tokens: ServiceTokens | None = None) -> None:
         self._api_keys = api_keys
         self._service_tokens = service_tokens
 
@@ -21,3 +22,8 @@ class Callers:
             if self._service_tokens is None or credential.count(".") != 2:
                 raise
         return await self._service_tokens.authenticate(credential)
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        if self._service_tokens is not None:
+            await self._service_tokens.close()

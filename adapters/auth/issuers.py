@@ -11,20 +11,12 @@ from joserfc.jwk import Key
 
 from adapters.auth.algorithms import ALGORITHMS
 from adapters.auth.compact import MAX_NESTING, CompactToken
+from adapters.system.configuration import ConfigurationError
 from domain.errors import KeysUnavailable
 from domain.policy import is_name
 
 ClaimPath: TypeAlias = str | Sequence[str]
 """Where a claim is: its name, or else a dotted path; or the steps to it, each a name as it is written."""
-
-
-class ConfigurationError(ValueError):
-    """A setting that would make the server unsafe or useless. ``field`` names it within what was to be built."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-        self.message = message
 
 
 class KeySource(Protocol):

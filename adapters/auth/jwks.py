@@ -15,9 +15,9 @@ from joserfc.jwk import Key
 from adapters.auth.algorithms import ALGORITHMS
 from adapters.auth.compact import CompactToken
 from adapters.auth.fetching import Fetcher, FetchFailed
-from adapters.auth.issuers import ConfigurationError
 from adapters.auth.keys import InvalidKeySet, KeyRing, parse_jwks
 from adapters.auth.locations import Location
+from adapters.system.configuration import ConfigurationError
 from domain.errors import KeysUnavailable
 from domain.ports import Clock
 

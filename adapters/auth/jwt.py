@@ -26,6 +26,7 @@ class JwtVerifier:
         leeway: timedelta = timedelta(seconds=30),
         token_bytes: int = DEFAULT_TOKEN_BYTES,
     ) -> None:
+        self._issuers = issuers
         self._tokens = SignedTokens(issuers, token_bytes)
         self._clock = clock
         self._leeway = leeway
@@ -45,3 +46,12 @@ class JwtVerifier:
         if validity.expired:
             raise TokenExpired("exp is past")
         return identity
+
+    @property
+    def fault(self) -> str | None:
+        """The code of what is wrong while no token of any issuer could be verified."""
+        return self._issuers.fault
+
+    async def close(self) -> None:
+        """Fetch no keys any more."""
+        await self._issuers.close()

@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
 
 from adapters.auth.algorithms import ALGORITHMS, CURVES, RSA_MAX_BITS, RSA_MIN_BITS, curve_of, fits
 from adapters.auth.compact import CompactToken
-from adapters.auth.issuers import ConfigurationError
+from adapters.system.configuration import ConfigurationError
 
 MAX_KEYS = 100
 """How many keys of a JWK Set are looked at."""

@@ -10,7 +10,7 @@ from authlib.oidc.discovery import OpenIDProviderMetadata
 from authlib.oidc.discovery import get_well_known_url as get_openid_url
 
 from adapters.auth.fetching import Fetcher, FetchFailed, is_loopback, is_secure
-from adapters.auth.issuers import ConfigurationError
+from adapters.system.configuration import ConfigurationError
 
 
 class Location(Protocol):

@@ -44,6 +44,7 @@ class ServiceTokens:
         leeway: timedelta = timedelta(seconds=30),
         token_bytes: int = DEFAULT_TOKEN_BYTES,
     ) -> None:
+        self._issuers = issuers
         self._tokens = SignedTokens(issuers, token_bytes)
         self._clock = clock
         self._leeway = leeway
@@ -55,6 +56,10 @@ class ServiceTokens:
         except InvalidToken as error:
             _log.debug("service token refused: %s", error.reason)
             raise Unauthenticated from None
+
+    async def close(self) -> None:
+        """Fetch no keys any more."""
+        await self._issuers.close()
 
     def _caller(self, signed: SignedToken, now: datetime) -> Caller:
         issuer, claims = signed.issuer, signed.claims

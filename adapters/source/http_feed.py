@@ -9,12 +9,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from adapters.contract.json_text import InvalidJson
 from adapters.contract.publications import parse_publication
 from adapters.source.event_stream import Event, EventStreamParser
+from adapters.system.configuration import ConfigurationError
 from domain.errors import InvalidPublication
 from domain.model import FieldError, Incoming, Publication
 from domain.policy import is_identifier
@@ -63,7 +65,8 @@ class HttpFeed:
     item has the resume id before it; at the very beginning of a feed an empty one, which stands for the beginning.
 
     ``connect_timeout`` (DNS, TCP and TLS), ``idle_timeout`` (no byte at all; comments count), ``backoff_min`` and
-    ``backoff_max`` are in seconds. The constructor raises OSError, of which ssl.SSLError is one, for a bad ``ca_file``.
+    ``backoff_max`` are in seconds. The constructor raises ConfigurationError for a bad ``url``, and OSError, of which
+    ssl.SSLError is one, for a bad ``ca_file``.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class HttpFeed:
         backoff_min: float = 1.0,
         backoff_max: float = 60.0,
     ) -> None:
+        _check_url(url)
         self._url = url
         self._clock = clock
         self._randomness = randomness
@@ -177,6 +181,19 @@ class HttpFeed:
         if publication.id not in (None, event.own_id):
             raise InvalidPublication([FieldError("id", "is not the id field of the event")])
         return replace(publication, id=event.own_id)
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigurationError("url", "must be the http(s):// address of a feed")
+    if "@" in parts.netloc:
+        # An address is shown in logs, a token is not.
+        raise ConfigurationError("url", "must hold no credentials: they belong in source.token")
 
 
 def _is_resumable(last_id: str) -> bool:

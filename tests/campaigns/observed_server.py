@@ -98,7 +98,7 @@ async def main(values: dict[str, Any]) -> None:
     settings = validate_settings(values)
     configure_logging(settings.log.level, "json")
     async with open_server(settings).running() as server:
-        window = Window(server, str(settings.store_path))
+        window = Window(server, str(settings.store.path))
         listening = await asyncio.start_server(window.answer, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         print(json.dumps({"url": server.url, "window": port}), flush=True)

@@ -11,12 +11,13 @@ import pytest
 
 from adapters.auth.api_keys import ApiKey, ApiKeys, hash_key, parse_hash
 from adapters.auth.callers import Callers
-from adapters.auth.issuers import ConfigurationError, Issuer, Issuers
+from adapters.auth.issuers import Issuer, Issuers
 from adapters.auth.jwks import RemoteKeys
 from adapters.auth.jwt import JwtVerifier
 from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
+from adapters.system.configuration import ConfigurationError
 from domain.errors import InvalidToken, KeysUnavailable, Unauthenticated
 from domain.model import Caller
 from tests.contract.caller_verifier import CallerVerifierContract, Subject

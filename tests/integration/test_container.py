@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network
@@ -18,7 +19,7 @@ from adapters.source.memory import MemorySource
 from adapters.store.memory import MemoryStore
 from adapters.store.sqlite.store import SqliteStore
 from domain.errors import InvalidToken
-from entrypoints.container import Container, build_container
+from entrypoints.container import SELECTED_BY, Container, build_container
 from entrypoints.server import check_tls
 from entrypoints.settings import Settings, SettingsError, naming, read_settings, validate_settings
 from tests.contract.test_caller_verifiers import KEY, OTHER_KEY
@@ -31,6 +32,7 @@ ISSUER: dict[str, Any] = {"issuer": "https://auth.example", "algorithms": ["RS25
 RSA_PEM = pem(key_for("RS256")).decode()
 ONE_SECRET = {"auth": {"secret": SECRET}}
 
+WEAK = "x" * 31
 FACTORY: Any = type(Container.routes)
 """The provider that makes a new object each time it is asked."""
 
@@ -142,12 +144,78 @@ def test_the_source_is_the_one_of_the_settings(source: dict[str, str], kind: typ
     assert isinstance(container.source(), kind)
 
 
-@pytest.mark.parametrize(("port", "kinds"), [("source", {"memory", "http"}), ("store", {"memory", "sqlite"})])
-def test_every_kind_of_source_and_store_has_its_line(port: str, kinds: set[str]) -> None:
-    selector: Any = Container.providers[port]
-    assert set(selector.providers) == kinds
-    for kind, provider in selector.providers.items():
+SELECTORS: dict[str, Any] = {
+    name: provider for name, provider in Container.providers.items() if isinstance(provider, type(Container.source))
+}
+
+
+@pytest.mark.parametrize(
+    ("port", "kinds"),
+    [("verifier", {"jwt"}), ("source", {"memory", "http", "https"}), ("store", {"memory", "sqlite"})],
+)
+def test_every_kind_of_verifier_source_and_store_has_its_line(port: str, kinds: set[str]) -> None:
+    assert set(SELECTORS[port].providers) >= kinds
+    for kind, provider in SELECTORS[port].providers.items():
         assert type(provider) is type(Container.backend), kind
+
+
+def test_what_can_be_selected_has_a_setting_that_selects_it() -> None:
+    assert set(SELECTED_BY) == set(SELECTORS)
+
+
+def what_is_wrong(folder: Path, environment: dict[str, str]) -> str:
+    """The line with which a server ends that has a good secret beside these settings."""
+    variables = {f"SYNKRONE_{name}": value for name, value in {"AUTH__SECRET": SECRET, **environment}.items()}
+    (folder / "synkrone.toml").touch()
+    settings, sources = read_settings(variables, folder / "synkrone.toml")
+    with pytest.raises(SettingsError) as error, naming(sources):
+        build_container(settings)
+    assert WEAK not in str(error.value)
+    return str(error.value)
+
+
+FEED = "must be the http(s):// address of a feed"
+FILE = "must be sqlite:/// and the path of a file"
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"SOURCE__URL": "http://"}, f"SYNKRONE_SOURCE__URL: {FEED}"),
+        ({"SOURCE__URL": "http://[::1"}, f"SYNKRONE_SOURCE__URL: {FEED}"),
+        ({"SOURCE__URL": "http://x:99999/"}, f"SYNKRONE_SOURCE__URL: {FEED}"),
+        ({"SOURCE__URL": "memory://x"}, "SYNKRONE_SOURCE__URL: must have nothing behind memory"),
+        (
+            {"SOURCE__URL": f"https://u:{WEAK}@x/"},
+            "SYNKRONE_SOURCE__URL: must hold no credentials: they belong in source.token",
+        ),
+        ({"STORE": "sqlite:///"}, f"SYNKRONE_STORE: {FILE}"),
+        ({"STORE": "sqlite://x"}, f"SYNKRONE_STORE: {FILE}"),
+        ({"STORE": "sqlite:///a\0b"}, f"SYNKRONE_STORE: {FILE}"),
+        ({"STORE": "memory://x"}, "SYNKRONE_STORE: must have nothing behind memory"),
+        ({"AUTH__VERIFIER": "jwt://x"}, "SYNKRONE_AUTH__VERIFIER: must have nothing behind jwt"),
+    ],
+)
+def test_what_an_address_holds_is_checked_by_what_it_selects(
+    environment: dict[str, str], line: str, tmp_path: Path
+) -> None:
+    assert what_is_wrong(tmp_path, environment) == line
+
+
+@pytest.mark.parametrize(
+    ("port", "variable", "address"),
+    [
+        ("verifier", "AUTH__VERIFIER", "saml:x"),
+        ("source", "SOURCE__URL", "kafka://x"),
+        ("store", "STORE", "postgres://x"),
+    ],
+)
+def test_an_address_that_selects_nothing_is_told_what_there_is(
+    port: str, variable: str, address: str, tmp_path: Path
+) -> None:
+    told = what_is_wrong(tmp_path, {variable: address})
+    assert told.startswith(f"SYNKRONE_{variable}: must begin with ")
+    assert re.split(", | or ", told.partition(" with ")[2]) == list(SELECTORS[port].providers)
 
 
 def test_the_store_is_the_one_of_the_settings(tmp_path: Path) -> None:
@@ -259,7 +327,6 @@ def test_a_broken_override_is_noticed_when_the_server_is_built() -> None:
         container.application()
 
 
-WEAK = "x" * 31
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers"),
     ({"auth": {"secret": ""}}, "auth.secret: has 0 bytes; at least 32 are needed"),

@@ -8,10 +8,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from adapters.auth.issuers import ConfigurationError, Issuer, Issuers
+from adapters.auth.issuers import Issuer, Issuers
 from adapters.auth.jwks import RemoteKeys
 from adapters.auth.keys import MAX_KEYS, StaticKeys, parse_jwks
 from adapters.auth.locations import Discovery, JwksUrl
+from adapters.system.configuration import ConfigurationError
 from tests.doubles import ManualClock
 from tests.tokens import ISSUER, SECRET, base64url, jwks, key_for, pem, public_jwk, short_rsa_key
 
