@@ -106,14 +106,25 @@ class ServerProcess:
     """One running server. ``url`` is the address that it printed."""
 
     def __init__(
-        self, directory: Path, settings: Mapping[str, str], *, ca: Path | None = None, descriptors: int | None = None
+        self,
+        directory: Path,
+        settings: Mapping[str, str],
+        *,
+        ca: Path | None = None,
+        descriptors: int | None = None,
+        module: str | None = None,
     ) -> None:
-        """``ca`` is the certificate to trust where the server speaks TLS itself; ``descriptors`` limits its own."""
+        """``ca`` is the certificate to trust where the server speaks TLS itself; ``descriptors`` limits its own.
+
+        ``module`` has the commands of a server that is not the one of this project.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._settings = {"SYNKRONE_PORT": "0"} | dict(settings)
         self._tls = ssl.create_default_context(cafile=ca) if ca is not None else None
         self._command = _command() if descriptors is None else _limited_command(descriptors)
+        if module is not None:
+            self._command = [sys.executable, "-m", module, "serve"]
         self.url = ""
         self._start()
 

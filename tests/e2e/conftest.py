@@ -62,10 +62,14 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     numbers = count()
 
     def serve(
-        settings: Mapping[str, str] = ONE_SECRET, *, ca: Path | None = None, descriptors: int | None = None
+        settings: Mapping[str, str] = ONE_SECRET,
+        *,
+        ca: Path | None = None,
+        descriptors: int | None = None,
+        module: str | None = None,
     ) -> ServerProcess:
         directory = tmp_path / f"server-{next(numbers)}"
-        server = ServerProcess(directory, settings, ca=ca, descriptors=descriptors)
+        server = ServerProcess(directory, settings, ca=ca, descriptors=descriptors, module=module)
         servers.append(server)
         server.wait_until_ready()
         return server
