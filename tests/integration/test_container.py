@@ -20,7 +20,7 @@ from adapters.store.memory import MemoryStore
 from adapters.store.sqlite.store import SqliteStore
 from domain.errors import InvalidToken
 from entrypoints.container import SELECTED_BY, Container, build_container
-from entrypoints.server import check_tls
+from entrypoints.server import check_tls, untried
 from entrypoints.settings import Settings, SettingsError, naming, read_settings, validate_settings
 from tests.contract.test_caller_verifiers import KEY, OTHER_KEY
 from tests.doubles import ManualClock
@@ -172,6 +172,13 @@ def what_is_wrong(folder: Path, environment: dict[str, str]) -> str:
         build_container(settings)
     assert WEAK not in str(error.value)
     return str(error.value)
+
+
+def test_what_an_address_names_on_another_machine_is_not_tried() -> None:
+    values = {"auth": {"verifier": "introspection://auth.example/"}, "source": {"url": "queue://backend.example/"}}
+    assert untried(validate_settings(values)) == ["what auth.verifier names", "the feed of source.url"]
+    here = {"auth": {"verifier": "tokens:///file"}, "source": {"url": "jsonl:///file"}}
+    assert untried(validate_settings(here)) == []
 
 
 FEED = "must be the http(s):// address of a feed"
