@@ -24,6 +24,7 @@ from adapters.api.handlers import NotFound
 from adapters.auth.callers import Callers
 from adapters.auth.served import ServedVerifier
 from adapters.http.listening import (
+    UNIX_PREFIX,
     HttpLimits,
     Listener,
     address_of,
@@ -281,7 +282,7 @@ def check(settings: Settings) -> list[str]:
     else:
         if settings.is_unix:
             # Before it is closed: from then on a server may put its own there.
-            Path(settings.host.removeprefix("unix:")).unlink(missing_ok=True)
+            Path(settings.host.removeprefix(UNIX_PREFIX)).unlink(missing_ok=True)
         for listening in sockets:
             listening.close()
     try:

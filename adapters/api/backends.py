@@ -36,9 +36,3 @@ class Backend:
         if isinstance(refusal, Unauthenticated | Forbidden):
             address = self.peers.address(request)
             self.telemetry.caller_refused(address, refusal.code, refusal.detail or refusal.title)
-
-
-def bearer_token(authorization: str) -> str:
-    """The credential in the field ``Authorization`` (RFC 6750, section 2.1); empty where there is none."""
-    scheme, _, credential = authorization.partition(" ")
-    return credential.strip() if scheme.lower() == "bearer" else ""

@@ -9,28 +9,18 @@ from dataclasses import dataclass
 
 from adapters.contract.json_text import InvalidJson, parse_array
 from adapters.contract.publications import parse_publication
+from adapters.http.problems import ACCEPTED_CODING, UnsupportedCoding
 from domain.errors import InvalidArgument, InvalidPublication, SynkroneError, summary
 from domain.model import FieldError, Publication
 from domain.policy import BATCH_MAX_ITEMS
 
 NDJSON = "application/x-ndjson"
-ACCEPTED_CODING = "identity"
-"""For the header ``Accept-Encoding`` of a 415 (RFC 9110, section 12.5.3)."""
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e\x80-\xff]{1,255}")
 _BYTES_BETWEEN_PAUSES = 65_536
 _LEAST_WEIGHT = 256
 """An item takes at least as much time as one of so many bytes, a bad one above all."""
 _SHOWN_MAX = 64
-
-
-class UnsupportedMediaType(SynkroneError):
-    code = "unsupported_media_type"
-    title = "The body's media type is not one that this route takes."
-
-
-class UnsupportedCoding(UnsupportedMediaType):
-    title = "The body is encoded in a way that this route does not take."
 
 
 def check_coding(content_encoding: str | None) -> None:

@@ -8,10 +8,19 @@ from typing import Any
 
 import tornado.web
 
-from adapters.api.backends import Backend, bearer_token
-from adapters.api.bodies import UnsupportedMediaType, check_coding
-from adapters.api.problems import MEDIA_TYPE, BodyTooLarge, bare_members, fields_of, members_of, status_of
+from adapters.api.backends import Backend
+from adapters.api.bodies import check_coding
 from adapters.contract.json_text import to_json
+from adapters.http.bearer import bearer_token
+from adapters.http.problems import (
+    MEDIA_TYPE,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    bare_members,
+    fields_of,
+    members_of,
+    status_of,
+)
 from domain.errors import SynkroneError
 from domain.model import Caller
 

@@ -10,13 +10,22 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
-from adapters.api.backends import Backend, bearer_token
-from adapters.api.bodies import NDJSON, UnsupportedMediaType, check_coding, idempotency_key, read_batch
-from adapters.api.problems import MEDIA_TYPE, BodyTooLarge, bare_members, fields_of, members_of, status_of
+from adapters.api.backends import Backend
+from adapters.api.bodies import NDJSON, check_coding, idempotency_key, read_batch
 from adapters.contract.json_text import to_json
 from adapters.contract.publications import parse_publication
+from adapters.http.bearer import bearer_token
 from adapters.http.exchange import Exchange, MessageHandler
 from adapters.http.messages import RequestHead
+from adapters.http.problems import (
+    MEDIA_TYPE,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    bare_members,
+    fields_of,
+    members_of,
+    status_of,
+)
 from adapters.http.tasks import Tasks
 from domain.errors import InvalidArgument, InvalidPublication, SynkroneError
 from domain.model import Appended, AppendOutcome, Caller

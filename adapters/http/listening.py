@@ -17,7 +17,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import tornado.netutil
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine
 from tornado.iostream import SSLIOStream
@@ -25,9 +24,11 @@ from tornado.routing import Router
 from tornado.util import ObjectDict
 from tornado.web import RequestHandler
 
+from adapters.contract.json_text import to_json
 from adapters.http.connection import HttpServerConnection, Peer, Stage
 from adapters.http.exchange import DateField, Exchange, MessageHandler, Route
 from adapters.http.messages import BadRequest, RequestHead
+from adapters.http.problems import MEDIA_TYPE, bare_members
 from adapters.http.streams import SocketStream, Stream, TlsStream
 from adapters.http.turns import Turns
 from domain.ports import Clock, Randomness
@@ -417,20 +418,12 @@ class Listener:
         if notice is None:
             notice = self._refused[status] = _Notice("malformed request", self._clock, logging.WARNING)
         notice.give(status=int(status), reason=error.reason, address=connection.peer.remote_ip)
-        members = {
-            "code": _CODES.get(status) or status.phrase.lower().replace(" ", "_").replace("-", "_"),
-            "title": status.phrase,
-            "status": int(status),
-            "detail": error.reason,
-            "retryable": False,
-        }
-        return "application/problem+json", msgspec.json.encode(members)
+        return MEDIA_TYPE, to_json(bare_members(status, error.reason))
 
 
 _ADDED_AS_READ: Final = ("host", "content-length")
 """Of an absolute target the host is another, and a length may have been written with zeros in front."""
 
-_CODES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large"}
 _WORTH_LEAST_FIRST: Final = (
     (Stage.END,),
     (Stage.FIRST_HEAD, Stage.NEXT_HEAD, Stage.REST_OF_HEAD),

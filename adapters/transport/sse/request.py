@@ -14,42 +14,29 @@ from tornado.httputil import HTTPHeaders
 from adapters.contract.connect_requests import connect_request
 from adapters.contract.json_text import to_json
 from adapters.contract.problems import problem_object
+from adapters.http.bearer import bearer_token, challenge_of_unauthorized
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.exchange import Exchange
 from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
+from adapters.http.problems import MEDIA_TYPE, MethodNotAllowed, status_of
 from adapters.http.streams import Stream
-from domain.errors import Forbidden, InvalidArgument, InvalidToken, SynkroneError, Unavailable
+from domain.errors import Forbidden, InvalidArgument, SynkroneError
 from domain.model import Disconnect, Problem
 from domain.requests import ConnectRequest
 
 TRANSPORT = "sse"
 
 _METHODS = ("GET", "HEAD", "OPTIONS")
-_REALM = "synkrone-socket"
 _NOT_IN_QUERIES = ("token", "access_token")
 _LAST_EVENT_IDS = ("lastEventID", "lastEventId")
 """As clients of Mercure hubs write it; as polyfills do."""
-
-
-class MethodNotAllowed(SynkroneError):
-    code = "method_not_allowed"
-    title = "This path does not take this method."
 
 
 class Defect(SynkroneError):
     code = "internal_server_error"
     title = "The server failed."
     retryable = True
-
-
-_STATUS: tuple[tuple[type[SynkroneError], HTTPStatus], ...] = (
-    (InvalidArgument, HTTPStatus.BAD_REQUEST),
-    (InvalidToken, HTTPStatus.UNAUTHORIZED),
-    (Forbidden, HTTPStatus.FORBIDDEN),
-    (MethodNotAllowed, HTTPStatus.METHOD_NOT_ALLOWED),
-    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
-)
 
 
 class Desk(Protocol):
@@ -126,12 +113,10 @@ class StreamRequest:
 
     def refuse(self, error: SynkroneError) -> None:
         """Answer with a problem."""
-        status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+        status = status_of(error)
         headers = HTTPHeaders()
         if status == HTTPStatus.UNAUTHORIZED:
-            # RFC 6750, section 3: no error code for who came without a bearer token.
-            wrong = ', error="invalid_token"' if self._bearer_token() else ""
-            headers["WWW-Authenticate"] = f'Bearer realm="{_REALM}"{wrong}'
+            headers.update([challenge_of_unauthorized(has_credential=bool(self._bearer_token()))])
         elif status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_METHODS)
         if error.retryable and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -187,9 +172,7 @@ class StreamRequest:
         return connect_request(given, remote_address=self._peers.address(self._request), transport=TRANSPORT)
 
     def _bearer_token(self) -> str:
-        """The credential of the request (RFC 6750, section 2.1); empty where it has none."""
-        scheme, _, credential = self._request.headers.get("Authorization", "").partition(" ")
-        return credential.strip() if scheme.lower() == "bearer" else ""
+        return bearer_token(self._request.headers.get("Authorization", ""))
 
     def _last_event_id_of_query(self) -> str:
         """What client libraries put there that cannot send the header, and append to a query that may hold one already.
@@ -209,7 +192,7 @@ class StreamRequest:
 
     def _answer_problem(self, status: HTTPStatus, problem: Problem, extra: HTTPHeaders) -> None:
         body = to_json(problem_object(problem) | {"status": int(status)})
-        headers = self._common_headers("application/problem+json")
+        headers = self._common_headers(MEDIA_TYPE)
         headers.update(extra)
         self._respond(status, headers, body)
 

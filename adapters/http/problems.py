@@ -5,9 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from adapters.api.bodies import ACCEPTED_CODING, UnsupportedCoding, UnsupportedMediaType
 from adapters.contract.json_text import InvalidJson
 from adapters.contract.problems import problem_object
+from adapters.http.bearer import challenge, challenge_of_unauthorized
 from domain.errors import (
     Forbidden,
     InvalidArgument,
@@ -22,13 +22,27 @@ from domain.errors import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
+ACCEPTED_CODING: Final = "identity"
+"""For the header ``Accept-Encoding`` of a 415 (RFC 9110, section 12.5.3)."""
 
-_REALM = "synkrone-socket"
+
+class MethodNotAllowed(SynkroneError):
+    code = "method_not_allowed"
+    title = "This path does not take this method."
 
 
 class BodyTooLarge(SynkroneError):
     code = "too_large"
     title = "The body is too large."
+
+
+class UnsupportedMediaType(SynkroneError):
+    code = "unsupported_media_type"
+    title = "The body's media type is not one that this route takes."
+
+
+class UnsupportedCoding(UnsupportedMediaType):
+    title = "The body is encoded in a way that this route does not take."
 
 
 _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
@@ -37,6 +51,7 @@ _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
     (Unauthenticated, HTTPStatus.UNAUTHORIZED),
     (InvalidToken, HTTPStatus.UNAUTHORIZED),
     (Forbidden, HTTPStatus.FORBIDDEN),
+    (MethodNotAllowed, HTTPStatus.METHOD_NOT_ALLOWED),
     (PublicationConflict, HTTPStatus.CONFLICT),
     (PublicationTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (BodyTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -44,6 +59,7 @@ _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
     (InvalidPublication, HTTPStatus.UNPROCESSABLE_ENTITY),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
+_CODES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge.code}
 
 
 def status_of(error: SynkroneError) -> HTTPStatus:
@@ -53,14 +69,11 @@ def status_of(error: SynkroneError) -> HTTPStatus:
 def fields_of(error: SynkroneError, status: HTTPStatus, *, has_credential: bool) -> list[tuple[str, str]]:
     """Header fields that go with an error, beside those of every answer."""
     if status == HTTPStatus.UNAUTHORIZED:
-        # RFC 6750, section 3: no error code for who came without a bearer token.
-        wrong = ', error="invalid_token"' if has_credential else ""
-        return [("WWW-Authenticate", f'Bearer realm="{_REALM}"{wrong}')]
+        return [challenge_of_unauthorized(has_credential=has_credential)]
     if isinstance(error, Forbidden) and error.scope is not None:
-        challenge = f'Bearer realm="{_REALM}", error="insufficient_scope", scope="{error.scope}"'
-        return [("WWW-Authenticate", challenge)]
+        return [challenge("insufficient_scope", scope=error.scope)]
     if status == HTTPStatus.FORBIDDEN:
-        return [("WWW-Authenticate", f'Bearer realm="{_REALM}"')]
+        return [challenge()]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return [("Retry-After", str(RETRY_AFTER_SECONDS))]
     if isinstance(error, UnsupportedCoding):
@@ -77,7 +90,10 @@ def members_of(error: SynkroneError, status: HTTPStatus) -> dict[str, object]:
     return members
 
 
-def bare_members(status: HTTPStatus) -> dict[str, object]:
-    """Of a failure that has no more to say than its status."""
-    code = status.phrase.lower().replace(" ", "_")
-    return {"code": code, "title": status.phrase, "status": int(status), "retryable": False}
+def bare_members(status: HTTPStatus, detail: str | None = None) -> dict[str, object]:
+    """Of a failure that has no more to say than its status, and perhaps in what way."""
+    code = _CODES.get(status) or status.phrase.lower().replace(" ", "_").replace("-", "_")
+    members: dict[str, object] = {"code": code, "title": status.phrase, "status": int(status)}
+    if detail is not None:
+        members["detail"] = detail
+    return members | {"retryable": False}
