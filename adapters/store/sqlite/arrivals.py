@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import islice
+from typing import Any
 
 from adapters.store.sqlite import items, log
-from adapters.store.sqlite.items import Kept, View
+from adapters.store.sqlite.items import Window
 from adapters.store.sqlite.log import Reading, RoomSets, as_json
 from adapters.store.sqlite.users import Registration
 from domain.model import Arrival, Counted, Page, Position, Room, Subscriber
@@ -19,15 +21,14 @@ from domain.rules.recovery import Continuation, Standing, continuation, floor_of
 
 @value
 class Arriving:
-    """A request for what users are given. ``now`` is in microseconds.
+    """A request for what users are given.
 
     With ``tail_floor`` a page that begins at or after that offset is left to whoever has the tail.
     """
 
     arrivals: Sequence[Arrival]
     generations: Generations
-    now: int
-    kept: Kept
+    window: Window
     tail_floor: int | None
     room_sets: RoomSets
 
@@ -57,29 +58,31 @@ class FoundTogether:
 
 def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTogether]:
     """An operation of the readers."""
-    arriving = [(request, arrival) for request in requests for arrival in request.arrivals]
-    snapshot = _Snapshot(db, [arrival for _, arrival in arriving])
-    subscribers = [snapshot.subscriber(arrival) for _, arrival in arriving]
-    latest = requests[-1]
-    views = [View(subscriber, latest.now, latest.kept) for subscriber in subscribers if subscriber is not None]
-    as_of = Position(latest.generations.present, snapshot.head)
-    counts = iter(items.counted(db, views, as_of))
-    found: list[Found | None] = []
-    for (request, arrival), subscriber in zip(arriving, subscribers, strict=True):
-        if subscriber is None:
-            found.append(None)
-            continue
-        where = continuation(arrival, snapshot.standing(subscriber, request.generations))
-        page = _page(db, request, arrival, subscriber, where.after)
-        found.append(Found(subscriber, where, page, next(counts)))
-    in_order = iter(found)
-    return [FoundTogether(list(islice(in_order, len(one.arrivals))), snapshot.head) for one in requests]
+    window = requests[-1].window
+    aged = items.aged_upto(db, window)
+    arrivals = [arrival for request in requests for arrival in request.arrivals]
+    head, known = _look_up(db, arrivals, _with_numbers, {"aged": aged} | window.limits)
+    as_of = Position(requests[-1].generations.present, head)
+    in_order = zip(arrivals, known, strict=True)
+    found: list[FoundTogether] = []
+    for request in requests:
+        each: list[Found | None] = []
+        for arrival, one in islice(in_order, len(request.arrivals)):
+            if one is None:
+                each.append(None)
+                continue
+            where = continuation(arrival, Standing(request.generations, head, one.floor, one.mark))
+            page = _page(db, request, arrival, one.subscriber, where.after)
+            counted = items.counted(window, items.summary(one.numbers, window, aged), as_of)
+            each.append(Found(one.subscriber, where, page, counted))
+        found.append(FoundTogether(each, head))
+    return found
 
 
 def registered(db: sqlite3.Connection, registrations: Sequence[Registration]) -> list[Subscriber | None]:
     """An operation of the readers. None for whoever is not registered yet."""
-    snapshot = _Snapshot(db, registrations)
-    return [snapshot.subscriber(registration) for registration in registrations]
+    _, known = _look_up(db, registrations, _without_numbers, {"aged": 0})
+    return [one.subscriber if one is not None else None for one in known]
 
 
 def _page(
@@ -93,58 +96,76 @@ def _page(
     return log.readable_page(db, reading)
 
 
-class _Snapshot:
-    """What the log knows of rooms and users, as far as it concerns those who arrive."""
+@value
+class _Known:
+    """Somebody who is registered. ``floor`` and ``mark`` are offsets, as in a Standing."""
 
-    def __init__(self, db: sqlite3.Connection, arrivals: Sequence[Arrival | Registration]) -> None:
-        rooms = {room for arrival in arrivals for room in (Room.of_user(arrival.user), *arrival.rooms)}
-        self.head, self._trimmed, ids = self._read_log(db, rooms)
-        own = {ids[room] for arrival in arrivals if (room := Room.of_user(arrival.user)) in ids}
-        self._starts, self._marks = self._read_users(db, own)
-        self._ids = ids
+    subscriber: Subscriber
+    floor: int
+    mark: int
+    numbers: Sequence[Any]
 
-    def subscriber(self, arrival: Arrival | Registration) -> Subscriber | None:
-        """None where a start or the mark is missing, that has to be stored first."""
-        own = Room.of_user(arrival.user)
-        id_ = self._ids.get(own)
-        if id_ is None or (id_, arrival.role) not in self._marks:
-            return None
-        starts = {room: 0 if room == own else self._starts.get((id_, self._ids.get(room))) for room in arrival.rooms}
-        known = {room: start for room, start in starts.items() if start is not None}
-        return Subscriber(arrival.user, arrival.role, known) if len(known) == len(starts) else None
 
-    def standing(self, subscriber: Subscriber, generations: Generations) -> Standing:
-        floor = floor_of(subscriber.starts, self._trimmed)
-        mark = self._marks[self._ids[Room.of_user(subscriber.user)], subscriber.role]
-        return Standing(generations, self.head, floor, mark)
+def _look_up(
+    db: sqlite3.Connection,
+    those: Sequence[Arrival | Registration],
+    query: Callable[[int], str],
+    arguments: Mapping[str, object],
+) -> tuple[int, list[_Known | None]]:
+    """The head, and what is known of each, in their order: None where a start or the mark has to be stored first."""
+    rooms = [tuple(one.rooms) for one in those]
+    given = [(Room.of_user(one.user), one.role, *names) for one, names in zip(those, rooms, strict=True)]
+    (rows,) = db.execute(query(max(map(len, rooms), default=1)), {"given": as_json(given), **arguments}).fetchone()
+    head, found = json.loads(rows)
+    known: list[_Known | None] = []
+    for one, names, (mark, starts, trimmed, numbers) in zip(those, rooms, found, strict=True):
+        # Of fewer rooms than others have, the last ones are missing.
+        starts_in = dict(zip(names, starts, strict=False))
+        if mark is None or None in starts_in.values():
+            known.append(None)
+            continue
+        floor = floor_of(starts_in, dict(zip(names, trimmed, strict=False)))
+        known.append(_Known(Subscriber(one.user, one.role, starts_in), floor, mark, numbers))
+    return head, known
 
-    @staticmethod
-    def _read_log(db: sqlite3.Connection, rooms: Collection[Room]) -> tuple[int, dict[Room, int], dict[Room, int]]:
-        """The head, and of each room that is known the last offset that it lost, and its id."""
-        head, rows = db.execute(
-            f"""
-            SELECT ({log.HEAD}), (SELECT json_group_array(json_array(name, id, {log.TRIMMED}))
-                FROM rooms WHERE name IN (SELECT value FROM json_each(?)))""",  # noqa: S608
-            (as_json(rooms),),
-        ).fetchone()
-        found = json.loads(rows)
-        return head, {name: trimmed for name, _, trimmed in found}, {name: id_ for name, id_, _ in found}
 
-    @staticmethod
-    def _read_users(
-        db: sqlite3.Connection, users: Collection[int]
-    ) -> tuple[dict[tuple[int, int | None], int], dict[tuple[int, str], int]]:
-        """Starts by user and room, and marks by user and role."""
-        starts, marks = db.execute(
-            """
-            SELECT
-                (SELECT json_group_array(json_array(user, room, start))
-                    FROM json_each(:users) JOIN starts ON user = value),
-                (SELECT json_group_array(json_array(user, role, offset))
-                    FROM json_each(:users) JOIN marks ON user = value)""",
-            {"users": as_json(users)},
-        ).fetchone()
-        return (
-            {(user, room): start for user, room, start in json.loads(starts)},
-            {(user, role): offset for user, role, offset in json.loads(marks)},
-        )
+@cache
+def _with_numbers(rooms: int) -> str:
+    return _query(rooms, items.numbers_of(rooms))
+
+
+@cache
+def _without_numbers(rooms: int) -> str:
+    return _query(rooms, "'null'")
+
+
+def _query(rooms: int, numbers: str) -> str:
+    """A query for the head, and for the mark, the starts, the last offsets that left the rooms, and the numbers of each
+    who has at most so many rooms.
+
+    It is one for all of them: each would cost a wait for the interpreter's lock.
+    """
+    ids = "".join(
+        f", (SELECT id FROM rooms WHERE name = json_extract(value, '$[{number + 2}]')) AS room{number}"  # noqa: S608
+        for number in range(rooms)
+    )
+    starts = "".join(
+        f"""
+            , CASE WHEN room{number} = own THEN 0
+            ELSE (SELECT start FROM starts WHERE user = own AND room = room{number}) END AS start{number}"""  # noqa: S608
+        for number in range(rooms)
+    )
+    trimmed = ", ".join(f"(SELECT {log.TRIMMED} FROM rooms WHERE id = room{number})" for number in range(rooms))  # noqa: S608
+    afters = "".join(f", max(start{number}, :aged) AS after{number}" for number in range(rooms))
+    return f"""
+        WITH named AS MATERIALIZED (
+            SELECT key, json_extract(value, '$[1]') AS role,
+                (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')) AS own{ids}
+            FROM json_each(:given)),
+        known AS MATERIALIZED (
+            SELECT *, (SELECT offset FROM marks WHERE user = own AND marks.role = named.role) AS mark{starts}
+            FROM named)
+        SELECT json_array(({log.HEAD}), json_group_array(json_array(
+            mark, json_array({", ".join(f"start{number}" for number in range(rooms))}), json_array({trimmed}),
+            json({numbers}))))
+        FROM (SELECT *{afters}, {items.LAST_WATERMARK} AS watermark FROM known ORDER BY key)"""  # noqa: S608

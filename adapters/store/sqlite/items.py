@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import timedelta
 from functools import cache
+from typing import Any
 
 from adapters.store.sqlite.log import FIELD, ROW, as_json, head
-from adapters.store.sqlite.schema import moment
+from adapters.store.sqlite.schema import MICROSECOND, moment
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Json, Listing, Position, Room, Subscriber
 from domain.model.value import value
 from domain.rules.epochs import Generations
@@ -58,20 +59,31 @@ class Kept:
 
 
 @value
-class View:
-    """An inbox at a time, in microseconds: ``arguments`` are those of the queries on it."""
+class Window:
+    """What of inboxes is to be seen at a time, in microseconds. ``limits`` are those of the queries on it."""
 
-    subscriber: Subscriber
     now: int
     kept: Kept
 
     @property
     def aged_before(self) -> int:
-        return self.now - self.kept.retention // timedelta(microseconds=1)
+        return self.now - self.kept.retention // MICROSECOND
+
+    @property
+    def limits(self) -> Arguments:
+        return {"now": self.now, "most": self.kept.per_user}
+
+
+@value
+class View:
+    """An inbox: ``arguments`` are those of the queries on it."""
+
+    subscriber: Subscriber
+    window: Window
 
     def arguments(self, floor: int) -> Arguments:
         """For ``placed`` with what lies after the offset ``floor``."""
-        arguments: Arguments = {"own": Room.of_user(self.subscriber.user), "now": self.now, "most": self.kept.per_user}
+        arguments: Arguments = self.window.limits | {"own": Room.of_user(self.subscriber.user)}
         for number, (room, start) in enumerate(self.subscriber.starts.items()):
             arguments[f"room{number}"] = room
             arguments[f"after{number}"] = max(start, floor)
@@ -102,29 +114,27 @@ class Summary:
 
 def summarize(db: sqlite3.Connection, views: Sequence[View]) -> list[Summary]:
     """All of one time, that of the last. ``to_read`` items are unread or unseen, the archived ones among them."""
-    if not views:
-        return []
-    now, kept = views[-1].now, views[-1].kept
-    aged_before = views[-1].aged_before
-    aged = _aged(db, aged_before)
+    window = views[-1].window
+    aged = aged_upto(db, window)
     rooms = max(1, *(len(view.subscriber.starts) for view in views))
     rows = [_row(view.subscriber, aged, rooms) for view in views]
-    (found,) = db.execute(_summaries(rooms), {"views": as_json(rows), "now": now, "most": kept.per_user}).fetchone()
-    summaries: list[Summary] = []
-    for number, oldest, unread, unseen, total, to_read, expires_at, oldest_stored_at in json.loads(found):
-        ends = [expires_at] if expires_at is not None else []
-        if oldest_stored_at is not None:
-            ends.append(oldest_stored_at + now - aged_before)
-        summaries.append(
-            Summary(
-                Counts(unread, unseen, total),
-                to_read,
-                aged if oldest is None else oldest - 1,
-                kept.per_user - number,
-                min(ends, default=None),
-            )
-        )
-    return summaries
+    (found,) = db.execute(_summaries(rooms), {"views": as_json(rows)} | window.limits).fetchone()
+    return [summary(numbers, window, aged) for numbers in json.loads(found)]
+
+
+def summary(numbers: Sequence[Any], window: Window, aged: int) -> Summary:
+    """Of what ``numbers_of`` found. All up to the offset ``aged`` is too old."""
+    number, oldest, unread, unseen, total, to_read, expires_at, oldest_stored_at = numbers
+    ends = [expires_at] if expires_at is not None else []
+    if oldest_stored_at is not None:
+        ends.append(oldest_stored_at + window.kept.retention // MICROSECOND)
+    return Summary(
+        Counts(unread, unseen, total),
+        to_read,
+        aged if oldest is None else oldest - 1,
+        window.kept.per_user - number,
+        min(ends, default=None),
+    )
 
 
 def _row(subscriber: Subscriber, aged: int, rooms: int) -> list[object]:
@@ -144,36 +154,45 @@ def _summaries(rooms: int) -> str:
             json_extract(value, '$[{2 * number + 2}]') AS after{number}"""  # noqa: S608
         for number in range(rooms)
     )
+    return f"""
+        WITH viewed AS MATERIALIZED (
+            SELECT key, (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')) AS own{columns}
+            FROM json_each(:views))
+        SELECT json_group_array(json({numbers_of(rooms)}))
+        FROM (SELECT *, {LAST_WATERMARK} AS watermark FROM viewed ORDER BY key)"""  # noqa: S608
+
+
+LAST_WATERMARK = "coalesce((SELECT max(offset) FROM watermarks WHERE user = own), 0)"
+"""Of a user by the id ``own`` of their room."""
+
+
+def numbers_of(rooms: int) -> str:
+    """An expression for what ``summary`` takes, in JSON, about the inbox of the user with the room ``own``: the items
+    of ``room0`` after ``after0``, and so on for so many rooms. ``watermark`` is the last one of the user."""
     placed = " UNION ".join(
         f"SELECT offset, expires_at FROM placed WHERE room = room{number} AND offset > after{number} AND item"  # noqa: S608
         for number in range(rooms)
     )
-    return f"""
-        WITH named AS MATERIALIZED (
-            SELECT key, (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')) AS own{columns}
-            FROM json_each(:views)),
-        viewed AS MATERIALIZED (
-            SELECT *, coalesce((SELECT max(offset) FROM watermarks WHERE user = own), 0) AS watermark FROM named)
-        SELECT json_group_array(json((
-            SELECT json_array(number, oldest, unread, unseen, total, to_read, expires_at,
-                (SELECT stored_at FROM entries WHERE offset = oldest_counted))
+    return f"""(
+        SELECT json_array(number, oldest, unread, unseen, total, to_read, expires_at,
+            (SELECT stored_at FROM entries WHERE offset = oldest_counted))
+        FROM (
+            SELECT count(*) AS number, min(offset) AS oldest, coalesce(sum(counted AND unread), 0) AS unread,
+                coalesce(sum(counted AND unseen), 0) AS unseen, coalesce(sum(counted), 0) AS total,
+                coalesce(sum(inside AND (unread OR unseen)), 0) AS to_read,
+                min(CASE WHEN counted THEN expires_at END) AS expires_at,
+                min(CASE WHEN counted THEN offset END) AS oldest_counted
             FROM (
-                SELECT count(*) AS number, min(offset) AS oldest, coalesce(sum(counted AND unread), 0) AS unread,
-                    coalesce(sum(counted AND unseen), 0) AS unseen, coalesce(sum(counted), 0) AS total,
-                    coalesce(sum(inside AND (unread OR unseen)), 0) AS to_read,
-                    min(CASE WHEN counted THEN expires_at END) AS expires_at,
-                    min(CASE WHEN counted THEN offset END) AS oldest_counted
-                FROM (
-                    SELECT placed.offset, placed.expires_at, {IN_INBOX} AS inside, {IN_INBOX} AND {CURRENT} AS counted,
-                        {_untouched_or("read_at", "watermark")} AS unread,
-                        {_untouched_or("seen_at", "watermark")} AS unseen
-                    FROM ({placed} ORDER BY 1 DESC LIMIT :most) AS placed
-                    LEFT JOIN state ON state.user = own AND state.offset = placed.offset)))))
-        FROM (SELECT * FROM viewed ORDER BY key)"""  # noqa: S608
+                SELECT placed.offset, placed.expires_at, {IN_INBOX} AS inside, {IN_INBOX} AND {CURRENT} AS counted,
+                    {_untouched_or("read_at", "watermark")} AS unread,
+                    {_untouched_or("seen_at", "watermark")} AS unseen
+                FROM ({placed} ORDER BY 1 DESC LIMIT :most) AS placed
+                LEFT JOIN state ON state.user = own AND state.offset = placed.offset)))"""  # noqa: S608
 
 
-def _aged(db: sqlite3.Connection, aged_before: int) -> int:
-    """The offset up to which everything is too old. Times of storing never decrease along the log."""
+def aged_upto(db: sqlite3.Connection, window: Window) -> int:
+    """The offset up to which everything is too old for it. Times of storing never decrease along the log."""
+    aged_before = window.aged_before
     first = db.execute("SELECT offset, stored_at FROM entries ORDER BY offset LIMIT 1").fetchone()
     if first is None or first[1] > aged_before:
         return 0
@@ -200,21 +219,16 @@ class Looking:
 
 
 def count(db: sqlite3.Connection, looking: Sequence[Looking]) -> list[Counted]:
-    return counted(db, [one.view for one in looking], _as_of(db, looking[-1]))
+    """An operation of the readers."""
+    as_of = _as_of(db, looking[-1])
+    summaries = summarize(db, [one.view for one in looking])
+    return [counted(one.view.window, found, as_of) for one, found in zip(looking, summaries, strict=True)]
 
 
-def counted(db: sqlite3.Connection, views: Sequence[View], as_of: Position) -> list[Counted]:
-    """The counts of inboxes, in a snapshot of that head."""
-    return [
-        Counted(
-            summary.counts,
-            as_of,
-            summary.room,
-            moment(summary.stands_until) if summary.stands_until is not None else None,
-            view.kept.retention,
-        )
-        for view, summary in zip(views, summarize(db, views), strict=True)
-    ]
+def counted(window: Window, found: Summary, as_of: Position) -> Counted:
+    """The counts in a snapshot of that head."""
+    stands_until = moment(found.stands_until) if found.stands_until is not None else None
+    return Counted(found.counts, as_of, found.room, stands_until, window.kept.retention)
 
 
 def listing(db: sqlite3.Connection, looking: Looking) -> Listing:

@@ -26,8 +26,7 @@ _JOURNAL_BYTES = 64 * 1024 * 1024
 # anything faster; and of a mapped file an error of the disk is a signal that ends the process.
 _CACHE_KIB = 8 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
+MICROSECOND = timedelta(microseconds=1)
 
 _ELSEWHERE = "or name another file in the setting store"
 
@@ -39,7 +38,7 @@ class StoreUnusable(SynkroneError):
 
 def microseconds(time: datetime) -> int:
     """As times are stored: since 1970, in UTC."""
-    return (time - _EPOCH) // _MICROSECOND
+    return (time - _EPOCH) // MICROSECOND
 
 
 def moment(stored: int) -> datetime:

@@ -15,7 +15,7 @@ from adapters.store.sqlite import items, log, users
 from adapters.store.sqlite.append import Batch, append
 from adapters.store.sqlite.arrivals import Arriving, Found, arrive, registered
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
-from adapters.store.sqlite.items import Kept, Looking, View
+from adapters.store.sqlite.items import Kept, Looking, View, Window
 from adapters.store.sqlite.log import Following, LogTransaction, Reading, RoomSets
 from adapters.store.sqlite.opening import open_file
 from adapters.store.sqlite.schema import FileLock, StoreUnusable, check_file, connect, microseconds
@@ -240,8 +240,7 @@ class SqliteStore:
     async def _arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived | None]:
         """None for whoever is not registered yet."""
         state = self._opened()
-        now = microseconds(self._clock.now())
-        request = Arriving(arrivals, state.generations, now, self._kept, state.tail.floor, state.room_sets)
+        request = Arriving(arrivals, state.generations, self._window(), state.tail.floor, state.room_sets)
         found = await state.readers.do(arrive, request)
         await _caught_up(state, found.head)
         if any(after.offset < state.tail.floor for after in found.left_to_the_tail):
@@ -327,7 +326,10 @@ class SqliteStore:
         return await state.writer.do(_READ_ALL, ReadAll(self._view(subscriber), offset, at))
 
     def _view(self, subscriber: Subscriber) -> View:
-        return View(subscriber, microseconds(self._clock.now()), self._kept)
+        return View(subscriber, self._window())
+
+    def _window(self) -> Window:
+        return Window(microseconds(self._clock.now()), self._kept)
 
     # the store itself
 
