@@ -17,6 +17,8 @@ AnyConnection: TypeAlias = Connection[Any, Any]
 
 SECONDS_BETWEEN = 1.0
 NEWS_MAX = 1000
+TOLD_AT_ONCE = 16
+"""In a room of more, each would have something else waiting than the others, and nothing would be shared."""
 CLOCK_SET_BACK = 1.0
 
 
@@ -66,6 +68,8 @@ class _News:
 class CountsService:
     """Keeps the counts of connected users as entries are delivered, and asks the inbox only where it has to.
 
+    The first change of a second is told at once, where it can be added up, and the last of it by ``announce``.
+
     Those in whose inbox something expires, grows too old or is given up are found by their deadlines: nobody else is
     looked at for it.
 
@@ -77,6 +81,7 @@ class CountsService:
         self._clock = clock
         hub.observe(self._note)
         self._noted: Position | None = None
+        self._given_up = 0
         self._tallies: dict[tuple[UserId, str], _Tally] = {}
         self._by_connection: dict[AnyConnection, _Tally] = {}
         self._news: dict[Room, _News] = {}
@@ -122,16 +127,34 @@ class CountsService:
         self._noted = entry.position
         for room in entry.rooms:
             news = self._news.get(room)
-            if news is not None:
-                news.note(entry)
+            if news is None:
+                continue
+            news.note(entry)
+            if len(news.tallies) <= TOLD_AT_ONCE:
+                for tally in news.tallies:
+                    self._tell_at_once(tally)
+            else:
                 self._changed[room] = None
+
+    def _tell_at_once(self, tally: _Tally) -> None:
+        """In the same write as the entry, where that was all that happened, and nothing was told within the second."""
+        now = self._clock.monotonic()
+        may_be_told = tally.told_at is None or now - tally.told_at >= SECONDS_BETWEEN
+        # What was given up since the last round is noticed, and told, by the next one.
+        counted = self._added_up(tally, self._given_up) if may_be_told else None
+        if counted is None:
+            self._due[tally] = None
+            return
+        tally.counted = counted
+        self._set_deadlines(tally)
+        self._tell(tally, now)
 
     async def announce(self, at_most: int) -> bool:
         """Tell ``at_most`` users whose counts have changed; whether there are more. Raises StoreUnavailable.
 
         A user is told at most once in SECONDS_BETWEEN: who is not told now stays due.
         """
-        given_up = await self._inboxes.given_up()
+        given_up = self._given_up = await self._inboxes.given_up()
         for room in self._changed:
             news = self._news.get(room)
             if news is not None:

@@ -11,10 +11,10 @@ import pytest
 from adapters.transport.memory.client import MemoryClient
 from domain.errors import StoreUnavailable
 from domain.model import Audience, UserId
-from domain.services.counts import NEWS_MAX
+from domain.services.counts import NEWS_MAX, TOLD_AT_ONCE
 from tests.doubles import START, ManualClock
 from tests.unit.domain.interleaving import Points
-from tests.unit.domain.world import World, first, identity, publication, run
+from tests.unit.domain.world import World, first, identity, names, publication, run
 
 EVERYONE = Audience.everyone()
 MANY = 1_000_000
@@ -62,6 +62,44 @@ def known(client: MemoryClient) -> object:
         if name == "inbox.counts":
             counts = argument
     return counts
+
+
+def test_the_first_change_of_a_second_is_told_with_its_entry_and_the_last_of_it_later() -> None:
+    async def story() -> None:
+        async with counting() as world:
+            client = await world.connect("ann")
+            world.asked()
+            await world.publish("1")
+            await world.settle()
+            assert names(client)[-2:] == ["notification.new", "inbox.counts"]
+            await world.publish("2", "3")
+            await world.settle()
+            assert told(client) == [1]
+            await world.second()
+            assert told(client) == [1, 3]
+            world.clock.advance(1)
+            await world.publish("4")
+            await world.settle()
+            assert told(client) == [1, 3, 4]
+            assert world.asked() == 0
+
+    run(story())
+
+
+def test_in_a_room_of_many_nobody_is_told_at_once() -> None:
+    async def story() -> None:
+        async with counting() as world:
+            clients = []
+            for number in range(TOLD_AT_ONCE + 1):
+                world.verifier.identities[str(number)] = identity(f"user-{number}")
+                clients.append(await world.connect(str(number)))
+            await world.publish("1", to=Audience.everyone())
+            await world.settle()
+            assert [names(client)[-1] for client in clients] == ["notification.new"] * len(clients)
+            await world.second()
+            assert [told(client) for client in clients] == [[1]] * len(clients)
+
+    run(story())
 
 
 def test_new_notifications_are_added_up_without_asking_the_inbox() -> None:
