@@ -128,16 +128,20 @@ class Crowd:
         gc.freeze()
         return seconds
 
-    async def expect(self, each: int, *, within: float, of: range | None = None) -> None:
-        """Wait until every client has got exactly ``each`` notifications, and count anew. Raises Incomplete."""
-        clients = self.clients if of is None else [self.clients[number] for number in of]
-        total = each * len(clients)
+    async def arrived(self, each: int, *, within: float, of: range | None = None) -> None:
+        """Wait until so many notifications have come as make ``each`` for every client, or the time is over."""
+        clients = self._some(of)
         deadline = time.monotonic() + within
         while True:
-            got = sum(client.received for client in clients)
-            if got >= total or time.monotonic() > deadline:
-                break
+            if sum(client.received for client in clients) >= each * len(clients) or time.monotonic() > deadline:
+                return
             await asyncio.sleep(LOOK_EVERY)
+
+    async def expect(self, each: int, *, within: float, of: range | None = None) -> None:
+        """Wait until every client has got exactly ``each`` notifications, and count anew. Raises Incomplete."""
+        clients = self._some(of)
+        total = each * len(clients)
+        await self.arrived(each, within=within, of=of)
         await asyncio.sleep(SURPLUS_SECONDS)
         wrong = sum(client.received != each for client in clients)
         cut = sum(not client.is_connected for client in clients)
@@ -149,6 +153,9 @@ class Crowd:
             )
         for client in self.clients:
             client.received = 0
+
+    def _some(self, of: range | None) -> list[Client]:
+        return self.clients if of is None else [self.clients[number] for number in of]
 
     def time_deliveries(self, of: range | None) -> array[float]:
         """Note from now on what each delivery to some clients takes, in seconds; with None, stop it."""

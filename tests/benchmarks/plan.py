@@ -14,6 +14,7 @@ class Load:
 
     ``unicasts`` and ``room_deliveries`` are about how many deliveries a phase has; ``room_gap`` is the pace of a
     room in seconds a delivery, the same for every size of room. ``burst`` notifications are sent at once to the room.
+    ``batches`` are of ``batch`` notifications each, to user rooms in turn.
     """
 
     unicasts: int
@@ -21,41 +22,52 @@ class Load:
     room_gap: float
     burst: int
     bursts: int
+    batch: int
+    batches: int
 
 
 @dataclass(frozen=True, slots=True)
-class PublishLoad:
-    """How much backends post to one server: notifications one by one, and then batches of ``batch``."""
+class Rate:
+    """So many single publishes a second, for about so many seconds."""
 
-    posts: int
-    batches: int
-    batch: int
+    a_second: int
+    seconds: float
+
+    @property
+    def interval(self) -> float:
+        return 1 / self.a_second
+
+    def each_of(self, users: int) -> int:
+        """How many each of so many users is sent."""
+        return max(1, round(self.a_second * self.seconds / users))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The sizes of a run, in connections, and its load.
 
-    ``stock_rounds`` rounds, and curves up to ``stock_growth``, are enough of the slowest, which is in no ratio.
+    ``aside_rounds`` rounds are enough where nothing is judged, and curves up to ``stock_growth`` of the slowest server.
     ``missed`` notifications have come for each who recovers. ``log`` are sizes of the log, in entries.
     """
 
     members: int
     idle: int
+    returning: int
     growth: Sequence[int]
     load: Load
     stock_load: Load
-    stock_rounds: int
+    aside_rounds: int
     stock_growth: int
     slow_sends: int
-    publish: PublishLoad
+    rates: Sequence[Rate]
+    rate_beside_idle: Rate
     missed: int
-    log: Sequence[int]
+    log: tuple[int, ...]
 
     @property
     def users(self) -> int:
         """How many users there are, the one who reads slowly among them."""
-        return max(self.members, self.idle, *self.growth) + 1
+        return max(self.members, self.idle, self.returning, *self.growth) + 1
 
     def load_of(self, kind: Kind) -> Load:
         return self.stock_load if kind is STOCK else self.load
@@ -67,27 +79,33 @@ class Plan:
 # 5,000 unicasts a second; a notification every 20 ms to a room of 1,000.
 FULL = Plan(
     members=1000,
-    idle=5000,
-    growth=(100, 300, 1000, 3000, 10_000),
-    load=Load(unicasts=10_000, room_deliveries=100_000, room_gap=20e-6, burst=300, bursts=2),
-    stock_load=Load(unicasts=10_000, room_deliveries=20_000, room_gap=200e-6, burst=30, bursts=1),
-    stock_rounds=3,
+    idle=10_000,
+    returning=5000,
+    growth=(100, 1000, 10_000),
+    load=Load(unicasts=10_000, room_deliveries=100_000, room_gap=20e-6, burst=300, bursts=2, batch=1000, batches=20),
+    stock_load=Load(
+        unicasts=10_000, room_deliveries=20_000, room_gap=200e-6, burst=30, bursts=1, batch=1000, batches=10
+    ),
+    aside_rounds=3,
     stock_growth=1000,
-    slow_sends=80,
-    publish=PublishLoad(posts=10_000, batches=200, batch=100),
+    slow_sends=60,
+    rates=(Rate(300, 10), Rate(1000, 6)),
+    rate_beside_idle=Rate(1000, 10),
     missed=10,
-    log=(10_000, 1_000_000),
+    log=(10_000, 10_000_000),
 )
 QUICK = Plan(
     members=100,
     idle=300,
+    returning=300,
     growth=(30, 100),
-    load=Load(unicasts=1000, room_deliveries=5000, room_gap=200e-6, burst=30, bursts=1),
-    stock_load=Load(unicasts=500, room_deliveries=2000, room_gap=200e-6, burst=10, bursts=1),
-    stock_rounds=1,
+    load=Load(unicasts=1000, room_deliveries=5000, room_gap=200e-6, burst=30, bursts=1, batch=100, batches=10),
+    stock_load=Load(unicasts=500, room_deliveries=2000, room_gap=200e-6, burst=10, bursts=1, batch=100, batches=5),
+    aside_rounds=1,
     stock_growth=100,
     slow_sends=20,
-    publish=PublishLoad(posts=1000, batches=20, batch=100),
+    rates=(Rate(300, 1), Rate(1000, 1)),
+    rate_beside_idle=Rate(1000, 1),
     missed=10,
-    log=(4000, 10_000),
+    log=(4000, 20_000),
 )

@@ -53,17 +53,27 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One of the servers: its short name, its title in the tables, and the command of its program."""
+    """One of the servers: its short name, its title in the tables, its program, and whether it stores."""
 
     name: str
     title: str
     command: Sequence[str]
+    durable: bool = False
 
 
-OURS = Kind("ours", "this server", (sys.executable, "-m", "tests.benchmarks.programs.ours"))
-NODEJS = Kind("node", "Socket.IO on Node", (str(NODE), "--expose-gc", str(NODE_PROGRAM / "server.mjs")))
-STOCK = Kind("stock", "python-socketio on Tornado", (sys.executable, "-m", "tests.benchmarks.programs.stock"))
-KINDS = (OURS, NODEJS, STOCK)
+def _python(program: str) -> Sequence[str]:
+    return (sys.executable, "-m", f"tests.benchmarks.programs.{program}")
+
+
+_NODE_SERVER = (str(NODE), "--expose-gc", str(NODE_PROGRAM / "server.mjs"))
+
+OURS = Kind("ours", "this server", _python("ours"), durable=True)
+MEMORY = Kind("memory", "the same in memory", _python("ours"))
+DURABLE = Kind("durable", "durable Node", _NODE_SERVER, durable=True)
+NODEJS = Kind("node", "Socket.IO on Node", _NODE_SERVER)
+STOCK = Kind("stock", "stock python-socketio", _python("stock"))
+ECHO = Kind("echo", "bare echo", _python("echo"))
+KINDS = (OURS, MEMORY, DURABLE, NODEJS, STOCK, ECHO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +91,12 @@ class Server:
         self._process = process
         self._log = log
         self.url = ""
+        self.publish_url = ""
 
     async def started(self) -> None:
-        self.url = (await self._answer(START_SECONDS))["url"]
+        said = await self._answer(START_SECONDS)
+        self.url = said["url"]
+        self.publish_url = said.get("publish_url", self.url)
 
     async def ask(self, do: str, *, within: float = ANSWER_SECONDS, **arguments: object) -> dict[str, Any]:
         """Say what to do, and wait for the answer. Raises ServerFailed."""
@@ -149,7 +162,7 @@ async def running(kind: Kind, cores: Cores) -> AsyncIterator[Server]:
             "api_key": API_KEY,
             "folder": directory,
             "ping_interval": PING_INTERVAL,
-            "notification": NOTIFICATION,
+            "durable": kind.durable,
         }
         log = Path(directory) / "stderr"
         with log.open("wb") as stderr:

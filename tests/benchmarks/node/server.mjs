@@ -1,9 +1,10 @@
 // Socket.IO on Node, doing what the server does: verify a JWT, join three rooms, welcome, deliver.
 //
-// It also takes what backends post, emits it and answers, as the server does, but checks and stores nothing.
+// It also takes what backends post, emits it and answers, as the server does, but checks nothing. If it is to be durable, it
+// stores what it was posted first, synced to the disk, with one commit a request.
 //
-// argv: {"secret", "api_key", "ping_interval", "notification"}. It prints {"url"}, and then one answer a line to what it
-// is told on stdin, as tests/benchmarks/programs/control.py describes; its end ends the program.
+// argv: as tests/benchmarks/programs/control.py describes, as is what it prints and is told on stdin; the end of stdin ends
+// the program.
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
@@ -11,7 +12,26 @@ import jwt from "jsonwebtoken";
 import { Server } from "socket.io";
 
 const settings = JSON.parse(process.argv[2]);
-const { notification } = settings;
+
+const open = async (file) => {
+  const { DatabaseSync } = await import("node:sqlite");
+  const database = new DatabaseSync(file);
+  database.exec("PRAGMA journal_mode = WAL");
+  database.exec("PRAGMA synchronous = FULL");
+  database.exec("CREATE TABLE notifications (position INTEGER PRIMARY KEY, room TEXT, content TEXT)");
+  database.exec("CREATE INDEX by_room ON notifications (room, position)");
+  const insert = database.prepare("INSERT INTO notifications (room, content) VALUES (?, ?)");
+  return (publications) => {
+    database.exec("BEGIN");
+    for (const { room, content } of publications) {
+      insert.run(room, JSON.stringify(content));
+    }
+    database.exec("COMMIT");
+  };
+};
+
+const store = settings.durable ? await open(`${settings.folder}/notifications.db`) : () => {};
+
 const http = createServer((request, response) => {
   if (request.headers.authorization !== `Bearer ${settings.api_key}`) {
     response.writeHead(401).end();
@@ -21,14 +41,19 @@ const http = createServer((request, response) => {
   request.on("data", (chunk) => chunks.push(chunk));
   request.on("end", () => {
     const posted = JSON.parse(Buffer.concat(chunks));
+    const publications = [posted].flat().map(published);
+    store(publications);
+    const results = publications.map(emit);
     const [status, answer] = Array.isArray(posted)
-      ? [200, { accepted: posted.length, duplicates: 0, results: posted.map(publish) }]
-      : [201, publish(posted)];
+      ? [200, { accepted: results.length, duplicates: 0, results }]
+      : [201, results[0]];
     const body = JSON.stringify(answer);
     response.writeHead(status, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) });
     response.end(body);
   });
 });
+// As long as this server keeps a connection without requests.
+http.keepAliveTimeout = 75_000;
 const io = new Server(http, { pingInterval: settings.ping_interval * 1000 });
 
 const epoch = process.pid.toString(16).padStart(16, "0");
@@ -52,49 +77,19 @@ io.on("connection", (socket) => {
   socket.emit("session.ready", { ...ready, server_time: new Date().toISOString() }, `${epoch}:${offset}`);
 });
 
-const microseconds = () => {
-  const [seconds, nanoseconds] = process.hrtime();
-  return seconds * 1e6 + Math.floor(nanoseconds / 1e3);
-};
-
-const emit = (room, content) => {
-  content.data.sent = 1e15 + microseconds();
-  offset += 1;
-  io.to(room).emit("notification.new", content, `${epoch}:${offset}`);
-};
-
-const publish = ({ to, type, title = null, body = null, data = null }) => {
-  const id = randomUUID();
+const published = ({ to, type, title = null, body = null, data = null }) => {
+  const [room, audience] = to.everyone ? ["everyone", "everyone"] : [`user:${to.user}`, "user"];
   const times = { created_at: new Date().toISOString(), expires_at: null };
   const state = { read_at: null, seen_at: null, archived_at: null };
-  offset += 1;
-  const cursor = `${epoch}:${offset}`;
-  const content = { id, type, title, body, data, ...times, audience: "user", ...state };
-  io.to(`user:${to.user}`).emit("notification.new", content, cursor);
-  return { id, cursor, duplicate: false };
+  return { room, content: { id: randomUUID(), type, title, body, data, ...times, audience, ...state } };
 };
 
-const send = ({ sends, per_tick, interval, users, first, body_bytes }) =>
-  new Promise((resolve) => {
-    const content = { ...notification, data: { ...notification.data } };
-    if (body_bytes) {
-      content.body = "x".repeat(body_bytes);
-    }
-    const start = performance.now();
-    let sent = 0;
-    const tick = () => {
-      for (const upto = Math.min(sends, sent + per_tick); sent < upto; sent += 1) {
-        emit(users ? `user:${first + (sent % users)}` : "everyone", content);
-      }
-      if (sent < sends) {
-        const next = start + (sent / per_tick) * interval * 1000;
-        setTimeout(tick, Math.max(0, next - performance.now()));
-      } else {
-        resolve({});
-      }
-    };
-    tick();
-  });
+const emit = ({ room, content }) => {
+  offset += 1;
+  const cursor = `${epoch}:${offset}`;
+  io.to(room).emit("notification.new", content, cursor);
+  return { id: content.id, cursor, duplicate: false };
+};
 
 const usage = () => {
   const { user, system } = process.cpuUsage();
@@ -104,7 +99,7 @@ const usage = () => {
 let watching = null;
 
 const watch = () => {
-  const period = 5;
+  const period = 1;
   let longest = 0;
   let due = performance.now() + period;
   const timer = setInterval(() => {
@@ -123,10 +118,6 @@ const obey = {
   usage,
   collect: () => {
     globalThis.gc();
-    return {};
-  },
-  send: async ({ streams }) => {
-    await Promise.all(streams.map(send));
     return {};
   },
   watch,
