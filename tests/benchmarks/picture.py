@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tests.benchmarks.results import Results, at
-from tests.benchmarks.servers import KINDS
+from tests.benchmarks.servers import NODEJS, OURS, STOCK
 
 CURVES = (
-    ("unicast", "unicast to user rooms", "CPU per delivery, µs"),
+    ("unicast", "batches of 50 to user rooms", "CPU per delivery, µs"),
     ("room", "one room, paced", "CPU per delivery, µs"),
     ("memory", "memory", "per connection, KiB"),
 )
-COLOURS = {"ours": "#0b6e4f", "node": "#c8553d", "stock": "#5b6c8f"}
+COLOURS = {OURS: "#0b6e4f", NODEJS: "#c8553d", STOCK: "#5b6c8f"}
 
 
 def draw_growth(results: Results, sizes: Sequence[int], file: Path) -> None:
@@ -26,13 +26,12 @@ def draw_growth(results: Results, sizes: Sequence[int], file: Path) -> None:
         figure = Figure(figsize=(10.5, 3.7), layout="constrained", facecolor="white")
         for place, (key, title, unit) in enumerate(CURVES, 1):
             axes = figure.add_subplot(1, len(CURVES), place)
-            for kind in KINDS:
+            for kind, colour in COLOURS.items():
                 found = [(size, results.summary(at(key, size), kind.name)) for size in sizes]
                 points = [(size, summary) for size, summary in found if summary is not None]
                 if not points:
                     continue
                 measured = [size for size, _ in points]
-                colour = COLOURS[kind.name]
                 axes.plot(measured, [s.median for _, s in points], marker="o", ms=4, color=colour, label=kind.title)
                 low, high = [min(s.values) for _, s in points], [max(s.values) for _, s in points]
                 axes.fill_between(measured, low, high, color=colour, alpha=0.15, linewidth=0)

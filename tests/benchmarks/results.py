@@ -1,78 +1,84 @@
-"""What was measured, what it has to reach, and both as tables."""
+"""What was measured, and whether it is what it has to be."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
-from tests.benchmarks.servers import KINDS, NODEJS, OURS
-
 Series: TypeAlias = tuple[str, str]
 """The key of a measure and the name of a server."""
+
+SHARE = "% of a core"
+"""The unit of what the load generator took."""
 
 LEAST_ROUNDS = 5
 """A target is judged by the median of at least so many."""
 
 
+def at(key: str, size: int) -> str:
+    """The key of a measure at a size: so many connections, publishes a second, or entries in the log."""
+    return f"{key}@{size}"
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A row of the table. Less is better in all of them."""
+    """A row of the table. Less is better in all of them; details are left out where there is little room."""
 
     key: str
     title: str
     unit: str
+    is_detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the median of ``over`` divided by that of ``under`` has to be: at least, at most, or within noise.
+    """What ``over`` has to be: at most so many times ``under``, or ``at_most`` itself where that is None.
 
-    Within noise: at most what the highest of ``under`` is to its median.
+    Without ``at_most`` it has to be within noise: at most what the highest round of ``under`` is to its median.
     """
 
     title: str
     over: Series
-    under: Series
-    at_least: float | None = None
+    under: Series | None
     at_most: float | None = None
 
 
 class Verdict(Enum):
     MET = "met"
-    MISSED = "**missed**"
+    MISSED = "missed"
     NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The rounds of one measure on one server."""
+    """The rounds of one measure on one server; None where a round has no sample."""
 
-    values: Sequence[float]
+    rounds: Sequence[float | None]
+
+    @property
+    def values(self) -> list[float]:
+        return [value for value in self.rounds if value is not None]
 
     @property
     def median(self) -> float:
         return statistics.median(self.values)
 
-    def __str__(self) -> str:
-        return f"{number(self.median)} ({number(min(self.values))} to {number(max(self.values))})"
-
     def as_json(self) -> dict[str, Any]:
-        return {"median": self.median, "min": min(self.values), "max": max(self.values), "rounds": list(self.values)}
+        return {"median": self.median, "min": min(self.values), "max": max(self.values), "rounds": list(self.rounds)}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A target against what was measured; ``spread`` has the lowest and highest ratio of a round.
+    """A target against what was measured: the ratio within each round, or what each round has, and the limit of it.
 
     Too few rounds, or small counts, are not judged.
     """
 
     target: Target
-    ratio: float
-    spread: tuple[float, float]
+    reached: Sequence[float]
     limit: float
     is_judged: bool
 
@@ -80,24 +86,20 @@ class Outcome:
     def verdict(self) -> Verdict:
         if not self.is_judged:
             return Verdict.NOT_JUDGED
-        is_met = self.ratio >= self.limit if self.target.at_least is not None else self.ratio <= self.limit
-        return Verdict.MET if is_met else Verdict.MISSED
-
-    @property
-    def required(self) -> str:
-        if self.target.at_least is not None:
-            return f"≥ {number(self.limit)} ×"
-        noise = "" if self.target.at_most is not None else ", the noise"
-        return f"≤ {number(self.limit)} ×{noise}"
+        return Verdict.MET if statistics.median(self.reached) <= self.limit else Verdict.MISSED
 
     def as_json(self) -> dict[str, Any]:
+        over, under = self.target.over, self.target.under
         return {
             "title": self.target.title,
-            "ratio": self.ratio,
-            "min": self.spread[0],
-            "max": self.spread[1],
-            "required": self.required,
-            "verdict": self.verdict.name.lower(),
+            "over": {"measure": over[0], "server": over[1]},
+            "under": None if under is None else {"measure": under[0], "server": under[1]},
+            "at_most": self.limit,
+            "is_noise": self.target.at_most is None,
+            "median": statistics.median(self.reached),
+            "min": min(self.reached),
+            "max": max(self.reached),
+            "verdict": self.verdict.value,
         }
 
 
@@ -117,8 +119,8 @@ class Results:
         self._samples.setdefault((key, server), {}).setdefault(self.round, []).append(value)
 
     def summary(self, key: str, server: str) -> Summary | None:
-        values = self._by_round((key, server))
-        return Summary(list(values.values())) if values else None
+        by_round = self._by_round((key, server))
+        return Summary([by_round.get(number) for number in range(self.round + 1)]) if by_round else None
 
     def _by_round(self, series: Series) -> dict[int, float]:
         return {n: statistics.median(values) for n, values in self._samples.get(series, {}).items()}
@@ -127,165 +129,30 @@ class Results:
         """Of the targets for which both sides were measured."""
         found = []
         for target in self.targets:
-            over, under = self._by_round(target.over), self._by_round(target.under)
-            both = over.keys() & under.keys()
+            over = self._by_round(target.over)
+            under = dict.fromkeys(over, 1.0) if target.under is None else self._by_round(target.under)
+            both = sorted(over.keys() & under.keys())
             if not both:
                 continue
-            ratios = [over[n] / under[n] for n in both]
-            above, below = Summary([over[n] for n in both]), Summary([under[n] for n in both])
-            limit = target.at_least or target.at_most or max(below.values) / below.median
+            noise = max(under[n] for n in both) / statistics.median([under[n] for n in both])
+            limit = noise if target.at_most is None else target.at_most
             is_judged = self.is_full and len(both) >= LEAST_ROUNDS
-            found.append(Outcome(target, above.median / below.median, (min(ratios), max(ratios)), limit, is_judged))
+            found.append(Outcome(target, [over[n] / under[n] for n in both], limit, is_judged))
         return found
 
-    def unmeasured(self) -> list[Target]:
-        measured = [outcome.target for outcome in self.outcomes()]
-        return [target for target in self.targets if target not in measured]
-
-    def measures_table(self) -> str:
-        """One row a measure, one column a server: the median, and the lowest and highest round."""
-        rows = []
-        for measure in self.measures:
-            found = [self.summary(measure.key, kind.name) for kind in KINDS]
-            if any(found):
-                rows.append((f"{measure.title}, {measure.unit}", *(str(summary or "") for summary in found)))
-        return table([("median (lowest to highest round)", *(kind.title for kind in KINDS)), *rows])
-
-    def targets_table(self) -> str:
-        """One row a target: what was reached, what has to be, and whether it was."""
-        rows = [("target", "reached (lowest to highest round)", "required", "")]
-        for outcome in self.outcomes():
-            low, high = outcome.spread
-            reached = f"{number(outcome.ratio)} × ({number(low)} to {number(high)})"
-            rows.append((outcome.target.title, reached, outcome.required, outcome.verdict.value))
-        rows += [(target.title, "", "", "not measured") for target in self.unmeasured()]
-        return table(rows)
-
     def as_json(self) -> dict[str, Any]:
-        measures: dict[str, dict[str, Any]] = {}
-        for key, server in self._samples:
-            if (summary := self.summary(key, server)) is not None:
-                measures.setdefault(key, {})[server] = summary.as_json()
+        outcomes = self.outcomes()
+        judged = [outcome.target for outcome in outcomes]
+        servers = dict.fromkeys(server for _, server in self._samples)
+        measures: dict[str, Any] = {}
+        for measure in self.measures:
+            found = {server: summary.as_json() for server in servers if (summary := self.summary(measure.key, server))}
+            if found:
+                about = {"title": measure.title, "unit": measure.unit, "is_detail": measure.is_detail}
+                measures[measure.key] = {**about, "servers": found}
         return {
             "measures": measures,
-            "targets": [outcome.as_json() for outcome in self.outcomes()],
-            "unmeasured": [target.title for target in self.unmeasured()],
+            "targets": [outcome.as_json() for outcome in outcomes],
+            "unmeasured": [target.title for target in self.targets if target not in judged],
             "failures": self.failures,
         }
-
-
-MEASURES = (
-    Measure("unicast", "unicast to user rooms, CPU per delivery", "µs"),
-    Measure("room", "one room, paced, CPU per delivery", "µs"),
-    Measure("limit", "the same as a bare loop of send(): the kernel's part", "µs"),
-    Measure("burst", "one room, burst, CPU per delivery", "µs"),
-    Measure("connection", "an authenticated connection, CPU", "µs"),
-    Measure("memory", "an idle authenticated connection, memory", "KiB"),
-    Measure("idle", "an idle authenticated connection, CPU a second", "µs"),
-    Measure("p99", "delivery time to a room, 99th percentile", "ms"),
-    Measure("p99-slow", "the same beside a slow reader", "ms"),
-    Measure("return", "all cut at once: until all are back", "s"),
-    Measure("return-cpu", "all cut at once: CPU per client that returned", "µs"),
-    Measure("return-stall", "all cut at once: longest stall of the server's loop", "ms"),
-    Measure("publish", "posted one by one to user rooms, and here stored: CPU per delivery", "µs"),
-    Measure("publish-batch", "posted in batches to user rooms, and here stored: CPU per delivery", "µs"),
-    Measure("publish-p50", "1,000 posts a second, from post to client, median", "ms"),
-    Measure("publish-p99", "the same, 99th percentile", "ms"),
-    Measure("rejoin-cpu", "all return with a cursor, nothing missed: CPU per client", "µs"),
-    Measure("recover-cpu", "all return with a cursor, 10 missed: CPU per client", "µs"),
-    Measure("recover", "the same: until all have what they missed", "s"),
-    Measure("recover-stall", "the same: longest stall of the server's loop", "ms"),
-)
-
-LOG_MEASURES = (
-    Measure("append", "appending entries one by one, CPU of one", "µs"),
-    Measure("append-batch", "appending in batches of 100, CPU per entry", "µs"),
-    Measure("replay", "reading 10 missed entries from the file", "µs"),
-    Measure("register", "registering in a new role, CPU", "µs"),
-    Measure("count", "counting an inbox of 20", "µs"),
-    Measure("open", "opening the store", "ms"),
-)
-
-
-def at(key: str, size: int) -> str:
-    """The key of a measure at a size: so many connections, or entries in the log."""
-    return f"{key}@{size}"
-
-
-def measures(log: Sequence[int]) -> tuple[Measure, ...]:
-    """``log`` has the sizes of the log, in entries."""
-    at_sizes = (
-        Measure(at(one.key, size), f"{one.title}, in a log of {size:,}", one.unit)
-        for one in LOG_MEASURES
-        for size in log
-    )
-    return (*MEASURES, *at_sizes)
-
-
-def targets(growth: Sequence[int], log: Sequence[int]) -> tuple[Target, ...]:
-    """``growth`` has numbers of connections, ``log`` of entries."""
-    ours, node = OURS.name, NODEJS.name
-    least, most = growth[0], growth[-1]
-    short, long = log[0], log[-1]
-    return (
-        _cheaper("deliveries per CPU second, unicast to user rooms", "unicast", 2),
-        _cheaper("deliveries per CPU second, one room, paced", "room", 2),
-        _cheaper("deliveries per CPU second, one room, burst", "burst", 20),
-        _cheaper("authenticated connections per CPU second", "connection", 3.5),
-        Target("memory per idle authenticated connection", ("memory", ours), ("memory", node), at_most=0.4),
-        *(
-            Target(
-                f"CPU per delivery, {what}, at {most:,} connections against {least:,}",
-                (at(key, most), ours),
-                (at(key, least), ours),
-                at_most=1.25,
-            )
-            for key, what in (("unicast", "unicast"), ("room", "one room, paced"))
-        ),
-        Target("99th percentile of delivery times, with a slow reader against none", ("p99-slow", ours), ("p99", ours)),
-        _cheaper("deliveries per CPU second, posted one by one, stored here and not there", "publish", 1),
-        _cheaper("deliveries per CPU second, posted in batches, stored here and not there", "publish-batch", 1),
-        Target(
-            "99th percentile from post to client, stored here and not there",
-            ("publish-p99", ours),
-            ("publish-p99", node),
-            at_most=1.5,
-        ),
-        Target(
-            "CPU per client that recovers 10 missed against a plain return",
-            ("recover-cpu", ours),
-            ("rejoin-cpu", ours),
-            at_most=1.5,
-        ),
-        *(
-            Target(
-                f"{one.title}, in a log of {long:,} against {short:,}",
-                (at(one.key, long), ours),
-                (at(one.key, short), ours),
-                at_most=1.25,
-            )
-            for one in LOG_MEASURES
-        ),
-    )
-
-
-def _cheaper(title: str, key: str, times: float) -> Target:
-    """Work a CPU second is the inverse of CPU a piece of work: the other's CPU over ours."""
-    return Target(title, (key, NODEJS.name), (key, OURS.name), at_least=times)
-
-
-def number(value: float) -> str:
-    """Three digits or so."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first row is its head."""
-    head, *body = rows
-    return "\n".join(_line(cells) for cells in (head, ("---",) * len(head), *body))
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
