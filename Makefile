@@ -25,7 +25,8 @@ campaign: .venv/.installed-test
 fuzz: .venv/.installed-fuzz
 	$(VENV_PYTHON) -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
-# This server beside Socket.IO on Node and the stock python-socketio: about 30 minutes. Writes docs/benchmark.*.
+# This server beside Socket.IO on Node and the stock python-socketio: about 45 minutes. Writes docs/benchmark.* and what
+# the README says of them.
 bench: .venv/.installed-bench
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
