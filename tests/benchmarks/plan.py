@@ -86,7 +86,7 @@ FULL = Plan(
     stock_load=Load(
         unicasts=10_000, room_deliveries=20_000, room_gap=200e-6, burst=30, bursts=1, batch=1000, batches=10
     ),
-    aside_rounds=3,
+    aside_rounds=2,
     stock_growth=1000,
     slow_sends=60,
     rates=(Rate(300, 10), Rate(1000, 6)),
