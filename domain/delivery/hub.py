@@ -7,6 +7,7 @@ far, the log is read on. So each entry is sent once, in order, whenever it was p
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -45,7 +46,7 @@ class Hub:
         self._clock = clock
         self._window = Window(window_bytes, window_entries)
         self._audiences: dict[Transport[Any, Any], _Audience[Any, Any]] = {}
-        self._observers: list[Callable[[Entry], None]] = []
+        self._observers: list[Callable[[Sequence[Entry]], None]] = []
         self._delivered: Position | None = None
         # Live only from where the tail has not come yet, by the offset that they have already.
         self._ahead: Deadlines[Connection[Any, Any], int] = Deadlines()
@@ -60,8 +61,8 @@ class Hub:
         """Those that somebody is live in."""
         return frozenset(room for audience in self._audiences.values() for room in audience.rooms)
 
-    def observe(self, observer: Callable[[Entry], None]) -> None:
-        """Have it called with every entry, behind its delivery."""
+    def observe(self, observer: Callable[[Sequence[Entry]], None]) -> None:
+        """Have it called with the entries that were delivered in a turn, behind the last of them."""
         self._observers.append(observer)
 
     def connect(self, transport: Transport[O, F], outlet: O) -> Connection[O, F]:
@@ -82,13 +83,27 @@ class Hub:
             self._delivered = await self._log.head()
             self._window.begin(self._delivered.offset)
         async for entries in self._log.tail(self._delivered):
-            now, turn_ends = self._clock.now(), self._clock.monotonic() + TURN_SECONDS
-            for entry in entries:
-                self._deliver(entry, is_current=self._policy.is_current(entry, now))
-                # Between entries only: in the middle of one, a pause could not say up to where everything was sent.
-                if self._clock.monotonic() > turn_ends:
+            waiting = deque(entries)
+            while waiting:
+                self._deliver_for_a_turn(waiting)
+                if waiting:
                     await self._clock.turn()
-                    now, turn_ends = self._clock.now(), self._clock.monotonic() + TURN_SECONDS
+
+    def _deliver_for_a_turn(self, waiting: deque[Entry]) -> None:
+        """Take from them what can be delivered meanwhile.
+
+        A turn ends between entries only: in the middle of one, a pause could not say up to where everything was sent.
+        """
+        now, ends_at = self._clock.now(), self._clock.monotonic() + TURN_SECONDS
+        delivered: list[Entry] = []
+        while waiting and (not delivered or self._clock.monotonic() < ends_at):
+            entry = waiting.popleft()
+            is_current = self._policy.is_current(entry, now)
+            self._deliver(entry, is_current=is_current)
+            if is_current:
+                delivered.append(entry)
+        for observe in self._observers:
+            observe(delivered)
 
     def _deliver(self, entry: Entry, *, is_current: bool) -> None:
         while self._ahead.any_due(entry.position.offset - 1):
@@ -99,8 +114,6 @@ class Hub:
             for audience in self._audiences.values():
                 audience.deliver(entry)
                 audience.forget(gone)
-            for observe in self._observers:
-                observe(entry)
         self._delivered = entry.position
 
     # for connections

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
@@ -123,18 +124,21 @@ class CountsService:
             if not news.tallies:
                 del self._news[room]
 
-    def _note(self, entry: Entry) -> None:
-        self._noted = entry.position
-        for room in entry.rooms:
-            news = self._news.get(room)
-            if news is None:
-                continue
-            news.note(entry)
-            if len(news.tallies) <= TOLD_AT_ONCE:
-                for tally in news.tallies:
-                    self._tell_at_once(tally)
-            else:
-                self._changed[room] = None
+    def _note(self, entries: Sequence[Entry]) -> None:
+        few: dict[_Tally, None] = {}
+        for entry in entries:
+            self._noted = entry.position
+            for room in entry.rooms:
+                news = self._news.get(room)
+                if news is None:
+                    continue
+                news.note(entry)
+                if len(news.tallies) <= TOLD_AT_ONCE:
+                    few.update(news.tallies)
+                else:
+                    self._changed[room] = None
+        for tally in few:
+            self._tell_at_once(tally)
 
     def _tell_at_once(self, tally: _Tally) -> None:
         """In the same write as the entry, where that was all that happened, and nothing was told within the second."""

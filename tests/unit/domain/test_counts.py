@@ -417,7 +417,7 @@ def test_more_news_than_are_remembered_are_counted_by_the_inbox() -> None:
             client = await world.connect("ann")
             await world.publish(*(f"a{number}" for number in range(NEWS_MAX)))
             await world.second()
-            assert told(client) == [NEWS_MAX]
+            assert told(client)[-1] == NEWS_MAX
             world.asked()
             await world.publish(*(f"b{number}" for number in range(NEWS_MAX + 1)))
             await world.second()
@@ -479,14 +479,15 @@ def test_who_has_gone_is_not_counted_for() -> None:
     async def story() -> None:
         async with counting() as world:
             ann, bob = await world.connect("ann"), await world.connect("bob")
-            await world.publish("1", to=EVERYONE)
-            await world.settle()
+            for number in range(2):
+                await world.publish(str(number), to=EVERYONE)
+                await world.settle()
             ann.disconnect()
             world.asked()
             await ann.wait_closed()
             world.clock.advance(1)
             assert await world.counts.announce(1) is False
-            assert (told(ann), told(bob)) == ([], [1])
+            assert (told(ann), told(bob)) == ([1], [1, 2])
             bob.disconnect()
             await world.publish("2", to=EVERYONE)
             world.asked()
@@ -496,7 +497,7 @@ def test_who_has_gone_is_not_counted_for() -> None:
             again = await world.connect("ann")
             await world.publish("3")
             await world.second()
-            assert told(again) == [3]
+            assert told(again) == [4]
 
     run(story())
 
@@ -526,14 +527,15 @@ def test_many_are_told_a_few_at_a_time_and_nobody_is_left_out() -> None:
             users = [f"user-{number}" for number in range(5)]
             world.verifier.identities.update({user: identity(user) for user in users})
             clients = [await world.connect(user) for user in users]
-            await world.publish("1", to=EVERYONE)
-            await world.settle()
+            for number in range(2):
+                await world.publish(str(number), to=EVERYONE)
+                await world.settle()
             world.clock.advance(1)
             progress = []
             for _ in range(3):
                 more = await world.counts.announce(2)
                 progress.append((more, sum(len(told(client)) for client in clients)))
-            assert progress == [(True, 2), (True, 4), (False, 5)]
+            assert progress == [(True, 5 + 2), (True, 5 + 4), (False, 5 + 5)]
 
     run(story())
 
@@ -551,9 +553,9 @@ def test_a_store_that_fails_makes_nobody_miss_their_counts() -> None:
             world.points.at_nth("before count", 1, fail)
             with pytest.raises(StoreUnavailable):
                 await world.second()
-            assert told(client) == []
+            assert told(client) == [2]
             await world.second()
-            assert told(client) == [1]
+            assert told(client) == [2, 1]
 
     run(story())
 

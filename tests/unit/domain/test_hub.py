@@ -461,13 +461,19 @@ def test_an_interrupted_delivery_goes_on_where_it_was() -> None:
     run(story())
 
 
-def test_whoever_observes_hears_of_an_entry_behind_its_delivery() -> None:
-    house = House()
-    _, outlet = house.live()
-    seen: list[tuple[int, list[object]]] = []
-    house.hub.observe(lambda one: seen.append((one.position.offset, list(outlet.sent))))
-    house.deliver(entry(1, ANN), entry(2, BOB))
-    assert seen == [(1, [1]), (2, [1])]
+def test_whoever_observes_hears_of_what_was_delivered_in_a_turn_behind_the_last_of_it() -> None:
+    async def story() -> None:
+        house = House()
+        _, outlet = house.live()
+        seen: list[tuple[list[int], list[object]]] = []
+        house.hub.observe(lambda news: seen.append(([one.position.offset for one in news], list(outlet.sent))))
+        delivering = asyncio.create_task(house.hub.deliver())
+        await house.log.added.put([entry(1, ANN), entry(2, ANN, expires_at=START), entry(3, BOB), entry(4, ANN)])
+        await until(lambda: house.hub.delivered == at(4))
+        assert seen == [([1, 3, 4], [1, 4])]
+        delivering.cancel()
+
+    run(story())
 
 
 def test_others_have_their_turn_between_two_entries_of_a_long_tail() -> None:
