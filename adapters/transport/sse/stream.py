@@ -11,6 +11,7 @@ from adapters.http.streams import Stream
 from domain.errors import ConnectionGone, SlowConsumer
 from domain.model import Json, Position
 from domain.ports import Clock
+from domain.rules.pace import has_room, is_too_slow, slow_since
 
 COMMENT: Final = b":\n\n"
 """What clients ignore, and what a proxy or a peer that is gone does not take."""
@@ -47,7 +48,7 @@ class EventStream:
     """Owns a socket that carries nothing but events any more. ``ended`` is called once, and not from within a call."""
 
     __slots__ = (
-        "_clock", "_drained", "_ended", "_is_closing", "_limits", "_pending", "_pending_bytes", "_room",
+        "_clock", "_drained", "_ended", "_is_closing", "_limits", "_pending", "_pending_bytes",
         "_slow_since", "_stream", "_unasked", "_unsent", "is_open", "was_too_slow", "written_at",
     )  # fmt: skip
 
@@ -59,8 +60,6 @@ class EventStream:
         self._stream = stream
         self._clock = clock
         self._limits = limits
-        # A page of a replay is at most half of what may wait.
-        self._room = limits.queue_bytes // 2
         self._ended = ended
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -95,25 +94,19 @@ class EventStream:
     def keep_pace(self, now: float) -> None:
         """End it where its client is too slow."""
         waiting = self.untaken_bytes
-        if waiting <= self._limits.queue_bytes:
-            self._slow_since = None
-        elif self._slow_since is None:
-            self._slow_since = now
-        elif now - self._slow_since > self._limits.slow_seconds:
+        self._slow_since = slow_since(self._slow_since, waiting, now, self._limits)
+        if is_too_slow(self._slow_since, waiting, now, self._limits):
             self.was_too_slow = True
-        if waiting > self._limits.cut_bytes:
-            self.was_too_slow = True
-        if self.was_too_slow:
             self.abort()
 
     async def has_room(self) -> None:
-        """Wait until no more than half of what may wait for its client does.
+        """Wait until one more page of a replay can be sent.
 
         Raises ConnectionGone, and SlowConsumer once nothing was taken for ``slow_seconds``.
         """
         while self.is_open:
             waiting = self.untaken_bytes
-            if waiting <= self._room:
+            if has_room(waiting, self._limits):
                 return
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
@@ -165,7 +158,7 @@ class EventStream:
 
     def _settle(self) -> None:
         waiting = self.untaken_bytes
-        if self._drained is not None and waiting <= self._room:
+        if self._drained is not None and has_room(waiting, self._limits):
             if not self._drained.done():
                 self._drained.set_result(None)
             self._drained = None

@@ -107,8 +107,6 @@ class EngineServer:
         self.sweep_seconds = min(SWEEP_SECONDS, limits.session.ping_interval / 4, limits.session.ping_timeout / 4)
         self._events: EngineEvents
         self._clock = clock
-        # A page of a replay is at most half of what may wait.
-        self._room = limits.session.queue_bytes // 2
         self._nothing = Batch()
         self._sessions_of: dict[WebSocketChannel, ServedSession] = {}
         self._flusher: Flusher[ServedSession] = Flusher(self._flush, clock, self._nothing.forget_successors)
@@ -208,13 +206,13 @@ class EngineServer:
             self._flusher.schedule()
 
     async def has_room(self, session: ServedSession) -> None:
-        """Wait until no more than half of what may wait for its client does.
+        """Wait until one more page of a replay can be sent.
 
         Raises ConnectionGone, and SlowConsumer once nothing was taken for ``slow_seconds``.
         """
         while not session.is_closed:
             waiting = session.untaken_bytes
-            if waiting <= self._room:
+            if session.has_room:
                 return
             if session.drained is None:
                 session.drained = asyncio.get_running_loop().create_future()
@@ -296,7 +294,7 @@ class EngineServer:
                 self._events.session_received(session, event.mark)
             elif type(event) is Closed:
                 self._remove(session, event.reason)
-        if session.drained is not None and session.untaken_bytes <= self._room:
+        if session.drained is not None and session.has_room:
             if not session.drained.done():
                 session.drained.set_result(None)
             session.drained = None

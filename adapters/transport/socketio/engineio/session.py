@@ -36,6 +36,7 @@ from adapters.transport.socketio.engineio.packet import (
     decode_payload,
 )
 from domain.model import DisconnectReason
+from domain.rules.pace import has_room, is_too_slow, slow_since
 
 POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
@@ -232,6 +233,11 @@ class Session:
     def untaken_bytes(self) -> int:
         """Bytes that no socket has taken yet."""
         return self.pending.size + self.in_flight
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more page of a replay can be sent."""
+        return has_room(self.untaken_bytes, self._limits)
 
     @property
     def waiting_bytes(self) -> int:
@@ -577,13 +583,9 @@ class Session:
 
     def _keep_pace(self, now: float) -> None:
         waiting = self.waiting_bytes
-        if waiting <= self._limits.queue_bytes:
-            self._slow_since = None
-        elif self._slow_since is None:
-            self._slow_since = now
-        elif now - self._slow_since > self._limits.slow_seconds:
+        self._slow_since = slow_since(self._slow_since, waiting, now, self._limits)
+        if is_too_slow(self._slow_since, waiting, now, self._limits):
             self._end(DisconnectReason.SLOW_CONSUMER)
-        self.check_size()
 
     def check_size(self) -> None:
         """End the session where more waits than may wait at all."""
