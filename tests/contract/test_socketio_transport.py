@@ -102,7 +102,7 @@ class SocketIoHarness:
             clock=SystemClock(),
             peers=PeerPolicy(),
             arrivals=arrivals or Arrivals(),
-            limits=SocketIoLimits(queue_bytes=QUEUE_BYTES, slow_seconds=0.3),
+            limits=SocketIoLimits(queue_bytes=QUEUE_BYTES, slow_seconds=1.0),
         )
         self._peer_class = peer_class
         self._serving = Serving(self.transport)

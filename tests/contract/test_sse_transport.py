@@ -74,7 +74,7 @@ class SseHarness:
             clock=SystemClock(),
             peers=PeerPolicy(),
             arrivals=arrivals or Arrivals(),
-            limits=SseLimits(queue_bytes=QUEUE_BYTES, slow_seconds=0.3),
+            limits=SseLimits(queue_bytes=QUEUE_BYTES, slow_seconds=1.0),
         )
         self._serving = Serving(self.transport)
         self._clients: list[SseClient] = []

@@ -33,7 +33,7 @@ def test_a_broken_promise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_argument_that_is_read_wrongly_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain.commands.LIST_MAX", 10**50)
+    monkeypatch.setattr("adapters.contract.commands.LIST_MAX", 10**50)
     # inbox.list with a limit of 10**40.
     with pytest.raises(Broken):
         requests(bytes((3, 193, 2, 8)))
