@@ -19,7 +19,7 @@ def fuzz(name: str, seconds: int, corpus: str) -> None:
     import atheris  # noqa: PLC0415 (it takes the process over)
 
     with atheris.instrument_imports(
-        include=["adapters.http", "adapters.transport", "domain.commands", "tests.fuzz.targets"]
+        include=["adapters.http", "adapters.transport", "adapters.contract", "tests.fuzz.targets"]
     ):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 (what is imported here is watched)
     target = TARGETS[name]
