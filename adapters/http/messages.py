@@ -48,10 +48,14 @@ class BadRequest(Exception):
 class Headers(Mapping[str, str]):
     """The header fields of one request, by names that know no case; values are latin-1 text (RFC 9110, section 5.5)."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_by_name", "_fields")
 
     def __init__(self, fields: list[tuple[str, str]]) -> None:
         self._fields = fields
+        # A request is asked for a dozen of its fields.
+        self._by_name: dict[str, list[str]] = {}
+        for name, value in fields:
+            self._by_name.setdefault(name, []).append(value)
 
     def __getitem__(self, name: str) -> str:
         """The value, or all of them joined by commas (section 5.3)."""
@@ -61,14 +65,13 @@ class Headers(Mapping[str, str]):
         return values[0] if len(values) == 1 else ",".join(values)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict(self._fields))
+        return iter(self._by_name)
 
     def __len__(self) -> int:
-        return len(dict(self._fields))
+        return len(self._by_name)
 
     def get_list(self, name: str) -> list[str]:
-        name = name.lower()
-        return [value for field, value in self._fields if field == name]
+        return self._by_name.get(name.lower(), [])
 
     def get_all(self) -> Iterator[tuple[str, str]]:
         """Each field as it came, with its name in lower case."""

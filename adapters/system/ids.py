@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import secrets
 import time
-import uuid
 
 _RANDOM_BITS = 80
 
@@ -25,6 +24,7 @@ class SystemRandomness:
         log would touch a page of its own.
         """
         milliseconds = time.time_ns() // 1_000_000
-        bits = milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
-        version = bits & ~(0xF << 76) | 7 << 76
-        return str(uuid.UUID(int=version & ~(3 << 62) | 2 << 62))
+        bits = milliseconds << _RANDOM_BITS | int.from_bytes(secrets.token_bytes(_RANDOM_BITS // 8), "big")
+        versioned = bits & ~(0xF << 76) | 7 << 76
+        digits = f"{versioned & ~(3 << 62) | 2 << 62:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
