@@ -94,3 +94,45 @@ def test_only_the_container_knows_the_injector() -> None:
         if any(name.partition(".")[0] == "dependency_injector" for name in imported(tree(path)))
     }
     assert importers <= {"entrypoints/container.py"}
+
+
+SEAM = "adapters/transport/socketio/library.py"
+
+
+def private_names(module: ast.Module) -> list[str]:
+    """Names of other packages that begin with an underscore: imported, or reached through what was imported."""
+    own = (*PACKAGES, "tests")
+    foreign: set[str] = set()
+    found = []
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").partition(".")[0] not in own:
+            found += [f"{node.module}.{alias.name}" for alias in node.names if alias.name.startswith("_")]
+            found += [str(node.module) for part in str(node.module).split(".")[1:] if part.startswith("_")]
+            foreign |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            foreign |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in foreign:
+            is_private = node.attr.startswith("_") and not node.attr.startswith("__")
+            found += [f"{node.value.id}.{node.attr}"] if is_private else []
+    return found
+
+
+def test_private_names_of_libraries_stay_in_the_one_seam() -> None:
+    users = {str(path.relative_to(ROOT)): private_names(tree(path)) for path in modules(*PACKAGES)}
+    assert {path: names for path, names in users.items() if names and path != SEAM} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from socketio import _x", ["socketio._x"]),
+        ("from a._b import c", ["a._b"]),
+        ("import socketio\nsocketio._x()", ["socketio._x"]),
+        ("from socketio import packet as p\np._x", ["p._x"]),
+        ("import domain\nself._x", []),
+        ("from domain.policy import _x", []),
+    ],
+)
+def test_a_private_name_is_noticed(source: str, found: list[str]) -> None:
+    assert private_names(ast.parse(source)) == found
