@@ -37,7 +37,8 @@ from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.container import Container, build_container
-from entrypoints.event_loop import run, settle_memory
+from entrypoints.event_loop import run
+from entrypoints.garbage import Garbage
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import written
@@ -49,6 +50,7 @@ _log = logging.getLogger("synkrone.server")
 
 TICK_SECONDS = 1.0
 TIDY_PAUSE = 0.05
+GARBAGE_SECONDS = 60.0
 COUNTS_AT_ONCE = 50
 SHUTDOWN_SECONDS = 28.0
 
@@ -76,6 +78,15 @@ class Server:
     def url(self) -> str:
         return address_of(self._sockets[0], scheme="https" if self._settings.tls.cert is not None else "http")
 
+    @property
+    def open_connections(self) -> int:
+        connections: int = self._container.sessions().open_connections
+        return connections
+
+    def run_beside(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """As long as it is running. A defect in it ends the server."""
+        self._background.append(self._start(coroutine))
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
         """Open everything in order; on leaving, close what is left in reverse."""
@@ -102,7 +113,7 @@ class Server:
             stack.push_async_callback(self._stop, self._sources)
             self._delivery = self._supervised("delivery", application.hub.deliver)
             for transport in transports:
-                self._background.append(self._start(every(transport.sweep_seconds, transport.sweep)))
+                self.run_beside(every(transport.sweep_seconds, transport.sweep))
             self._supervised("marks", partial(repeat, TICK_SECONDS, self._store_marks))
             self._supervised(
                 "counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE))
@@ -116,8 +127,8 @@ class Server:
                 log_function=_log_request,
             )
             listener = self._new_listener(api, transports)
-            self._background.append(self._start(every(TICK_SECONDS, application.expiry.tick, listener.sweep)))
-            self._background.append(self._start(self._watch_readiness(transports, listener)))
+            self.run_beside(every(TICK_SECONDS, application.expiry.tick, listener.sweep))
+            self.run_beside(self._watch_readiness(transports, listener))
             listener.start()
             self.listener = listener
             stack.push_async_callback(listener.close)
@@ -385,6 +396,7 @@ async def _drain(server: Server, signals: StopSignals) -> Drained:
 async def serve(settings: Settings, sources: Sources) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second one ends it at once. Returns the exit code."""
     server = open_server(settings)
+    garbage = Garbage()
     loop = asyncio.get_running_loop()
     signals = StopSignals(loop)
     for line in notices(settings, sources):
@@ -402,7 +414,8 @@ async def serve(settings: Settings, sources: Sources) -> int:
                 "loop": type(loop).__module__.partition(".")[0],
             },
         )
-        settle_memory()
+        garbage.start()
+        server.run_beside(every(GARBAGE_SECONDS, lambda: garbage.tidy(server.open_connections)))
         stopped = loop.create_task(signals.stop.wait())
         await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
         if server.failed.done():

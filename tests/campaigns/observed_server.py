@@ -21,7 +21,8 @@ from typing import Any
 from adapters.http.listening import raise_descriptor_limit
 from adapters.telemetry.logs import configure_logging
 from domain.errors import StoreUnavailable
-from entrypoints.event_loop import run, settle_memory
+from entrypoints.event_loop import run
+from entrypoints.garbage import Garbage
 from entrypoints.server import Server, open_server
 from entrypoints.settings import validate_settings
 
@@ -102,7 +103,7 @@ async def main(values: dict[str, Any]) -> None:
         listening = await asyncio.start_server(window.answer, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         print(json.dumps({"url": server.url, "window": port}), flush=True)
-        settle_memory()
+        Garbage().start()
         watching = asyncio.create_task(window.watch())
         await asyncio.to_thread(sys.stdin.read)
         watching.cancel()

@@ -6,7 +6,8 @@ import json
 import sys
 
 from adapters.telemetry.logs import configure_logging
-from entrypoints.event_loop import run, settle_memory
+from entrypoints.event_loop import run
+from entrypoints.garbage import Garbage
 from entrypoints.server import open_server
 from entrypoints.settings import validate_settings
 from tests.benchmarks.programs.control import Control
@@ -21,7 +22,7 @@ async def main(*, secret: str, api_key: str, folder: str, ping_interval: float, 
         "limits": {"ping_interval": f"{ping_interval:.0f}s"},
     }
     async with open_server(validate_settings(settings)).running() as server:
-        settle_memory()
+        Garbage().start()
         await Control().run(url=server.url)
 
 
