@@ -30,7 +30,13 @@ def notification_json(notification: Notification) -> Json:
     )
 
 
+_ID = b'{"id":"'
 _NO_STATE = b'"read_at":null,"seen_at":null,"archived_at":null}'
+
+
+def is_notification_json(payload: bytes) -> bool:
+    """Whether it is what ``notification_json`` gives, as far as can be told at a glance."""
+    return payload.startswith(_ID) and payload.endswith(_NO_STATE)
 
 
 def item_json(item: Item) -> Json:
@@ -38,7 +44,7 @@ def item_json(item: Item) -> Json:
 
     Raises ValueError where the store gave something else: nothing is put into the middle of what is not understood.
     """
-    if not item.payload.endswith(_NO_STATE):
+    if not is_notification_json(item.payload):
         raise ValueError(f"what is stored at offset {item.offset} is no notification")
     if item.read_at is None and item.seen_at is None and item.archived_at is None:
         return item.payload

@@ -34,6 +34,8 @@ class Generations:
 
     def position(self, offset: int) -> Position:
         """The cursor of an entry: of the generation that stored it, or where that is forgotten of the first known."""
+        if offset >= self._firsts[-1]:
+            return Position(self.present, offset)
         return Position(self.known[max(0, bisect_right(self._firsts, offset) - 1)].epoch, offset)
 
     def fault(self, position: Position, head: int) -> RecoveryReason | None:

@@ -57,5 +57,5 @@ def rows_of(path: Path) -> dict[str, int]:
     with closing(sqlite3.connect(path)) as db:
         return {
             name: db.execute(f"SELECT count(*) FROM {name}").fetchone()[0]  # noqa: S608
-            for name in ("entries", "placed", "state", "watermarks", "rooms", "starts")
+            for name in ("entries", "contents", "locators", "placed", "state", "watermarks", "rooms", "starts")
         }

@@ -15,8 +15,8 @@ import pytest
 
 import adapters.store.sqlite.store as sqlite_inbox
 from adapters.store.sqlite import schema, threads
-from adapters.store.sqlite.log import LogTransaction
 from adapters.store.sqlite.store import SqliteStore
+from adapters.store.sqlite.transaction import LogTransaction
 from domain.errors import StoreUnavailable, SynkroneError
 from domain.model import (
     EVERYONE,

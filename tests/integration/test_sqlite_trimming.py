@@ -66,7 +66,7 @@ async def test_trimming_goes_in_small_steps_and_leaves_nothing_behind(path: Path
         assert steps > 4
         await assert_refused(inbox, ann, Position(head.epoch, 0))
         assert (await inbox.count(ann)).counts.total == 2502
-        assert rows["entries"] == 2502
+        assert (rows["entries"], rows["contents"]) == (0, 2502)
         clock.advance(3601)
         while await inbox.tidy():
             rows, before = rows_of(path), rows
@@ -100,7 +100,7 @@ async def test_a_restart_amid_trimming_goes_on_with_it(path: Path, clock: Manual
     async with opened(path, clock, **limits) as inbox:
         for room in many[::100]:
             assert (await floor_of(inbox, reader(room))).offset == head.offset
-        assert rows_of(path) == {"entries": 0, "placed": 0, "state": 0, "watermarks": 0, "rooms": 2501, "starts": 0}
+        assert {name: number for name, number in rows_of(path).items() if number} == {"rooms": 2501}
 
 
 async def test_an_item_that_expired_is_not_shown_and_keeps_its_place(path: Path, clock: ManualClock) -> None:
@@ -185,5 +185,5 @@ async def test_what_a_user_deleted_is_hidden_and_its_text_stays_as_long_as_any_o
             await pass_time(inbox, clock, span)
             await assert_refused(inbox, ann, before)
             with closing(sqlite3.connect(path)) as db:
-                texts = db.execute("SELECT payload FROM entries").fetchall()
+                texts = db.execute("SELECT payload FROM contents").fetchall()
             assert ["a text of its own" in bytes(text).decode() for (text,) in texts] == [True] * left

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from adapters.store.drafts import PreparedDraft
-from adapters.store.sqlite.log import LogTransaction, NewEntry, as_json
+from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.transaction import LogTransaction, NewNotification
 from domain.errors import SynkroneError
-from domain.model import NOTIFICATION_NEW, Appended, AppendOutcome, Checkpoint, Position
+from domain.model import Appended, AppendOutcome, Checkpoint, Draft, Position
 from domain.model.value import value
 
 
@@ -24,22 +26,30 @@ class Batch:
 
 @value
 class _Known:
-    """A notification that was published before. The digest is in hexadecimal."""
+    """A notification that was published before."""
 
     id: str
     offset: int
-    digest: str | None
+    digest: bytes | None
 
 
 class _Publications:
     """What is known by id and by idempotency key, in the log and among what is on its way into it."""
 
-    def __init__(self, transaction: LogTransaction, drafts: Iterable[PreparedDraft]) -> None:
-        drafts = list(drafts)
-        ids = [one.draft.notification.id for one in drafts]
-        keys = [one.draft.idempotency_key for one in drafts if one.draft.idempotency_key is not None]
-        self.by_id = _lookup(transaction, "id", ids)
-        self.by_key = _lookup(transaction, "key", keys) if keys else {}
+    def __init__(self, transaction: LogTransaction, locators: Sequence[int]) -> None:
+        self.by_id: dict[str, _Known] = {}
+        self.by_key: dict[str, _Known] = {}
+        (rows,) = transaction.db.execute(
+            """
+            SELECT json_group_array(json_array(id, key, offset, hex(digest), digest IS NULL))
+            FROM (SELECT value FROM json_each(?)) CROSS JOIN locators ON locator = value
+            JOIN contents USING (offset)""",
+            (as_json(locators),),
+        ).fetchone()
+        for id_, key, offset, digest, without in json.loads(rows):
+            known = self.by_id[id_] = _Known(id_, offset, None if without else bytes.fromhex(digest))
+            if key is not None:
+                self.by_key[key] = known
 
     def add(self, others: _Layer) -> None:
         self.by_id |= others.by_id
@@ -60,34 +70,26 @@ class _Layer:
             found.append(self.by_key.get(key) or self._below.by_key.get(key))
         return [one for one in found if one is not None]
 
-
-def _lookup(transaction: LogTransaction, column: str, values: Sequence[str]) -> dict[str, _Known]:
-    (rows,) = transaction.db.execute(
-        f"""
-        SELECT json_group_array(json_array(value, id, offset, hex(digest), digest IS NULL))
-        FROM (SELECT value FROM json_each(?)) JOIN entries ON {column} = value""",  # noqa: S608
-        (as_json(values),),
-    ).fetchone()
-    return {
-        value: _Known(id_, offset, None if without else digest.lower())
-        for value, id_, offset, digest, without in json.loads(rows)
-    }
+    def add(self, known: _Known, key: str | None) -> None:
+        self.by_id[known.id] = known
+        if key is not None:
+            self.by_key[key] = known
 
 
 def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Sequence[Appended] | SynkroneError]:
     """An operation of the writer."""
-    known = _Publications(transaction, (one for batch in batches for one in batch.drafts))
-    head = transaction.head
-    new: list[NewEntry] = []
+    located = [[NewNotification(one, _locators(one.draft)) for one in batch.drafts] for batch in batches]
+    known = _Publications(transaction, [number for some in located for one in some for number in one.locators])
+    new: list[NewNotification] = []
     outcomes: list[Sequence[Appended]] = []
-    for batch in batches:
+    for batch, drafts in zip(batches, located, strict=True):
         layer = _Layer(known)
-        last = head + len(new)
-        entries, appended = _decide(transaction, batch, layer, last)
+        last = transaction.head + len(new)
+        stored, appended = _decide(transaction, drafts, layer, last)
         if batch.all_or_nothing and any(one.outcome is AppendOutcome.CONFLICT for one in appended):
             outcomes.append([_kept_out(one, transaction, last) for one in appended])
             continue
-        new.extend(entries)
+        new.extend(stored)
         known.add(layer)
         outcomes.append(appended)
         if batch.checkpoint is not None:
@@ -96,45 +98,39 @@ def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Se
                 (batch.checkpoint.source, batch.checkpoint.resume_id),
             )
     if new:
-        transaction.log(new)
+        transaction.log_notifications(new)
     return outcomes
 
 
+def _locators(draft: Draft) -> tuple[int, ...]:
+    of_id = locator(draft.notification.id)
+    if draft.idempotency_key is None:
+        return (of_id,)
+    of_key = locator(draft.idempotency_key)
+    return (of_id, of_key) if of_key != of_id else (of_id,)
+
+
 def _decide(
-    transaction: LogTransaction, batch: Batch, layer: _Layer, last: int
-) -> tuple[list[NewEntry], list[Appended]]:
-    new: list[NewEntry] = []
+    transaction: LogTransaction, drafts: Sequence[NewNotification], layer: _Layer, last: int
+) -> tuple[list[NewNotification], list[Appended]]:
+    """Those that are to be stored after the offset ``last``, and what becomes of each."""
+    epoch = transaction.generations.present
+    new: list[NewNotification] = []
     outcomes: list[Appended] = []
-    for prepared in batch.drafts:
-        draft = prepared.draft
-        notification = draft.notification
-        digest = prepared.digest.hex() if prepared.digest is not None else None
-        earlier = layer.find(notification.id, draft.idempotency_key)
+    for one in drafts:
+        draft = one.prepared.draft
+        id_, key, digest = draft.notification.id, draft.idempotency_key, one.prepared.digest
+        earlier = layer.find(id_, key)
         if earlier:
-            other = [one for one in earlier if one.digest is None or one.digest != digest]
+            other = [known for known in earlier if known.digest is None or known.digest != digest]
             first = (other or earlier)[0]
             outcome = AppendOutcome.CONFLICT if other else AppendOutcome.DUPLICATE
             outcomes.append(Appended(outcome, first.id, transaction.generations.position(first.offset)))
             continue
-        offset = last + len(new) + 1
-        new.append(
-            NewEntry(
-                NOTIFICATION_NEW,
-                prepared.payload,
-                draft.rooms,
-                notification.expires_at,
-                notification.type,
-                notification.id,
-                draft.idempotency_key,
-                prepared.digest,
-            )
-        )
-        position = Position(transaction.generations.present, offset)
-        outcomes.append(Appended(AppendOutcome.STORED, notification.id, position))
-        one = _Known(notification.id, offset, digest)
-        layer.by_id[one.id] = one
-        if draft.idempotency_key is not None:
-            layer.by_key[draft.idempotency_key] = one
+        new.append(one)
+        offset = last + len(new)
+        outcomes.append(Appended(AppendOutcome.STORED, id_, Position(epoch, offset)))
+        layer.add(_Known(id_, offset, digest), key)
     return new, outcomes
 
 

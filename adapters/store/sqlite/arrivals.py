@@ -9,10 +9,13 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from adapters.store.sqlite import items, log
+from adapters.store.sqlite import items, log, users
 from adapters.store.sqlite.items import Window
-from adapters.store.sqlite.log import Reading, RoomSets, as_json
+from adapters.store.sqlite.log import Reading, RoomSets
+from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.users import Registration
+from domain.errors import SynkroneError
 from domain.model import Arrival, Counted, Page, Position, Room, Subscriber
 from domain.model.value import value
 from domain.rules.epochs import Generations
@@ -56,7 +59,7 @@ class FoundTogether:
         return [one.continuation.after for one in self.each if one is not None and one.page is None]
 
 
-def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTogether]:
+def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTogether | SynkroneError]:
     """An operation of the readers."""
     window = requests[-1].window
     aged = items.aged_upto(db, window)
@@ -64,18 +67,22 @@ def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTo
     head, known = _look_up(db, arrivals, _with_numbers, {"aged": aged} | window.limits)
     as_of = Position(requests[-1].generations.present, head)
     in_order = zip(arrivals, known, strict=True)
-    found: list[FoundTogether] = []
+    found: list[FoundTogether | SynkroneError] = []
     for request in requests:
         each: list[Found | None] = []
-        for arrival, one in islice(in_order, len(request.arrivals)):
-            if one is None:
-                each.append(None)
-                continue
-            where = continuation(arrival, Standing(request.generations, head, one.floor, one.mark))
-            page = _page(db, request, arrival, one.subscriber, where.after)
-            counted = items.counted(window, items.summary(one.numbers, window, aged), as_of)
-            each.append(Found(one.subscriber, where, page, counted))
-        found.append(FoundTogether(each, head))
+        try:
+            for arrival, one in list(islice(in_order, len(request.arrivals))):
+                if one is None:
+                    each.append(None)
+                    continue
+                where = continuation(arrival, Standing(request.generations, head, one.floor, one.mark))
+                page = _page(db, request, arrival, one.subscriber, where.after)
+                counted = items.counted(window, items.summary(one.numbers, window, aged), as_of)
+                each.append(Found(one.subscriber, where, page, counted))
+        except SynkroneError as error:
+            found.append(error)
+        else:
+            found.append(FoundTogether(each, head))
     return found
 
 
@@ -83,6 +90,14 @@ def registered(db: sqlite3.Connection, registrations: Sequence[Registration]) ->
     """An operation of the readers. None for whoever is not registered yet."""
     _, known = _look_up(db, registrations, _without_numbers, {"aged": 0})
     return [one.subscriber if one is not None else None for one in known]
+
+
+def register(transaction: LogTransaction, batches: Sequence[Sequence[Registration]]) -> list[list[Subscriber]]:
+    """An operation of the writer."""
+    registrations = [one for batch in batches for one in batch]
+    users.register(transaction, registrations)
+    in_order = iter(registered(transaction.db, registrations))
+    return [[one for one in islice(in_order, len(batch)) if one is not None] for batch in batches]
 
 
 def _page(

@@ -19,8 +19,9 @@ from adapters.store.sqlite.items import (
     placed,
     summarize,
 )
-from adapters.store.sqlite.log import LogTransaction, NewEntry, as_json
-from adapters.store.sqlite.schema import microseconds, moment
+from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.schema import as_json, microseconds, moment
+from adapters.store.sqlite.transaction import LogTransaction, NewChange
 from adapters.store.user_state import ItemTimes, change_of
 from domain.model import NOTIFICATION_DELETED, NOTIFICATION_UPDATED, Action, Changed, Counts, Json, Room
 from domain.model.value import value
@@ -140,8 +141,8 @@ def _stored(time: datetime | None) -> int | None:
 
 
 def _log(transaction: LogTransaction, view: View, event: str, payloads: Sequence[Json]) -> None:
-    rooms = frozenset((Room.of_user(view.subscriber.user),))
-    transaction.log([NewEntry(event, payload, rooms) for payload in payloads])
+    own = Room.of_user(view.subscriber.user)
+    transaction.log_changes([NewChange(event, payload, own) for payload in payloads])
 
 
 def _user(transaction: LogTransaction, view: View) -> int:
@@ -159,16 +160,17 @@ def _named(transaction: LogTransaction, wanted: Change, floor: int) -> list[_Ite
     # One by one: what else lies in the inbox is not looked at.
     rooms = " OR ".join(
         f"""EXISTS (SELECT 1 FROM placed WHERE room = (SELECT id FROM rooms WHERE name = :room{number})
-            AND placed.offset = entries.offset AND placed.offset > :after{number} AND item)"""  # noqa: S608
+            AND placed.offset = contents.offset AND placed.offset > :after{number} AND item)"""  # noqa: S608
         for number in range(len(wanted.view.subscriber.starts))
     )
     (rows,) = transaction.db.execute(
         f"""
         SELECT json_group_array({_ITEM})
-        FROM (SELECT offset, expires_at, id FROM (SELECT value FROM json_each(:ids)) JOIN entries ON id = value
-            WHERE {rooms or "false"}) AS placed {WITH_STATE}
+        FROM (SELECT offset, expires_at, id
+            FROM (SELECT value FROM json_each(:locators)) CROSS JOIN locators ON locator = value
+            JOIN contents USING (offset) WHERE {rooms or "false"}) AS placed {WITH_STATE}
         WHERE {IN_INBOX}""",  # noqa: S608
-        arguments | {"ids": as_json(list(wanted.ids))},
+        arguments | {"locators": as_json([*map(locator, wanted.ids)])},
     ).fetchone()
     found = {item.id: item for item in _items(rows)}
     return [found[id_] for id_ in wanted.ids if id_ in found]
@@ -179,7 +181,7 @@ def _to_read(transaction: LogTransaction, view: View, up_to: int, floor: int) ->
     (rows,) = transaction.db.execute(
         f"""
         SELECT json_group_array({_ITEM})
-        FROM ({placed(view.subscriber)}) AS placed JOIN entries ON entries.offset = placed.offset {WITH_STATE}
+        FROM ({placed(view.subscriber)}) AS placed JOIN contents ON contents.offset = placed.offset {WITH_STATE}
         WHERE placed.offset <= :up_to AND {IN_INBOX} AND ({UNREAD} OR {UNSEEN})""",  # noqa: S608
         view.arguments(floor) | {"up_to": up_to},
     ).fetchone()

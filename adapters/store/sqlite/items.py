@@ -14,9 +14,20 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from adapters.store.sqlite.log import FIELD, ROW, as_json, head
-from adapters.store.sqlite.schema import MICROSECOND, moment
-from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Json, Listing, Position, Room, Subscriber
+from adapters.store.sqlite.form import notification, other_form, unknown_form
+from adapters.store.sqlite.log import FIELD, ROW, head
+from adapters.store.sqlite.schema import MICROSECOND, as_json, moment
+from domain.model import (
+    Counted,
+    Counts,
+    InboxQuery,
+    Item,
+    ItemState,
+    Listing,
+    Position,
+    Room,
+    Subscriber,
+)
 from domain.model.value import value
 from domain.rules.epochs import Generations
 
@@ -175,7 +186,7 @@ def numbers_of(rooms: int) -> str:
     )
     return f"""(
         SELECT json_array(number, oldest, unread, unseen, total, to_read, expires_at,
-            (SELECT stored_at FROM entries WHERE offset = oldest_counted))
+            (SELECT stored_at FROM contents WHERE offset = oldest_counted))
         FROM (
             SELECT count(*) AS number, min(offset) AS oldest, coalesce(sum(counted AND unread), 0) AS unread,
                 coalesce(sum(counted AND unseen), 0) AS unseen, coalesce(sum(counted), 0) AS total,
@@ -193,14 +204,14 @@ def numbers_of(rooms: int) -> str:
 def aged_upto(db: sqlite3.Connection, window: Window) -> int:
     """The offset up to which everything is too old for it. Times of storing never decrease along the log."""
     aged_before = window.aged_before
-    first = db.execute("SELECT offset, stored_at FROM entries ORDER BY offset LIMIT 1").fetchone()
+    first = db.execute("SELECT offset, stored_at FROM contents ORDER BY offset LIMIT 1").fetchone()
     if first is None or first[1] > aged_before:
         return 0
     aged, young = int(first[0]), head(db) + 1
     while young - aged > 1:
         middle = (aged + young) // 2
         offset, stored_at = db.execute(
-            "SELECT offset, stored_at FROM entries WHERE offset >= ? ORDER BY offset LIMIT 1", (middle,)
+            "SELECT offset, stored_at FROM contents WHERE offset >= ? ORDER BY offset LIMIT 1", (middle,)
         ).fetchone() or (young, aged_before + 1)
         if stored_at > aged_before:
             young = middle
@@ -239,18 +250,18 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
         "before": query.before,
         "limit": query.limit + 1,
     }
-    # Without a type only the entries of the page are looked at, and not those of the whole inbox.
-    of_type = "AND (SELECT type FROM entries WHERE offset = placed.offset) = :type" if query.type is not None else ""
+    # Without a type only the contents on the page are looked at, and not those of the whole inbox.
+    of_type = "AND (SELECT type FROM contents WHERE offset = placed.offset) = :type" if query.type is not None else ""
     before = "AND placed.offset < :before" if query.before is not None else ""
     (sizes,) = db.execute(
         f"""
-        SELECT group_concat(entries.offset || ' ' || length(payload), ',') FROM (
+        SELECT '[' || group_concat('[' || contents.offset || ',' || length(payload) || ']') || ']' FROM (
             SELECT placed.offset AS offset FROM ({placed(view.subscriber)}) AS placed {WITH_STATE}
             WHERE {IN_INBOX} AND {_STATES[query.state]} {before} {of_type} ORDER BY placed.offset DESC LIMIT :limit)
-            AS listed JOIN entries ON entries.offset = listed.offset""",  # noqa: S608
+            AS listed JOIN contents ON contents.offset = listed.offset""",  # noqa: S608
         arguments,
     ).fetchone()
-    found = [tuple(map(int, one.split(" "))) for one in sizes.split(",")] if sizes is not None else []
+    found = json.loads(sizes) if sizes is not None else []
     chosen: list[int] = []
     size = 0
     for offset, payload in sorted(found, reverse=True)[: query.limit]:
@@ -258,16 +269,18 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
         if chosen and size > query.max_bytes:
             break
         chosen.append(offset)
-    (rows,) = db.execute(
+    rows, unknown = db.execute(
         f"""
         SELECT CAST(group_concat(offset || char(31) || read_at || char(31) || seen_at || char(31) || archived_at
-            || char(31) || payload, char(30)) AS BLOB)
+            || char(31) || payload, char(30)) AS BLOB), {other_form("form", "offset")}
         FROM (SELECT placed.offset AS offset, coalesce({READ_AT}, '') AS read_at, coalesce({SEEN_AT}, '') AS seen_at,
-                coalesce(archived_at, '') AS archived_at, payload
+                coalesce(archived_at, '') AS archived_at, form, payload
             FROM (SELECT value AS offset FROM json_each(:chosen)) AS placed
-            JOIN entries ON entries.offset = placed.offset {WITH_STATE})""",  # noqa: S608
+            JOIN contents ON contents.offset = placed.offset {WITH_STATE})""",  # noqa: S608
         arguments | {"chosen": as_json(chosen)},
     ).fetchone()
+    if unknown is not None:
+        raise unknown_form(unknown)
     more = len(chosen) < len(found)
     return Listing(tuple(_items(rows)), chosen[-1] if more else None, summary.counts, _as_of(db, looking))
 
@@ -277,9 +290,10 @@ def _items(rows: bytes | None) -> list[Item]:
         return []
     items: list[Item] = []
     for row in rows.split(ROW):
-        offset, *times, payload = row.split(FIELD, 4)
-        read_at, seen_at, archived_at = (moment(int(time)) if time else None for time in times)
-        items.append(Item(int(offset), Json(payload), read_at, seen_at, archived_at))
+        at, *times, payload = row.split(FIELD, 4)
+        offset = int(at)
+        read_at, seen_at, archived_at = [moment(int(time)) if time else None for time in times]
+        items.append(Item(offset, notification(offset, payload), read_at, seen_at, archived_at))
     return sorted(items, key=lambda item: -item.offset)
 
 

@@ -1,4 +1,4 @@
-"""The log in a SQLite file: what a transaction appends to it, and how it is read.
+"""The log in a SQLite file: how it is read.
 
 What is read comes as one row of text, its parts and rows kept apart by control characters that neither JSON nor the
 name of a room can hold: every row would cost a wait for the interpreter's lock while the loop is busy (measured: a
@@ -7,16 +7,15 @@ page of 500 rows 16 ms, as one row 1 ms).
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from functools import cache
 
-import msgspec
-
-from adapters.store.sqlite.schema import microseconds, moment
+from adapters.store.sqlite.form import change, notification, other_form, unknown_form
+from adapters.store.sqlite.schema import as_json, moment
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
 from domain.errors import CursorRefused
 from domain.model import NOTIFICATION_NEW, Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
@@ -37,74 +36,24 @@ TRIMMED = """
 """Of one of the ``rooms``, the last offset that has left the log: what is at or below the floor, but still placed, is
 in inboxes only."""
 
-_ENTRY = """
-    offset || char(31) || coalesce(expires_at, '') || char(31) || event || char(31)
-    || CASE WHEN length(rooms) > :names THEN '' ELSE rooms END || char(31) || payload"""
+_OF_ENTRY = "LEFT JOIN contents ON contents.offset = entries.offset"
+NOBODY: frozenset[Room] = frozenset()
+"""Whose an entry is whose contents were erased: it has its place in the log still."""
 
-_COLUMNS = 10
+_ROOMS_BYTES = "coalesce(length(contents.rooms), length(entries.rooms), 0)"
+_PAYLOAD_BYTES = "coalesce(length(contents.payload), length(entries.payload), 0)"
+_MANY = b"\x1d"
+_ENTRY = f"""
+    value || char(31) || coalesce(expires_at, '') || char(31) || coalesce(event, '') || char(31)
+    || CASE WHEN {_ROOMS_BYTES} > :names THEN char({_MANY[0]}) ELSE coalesce(contents.rooms, entries.rooms, '') END
+    || char(31) || coalesce(contents.payload, entries.payload, '')"""
+
+_ENTRIES = f"""
+    SELECT CAST(group_concat({_ENTRY}, char(30)) AS BLOB),
+        {other_form("coalesce(contents.form, entries.form)", "value")}
+    FROM (SELECT value FROM json_each(:offsets)) LEFT JOIN contents ON contents.offset = value
+    LEFT JOIN entries ON contents.offset IS NULL AND entries.offset = value"""  # noqa: S608
 _MANY_NAMES_BYTES = 4096
-
-_encoder = msgspec.json.Encoder(enc_hook=str)  # for rooms
-
-
-@value
-class NewEntry:
-    """One event to be logged. ``type``, ``id``, ``key`` and ``digest`` are those of a new notification."""
-
-    event: str
-    payload: Json
-    rooms: frozenset[Room]
-    expires_at: datetime | None = None
-    type: str | None = None
-    id: str | None = None
-    key: str | None = None
-    digest: bytes | None = None
-
-    @property
-    def identifying(self) -> tuple[str | None, str | None, bytes | None]:
-        return self.id, self.key, self.digest
-
-
-@dataclass(eq=False, slots=True)
-class LogTransaction:
-    """What the writer's operations write through. ``entries`` are those it has added, ``head`` is the last of them."""
-
-    db: sqlite3.Connection
-    now: datetime
-    stored_at: int
-    head: int
-    generations: Generations
-    entries: list[Entry] = field(default_factory=list)
-
-    @property
-    def as_of(self) -> Position:
-        return Position(self.generations.present, self.head)
-
-    def log(self, new: Sequence[NewEntry]) -> None:
-        """Append."""
-        rows: list[tuple[object, ...]] = []
-        placed: list[tuple[str, int, int, int | None]] = []
-        for one in new:
-            self.head += 1
-            position = Position(self.generations.present, self.head)
-            expires_at = microseconds(one.expires_at) if one.expires_at is not None else None
-            rooms = "\n".join(sorted(one.rooms)).encode()
-            rows.append(
-                (self.head, self.stored_at, expires_at, one.event, one.type, *one.identifying, rooms, one.payload)
-            )
-            is_item = int(one.event == NOTIFICATION_NEW)
-            placed.extend((room, self.head, is_item, expires_at) for room in one.rooms)
-            self.entries.append(Entry(position, one.rooms, one.event, one.payload, one.expires_at))
-        insert(self.db, "entries", _COLUMNS, rows)
-        names = as_json({room for room, *_ in placed})
-        self.db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (names,))
-        self.db.execute(
-            """
-            INSERT INTO placed (room, offset, item, expires_at)
-            SELECT rooms.id, json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
-            FROM json_each(?) JOIN rooms ON rooms.name = json_extract(value, '$[0]')""",
-            (as_json(placed),),
-        )
 
 
 class RoomSets:
@@ -132,24 +81,6 @@ class RoomSets:
             self._rooms += len(rooms)
             while self._rooms > self._most:
                 self._rooms -= len(self._sets.popitem(last=False)[1])
-
-
-def as_json(value: object) -> str:
-    """For ``json_each``: any number of values in one argument."""
-    return _encoder.encode(value).decode()
-
-
-def insert(db: sqlite3.Connection, table: str, columns: int, rows: Sequence[Sequence[object]]) -> None:
-    """Insert rows of all the columns, in few statements, of which there are few different ones."""
-    row = f"({', '.join('?' * columns)})"
-    done = 0
-    size = 64
-    while done < len(rows):
-        while size > len(rows) - done:
-            size //= 2
-        values = [value for one in rows[done : done + size] for value in one]
-        db.execute(f"INSERT INTO {table} VALUES {', '.join([row] * size)}", values)  # noqa: S608
-        done += size
 
 
 def head(db: sqlite3.Connection) -> int:
@@ -191,7 +122,7 @@ def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
 
 
 def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
-    """A page after a position of which nothing was trimmed."""
+    """A page after a position of which nothing was trimmed. Raises UnknownForm."""
     sizes = _sizes(db, reading)
     chosen: list[int] = []
     size = total = 0
@@ -207,52 +138,61 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     return Page(entries, upto, more)
 
 
-def _sizes(db: sqlite3.Connection, reading: Reading) -> list[tuple[int, int, int]]:
+def _sizes(db: sqlite3.Connection, reading: Reading) -> list[list[int]]:
     """Of the entries that may be on a page, and one more: offset, bytes of the payload, bytes of the rooms' names."""
-    limit = reading.max_entries + 1
     starts = reading.subscriber.starts
     if not starts:
         return []
-    room = """
-        SELECT offset FROM (SELECT offset FROM placed
-        WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? ORDER BY offset LIMIT ?)"""
+    limit = reading.max_entries + 1
     arguments: list[object] = []
     for name, start in starts.items():
         arguments += (name, max(start, reading.after), limit)
-    (sizes,) = db.execute(
-        f"""
-        SELECT group_concat(offset || ' ' || payload || ' ' || rooms, ',') FROM (
-            SELECT offset, length(payload) AS payload, length(rooms) AS rooms
-            FROM ({" UNION ".join([room] * len(starts))}) JOIN entries USING (offset) ORDER BY offset LIMIT ?)""",  # noqa: S608
-        (*arguments, limit),
-    ).fetchone()
-    if sizes is None:
-        return []
-    found: list[tuple[int, int, int]] = []
-    for one in sizes.split(","):
-        offset, payload, rooms = one.split(" ")
-        found.append((int(offset), int(payload), int(rooms)))
-    return sorted(found)
+    (sizes,) = db.execute(_sizes_in(len(starts)), (*arguments, limit)).fetchone()
+    return sorted(json.loads(sizes)) if sizes is not None else []
+
+
+@cache
+def _sizes_in(rooms: int) -> str:
+    room = """
+        SELECT * FROM (SELECT offset, item FROM placed
+        WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? ORDER BY offset LIMIT ?)"""
+    return f"""
+        SELECT '[' || group_concat('[' || offset || ',' || payload || ',' || rooms || ']') || ']' FROM (
+            SELECT found.offset AS offset, {_PAYLOAD_BYTES} AS payload, {_ROOMS_BYTES} AS rooms
+            FROM ({" UNION ".join([room] * rooms)} ORDER BY 1 LIMIT ?) AS found
+            LEFT JOIN contents ON item AND contents.offset = found.offset
+            LEFT JOIN entries ON NOT item AND entries.offset = found.offset)"""  # noqa: S608
 
 
 def _entries(
     db: sqlite3.Connection, generations: Generations, offsets: Sequence[int], room_sets: RoomSets
 ) -> tuple[Entry, ...]:
-    (rows,) = db.execute(
-        f"""
-        SELECT CAST(group_concat({_ENTRY}, char(30)) AS BLOB)
-        FROM (SELECT value FROM json_each(:offsets)) JOIN entries ON offset = value""",  # noqa: S608
-        {"offsets": as_json(list(offsets)), "names": _MANY_NAMES_BYTES},
-    ).fetchone()
+    """Raises UnknownForm."""
+    rows, unknown = db.execute(_ENTRIES, {"offsets": as_json(list(offsets)), "names": _MANY_NAMES_BYTES}).fetchone()
+    if unknown is not None:
+        raise unknown_form(unknown)
     if rows is None:
         return ()
     entries: list[Entry] = []
     for row in rows.split(ROW):
-        offset, expires_at, event, names, payload = row.split(FIELD, 4)
-        rooms = _rooms(names) if names else _many_rooms(db, int(offset), room_sets)
+        at, expires_at, event, names, payload = row.split(FIELD, 4)
+        offset = int(at)
+        position = generations.position(offset)
+        if not payload:
+            entries.append(Entry(position, NOBODY, NOTIFICATION_NEW, Json(payload)))
+            continue
+        rooms = _many_rooms(db, offset, room_sets) if names == _MANY else _rooms(names)
         ends = moment(int(expires_at)) if expires_at else None
-        entries.append(Entry(generations.position(int(offset)), rooms, event.decode(), Json(payload), ends))
-    return tuple(sorted(entries, key=lambda entry: entry.position.offset))
+        if event:
+            entries.append(Entry(position, rooms, event.decode(), change(offset, payload), ends))
+        else:
+            entries.append(Entry(position, rooms, NOTIFICATION_NEW, notification(offset, payload), ends))
+    entries.sort(key=_offset)
+    return tuple(entries)
+
+
+def _offset(entry: Entry) -> int:
+    return entry.position.offset
 
 
 def _rooms(names: bytes) -> frozenset[Room]:
@@ -262,7 +202,7 @@ def _rooms(names: bytes) -> frozenset[Room]:
 def _many_rooms(db: sqlite3.Connection, offset: int, room_sets: RoomSets) -> frozenset[Room]:
     rooms = room_sets.get(offset)
     if rooms is None:
-        (names,) = db.execute("SELECT rooms FROM entries WHERE offset = ?", (offset,)).fetchone()
+        (names,) = db.execute("SELECT rooms FROM contents WHERE offset = ?", (offset,)).fetchone()
         rooms = _rooms(names)
         room_sets.put(offset, rooms)
     return rooms
@@ -290,10 +230,10 @@ def stored(
 ) -> tuple[Entry, ...]:
     """The entries after an offset up to another, as many as a follower is given at once."""
     (sizes,) = db.execute(
-        """
+        f"""
         SELECT group_concat(size) FROM (
-            SELECT length(payload) + length(rooms) AS size
-            FROM entries WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?)""",
+            SELECT {_PAYLOAD_BYTES} + {_ROOMS_BYTES} AS size FROM entries {_OF_ENTRY}
+            WHERE entries.offset > ? AND entries.offset <= ? ORDER BY entries.offset LIMIT ?)""",  # noqa: S608
         (after, upto, FOLLOW_MAX_ENTRIES),
     ).fetchone()
     if sizes is None:
@@ -311,9 +251,11 @@ def stored(
 def tail_floor(db: sqlite3.Connection, max_entries: int, max_bytes: int) -> int:
     """The offset after which the entries fit into a tail of that size."""
     newest = db.execute(
-        """
-        SELECT offset, length(payload), length(rooms) - length(replace(CAST(rooms AS TEXT), char(10), '')) + 1
-        FROM entries WHERE offset > ? ORDER BY offset DESC LIMIT ?""",
+        f"""
+        SELECT offset, payload_bytes, length(rooms) - length(replace(rooms, char(10), '')) + 1 FROM (
+            SELECT entries.offset AS offset, {_PAYLOAD_BYTES} AS payload_bytes,
+                CAST(coalesce(contents.rooms, entries.rooms, '') AS TEXT) AS rooms
+            FROM entries {_OF_ENTRY} WHERE entries.offset > ? ORDER BY entries.offset DESC LIMIT ?)""",  # noqa: S608
         (log_floor(db), max_entries),
     )
     floor = head(db)

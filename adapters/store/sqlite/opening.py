@@ -9,8 +9,9 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+from adapters.store.sqlite.form import UnknownForm
 from adapters.store.sqlite.log import RoomSets, head, log_floor, stored, tail_floor
-from adapters.store.sqlite.schema import connect, microseconds, moment, prepare_file, unusable
+from adapters.store.sqlite.schema import connect, microseconds, moment, prepare_file, unreadable, unusable
 from domain.model import Entry
 from domain.model.value import value
 from domain.rules.epochs import Generation, Generations
@@ -36,16 +37,22 @@ def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int) -> 
         with closing(connect(path)) as db:
             last = head(db)
             generations = _new_generation(db, last + 1, now)
-            times = db.execute("SELECT stored_at FROM entries ORDER BY offset DESC LIMIT 1").fetchone()
+            (stored_at,) = db.execute(
+                """
+                SELECT max(coalesce((SELECT stored_at FROM entries ORDER BY offset DESC LIMIT 1), 0),
+                    coalesce((SELECT stored_at FROM contents ORDER BY offset DESC LIMIT 1), 0))"""
+            ).fetchone()
             (secret,) = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
             floor = tail_floor(db, tail_entries, tail_bytes)
             entries: list[Entry] = []
             room_sets = RoomSets()
             while (upto := floor + len(entries)) < last:
                 entries.extend(stored(db, generations, upto, last, room_sets))
-            return Found(generations, last, times[0] if times else 0, log_floor(db), floor, entries, secret)
+            return Found(generations, last, stored_at, log_floor(db), floor, entries, secret)
     except sqlite3.Error as error:
         raise unusable(path, error) from None
+    except UnknownForm as error:
+        raise unreadable(path, error) from None
 
 
 def _new_generation(db: sqlite3.Connection, first: int, now: datetime) -> Generations:

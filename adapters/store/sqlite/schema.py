@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import secrets
 import sqlite3
@@ -13,13 +14,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from adapters.store.sqlite.locators import locator
 from domain.errors import SynkroneError
+
+_log = logging.getLogger("synkrone.store")
 
 APPLICATION_ID: Final = 0x53594E4B
 """In the header of a file of ours: ``SYNK``."""
 
 BUSY_SECONDS = 5.0
 """How long to wait for a lock that somebody who looks into the file from outside holds."""
+
+# How payloads were stored when that was not noted yet.
+_FIRST_FORM = 1
 
 _JOURNAL_BYTES = 64 * 1024 * 1024
 # For each connection. Measured with a million entries: neither more of it nor a mapping of the file into memory made
@@ -44,6 +53,14 @@ def microseconds(time: datetime) -> int:
 def moment(stored: int) -> datetime:
     """The time that ``microseconds`` made a number of."""
     return _EPOCH + timedelta(microseconds=stored)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=str)  # for rooms
+
+
+def as_json(value: object) -> str:
+    """For ``json_each``: any number of values in one argument."""
+    return _encoder.encode(value).decode()
 
 
 def _version_1(db: sqlite3.Connection) -> None:
@@ -91,7 +108,41 @@ def _version_2(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_version_1, _version_2)
+def _version_3(db: sqlite3.Connection) -> None:
+    """What notifications hold apart from the entries of the log, which leave it earlier."""
+    for statement in (
+        # The payload is last: what only needs the other columns reads no overflow pages. NULL is one that was erased:
+        # what stays is by what a retry is known.
+        """CREATE TABLE contents (
+            offset INTEGER PRIMARY KEY, stored_at INTEGER NOT NULL, expires_at INTEGER, type TEXT NOT NULL,
+            id TEXT NOT NULL, key TEXT, digest BLOB, form INTEGER NOT NULL, rooms BLOB, payload BLOB)""",
+        """CREATE TABLE locators (
+            locator INTEGER NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (locator, offset)) WITHOUT ROWID""",
+        f"""INSERT INTO contents
+            SELECT offset, stored_at, expires_at, type, id, key, digest, {_FIRST_FORM}, rooms, payload
+            FROM entries WHERE event = 'notification.new' ORDER BY offset""",  # noqa: S608
+        """INSERT INTO locators
+            SELECT locator, offset FROM (
+                SELECT locator(id) AS locator, offset FROM contents
+                UNION SELECT locator(key), offset FROM contents WHERE key IS NOT NULL)
+            ORDER BY locator, offset""",
+        "ALTER TABLE entries RENAME TO entries_2",
+        # Of a notification the last three are with its contents.
+        """CREATE TABLE entries (
+            offset INTEGER PRIMARY KEY, stored_at INTEGER NOT NULL, event TEXT NOT NULL, form INTEGER, rooms BLOB,
+            payload BLOB)""",
+        f"""INSERT INTO entries
+            SELECT offset, stored_at, event, CASE WHEN event <> 'notification.new' THEN {_FIRST_FORM} END,
+                CASE WHEN event <> 'notification.new' THEN rooms END,
+                CASE WHEN event <> 'notification.new' THEN payload END
+            FROM entries_2 WHERE offset > (SELECT value FROM meta WHERE name = 'swept') ORDER BY offset""",  # noqa: S608
+        "DROP TABLE entries_2",
+        "DELETE FROM meta WHERE name = 'swept'",
+    ):
+        db.execute(statement)
+
+
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_version_1, _version_2, _version_3)
 """What makes a file of version n one of n + 1. A new file goes through all of them, so that every file is the same."""
 
 
@@ -172,7 +223,13 @@ def prepare_file(path: Path) -> None:
                     f"{path} lies where SQLite cannot use a write-ahead log, as on a file system of the network: "
                     "name a file on a disk of this machine"
                 )
+            if 0 < version < len(MIGRATIONS):
+                _log.info("%s is of version %d: it becomes one of version %d", path, version, len(MIGRATIONS))
+            db.create_function("locator", 1, locator, deterministic=True)
+            # A large file may have more to sort than fits into memory.
+            db.execute("PRAGMA temp_store = FILE")
             for number, migrate in enumerate(MIGRATIONS[version:], version + 1):
+                # Whole or not at all, should the process end in the middle of it.
                 db.execute("BEGIN IMMEDIATE")
                 migrate(db)
                 db.execute(f"PRAGMA user_version = {number}")
@@ -224,6 +281,11 @@ def unusable(path: Path, error: sqlite3.Error) -> StoreUnusable:
     # The lowest octet of an extended code is the code itself.
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return StoreUnusable(f"{path.absolute()} {known.get(primary, f'cannot be opened: {error}')}")
+
+
+def unreadable(path: Path, error: SynkroneError) -> StoreUnusable:
+    """What is stored is not what this program would have."""
+    return StoreUnusable(f"{path.absolute()} cannot be opened: {error}: put a backup back, {_ELSEWHERE}")
 
 
 def _refuse_folder(path: Path) -> None:

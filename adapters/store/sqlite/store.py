@@ -13,13 +13,14 @@ from pathlib import Path
 from adapters.store.drafts import prepare
 from adapters.store.sqlite import items, log, users
 from adapters.store.sqlite.append import Batch, append
-from adapters.store.sqlite.arrivals import Arriving, Found, arrive, registered
+from adapters.store.sqlite.arrivals import Arriving, Found, arrive, register, registered
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
 from adapters.store.sqlite.items import Kept, Looking, View, Window
-from adapters.store.sqlite.log import Following, LogTransaction, Reading, RoomSets
+from adapters.store.sqlite.log import Following, Reading, RoomSets
 from adapters.store.sqlite.opening import open_file
 from adapters.store.sqlite.schema import FileLock, StoreUnusable, check_file, connect, microseconds
 from adapters.store.sqlite.threads import QUEUE_BYTES, Group, Readers, Writer, one_by_one
+from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.trimming import Step, Trimmed, Trimmer
 from adapters.store.sqlite.users import Recent, Registration
 from adapters.store.tail import Follower, Tail
@@ -235,7 +236,7 @@ class SqliteStore:
             if not new:
                 return [arrived for arrived in found if arrived is not None]
             registrations = [Registration(one.user, one.role, one.rooms) for one in new]
-            await self._opened().writer.do(users.register, registrations)
+            await self._opened().writer.do(register, registrations)
 
     async def _arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived | None]:
         """None for whoever is not registered yet."""
@@ -284,8 +285,9 @@ class SqliteStore:
         if known is not None and known.starts.keys() == rooms:
             return known
         registration = Registration(user, role, rooms)
-        while (subscriber := await state.readers.do(registered, registration)) is None:
-            await state.writer.do(users.register, [registration])
+        subscriber = await state.readers.do(registered, registration)
+        if subscriber is None:
+            (subscriber,) = await state.writer.do(register, [registration])
         self._registered.put((user, role), subscriber)
         return subscriber
 

@@ -1,7 +1,7 @@
 """Trimming a log in a SQLite file, in steps of a few milliseconds each.
 
-What is old leaves the log at once, by moving its floor. What only the log needed is removed behind the floor; items
-stay until they are too old for the inboxes.
+What is old leaves the log at once, by moving its floor. Entries are removed behind the floor; contents stay until they
+are too old for the inboxes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from adapters.store.sqlite.log import LogTransaction, as_json, log_floor
-from adapters.store.sqlite.schema import microseconds
-from domain.model import NOTIFICATION_NEW
+from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.log import log_floor
+from adapters.store.sqlite.schema import as_json, microseconds
+from adapters.store.sqlite.transaction import LogTransaction
 from domain.model.value import value
 from domain.rules.epochs import Generations
 
@@ -70,24 +71,40 @@ class Trimmer:
         return True
 
     def _sweep(self, transaction: LogTransaction) -> bool:
-        """Remove behind the floor what lies in no inbox."""
-        swept, floor = _get(transaction, "swept"), log_floor(transaction.db)
-        if swept == floor:
+        """Remove entries behind the floor. Contents stay where they were placed."""
+        rows = transaction.db.execute(
+            """
+            SELECT offset, rooms FROM entries
+            WHERE offset <= (SELECT value FROM meta WHERE name = 'log_floor') ORDER BY offset LIMIT ?""",
+            (_AT_ONCE,),
+        ).fetchall()
+        if not rows:
             return False
-        upto = _upto(transaction, swept, floor)
-        # Expired items keep their place: without it, what they pushed out of an inbox would return.
-        useless = f"event <> '{NOTIFICATION_NEW}'"
-        if not _remove(transaction, swept, upto, useless):
-            _set(transaction, "swept", upto)
+        _remove_from_rooms(transaction, [(rooms.decode(), offset) for offset, rooms in rows if rooms is not None])
+        transaction.db.execute("DELETE FROM entries WHERE offset <= ?", (rows[-1][0],))
         return True
 
     def _drop(self, transaction: LogTransaction) -> bool:
-        """Remove what is too old for the inboxes too."""
+        """Remove contents that are too old for the inboxes. Those that expired keep their place until then: without it,
+        what they pushed out of an inbox would return."""
         oldest = microseconds(transaction.now - self.retention_inbox)
-        if not _is_old(transaction, 0, oldest):
+        first = transaction.db.execute("SELECT stored_at FROM contents ORDER BY offset LIMIT 1").fetchone()
+        if first is None or first[0] > oldest:
             return False
-        upto = _upto(transaction, 0, _get(transaction, "swept"))
-        return _remove(transaction, 0, upto, f"stored_at <= {oldest}")
+        rows = transaction.db.execute(
+            """
+            SELECT offset, coalesce(rooms, x''), id, key FROM contents WHERE offset IN (
+                SELECT offset FROM (
+                    SELECT offset, stored_at, row_number() OVER (ORDER BY offset) AS number,
+                        sum(coalesce(length(rooms), 0)) OVER (ORDER BY offset) AS size
+                    FROM (SELECT offset, stored_at, rooms FROM contents
+                        WHERE offset <= (SELECT value FROM meta WHERE name = 'log_floor') ORDER BY offset LIMIT ?))
+                WHERE stored_at <= ? AND (number = 1 OR size <= ?))""",
+            (_AT_ONCE, oldest, _NAMES_BYTES),
+        ).fetchall()
+        if rows and not _remove_state(transaction, [offset for offset, *_ in rows]):
+            _remove_contents(transaction, rows)
+        return bool(rows)
 
     def _forget(self, transaction: LogTransaction) -> None:
         generations = transaction.generations
@@ -108,34 +125,6 @@ def _is_old(transaction: LogTransaction, after: int, oldest: int) -> bool:
     return row is not None and row[0] <= oldest
 
 
-def _upto(transaction: LogTransaction, after: int, end: int) -> int:
-    """How far one step looks: some entries on, at most to the end."""
-    number, last = transaction.db.execute(
-        """
-        SELECT count(*), max(offset) FROM (
-            SELECT offset FROM entries WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?)""",
-        (after, end, _AT_ONCE),
-    ).fetchone()
-    return int(last) if number == _AT_ONCE else end
-
-
-def _remove(transaction: LogTransaction, after: int, upto: int, which: str) -> bool:
-    """Remove the first of these entries, as much as fits into a step; False where there are none."""
-    rows = transaction.db.execute(
-        f"""
-        SELECT offset, rooms FROM entries WHERE offset IN (
-            SELECT offset FROM (
-                SELECT offset, row_number() OVER (ORDER BY offset) AS number,
-                    sum(length(rooms)) OVER (ORDER BY offset) AS size
-                FROM entries WHERE offset > ? AND offset <= ? AND ({which}))
-            WHERE number = 1 OR size <= ?)""",  # noqa: S608
-        (after, upto, _NAMES_BYTES),
-    ).fetchall()
-    if rows and not _remove_state(transaction, [offset for offset, _ in rows]):
-        _remove_entries(transaction, rows)
-    return bool(rows)
-
-
 def _remove_state(transaction: LogTransaction, offsets: Sequence[int]) -> bool:
     """Remove what users have done to items; True where there may be more of it."""
     removed = transaction.db.execute(
@@ -147,27 +136,39 @@ def _remove_state(transaction: LogTransaction, offsets: Sequence[int]) -> bool:
     return removed == _AT_ONCE
 
 
-def _remove_entries(transaction: LogTransaction, rows: Sequence[tuple[int, bytes]]) -> None:
+def _remove_contents(transaction: LogTransaction, rows: Sequence[tuple[int, bytes, str, str | None]]) -> None:
+    """As far as a step goes: of the rooms of the last of them some may be left."""
     budget = _AT_ONCE
     gone: list[int] = []
     lost: list[tuple[str, int]] = []
-    for offset, joined in rows:
-        rooms = joined.decode().split("\n")
+    unlocated: list[tuple[int, int]] = []
+    for offset, joined, id_, key in rows:
+        rooms = joined.decode().split("\n") if joined else []
         lost.extend((room, offset) for room in rooms[:budget])
         if len(rooms) > budget:
             left = "\n".join(rooms[budget:]).encode()
-            transaction.db.execute("UPDATE entries SET rooms = ? WHERE offset = ?", (left, offset))
+            transaction.db.execute("UPDATE contents SET rooms = ? WHERE offset = ?", (left, offset))
             break
         budget -= len(rooms)
         gone.append(offset)
+        unlocated.extend((locator(name), offset) for name in (id_, key) if name is not None)
         if not budget:
             break
     _remove_from_rooms(transaction, lost)
-    transaction.db.execute("DELETE FROM entries WHERE offset IN (SELECT value FROM json_each(?))", (as_json(gone),))
+    db = transaction.db
+    db.execute(
+        """
+        DELETE FROM locators WHERE (locator, offset) IN (
+            SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))""",
+        (as_json(unlocated),),
+    )
+    db.execute("DELETE FROM contents WHERE offset IN (SELECT value FROM json_each(?))", (as_json(gone),))
 
 
 def _remove_from_rooms(transaction: LogTransaction, lost: Sequence[tuple[str, int]]) -> None:
     """Take entries out of rooms, which remember it. The entries are in order."""
+    if not lost:
+        return
     transaction.db.execute(
         """
         UPDATE rooms SET trimmed = max(trimmed, lost.offset)
@@ -183,10 +184,6 @@ def _remove_from_rooms(transaction: LogTransaction, lost: Sequence[tuple[str, in
             FROM json_each(?) JOIN rooms ON rooms.name = json_extract(value, '$[0]'))""",
         (as_json(lost),),
     )
-
-
-def _get(transaction: LogTransaction, name: str) -> int:
-    return int(transaction.db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
 
 def _set(transaction: LogTransaction, name: str, value: int) -> None:

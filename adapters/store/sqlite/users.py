@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
-from adapters.store.sqlite.log import LogTransaction, as_json
+from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.transaction import LogTransaction
 from domain.model import Room, UserId
 from domain.model.value import value
 
@@ -44,9 +45,9 @@ class Registration:
     rooms: frozenset[Room]
 
 
-def register(transaction: LogTransaction, batches: Sequence[Sequence[Registration]]) -> Sequence[None]:
-    """An operation of the writer. Where there is no start yet it is the head, and a mark the user's highest."""
-    new = [(Room.of_user(one.user), one) for batch in batches for one in batch]
+def register(transaction: LogTransaction, registrations: Sequence[Registration]) -> None:
+    """Where there is no start yet it is the head, and a mark the user's highest."""
+    new = [(Room.of_user(one.user), one) for one in registrations]
     pairs = as_json([(own, room) for own, one in new for room in one.rooms if room != own])
     roles = as_json([(own, one.role) for own, one in new])
     names = as_json({room for own, one in new for room in (own, *one.rooms)})
@@ -68,7 +69,6 @@ def register(transaction: LogTransaction, batches: Sequence[Sequence[Registratio
         JOIN rooms ON rooms.name = given.own""",
         (roles,),
     )
-    return [None] * len(batches)
 
 
 Advance = Mapping[tuple[UserId, str], int]

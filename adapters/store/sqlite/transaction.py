@@ -1,0 +1,152 @@
+"""What a transaction appends to the log in a SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from typing import TypeAlias
+
+from adapters.store.drafts import PreparedDraft
+from adapters.store.sqlite.form import FORM
+from adapters.store.sqlite.schema import as_json, microseconds
+from domain.model import NOTIFICATION_NEW, Entry, Json, Position, Room
+from domain.model.value import value
+from domain.rules.epochs import Generations
+
+
+@value
+class NewNotification:
+    """A draft that is to be logged. The locators are those of its id and its key."""
+
+    prepared: PreparedDraft
+    locators: Sequence[int]
+
+
+@value
+class NewChange:
+    """An event about notifications that is to be logged."""
+
+    event: str
+    payload: Json
+    room: Room
+
+
+@dataclass(eq=False, slots=True)
+class LogTransaction:
+    """What the writer's operations write through. ``entries`` are those it has added, ``head`` is the last of them."""
+
+    db: sqlite3.Connection
+    now: datetime
+    stored_at: int
+    head: int
+    generations: Generations
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def as_of(self) -> Position:
+        return Position(self.generations.present, self.head)
+
+    def log_notifications(self, new: Sequence[NewNotification]) -> None:
+        """Append them; at least one."""
+        epoch = self.generations.present
+        contents: list[object] = []
+        locators: list[object] = []
+        placed: list[_Placing] = []
+        first = self.head + 1
+        for offset, one in enumerate(new, first):
+            draft = one.prepared.draft
+            notification, payload = draft.notification, one.prepared.payload
+            ends = notification.expires_at
+            expires_at = microseconds(ends) if ends is not None else None
+            contents += (
+                offset,
+                expires_at,
+                notification.type,
+                notification.id,
+                draft.idempotency_key,
+                one.prepared.digest,
+                "\n".join(draft.rooms).encode(),
+                payload,
+            )
+            for locator in one.locators:
+                locators += (locator, offset)
+            placed += [(room, offset, 1, expires_at) for room in draft.rooms]
+            self.entries.append(Entry(Position(epoch, offset), draft.rooms, NOTIFICATION_NEW, payload, ends))
+        self.head += len(new)
+        _ENTRIES.insert(self.db, range(first, self.head + 1), self.stored_at)
+        _CONTENTS.insert(self.db, contents, self.stored_at)
+        _LOCATORS.insert(self.db, locators)
+        self._place(placed)
+
+    def log_changes(self, new: Sequence[NewChange]) -> None:
+        """Append them; at least one."""
+        changes: list[object] = []
+        placed: list[_Placing] = []
+        for one in new:
+            self.head += 1
+            changes += (self.head, one.event, one.room.encode(), one.payload)
+            placed.append((one.room, self.head, 0, None))
+            self.entries.append(Entry(self.as_of, frozenset((one.room,)), one.event, one.payload))
+        _CHANGES.insert(self.db, changes, self.stored_at)
+        self._place(placed)
+
+    def _place(self, placed: Sequence[_Placing]) -> None:
+        rows = as_json(placed)
+        # Nearly always all of the rooms are known.
+        if self._place_in_known_rooms(rows) < len(placed):
+            names = as_json({room for room, *_ in placed})
+            self.db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (names,))
+            self._place_in_known_rooms(rows)
+
+    def _place_in_known_rooms(self, rows: str) -> int:
+        """How many were placed that were not before."""
+        return self.db.execute(
+            """
+            INSERT OR IGNORE INTO placed (room, offset, item, expires_at)
+            SELECT rooms.id, json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
+            FROM json_each(?) JOIN rooms ON rooms.name = json_extract(value, '$[0]')""",
+            (rows,),
+        ).rowcount
+
+
+_Placing: TypeAlias = tuple[Room, int, int, int | None]
+"""A room, an offset, whether it is an item, and when it expires."""
+
+
+class _Insert:
+    """Inserts rows, many in a statement, of which there are few different ones."""
+
+    def __init__(self, into: str, row: str, *, most: int) -> None:
+        """In ``row`` what differs is ``{}``, and ``?1`` what all have in common. At most so many rows at once: a power
+        of two."""
+        self._into = into
+        self._row = row
+        self._width = row.count("{}")
+        self._most = most
+        self._statements: dict[int, str] = {}
+
+    def insert(self, db: sqlite3.Connection, values: Sequence[object], common: object = None) -> None:
+        """``values`` are those of all rows, one after the other."""
+        done, left, size = 0, len(values) // self._width, self._most
+        while left:
+            while size > left:
+                size //= 2
+            upto = done + size * self._width
+            db.execute(self._statement(size), (common, *values[done:upto]))
+            done, left = upto, left - size
+
+    def _statement(self, rows: int) -> str:
+        if rows not in self._statements:
+            numbers = count(2)
+            each = (self._row.format(*(f"?{next(numbers)}" for _ in range(self._width))) for _ in range(rows))
+            self._statements[rows] = f"INSERT INTO {self._into} VALUES {', '.join(each)}"  # noqa: S608
+        return self._statements[rows]
+
+
+_ENTRIES = _Insert("entries", f"({{}}, ?1, '{NOTIFICATION_NEW}', NULL, NULL, NULL)", most=256)
+_CONTENTS = _Insert("contents", f"({{}}, ?1, {{}}, {{}}, {{}}, {{}}, {{}}, {FORM}, {{}}, {{}})", most=64)
+_CHANGES = _Insert("entries", f"({{}}, ?1, {{}}, {FORM}, {{}}, {{}})", most=64)
+_LOCATORS = _Insert("locators", "({}, {})", most=256)
