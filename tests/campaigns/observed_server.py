@@ -74,8 +74,9 @@ class Window:
             "connections": self._server.container.sessions().open_connections,
             "sessions": len(transport._engine.sessions),
             "sockets": transport.open_sockets,
-            "rooms": len(transport._members) + len(transport._library.manager.rooms.get("/", {})),
-            "environs": len(transport._library.environ),
+            "rooms": len(self._server.container.application().hub.rooms)
+            + len(transport._connections.library.manager.rooms.get("/", {})),
+            "environs": len(transport._connections.library.environ),
             "tasks": len(asyncio.all_tasks()),
             "waiting_bytes": sum(session.waiting_bytes for session in transport._engine.sessions.values()),
             "descriptors": sum(not name.startswith(self._store) for name in _open_files()),
