@@ -19,7 +19,7 @@ AnyConnection: TypeAlias = Connection[Any, Any]
 SECONDS_BETWEEN = 1.0
 NEWS_MAX = 1000
 TOLD_AT_ONCE = 16
-"""In a room of more, each would have something else waiting than the others, and nothing would be shared."""
+"""Of an entry for more, each would have something else waiting than the others, and nothing would be shared."""
 CLOCK_SET_BACK = 1.0
 
 
@@ -128,15 +128,14 @@ class CountsService:
         few: dict[_Tally, None] = {}
         for entry in entries:
             self._noted = entry.position
-            for room in entry.rooms:
-                news = self._news.get(room)
-                if news is None:
-                    continue
+            of_rooms = {room: self._news[room] for room in entry.rooms if room in self._news}
+            for news in of_rooms.values():
                 news.note(entry)
-                if len(news.tallies) <= TOLD_AT_ONCE:
+            if sum(len(news.tallies) for news in of_rooms.values()) <= TOLD_AT_ONCE:
+                for news in of_rooms.values():
                     few.update(news.tallies)
-                else:
-                    self._changed[room] = None
+            else:
+                self._changed.update(dict.fromkeys(of_rooms))
         for tally in few:
             self._tell_at_once(tally)
 

@@ -102,6 +102,22 @@ def test_in_a_room_of_many_nobody_is_told_at_once() -> None:
     run(story())
 
 
+def test_of_one_entry_for_many_users_nobody_is_told_at_once() -> None:
+    async def story() -> None:
+        async with counting() as world:
+            users = [f"user-{number}" for number in range(TOLD_AT_ONCE + 1)]
+            for user in users:
+                world.verifier.identities[user] = identity(user)
+            clients = [await world.connect(user) for user in users]
+            await world.publish("1", to=Audience.users(users))
+            await world.settle()
+            assert [names(client)[-1] for client in clients] == ["notification.new"] * len(clients)
+            await world.second()
+            assert [told(client) for client in clients] == [[1]] * len(clients)
+
+    run(story())
+
+
 def test_new_notifications_are_added_up_without_asking_the_inbox() -> None:
     async def story() -> None:
         async with counting() as world:
