@@ -189,9 +189,9 @@ class CountsService:
     async def _bring_up_to_date(self, tally: _Tally, given_up: int) -> None:
         counted = self._added_up(tally, given_up)
         if counted is None:
-            tally.is_outdated = False
-            tally.counted_at = self._clock.now()
+            asked_at = self._clock.now()
             counted = await self._inboxes.count(tally.subscriber)
+            tally.counted_at, tally.is_outdated = asked_at, False
         if counted.as_of.offset >= tally.counted.as_of.offset:
             tally.counted = counted
         # It may have gone while the inbox was asked.

@@ -371,6 +371,28 @@ def test_what_is_there_again_because_the_clock_was_set_back_is_counted() -> None
     run(story())
 
 
+def test_what_is_there_again_is_counted_though_the_store_fails_at_first() -> None:
+    async def story() -> None:
+        async with counting() as world:
+            client = await world.connect("ann")
+            await world.publishing.publish([publication(id="1", expires_at=START + timedelta(seconds=10))])
+            await world.second()
+            world.clock.advance(10)
+            await world.second()
+            world.clock.jump(timedelta(hours=-1))
+
+            async def fail() -> None:
+                raise StoreUnavailable
+
+            world.points.at_nth("before count", 1, fail)
+            with pytest.raises(StoreUnavailable):
+                await world.second()
+            await world.second()
+            assert told(client) == [1, 0, 1]
+
+    run(story())
+
+
 @pytest.mark.parametrize("action", ["notification.delete", "notification.archive"])
 def test_what_is_not_counted_any_more_expires_unnoticed(action: str) -> None:
     async def story() -> None:
