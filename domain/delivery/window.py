@@ -20,6 +20,7 @@ class Window:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._entries: deque[Entry] = deque()
+        self._offsets: set[int] = set()
         self._bytes = 0
         self._complete_after = 0
 
@@ -30,17 +31,19 @@ class Window:
     def add(self, entry: Entry) -> list[Entry]:
         """Those that have to go for it, which may be itself."""
         self._entries.append(entry)
+        self._offsets.add(entry.position.offset)
         self._bytes += len(entry.payload)
         gone = []
         while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
             oldest = self._entries.popleft()
+            self._offsets.remove(oldest.position.offset)
             self._bytes -= len(oldest.payload)
             self._complete_after = oldest.position.offset
             gone.append(oldest)
         return gone
 
     def holds(self, entry: Entry) -> bool:
-        return bool(self._entries) and self._entries[0].position.offset <= entry.position.offset
+        return entry.position.offset in self._offsets
 
     def reaches(self, offset: int) -> bool:
         """Whether everything that was delivered beyond an offset is in it."""

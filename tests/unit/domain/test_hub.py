@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequ
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
+from weakref import WeakSet
 
 import pytest
 
@@ -43,7 +44,7 @@ class Outlet:
     why: Disconnect | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RecordedFrame:
     event: Outgoing
     size: int = 1
@@ -53,6 +54,7 @@ class RecordingTransport:
     def __init__(self) -> None:
         self.encoded: list[Outgoing] = []
         self.writes: list[int] = []
+        self.when_encoded: Callable[[RecordedFrame], None] | None = None
         self.when_asked_for_room: Callable[[Outlet], None] | None = None
 
     def bind(self, events: ConnectionEvents) -> None:
@@ -60,7 +62,10 @@ class RecordingTransport:
 
     def encode(self, event: Outgoing) -> RecordedFrame:
         self.encoded.append(event)
-        return RecordedFrame(event)
+        frame = RecordedFrame(event)
+        if self.when_encoded is not None:
+            self.when_encoded(frame)
+        return frame
 
     def send(self, outlets: Collection[Outlet], frame: RecordedFrame) -> None:
         self.writes.append(len(outlets))
@@ -182,6 +187,28 @@ def test_what_is_replayed_of_the_newest_entries_is_not_encoded_again() -> None:
             assert outlet.sent == [1, 2, 3]
         # The first has left the window.
         assert [one.position.offset for one in house.transport.encoded if isinstance(one, Entry)] == [1, 1, 1]
+
+    run(story())
+
+
+def test_a_frame_is_kept_no_longer_than_its_entry_even_of_what_expired_before_the_tail_brought_it() -> None:
+    async def story() -> None:
+        house = House(window_entries=2)
+        kept: WeakSet[RecordedFrame] = WeakSet()
+        house.transport.when_encoded = kept.add
+        soon = START + timedelta(seconds=5)
+        house.live(ANN)
+        house.deliver(entry(1, ANN))
+        ahead, _ = house.connected()
+        await ahead.replay([entry(2, ANN, expires_at=soon)])
+        house.clock.advance(5)
+        house.deliver(entry(2, ANN, expires_at=soon), *(entry(offset, ANN) for offset in (3, 4, 5)))
+        house.clock.jump(-timedelta(seconds=5))
+        # By this clock it has not expired.
+        late, _ = house.connected()
+        await late.replay([entry(2, ANN, expires_at=soon)])
+        offsets = [frame.event.position.offset for frame in kept if isinstance(frame.event, Entry)]
+        assert sorted(offsets) == [4, 5]
 
     run(story())
 
