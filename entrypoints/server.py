@@ -103,9 +103,10 @@ class Server:
                 stack.push_async_callback(callers.close)
             try:
                 await store.open()
+                stack.push_async_callback(store.close)
+                await application.hub.begin()
             except SynkroneError as error:
                 raise SettingsError(f"store: {error}") from None
-            stack.push_async_callback(store.close)
             stack.push_async_callback(self._store_last_marks)
             for transport in transports:
                 stack.push_async_callback(transport.close)

@@ -30,7 +30,7 @@ TURN_SECONDS = 0.005
 
 
 class Hub:
-    """``deliver`` is to be run for as long as the server lives."""
+    """``begin`` comes before the first client, and ``deliver`` is to be run for as long as the server lives."""
 
     def __init__(
         self,
@@ -72,6 +72,17 @@ class Hub:
             audience = self._audiences[transport] = _Audience(transport, self._window)
         return Connection(self, audience, outlet)
 
+    async def begin(self) -> Position:
+        """Deliver what comes from now on, which is behind a position, or go on behind what was delivered.
+
+        To be called before the first client: who was live before would miss what came in between. Raises
+        StoreUnavailable.
+        """
+        if self._delivered is None:
+            self._delivered = await self._log.head()
+            self._window.begin(self._delivered.offset)
+        return self._delivered
+
     async def deliver(self) -> None:
         """Take the log's tail to the rooms, in the order of the log, for ever.
 
@@ -79,10 +90,7 @@ class Hub:
         a client cut in between would lose n. Raises StoreUnavailable; called again it goes on where it was.
         Raises CursorRefused where it cannot: then live clients would miss entries in silence, and have to reconnect.
         """
-        if self._delivered is None:
-            self._delivered = await self._log.head()
-            self._window.begin(self._delivered.offset)
-        async for entries in self._log.tail(self._delivered):
+        async for entries in self._log.tail(await self.begin()):
             waiting = deque(entries)
             while waiting:
                 self._deliver_for_a_turn(waiting)

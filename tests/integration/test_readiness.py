@@ -15,7 +15,9 @@ import pytest
 
 from adapters.auth.jwks import CacheTimes
 from domain.errors import StoreUnavailable
-from entrypoints.server import TICK_SECONDS, Server
+from domain.model import Position
+from entrypoints.server import TICK_SECONDS, Server, open_server
+from entrypoints.settings import SettingsError, validate_settings
 from tests.engine_io import (
     HandshakeRefused,
     Peer,
@@ -26,7 +28,7 @@ from tests.engine_io import (
     http_session,
     until_closed,
 )
-from tests.serving import publish, serving
+from tests.serving import SECRET, publish, serving
 from tests.serving import token as secret_token
 from tests.tokens import KeyServer, key_for, mint, public_jwk
 
@@ -185,3 +187,16 @@ async def test_while_nothing_is_delivered() -> None:
         assert_puts_off(await until_refused(WebSocketPeer, session, server))
         server._delivery.fault = None
         await connected(await until_let_in(WebSocketPeer, session, server), secret_token("42"))
+
+
+@pytest.mark.gen_test
+async def test_no_client_is_taken_before_it_is_known_where_the_tail_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = open_server(validate_settings({"port": 0, "auth": {"secret": SECRET}, "store": "memory://"}))
+
+    async def head() -> Position:
+        raise StoreUnavailable("the disk is away")
+
+    monkeypatch.setattr(server.container.store(), "head", head)
+    with pytest.raises(SettingsError, match="the disk is away"):
+        async with server.running():
+            pass

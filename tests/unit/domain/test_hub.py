@@ -467,6 +467,23 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
+def test_whoever_is_live_as_the_tail_is_followed_misses_nothing_since_it_began() -> None:
+    async def story() -> None:
+        house = House()
+        house.hub._delivered = None
+        house.log.at_first = at(4)
+        await house.hub.begin()
+        _, outlet = house.live(after=4)
+        house.log.at_first = at(5)
+        delivering = asyncio.create_task(house.hub.deliver())
+        await house.log.added.put([entry(5, ANN)])
+        await until(lambda: outlet.sent == [5])
+        assert house.log.followed_from == [at(4)]
+        delivering.cancel()
+
+    run(story())
+
+
 def test_an_interrupted_delivery_goes_on_where_it_was() -> None:
     async def story() -> None:
         house = House()
