@@ -53,7 +53,7 @@ class Hub:
 
     @property
     def delivered(self) -> Position | None:
-        """Everything up to here was taken to the rooms; None before ``deliver`` has begun."""
+        """Everything up to here was taken to the rooms; None before it has begun."""
         return self._delivered
 
     @property
@@ -178,14 +178,18 @@ class Connection(Generic[O, F]):
     async def replay(self, entries: Sequence[Entry]) -> None:
         """Send a page of the log, without what has expired, once there is room for it.
 
-        Raises SlowConsumer or ConnectionGone.
+        Raises SlowConsumer, or ConnectionGone: it has ended then, whether or not its transport has said so yet.
         """
         if not self.is_open:
             raise ConnectionGone
         entries = self._hub.current(entries)
         if not entries:
             return
-        await self._audience.transport.has_room(self.outlet)
+        try:
+            await self._audience.transport.has_room(self.outlet)
+        except ConnectionGone:
+            self.leave()
+            raise
         if not self.is_open:
             raise ConnectionGone
         for entry in entries:

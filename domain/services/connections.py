@@ -116,7 +116,11 @@ class ConnectionService:
         if session.connection.is_open and start is not None:
             self._counts.watch(session.connection, start.subscriber, start.counted)
             session.has_reply = True
-            await self._catch_up(session, start.subscriber, start.page)
+            with ExitStack() as undo:
+                # After a defect it is done with, and does not wait for ever for what it has asked for.
+                undo.callback(self._sessions.done, session)
+                await self._catch_up(session, start.subscriber, start.page)
+                undo.pop_all()
         session.is_live = True
         await self._requests.carry_out(session, session.subscriber)
 

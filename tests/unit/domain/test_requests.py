@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from adapters.transport.memory.client import MemoryClient
-from domain.errors import KeysUnavailable, StoreUnavailable
-from domain.model import Listing, Position, Room, UserId
+from domain.errors import ConnectionGone, KeysUnavailable, StoreUnavailable
+from domain.model import Counted, Listing, Position, Room, UserId
 from domain.policy import ConnectionPolicy
 from tests.doubles import START, FixedRandomness
 from tests.unit.domain.interleaving import Points
@@ -194,6 +194,53 @@ def test_who_asks_during_the_replay_is_answered_behind_it() -> None:
             assert counted == [0]
             assert points.passed[-2:] == ["before count", "after count"]
             assert ids(client) == ["1", "2", "3"]
+
+    run(story())
+
+
+def test_what_was_asked_is_done_where_the_transport_knows_of_the_end_before_it_says_so() -> None:
+    async def story() -> None:
+        points = Points()
+        policy = ConnectionPolicy(replay_entries=1)
+        async with World(seen_as=points.around, policy=policy).running() as world:
+            await world.publish("1", "2", "3")
+
+            async def ask_and_be_gone() -> None:
+                client.send("notification.read", {"ids": ["1"]})
+                raise ConnectionGone
+
+            points.at_nth("before has_room", 2, ask_and_be_gone)
+            client = world.transport.start({"token": "ann"})
+            await client.opened()
+            client.disconnect()
+            await world.settle()
+            counted = await answer_to(world.inboxes, "ann", "inbox.count", {})
+            assert isinstance(counted, Counted)
+            assert counted.counts.unread == 2
+            assert is_empty(world)
+
+    run(story())
+
+
+def test_a_defect_in_the_replay_leaves_nothing_of_what_was_asked_meanwhile() -> None:
+    async def story() -> None:
+        points = Points()
+        policy = ConnectionPolicy(replay_entries=1)
+        async with World(seen_as=points.around, policy=policy).running() as world:
+            await world.publish("1", "2")
+
+            async def ask_and_fail() -> None:
+                client.send("inbox.count")
+                raise ZeroDivisionError
+
+            points.at_nth("before has_room", 2, ask_and_fail)
+            client = world.transport.start({"token": "ann"})
+            with pytest.raises(ZeroDivisionError):
+                await client.opened()
+            await closed(client)
+            # Nobody waits for it as the server is drained, and its place is free.
+            assert world.sessions.open_connections == 0
+            assert is_empty(world)
 
     run(story())
 
