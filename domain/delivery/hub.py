@@ -182,8 +182,7 @@ class Connection(Generic[O, F]):
         """
         if not self.is_open:
             raise ConnectionGone
-        entries = self._hub.current(entries)
-        if not entries:
+        if not self._hub.current(entries):
             return
         try:
             await self._audience.transport.has_room(self.outlet)
@@ -192,7 +191,8 @@ class Connection(Generic[O, F]):
             raise
         if not self.is_open:
             raise ConnectionGone
-        for entry in entries:
+        # Some may have expired while there was no room.
+        for entry in self._hub.current(entries):
             self.send(entry)
 
     def resume(self, after: Position) -> bool:

@@ -363,6 +363,17 @@ def test_what_has_expired_is_neither_delivered_nor_replayed_nor_sent_after_a_pau
     run(story())
 
 
+def test_what_expires_while_there_is_no_room_for_it_is_not_sent() -> None:
+    async def story() -> None:
+        house = House()
+        connection, outlet = house.connected()
+        house.transport.when_asked_for_room = lambda _: house.clock.advance(5)
+        await connection.replay([entry(1, ANN, expires_at=START + timedelta(seconds=5)), entry(2, ANN)])
+        assert outlet.sent == [2]
+
+    run(story())
+
+
 # replaying
 
 
