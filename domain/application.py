@@ -9,14 +9,14 @@ from domain.delivery.hub import WINDOW_BYTES, Hub
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Pids, Randomness, Store, Telemetry, TokenVerifier, Transport
 from domain.services.catching_up import CatchingUp
-from domain.services.connections import ConnectionService
+from domain.services.connecting import ConnectionService
+from domain.services.connections import Connections
 from domain.services.counts import CountsService
 from domain.services.expiry import ExpiryService
 from domain.services.inboxes import InboxService
 from domain.services.publishing import PublishingService
 from domain.services.recovery import RecoveryService
 from domain.services.requests import RequestService
-from domain.services.sessions import Sessions
 
 
 class Application:
@@ -37,20 +37,20 @@ class Application:
     ) -> None:
         policy = policy if policy is not None else ConnectionPolicy()
         self.hub = Hub(log=store, policy=policy, clock=clock, window_bytes=window_bytes)
-        self.sessions = Sessions(policy, telemetry)
+        self.connections = Connections(policy, telemetry)
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
         self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
-        self.expiry = ExpiryService(sessions=self.sessions, policy=policy, clock=clock)
+        self.expiry = ExpiryService(connections=self.connections, policy=policy, clock=clock)
         catching_up = CatchingUp(self.recovery)
-        self.connections = ConnectionService(
+        self.connecting = ConnectionService(
             hub=self.hub,
-            sessions=self.sessions,
+            connections=self.connections,
             verifier=verifier,
             recovery=self.recovery,
             catching_up=catching_up,
             requests=RequestService(
-                sessions=self.sessions,
+                connections=self.connections,
                 verifier=verifier,
                 inboxes=self.inboxes,
                 catching_up=catching_up,
@@ -72,4 +72,4 @@ class Application:
             telemetry=telemetry,
         )
         for transport in transports:
-            transport.bind(self.connections)
+            transport.bind(self.connecting)

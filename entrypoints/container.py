@@ -287,11 +287,10 @@ class Container(containers.DeclarativeContainer):
     )
     connections = application.provided.connections
     publishing = application.provided.publishing
-    sessions = application.provided.sessions
     backend = providers.Singleton(
         Backend,
         publisher=publishing,
-        directory=sessions,
+        directory=connections,
         callers=callers,
         peers=peers,
         telemetry=telemetry,

@@ -80,7 +80,7 @@ class Server:
 
     @property
     def open_connections(self) -> int:
-        connections: int = self._container.sessions().open_connections
+        connections: int = self._container.connections().open_connections
         return connections
 
     def run_beside(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -172,7 +172,7 @@ class Server:
 
         async def all_gone() -> bool:
             application.expiry.tick()
-            return application.sessions.open_connections == 0
+            return application.connections.open_connections == 0
 
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             await until(application.publishing.is_up_to_date)

@@ -1,6 +1,6 @@
-"""Every connection, what rooms it is in and whether it is live, and the log's tail on its way to all of them.
+"""Every subscription, what rooms it is in and whether it is live, and the log's tail on its way to all of them.
 
-A connection is paused, or live. Whoever is paused is sent what the log holds, page after page, and resumes where that
+A subscription is paused, or live. Whoever is paused is sent what the log holds, page after page, and resumes where that
 ends: what the tail brought meanwhile lies in the window, and follows at once. Where the window does not reach back so
 far, the log is read on. So each entry is sent once, in order, whenever it was published.
 """
@@ -49,7 +49,7 @@ class Hub:
         self._observers: list[Callable[[Sequence[Entry]], None]] = []
         self._delivered: Position | None = None
         # Live only from where the tail has not come yet, by the offset that they have already.
-        self._ahead: Deadlines[Connection[Any, Any], int] = Deadlines()
+        self._ahead: Deadlines[Subscription[Any, Any], int] = Deadlines()
 
     @property
     def delivered(self) -> Position | None:
@@ -65,12 +65,12 @@ class Hub:
         """Have it called with the entries that were delivered in a turn, behind the last of them."""
         self._observers.append(observer)
 
-    def connect(self, transport: Transport[O, F], outlet: O) -> Connection[O, F]:
-        """A connection in no room yet, and paused. It leaves by ``close`` or ``leave``."""
+    def subscribe(self, transport: Transport[O, F], outlet: O) -> Subscription[O, F]:
+        """A subscription in no room yet, and paused. It leaves by ``close`` or ``leave``."""
         audience = self._audiences.get(transport)
         if audience is None:
             audience = self._audiences[transport] = _Audience(transport, self._window)
-        return Connection(self, audience, outlet)
+        return Subscription(self, audience, outlet)
 
     async def begin(self) -> Position:
         """Deliver what comes from now on, which is behind a position, or go on behind what was delivered.
@@ -115,8 +115,8 @@ class Hub:
 
     def _deliver(self, entry: Entry, *, is_current: bool) -> None:
         while self._ahead.any_due(entry.position.offset - 1):
-            for connection in self._ahead.take(entry.position.offset - 1, WINDOW_ENTRIES):
-                connection.enter()
+            for subscription in self._ahead.take(entry.position.offset - 1, WINDOW_ENTRIES):
+                subscription.enter()
         if is_current:
             gone = self._window.add(entry)
             for audience in self._audiences.values():
@@ -124,24 +124,24 @@ class Hub:
                 audience.forget(gone)
         self._delivered = entry.position
 
-    # for connections
+    # for subscriptions
 
-    def go_live(self, connection: Connection[Any, Any], after: Position) -> bool:
+    def go_live(self, subscription: Subscription[Any, Any], after: Position) -> bool:
         """Send what was delivered beyond ``after``; False where the window does not reach back to it."""
         if not self._window.reaches(after.offset):
             return False
         for entry in self.current(self._window.after(after.offset)):
-            if not connection.rooms.isdisjoint(entry.rooms):
-                connection.send(entry)
+            if not subscription.rooms.isdisjoint(entry.rooms):
+                subscription.send(entry)
         if self._delivered is None or after.offset > self._delivered.offset:
-            self._ahead.put(connection, after.offset)
+            self._ahead.put(subscription, after.offset)
         else:
-            connection.enter()
+            subscription.enter()
         return True
 
-    def withdraw(self, connection: Connection[Any, Any]) -> None:
+    def withdraw(self, subscription: Subscription[Any, Any]) -> None:
         """Whether or not it was to go live later."""
-        self._ahead.put(connection, None)
+        self._ahead.put(subscription, None)
 
     def current(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those that are still to be delivered."""
@@ -149,8 +149,8 @@ class Hub:
         return [entry for entry in entries if self._policy.is_current(entry, now)]
 
 
-class Connection(Generic[O, F]):
-    """One connection, as it is delivered to. After it has ended nothing is sent, and ConnectionGone raised where said.
+class Subscription(Generic[O, F]):
+    """How one connection is delivered to. After its end nothing is sent, and ConnectionGone raised where said.
 
     ``rooms`` are those it is a member of.
     """
@@ -210,7 +210,7 @@ class Connection(Generic[O, F]):
 
     def pause(self) -> Position:
         """Have what is delivered wait, from behind the position that is returned: everything up to it was sent, where
-        it was for this connection. Raises ConnectionGone."""
+        it was for this subscription. Raises ConnectionGone."""
         if not self.is_open:
             raise ConnectionGone
         after, delivered = self._live_after, self._hub.delivered

@@ -1,168 +1,200 @@
-"""Connecting: verify, admit, join, read the log, reply, replay, go live; and the end of a connection."""
+"""Who is connected, and how connections are found."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from contextlib import ExitStack
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from domain.delivery.hub import Hub
-from domain.errors import (
-    AtCapacity,
-    ConnectionGone,
-    CursorRefused,
-    InvalidArgument,
-    InvalidToken,
-    RateLimited,
-    ShuttingDown,
-    SlowConsumer,
-    Superseded,
-    Unavailable,
+from domain.delivery.hub import Subscription
+from domain.errors import ConnectionGone, DisconnectedByOperator, SynkroneError, TooManyConnections
+from domain.model import (
+    AckId,
+    ConnectionInfo,
+    Identity,
+    Position,
+    Subscriber,
+    UserId,
 )
-from domain.model import AckId, ConnectReply, DisconnectReason, Page, Position, Subscriber
-from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Outlet, Telemetry, TokenVerifier, Transport
+from domain.policy import ConnectionPolicy, Deadlines
+from domain.ports import Outlet, Telemetry
 from domain.requests import Asked, ConnectRequest
-from domain.services.catching_up import CatchingUp
-from domain.services.counts import CountsService
-from domain.services.recovery import RecoveryService
-from domain.services.requests import RequestService
-from domain.services.sessions import Request, Session, Sessions
+from domain.services.recovery import Start
 
 
-class ConnectionService:
-    """The ConnectionEvents of the domain."""
+class Request(NamedTuple):
+    """What a client asks for; without an ``ack`` it wants no answer."""
 
-    def __init__(
-        self,
-        *,
-        hub: Hub,
-        sessions: Sessions,
-        verifier: TokenVerifier,
-        recovery: RecoveryService,
-        catching_up: CatchingUp,
-        requests: RequestService,
-        counts: CountsService,
-        policy: ConnectionPolicy,
-        clock: Clock,
-        telemetry: Telemetry,
-    ) -> None:
-        self._hub = hub
-        self._sessions = sessions
-        self._verifier = verifier
-        self._recovery = recovery
-        self._catching_up = catching_up
-        self._requests = requests
-        self._counts = counts
+    ack: AckId | None
+    asked: Asked
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A connection from its first word to the end of the last thing it has asked for.
+
+    It has an ``identity`` once its token is verified, and a ``pid`` once it is let in. Its ``start`` is kept until its
+    reply has been sent. ``is_live``: its replay is over, or has failed.
+    ``closing``: it has been told to end. ``requests`` are carried out in their order, and the first is under way while
+    it ``is_working`` and ``is_live``.
+    """
+
+    subscription: Subscription[Any, Any]
+    asked: ConnectRequest
+    since: datetime
+    identity: Identity | None = None
+    device: str | None = None
+    subscriber: Subscriber | None = None
+    pid: str | None = None
+    start: Start | None = None
+    deadlines: Deadlines | None = None
+    has_reply: bool = False
+    is_live: bool = False
+    warned: bool = False
+    closing: bool = False
+    drain_at: float | None = None
+    received: Position | None = None
+    requests: deque[Request] = field(default_factory=deque)
+    is_working: bool = True
+
+
+class Connections:
+    """The ConnectionDirectory of the domain. While ``is_draining`` nobody is let in."""
+
+    def __init__(self, policy: ConnectionPolicy, telemetry: Telemetry) -> None:
         self._policy = policy
-        self._clock = clock
         self._telemetry = telemetry
+        self._by_outlet: dict[Outlet, Connection] = {}
+        self._by_user: dict[UserId, dict[Connection, None]] = {}
+        self._by_pid: dict[str, Connection] = {}
+        self._verified = 0
+        self._leaving: dict[Outlet, Connection] = {}
+        self._leaving_of: Counter[UserId] = Counter()
+        self.is_draining = False
 
-    async def connect(self, by: Transport[Any, Any], outlet: Outlet, request: ConnectRequest) -> ConnectReply:
-        session = self._sessions.begin(self._hub.connect(by, outlet), request, self._clock.now())
-        with ExitStack() as undo:
-            undo.callback(self._sessions.end, session)
-            try:
-                reply = await self._let_in(session, request)
-            except InvalidToken as error:
-                self._telemetry.refused(request, error.code, error.reason)
-                raise
-            except (InvalidArgument, Unavailable) as error:
-                self._telemetry.refused(request, error.code, str(error))
-                raise
-            undo.pop_all()  # it stays
-        return reply
+    @property
+    def open_connections(self) -> int:
+        """Those that have not ended, those still connecting among them, and those with something still to be done."""
+        return len(self._by_outlet) + len(self._leaving)
 
-    async def _let_in(self, session: Session, request: ConnectRequest) -> ConnectReply:
-        if self._sessions.is_draining:
-            raise ShuttingDown
-        credentials = self._policy.credentials(request)
-        identity = await self._verifier.verify(credentials.token)
-        self._sessions.ensure_open(session)
-        if self._sessions.is_full:
-            raise AtCapacity
-        self._sessions.verified(session, identity)
-        session.device = credentials.device
-        session.deadlines = self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic())
-        rooms = self._policy.rooms(identity)
-        session.connection.join(rooms)
-        start = await self._recovery.start(identity, rooms, credentials.resume_request)
-        self._sessions.ensure_open(session)
-        session.subscriber, session.start = start.subscriber, start
-        self._supersede(start.continues)
-        self._sessions.let_in(session, identity, start.pid)
-        self._telemetry.connected(session.connection.outlet.id, identity, request, credentials.device)
-        return ConnectReply(
-            identity=identity,
-            pid=start.pid,
-            recovered=start.recovered,
-            reason=start.reason,
-            counts=start.counted.counts,
-            cursor=start.page.continues_at,
-            server_time=self._clock.now(),
-        )
+    @property
+    def all(self) -> Collection[Connection]:
+        return self._by_outlet.values()
 
-    def _supersede(self, pid: str | None) -> None:
-        """The same client has come anew: its older connection, which nobody may have noticed to be dead, goes."""
-        older = self._sessions.of_pid(pid) if pid is not None else None
-        if older is not None:
-            self._sessions.close(older, Superseded())
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many whose token is good as there may be."""
+        return self._verified + len(self._leaving) >= self._policy.connections
 
-    async def opened(self, outlet: Outlet) -> None:
-        session = self._sessions.find_working(outlet)
-        if session is None or session.subscriber is None:
+    def find(self, outlet: Outlet) -> Connection | None:
+        """One that has not ended."""
+        return self._by_outlet.get(outlet)
+
+    def find_working(self, outlet: Outlet) -> Connection | None:
+        """One that has not ended, or has left something to be done."""
+        return self._by_outlet.get(outlet) or self._leaving.get(outlet)
+
+    def ensure_open(self, connection: Connection) -> None:
+        """Raises ConnectionGone."""
+        if not self._has(connection):
+            raise ConnectionGone
+
+    # from the first word to the last
+
+    def begin(self, subscription: Subscription[Any, Any], asked: ConnectRequest, now: datetime) -> Connection:
+        connection = self._by_outlet[subscription.outlet] = Connection(subscription, asked, now)
+        return connection
+
+    def verified(self, connection: Connection, identity: Identity) -> None:
+        connection.identity = identity
+        self._verified += 1
+
+    def let_in(self, connection: Connection, identity: Identity, pid: str) -> None:
+        connection.pid = pid
+        self._by_pid[pid] = connection
+        self._by_user.setdefault(identity.user, {})[connection] = None
+        connections = self._open_of(identity.user)
+        for surplus in connections[: self._policy.surplus(len(connections))]:
+            self.close(surplus, TooManyConnections())
+
+    def of_pid(self, pid: str) -> Connection | None:
+        """The one that came last."""
+        return self._by_pid.get(pid)
+
+    def close(self, connection: Connection, error: SynkroneError) -> None:
+        """Tell it why it ends, if it has not been told."""
+        if connection.closing or not self._has(connection):
             return
-        start, session.start = session.start, None
-        if session.connection.is_open and start is not None:
-            self._counts.watch(session.connection, start.subscriber, start.counted)
-            session.has_reply = True
-            with ExitStack() as undo:
-                # After a defect it is done with, and does not wait for ever for what it has asked for.
-                undo.callback(self._sessions.done, session)
-                await self._catch_up(session, start.subscriber, start.page)
-                undo.pop_all()
-        session.is_live = True
-        await self._requests.carry_out(session, session.subscriber)
+        connection.closing = True
+        self._telemetry.closing(connection.subscription.outlet.id, connection.identity, error.code, error.detail)
+        connection.subscription.close(self._policy.refusal(error))
 
-    async def _catch_up(self, session: Session, subscriber: Subscriber, page: Page) -> None:
-        try:
-            await self._catching_up.replay(session.connection, subscriber, page)
-        except ConnectionGone:
+    def end(self, connection: Connection) -> None:
+        """It has ended, or was never let in."""
+        if not self._has(connection):
             return
-        except (CursorRefused, SlowConsumer, Unavailable) as error:
-            # Closing makes the client return with its last cursor: the log is then read from there.
-            self._sessions.close(session, error)
+        del self._by_outlet[connection.subscription.outlet]
+        connection.subscription.leave()
+        if connection.pid is not None and self._by_pid.get(connection.pid) is connection:
+            del self._by_pid[connection.pid]
+        if connection.identity is not None:
+            self._verified -= 1
+            siblings = self._by_user.get(connection.identity.user, {})
+            siblings.pop(connection, None)
+            if not siblings:
+                self._by_user.pop(connection.identity.user, None)
+            self._leave(connection, connection.identity.user)
 
-    def requested(self, outlet: Outlet, ack: AckId | None, asked: Asked) -> Coroutine[Any, Any, None] | None:
-        session = self._sessions.find(outlet)
-        if session is None or session.subscriber is None or session.closing:
-            return None
-        if len(session.requests) >= self._policy.requests_waiting:
-            self._sessions.close(session, RateLimited())
-            return None
-        session.requests.append(Request(ack, asked))
-        if session.is_working:
-            return None
-        session.is_working = True
-        return self._requests.carry_out(session, session.subscriber)
+    def _has(self, connection: Connection) -> bool:
+        return self._by_outlet.get(connection.subscription.outlet) is connection
 
-    def received(self, outlet: Outlet, upto: Position) -> None:
-        session = self._sessions.find(outlet)
-        if session is None or session.subscriber is None:
+    # what is still to be done for who has ended
+
+    def _leave(self, connection: Connection, user: UserId) -> None:
+        """Of requests beyond the bounds only the one that is under way is finished."""
+        if not connection.requests:
             return
-        if session.received is None or upto.offset > session.received.offset:
-            session.received = upto
-            self._recovery.acknowledge(session.subscriber, upto)
-
-    def disconnected(self, outlet: Outlet, reason: DisconnectReason) -> None:
-        session = self._sessions.find(outlet)
-        if session is None:
+        if self._leaving_of[user] < self._policy.connections_per_user and len(self._leaving) < self._policy.connections:
+            self._leaving[connection.subscription.outlet] = connection
+            self._leaving_of[user] += 1
             return
-        self._counts.unwatch(session.connection)
-        self._sessions.end(session)
-        if session.pid is not None and session.identity is not None:
-            # Who left before has never been said to be connected.
-            self._telemetry.disconnected(outlet.id, session.identity, reason, session.received)
+        under_way = connection.requests[0] if connection.is_live else None
+        connection.requests.clear()
+        if under_way is not None:
+            connection.requests.append(under_way)
 
-    def reconnect_delay(self) -> float:
-        return self._policy.reconnect_delay()
+    def done(self, connection: Connection) -> None:
+        """All that it had asked for is, or cannot be."""
+        connection.requests.clear()
+        if self._leaving.pop(connection.subscription.outlet, None) is not None and connection.identity is not None:
+            user = connection.identity.user
+            self._leaving_of[user] -= 1
+            if not self._leaving_of[user]:
+                del self._leaving_of[user]
+
+    # operators
+
+    def connections_of(self, user: UserId) -> Sequence[ConnectionInfo]:
+        return [
+            ConnectionInfo(
+                connection.device,
+                connection.identity.role if connection.identity is not None else "",
+                connection.subscription.outlet.technology,
+                connection.asked.remote_address,
+                connection.since,
+            )
+            for connection in self._open_of(user)
+        ]
+
+    def disconnect(self, user: UserId, *, reconnect: bool) -> int:
+        error = DisconnectedByOperator(reconnect=reconnect)
+        connections = self._open_of(user)
+        for connection in connections:
+            self.close(connection, error)
+        return len(connections)
+
+    def _open_of(self, user: UserId) -> list[Connection]:
+        """The oldest first."""
+        return [connection for connection in self._by_user.get(user, ()) if not connection.closing]

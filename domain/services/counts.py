@@ -10,11 +10,11 @@ from itertools import islice, takewhile
 from typing import Any, TypeAlias
 
 from domain.delivery.deadlines import Deadlines
-from domain.delivery.hub import Connection, Hub
+from domain.delivery.hub import Hub, Subscription
 from domain.model import NOTIFICATION_NEW, Counted, Counts, CountsChanged, Entry, Position, Room, Subscriber, UserId
 from domain.ports import Clock, Inboxes
 
-AnyConnection: TypeAlias = Connection[Any, Any]
+AnySubscription: TypeAlias = Subscription[Any, Any]
 
 SECONDS_BETWEEN = 1.0
 NEWS_MAX = 1000
@@ -25,7 +25,7 @@ CLOCK_SET_BACK = 1.0
 
 @dataclass(slots=True, eq=False)
 class _Tally:
-    """The counts of one user in one role, and what each connection was told last.
+    """The counts of one user in one role, and what each subscription was told last.
 
     ``counted_at`` is when the inbox was asked, and ``is_outdated`` that it has to be asked again whatever it said.
     """
@@ -34,7 +34,7 @@ class _Tally:
     counted: Counted
     counted_at: datetime
     is_outdated: bool = False
-    told: dict[AnyConnection, Counts] = field(default_factory=dict)
+    told: dict[AnySubscription, Counts] = field(default_factory=dict)
     told_at: float | None = None
 
 
@@ -84,7 +84,7 @@ class CountsService:
         self._noted: Position | None = None
         self._given_up = 0
         self._tallies: dict[tuple[UserId, str], _Tally] = {}
-        self._by_connection: dict[AnyConnection, _Tally] = {}
+        self._by_subscription: dict[AnySubscription, _Tally] = {}
         self._news: dict[Room, _News] = {}
         self._changed: dict[Room, None] = {}
         self._due: dict[_Tally, None] = {}
@@ -92,8 +92,8 @@ class CountsService:
         self._given_up_at: Deadlines[_Tally, int] = Deadlines()
         self._clocks_apart = float("-inf")
 
-    def watch(self, connection: AnyConnection, subscriber: Subscriber, counted: Counted) -> None:
-        """Tell a connection from now on; it was told what was counted as it connected."""
+    def watch(self, subscription: AnySubscription, subscriber: Subscriber, counted: Counted) -> None:
+        """Tell a subscription from now on; it was told what was counted as it connected."""
         key = (subscriber.user, subscriber.role)
         tally = self._tallies.get(key)
         if tally is None:
@@ -102,16 +102,16 @@ class CountsService:
             for room in subscriber.starts:
                 self._news.setdefault(room, _News(noted)).tallies[tally] = None
             self._set_deadlines(tally)
-        tally.told[connection] = counted.counts
-        self._by_connection[connection] = tally
+        tally.told[subscription] = counted.counts
+        self._by_subscription[subscription] = tally
         # Between the counting and now there may have been news.
         self._due[tally] = None
 
-    def unwatch(self, connection: AnyConnection) -> None:
-        tally = self._by_connection.pop(connection, None)
+    def unwatch(self, subscription: AnySubscription) -> None:
+        tally = self._by_subscription.pop(subscription, None)
         if tally is None:
             return
-        del tally.told[connection]
+        del tally.told[subscription]
         if tally.told:
             return
         self._due.pop(tally, None)
@@ -238,8 +238,8 @@ class CountsService:
     def _tell(self, tally: _Tally, now: float) -> None:
         self._due.pop(tally, None)
         counts = tally.counted.counts
-        for connection, told in tally.told.items():
+        for subscription, told in tally.told.items():
             if told != counts:
-                connection.send(CountsChanged(counts))
-                tally.told[connection] = counts
+                subscription.send(CountsChanged(counts))
+                tally.told[subscription] = counts
                 tally.told_at = now

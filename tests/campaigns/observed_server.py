@@ -71,7 +71,7 @@ class Window:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return {
-            "connections": self._server.container.sessions().open_connections,
+            "connections": self._server.container.connections().open_connections,
             "sessions": len(transport._engine.sessions),
             "sockets": transport.open_sockets,
             "rooms": len(self._server.container.application().hub.rooms)

@@ -325,9 +325,9 @@ class Run(Watched):
     def _notice_the_abandoned(self, user: str) -> None:
         """The server learns that nobody is there any more on connections of a user."""
         kept = {device.client for device in self.devices}
-        for session in list(self.server.sessions.all):
-            client = session.connection.outlet.client
-            if session.identity is not None and session.identity.user == user and client not in kept:
+        for connection in list(self.server.connections.all):
+            client = connection.subscription.outlet.client
+            if connection.identity is not None and connection.identity.user == user and client not in kept:
                 client.disconnect()
 
     def _place(self) -> Place:

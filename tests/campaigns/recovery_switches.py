@@ -11,7 +11,7 @@ import pytest
 from adapters.store import memory
 from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
-from domain.delivery.hub import Connection, Hub
+from domain.delivery.hub import Hub, Subscription
 from domain.delivery.window import Window
 from domain.model import (
     Arrival,
@@ -31,7 +31,7 @@ from domain.rules.epochs import Generations
 from domain.rules.recovery import Continuation, Resumption, Standing, continuation, refused_offset, resumption
 from domain.services import recovery
 from domain.services.catching_up import CatchingUp
-from domain.services.connections import ConnectionService
+from domain.services.connecting import ConnectionService
 from domain.services.marks import Marks
 from domain.services.recovery import RecoveryService, Start
 
@@ -117,21 +117,23 @@ def overflow_unnoticed(patch: pytest.MonkeyPatch) -> None:
 
 def live_at_once(patch: pytest.MonkeyPatch) -> None:
     """Though the log was read beyond the tail."""
-    resume = Connection.resume
+    resume = Subscription.resume
 
-    def too_early(self: Connection[Any, Any], after: Position) -> bool:
+    def too_early(self: Subscription[Any, Any], after: Position) -> bool:
         resumed = resume(self, after)
         if resumed and self.is_open:
             self.enter()
         return resumed
 
-    patch.setattr(Connection, "resume", too_early)
+    patch.setattr(Subscription, "resume", too_early)
 
 
 def marks_by_what_was_sent(patch: pytest.MonkeyPatch) -> None:
     go_live = CatchingUp.go_live
 
-    async def sent(self: CatchingUp, connection: Connection[Any, Any], subscriber: Subscriber, after: Position) -> None:
+    async def sent(
+        self: CatchingUp, connection: Subscription[Any, Any], subscriber: Subscriber, after: Position
+    ) -> None:
         await go_live(self, connection, subscriber, after)
         self._recovery.acknowledge(subscriber, after)
 
@@ -278,14 +280,14 @@ def answer_before_what_it_includes(patch: pytest.MonkeyPatch) -> None:
 
 
 def answer_without_a_pause(patch: pytest.MonkeyPatch) -> None:
-    pause = Connection.pause
+    pause = Subscription.pause
 
-    def live(self: Connection[Any, Any]) -> Position:
+    def live(self: Subscription[Any, Any]) -> Position:
         position = pause(self)
         self.resume(position)
         return position
 
-    patch.setattr(Connection, "pause", live)
+    patch.setattr(Subscription, "pause", live)
 
 
 def only_the_first_page(patch: pytest.MonkeyPatch) -> None:

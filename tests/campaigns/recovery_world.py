@@ -181,12 +181,12 @@ class Server:
             window_bytes=rng.choice((400, 100_000)),
         )
         self.hub = application.hub
-        self.sessions = application.sessions
+        self.connections = application.connections
         self.inboxes = application.inboxes
         self.counts = application.counts
         self.recovery = application.recovery
         self.expiry = application.expiry
-        self.connections = application.connections
+        self.connecting = application.connecting
         self.publishing = application.publishing
         self._tail: asyncio.Task[None] | None = None
 

@@ -102,7 +102,7 @@ Reason = Callable[[Crowd, pytest.MonkeyPatch], Awaitable[None]]
 
 async def an_operator(everybody: Crowd, _patch: pytest.MonkeyPatch) -> None:
     for user in everybody.users:
-        assert everybody.server.container.sessions().disconnect(user, reconnect=True) == 1
+        assert everybody.server.container.connections().disconnect(user, reconnect=True) == 1
 
 
 async def a_slow_reader(everybody: Crowd, _patch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ async def a_defect(everybody: Crowd, patch: pytest.MonkeyPatch) -> None:
         assert isinstance(client, Stock)
         await client.send("inbox.count", {})
 
-    patch.setattr(everybody.server.container.application().connections._requests, "_carry_out", fail)
+    patch.setattr(everybody.server.container.application().connecting._requests, "_carry_out", fail)
     await everybody.each(ask)
 
 
@@ -198,7 +198,7 @@ async def test_every_stock_client_comes_back_after_a_restart(clients: Clients, t
 
 async def a_refusal_of_the_operator(everybody: Crowd) -> Sequence[str]:
     for user in everybody.users:
-        assert everybody.server.container.sessions().disconnect(user, reconnect=False) == 1
+        assert everybody.server.container.connections().disconnect(user, reconnect=False) == 1
     return everybody.users
 
 
@@ -240,7 +240,7 @@ async def test_who_is_busy_with_its_end_is_told_of_no_second_one(clients: Client
         for client in everybody:
             await _until_welcome(client)
         for user in ("python", "threads"):
-            assert server.container.sessions().disconnect(user, reconnect=False) == 1
+            assert server.container.connections().disconnect(user, reconnect=False) == 1
         for client in everybody:
             await client.event("session.closing")
             assert await client.expect("disconnect") == {"what": "disconnect", "reason": "server disconnect"}

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from adapters.transport.socketio.transport import CUT_AT_QUEUES
-from domain.services.sessions import Sessions
+from domain.services.connections import Connections
 from entrypoints.server import Server
 from tests.engine_io import (
     SEPARATOR,
@@ -36,8 +36,8 @@ ANSWER_BYTES = 115
 
 
 def open_connections(server: Server) -> int:
-    sessions: Sessions = server.container.sessions()
-    return sessions.open_connections
+    connections: Connections = server.container.connections()
+    return connections.open_connections
 
 
 async def post(session: aiohttp.ClientSession, peer: PollingPeer, *packets: str) -> int:

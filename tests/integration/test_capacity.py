@@ -14,7 +14,7 @@ import pytest
 
 from adapters.transport.socketio.transport import SocketIoLimits
 from domain.policy import ConnectionPolicy
-from domain.services.sessions import Sessions
+from domain.services.connections import Connections
 from entrypoints.server import Server
 from tests.engine_io import (
     Closed,
@@ -38,8 +38,8 @@ LIMITS = {"queue_bytes": QUEUE_BYTES, "notification_bytes": 40_000}
 
 
 def open_connections(server: Server) -> int:
-    sessions: Sessions = server.container.sessions()
-    return sessions.open_connections
+    connections: Connections = server.container.connections()
+    return connections.open_connections
 
 
 async def stays(peer: Peer, session: aiohttp.ClientSession, server: Server, user: str) -> None:

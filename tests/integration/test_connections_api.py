@@ -139,9 +139,9 @@ async def test_all_devices_by_all_transports_are_shown_the_oldest_first() -> Non
             ]
             assert [connection["device"] for connection in await operator.connections("43")] == [None]
             await phone.close()
-            await eventually(lambda: server.container.sessions().open_connections == 3)
+            await eventually(lambda: server.container.connections().open_connections == 3)
             assert [connection["device"] for connection in await operator.connections("42")] == ["laptop", "script"]
-        await eventually(lambda: server.container.sessions().open_connections == 2)
+        await eventually(lambda: server.container.connections().open_connections == 2)
         assert [connection["device"] for connection in await operator.connections("42")] == ["laptop"]
 
 

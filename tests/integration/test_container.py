@@ -119,14 +119,14 @@ def test_a_part_that_is_two_would_be_noticed() -> None:
 def test_all_who_share_a_part_share_the_same_one(settings: Settings) -> None:
     container = build_container(settings)
     application, store = container.application(), container.store()
-    connections, publishing, hub = application.connections, application.publishing, application.hub
+    connections, publishing, hub = application.connecting, application.publishing, application.hub
     users: tuple[object, ...] = (application.recovery._log, publishing._log, publishing._checkpoints, hub._log)
     assert all(used is store for used in users)
     assert connections._hub is publishing._hub is hub
     assert container.socketio()._connections.events is container.sse()._events is connections
     assert connections._verifier is container.verifier()
     assert container.backend().publisher is container.publishing() is publishing
-    assert container.backend().directory is container.sessions() is application.sessions
+    assert container.backend().directory is container.connections() is application.connections
     assert container.backend().callers is container.callers()
 
 
@@ -324,7 +324,7 @@ def test_an_override_reaches_everybody() -> None:
     clock = ManualClock()
     container.clock.override(clock)
     application = container.application()
-    assert application.connections._clock is application.hub._clock is container.publishing()._clock is clock
+    assert application.connecting._clock is application.hub._clock is container.publishing()._clock is clock
 
 
 def test_a_broken_override_is_noticed_when_the_server_is_built() -> None:

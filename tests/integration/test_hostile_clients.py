@@ -60,7 +60,7 @@ async def test_a_hostile_auth_is_refused_and_the_session_closed(peer_class: Any,
         assert status == 201
         assert await until_closed(peer) == []
         assert time.monotonic() - started < 2
-        assert server.container.sessions().open_connections == 0
+        assert server.container.connections().open_connections == 0
 
 
 @BOTH
@@ -104,7 +104,7 @@ async def test_a_malformed_or_forged_packet_ends_the_session(peer_class: Any, pa
         await connected(peer, token("42"))
         await peer.send(packet)
         assert await until_closed(peer) == []
-        await eventually(lambda: server.container.sessions().open_connections == 0)
+        await eventually(lambda: server.container.connections().open_connections == 0)
 
 
 @pytest.mark.gen_test
@@ -150,7 +150,7 @@ async def test_another_namespace_is_refused_and_opens_nothing(peer_class: Any) -
         packet = await peer.next()
         assert packet.startswith("44/admin,")
         assert json.loads(packet.partition(",")[2])["data"]["code"] == "unknown_namespace"
-        assert server.container.sessions().open_connections == 0
+        assert server.container.connections().open_connections == 0
         await connected(peer, token("42"))
 
 

@@ -54,7 +54,7 @@ async def test_without_keys_a_client_is_cut_without_a_word_and_not_at_once(peer_
         # A CONNECT_ERROR would make the stock client give up for ever; an immediate close, return at once for ever.
         assert await until_closed(peer) == []
         assert 1 <= time.monotonic() - started <= 7
-        assert server.container.sessions().open_connections == 0
+        assert server.container.connections().open_connections == 0
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -75,7 +75,7 @@ async def test_a_flood_of_unknown_keys_is_one_fetch_and_known_tokens_pass() -> N
         assert await asyncio.gather(*attacks) == [[]] * 300
         assert keys.asked() == 1
         assert server.container.issuers().fault is None
-        await eventually(lambda: server.container.sessions().open_connections == 1)
+        await eventually(lambda: server.container.connections().open_connections == 1)
 
 
 @BOTH
@@ -117,7 +117,7 @@ async def test_those_who_are_to_come_back_keep_nobody_out() -> None:
             await peer.send("40" + json.dumps({"token": token(f"unknown-{number}")}))
             told.append(peer)
             # Each is being served when the next one comes.
-            await eventually(lambda: server.container.sessions().open_connections == 1)
+            await eventually(lambda: server.container.connections().open_connections == 1)
         for peer_class in (WebSocketPeer, PollingPeer):
             await connect(peer_class, session, server)
         assert len(server.container.socketio()._waiting) <= 20

@@ -351,7 +351,7 @@ def _is_of_the_client(octets: str | bytes | bytearray) -> bool:
 async def assert_nothing_stays(way: Way, tls: Certificate | None = None) -> None:
     settings = {"limits": LIMITS} | ({"tls": {"cert": str(tls.cert), "key": str(tls.key)}} if tls is not None else {})
     async with serving(**settings) as server:
-        loop, directory = asyncio.get_running_loop(), server.container.sessions()
+        loop, directory = asyncio.get_running_loop(), server.container.connections()
 
         def operator(how: str) -> None:
             loop.call_soon_threadsafe(lambda: directory.disconnect(USER, reconnect=how == "come back"))

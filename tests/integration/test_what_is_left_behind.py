@@ -62,7 +62,7 @@ def is_over(server: Server) -> bool:
     """Nobody is connected, and nothing is left to be done."""
     transport = server.container.socketio()
     return not (
-        server.container.sessions().open_connections
+        server.container.connections().open_connections
         or transport.open_sockets
         or transport._engine.sessions
         or len(transport._connections)
@@ -117,7 +117,7 @@ async def test_behind_a_token_that_is_refused_nothing_is_done(monkeypatch: pytes
         def note(*arguments: object) -> None:
             asked.append(arguments)
 
-        monkeypatch.setattr(server.container.connections(), "requested", note)
+        monkeypatch.setattr(server.container.application().connecting, "requested", note)
         await say(server, connect(bearer) + b"".join(reads("ann", 3)))
         await eventually(lambda: is_over(server), within=5)
         assert asked == []
@@ -134,7 +134,7 @@ async def test_what_came_before_an_operator_closed_is_done(monkeypatch: pytest.M
                 line.read_to_end()
 
         visiting = asyncio.create_task(asyncio.to_thread(visit))
-        directory = server.container.sessions()
+        directory = server.container.connections()
         await eventually(lambda: any(len(session.requests) == 3 for session in directory.all), within=5)
         assert directory.disconnect(UserId("ann"), reconnect=reconnect) == 1
         await visiting
@@ -147,16 +147,16 @@ async def test_what_came_before_an_operator_closed_is_done(monkeypatch: pytest.M
 async def test_the_ended_connections_of_one_user_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 5
     async with serving(limits={"connections_per_user": most}) as server, gated(server, monkeypatch) as gate:
-        transport, sessions = server.container.socketio(), server.container.sessions()
+        transport, connections = server.container.socketio(), server.container.connections()
         for name in ("ann", "bob"):
             await publish(server, name, 3)
         for _ in range(most + 5):
             await say(server, connect(token("ann")) + b"".join(reads("ann", 3)))
         await eventually(lambda: not transport.open_sockets, within=5)
-        assert len(sessions._leaving) == most
+        assert len(connections._leaving) == most
         # Another has room.
         await say(server, connect(token("bob")) + b"".join(reads("bob", 3)))
-        await eventually(lambda: len(sessions._leaving) == most + 1)
+        await eventually(lambda: len(connections._leaving) == most + 1)
         gate.set()
         await eventually(lambda: is_over(server), within=5)
         assert (await unread(server, "ann"), await unread(server, "bob")) == (0, 0)
@@ -164,17 +164,17 @@ async def test_the_ended_connections_of_one_user_do_not_pile_up(monkeypatch: pyt
 
 async def test_they_count_among_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(limits={"connections": 2}) as server, gated(server, monkeypatch) as gate:
-        sessions = server.container.sessions()
+        connections = server.container.connections()
         for user in ("ann", "bob"):
             await say(server, connect(token(user)) + b"".join(reads(user, 1)))
-        await eventually(lambda: len(sessions._leaving) == 2)
+        await eventually(lambda: len(connections._leaving) == 2)
         async with http_session() as session:
             waits = await WebSocketPeer.open(session, server.url)
             await waits.send("40" + json.dumps({"token": token("eve")}))
             # Cut without a word, as by any fault that passes: its client returns.
             assert await until_closed(waits) == []
             gate.set()
-            await eventually(lambda: not sessions._leaving)
+            await eventually(lambda: not connections._leaving)
             returns = await WebSocketPeer.open(session, server.url)
             await connected(returns, token("eve"))
 
@@ -184,7 +184,7 @@ async def test_a_server_that_closes_leaves_them_time(tmp_path: Path, monkeypatch
     async with serving(store=store) as server, gated(server, monkeypatch) as gate:
         await publish(server, "ann", 3)
         await say(server, connect(token("ann")) + b"".join(reads("ann", 3)))
-        await eventually(lambda: len(server.container.sessions()._leaving) == 1)
+        await eventually(lambda: len(server.container.connections()._leaving) == 1)
         asyncio.get_running_loop().call_later(0.2, gate.set)
         closing = asyncio.create_task(server.container.socketio().close())
         await closing

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from domain.services.sessions import Sessions
+from domain.services.connections import Connections
 from entrypoints.server import Server
 from tests.engine_io import PollingPeer, WebSocketPeer, connected, event, http_session, refused, until_closed
 from tests.serving import eventually, publish, serving, token
@@ -25,8 +25,8 @@ BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
 
 
 def open_connections(server: Server) -> int:
-    sessions: Sessions = server.container.sessions()
-    return sessions.open_connections
+    connections: Connections = server.container.connections()
+    return connections.open_connections
 
 
 # Engine.IO below, as the suite of Socket.IO asks for it

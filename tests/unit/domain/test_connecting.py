@@ -100,7 +100,7 @@ def test_a_client_without_a_good_token_is_refused(auth: object) -> None:
             assert client.refusal is not None
             assert client.refusal.code == "invalid_token"
             assert client.events == []
-            assert world.sessions.open_connections == 0
+            assert world.connections.open_connections == 0
             assert [call[0] for call in world.telemetry.named("refused")] == ["invalid_token"]
 
     run(story())
@@ -142,8 +142,8 @@ def test_a_passing_fault_closes_without_a_word_and_leaves_nothing(at: str) -> No
             client = await world.transport.connect({"token": "ann", "cursor": "e:0"})
             assert (client.closed, client.refusal, client.events) == (True, None, [])
             assert client.reconnect
-            assert world.sessions.open_connections == 1
-            assert len(world.sessions.connections_of(UserId("ann"))) == 1
+            assert world.connections.open_connections == 1
+            assert len(world.connections.connections_of(UserId("ann"))) == 1
 
     run(story())
 
@@ -216,7 +216,7 @@ def test_trimming_that_overtakes_a_replay_closes_the_connection() -> None:
             assert (closing["code"], closing["reconnect"], client.reconnect) == ("cursor_refused", True, True)
             # Nothing that came after the gap was sent.
             assert ids(client) == ["1"]
-            assert world.sessions.open_connections == 0
+            assert world.connections.open_connections == 0
 
     run(story())
 
@@ -254,7 +254,7 @@ def test_the_oldest_connection_of_a_user_goes_when_there_are_too_many() -> None:
             clients[1].disconnect()
             await world.connect("ann")
             assert clients[2].connected
-            assert world.sessions.open_connections == 3
+            assert world.connections.open_connections == 3
 
     run(story())
 

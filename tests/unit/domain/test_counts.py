@@ -645,8 +645,8 @@ def test_the_counts_of_a_user_are_kept_only_while_they_are_connected() -> None:
             for client in clients:
                 client.disconnect()
             kept = world.counts
-            assert [kept._tallies, kept._by_connection, kept._news, kept._due] == [{}] * 4
+            assert [kept._tallies, kept._by_subscription, kept._news, kept._due] == [{}] * 4
             assert len(kept._until) == len(kept._given_up_at) == 0
-            assert world.sessions.connections_of(UserId("ann")) == []
+            assert world.connections.connections_of(UserId("ann")) == []
 
     run(story())

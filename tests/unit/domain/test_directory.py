@@ -21,13 +21,13 @@ def test_a_users_connections_are_listed_the_oldest_first() -> None:
             world.clock.advance(60)
             await world.connect("bob")
             await world.connect("as-company")
-            assert world.sessions.connections_of(ANN) == [
+            assert world.connections.connections_of(ANN) == [
                 ConnectionInfo("Ann's phone", "freelance", "memory", "192.0.2.7", since),
                 ConnectionInfo(None, "company", "memory", "127.0.0.1", world.clock.now()),
             ]
             older.disconnect()
-            assert [info.role for info in world.sessions.connections_of(ANN)] == ["company"]
-            assert world.sessions.connections_of(UserId("nobody")) == []
+            assert [info.role for info in world.connections.connections_of(ANN)] == ["company"]
+            assert world.connections.connections_of(UserId("nobody")) == []
 
     run(story())
 
@@ -39,8 +39,8 @@ def test_who_is_still_connecting_is_not_listed() -> None:
             listed = []
 
             async def look() -> None:
-                listed.append(world.sessions.connections_of(ANN))
-                assert world.sessions.disconnect(ANN, reconnect=False) == 0
+                listed.append(world.connections.connections_of(ANN))
+                assert world.connections.disconnect(ANN, reconnect=False) == 0
 
             points.at_nth("before arrive", 1, look)
             assert (await world.connect("ann")).connected
@@ -56,10 +56,10 @@ def test_an_operator_disconnects_all_of_a_user_and_says_whether_to_come_back(*, 
             clients = [await world.connect("ann") for _ in range(3)]
             bob = await world.connect("bob")
             clients[0].disconnect()
-            assert world.sessions.disconnect(ANN, reconnect=reconnect) == 2
+            assert world.connections.disconnect(ANN, reconnect=reconnect) == 2
             # Those that are closing are neither listed nor closed again.
-            assert world.sessions.connections_of(ANN) == []
-            assert world.sessions.disconnect(ANN, reconnect=reconnect) == 0
+            assert world.connections.connections_of(ANN) == []
+            assert world.connections.disconnect(ANN, reconnect=reconnect) == 0
             for client in clients[1:]:
                 await closed(client)
                 closing = first(client, "session.closing")
@@ -75,6 +75,6 @@ def test_an_operator_disconnects_all_of_a_user_and_says_whether_to_come_back(*, 
 def test_nobody_to_disconnect() -> None:
     async def story() -> None:
         async with World().running() as world:
-            assert world.sessions.disconnect(UserId("nobody"), reconnect=False) == 0
+            assert world.connections.disconnect(UserId("nobody"), reconnect=False) == 0
 
     run(story())

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 import pytest
 
-from domain.delivery.hub import TURN_SECONDS, Connection, Hub
+from domain.delivery.hub import TURN_SECONDS, Hub, Subscription
 from domain.errors import ConnectionGone, ShuttingDown, SlowConsumer
 from domain.model import (
     EVERYONE,
@@ -129,16 +129,16 @@ class House:
 
     def connected(
         self, *rooms: Room, transport: RecordingTransport | None = None
-    ) -> tuple[Connection[Outlet, RecordedFrame], Outlet]:
+    ) -> tuple[Subscription[Outlet, RecordedFrame], Outlet]:
         """One that is paused."""
         outlet = Outlet(ConnectionId(f"c{next(self._numbers)}"))
-        connection = self.hub.connect(transport or self.transport, outlet)
+        connection = self.hub.subscribe(transport or self.transport, outlet)
         connection.join(frozenset(rooms or (ANN,)))
         return connection, outlet
 
     def live(
         self, *rooms: Room, after: int = 0, transport: RecordingTransport | None = None
-    ) -> tuple[Connection[Outlet, RecordedFrame], Outlet]:
+    ) -> tuple[Subscription[Outlet, RecordedFrame], Outlet]:
         connection, outlet = self.connected(*rooms, transport=transport)
         assert connection.resume(at(after))
         return connection, outlet

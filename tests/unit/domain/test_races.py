@@ -256,7 +256,7 @@ def test_a_client_that_comes_twice_at_once_stays_once(at: int) -> None:
             assert sorted(client.connected for client in clients) == [False, True]
             (stays,) = (client for client in clients if client.connected)
             assert ids(stays) == BEFORE[2:]
-            assert len(world.sessions.connections_of(UserId("ann"))) == 1
+            assert len(world.connections.connections_of(UserId("ann"))) == 1
 
     run(story())
 

@@ -239,7 +239,7 @@ def test_a_defect_in_the_replay_leaves_nothing_of_what_was_asked_meanwhile() -> 
                 await client.opened()
             await closed(client)
             # Nobody waits for it as the server is drained, and its place is free.
-            assert world.sessions.open_connections == 0
+            assert world.connections.open_connections == 0
             assert is_empty(world)
 
     run(story())
@@ -258,7 +258,7 @@ def test_a_connection_that_ends_while_it_asks_leaves_nothing(at: str, how: str) 
                 if how == "client leaves":
                     client.disconnect()
                 else:
-                    world.sessions.disconnect(identity("ann").user, reconnect=True)
+                    world.connections.disconnect(identity("ann").user, reconnect=True)
 
             points.at_nth(at, 1, end)
             client.send("inbox.list")
@@ -266,7 +266,7 @@ def test_a_connection_that_ends_while_it_asks_leaves_nothing(at: str, how: str) 
                 await end()
             await closed(client)
             await world.settle()
-            assert world.sessions.open_connections == 0
+            assert world.connections.open_connections == 0
             assert is_empty(world)
             assert len(world.telemetry.named("disconnected")) == 1
 
@@ -386,7 +386,7 @@ class TestRefresh:
                 points.at_nth("after verify", 1, leave)
                 client.send("auth.refresh", {"token": "ann"})
                 await closed(client)
-                assert world.sessions.open_connections == 0
+                assert world.connections.open_connections == 0
 
         run(story())
 
@@ -397,7 +397,7 @@ def test_a_receipt_of_who_has_left_is_none() -> None:
             client = await world.connect("ann")
             (outlet,) = world.transport.connections
             client.disconnect()
-            world.connections.received(outlet, Position("e", 0))
+            world.connecting.received(outlet, Position("e", 0))
             assert (await world.inbox.head()).offset == 0
 
     run(story())
@@ -416,7 +416,7 @@ def test_what_was_asked_before_the_end_is_done_in_order_and_nobody_is_answered(a
                 if how == "client leaves":
                     client.disconnect()
                 else:
-                    world.sessions.disconnect(identity("ann").user, reconnect=True)
+                    world.connections.disconnect(identity("ann").user, reconnect=True)
 
             points.at_nth(at, 1, end)
             asked: list[tuple[str, object]] = [

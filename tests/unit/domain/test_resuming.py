@@ -268,7 +268,7 @@ class TestSuperseded:
                 closing = first(older, "session.closing")
                 assert (closing["code"], closing["reconnect"], older.reconnect) == ("superseded", True, True)
                 assert (client.connected, other.connected) == (True, True)
-                assert world.sessions.open_connections == 2
+                assert world.connections.open_connections == 2
                 # The next one takes the place of this one, and not of the one that is gone.
                 await world.connect("ann", pid=client.pid)
                 await closed(client)
@@ -282,7 +282,7 @@ class TestSuperseded:
                 older = await world.connect("ann", pid="x" * 64, offset="f:1")
                 await world.connect("ann", pid=older.pid, offset="f:1")
                 await closed(older)
-                assert world.sessions.open_connections == 1
+                assert world.connections.open_connections == 1
 
         run(story())
 

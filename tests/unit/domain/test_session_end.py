@@ -37,7 +37,7 @@ def test_a_token_is_announced_and_closed_by_the_time_that_passes_and_not_by_the_
             closing = first(client, "session.closing")
             assert (closing["code"], closing["retryable"], closing["reconnect"]) == ("token_expired", True, True)
             assert names(client).count("session.expiring") == 1
-            assert world.sessions.open_connections == 0
+            assert world.connections.open_connections == 0
 
     run(story())
 
@@ -87,7 +87,7 @@ def test_draining_closes_the_connections_spread_out_and_admits_nobody() -> None:
                 closing = first(client, "session.closing")
                 assert (closing["code"], closing["reconnect"]) == ("shutting_down", True)
                 assert 1000 <= closing["retry_after_ms"] <= 5000
-            assert world.sessions.open_connections == 0
+            assert world.connections.open_connections == 0
 
     run(story())
 
@@ -111,7 +111,7 @@ def test_an_empty_server_drains_at_once() -> None:
         async with World().running() as world:
             world.expiry.drain()
             world.expiry.tick()
-            assert world.sessions.open_connections == 0
+            assert world.connections.open_connections == 0
 
     run(story())
 
@@ -126,10 +126,10 @@ def test_the_end_of_a_connection_says_how_far_its_client_had_the_log() -> None:
                 await reads.next_event()
             # What comes late takes nothing back.
             outlet = next(iter(world.transport.connections))
-            world.connections.received(outlet, Position("e", 1))
+            world.connecting.received(outlet, Position("e", 1))
             for client in (reads, reads_not):
                 client.disconnect()
             assert world.telemetry.received == {reads.connection: Position("e", 2), reads_not.connection: None}
-            world.connections.received(outlet, Position("e", 3))
+            world.connecting.received(outlet, Position("e", 3))
 
     run(story())

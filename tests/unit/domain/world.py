@@ -73,12 +73,12 @@ class World:
             window_bytes=window_bytes,
         )
         self.hub = self.application.hub
-        self.sessions = self.application.sessions
+        self.connections = self.application.connections
         self.recovery = self.application.recovery
         self.inboxes = self.application.inboxes
         self.counts = self.application.counts
         self.expiry = self.application.expiry
-        self.connections = self.application.connections
+        self.connecting = self.application.connecting
         self.publishing = self.application.publishing
 
     @asynccontextmanager
@@ -109,18 +109,18 @@ class World:
 
 
 def is_empty(world: World) -> bool:
-    """No sessions, rooms, pids or tallies."""
-    sessions, counts = world.sessions, world.counts
+    """No connections, rooms, pids or tallies."""
+    connections, counts = world.connections, world.counts
     return not (
-        sessions.open_connections
+        connections.open_connections
         or world.hub.rooms
         or len(world.hub._ahead)
-        or sessions._by_user
-        or sessions._by_pid
-        or sessions._verified
-        or sessions._leaving_of
+        or connections._by_user
+        or connections._by_pid
+        or connections._verified
+        or connections._leaving_of
         or counts._tallies
-        or counts._by_connection
+        or counts._by_subscription
         or counts._news
         or len(counts._until)
         or len(counts._given_up_at)
