@@ -10,15 +10,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from adapters.contract.events import deleted_json, updated_json
+from adapters.store.change_events import all_read_event, change_events
 from adapters.store.drafts import PreparedDraft, prepare
 from adapters.store.tail import Tail, weight
-from adapters.store.user_state import ItemTimes, UserState, change_of
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
-    NOTIFICATION_DELETED,
     NOTIFICATION_NEW,
-    NOTIFICATION_UPDATED,
     Action,
     Appended,
     AppendOutcome,
@@ -32,7 +29,6 @@ from domain.model import (
     Entry,
     InboxQuery,
     Item,
-    ItemState,
     Json,
     Listing,
     Page,
@@ -45,9 +41,9 @@ from domain.model import (
 from domain.model.value import value
 from domain.ports import Clock
 from domain.rules.epochs import Generation, Generations
+from domain.rules.item_state import ItemTimes, UserState
 from domain.rules.recovery import Standing, continuation, floor_of
 
-IDS_PER_ENTRY = 500
 _COUNTED_AT_A_TIME = 4000
 
 
@@ -266,7 +262,7 @@ class MemoryStore:
             for placed in self._items(subscriber)
             if (query.before is None or placed.offset < query.before)
             and query.type in (None, placed.record.type)
-            and _is_shown(placed.times, query.state)
+            and placed.times.is_in(query.state)
         )
         items: list[Item] = []
         size = 0
@@ -298,8 +294,7 @@ class MemoryStore:
         if up_to is not None:
             self._do(subscriber, Action.READ, unread[::-1], at)
         elif unread:
-            payload = updated_json(None, change_of(Action.READ, at))
-            self._store([self._record(subscriber, NOTIFICATION_UPDATED, payload, self._tail.head + 1)])
+            self._log(subscriber, [all_read_event(at)])
             state = self._user(subscriber.user).state
             state.forget(self._tail.floor)
             state.read_all(self._tail.head, at)
@@ -308,25 +303,22 @@ class MemoryStore:
     def _do(self, subscriber: Subscriber, action: Action, wanted: Sequence[_Placed], at: datetime) -> int:
         """Do it to those whose state it changes, and log which; how many they were."""
         changed = [placed for placed in wanted if placed.times.after(action, at) != placed.times]
-        records: list[_Record] = []
-        for first in range(0, len(changed), IDS_PER_ENTRY):
-            ids = [placed.record.id for placed in changed[first : first + IDS_PER_ENTRY]]
-            offset = self._tail.head + 1 + len(records)
-            if action is Action.DELETE:
-                records.append(self._record(subscriber, NOTIFICATION_DELETED, deleted_json(ids), offset))
-            else:
-                payload = updated_json(ids, change_of(action, at))
-                records.append(self._record(subscriber, NOTIFICATION_UPDATED, payload, offset))
-        self._store(records)
+        self._log(subscriber, change_events(action, [placed.record.id for placed in changed], at))
         state = self._user(subscriber.user).state
         state.forget(self._tail.floor)
         for placed in changed:
             state.put(placed.offset, placed.times.after(action, at))
         return len(changed)
 
-    def _record(self, subscriber: Subscriber, event: str, payload: Json, offset: int) -> _Record:
-        rooms = frozenset((Room.of_user(subscriber.user),))
-        return _Record(Entry(self._position(offset), rooms, event, payload), self._clock.monotonic())
+    def _log(self, subscriber: Subscriber, events: Sequence[tuple[str, Json]]) -> None:
+        rooms, now = frozenset((Room.of_user(subscriber.user),)), self._clock.monotonic()
+        first = self._tail.head + 1
+        self._store(
+            [
+                _Record(Entry(self._position(offset), rooms, event, payload), now)
+                for offset, (event, payload) in enumerate(events, first)
+            ]
+        )
 
     def _changed(self, subscriber: Subscriber, changed: int) -> Changed:
         return Changed(changed, self._count(subscriber).counts, self._head())
@@ -359,11 +351,12 @@ class MemoryStore:
         for placed in self._placed(subscriber):
             placed_here += 1
             self._counted_since_turn += 1
-            if not _is_there(placed, now) or placed.times.archived_at is not None:
+            counted = placed.times.counted
+            if not _is_there(placed, now) or not counted.total:
                 continue
-            total += 1
-            unread += placed.times.read_at is None
-            unseen += placed.times.seen_at is None
+            total += counted.total
+            unread += counted.unread
+            unseen += counted.unseen
             expires_at = placed.record.entry.expires_at
             if expires_at is not None and (stands_until is None or expires_at < stands_until):
                 stands_until = expires_at
@@ -487,17 +480,3 @@ class MemoryStore:
 def _is_there(placed: _Placed, now: datetime) -> bool:
     expires_at = placed.record.entry.expires_at
     return not placed.times.deleted and (expires_at is None or now < expires_at)
-
-
-def _is_shown(times: ItemTimes, state: ItemState) -> bool:
-    match state:
-        case ItemState.CURRENT:
-            return times.archived_at is None
-        case ItemState.UNREAD:
-            return times.archived_at is None and times.read_at is None
-        case ItemState.READ:
-            return times.archived_at is None and times.read_at is not None
-        case ItemState.ARCHIVED:
-            return times.archived_at is not None
-        case ItemState.ALL:
-            return True

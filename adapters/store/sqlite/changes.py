@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from adapters.contract.events import deleted_json, updated_json
+from adapters.store.change_events import all_read_event, change_events
 from adapters.store.sqlite.items import (
     IN_INBOX,
     READ_AT,
@@ -22,11 +22,9 @@ from adapters.store.sqlite.items import (
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json, microseconds, moment
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
-from adapters.store.user_state import ItemTimes, change_of
-from domain.model import NOTIFICATION_DELETED, NOTIFICATION_UPDATED, Action, Changed, Counts, Json, Room
+from domain.model import Action, Changed, Counts, Json, Room
 from domain.model.value import value
-
-IDS_PER_ENTRY = 500
+from domain.rules.item_state import ItemTimes, counts_after
 
 WATERMARKS_PER_USER = 1000
 """Of a user who reads everything at once more often, the oldest such times are taken for the following ones."""
@@ -75,8 +73,7 @@ def read_all(transaction: LogTransaction, wanted: ReadAll) -> Changed:
 def _read_everything(transaction: LogTransaction, wanted: ReadAll, summary: Summary) -> Changed:
     if not summary.to_read:
         return Changed(0, summary.counts, transaction.as_of)
-    payload = updated_json(None, change_of(Action.READ, wanted.at))
-    _log(transaction, wanted.view, NOTIFICATION_UPDATED, [payload])
+    _log(transaction, wanted.view, [all_read_event(wanted.at)])
     user = _user(transaction, wanted.view)
     at, watermark = microseconds(wanted.at), transaction.head
     db = transaction.db
@@ -101,24 +98,10 @@ def _apply(transaction: LogTransaction, wanted: Change, items: Sequence[_Item], 
     if not changed:
         return Changed(0, summary.counts, transaction.as_of)
     ids = [item.id for item, _ in changed]
-    named = [ids[first : first + IDS_PER_ENTRY] for first in range(0, len(ids), IDS_PER_ENTRY)]
-    if wanted.action is Action.DELETE:
-        _log(transaction, wanted.view, NOTIFICATION_DELETED, [deleted_json(some) for some in named])
-    else:
-        what = change_of(wanted.action, wanted.at)
-        _log(transaction, wanted.view, NOTIFICATION_UPDATED, [updated_json(some, what) for some in named])
+    _log(transaction, wanted.view, change_events(wanted.action, ids, wanted.at))
     _store(transaction, _user(transaction, wanted.view), changed)
-    counts = [summary.counts.unread, summary.counts.unseen, summary.counts.total]
-    for item, times in changed:
-        for index, (before, after) in enumerate(zip(_counts(item.times), _counts(times), strict=True)):
-            counts[index] += after - before
-    return Changed(len(changed), Counts(*counts), transaction.as_of)
-
-
-def _counts(times: ItemTimes) -> tuple[bool, bool, bool]:
-    """What an item adds to unread, unseen and total."""
-    counted = times.archived_at is None and not times.deleted
-    return counted and times.read_at is None, counted and times.seen_at is None, counted
+    counts = counts_after(summary.counts, ((item.times, times) for item, times in changed))
+    return Changed(len(changed), counts, transaction.as_of)
 
 
 def _store(transaction: LogTransaction, user: int, changed: Sequence[tuple[_Item, ItemTimes]]) -> None:
@@ -140,9 +123,9 @@ def _stored(time: datetime | None) -> int | None:
     return microseconds(time) if time is not None else None
 
 
-def _log(transaction: LogTransaction, view: View, event: str, payloads: Sequence[Json]) -> None:
+def _log(transaction: LogTransaction, view: View, events: Sequence[tuple[str, Json]]) -> None:
     own = Room.of_user(view.subscriber.user)
-    transaction.log_changes([NewChange(event, payload, own) for payload in payloads])
+    transaction.log_changes([NewChange(event, payload, own) for event, payload in events])
 
 
 def _user(transaction: LogTransaction, view: View) -> int:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.store.user_state import ItemTimes, UserState, change_of
-from domain.model import Action
+from domain.model import Action, Counts, ItemState
+from domain.rules.item_state import ItemTimes, UserState, change_of, counts_after
 from tests.doubles import START
 
 FIRST, SECOND, THIRD = (START + timedelta(minutes=number) for number in (1, 2, 3))
@@ -28,10 +28,38 @@ FIRST, SECOND, THIRD = (START + timedelta(minutes=number) for number in (1, 2, 3
         (ItemTimes(archived_at=FIRST), Action.ARCHIVE, ItemTimes(archived_at=FIRST)),
         (ItemTimes(archived_at=FIRST), Action.UNARCHIVE, ItemTimes()),
         (ItemTimes(read_at=FIRST), Action.DELETE, ItemTimes(read_at=FIRST, deleted=True)),
+        (ItemTimes(deleted=True), Action.READ, ItemTimes(deleted=True)),
+        (ItemTimes(archived_at=FIRST, deleted=True), Action.UNARCHIVE, ItemTimes(archived_at=FIRST, deleted=True)),
     ],
 )
 def test_what_an_action_makes_of_the_times(before: ItemTimes, action: Action, after: ItemTimes) -> None:
     assert before.after(action, SECOND) == after
+
+
+@pytest.mark.parametrize(
+    ("times", "states", "counted"),
+    [
+        (ItemTimes(), {ItemState.CURRENT, ItemState.UNREAD}, Counts(1, 1, 1)),
+        (ItemTimes(seen_at=FIRST), {ItemState.CURRENT, ItemState.UNREAD}, Counts(1, 0, 1)),
+        (ItemTimes(read_at=FIRST, seen_at=FIRST), {ItemState.CURRENT, ItemState.READ}, Counts(0, 0, 1)),
+        (ItemTimes(archived_at=FIRST), {ItemState.ARCHIVED}, Counts(0, 0, 0)),
+        (ItemTimes(FIRST, FIRST, FIRST), {ItemState.ARCHIVED}, Counts(0, 0, 0)),
+        (ItemTimes(deleted=True), set(), Counts(0, 0, 0)),
+    ],
+)
+def test_where_an_item_is_shown_and_what_it_adds_to_the_counts(
+    times: ItemTimes, states: set[ItemState], counted: Counts
+) -> None:
+    shown = states | {ItemState.ALL} if states else set()
+    assert {state for state in ItemState if times.is_in(state)} == shown
+    assert times.counted == counted
+
+
+def test_counts_are_kept_by_what_changes() -> None:
+    read = ItemTimes(FIRST, FIRST)
+    changed = [(ItemTimes(), read), (read, ItemTimes(None, FIRST)), (ItemTimes(), ItemTimes(deleted=True))]
+    assert counts_after(Counts(5, 5, 9), changed) == Counts(4, 3, 8)
+    assert counts_after(Counts(5, 5, 9), []) == Counts(5, 5, 9)
 
 
 @pytest.mark.parametrize("action", [action for action in Action if action is not Action.DELETE])

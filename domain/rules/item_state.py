@@ -1,14 +1,17 @@
-"""What one user has done to their notifications, as it follows from the log."""
+"""What users do to their notifications, and how these stand for them then."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from domain.model import Action
+from domain.model import Action, Counts, ItemState
 from domain.model.value import value
+
+IDS_PER_ENTRY = 500
+"""How many notifications an entry about some names."""
 
 
 @value
@@ -21,7 +24,9 @@ class ItemTimes:
     deleted: bool = False
 
     def after(self, action: Action, at: datetime) -> ItemTimes:
-        """The state once that was done; a time that is set stays."""
+        """The state once that was done; a time that is set stays, and so does what was deleted."""
+        if self.deleted:
+            return self
         match action:
             case Action.READ:
                 return replace(self, read_at=self.read_at or at, seen_at=self.seen_at or at)
@@ -35,6 +40,45 @@ class ItemTimes:
                 return replace(self, archived_at=None)
             case Action.DELETE:
                 return replace(self, deleted=True)
+
+    def is_in(self, state: ItemState) -> bool:
+        """Whether a list of these shows it."""
+        if self.deleted:
+            return False
+        match state:
+            case ItemState.CURRENT:
+                return self.archived_at is None
+            case ItemState.UNREAD:
+                return self.archived_at is None and self.read_at is None
+            case ItemState.READ:
+                return self.archived_at is None and self.read_at is not None
+            case ItemState.ARCHIVED:
+                return self.archived_at is not None
+            case ItemState.ALL:
+                return True
+
+    @property
+    def counted(self) -> Counts:
+        """What it adds to the counts."""
+        if self.deleted or self.archived_at is not None:
+            return _NOT_COUNTED
+        return _COUNTED[self.read_at is None, self.seen_at is None]
+
+
+_NOT_COUNTED = Counts(0, 0, 0)
+_COUNTED = {
+    (unread, unseen): Counts(int(unread), int(unseen), 1) for unread in (False, True) for unseen in (False, True)
+}
+
+
+def counts_after(counts: Counts, changed: Iterable[tuple[ItemTimes, ItemTimes]]) -> Counts:
+    """The counts once the states of some that are counted have changed: from the first to the second of each."""
+    unread, unseen, total = counts.unread, counts.unseen, counts.total
+    for before, after in changed:
+        unread += after.counted.unread - before.counted.unread
+        unseen += after.counted.unseen - before.counted.unseen
+        total += after.counted.total - before.counted.total
+    return Counts(unread, unseen, total)
 
 
 def change_of(action: Action, at: datetime) -> Mapping[str, datetime | None]:
