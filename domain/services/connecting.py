@@ -59,7 +59,7 @@ class ConnectionService:
         self._telemetry = telemetry
 
     async def connect(self, by: Transport[Any, Any], outlet: Outlet, request: ConnectRequest) -> ConnectReply:
-        connection = self._connections.begin(self._hub.subscribe(by, outlet), request, self._clock.now())
+        connection = self._connections.begin(self._hub.subscribe(by, outlet), request.remote_address, self._clock.now())
         with ExitStack() as undo:
             undo.callback(self._connections.end, connection)
             try:

@@ -20,7 +20,7 @@ from domain.model import (
 )
 from domain.policy import ConnectionPolicy, Deadlines
 from domain.ports import Outlet, Telemetry
-from domain.requests import Asked, ConnectRequest
+from domain.requests import Asked
 from domain.services.recovery import Start
 
 
@@ -42,7 +42,7 @@ class Connection:
     """
 
     subscription: Subscription[Any, Any]
-    asked: ConnectRequest
+    remote_address: str
     since: datetime
     identity: Identity | None = None
     device: str | None = None
@@ -103,8 +103,8 @@ class Connections:
 
     # from the first word to the last
 
-    def begin(self, subscription: Subscription[Any, Any], asked: ConnectRequest, now: datetime) -> Connection:
-        connection = self._by_outlet[subscription.outlet] = Connection(subscription, asked, now)
+    def begin(self, subscription: Subscription[Any, Any], remote_address: str, now: datetime) -> Connection:
+        connection = self._by_outlet[subscription.outlet] = Connection(subscription, remote_address, now)
         return connection
 
     def verified(self, connection: Connection, identity: Identity) -> None:
@@ -182,7 +182,7 @@ class Connections:
                 connection.device,
                 connection.identity.role if connection.identity is not None else "",
                 connection.subscription.outlet.technology,
-                connection.asked.remote_address,
+                connection.remote_address,
                 connection.since,
             )
             for connection in self._open_of(user)

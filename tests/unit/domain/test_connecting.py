@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from weakref import ref
 
 import pytest
 
@@ -41,6 +42,25 @@ def test_a_connection_is_registered_before_the_log_is_read_and_replayed_once_it_
     # ``secret`` is the key of the pids; the rooms are entered, and so is their head fixed, before the log is read.
     calls = ["verify", "arrive", "secret", "has_room"]
     assert run(story()) == calls
+
+
+def test_nothing_of_what_a_client_said_to_connect_is_kept() -> None:
+    class Said(str):
+        """What can be watched."""
+
+        __slots__ = ("__weakref__",)
+
+    async def story() -> None:
+        async with World().running() as world:
+            auth = {"token": Said("ann"), "cursor": Said("x" * 60_000), "pid": Said("y"), "offset": Said("z")}
+            kept = {name: ref(said) for name, said in auth.items()}
+            client = await world.transport.connect(auth)
+            await client.opened()
+            auth.clear()
+            assert client.connected
+            assert [name for name, said in kept.items() if said() is not None] == []
+
+    run(story())
 
 
 def test_the_welcome_counts_what_lies_in_the_inbox() -> None:
