@@ -8,8 +8,8 @@ import sys
 import tempfile
 
 NAMES = (
-    "frames", "payloads", "socketio_packets", "sessions", "requests", "conversations", "http_heads", "chunked_bodies",
-    "http_connections",
+    "frames", "payloads", "socketio_packets", "sessions", "requests", "publications", "conversations", "http_heads",
+    "chunked_bodies", "http_connections",
 )  # fmt: skip
 MOST_BYTES = 4096
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import settings
@@ -10,6 +12,9 @@ from hypothesis.stateful import get_state_machine_test
 
 from adapters.contract.answers import answer_object
 from adapters.contract.commands import IDS_MAX, LIST_MAX, read_command
+from adapters.contract.events import notification_json
+from adapters.contract.json_text import InvalidJson
+from adapters.contract.publications import parse_publication
 from adapters.http.messages import MAX_CHUNK_LINE, MAX_TRAILER_BYTES, BadRequest, ChunkedBody, parse_head
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
@@ -18,7 +23,7 @@ from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Clo
 from adapters.transport.socketio.engineio.websocket import FrameReader
 from adapters.transport.socketio.engineio.websocket import Received as Frame
 from adapters.transport.socketio.packet import StrictPacket, ack_packet
-from domain.errors import InvalidArgument, UnknownEvent
+from domain.errors import ERRORS_MAX, InvalidArgument, InvalidPublication, PublicationTooLarge, UnknownEvent
 from domain.model import AckId, Failed
 from domain.policy import ConnectionPolicy
 from domain.requests import ListInbox, Mark
@@ -192,6 +197,72 @@ def _argument(steps: Iterator[int], depth: int) -> object:
     return {NAMES[next(steps, 0) % len(NAMES)]: _argument(steps, depth - 1) for _ in range(size % 4)}
 
 
+PUBLICATION_PARTS = (
+    b'{"to":{"user":"a"},"type":"t"',
+    b"{",
+    b"}",
+    b'"to":',
+    b'{"user":"a"}',
+    b'{"users":["a","b"]}',
+    b'{"role":"r"}',
+    b'{"everyone":true}',
+    b'"type":"t"',
+    b",",
+    b'"title":',
+    b'"body":',
+    b'"data":',
+    b'{"k":1,"k":2}',
+    b'{"k":{"a":[1]}}',
+    b'"id":',
+    b'"n-1"',
+    b'"expires_at":',
+    b'"2030-01-31T12:00:00Z"',
+    b'"2030-02-30T12:00:00Z"',
+    b"null",
+    b'"x"',
+    b'"\\ud800"',
+    b'"\\u003a:"',
+    b"1e400",
+    b"[",
+    b"]",
+    b'"unknown":1',
+    b'"data":{}',
+    b"\n",
+    b'"a\\u0000b"',
+    b'"' + b"y" * 200 + b'"',
+)
+_POLICY = ConnectionPolicy()
+_NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def publications(data: bytes) -> None:
+    """A body of parts that publications have, and of anything: it is read as it stands, or told to be bad in bounds."""
+    body = b"".join(
+        PUBLICATION_PARTS[byte - 128] if 128 <= byte < 128 + len(PUBLICATION_PARTS) else b"%c" % byte for byte in data
+    )
+    try:
+        publication = parse_publication(body)
+        _POLICY.check(publication)
+    except (InvalidJson, InvalidPublication, PublicationTooLarge) as error:
+        if len(error.errors) > ERRORS_MAX:
+            raise Broken("more is said to be wrong than there is space for") from None
+        return
+    said = json.loads(body, object_pairs_hook=_once)
+    told = json.loads(notification_json(_POLICY.draft(publication, "given", _NOW, None).notification))
+    for name in ("type", "title", "body", "data"):
+        if told[name] != said.get(name):
+            raise Broken(f"recipients are told another {name}")
+    if told["id"] != (said.get("id") or "given") or (told["expires_at"] is None) != (said.get("expires_at") is None):
+        raise Broken("another id, or another end")
+
+
+def _once(members: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(members)
+    if len(values) < len(members):
+        raise Broken("a member that is given twice is taken")
+    return values
+
+
 def conversations(data: bytes) -> None:
     """A session and a client that keeps to the protocol: the bytes choose what happens next, and when."""
     _story.hypothesis.fuzz_one_input(data)
@@ -285,6 +356,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "socketio_packets": socketio_packets,
     "sessions": sessions,
     "requests": requests,
+    "publications": publications,
     "conversations": conversations,
     "http_heads": http_heads,
     "chunked_bodies": chunked_bodies,

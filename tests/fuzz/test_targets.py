@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adapters.http.connection import HttpServerConnection
 from adapters.transport.socketio.engineio.session import Session
 from tests.fuzz.__main__ import NAMES
-from tests.fuzz.targets import TARGETS, Broken, http_connections, requests, sessions
+from tests.fuzz.targets import TARGETS, Broken, http_connections, publications, requests, sessions
 
 PROGRAMS = st.binary(max_size=300)
 
@@ -43,3 +43,10 @@ def test_a_connection_that_stays_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(HttpServerConnection, "_end", lambda _self: None)
     with pytest.raises(Broken):
         http_connections(b"\x80\x83")
+
+
+def test_a_publication_that_is_read_wrongly_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.contract.publications.repeats_members", lambda *_: False)
+    body = b'{"to":{"user":"a"},"type":"t","type":"u"}'
+    with pytest.raises(Broken):
+        publications(body)
