@@ -14,6 +14,7 @@ from domain.requests import Mark
 from tests.contract.transport import CLOSED_WITHIN, TransportContract
 from tests.contract.transport_harness import (
     COUNTED,
+    SLACK,
     AskingClient,
     AskingHarness,
     Gate,
@@ -206,6 +207,20 @@ class RequestContract(TransportContract):
         await eventually(lambda: events.count("disconnected", connection) == 1)
         gate.open()
         await eventually(lambda: events.count("handled", connection) == 1)
+
+    async def test_a_defect_in_what_is_done_for_a_client_ends_its_connection_so_that_it_returns(
+        self, harness: AskingHarness, events: ScriptedEvents
+    ) -> None:
+        async def fail(_connection: ConnectionId, _ack: AckId | None) -> None:
+            raise ZeroDivisionError
+
+        events.script("ann", on_request=fail)
+        client, connection = await self.asking(harness, events)
+        await client.send("notification.seen", {"ids": ["a"]})
+        assert (await client.expect_closed(CLOSED_WITHIN + SLACK)).reconnect
+        assert events.reasons == {connection: "defect"}
+        other, _ = await self.asking(harness, events, "bob")
+        assert await other.request("inbox.count", {}) == COUNTED_ON_THE_WIRE
 
     async def test_a_client_that_leaves_is_not_answered_and_the_others_are(
         self, harness: AskingHarness, events: ScriptedEvents

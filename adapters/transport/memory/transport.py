@@ -177,7 +177,7 @@ class MemoryTransport:
             raise ConnectionGone
         work = self._events.requested(connection, ack, read_command(event, argument))
         if work is not None:
-            self._spawn(work)
+            self._spawn(self._guarded(connection, work))
 
     def _received(self, connection: MemoryConnection, upto: Position) -> None:
         """Only what a client takes while it is connected counts, as nobody else can say that they have it."""
@@ -204,13 +204,21 @@ class MemoryTransport:
             if reply is None:
                 return
             undo.pop_all()
-            if client.closed or connection.is_closing:
-                return
-            client.connected, client.pid = True, reply.pid
-            connection.mailbox.put(READY, to_json(ready(reply)), reply.cursor)
-            undo.callback(self._end, connection, DisconnectReason.DEFECT)
-            await events.opened(connection)
-            undo.pop_all()
+        if client.closed or connection.is_closing:
+            return
+        client.connected, client.pid = True, reply.pid
+        connection.mailbox.put(READY, to_json(ready(reply)), reply.cursor)
+        await self._guarded(connection, events.opened(connection))
+
+    async def _guarded(self, connection: MemoryConnection, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            # A defect of ours: the client comes back with its cursor and is served anew.
+            if connection.is_open:
+                connection.client.reconnect = True
+            self._end(connection, DisconnectReason.DEFECT)
+            raise
 
     async def _ask(
         self, events: ConnectionEvents, connection: MemoryConnection, request: ConnectRequest
