@@ -117,7 +117,7 @@ class ConnectionService:
             self._counts.watch(connection.subscription, start.subscriber, start.counted)
             connection.has_reply = True
             with ExitStack() as undo:
-                # After a defect it is done with, and does not wait for ever for what it has asked for.
+                # After a defect what was asked meanwhile is dropped: it would keep its place for ever.
                 undo.callback(self._connections.done, connection)
                 await self._catch_up(connection, start.subscriber, start.page)
                 undo.pop_all()

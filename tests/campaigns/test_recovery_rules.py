@@ -18,7 +18,7 @@ RUNS = 5000 if IS_FULL else 300
 FIRST_SEED = 0
 MUTANT_RUNS = 1000  # none has needed more than a tenth of these
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
 # What the runs have to meet often enough to say anything, in three hundred of them.
 MET = {

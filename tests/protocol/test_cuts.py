@@ -52,7 +52,7 @@ from tests.protocol.scripted_peer import (
 )
 from tests.serving import eventually
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.check]
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
 BOTH_WAYS = pytest.mark.parametrize("how", list(Cut))
 ROOMS = frozenset((EVERYONE,))

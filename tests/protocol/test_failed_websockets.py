@@ -30,7 +30,8 @@ WAYS_TO_FAIL: dict[str, tuple[bytes, int]] = {
     "a malformed close frame": (b"\x88\x81" + NO_MASK + b"3", 1002),
     "a packet of no type": (b"\x81\x81" + NO_MASK + b"9", 1002),
 }
-MUCH = 20_000_000
+MUCH = 6_000_000
+"""More than the kernel takes for a server that does not read."""
 LINGER = SessionLimits().close_timeout
 
 
