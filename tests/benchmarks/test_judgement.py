@@ -132,6 +132,7 @@ def test_the_readme_has_a_place_for_what_is_found() -> None:
 
 def test_the_readme_says_what_the_last_run_found() -> None:
     run = json.loads((REPOSITORY / "docs" / "benchmark.json").read_text())
-    if not all("title" in measure for measure in run["measures"].values()):
-        pytest.skip("the figures in docs/ are of a benchmark before this one")
-    assert marked(README) == section(run)
+    if all("title" in measure for measure in run["measures"].values()):
+        assert marked(README) == section(run)
+    else:
+        assert marked(README).startswith("These are figures of an earlier form of the benchmark")
