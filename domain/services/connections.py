@@ -36,9 +36,8 @@ class Connection:
     """A connection from its first word to the end of the last thing it has asked for.
 
     It has an ``identity`` once its token is verified, and a ``pid`` once it is let in. Its ``start`` is kept until its
-    reply has been sent. ``is_live``: its replay is over, or has failed.
-    ``closing``: it has been told to end. ``requests`` are carried out in their order, and the first is under way while
-    it ``is_working`` and ``is_live``.
+    reply has been sent. ``is_live``: its replay is over, or has failed. ``closing``: it has been told to end.
+    ``requests`` are carried out in their order, and the first is under way while it ``is_working`` and ``is_live``.
     """
 
     subscription: Subscription[Any, Any]

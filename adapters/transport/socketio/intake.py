@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from datetime import timedelta
 
 from adapters.http.tasks import Tasks
 from adapters.transport.socketio.client import Client
@@ -17,9 +16,10 @@ from adapters.transport.socketio.rate import TokenBucket
 from adapters.transport.socketio.waiting import Waiting
 from domain.errors import RateLimited
 from domain.model import Disconnect, DisconnectReason, Position
+from domain.policy import FLOOD_PAUSE
 from domain.ports import Clock
 
-FLOODING = Disconnect(RateLimited().problem, reconnect=True, retry_after=timedelta(seconds=5))
+FLOODING = Disconnect(RateLimited().problem, reconnect=True, retry_after=FLOOD_PAUSE)
 CONNECT = "0"
 
 _log = logging.getLogger("synkrone.transport")
