@@ -232,8 +232,8 @@ class ConnectionPolicy:
         errors = list(self._field_errors(publication))
         if errors:
             return InvalidPublication([FieldError(path + error.path, error.message) for error in errors])
-        texts = (publication.type, publication.title or "", publication.body or "")
-        size = sum(len(text.encode()) for text in texts) + len(publication.data or b"")
+        text = f"{publication.type}{publication.title or ''}{publication.body or ''}"
+        size = len(text.encode()) + len(publication.data or b"")
         if size <= self.notification_bytes:
             return None
         message = f"type, title, body and data together have {size} bytes; {self.notification_bytes} are allowed"
@@ -246,16 +246,17 @@ class ConnectionPolicy:
         to = publication.to
         if to.kind is AudienceKind.USER and not 0 < len(to.rooms) <= AUDIENCE_MAX_USERS:
             yield FieldError("to.users", AUDIENCE_RULE)
-        names = (room.partition(":")[2] for room in to.rooms if room != EVERYONE)
-        bad = next((name for name in names if not is_name(name)), None)
-        if bad is not None:
-            yield FieldError("to", f"a user id or role {name_fault(bad)}")
+        for room in to.rooms:
+            name = room.partition(":")[2]
+            if room != EVERYONE and not is_name(name):
+                yield FieldError("to", f"a user id or role {name_fault(name)}")
+                break
         if not is_name(publication.type):
             yield FieldError("type", name_fault(publication.type))
         if publication.id is not None and not is_identifier(publication.id):
             yield FieldError("id", IDENTIFIER_RULE)
         for name, text in (("title", publication.title), ("body", publication.body)):
-            if text is not None and _SURROGATE.search(text):
+            if text is not None and not text.isascii() and _SURROGATE.search(text):
                 yield FieldError(name, "holds an unpaired surrogate")
         if publication.expires_at is not None and publication.expires_at.tzinfo is None:
             yield FieldError("expires_at", "must have a time zone")

@@ -26,7 +26,7 @@ from adapters.http.problems import (
     members_of,
     status_of,
 )
-from adapters.http.tasks import Tasks
+from adapters.http.tasks import Tasks, begin
 from domain.errors import InvalidArgument, InvalidPublication, SynkroneError
 from domain.model import Appended, AppendOutcome, Caller
 
@@ -55,8 +55,10 @@ class PublishRoute:
         self.max_body = max_body
         self.tasks = Tasks()
 
-    async def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler:
-        request = PublishRequest(self, head, exchange)
+    def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler | Awaitable[MessageHandler]:
+        return begin(self._admitted(PublishRequest(self, head, exchange)))
+
+    async def _admitted(self, request: PublishRequest) -> MessageHandler:
         await request.admit()
         return request
 
@@ -102,7 +104,7 @@ class PublishRequest:
         self._body += chunk
 
     def finish(self) -> None:
-        self._route.tasks.spawn(self._publish())
+        self._route.tasks.begin(self._publish())
 
     def body_too_large(self) -> None:
         self._body.clear()

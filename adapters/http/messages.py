@@ -64,6 +64,9 @@ class Headers(Mapping[str, str]):
             raise KeyError(name)
         return values[0] if len(values) == 1 else ",".join(values)
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._by_name
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_name)
 

@@ -4,10 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _log = logging.getLogger("synkrone.server")
+
+
+def begin(coroutine: Coroutine[Any, Any, T]) -> T | Coroutine[Any, Any, T]:
+    """Run it at once, up to where it waits: its result, or the rest of it, to be awaited.
+
+    For what seldom waits: a task takes two turns of the loop whether it waits or not. Up to there it is in no task,
+    and ``asyncio.timeout`` fails.
+    """
+    try:
+        awaited = coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    return _rest(coroutine, awaited)
+
+
+async def _rest(coroutine: Coroutine[Any, Any, T], awaited: object) -> T:
+    return await _steps(coroutine, awaited)
+
+
+@types.coroutine
+def _steps(coroutine: Coroutine[Any, Any, T], awaited: object) -> Generator[object, None, T]:
+    try:
+        while True:
+            try:
+                yield awaited
+            except BaseException as thrown:  # noqa: BLE001 (it is the coroutine's to handle)
+                awaited = coroutine.throw(thrown)
+            else:
+                awaited = coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 class Tasks:
@@ -19,6 +55,16 @@ class Tasks:
         self._running.add(task)
         task.add_done_callback(self._finished)
         return task
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """The same, but run at once, up to where it waits."""
+        try:
+            rest = begin(coroutine)
+        except Exception:  # noqa: BLE001 (it is logged)
+            _log.exception("what was done for a client ended by a defect")
+            return
+        if rest is not None:
+            self.spawn(rest)
 
     async def wait(self, seconds: float) -> None:
         """Until all have ended, or the time is up."""

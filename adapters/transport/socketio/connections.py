@@ -146,7 +146,7 @@ class Connections:
             self._work(connection, work)
 
     def _work(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
-        self._working.spawn(self._guarded(connection, work))
+        self._working.begin(self._guarded(connection, work))
 
     async def _guarded(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
         try:
