@@ -86,6 +86,15 @@ def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTo
     return found
 
 
+def register_and_arrive(
+    transaction: LogTransaction, requests: Sequence[Arriving]
+) -> list[FoundTogether | SynkroneError]:
+    """An operation of the writer: who is not registered yet is by it."""
+    arrivals = [arrival for request in requests for arrival in request.arrivals]
+    users.register(transaction, [Registration(one.user, one.role, one.rooms) for one in arrivals])
+    return arrive(transaction.db, requests)
+
+
 def registered(db: sqlite3.Connection, registrations: Sequence[Registration]) -> list[Subscriber | None]:
     """An operation of the readers. None for whoever is not registered yet."""
     _, known = _look_up(db, registrations, _without_numbers, {"aged": 0})

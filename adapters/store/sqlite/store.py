@@ -13,7 +13,7 @@ from pathlib import Path
 from adapters.store.drafts import prepare
 from adapters.store.sqlite import items, log, users
 from adapters.store.sqlite.append import Batch, append
-from adapters.store.sqlite.arrivals import Arriving, Found, arrive, register, registered
+from adapters.store.sqlite.arrivals import Arriving, Found, arrive, register, register_and_arrive, registered
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
 from adapters.store.sqlite.items import Kept, Looking, View, Window
 from adapters.store.sqlite.log import Following, Reading, RoomSets
@@ -230,27 +230,20 @@ class SqliteStore:
                 state.followers.discard(follower)
 
     async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
-        while True:
-            found = await self._arrive(arrivals)
-            new = [arrival for arrival, arrived in zip(arrivals, found, strict=True) if arrived is None]
-            if not new:
-                return [arrived for arrived in found if arrived is not None]
-            registrations = [Registration(one.user, one.role, one.rooms) for one in new]
-            await self._opened().writer.do(register, registrations)
-
-    async def _arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived | None]:
-        """None for whoever is not registered yet."""
         state = self._opened()
         request = Arriving(arrivals, state.generations, self._window(), state.tail.floor, state.room_sets)
         found = await state.readers.do(arrive, request)
+        if None in found.each:
+            found = await state.writer.do(register_and_arrive, request)
         await _caught_up(state, found.head)
         if any(after.offset < state.tail.floor for after in found.left_to_the_tail):
             # It has given up meanwhile what would be on their pages.
             found = await state.readers.do(arrive, replace(request, tail_floor=None))
             await _caught_up(state, found.head)
         return [
-            _arrived(state, arrival, one, found.head) if one is not None else None
+            _arrived(state, arrival, one, found.head)
             for arrival, one in zip(arrivals, found.each, strict=True)
+            if one is not None
         ]
 
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
