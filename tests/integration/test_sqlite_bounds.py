@@ -14,6 +14,7 @@ import pytest
 
 from adapters.store.sqlite import schema, threads
 from adapters.store.sqlite.store import SqliteStore
+from adapters.system.clock import SystemClock
 from domain.errors import StoreUnavailable
 from domain.model import (
     Arrived,
@@ -58,6 +59,34 @@ async def test_more_than_can_wait_is_refused(path: Path, clock: ManualClock, mon
         assert (await inbox.head()).offset == 40 - len(refused)
         await inbox.ensure_writable()
         assert outcomes(await inbox.append([draft("more")])) == [STORED]
+
+
+async def test_who_publishes_while_others_do_shares_their_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "GATHERING_SECONDS", 1.0)
+    async with opened(path, SystemClock()) as inbox:
+        with closing(sqlite3.connect(path, isolation_level=None)) as outside:
+            outside.execute("BEGIN IMMEDIATE")
+            first = asyncio.create_task(inbox.append([draft("a")]))
+            await asyncio.sleep(0.05)
+            others = [asyncio.create_task(inbox.append([draft(name)])) for name in ("b", "c")]
+            await asyncio.sleep(0)
+            outside.execute("ROLLBACK")
+            await asyncio.gather(first, *others)
+            later = asyncio.create_task(inbox.append([draft("d")]))
+            await asyncio.sleep(0.1)
+            await asyncio.gather(later, inbox.append([draft("e")]))
+            # What one commit stores is stored at one time.
+            times = outside.execute("SELECT group_concat(id, '') FROM contents GROUP BY stored_at ORDER BY stored_at")
+            assert [names for (names,) in times] == ["a", "bc", "de"]
+
+
+async def test_a_publisher_who_is_alone_never_waits_for_others(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "GATHERING_SECONDS", 3600.0)
+    async with opened(path, clock) as inbox:
+        for name in ("a", "b", "c"):
+            assert outcomes(await inbox.append([draft(name)])) == [STORED]
 
 
 async def test_readers_do_not_wait_for_the_writer(path: Path, clock: ManualClock) -> None:
