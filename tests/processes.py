@@ -14,16 +14,19 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from joserfc import jwt
 from joserfc.jwk import OctKey
+
+from tests.forked import SERVER, Forked, run_forked
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SECRET = "a-secret-of-the-tests-that-has-48-characters-...."
@@ -59,23 +62,18 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 def run_to_end(directory: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Start a server that is expected to stop by itself, and wait until it has."""
-    return subprocess.run(
-        _command(),
-        cwd=directory,
-        env=environment({"SYNKRONE_PORT": "0"} | dict(settings)),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as outputs:
+        return run_forked(
+            SERVER,
+            directory=directory,
+            environment=environment({"SYNKRONE_PORT": "0"} | dict(settings)),
+            outputs=Path(outputs),
+            timeout=START_SECONDS,
+        )
 
 
-def _command() -> list[str]:
-    return [sys.executable, "-m", "entrypoints.server"]
-
-
-def _limited_command(descriptors: int) -> list[str]:
-    return ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *_command()]
+def _limited(descriptors: int, command: Sequence[str]) -> list[str]:
+    return ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
 
 
 def port_to_keep() -> int:
@@ -113,32 +111,50 @@ class ServerProcess:
         ca: Path | None = None,
         descriptors: int | None = None,
         module: str | None = None,
+        anew: bool = False,
     ) -> None:
         """``ca`` is the certificate to trust where the server speaks TLS itself; ``descriptors`` limits its own.
 
-        ``module`` has the commands of a server that is not the one of this project.
+        ``module`` has the commands of a server that is not the one of this project. ``anew``: started as an operator
+        does, not forked, and so with the limits and the ignored signals of the test.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._settings = {"SYNKRONE_PORT": "0"} | dict(settings)
         self._tls = ssl.create_default_context(cafile=ca) if ca is not None else None
-        self._command = _command() if descriptors is None else _limited_command(descriptors)
+        self._command: list[str] | None = None
         if module is not None:
             self._command = [sys.executable, "-m", module, "serve"]
+        elif descriptors is not None:
+            self._command = _limited(descriptors, [sys.executable, "-m", SERVER])
+        elif anew:
+            self._command = [sys.executable, "-m", SERVER]
         self.url = ""
         self._start()
 
     def _start(self) -> None:
         # What a server prints is its own; the log of one that is started again goes on.
-        with (self.directory / "stdout").open("wb") as stdout, (self.directory / "stderr").open("ab") as stderr:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=self.directory,
-                env=environment(self._settings),
-                stdin=subprocess.DEVNULL,
+        stdout, stderr = self.directory / "stdout", self.directory / "stderr"
+        stdout.write_bytes(b"")
+        stderr.touch()
+        if self._command is None:
+            self._process: Forked | subprocess.Popen[bytes] = Forked(
+                SERVER,
+                directory=self.directory,
+                environment=environment(self._settings),
                 stdout=stdout,
                 stderr=stderr,
             )
+        else:
+            with stdout.open("ab") as output, stderr.open("ab") as errors:
+                self._process = subprocess.Popen(
+                    self._command,
+                    cwd=self.directory,
+                    env=environment(self._settings),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                )
         self._told_to_stop = False
 
     def start_again(self) -> None:

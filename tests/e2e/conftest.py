@@ -67,9 +67,10 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         ca: Path | None = None,
         descriptors: int | None = None,
         module: str | None = None,
+        anew: bool = False,
     ) -> ServerProcess:
         directory = tmp_path / f"server-{next(numbers)}"
-        server = ServerProcess(directory, settings, ca=ca, descriptors=descriptors, module=module)
+        server = ServerProcess(directory, settings, ca=ca, descriptors=descriptors, module=module, anew=anew)
         servers.append(server)
         server.wait_until_ready()
         return server

@@ -68,7 +68,8 @@ async def is_healthy(server: ServerProcess) -> bool:
 @pytest.mark.gen_test(timeout=60)
 async def test_a_server_takes_all_the_descriptors_that_it_may_have(serve: Serve) -> None:
     with soft_limit(LOW_LIMIT):
-        server = serve(ONE_SECRET | {"SYNKRONE_LIMITS__CONNECTIONS": "500", "SYNKRONE_LIMITS__UNAUTHENTICATED": "100"})
+        limits = {"SYNKRONE_LIMITS__CONNECTIONS": "500", "SYNKRONE_LIMITS__UNAUTHENTICATED": "100"}
+        server = serve(ONE_SECRET | limits, anew=True)
     soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     assert soft == hard > LOW_LIMIT
     assert server.records("too few descriptors") == []
@@ -113,7 +114,7 @@ async def test_a_server_whose_places_are_all_held_by_websockets_of_nobody_still_
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_server_that_finds_no_descriptor_idles_until_there_is_one(serve: Serve) -> None:
-    server = serve()
+    server = serve(anew=True)
     async with http_session() as session:
         live = await WebSocketPeer.open(session, server.url)
         await connected(live, token("42"))

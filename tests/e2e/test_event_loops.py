@@ -39,4 +39,4 @@ async def test_a_client_is_served_on_uvloop(serve: Serve, clients: Clients) -> N
 async def test_a_client_is_served_without_uvloop(serve: Serve, clients: Clients, tmp_path: Path) -> None:
     (tmp_path / "uvloop.py").write_text("raise ImportError")
     without = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
-    await assert_serves(serve(ONE_SECRET | without), clients, "asyncio")
+    await assert_serves(serve(ONE_SECRET | without, anew=True), clients, "asyncio")

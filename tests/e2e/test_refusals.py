@@ -73,7 +73,7 @@ async def test_a_bad_token_is_refused_with_its_code(serve: Serve, clients: Clien
 
 @pytest.mark.gen_test(timeout=60)
 async def test_clients_are_told_the_same_where_python_strips_docstrings(serve: Serve, clients: Clients) -> None:
-    server = serve(ONE_ISSUER | {"PYTHONOPTIMIZE": "2"})
+    server = serve(ONE_ISSUER | {"PYTHONOPTIMIZE": "2"}, anew=True)
     client = await clients.js(server.url, {"token": "not.a.token"}, {"transports": ["websocket"]})
     error = await client.expect("connect_error")
     assert (error["message"], error["data"]) == (INVALID["title"], INVALID)

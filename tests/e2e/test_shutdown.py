@@ -204,7 +204,7 @@ async def test_every_request_to_stop_drains_and_the_log_says_so(
 async def test_a_server_under_nohup_outlives_its_terminal(serve: Serve, clients: Clients) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        server = serve()
+        server = serve(anew=True)
     finally:
         signal.signal(signal.SIGHUP, before)
     client = await clients.js(server.url, {"token": token("42")})

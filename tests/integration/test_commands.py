@@ -20,10 +20,11 @@ import pytest
 
 from tests.accepting import Acceptor
 from tests.engine_io import WebSocketPeer, connected, event, http_session, refused
+from tests.forked import CLI, run_forked
 from tests.processes import API_KEY, ONE_SECRET, ServerProcess, environment, token
 
 PATIENCE = 15.0
-CLI = ("-m", "entrypoints.cli")
+AT_A_TERMINAL = ("-m", CLI)
 
 
 class Command:
@@ -98,10 +99,22 @@ async def running(*arguments: str, settings: Mapping[str, str] | None = None) ->
 
 
 async def run(*arguments: str, settings: Mapping[str, str] | None = None) -> tuple[int, str, str]:
-    """A command from beginning to end: its exit code, output and errors."""
-    async with running(*CLI, *arguments, settings=settings) as command:
-        code, output, errors = await command.ended()
-        return code, output, errors.replace(command.folder, "FOLDER")
+    """A command from beginning to end: its exit code, output and errors, in which no traceback may be.
+
+    Forked, as there are many; ``running`` starts them as a terminal does.
+    """
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as outputs:
+        ended = await asyncio.to_thread(
+            run_forked,
+            CLI,
+            *arguments,
+            directory=Path(folder),
+            environment=environment(ONE_SECRET if settings is None else settings),
+            outputs=Path(outputs),
+            timeout=PATIENCE,
+        )
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return ended.returncode, ended.stdout, ended.stderr.replace(folder, "FOLDER")
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +210,8 @@ async def test_publish_prints_the_answer(server: ServerProcess) -> None:
         data = '{"f": 1.0, "e": 1e2, "big": 123456789012345678901234567890}'
         arguments = ["publish", "--url", f"{server.url}/", "--to", "users:42,43", "--type", "mission.assigned"]
         more = ["--title", "é", "--body", "b", "--data", data, "--id", "x-1"]
-        code, output, errors = await run(*arguments, *more)
+        async with running(*AT_A_TERMINAL, *arguments, *more) as command:
+            code, output, errors = await command.ended()
         assert (code, errors) == (0, "")
         assert json.loads(output)["id"] == "x-1"
         packet = await peer.next()
@@ -233,7 +247,7 @@ async def test_publish_that_cannot(server: ServerProcess) -> None:
 async def test_listen_resumes_after_a_cut_and_misses_nothing(server: ServerProcess) -> None:
     async with Wire(server.url).open() as wire:
         arguments = ["listen", "--url", wire.url, "--token", token("listener")]
-        async with running(*CLI, *arguments) as listener:
+        async with running(*AT_A_TERMINAL, *arguments) as listener:
             name, (ready, _) = shown(await listener.line("session.ready"))
             assert (ready["user"]["id"], ready["recovered"]) == ("listener", False)
             published = []
@@ -267,7 +281,7 @@ async def test_listen_comes_back_to_a_server_that_has_forgotten(tmp_path: Path) 
     try:
         first.wait_until_ready()
         # The address is that of the settings, as for the server.
-        async with running(*CLI, "listen", "--token", token("42"), settings=settings) as listener:
+        async with running(*AT_A_TERMINAL, "listen", "--token", token("42"), settings=settings) as listener:
             await listener.line("session.ready")
             await first.publish({"user": "42"}, id="of-the-first")
             await listener.line("of-the-first")
@@ -299,7 +313,7 @@ async def test_listen_ends_where_it_is_not_wanted(server: ServerProcess, bad: st
 
 @pytest.mark.gen_test
 async def test_check_config(tmp_path: Path) -> None:
-    async with running(*CLI, "check-config") as command:
+    async with running(*AT_A_TERMINAL, "check-config") as command:
         code, output, errors = await command.ended()
         assert (code, errors) == (0, "")
         first, second = output.splitlines()[:2]
@@ -355,9 +369,8 @@ async def test_check_config_and_serve_say_the_same(settings: dict[str, str], lin
         # Somebody else may listen on the default port.
         settings = {"SYNKRONE_PORT": "0", **settings}
     for name in ("check-config", "serve"):
-        async with running(*CLI, name, settings=settings) as command:
-            expected = f"synkrone-socket: {line.format(folder=command.folder)}\n"
-            assert await command.ended() == (2, "", expected), name
+        expected = f"synkrone-socket: {line.format(folder='FOLDER')}\n"
+        assert await run(name, settings=settings) == (2, "", expected), name
 
 
 @pytest.mark.gen_test(timeout=40)
@@ -406,7 +419,7 @@ async def test_help_and_version() -> None:
 
 @pytest.mark.gen_test(timeout=40)
 async def test_serve_until_it_is_told_to_stop() -> None:
-    async with running(*CLI, "serve", settings={**ONE_SECRET, "SYNKRONE_PORT": "0"}) as command:
+    async with running(*AT_A_TERMINAL, "serve", settings={**ONE_SECRET, "SYNKRONE_PORT": "0"}) as command:
         line = await command.line("listening")
         async with http_session() as session:
             await connected(await WebSocketPeer.open(session, line.rpartition(" ")[2]), token("42"))
@@ -417,7 +430,7 @@ async def test_serve_until_it_is_told_to_stop() -> None:
 @pytest.mark.gen_test(timeout=40)
 async def test_the_demo_shows_who_got_what() -> None:
     # Whatever is set for a real server does not matter to it.
-    async with running(*CLI, "demo", "--once", settings={"SYNKRONE_PORT": "nonsense"}) as command:
+    async with running(*AT_A_TERMINAL, "demo", "--once", settings={"SYNKRONE_PORT": "nonsense"}) as command:
         code, output, errors = await command.ended()
     assert (code, errors) == (0, "")
     got = re.findall(r"^   -> user (\d+) \((\w+)\) got ([a-z.]+): ", output, re.MULTILINE)
@@ -434,7 +447,7 @@ async def test_the_demo_shows_who_got_what() -> None:
 @pytest.mark.gen_test(timeout=40)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_demo_goes_on_until_it_is_interrupted(number: signal.Signals) -> None:
-    async with running(*CLI, "demo") as command:
+    async with running(*AT_A_TERMINAL, "demo") as command:
         await command.line("Round 1")
         await command.line("got maintenance.planned")
         command.send(number)
