@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -365,6 +366,7 @@ async def test_a_jump_of_the_wall_clock_disconnects_nobody(peer_class: Any, monk
                 number += 1
                 await publish(session, server.url, {"to": {"user": "42"}, "type": f"t{number}"})
                 assert event(await peer.next())[1][0]["type"] == f"t{number}"
+                await asyncio.sleep(0.02)
 
 
 @pytest.mark.gen_test

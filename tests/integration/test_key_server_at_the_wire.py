@@ -24,7 +24,8 @@ BOTH = pytest.mark.parametrize("peer_class", [WebSocketPeer, PollingPeer])
 
 @asynccontextmanager
 async def house(**settings: Any) -> AsyncIterator[tuple[KeyServer, Server, aiohttp.ClientSession]]:
-    async with KeyServer() as keys, http_session() as session:
+    # As many connections at once as a test opens.
+    async with KeyServer() as keys, http_session(aiohttp.TCPConnector(limit=0)) as session:
         keys.publish(public_jwk(key_for("ES256")))
         issuer = {"issuer": "https://auth.example", "jwks": keys.url(), "algorithms": ["ES256"]}
         staff = {"issuer": "https://staff.example", "secret": STAFF_SECRET, "user_prefix": "staff-"}

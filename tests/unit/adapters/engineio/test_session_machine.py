@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -23,6 +25,7 @@ from adapters.transport.socketio.engineio.session import (
 )
 
 LIMITS = SessionLimits(queue_bytes=10_000, cut_bytes=20_000)
+EXAMPLES = 1_000 if os.environ.get("CAMPAIGN") == "full" else 100
 
 
 class SessionMachine(RuleBasedStateMachine):
@@ -244,5 +247,5 @@ class SessionMachine(RuleBasedStateMachine):
             assert len(self.has) == self.sent
 
 
-TestSessionMachine = SessionMachine.TestCase
-TestSessionMachine.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestSessionMachine = pytest.mark.campaign(SessionMachine.TestCase)
+TestSessionMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)

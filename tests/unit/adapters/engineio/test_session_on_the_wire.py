@@ -6,6 +6,7 @@ other.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ from domain.model import DisconnectReason
 
 LIMITS = SessionLimits(queue_bytes=2_000, cut_bytes=6_000)
 SWEEP = 0.5
+EXAMPLES = 1_000 if os.environ.get("CAMPAIGN") == "full" else 100
 
 
 class Answer(NamedTuple):
@@ -514,8 +516,8 @@ class WireMachine(RuleBasedStateMachine):
             assert self.ends in ([DisconnectReason.PING_TIMEOUT], [DisconnectReason.SLOW_CONSUMER])
 
 
-TestWireMachine = WireMachine.TestCase
-TestWireMachine.settings = settings(max_examples=300, stateful_step_count=80, deadline=None)
+TestWireMachine = pytest.mark.campaign(WireMachine.TestCase)
+TestWireMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=80, deadline=None)
 
 
 def test_the_frames_of_a_batch_are_told_apart() -> None:
