@@ -3,6 +3,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV_PYTHON := .venv/bin/python
 
+# Bytecode is kept also where the environment has it otherwise: every process of the tests imports the same.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check campaign fuzz bench lint clean
 
 demo: .venv/.installed
