@@ -336,7 +336,7 @@ async def test_a_token_that_expires_ends_its_connection_after_a_warning(peer_cla
     auth = {"secret": SECRET, "leeway": "1s"}
     async with serving(auth=auth) as server, http_session() as session:
         peer = await peer_class.open(session, server.url)
-        expires_at = int(time.time()) + 3
+        expires_at = int(time.time()) + 4
         await connected(peer, token("42", exp=expires_at))
         name, (expiring,) = event(await peer.next())
         assert (name, list(expiring)) == ("session.expiring", ["expires_at"])
