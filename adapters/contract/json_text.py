@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -33,8 +34,9 @@ def to_json(value: object) -> Json:
     return Json(_encoder.encode(value))
 
 
+@lru_cache(maxsize=64)
 def timestamp(time: datetime) -> str:
-    """RFC 3339 in UTC, to the millisecond."""
+    """RFC 3339 in UTC, to the millisecond. All of a batch have the same."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
-import secrets
 import time
 
-_RANDOM_BITS = 80
+_TIME_BYTES = 6
+_RANDOM_BYTES = 10
+_DRAWN_AT_ONCE = 400 * _RANDOM_BYTES
 
 
 class SystemRandomness:
     def __init__(self) -> None:
         # Jitter is no secret, and each number of the system's costs a call of it: a tenth of a connect.
         self._random = random.Random()  # noqa: S311
+        self._drawn = b""
+        self._used = 0
 
     def uniform(self, low: float, high: float) -> float:
         return self._random.uniform(low, high)
@@ -23,8 +27,14 @@ class SystemRandomness:
         It begins with the time, so that the index of ids grows at its end: with random ones each insertion into a large
         log would touch a page of its own.
         """
-        milliseconds = time.time_ns() // 1_000_000
-        bits = milliseconds << _RANDOM_BITS | int.from_bytes(secrets.token_bytes(_RANDOM_BITS // 8), "big")
-        versioned = bits & ~(0xF << 76) | 7 << 76
-        digits = f"{versioned & ~(3 << 62) | 2 << 62:032x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        octets = (time.time_ns() // 1_000_000).to_bytes(_TIME_BYTES, "big") + self._draw()
+        digits = octets.hex()
+        variant = "89ab"[octets[8] >> 6]
+        return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+    def _draw(self) -> bytes:
+        """Some at a time: in each call of the system's another thread may take the interpreter's lock."""
+        if self._used == len(self._drawn):
+            self._drawn, self._used = os.urandom(_DRAWN_AT_ONCE), 0
+        begin, self._used = self._used, self._used + _RANDOM_BYTES
+        return self._drawn[begin : self._used]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from datetime import datetime
 
 from domain.delivery.hub import Hub
 from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown, summary
@@ -47,8 +48,9 @@ class PublishingService:
             raise ShuttingDown
         by_index = by_index or len(publications) != 1
         good = self._policy.check_all(publications, by_index=by_index)
+        now = self._clock.now()
         drafts = [
-            self._draft(publication, f"{idempotency_key}:{index}" if idempotency_key is not None else None)
+            self._draft(publication, now, f"{idempotency_key}:{index}" if idempotency_key is not None else None)
             for index, publication in enumerate(good)
         ]
         self._publishing += 1
@@ -106,7 +108,7 @@ class PublishingService:
         if item.publication is None:
             raise InvalidPublication(item.errors)
         self._policy.check(item.publication)
-        return self._draft(item.publication, None)
+        return self._draft(item.publication, self._clock.now())
 
-    def _draft(self, publication: Publication, idempotency_key: str | None) -> Draft:
-        return self._policy.draft(publication, self._randomness.new_id(), self._clock.now(), idempotency_key)
+    def _draft(self, publication: Publication, now: datetime, idempotency_key: str | None = None) -> Draft:
+        return self._policy.draft(publication, self._randomness.new_id(), now, idempotency_key)
