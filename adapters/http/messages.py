@@ -399,11 +399,13 @@ class ChunkedBody:
         while True:
             end = buffer.find(b"\r\n", start)
             size = (end if end >= 0 else len(buffer) - buffer.endswith(b"\r")) - start
-            if (self._trailer_bytes or 0) + size > MAX_TRAILER_BYTES:
+            allowed = MAX_TRAILER_BYTES - (self._trailer_bytes or 0)
+            # What is wrong comes first, where it lies within what is allowed: it may have come in a piece of its own.
+            if buffer.find(b"\n", start, start + min(size, allowed)) >= 0:
+                raise BadRequest("a malformed trailer")
+            if size > allowed:
                 raise BadRequest("trailers too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             if end < 0:
-                if buffer.find(b"\n", start) >= 0:
-                    raise BadRequest("a malformed trailer")
                 self._pending = buffer[start:]
                 return len(buffer)
             if end == start:

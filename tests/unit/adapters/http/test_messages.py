@@ -430,6 +430,9 @@ BODIES: list[tuple[bytes, tuple[bytes, bytes] | int]] = [
     (b"0\r\nA: b\n\r\n\r\n", 400),
     (b"0\r\nA: b\x00\r\n\r\n", 400),
     (b"0\r\nA: b\r\n c\r\n\r\n", 400),
+    (b"0\r\nA: b\r\n\n" + b"x" * MAX_TRAILER_BYTES, 400),
+    (b"0\r\n" + b"x" * (MAX_TRAILER_BYTES - 1) + b"\nx", 400),
+    (b"0\r\n" + b"x" * MAX_TRAILER_BYTES + b"\nx", 431),
     (b"1\r\nx\r\n" * FREE_CHUNKS + b"0\r\n\r\n", (b"x" * FREE_CHUNKS, b"")),
     (b"1\r\nx\r\n" * FREE_CHUNKS * 2, 400),
     (b"40\r\n" + b"x" * 64 + b"\r\n" + b"1\r\nx\r\n" * FREE_CHUNKS * 2, 400),
@@ -441,6 +444,28 @@ BODIES: list[tuple[bytes, tuple[bytes, bytes] | int]] = [
 def test_a_chunked_body_in_however_many_pieces(octets: bytes, outcome: tuple[bytes, bytes] | int) -> None:
     for size in (len(octets), 1, 2, 3, 7, 1000):
         assert read_chunks(octets, size) == outcome, size
+
+
+def some_body(rng: random.Random) -> bytes:
+    """Of what bodies are made of, and of runs as long as a line may be, or a little longer or shorter."""
+    parts = [b"0\r\n", b"5\r\nhello\r\n", b"a:", b"\r\n", b"\r", b"\n", b"\r\n\r\n", b";x", b"\x00"]
+    weights = [4, 2, 3, 6, 1, 2, 1, 1, 1]
+    octets = bytearray()
+    for _ in range(rng.randrange(2, 12)):
+        if rng.random() < 0.3:
+            octets += b"x" * (rng.choice([0, MAX_CHUNK_LINE, MAX_TRAILER_BYTES]) + rng.randrange(-4, 5))
+        else:
+            octets += rng.choices(parts, weights)[0]
+    return bytes(octets)
+
+
+def test_what_becomes_of_any_chunked_body_does_not_depend_on_its_pieces() -> None:
+    rng = random.Random(9112)
+    for _ in range(600):
+        octets = b"0\r\n" * rng.randrange(2) + some_body(rng)
+        whole = read_chunks(octets, len(octets) or 1)
+        for size in (1, rng.randrange(2, 300)):
+            assert read_chunks(octets, size) == whole, (octets, size)
 
 
 def test_no_more_is_kept_of_a_chunked_body_than_a_line() -> None:
