@@ -249,7 +249,9 @@ class InboxMachine(RuleBasedStateMachine):
     def acknowledge(self, whom: tuple[str, str], back: int) -> None:
         subscriber, position = self.subscriber(*whom), self.log[-1 - back % len(self.log)].position
         self.run(self.inbox.acknowledge({(subscriber.user, subscriber.role): position}))
-        self.marks[whom] = max(self.marks[whom], position.offset)
+        # Of a generation that is forgotten no position is known any more.
+        if self.run(self.refusal(subscriber, position)) is not RecoveryReason.UNKNOWN_EPOCH:
+            self.marks[whom] = max(self.marks[whom], position.offset)
 
     @rule(
         whom=subscribers,
