@@ -122,8 +122,9 @@ async def stays_up(serve: Serve, clients: Clients, trouble: Trouble, name: str) 
             CurlFollower(lines[2].url, own),
         ]
         # They are there from the first notification on: what was for all before a user came is not theirs.
-        async with following(followers), backend, reading(server, backend, own):
-            amount = await trouble(server, followers, lines)
+        async with following(followers), backend:
+            async with reading(server, backend, own):
+                amount = await trouble(server, followers, lines)
             await backend.stop()
             backend.acknowledged["last"] = await backend.say("last", {"user": USER})
             await asyncio.gather(*(follower.has("last") for follower in followers))
@@ -182,19 +183,19 @@ async def following(followers: Sequence[Follower]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def reading(server: ServerProcess, backend: Backend, own: str) -> AsyncIterator[None]:
-    """Another device of the user reads, archives and deletes meanwhile."""
-    task = asyncio.create_task(read_now_and_then(server, backend, own))
+    """Another device of the user reads, archives and deletes meanwhile. What it has asked for is done at the end."""
+    enough = asyncio.Event()
+    task = asyncio.create_task(read_now_and_then(server, backend, own, enough))
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        enough.set()
+        await task
 
 
-async def read_now_and_then(server: ServerProcess, backend: Backend, own: str) -> None:
+async def read_now_and_then(server: ServerProcess, backend: Backend, own: str, enough: asyncio.Event) -> None:
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {own}"}) as session:
-        while True:
+        while not enough.is_set():
             await asyncio.sleep(0.1)
             ids = list(backend.acknowledged)[-5:]
             action = random.choice(("read", "unread", "seen", "archive", "unarchive", "delete", "read_all"))
