@@ -101,6 +101,11 @@ class Delivery:
         return self._connection is None or self._connection.stream.was_cut
 
     @property
+    def was_cut_short(self) -> bool:
+        """Whether its connection was closed before all of it was handed to this side's system."""
+        return self._connection is None or self._connection.stream.was_cut_short
+
+    @property
     def was_reset(self) -> bool:
         """Whether its connection ended with an error, as that of a client does that had not read all of it."""
         return self._connection is not None and self._connection.stream.was_reset

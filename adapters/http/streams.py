@@ -51,6 +51,10 @@ class Stream(Protocol):
         """It was closed before the other side's system had acknowledged all that was written."""
 
     @property
+    def was_cut_short(self) -> bool:
+        """It was closed before all that was written was handed to this side's system."""
+
+    @property
     def was_reset(self) -> bool:
         """It ended with an error: the peer may not have read all that its system acknowledged."""
 
@@ -94,7 +98,8 @@ class SocketStream:
 
     __slots__ = (
         "_dropping", "_early", "_events", "_fd", "_is_broken", "_is_listened_to", "_lingering", "_loop", "_paused",
-        "_rank", "_socket", "_turns", "_unsent", "_waits", "was_cut", "was_reset",
+        "_rank", "_socket", "_turns", "_unsent", "_waits", "was_cut", "was_cut_short",
+        "was_reset",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, turns: Turns) -> None:
@@ -115,7 +120,7 @@ class SocketStream:
         self._waits = False
         self._lingering: asyncio.TimerHandle | None = None
         self._dropping: asyncio.TimerHandle | None = None
-        self.was_cut = False
+        self.was_cut = self.was_cut_short = False
         self.was_reset = False
 
     @property
@@ -226,7 +231,7 @@ class SocketStream:
 
     def _break(self) -> None:
         """The peer is gone. What it had sent before is read all the same, and then the end is told."""
-        self.was_reset = self.was_cut = self._is_broken = True
+        self.was_reset = self.was_cut = self.was_cut_short = self._is_broken = True
         if self._has_unread():
             # Of a connection that was reset, uvloop tells once, whatever is left to be read.
             self._wait()
@@ -305,7 +310,8 @@ class SocketStream:
             return
         sock = self._socket
         self._listen(on=False)
-        self.was_cut = self.was_cut or self._unsent is not None or _unacknowledged(sock) > 0
+        self.was_cut_short = self.was_cut_short or self._unsent is not None
+        self.was_cut = self.was_cut or self.was_cut_short or _unacknowledged(sock) > 0
         if self._unsent is not None:
             self._loop.remove_writer(self._fd)
             self._unsent = None
@@ -328,7 +334,8 @@ class TlsStream:
 
     __slots__ = (
         "_chunk", "_dropped", "_events", "_held", "_is_reading", "_is_shut", "_lingering", "_loop", "_paused",
-        "_rank", "_stream", "_turns", "_unsent", "_waits", "was_cut", "was_reset",
+        "_rank", "_stream", "_turns", "_unsent", "_waits", "was_cut", "was_cut_short",
+        "was_reset",
     )  # fmt: skip
 
     def __init__(self, stream: SSLIOStream, turns: Turns) -> None:
@@ -347,7 +354,7 @@ class TlsStream:
         self._paused = False
         self._waits = False
         self._lingering: asyncio.TimerHandle | None = None
-        self.was_cut = False
+        self.was_cut = self.was_cut_short = False
         self.was_reset = False
         stream.set_close_callback(self._closed)
 
@@ -426,8 +433,8 @@ class TlsStream:
     def close(self) -> None:
         if self._stream.closed():
             return
-        if not self.was_cut:
-            self.was_cut = self._unsent is not None or _unacknowledged(self._stream.socket) > 0
+        self.was_cut_short = self.was_cut_short or self._unsent is not None
+        self.was_cut = self.was_cut or self.was_cut_short or _unacknowledged(self._stream.socket) > 0
         self._unsent = None
         self._is_shut = True
         self._stream.close()
@@ -490,7 +497,8 @@ class TlsStream:
         error = self._stream.error
         if error is not None and not isinstance(error, StreamClosedError):
             self.was_reset = True
-            self.was_cut = self.was_cut or self._unsent is not None
+            self.was_cut_short = self.was_cut_short or self._unsent is not None
+            self.was_cut = self.was_cut or self.was_cut_short
         self._unsent = None
         events, self._events = self._events, None
         held, self._held = self._held, b""

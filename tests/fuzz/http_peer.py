@@ -57,7 +57,7 @@ class HeldStream:
         self.is_closed = False
         self.is_reading = False
         self.is_lingering = False
-        self.was_cut = False
+        self.was_cut = self.was_cut_short = False
         self.was_reset = False
 
     def open(self, events: StreamEvents, early: bytes = b"") -> None:

@@ -21,7 +21,7 @@ class ScriptedSocket:
         self.writes: list[bytes] = []
         self.unsent = 0
         self.is_closed = False
-        self.was_cut = False
+        self.was_cut = self.was_cut_short = False
         self.was_reset = False
         self.events: StreamEvents | None = None
 

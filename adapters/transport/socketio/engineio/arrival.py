@@ -30,6 +30,10 @@ class Delivery(Protocol):
         """Its connection was closed before the other side's system had acknowledged all of it."""
 
     @property
+    def was_cut_short(self) -> bool:
+        """Its connection was closed before all of it was sent."""
+
+    @property
     def was_reset(self) -> bool:
         """Its connection ended with an error."""
 
@@ -57,8 +61,12 @@ class Again(Enum):
 
 
 def has_failed(delivery: Delivery) -> bool:
-    """Whether it is known not to have arrived."""
+    """Whether it seems not to have arrived."""
     return delivery.was_cut and not delivery.was_followed
+
+
+def is_certainly_lost(delivery: Delivery) -> bool:
+    return delivery.was_cut_short and not delivery.was_followed
 
 
 def judge(delivery: Delivery, again: Again, *, is_proxied: bool, has_ping: bool) -> Arrival:
@@ -70,10 +78,12 @@ def judge(delivery: Delivery, again: Again, *, is_proxied: bool, has_ping: bool)
     if delivery.was_followed and not (is_proxied and again is not Again.NO):
         # Its reader had read it whole.
         return Arrival.ARRIVED
+    if again is Again.NO:
+        # No client goes on without it. Where all of it was sent, a connection that was reset right behind its last
+        # octet looks the same as one that was reset before it.
+        return Arrival.LOST if is_certainly_lost(delivery) else Arrival.ARRIVED
     if again is Again.YES or has_failed(delivery):
         return Arrival.LOST
-    if again is Again.NO:
-        return Arrival.ARRIVED
     if delivery.was_reset and not is_proxied:
         return Arrival.LOST
     is_known_to_be_acknowledged = delivery.is_acknowledged and not is_proxied

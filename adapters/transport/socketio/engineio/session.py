@@ -17,6 +17,7 @@ from adapters.transport.socketio.engineio.arrival import (
     Arrival,
     Delivery,
     has_failed,
+    is_certainly_lost,
     judge,
 )
 from adapters.transport.socketio.engineio.batch import Batch
@@ -132,7 +133,7 @@ class _Answer:
 
     @property
     def has_failed(self) -> bool:
-        return all(map(has_failed, self.deliveries))
+        return bool(self.deliveries) and all(map(has_failed, self.deliveries))
 
 
 @dataclass(slots=True)
@@ -435,14 +436,15 @@ class Session:
         self._poll = None
 
     def answer_lost(self, delivery: Delivery | None = None) -> None:
-        """The answer could not be written: the next poll gets it again, or the WebSocket that takes over. With a
-        ``delivery``, only if it is the last answer's, and none of its others may have arrived.
+        """The answer could not be written: the next poll gets it again, or the WebSocket that takes over. Once that
+        has, what follows may be on its way already, and the session ends: its client recovers.
 
-        Once that has, what follows may be on its way already, and the session ends: its client recovers.
+        With a ``delivery``, that of the last answer seems to have failed, and no other of it may have arrived. Where
+        all of it was sent, the next poll says more.
         """
         answer = self._answer
         if answer is not None and (delivery is None or (delivery in answer.deliveries and answer.has_failed)):
-            answer.is_lost = True
+            answer.is_lost = answer.is_lost or delivery is None or all(map(is_certainly_lost, answer.deliveries))
             if self.transport == WEBSOCKET:
                 self._end(DisconnectReason.TRANSPORT_CLOSE)
 
@@ -512,7 +514,8 @@ class Session:
             raise
 
     def _take_over(self, now: float) -> None:
-        if self.is_uncertain:
+        seems_lost = self._answer is not None and not self._answer.is_lost and self._answer.has_failed
+        if self.is_uncertain or seems_lost:
             # What a client lost, and what it has, only its cursor knows.
             self._end(DisconnectReason.ANSWER_UNCERTAIN)
             return

@@ -129,6 +129,7 @@ class Evidence:
     was_followed: bool = False
     was_cut: bool = False
     was_reset: bool = False
+    was_cut_short: bool = False
     is_acknowledged: bool = True
 
 
@@ -141,9 +142,10 @@ ARRIVED = [
     (Evidence(), False, False),
     (Evidence(), False, True),
     (Evidence(was_reset=True), False, False),
+    (Evidence(was_reset=True, was_cut=True, is_acknowledged=False), False, False),
 ]
 LOST = [
-    (Evidence(was_cut=True, is_acknowledged=False), False, False),
+    (Evidence(was_cut=True, was_cut_short=True, is_acknowledged=False), False, False),
     (Evidence(was_cut=True, is_acknowledged=False), True, False),
     (Evidence(was_cut=True, is_acknowledged=False), True, True),
     (Evidence(was_reset=True), True, False),
@@ -160,6 +162,30 @@ def test_an_answer_that_has_arrived_is_followed_by_the_next(
     polling.send("two")
     assert polling.poll("a" if again else "b") in ("4two", "4two\x1e2")
     assert polling.events() == [Received("mark")]
+
+
+def test_an_answer_whose_connection_was_cut_is_not_given_again_to_who_polls_on(polling: Stepped) -> None:
+    """The connection was reset behind the answer, before the client's system had acknowledged it."""
+    polling.send("one", "mark")
+    assert polling.poll("a") == "4one"
+    cut = Evidence(was_reset=True, was_cut=True, is_acknowledged=False)
+    polling.session.answer_given(cut)
+    polling.session.answer_lost(cut)
+    polling.send("two")
+    assert polling.poll("b") == "4two"
+    assert polling.events() == [Received("mark")]
+
+
+def test_a_session_ends_that_upgrades_behind_an_answer_whose_connection_was_cut(polling: Stepped) -> None:
+    polling.send("one", "mark")
+    polling.poll("a")
+    cut = Evidence(was_reset=True, was_cut=True, is_acknowledged=False)
+    polling.session.answer_given(cut)
+    polling.session.answer_lost(cut)
+    polling.session.begin_upgrade(polling.now)
+    polling.session.probe("2probe", polling.now)
+    polling.session.probe("5", polling.now)
+    assert polling.events() == [Closed("answer_uncertain")]
 
 
 @pytest.mark.parametrize(("evidence", "again", "is_proxied"), LOST)
