@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Iterator
+from types import TracebackType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,26 +24,45 @@ def begin(coroutine: Coroutine[Any, Any, T]) -> T | Coroutine[Any, Any, T]:
     except StopIteration as end:
         result: T = end.value
         return result
-    return _rest(coroutine, awaited)
+    return _Rest(coroutine, awaited)
 
 
-async def _rest(coroutine: Coroutine[Any, Any, T], awaited: object) -> T:
-    return await _steps(coroutine, awaited)
+class _Rest(Coroutine[Any, Any, T], Iterator[Any]):
+    """A coroutine that waits for something already, which is what its first step gives."""
+
+    __slots__ = ("_awaited", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: object) -> None:
+        self._coroutine = coroutine
+        self._awaited = [awaited]
+
+    def send(self, value: object) -> object:
+        return self._awaited.pop() if self._awaited else self._coroutine.send(value)
+
+    def throw(self, *thrown: Any) -> object:
+        self._awaited.clear()
+        return self._coroutine.throw(*thrown)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Any:
+        return self
+
+    def __next__(self) -> object:
+        return self.send(None)
 
 
-@types.coroutine
-def _steps(coroutine: Coroutine[Any, Any, T], awaited: object) -> Generator[object, None, T]:
-    try:
-        while True:
-            try:
-                yield awaited
-            except BaseException as thrown:  # noqa: BLE001 (it is the coroutine's to handle)
-                awaited = coroutine.throw(thrown)
-            else:
-                awaited = coroutine.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
+class _Defects:
+    """What fails inside is logged, as it is for a task."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        _tell(error)
+        return True
 
 
 class Tasks:
@@ -58,13 +77,10 @@ class Tasks:
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """The same, but run at once, up to where it waits."""
-        try:
+        with _Defects():
             rest = begin(coroutine)
-        except Exception:  # noqa: BLE001 (it is logged)
-            _log.exception("what was done for a client ended by a defect")
-            return
-        if rest is not None:
-            self.spawn(rest)
+            if rest is not None:
+                self.spawn(rest)
 
     async def wait(self, seconds: float) -> None:
         """Until all have ended, or the time is up."""
@@ -82,4 +98,8 @@ class Tasks:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("what was done for a client ended by a defect", exc_info=error)
+            _tell(error)
+
+
+def _tell(error: BaseException) -> None:
+    _log.error("what was done for a client ended by a defect", exc_info=error)
