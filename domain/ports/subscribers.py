@@ -19,6 +19,6 @@ class Subscribers(Protocol):
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         """Store marks of users in roles: the highest position that some connection of theirs is known to have received.
 
-        A mark only grows. In a new role it is where their highest was when they came in it first; of a new user it is
-        the beginning of the log.
+        A mark only grows. A position of an epoch that is not known any more is left out. In a new role it is where
+        their highest was when they came in it first; of a new user it is the beginning of the log.
         """

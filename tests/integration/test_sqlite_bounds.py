@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -38,6 +40,7 @@ from tests.contract.inbox_harness import (
 )
 from tests.doubles import ManualClock
 from tests.integration.sqlite_harness import opened
+from tests.serving import eventually
 
 pytestmark = pytest.mark.gen_test
 
@@ -61,20 +64,45 @@ async def test_more_than_can_wait_is_refused(path: Path, clock: ManualClock, mon
         assert outcomes(await inbox.append([draft("more")])) == [STORED]
 
 
+class Gathering:
+    """The writer's time, in which it pauses until the test says so."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.over = threading.Event()
+        self.seconds = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begun.set()
+        assert self.over.wait(10)
+
+
 async def test_who_publishes_while_others_do_shares_their_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "GATHERING_SECONDS", 1.0)
+    gathering = Gathering()
+    monkeypatch.setattr(threads, "time", gathering)
     async with opened(path, SystemClock()) as inbox:
+        queue = inbox._opened().writer._queue
         with closing(sqlite3.connect(path, isolation_level=None)) as outside:
             outside.execute("BEGIN IMMEDIATE")
             first = asyncio.create_task(inbox.append([draft("a")]))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)
+            # The writer has it, and waits for the file.
+            await eventually(lambda: not queue._jobs)
             others = [asyncio.create_task(inbox.append([draft(name)])) for name in ("b", "c")]
             await asyncio.sleep(0)
             outside.execute("ROLLBACK")
             await asyncio.gather(first, *others)
-            later = asyncio.create_task(inbox.append([draft("d")]))
-            await asyncio.sleep(0.1)
-            await asyncio.gather(later, inbox.append([draft("e")]))
+            await eventually(gathering.begun.is_set)
+            assert 0 <= gathering.seconds <= threads.GATHERING_SECONDS
+            later = []
+            for name in ("d", "e"):
+                later.append(asyncio.create_task(inbox.append([draft(name)])))
+                await asyncio.sleep(0)
+            gathering.over.set()
+            await asyncio.gather(*later)
             # What one commit stores is stored at one time.
             times = outside.execute("SELECT group_concat(id, '') FROM contents GROUP BY stored_at ORDER BY stored_at")
             assert [names for (names,) in times] == ["a", "bc", "de"]

@@ -127,9 +127,10 @@ class _Answer:
 
     @property
     def delivery(self) -> Delivery | None:
-        """The last one that may have arrived, or the last. A poll that was sent again can overtake the first one."""
-        possible = (delivery for delivery in reversed(self.deliveries) if not has_failed(delivery))
-        return next(possible, self.deliveries[-1] if self.deliveries else None)
+        """The one that has most likely arrived, of several the last. A poll that was sent again can overtake the first
+        one."""
+        chances = (is_certainly_lost, has_failed)
+        return min(reversed(self.deliveries), key=lambda it: sum(bad(it) for bad in chances), default=None)
 
     @property
     def has_failed(self) -> bool:

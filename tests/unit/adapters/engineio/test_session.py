@@ -176,6 +176,17 @@ def test_an_answer_whose_connection_was_cut_is_not_given_again_to_who_polls_on(p
     assert polling.events() == [Received("mark")]
 
 
+def test_of_two_deliveries_the_one_that_may_have_arrived_counts(polling: Stepped) -> None:
+    """The same poll was sent twice; all of the first answer was sent, and none of the second."""
+    polling.send("one", "mark")
+    assert [polling.poll("a"), polling.poll("a")] == ["4one", "4one"]
+    polling.session.answer_given(Evidence(was_cut=True, is_acknowledged=False))
+    polling.session.answer_given(Evidence(was_cut=True, was_cut_short=True, is_acknowledged=False))
+    polling.send("two")
+    assert polling.poll("b") == "4two"
+    assert polling.events() == [Received("mark")]
+
+
 def test_a_session_ends_that_upgrades_behind_an_answer_whose_connection_was_cut(polling: Stepped) -> None:
     polling.send("one", "mark")
     polling.poll("a")

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from functools import wraps
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from adapters.http.tasks import Tasks, begin
 
-
-def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(**arguments: object) -> None:
-        asyncio.run(test(**arguments))
-
-    return run
+pytestmark = pytest.mark.gen_test
 
 
 async def at_once(result: str) -> str:
     return result
 
 
-@in_a_loop
 async def test_what_does_not_wait_is_done_where_it_is_begun() -> None:
     assert begin(at_once("done")) == "done"
 
 
-@in_a_loop
 async def test_what_raises_before_it_waits_raises_where_it_is_begun() -> None:
     async def fails() -> None:
         raise LookupError("nothing there")
@@ -40,7 +31,6 @@ async def test_what_raises_before_it_waits_raises_where_it_is_begun() -> None:
 
 
 @pytest.mark.parametrize("in_a_task", [True, False])
-@in_a_loop
 async def test_what_waits_goes_on_where_its_rest_is_awaited(*, in_a_task: bool) -> None:
     first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     seen: list[str] = []
@@ -59,7 +49,6 @@ async def test_what_waits_goes_on_where_its_rest_is_awaited(*, in_a_task: bool) 
     assert seen == ["begun", "went on"]
 
 
-@in_a_loop
 async def test_an_error_of_what_it_waits_for_is_raised_in_it() -> None:
     awaited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -77,7 +66,6 @@ async def test_an_error_of_what_it_waits_for_is_raised_in_it() -> None:
 
 
 @pytest.mark.parametrize("has_gone_on", [True, False])
-@in_a_loop
 async def test_it_is_cancelled_in_the_middle_of_its_first_wait_and_cleans_up(*, has_gone_on: bool) -> None:
     cleaned_up = asyncio.Event()
 
@@ -102,7 +90,6 @@ async def test_it_is_cancelled_in_the_middle_of_its_first_wait_and_cleans_up(*, 
 
 
 @pytest.mark.parametrize("waits", [True, False])
-@in_a_loop
 async def test_a_defect_is_logged_whether_or_not_it_waited_before(
     caplog: pytest.LogCaptureFixture, *, waits: bool
 ) -> None:
@@ -123,7 +110,6 @@ async def test_a_defect_is_logged_whether_or_not_it_waited_before(
     assert isinstance(record.exc_info[1], LookupError)
 
 
-@in_a_loop
 async def test_what_was_begun_and_waits_is_among_those_that_are_waited_for_and_cancelled() -> None:
     tasks = Tasks()
     ended: list[str] = []
