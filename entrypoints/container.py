@@ -27,6 +27,7 @@ from adapters.auth.jwt import JwtVerifier
 from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
+from adapters.client.routes import client_routes
 from adapters.http.peer import PeerPolicy
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
@@ -54,6 +55,7 @@ from entrypoints.settings import (
     SettingsError,
 )
 from entrypoints.settings_types import Address
+from entrypoints.version import known_version
 
 SINGLE_KEY_NAME = "api.key"
 STREAM_PING = timedelta(seconds=15)
@@ -308,6 +310,7 @@ class Container(containers.DeclarativeContainer):
         publish_bytes=settings.provided.limits.publish_bytes,
         batch_bytes=settings.provided.limits.batch_bytes,
     )
+    client_routes = providers.Singleton(client_routes, known_version())
 
 
 SELECTED_BY: Final = {"verifier": "auth.verifier", "store": "store", "source": "source.url"}

@@ -5,8 +5,13 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 
-def installed_version() -> str:
+def known_version() -> str | None:
+    """None where the distribution is not installed."""
     try:
         return version("synkrone-socket")
     except PackageNotFoundError:
-        return "(not installed)"
+        return None
+
+
+def installed_version() -> str:
+    return known_version() or "(not installed)"

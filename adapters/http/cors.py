@@ -30,6 +30,11 @@ def answer_headers(request: AnyRequest, *, allowed: bool) -> Lines:
     return [("Vary", "Origin"), *_permission(request, allowed=allowed)]
 
 
+def public_headers() -> Lines:
+    """For what every page may load, from wherever it comes, and which is the same for all of them."""
+    return [("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin")]
+
+
 def preflight_headers(request: AnyRequest, *, allowed: bool, methods: Iterable[str]) -> Lines:
     """For the answer to OPTIONS: a page may send whatever headers it asks for, as tracing and tunnels add their own.
 

@@ -1,0 +1,133 @@
+/** A notification as the server lists it. Times are RFC 3339 in UTC, or null. */
+export interface Notification<Data = Record<string, unknown> | null> {
+  readonly id: string;
+  readonly type: string;
+  readonly title: string | null;
+  readonly body: string | null;
+  /** What the publisher gave, frozen. */
+  readonly data: Data;
+  readonly created_at: string;
+  readonly expires_at: string | null;
+  readonly audience: "user" | "role" | "everyone";
+  readonly read_at: string | null;
+  readonly seen_at: string | null;
+  readonly archived_at: string | null;
+}
+
+/** Of what lies in the inbox and is not archived, as the server tells them. */
+export interface Counts {
+  readonly unread: number;
+  readonly unseen: number;
+  readonly total: number;
+}
+
+export interface Problem {
+  readonly code: string;
+  readonly title: string;
+  readonly detail?: string;
+  /** Whether a retry can help. */
+  readonly retryable: boolean;
+}
+
+/**
+ * `connecting`: for the first time. `live`: what happens shows at once. `offline`: it comes back by itself, unless it was
+ * stopped.
+ * `refused`: it stays away until `start()` is called after `stop()`.
+ */
+export type Status = "connecting" | "live" | "offline" | "refused";
+
+/** One moment of an inbox. It is never changed, and the same object as long as nothing is. */
+export interface Snapshot {
+  /** The newest first, without archived ones. An item is the same object as long as nothing about it changes. */
+  readonly items: readonly Notification[];
+  readonly counts: Counts | null;
+  readonly status: Status;
+  /** Why it is `refused` or `offline`. */
+  readonly problem: Problem | null;
+  /** Whether `loadMore()` would bring older ones. */
+  readonly hasMore: boolean;
+  /** Whose inbox it is, once the server has said so. */
+  readonly user: { readonly id: string; readonly role: string } | null;
+}
+
+export class InboxError extends Error {
+  readonly problem: Problem;
+  readonly code: string;
+  readonly retryable: boolean;
+  /** Milliseconds after which to try again, at the earliest. */
+  readonly retryAfter: number;
+  /** Of HTTP; 0 where there is none. */
+  readonly status: number;
+}
+
+/** What is used of a socket of `socket.io-client`. */
+export interface Socket {
+  readonly connected: boolean;
+  readonly active: boolean;
+  auth: unknown;
+  on(event: string, listener: (...args: any[]) => void): unknown;
+  off(event: string, listener: (...args: any[]) => void): unknown;
+  emit(event: string, ...args: any[]): unknown;
+  connect(): unknown;
+  disconnect(): this;
+}
+
+/**
+ * The user's token, or nothing where nobody is signed in. It is called again when the server says that the last one has
+ * expired, or is about to. Where the new one is another user's, or is no JWT that says whose, the inbox begins anew.
+ */
+export type GiveToken = () => string | null | undefined | Promise<string | null | undefined>;
+
+interface CommonOptions {
+  /** How many are listed at a time, 1 to 100; by default 20. */
+  pageSize?: number;
+  /** Milliseconds between two attempts to come back: at most `base`, then twice that, and so on up to `max`. */
+  backoff?: { base?: number; max?: number };
+  /** False: not before `start()` is called. */
+  start?: boolean;
+}
+
+export interface StreamOptions extends CommonOptions {
+  /** Where the server is; in a page it may be relative. */
+  url: string | URL;
+  token: GiveToken;
+  /** The name of this device for operators, at most 64 characters. */
+  device?: string;
+  fetch?: typeof fetch;
+  socket?: undefined;
+}
+
+export interface SocketOptions extends CommonOptions {
+  /** Stays the page's own: it is connected where it is not, and never closed. */
+  socket: Socket;
+  /** Without it the socket has to be closed and come back, with a token of its own, when one expires. */
+  token?: GiveToken;
+}
+
+/** Every method that changes something shows at once what will be, and takes it back where the server refuses. */
+export interface Inbox extends Snapshot {
+  /** For `useSyncExternalStore` and the like. */
+  getSnapshot(): Snapshot;
+  /** `listener` is called once for all changes of a moment, after them. */
+  subscribe(listener: () => void): () => void;
+  start(): void;
+  /** Leave, and forget everything. For a sign-out, and for another user. */
+  stop(): void;
+  /** Rejects with InboxError. */
+  loadMore(): Promise<void>;
+  /**
+   * Each of these gives how many really changed, of all that was sent together, and rejects with InboxError. Nobody has
+   * to wait for it.
+   */
+  read(ids: Iterable<string>): Promise<{ changed: number }>;
+  unread(ids: Iterable<string>): Promise<{ changed: number }>;
+  seen(ids: Iterable<string>): Promise<{ changed: number }>;
+  archive(ids: Iterable<string>): Promise<{ changed: number }>;
+  unarchive(ids: Iterable<string>): Promise<{ changed: number }>;
+  delete(ids: Iterable<string>): Promise<{ changed: number }>;
+  /** All that has come to this store by now, and all that is older. */
+  readAll(): Promise<{ changed: number }>;
+}
+
+/** Keep the inbox of whoever the token, or the socket, speaks for. */
+export function createInbox(options: StreamOptions | SocketOptions): Inbox;
