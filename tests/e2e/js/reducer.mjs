@@ -1,0 +1,299 @@
+// What the inbox store knows, without its I/O: in whatever order it comes, in the end it shows what the server has.
+//
+// A server of one user's log, whose events, answers and lists reach the store late, and as either transport orders
+// them. argv: the path of the module with its inner names exported, and how many runs. It fails with the run that went
+// wrong.
+import assert from "node:assert/strict";
+import { pathToFileURL } from "node:url";
+
+const [, , module, runs] = process.argv;
+const { reduce, present, EMPTY } = await import(pathToFileURL(module));
+
+const FIELDS = { read: ["read_at", "seen_at"], seen: ["seen_at"], archive: ["archived_at"] };
+const CLEARS = { unread: "read_at", unarchive: "archived_at" };
+const ACTIONS = ["read", "unread", "seen", "archive", "unarchive", "delete"];
+
+function randomOf(seed) {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x9e3779b9) | 0;
+    return ((state ^ (state >>> 12)) >>> 0) % below;
+  };
+}
+
+class Server {
+  log = [];
+  items = [];
+  clock = 0;
+
+  publish() {
+    const item = { id: `n${this.items.length}`, read_at: null, seen_at: null, archived_at: null };
+    this.items.push({ ...item });
+    this.log.push({ name: "notification.new", argument: item });
+  }
+
+  do(action, ids, upTo = null) {
+    const time = `t${this.clock++}`;
+    if (action === "read_all" && upTo === null) {
+      for (const item of this.items) for (const name of FIELDS.read) item[name] ??= time;
+      const change = { read_at: time, seen_at: time };
+      this.log.push({ name: "notification.updated", argument: { all: true, change } });
+      return;
+    }
+    const known = this.items.filter(({ id, isDeleted }) => ids.includes(id) && !isDeleted);
+    const changed = [];
+    const change = {};
+    if (action in CLEARS) change[CLEARS[action]] = null;
+    for (const name of FIELDS[action] ?? []) change[name] = time;
+    for (const item of known) {
+      const decides = action === "delete" ? "isDeleted" : (CLEARS[action] ?? FIELDS[action][0]);
+      if (Boolean(item[decides]) === !(action in CLEARS)) continue;
+      changed.push(item.id);
+      if (action === "delete") item.isDeleted = true;
+      for (const name of Object.keys(change)) item[name] = change[name] && (item[name] ?? change[name]);
+    }
+    if (!changed.length) return;
+    if (action === "delete") this.log.push({ name: "notification.deleted", argument: { ids: changed } });
+    else this.log.push({ name: "notification.updated", argument: { ids: changed, change } });
+  }
+
+  list(before, limit) {
+    const shown = this.items.filter((item, at) => !item.isDeleted && !item.archived_at && at < before);
+    const items = shown.slice(-limit).reverse().map(({ isDeleted, ...item }) => ({ ...item }));
+    const isLast = shown.length <= limit;
+    return { items, next: isLast ? null : items.at(-1).id.slice(1), asOf: this.log.length };
+  }
+}
+
+/** The store, and what is on its way to it. `inOrder`: an answer comes between the events before it and those after. */
+class Client {
+  state = EMPTY;
+  heard = 0;
+  queue = [];
+  keys = 0;
+  sent = null;
+  listing = null;
+  page = null;
+  isAway = true;
+
+  constructor(server, inOrder, random) {
+    Object.assign(this, { server, inOrder, random });
+  }
+
+  dispatch(action) {
+    this.state = reduce(this.state, structuredClone(action));
+  }
+
+  act(action, ids) {
+    const key = this.keys++;
+    this.queue.push({ key, action, ids });
+    const operation = { key, action, ids: new Set(ids), unsettled: new Set(ids), at: `local${key}` };
+    this.dispatch({ type: "done", operation: { ...operation, isSent: false, isAnswered: false, isDoubtful: false } });
+  }
+
+  get isLive() {
+    return !this.isAway && this.listing === null && this.state.isListed;
+  }
+
+  hear(upTo) {
+    for (; this.heard < upTo; this.heard++) {
+      const event = structuredClone(this.server.log[this.heard]);
+      this.listing?.recorded?.push(event);
+      if (this.state.isListed) this.dispatch({ type: "events", events: [event] });
+    }
+  }
+
+  send() {
+    if (this.sent || !this.isLive || !this.queue.length) return;
+    const [{ key, action, ids }] = this.queue;
+    this.dispatch({ type: "sent", keys: [key] });
+    this.sent = { key, action, ids, answeredAt: null };
+  }
+
+  commit() {
+    if (!this.sent || this.sent.answeredAt !== null) return;
+    this.server.do(this.sent.action, this.sent.ids);
+    this.sent.answeredAt = this.server.log.length;
+  }
+
+  answer() {
+    if (!this.sent || this.sent.answeredAt === null) return;
+    if (this.inOrder) this.hear(this.sent.answeredAt);
+    this.dispatch({ type: "answered", keys: [this.sent.key] });
+    this.sent = null;
+    this.queue.shift();
+  }
+
+  /** Before anything was done. */
+  refuse() {
+    if (!this.sent || this.sent.answeredAt !== null) return;
+    this.dispatch({ type: "refused", keys: [this.sent.key] });
+    this.sent = null;
+    this.queue.shift();
+  }
+
+  /** What was asked for is done or not, and nobody knows. */
+  cut() {
+    if (this.sent && this.random(2)) this.commit();
+    this.sent = null;
+    this.listing = null;
+    if (this.page) this.dispatch({ type: "unpaged" });
+    this.page = null;
+    this.isAway = true;
+  }
+
+  comeBack() {
+    if (!this.isAway) return;
+    this.isAway = false;
+    if (!this.state.isListed || this.random(2) === 0) this.list();
+  }
+
+  /** Over the stream nothing is heard meanwhile, and it goes on from the list. */
+  list() {
+    if (this.isAway || this.listing) return;
+    this.listing = { pages: [], recorded: null };
+    this.wanted = Math.max(3, this.state.base.size);
+  }
+
+  listSome() {
+    if (!this.listing) return;
+    const { pages } = this.listing;
+    const last = pages.at(-1);
+    const page = this.server.list(last ? Number(last.next) : Infinity, 1 + this.random(4));
+    if (this.inOrder) this.hear(page.asOf);
+    pages.push(page);
+    if (this.inOrder) this.listing.recorded ??= [];
+    const number = pages.reduce((sum, { items }) => sum + items.length, 0);
+    if (page.next !== null && number < this.wanted) return;
+    if (!this.inOrder) this.heard = pages[0].asOf;
+    this.dispatch({ type: "listed", pages, recorded: this.listing.recorded ?? [] });
+    if (this.page) this.page.isOld = true;
+    this.listing = null;
+  }
+
+  askMore() {
+    if (this.page || !this.isLive || this.state.next === null) return;
+    this.dispatch({ type: "paging" });
+    this.page = { before: Number(this.state.next), answer: null };
+  }
+
+  readMore() {
+    if (this.page) this.page.answer ??= this.server.list(this.page.before, 1 + this.random(4));
+  }
+
+  getMore() {
+    if (!this.page?.answer) return;
+    const { answer, isOld } = this.page;
+    if (this.inOrder) this.hear(answer.asOf);
+    if (!isOld && this.state.recorded !== null) this.dispatch({ type: "paged", page: answer });
+    this.page = null;
+  }
+
+  hearSome() {
+    if (this.isAway || (this.listing && !this.inOrder)) return;
+    this.hear(Math.min(this.server.log.length, this.heard + 1 + this.random(3)));
+  }
+
+  quiet() {
+    this.comeBack();
+    for (let round = 0; round < 1000; round++) {
+      this.listSome();
+      this.send();
+      this.commit();
+      this.answer();
+      this.readMore();
+      this.getMore();
+      if (!this.listing) this.hear(this.server.log.length);
+      if (this.state.isStale) this.list();
+      const isDone = !this.listing && !this.queue.length && !this.state.isStale && !this.page;
+      if (isDone && this.state.next === null) return;
+      if (isDone) this.askMore();
+    }
+    assert.fail("it does not come to rest");
+  }
+}
+
+function run(seed) {
+  const random = randomOf(seed);
+  const server = new Server();
+  for (let number = random(8); number > 0; number--) server.publish();
+  const client = new Client(server, random(2) === 0, random);
+  const some = () => {
+    const ids = server.items.map(({ id }) => id).filter(() => random(3) === 0);
+    return ids.length ? ids.slice(0, 3) : ["n0"];
+  };
+  const steps = [
+    () => server.publish(),
+    () => server.do(ACTIONS[random(ACTIONS.length)], some()),
+    () => server.do("read_all"),
+    () => client.act(ACTIONS[random(ACTIONS.length)], some()),
+    () => client.act(ACTIONS[random(2)], some()),
+    () => client.send(),
+    () => client.commit(),
+    () => client.answer(),
+    () => random(4) || client.refuse(),
+    () => random(4) || client.cut(),
+    () => client.comeBack(),
+    () => random(4) || client.list(),
+    () => client.listSome(),
+    () => client.askMore(),
+    () => client.readMore(),
+    () => client.getMore(),
+    () => client.hearSome(),
+    () => client.hearSome(),
+  ];
+  for (let round = 0; round < 3; round++) {
+    for (let step = 0; step < 60; step++) steps[random(steps.length)]();
+    client.quiet();
+    const why = `run ${seed}, round ${round}`;
+    assert.deepEqual([...present(client.state)], server.list(Infinity, Infinity).items, why);
+    assert.deepEqual(client.state.operations, [], why);
+  }
+}
+
+/** Where nobody else acts, what the user did shows from then on, whatever comes when. */
+function runAlone(seed) {
+  const random = randomOf(seed);
+  const server = new Server();
+  for (let number = random(8); number > 0; number--) server.publish();
+  const client = new Client(server, random(2) === 0, random);
+  client.quiet();
+  const done = new Map();
+  const act = () => {
+    const ids = [...client.state.base.keys()].filter(() => random(2) === 0).slice(0, 3);
+    if (!ids.length) return;
+    const action = ACTIONS[random(ACTIONS.length)];
+    client.act(action, ids);
+    for (const id of ids) {
+      const as = { ...(done.get(id) ?? { read: false, seen: false, archived: false, deleted: false }) };
+      if (action === "delete") as.deleted = true;
+      else if (action in CLEARS) as[CLEARS[action].slice(0, -3)] = false;
+      else for (const name of FIELDS[action]) as[name.slice(0, -3)] = true;
+      done.set(id, as);
+    }
+  };
+  const steps = [
+    () => random(4) || server.publish(),
+    act,
+    () => client.send(),
+    () => client.commit(),
+    () => client.answer(),
+    () => client.hearSome(),
+  ];
+  for (let step = 0; step < 100; step++) {
+    steps[random(steps.length)]();
+    const shown = new Map([...present(client.state)].map((item) => [item.id, item]));
+    for (const [id, { read, seen, archived, deleted }] of done) {
+      const why = `run ${seed} alone, step ${step}: ${id}`;
+      assert.equal(shown.has(id), !archived && !deleted, why);
+      const { read_at, seen_at } = shown.get(id) ?? {};
+      if (shown.has(id)) assert.deepEqual([read_at !== null, seen_at !== null], [read, seen], why);
+    }
+  }
+}
+
+for (let seed = 1; seed <= Number(runs); seed++) {
+  run(seed);
+  runAlone(seed);
+}
+console.log(`${runs} runs`);

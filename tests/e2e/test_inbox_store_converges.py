@@ -1,0 +1,138 @@
+"""Two inbox stores and a bare client of one user act at random, cut off now and then: whenever it is quiet, both stores
+show just what the server lists."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Serve
+from tests.e2e.inbox_stores import Refused, Store, Stores
+from tests.e2e.line import Cut, Line, line_to
+from tests.processes import ONE_SECRET, ServerProcess, port_to_keep, token
+
+ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete")
+AUDIENCES: Sequence[dict[str, object]] = ({"user": "42"}, {"user": "42"}, {"role": "freelance"}, {"everyone": True})
+IS_FULL = os.environ.get("CAMPAIGN") == "full"
+
+
+class World:
+    """The server, the two stores behind a line each, and all that may happen to them."""
+
+    def __init__(self, seed: int, server: ServerProcess, stores: Sequence[Store], lines: Sequence[Line]) -> None:
+        self._random = random.Random(seed)
+        self._server = server
+        self._stores = stores
+        self._lines = lines
+        self._own = token("42")
+        self._published: list[str] = []
+        self._begun: list[asyncio.Future[Any]] = []
+
+    async def stir(self, steps: int, *, kill: bool) -> None:
+        """Have things happen, none of which waits for another to be done."""
+        at = self._random.randrange(steps) if kill else -1
+        for step in range(steps):
+            await self._happen()
+            if step == at:
+                self._server.kill()
+                self._server.start_again()
+                await self._server.ready()
+
+    async def _happen(self) -> None:
+        chosen = self._random
+        kind = chosen.choices(("publish", "store", "bare", "more", "cut", "pause"), (6, 10, 6, 2, 2, 3))[0]
+        if kind == "publish":
+            answer = await self._server.publish(chosen.choice(AUDIENCES), title=f"{len(self._published)}")
+            self._published.append(answer["id"])
+        elif kind == "store":
+            store = chosen.choice(self._stores)
+            action = chosen.choice((*ACTIONS, "readAll"))
+            arguments = () if action == "readAll" else (self._ids(store),)
+            self._begun.append(await store.begins(action, *arguments))
+        elif kind == "bare":
+            action = chosen.choice((*ACTIONS, "read_all"))
+            ids = self._ids(None)
+            if action == "read_all" or ids:
+                await self._server.inbox(self._own, f"/{action}", {} if action == "read_all" else {"ids": ids})
+        elif kind == "more":
+            self._begun.append(await chosen.choice(self._stores).begins("loadMore"))
+        elif kind == "cut":
+            chosen.choice(self._lines).cut(chosen.choice(list(Cut)))
+        else:
+            await asyncio.sleep(chosen.uniform(0, 0.1))
+
+    def _ids(self, store: Store | None) -> list[str]:
+        """Some of what a store shows, or of all there ever were."""
+        known = store.ids if store is not None and self._random.random() < 0.8 else self._published
+        return self._random.sample(known, min(len(known), self._random.randint(1, 3)))
+
+    async def quiet(self) -> None:
+        """Nothing happens any more: all that was begun is done, and everybody agrees."""
+        async with asyncio.timeout(30):
+            outcomes = await asyncio.gather(*self._begun, return_exceptions=True)
+        self._begun.clear()
+        refused = [each for each in outcomes if isinstance(each, BaseException)]
+        # Of pages that were asked for while there was nobody to ask.
+        assert all(isinstance(each, Refused) and each.problem["retryable"] for each in refused), refused
+        listed, counts = await self._listed()
+        for store in self._stores:
+            await store.live()
+            while (await store.live())["hasMore"]:
+                # It may be cut just then.
+                with contextlib.suppress(Refused):
+                    await store.does("loadMore")
+            try:
+                await store.until(lambda shown: (shown["items"], shown["counts"]) == (listed, counts), within=20)
+            except AssertionError:
+                raise AssertionError(self._difference(store, listed, counts)) from None
+
+    async def _listed(self) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        items: list[dict[str, Any]] = []
+        page: str | None = ""
+        while page is not None:
+            answer = await self._server.inbox(self._own, f"?limit=100{page and f'&page={page}'}")
+            items += answer["items"]
+            page = answer["next"]
+        return items, answer["counts"]
+
+    def _difference(self, store: Store, listed: list[dict[str, Any]], counts: dict[str, int]) -> str:
+        shown = {item["id"]: item for item in store.now["items"]}
+        wanted = {item["id"]: item for item in listed}
+        names = {name: index for index, name in enumerate(self._published)}
+        wrong = {names[id_]: (shown.get(id_), wanted.get(id_)) for id_ in shown | wanted}
+        differ = {name: pair for name, pair in wrong.items() if pair[0] != pair[1]}
+        return f"{store.name}: {differ}; {store.now['counts']}, the server counts {counts}; {store.ids}"
+
+
+async def converge(serve: Serve, tmp_path: Path, seed: int, rounds: int, steps: int, *, kills: bool) -> None:
+    server = serve(ONE_SECRET | {"SYNKRONE_PORT": str(port_to_keep())})
+    own = token("42")
+    async with line_to(server.port) as first, line_to(server.port) as second, Stores(tmp_path) as stores:
+        pages = (
+            await stores.stream("stream", first.url, own, pageSize=5),
+            await stores.socket("socket", second.url, own, pageSize=5),
+        )
+        world = World(seed, server, pages, (first, second))
+        for number in range(rounds):
+            await world.stir(steps, kill=kills and number % 3 == 2)
+            await world.quiet()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_stores_converge(serve: Serve, tmp_path: Path, node_modules: Path) -> None:
+    await converge(serve, tmp_path, seed=1, rounds=4, steps=30, kills=False)
+
+
+@pytest.mark.check
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(2, 60 if IS_FULL else 5))
+@pytest.mark.gen_test(timeout=300)
+async def test_stores_converge_over_cuts_and_kills(serve: Serve, tmp_path: Path, node_modules: Path, seed: int) -> None:
+    await converge(serve, tmp_path, seed, rounds=12, steps=60, kills=True)
