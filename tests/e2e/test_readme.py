@@ -220,6 +220,42 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
 
 @pytest.mark.check
 @pytest.mark.gen_test(timeout=120)
+async def test_the_page_with_the_inbox_shows_it_and_marks_as_read(
+    tmp_path: Path, node_modules: Path, browse: Browse
+) -> None:
+    (tmp_path / "page").mkdir()
+    reports = Pages(node_modules / "socket.io-client" / "dist" / "socket.io.min.js")
+    await reports.open()
+    try:
+        async with newcomer(tmp_path) as reader:
+            server = await reader.types(block("bash", "synkrone-socket serve"))
+            await server.until(lambda text: "is listening on" in text)
+            assert await (await reader.types(block("bash", "/v1/notifications"))).process.wait() == 0
+            # Somebody looks at the page, and clicks on what is new there.
+            watch = (
+                "<script>{let last = ''; const list = document.getElementById('list'); new MutationObserver(() => {"
+                "if (list.innerText === last) return; fetch('%s/report', {method: 'POST', mode: 'no-cors',"
+                " body: JSON.stringify(last = list.innerText)}).then(() => list.firstChild?.click())"
+                "}).observe(list, {childList: true});}</script>"
+            )
+            page = reader.adapted(block("html", "createInbox"))
+            (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
+            pages = await reader.types(block("bash", "http.server"))
+            printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
+            browse(re.findall(r"Open (\S+)", printed)[0])
+            assert await reports.report() == "You have a new mission (new)"
+            assert await reports.report() == "You have a new mission"
+            await (
+                await reader.types('synkrone-socket publish --to user:42 --type t --title "Another one"')
+            ).process.wait()
+            assert await reports.report() == "Another one (new)\nYou have a new mission"
+            assert await reports.report() == "Another one\nYou have a new mission"
+    finally:
+        await reports.close()
+
+
+@pytest.mark.check
+@pytest.mark.gen_test(timeout=120)
 @pytest.mark.parametrize("failure", ['Promise.reject(new Error("no network"))', 'Promise.resolve("expired")'])
 async def test_a_client_whose_token_cannot_be_had_comes_back_when_it_can(
     tmp_path: Path, node_modules: Path, failure: str
