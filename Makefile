@@ -6,7 +6,7 @@ VENV_PYTHON := .venv/bin/python
 # Bytecode is kept also where the environment has it otherwise: every process of the tests imports the same.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check campaign fuzz bench lint clean
+.PHONY: demo test check client campaign fuzz bench lint clean
 
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
@@ -19,6 +19,10 @@ test: .venv/.installed-test
 # What takes longer, or needs a browser: every stock client over every route, nginx in between, cuts, kills, crowds.
 check: .venv/.installed-test
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m check $(ARGS)
+
+# The module that pages load, made of adapters/client/src.
+client: .venv/.installed-test
+	$(VENV_PYTHON) -m tests.e2e.inbox_build
 
 # The campaigns (fuzz, kills, cuts) in full; the tests above run them with smaller counts.
 campaign: .venv/.installed-test
@@ -65,4 +69,4 @@ lint: .venv/.installed-dev
 	touch $@ .venv/.installed-test .venv/.installed-bench .venv/.installed
 
 clean:
-	rm -rf .venv tests/e2e/js/node_modules tests/benchmarks/node/node_modules
+	rm -rf .venv adapters/client/node_modules tests/e2e/js/node_modules tests/benchmarks/node/node_modules

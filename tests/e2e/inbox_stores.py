@@ -13,9 +13,8 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from tests.e2e.clients import NODE
-from tests.processes import REPOSITORY
+from tests.e2e.inbox_build import MODULE
 
-MODULE = REPOSITORY / "adapters" / "client" / "synkrone-inbox.js"
 SCRIPT = Path(__file__).parent / "js" / "inbox.mjs"
 WAIT_SECONDS = 15.0
 BACKOFF = {"base": 100, "max": 400}

@@ -7,14 +7,13 @@ import subprocess
 from pathlib import Path
 
 from tests.e2e.clients import NODE
-from tests.e2e.inbox_stores import MODULE
+from tests.e2e.inbox_build import SOURCES
 
 SCRIPT = Path(__file__).parent / "js" / "reducer.mjs"
 RUNS = 50_000 if os.environ.get("CAMPAIGN") == "full" else 500
 
 
-def test_in_whatever_order_it_comes_to_show_what_the_server_has(tmp_path: Path) -> None:
-    module = tmp_path / "inner.mjs"
-    module.write_text(MODULE.read_text(encoding="utf-8") + "export { reduce, present, EMPTY };\n", encoding="utf-8")
+def test_in_whatever_order_it_comes_to_show_what_the_server_has() -> None:
+    module = SOURCES / "state.js"
     ended = subprocess.run([NODE, SCRIPT, module, str(RUNS)], capture_output=True, text=True, timeout=600, check=False)
     assert (ended.returncode, ended.stdout) == (0, f"{RUNS} runs\n"), ended.stderr

@@ -1,7 +1,7 @@
 // What the inbox store knows, without its I/O: in whatever order it comes, in the end it shows what the server has.
 //
 // A server of one user's log, whose events, answers and lists reach the store late, and as either transport orders
-// them. argv: the path of the module with its inner names exported, and how many runs. It fails with the run that went
+// them. argv: the path of the source, and how many runs. It fails with the run that went
 // wrong.
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";

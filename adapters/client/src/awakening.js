@@ -1,0 +1,34 @@
+const TICK_MS = 5_000;
+const JUMP_MS = 15_000;
+
+/** Call back where a page is looked at again, or the network is there again, or time has jumped as in a sleep. */
+export class Awakening {
+  #ends = [];
+
+  /** @param {(how: "tick" | "woken" | "online") => void} woke "tick" is every few seconds and no awakening */
+  constructor(woke) {
+    let before = Date.now();
+    const timer = setInterval(() => {
+      const now = Date.now();
+      const hasJumped = now - before > TICK_MS + JUMP_MS;
+      before = now;
+      woke(hasJumped ? "woken" : "tick");
+    }, TICK_MS);
+    this.#ends.push(() => clearInterval(timer));
+    this.#listen(globalThis, "online", () => woke("online"));
+    this.#listen(globalThis, "pageshow", ({ persisted }) => persisted && woke("online"));
+    this.#listen(globalThis.document, "visibilitychange", () => {
+      if (globalThis.document.visibilityState !== "hidden") woke("woken");
+    });
+  }
+
+  #listen(target, name, listener) {
+    if (typeof target?.addEventListener !== "function") return;
+    target.addEventListener(name, listener);
+    this.#ends.push(() => target.removeEventListener(name, listener));
+  }
+
+  end() {
+    for (const end of this.#ends.splice(0)) end();
+  }
+}

@@ -1,0 +1,462 @@
+/** The inbox of one user, kept the same as the server's: listed first, then live, without a user interface. */
+
+import { CHANGED_USER, GARBAGE, InboxError, LONGEST_TIMER_MS, NOT_LIVE, QUEUE_FULL, STOPPED } from "./errors.js";
+import { LIST_MAX } from "./limits.js";
+import { SocketLine } from "./socket_line.js";
+import { EMPTY, present, reduce } from "./state.js";
+import { StreamLine } from "./stream_line.js";
+import { isEqual, isObject } from "./values.js";
+import { checked, checkedPage, isChanged } from "./wire.js";
+
+const PAGE_SIZE = 20;
+const IDS_MAX = 500;
+const ID_MAX_LENGTH = 128;
+const QUEUE_MAX = 100;
+const LIVE_MAX = 1000;
+/** The server tells changed counts at most once a second. */
+const COUNTS_MS = 3_000;
+const BACKOFF = { base: 2_000, max: 30_000 };
+/** Below what a server takes of one client by default. */
+const PACE = { burst: 20, perSecond: 10 };
+
+/**
+ * Keep the inbox of whoever the token, or the socket, speaks for.
+ *
+ * @param {any} options
+ */
+export function createInbox(options) {
+  const inbox = new Inbox(options);
+  return Object.freeze({
+    get items() {
+      return inbox.snapshot.items;
+    },
+    get counts() {
+      return inbox.snapshot.counts;
+    },
+    get status() {
+      return inbox.snapshot.status;
+    },
+    get problem() {
+      return inbox.snapshot.problem;
+    },
+    get hasMore() {
+      return inbox.snapshot.hasMore;
+    },
+    get user() {
+      return inbox.snapshot.user;
+    },
+    getSnapshot: () => inbox.snapshot,
+    subscribe: (listener) => inbox.subscribe(listener),
+    start: () => inbox.start(),
+    stop: () => inbox.stop(),
+    loadMore: () => inbox.loadMore(),
+    read: (ids) => inbox.mark("read", ids),
+    unread: (ids) => inbox.mark("unread", ids),
+    seen: (ids) => inbox.mark("seen", ids),
+    archive: (ids) => inbox.mark("archive", ids),
+    unarchive: (ids) => inbox.mark("unarchive", ids),
+    delete: (ids) => inbox.mark("delete", ids),
+    readAll: () => inbox.readAll(),
+  });
+}
+
+class Inbox {
+  #state = EMPTY;
+  #shown = new Map();
+  #status = "offline";
+  #problem = null;
+  #user = null;
+  #snapshot;
+  #isOutdated = true;
+  #listeners = new Set();
+  #isTelling = false;
+  #told;
+  #line;
+  #isRunning = false;
+  #cursor = null;
+  #clockOffset = 0;
+  #expiry;
+  #countsTold = null;
+  #countsTimer;
+  #queue = [];
+  #keys = 0;
+  #isWorking = false;
+  #allowance = { left: PACE.burst, at: 0 };
+  #more = null;
+  #wanted = 0;
+
+  constructor(options) {
+    if (!isObject(options)) throw new TypeError("createInbox() needs options");
+    const { url, token, socket, pageSize = PAGE_SIZE } = options;
+    if (!socket && (!url || typeof token !== "function")) {
+      throw new TypeError("createInbox() needs a url and a token function, or a socket");
+    }
+    if (token !== undefined && typeof token !== "function") throw new TypeError("token must be a function");
+    if (!Number.isInteger(pageSize) || pageSize < 1 || pageSize > LIST_MAX) {
+      throw new RangeError(`pageSize must be a whole number from 1 to ${LIST_MAX}`);
+    }
+    this.pageSize = pageSize;
+    this.backoff = { ...BACKOFF, ...options.backoff };
+    this.#line = socket ? new SocketLine(this, options) : new StreamLine(this, options);
+    if (options.start !== false) this.start();
+    this.#told = this.snapshot;
+  }
+
+  // for the page
+
+  get snapshot() {
+    if (this.#isOutdated) {
+      this.#isOutdated = false;
+      const before = this.#snapshot;
+      let items = [...this.#presented()];
+      if (before && items.length === before.items.length && items.every((each, at) => each === before.items[at])) {
+        items = before.items;
+      }
+      const snapshot = {
+        items: Object.freeze(items),
+        counts: this.#state.counts,
+        status: this.#status,
+        problem: this.#problem,
+        hasMore: this.#state.next !== null,
+        user: this.#user,
+      };
+      const isSame = before && Object.keys(snapshot).every((name) => before[name] === snapshot[name]);
+      if (!isSame) this.#snapshot = Object.freeze(snapshot);
+    }
+    return this.#snapshot;
+  }
+
+  /** A notification that came to be what it was before, by whatever way, is the same object. */
+  *#presented() {
+    const kept = new Map();
+    for (const item of present(this.#state)) {
+      const before = this.#shown.get(item.id);
+      const isKept = before && (before.item === item || isEqual(before.shown, item));
+      const shown = isKept ? before.shown : item;
+      kept.set(item.id, { item, shown });
+      yield shown;
+    }
+    this.#shown = kept;
+  }
+
+  subscribe(listener) {
+    const entry = { listener };
+    this.#listeners.add(entry);
+    return () => void this.#listeners.delete(entry);
+  }
+
+  start() {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    this.setStatus("connecting");
+    this.#line.start();
+  }
+
+  /** Leave, and forget everything: whoever comes next may be somebody else. */
+  stop() {
+    this.#isRunning = false;
+    this.#line.stop();
+    this.forget(STOPPED);
+    this.setStatus("offline");
+  }
+
+  mark(action, ids) {
+    const given = [...new Set(ids)];
+    const isId = (id) => typeof id === "string" && id !== "" && id.length <= 2 * ID_MAX_LENGTH;
+    if (typeof ids === "string" || !given.every(isId)) throw new TypeError("ids must be a list of notifications' ids");
+    const parts = [];
+    for (let at = 0; at < given.length; at += IDS_MAX) parts.push(given.slice(at, at + IDS_MAX));
+    const answers = parts.map((part) => this.#do(action, part, action));
+    return quiet(Promise.all(answers).then((all) => ({ changed: all.reduce((sum, each) => sum + each.changed, 0) })));
+  }
+
+  /** Of all that has come to this store, which is what its user can have looked at. */
+  readAll() {
+    if (!this.#state.isListed) return Promise.resolve({ changed: 0 });
+    const unread = [...present(this.#state)].filter((item) => item.read_at === null).map(({ id }) => id);
+    return this.#do("read", unread, "read_all");
+  }
+
+  loadMore() {
+    this.#more ??= this.#loadMore().finally(() => {
+      this.#more = null;
+    });
+    return quiet(this.#more);
+  }
+
+  async #loadMore() {
+    // A list that comes in between makes nothing of the page that was asked for.
+    for (let attempt = 0; attempt < 3 && this.#state.next !== null; attempt++) {
+      if (this.#status !== "live") throw new InboxError(NOT_LIVE);
+      const { epoch, next } = this.#state;
+      this.dispatch({ type: "paging" });
+      try {
+        const page = checkedPage(await this.#line.ask("inbox.list", { limit: this.pageSize, page: next }));
+        if (this.#state.epoch !== epoch || this.#state.recorded === null) continue;
+        this.dispatch({ type: "paged", page });
+        this.#wanted = this.#state.base.size;
+        return;
+      } catch (error) {
+        if (this.#state.epoch === epoch) this.dispatch({ type: "unpaged" });
+        throw error;
+      }
+    }
+  }
+
+  // what the user does
+
+  #do(action, ids, event) {
+    if (!this.#isRunning) return quiet(Promise.reject(new InboxError(STOPPED)));
+    if (this.#queue.length >= QUEUE_MAX) return quiet(Promise.reject(new InboxError(QUEUE_FULL)));
+    if (!ids.length && event !== "read_all") return Promise.resolve({ changed: 0 });
+    const key = this.#keys++;
+    const operation = {
+      key,
+      action,
+      ids: new Set(ids),
+      unsettled: new Set(ids),
+      at: new Date(this.now()).toISOString(),
+      isSent: false,
+      isAnswered: false,
+      isDoubtful: false,
+    };
+    const answer = new Promise((resolve, reject) => {
+      this.#queue.push({ key, event, ids, upTo: event === "read_all" ? this.#cursor : null, resolve, reject });
+    });
+    this.dispatch({ type: "done", operation });
+    this.work();
+    return quiet(answer);
+  }
+
+  /** Send what waits, one after the other, as long as there is somebody to send it to. */
+  async work() {
+    if (this.#isWorking) return;
+    this.#isWorking = true;
+    try {
+      await this.#carryOut();
+    } finally {
+      this.#isWorking = false;
+    }
+  }
+
+  async #carryOut() {
+    for (let failures = 0; this.#queue.length && this.#status === "live"; ) {
+      const wait = this.#overdrawn();
+      if (wait > 0) {
+        await pause(wait);
+        continue;
+      }
+      const batch = this.#batch();
+      const keys = batch.map(({ key }) => key);
+      this.dispatch({ type: "sent", keys });
+      try {
+        const answer = await this.#line.ask(`notification.${batch[0].event}`, argumentOf(batch));
+        if (!isChanged(answer)) throw new InboxError({ ...GARBAGE, detail: batch[0].event });
+        if (this.#settled(batch)) this.#answered(batch, answer);
+        failures = 0;
+      } catch (error) {
+        if (!(error instanceof InboxError)) throw error;
+        if (this.#queue[0] !== batch[0]) continue;
+        if (error.retryable) {
+          if (this.#status === "live") await pause(error.retryAfter + this.delay(failures++));
+        } else if (this.#settled(batch)) {
+          this.dispatch({ type: "refused", keys });
+          for (const { reject } of batch) reject(error);
+        }
+      }
+    }
+  }
+
+  /** What comes first, and what can be asked for in the same request. */
+  #batch() {
+    const [first] = this.#queue;
+    const ids = new Set(first.ids);
+    let number = 1;
+    for (; number < this.#queue.length && first.event !== "read_all"; number++) {
+      const next = this.#queue[number];
+      for (const id of next.ids) ids.add(id);
+      if (next.event !== first.event || ids.size > IDS_MAX) break;
+    }
+    return this.#queue.slice(0, number);
+  }
+
+  /** Take from the queue what was answered; false where it is not there any more. */
+  #settled(batch) {
+    if (this.#queue[0] !== batch[0]) return false;
+    this.#queue.splice(0, batch.length);
+    return true;
+  }
+
+  #answered(batch, { changed: number, counts }) {
+    this.dispatch({ type: "answered", keys: batch.map(({ key }) => key) });
+    this.countsOfAnswer(counts);
+    for (const { resolve } of batch) resolve({ changed: number });
+  }
+
+  #overdrawn() {
+    const now = performance.now();
+    const left = Math.min(PACE.burst, this.#allowance.left + ((now - this.#allowance.at) * PACE.perSecond) / 1000);
+    this.#allowance = { left: left < 1 ? left : left - 1, at: now };
+    return left < 1 ? ((1 - left) * 1000) / PACE.perSecond : 0;
+  }
+
+  // for a line
+
+  get cursor() {
+    return this.#cursor;
+  }
+
+  get user() {
+    return this.#user;
+  }
+
+  get isListed() {
+    return this.#state.isListed;
+  }
+
+  get isStale() {
+    return this.#state.isStale;
+  }
+
+  /** How many a list has to bring, so that nothing that the page has loaded goes away. */
+  get wanted() {
+    const { base, arrived } = this.#state;
+    return Math.max(this.pageSize, arrived > LIVE_MAX ? this.#wanted : base.size);
+  }
+
+  /** Milliseconds since 1970 on the server's clock. */
+  now() {
+    return Date.now() + this.#clockOffset;
+  }
+
+  /** Milliseconds to wait after so many failures: full jitter. */
+  delay(failures) {
+    return Math.random() * Math.min(this.backoff.max, this.backoff.base * 2 ** failures);
+  }
+
+  setStatus(status, why = null) {
+    if (status === this.#status && isEqual(why, this.#problem)) return;
+    this.#status = status;
+    this.#problem = why;
+    this.#outdate();
+    if (status === "live") this.work();
+  }
+
+  /**
+   * Somebody is connected. True where it is who it was, or the first; else everything of the other was forgotten.
+   */
+  identified({ user, counts, server_time: time }) {
+    const isOther = this.#user !== null && (this.#user.id !== user.id || this.#user.role !== user.role);
+    if (isOther) this.forget(CHANGED_USER);
+    else this.#user ??= Object.freeze({ ...user });
+    this.#outdate();
+    const offset = Date.parse(time) - Date.now();
+    this.#clockOffset = Number.isFinite(offset) ? offset : 0;
+    this.#watchExpiry();
+    if (!isOther) this.countsTold(counts);
+    return !isOther;
+  }
+
+  /** Nothing of this user is shown, or sent, from now on. */
+  forget(why) {
+    this.#user = null;
+    this.#cursor = null;
+    this.#countsTold = null;
+    this.#wanted = 0;
+    clearTimeout(this.#countsTimer);
+    for (const { reject } of this.#queue.splice(0)) reject(new InboxError(why));
+    this.#shown.clear();
+    this.dispatch({ type: "forgotten" });
+    if (this.#status === "live") this.setStatus("connecting");
+  }
+
+  /** Events of the log, in their order, each `{name, argument, cursor}`. */
+  happened(events) {
+    if (!events.length) return;
+    for (const { name, argument } of events) checked(name, argument);
+    this.#cursor = events.at(-1).cursor ?? this.#cursor;
+    this.dispatch({ type: "events", events: events.map(({ name, argument }) => ({ name, argument })) });
+    if (this.#state.isStale || this.#state.arrived > LIVE_MAX) this.#line.relist();
+  }
+
+  /** All pages of a list, the newest first, and the events that came since the first of them, if any did. */
+  wasListed(pages, recorded = []) {
+    this.#cursor = recorded.at(-1)?.cursor ?? pages[0].as_of;
+    this.dispatch({ type: "listed", pages, recorded });
+    this.#wanted = this.#state.base.size;
+    this.countsOfAnswer(pages[0].counts);
+    if (this.#state.isStale) this.#line.relist();
+  }
+
+  countsTold(counts) {
+    clearTimeout(this.#countsTimer);
+    this.#countsTold = counts;
+    this.dispatch({ type: "counts", counts });
+  }
+
+  /**
+   * Counts in an answer may be older than those that were told on the way, and none are told where they go back to what
+   * was told last: they stand until the server must have told others.
+   */
+  countsOfAnswer(counts) {
+    clearTimeout(this.#countsTimer);
+    this.dispatch({ type: "counts", counts });
+    if (this.#countsTold === null) return;
+    this.#countsTimer = setTimeout(() => this.dispatch({ type: "counts", counts: this.#countsTold }), COUNTS_MS);
+  }
+
+  dispatch(action) {
+    const before = this.#state;
+    this.#state = reduce(before, action);
+    if (this.#state !== before) this.#outdate();
+    if (this.#state.base !== before.base) this.#watchExpiry();
+  }
+
+  #watchExpiry() {
+    clearTimeout(this.#expiry);
+    let first = Infinity;
+    for (const { expires_at: at } of this.#state.base.values()) if (at) first = Math.min(first, Date.parse(at));
+    if (first === Infinity) return;
+    const wait = Math.min(Math.max(first - this.now(), 0), LONGEST_TIMER_MS);
+    this.#expiry = setTimeout(() => {
+      this.dispatch({ type: "expired", now: this.now() });
+      this.#watchExpiry();
+    }, wait);
+  }
+
+  #outdate() {
+    this.#isOutdated = true;
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    queueMicrotask(() => {
+      this.#isTelling = false;
+      const before = this.#told;
+      this.#told = this.snapshot;
+      if (before === this.#told) return;
+      for (const entry of [...this.#listeners]) {
+        try {
+          if (this.#listeners.has(entry)) entry.listener();
+        } catch (error) {
+          // One listener's defect is not to keep it from the others.
+          if (typeof reportError === "function") reportError(error);
+          else console.error(error);
+        }
+      }
+    });
+  }
+}
+
+/** What was answered may be of no interest to the page: a refusal is no error of its own then. */
+function quiet(promise) {
+  promise.catch(() => {});
+  return promise;
+}
+
+function argumentOf(batch) {
+  if (batch[0].event === "read_all") return batch[0].upTo === null ? {} : { up_to: batch[0].upTo };
+  return { ids: [...new Set(batch.flatMap(({ ids }) => ids))] };
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

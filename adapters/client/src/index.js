@@ -1,0 +1,2 @@
+export { InboxError } from "./errors.js";
+export { createInbox } from "./inbox.js";

@@ -1,0 +1,250 @@
+/** What an inbox is, without I/O: `reduce` gives the state after something happened, `present` what of it is shown. */
+
+import { isEqual } from "./values.js";
+
+export const RECORDED_MAX = 1000;
+
+/**
+ * @typedef {Record<string, any> & {id: string}} Notification
+ * @typedef {{name: string, argument: any}} Happening an event of the log
+ * @typedef {{
+ *   key: number, action: string, ids: ReadonlySet<string>, unsettled: ReadonlySet<string>, at: string,
+ *   isSent: boolean, isAnswered: boolean, isDoubtful: boolean,
+ * }} Operation what the user did and the log has not told yet. Of `ids` the `unsettled` are those of which it has not.
+ *   `isDoubtful`: it may be told already, by a list.
+ * @typedef {{
+ *   isListed: boolean, isStale: boolean, base: ReadonlyMap<string, Notification>, next: string | null,
+ *   counts: Record<string, number> | null, operations: readonly Operation[], recorded: readonly Happening[] | null,
+ *   epoch: number, arrived: number,
+ * }} State `base` is what the log tells, the oldest first, archived ones among them. `recorded` are the events that
+ *   have come since a page was asked for, while one is. `epoch` counts lists, `arrived` what came since the last one.
+ *   `isStale`: something has to be shown that is only known by its id.
+ */
+
+/** @type {State} */
+export const EMPTY = Object.freeze({
+  isListed: false,
+  isStale: false,
+  base: new Map(),
+  next: null,
+  counts: null,
+  operations: Object.freeze([]),
+  recorded: null,
+  epoch: 0,
+  arrived: 0,
+});
+
+/** The times that each action sets, or takes away. */
+const FIELDS = {
+  read: ["read_at", "seen_at"],
+  unread: ["read_at"],
+  seen: ["seen_at"],
+  archive: ["archived_at"],
+  unarchive: ["archived_at"],
+  delete: [],
+};
+const IS_TAKEN_AWAY = new Set(["unread", "unarchive"]);
+
+/**
+ * The state after something happened.
+ *
+ * @param {State} state
+ * @param {any} action
+ * @returns {State}
+ */
+export function reduce(state, action) {
+  switch (action.type) {
+    case "events":
+      return action.events.reduce(told, state);
+    case "listed":
+      return listed(state, action.pages, action.recorded ?? []);
+    case "paging":
+      return { ...state, recorded: [] };
+    case "paged":
+      return paged(state, action.page);
+    case "unpaged":
+      return { ...state, recorded: null };
+    case "counts":
+      return isEqual(state.counts, action.counts) ? state : { ...state, counts: Object.freeze({ ...action.counts }) };
+    case "expired":
+      return expired(state, action.now);
+    case "done":
+      return { ...state, operations: [...state.operations, action.operation] };
+    case "sent":
+      // Of what is as asked already nothing may ever be told.
+      return settle(
+        eachOf(state, action.keys, (operation) => ({ ...operation, isSent: true })),
+        ({ key }) => action.keys.includes(key),
+      );
+    case "answered":
+      return settle(eachOf(state, action.keys, (operation) => ({ ...operation, isAnswered: true })));
+    case "refused":
+      return { ...state, operations: state.operations.filter(({ key }) => !action.keys.includes(key)) };
+    case "forgotten":
+      return { ...EMPTY, epoch: state.epoch + 1 };
+    default:
+      throw new TypeError(`no such action: ${action.type}`);
+  }
+}
+
+function told(state, event) {
+  const base = new Map(state.base);
+  const { isMissing, isNew } = apply(base, event);
+  const recorded = state.recorded && [...state.recorded, event];
+  return settle(
+    {
+      ...state,
+      base,
+      isStale: state.isStale || isMissing,
+      arrived: state.arrived + (isNew ? 1 : 0),
+      // Of a page that comes so late nothing is made.
+      recorded: recorded && recorded.length > RECORDED_MAX ? null : recorded,
+    },
+    about(state, event),
+  );
+}
+
+/** Change what is known of notifications as an event says. An event that is told again changes nothing any more. */
+function apply(base, { name, argument }) {
+  let isMissing = false;
+  if (name === "notification.new") {
+    const isNew = !base.has(argument.id);
+    if (isNew) base.set(argument.id, deepFreeze(argument));
+    return { isMissing, isNew };
+  }
+  for (const id of argument.all ? [...base.keys()] : argument.ids) {
+    const known = base.get(id);
+    if (name === "notification.deleted") base.delete(id);
+    else if (known) base.set(id, changed(known, argument.change));
+    else isMissing ||= argument.change.archived_at === null;
+  }
+  return { isMissing, isNew: false };
+}
+
+/** A time that is set stays, and null takes one away. */
+function changed(notification, change) {
+  const times = {};
+  for (const name of ["read_at", "seen_at", "archived_at"]) {
+    if (!(name in change)) continue;
+    const time = change[name] === null ? null : (notification[name] ?? change[name]);
+    if (time !== notification[name]) times[name] = time;
+  }
+  return Object.keys(times).length ? Object.freeze({ ...notification, ...times }) : notification;
+}
+
+/** Pages of a list take the place of all that was known; events that came since the first of them were recorded. */
+function listed(state, pages, recorded) {
+  const base = new Map();
+  for (const { items } of pages.toReversed()) {
+    for (const item of items.toReversed()) base.set(item.id, same(state.base.get(item.id), item));
+  }
+  let isStale = false;
+  for (const event of recorded) isStale = apply(base, event).isMissing || isStale;
+  const operations = state.operations
+    .filter(({ isAnswered }) => !isAnswered)
+    .map((operation) => (operation.isSent ? { ...operation, isDoubtful: true } : operation));
+  return {
+    ...state,
+    base,
+    operations,
+    isListed: true,
+    isStale,
+    next: pages.at(-1).next,
+    recorded: null,
+    epoch: state.epoch + 1,
+    arrived: 0,
+  };
+}
+
+/**
+ * What is older than all that is known. The page is as of some moment after the recorded events began: those that it
+ * has already change nothing when they are told again.
+ */
+function paged(state, { items, next }) {
+  const base = new Map();
+  for (const item of items.toReversed()) base.set(item.id, deepFreeze(item));
+  for (const event of state.recorded ?? []) if (event.name !== "notification.new") apply(base, event);
+  for (const [id, item] of state.base) base.set(id, item);
+  return { ...state, base, next, recorded: null };
+}
+
+function expired(state, now) {
+  const base = new Map([...state.base].filter(([, { expires_at: at }]) => !at || Date.parse(at) > now));
+  return base.size === state.base.size ? state : { ...state, base };
+}
+
+function about({ base }, { argument: { all, ids = [] } }) {
+  const told = new Set(all ? base.keys() : ids);
+  return (_, id) => told.has(id);
+}
+
+/**
+ * Forget of operations what the log has told by now: that is where a notification is as asked, when this is
+ * sent, when an event was about it, or when the answer came. Operations on the same one are told in their order.
+ *
+ * @param {State} state
+ * @param {(operation: Operation, id: string) => boolean} [isTold] of what there was news
+ */
+function settle(state, isTold = () => false) {
+  if (!state.operations.length) return state;
+  const blocked = new Set();
+  const operations = [];
+  for (const operation of state.operations) {
+    const unsettled = [...operation.unsettled].filter((id) => {
+      if (blocked.has(id)) return true;
+      const isNews = operation.isAnswered || (operation.isSent && isTold(operation, id));
+      const isSettled = isNews && isDone(operation.action, state.base.get(id));
+      if (!isSettled) blocked.add(id);
+      return !isSettled;
+    });
+    const isOver = operation.isAnswered && (operation.isDoubtful || !unsettled.length);
+    if (!isOver) operations.push({ ...operation, unsettled: new Set(unsettled) });
+  }
+  return { ...state, operations };
+}
+
+function isDone(action, notification) {
+  if (!notification) return true;
+  if (action === "delete") return false;
+  return FIELDS[action].every((name) => (notification[name] === null) === IS_TAKEN_AWAY.has(action));
+}
+
+function eachOf(state, keys, change) {
+  const operations = state.operations.map((each) => (keys.includes(each.key) ? change(each) : each));
+  return { ...state, operations };
+}
+
+/** The notifications as they will be once all that the user did is told, the newest first; null for a deleted one. */
+export function* present({ base, operations }) {
+  const changes = new Map();
+  for (const { action, ids, unsettled, isAnswered, at } of operations) {
+    for (const id of isAnswered ? unsettled : ids) {
+      if (!base.has(id)) continue;
+      const before = changes.has(id) ? changes.get(id) : base.get(id);
+      if (before === null) continue;
+      const change = Object.fromEntries(FIELDS[action].map((name) => [name, IS_TAKEN_AWAY.has(action) ? null : at]));
+      changes.set(id, action === "delete" ? null : changed(before, change));
+    }
+  }
+  for (const [id, item] of [...base].toReversed()) {
+    const now = changes.has(id) ? changes.get(id) : item;
+    if (now !== null && now.archived_at === null) yield now;
+  }
+}
+
+/** The one that was known where nothing about it is new, so that a page does not draw it again. */
+function same(known, item) {
+  return known && JSON.stringify(known) === JSON.stringify(item) ? known : deepFreeze(item);
+}
+
+function deepFreeze(value) {
+  const left = [value];
+  while (left.length) {
+    const each = left.pop();
+    if (typeof each === "object" && each !== null && !Object.isFrozen(each)) {
+      Object.freeze(each);
+      left.push(...Object.values(each));
+    }
+  }
+  return value;
+}

@@ -1,0 +1,41 @@
+import { InboxError, NO_TOKEN, NO_TOKEN_NOW } from "./errors.js";
+import { isObject } from "./values.js";
+
+const TOKEN_MS = 30_000;
+
+/** Raises InboxError where nothing was decided in time. */
+export function inTime(promise, milliseconds, otherwise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new InboxError(otherwise)), milliseconds);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** @returns {Promise<string>} Raises InboxError */
+export async function askForToken(token) {
+  let given;
+  try {
+    given = await inTime(Promise.resolve().then(token), TOKEN_MS, NO_TOKEN_NOW);
+  } catch (error) {
+    throw new InboxError({ ...NO_TOKEN_NOW, detail: String(error?.message ?? error) });
+  }
+  if (typeof given !== "string" || !given) throw new InboxError(NO_TOKEN);
+  return given;
+}
+
+/** Whether two tokens say that they speak for the same user. Of tokens that cannot be read nothing is known. */
+export function isOfSameUser(one, other) {
+  const [claims, others] = [claimsOf(one), claimsOf(other)];
+  return claims?.sub !== undefined && claims.sub === others?.sub && claims.iss === others.iss;
+}
+
+function claimsOf(token) {
+  try {
+    const octets = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    const claims = JSON.parse(new TextDecoder().decode(Uint8Array.from(octets, (each) => each.charCodeAt(0))));
+    return isObject(claims) ? claims : null;
+  } catch {
+    return null;
+  }
+}
