@@ -104,6 +104,30 @@ export interface SocketOptions extends CommonOptions {
   token?: GiveToken;
 }
 
+export interface Filter {
+  /** By default what is not archived; `unread` and `read` are parts of that, and `all` has the archived ones too. */
+  state?: "all" | "unread" | "read" | "archived";
+  type?: string;
+}
+
+export interface ViewSnapshot {
+  /** The newest first. */
+  readonly items: readonly Notification[];
+  readonly hasMore: boolean;
+  /** False until the first page is there. */
+  readonly isListed: boolean;
+}
+
+/** A list of an inbox, kept like the inbox itself. It goes on where the inbox is stopped and started. */
+export interface View {
+  getSnapshot(): ViewSnapshot;
+  subscribe(listener: () => void): () => void;
+  /** Rejects with InboxError. */
+  loadMore(): Promise<void>;
+  /** Nothing is listed for it any more. */
+  close(): void;
+}
+
 /** Every method that changes something shows at once what will be, and takes it back where the server refuses. */
 export interface Inbox extends Snapshot {
   /** For `useSyncExternalStore` and the like. */
@@ -127,6 +151,8 @@ export interface Inbox extends Snapshot {
   delete(ids: Iterable<string>): Promise<{ changed: number }>;
   /** All that has come to this store by now, and all that is older. */
   readAll(): Promise<{ changed: number }>;
+  /** At most 8 are open at once. Throws RangeError beyond, and TypeError for what is no filter. */
+  view(filter?: Filter): View;
 }
 
 /** Keep the inbox of whoever the token, or the socket, speaks for. */

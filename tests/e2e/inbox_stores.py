@@ -164,6 +164,13 @@ class Stores:
         }
         return await self._open(name, {"backoff": BACKOFF, **options}, tokens, given)
 
+    async def view(self, name: str, of: Store, **names: str) -> Store:
+        """A view of the store, of what ``state`` and ``type`` name; it shows ``items``, ``hasMore``, ``isListed``."""
+        view = self._stores[name] = Store(name, self)
+        await self.tell({"view": name, "of": of.name, "filter": names})
+        await view.until(bool)
+        return view
+
     def send_signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

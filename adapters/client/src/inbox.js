@@ -2,17 +2,19 @@
 
 import { CHANGED_USER, GARBAGE, InboxError, LONGEST_TIMER_MS, NOT_LIVE, QUEUE_FULL, STOPPED } from "./errors.js";
 import { LIST_MAX } from "./limits.js";
+import { Observed } from "./observed.js";
 import { SocketLine } from "./socket_line.js";
-import { EMPTY, present, reduce } from "./state.js";
+import { STATES, present } from "./state.js";
 import { StreamLine } from "./stream_line.js";
 import { isEqual, isObject } from "./values.js";
-import { checked, checkedPage, isChanged } from "./wire.js";
+import { View } from "./view.js";
+import { checked, isChanged } from "./wire.js";
 
 const PAGE_SIZE = 20;
 const IDS_MAX = 500;
 const ID_MAX_LENGTH = 128;
 const QUEUE_MAX = 100;
-const LIVE_MAX = 1000;
+const VIEWS_MAX = 8;
 /** The server tells changed counts at most once a second. */
 const COUNTS_MS = 3_000;
 const BACKOFF = { base: 2_000, max: 30_000 };
@@ -50,6 +52,7 @@ export function createInbox(options) {
     start: () => inbox.start(),
     stop: () => inbox.stop(),
     loadMore: () => inbox.loadMore(),
+    view: (filter) => inbox.view(filter),
     read: (ids) => inbox.mark("read", ids),
     unread: (ids) => inbox.mark("unread", ids),
     seen: (ids) => inbox.mark("seen", ids),
@@ -60,17 +63,14 @@ export function createInbox(options) {
   });
 }
 
-class Inbox {
-  #state = EMPTY;
-  #shown = new Map();
+class Inbox extends Observed {
+  #main = new View(this, {});
+  #views = new Set();
   #status = "offline";
   #problem = null;
   #user = null;
   #snapshot;
-  #isOutdated = true;
-  #listeners = new Set();
-  #isTelling = false;
-  #told;
+  #isWatched = false;
   #line;
   #isRunning = false;
   #cursor = null;
@@ -82,10 +82,9 @@ class Inbox {
   #keys = 0;
   #isWorking = false;
   #allowance = { left: PACE.burst, at: 0 };
-  #more = null;
-  #wanted = 0;
 
   constructor(options) {
+    super();
     if (!isObject(options)) throw new TypeError("createInbox() needs options");
     const { url, token, socket, pageSize = PAGE_SIZE } = options;
     if (!socket && (!url || typeof token !== "function")) {
@@ -99,50 +98,47 @@ class Inbox {
     this.backoff = { ...BACKOFF, ...options.backoff };
     this.#line = socket ? new SocketLine(this, options) : new StreamLine(this, options);
     if (options.start !== false) this.start();
-    this.#told = this.snapshot;
   }
 
   // for the page
 
   get snapshot() {
-    if (this.#isOutdated) {
-      this.#isOutdated = false;
-      const before = this.#snapshot;
-      let items = [...this.#presented()];
-      if (before && items.length === before.items.length && items.every((each, at) => each === before.items[at])) {
-        items = before.items;
-      }
-      const snapshot = {
-        items: Object.freeze(items),
-        counts: this.#state.counts,
-        status: this.#status,
-        problem: this.#problem,
-        hasMore: this.#state.next !== null,
-        user: this.#user,
-      };
-      const isSame = before && Object.keys(snapshot).every((name) => before[name] === snapshot[name]);
-      if (!isSame) this.#snapshot = Object.freeze(snapshot);
-    }
+    const { items, hasMore } = this.#main.snapshot;
+    const snapshot = {
+      items,
+      counts: this.#state.counts,
+      status: this.#status,
+      problem: this.#problem,
+      hasMore,
+      user: this.#user,
+    };
+    const before = this.#snapshot;
+    const isSame = before && Object.keys(snapshot).every((name) => before[name] === snapshot[name]);
+    if (!isSame) this.#snapshot = Object.freeze(snapshot);
     return this.#snapshot;
   }
 
-  /** A notification that came to be what it was before, by whatever way, is the same object. */
-  *#presented() {
-    const kept = new Map();
-    for (const item of present(this.#state)) {
-      const before = this.#shown.get(item.id);
-      const isKept = before && (before.item === item || isEqual(before.shown, item));
-      const shown = isKept ? before.shown : item;
-      kept.set(item.id, { item, shown });
-      yield shown;
+  /** A list of what the filter names, kept like the inbox itself until it is closed. Raises TypeError, RangeError */
+  view(filter = {}) {
+    const { state, type } = filter;
+    if (state !== undefined && !STATES.includes(state)) throw new TypeError(`state must be one of ${STATES}`);
+    if (type !== undefined && (typeof type !== "string" || !type)) throw new TypeError("type must be a text");
+    if (this.#views.size >= VIEWS_MAX) throw new RangeError(`at most ${VIEWS_MAX} views can be open`);
+    const view = new View(this, { ...(state && { state }), ...(type && { type }) });
+    for (const operation of this.#state.operations) {
+      view.dispatch({ type: "done", operation: { ...operation, unsettled: operation.ids, isDoubtful: true } });
     }
-    this.#shown = kept;
-  }
-
-  subscribe(listener) {
-    const entry = { listener };
-    this.#listeners.add(entry);
-    return () => void this.#listeners.delete(entry);
+    this.#views.add(view);
+    view.refresh();
+    return Object.freeze({
+      getSnapshot: () => view.snapshot,
+      subscribe: (listener) => view.subscribe(listener),
+      loadMore: () => quiet(view.loadMore()),
+      close: () => {
+        view.close();
+        this.#views.delete(view);
+      },
+    });
   }
 
   start() {
@@ -173,34 +169,12 @@ class Inbox {
   /** Of all that has come to this store, which is what its user can have looked at. */
   readAll() {
     if (!this.#state.isListed) return Promise.resolve({ changed: 0 });
-    const unread = [...present(this.#state)].filter((item) => item.read_at === null).map(({ id }) => id);
+    const unread = present(this.#state).filter((item) => item.read_at === null).map(({ id }) => id);
     return this.#do("read", unread, "read_all");
   }
 
   loadMore() {
-    this.#more ??= this.#loadMore().finally(() => {
-      this.#more = null;
-    });
-    return quiet(this.#more);
-  }
-
-  async #loadMore() {
-    // A list that comes in between makes nothing of the page that was asked for.
-    for (let attempt = 0; attempt < 3 && this.#state.next !== null; attempt++) {
-      if (this.#status !== "live") throw new InboxError(NOT_LIVE);
-      const { epoch, next } = this.#state;
-      this.dispatch({ type: "paging" });
-      try {
-        const page = checkedPage(await this.#line.ask("inbox.list", { limit: this.pageSize, page: next }));
-        if (this.#state.epoch !== epoch || this.#state.recorded === null) continue;
-        this.dispatch({ type: "paged", page });
-        this.#wanted = this.#state.base.size;
-        return;
-      } catch (error) {
-        if (this.#state.epoch === epoch) this.dispatch({ type: "unpaged" });
-        throw error;
-      }
-    }
+    return quiet(this.#main.loadMore());
   }
 
   // what the user does
@@ -318,10 +292,20 @@ class Inbox {
     return this.#state.isStale;
   }
 
-  /** How many a list has to bring, so that nothing that the page has loaded goes away. */
   get wanted() {
-    const { base, arrived } = this.#state;
-    return Math.max(this.pageSize, arrived > LIVE_MAX ? this.#wanted : base.size);
+    return this.#main.wanted;
+  }
+
+  get isLive() {
+    return this.#status === "live";
+  }
+
+  ask(event, argument) {
+    return this.#line.ask(event, argument);
+  }
+
+  get #state() {
+    return this.#main.state;
   }
 
   /** Milliseconds since 1970 on the server's clock. */
@@ -338,8 +322,10 @@ class Inbox {
     if (status === this.#status && isEqual(why, this.#problem)) return;
     this.#status = status;
     this.#problem = why;
-    this.#outdate();
-    if (status === "live") this.work();
+    this.outdate();
+    if (status !== "live") return;
+    this.work();
+    for (const view of this.#views) view.refresh();
   }
 
   /**
@@ -349,10 +335,10 @@ class Inbox {
     const isOther = this.#user !== null && (this.#user.id !== user.id || this.#user.role !== user.role);
     if (isOther) this.forget(CHANGED_USER);
     else this.#user ??= Object.freeze({ ...user });
-    this.#outdate();
+    this.outdate();
     const offset = Date.parse(time) - Date.now();
     this.#clockOffset = Number.isFinite(offset) ? offset : 0;
-    this.#watchExpiry();
+    this.outdated();
     if (!isOther) this.countsTold(counts);
     return !isOther;
   }
@@ -362,11 +348,10 @@ class Inbox {
     this.#user = null;
     this.#cursor = null;
     this.#countsTold = null;
-    this.#wanted = 0;
     clearTimeout(this.#countsTimer);
     for (const { reject } of this.#queue.splice(0)) reject(new InboxError(why));
-    this.#shown.clear();
     this.dispatch({ type: "forgotten" });
+    for (const view of this.#views) view.miss();
     if (this.#status === "live") this.setStatus("connecting");
   }
 
@@ -376,14 +361,15 @@ class Inbox {
     for (const { name, argument } of events) checked(name, argument);
     this.#cursor = events.at(-1).cursor ?? this.#cursor;
     this.dispatch({ type: "events", events: events.map(({ name, argument }) => ({ name, argument })) });
-    if (this.#state.isStale || this.#state.arrived > LIVE_MAX) this.#line.relist();
+    if (this.#main.isStale) this.#line.relist();
+    for (const view of this.#views) view.refresh();
   }
 
   /** All pages of a list, the newest first, and the events that came since the first of them, if any did. */
   wasListed(pages, recorded = []) {
     this.#cursor = recorded.at(-1)?.cursor ?? pages[0].as_of;
-    this.dispatch({ type: "listed", pages, recorded });
-    this.#wanted = this.#state.base.size;
+    this.#main.dispatch({ type: "listed", pages, recorded });
+    for (const view of this.#views) view.miss();
     this.countsOfAnswer(pages[0].counts);
     if (this.#state.isStale) this.#line.relist();
   }
@@ -406,43 +392,33 @@ class Inbox {
   }
 
   dispatch(action) {
-    const before = this.#state;
-    this.#state = reduce(before, action);
-    if (this.#state !== before) this.#outdate();
-    if (this.#state.base !== before.base) this.#watchExpiry();
+    this.#main.dispatch(action);
+    for (const view of this.#views) view.dispatch(action);
+  }
+
+  /** A list has changed. */
+  outdated() {
+    this.outdate();
+    if (this.#isWatched) return;
+    this.#isWatched = true;
+    queueMicrotask(() => {
+      this.#isWatched = false;
+      this.#watchExpiry();
+    });
   }
 
   #watchExpiry() {
     clearTimeout(this.#expiry);
     let first = Infinity;
-    for (const { expires_at: at } of this.#state.base.values()) if (at) first = Math.min(first, Date.parse(at));
+    for (const { state } of [this.#main, ...this.#views]) {
+      for (const { expires_at: at } of state.base.values()) if (at) first = Math.min(first, Date.parse(at));
+    }
     if (first === Infinity) return;
     const wait = Math.min(Math.max(first - this.now(), 0), LONGEST_TIMER_MS);
     this.#expiry = setTimeout(() => {
       this.dispatch({ type: "expired", now: this.now() });
       this.#watchExpiry();
     }, wait);
-  }
-
-  #outdate() {
-    this.#isOutdated = true;
-    if (this.#isTelling) return;
-    this.#isTelling = true;
-    queueMicrotask(() => {
-      this.#isTelling = false;
-      const before = this.#told;
-      this.#told = this.snapshot;
-      if (before === this.#told) return;
-      for (const entry of [...this.#listeners]) {
-        try {
-          if (this.#listeners.has(entry)) entry.listener();
-        } catch (error) {
-          // One listener's defect is not to keep it from the others.
-          if (typeof reportError === "function") reportError(error);
-          else console.error(error);
-        }
-      }
-    });
   }
 }
 

@@ -1,8 +1,10 @@
-/** What an inbox is, without I/O: `reduce` gives the state after something happened, `present` what of it is shown. */
+/** What a list is, without I/O: `reduce` gives the state after something happened, `present` what of it is shown. */
 
 import { isEqual } from "./values.js";
 
 export const RECORDED_MAX = 1000;
+/** After so many new ones a list is asked for again, so that it keeps no more than it has to. */
+export const LIVE_MAX = 1000;
 
 /**
  * @typedef {Record<string, any> & {id: string}} Notification
@@ -15,7 +17,7 @@ export const RECORDED_MAX = 1000;
  * @typedef {{
  *   isListed: boolean, isStale: boolean, base: ReadonlyMap<string, Notification>, next: string | null,
  *   counts: Record<string, number> | null, operations: readonly Operation[], recorded: readonly Happening[] | null,
- *   epoch: number, arrived: number,
+ *   epoch: number, arrived: number, filter: {state?: string, type?: string},
  * }} State `base` is what the log tells, the oldest first, archived ones among them. `recorded` are the events that
  *   have come since a page was asked for, while one is. `epoch` counts lists, `arrived` what came since the last one.
  *   `isStale`: something has to be shown that is only known by its id.
@@ -32,7 +34,27 @@ export const EMPTY = Object.freeze({
   recorded: null,
   epoch: 0,
   arrived: 0,
+  filter: Object.freeze({}),
 });
+
+/** What of a list's notifications each state shows; the inbox itself what is not archived. */
+const SHOWS = {
+  all: () => true,
+  unread: ({ read_at: read, archived_at: archived }) => read === null && archived === null,
+  read: ({ read_at: read, archived_at: archived }) => read !== null && archived === null,
+  archived: ({ archived_at: archived }) => archived !== null,
+  undefined: ({ archived_at: archived }) => archived === null,
+};
+export const STATES = Object.keys(SHOWS).slice(0, -1);
+
+/** Whether a change may bring notifications into such a list that it has not listed. */
+const BRINGS = {
+  all: () => false,
+  unread: (change) => change.read_at === null || change.archived_at === null,
+  read: (change) => Boolean(change.read_at) || change.archived_at === null,
+  archived: (change) => Boolean(change.archived_at),
+  undefined: (change) => change.archived_at === null,
+};
 
 /** The times that each action sets, or takes away. */
 const FIELDS = {
@@ -43,6 +65,7 @@ const FIELDS = {
   unarchive: ["archived_at"],
   delete: [],
 };
+const FIELDS_OF_STATE = ["read_at", "seen_at", "archived_at"];
 const IS_TAKEN_AWAY = new Set(["unread", "unarchive"]);
 
 /**
@@ -55,7 +78,7 @@ const IS_TAKEN_AWAY = new Set(["unread", "unarchive"]);
 export function reduce(state, action) {
   switch (action.type) {
     case "events":
-      return action.events.reduce(told, state);
+      return told(state, action.events);
     case "listed":
       return listed(state, action.pages, action.recorded ?? []);
     case "paging":
@@ -81,55 +104,58 @@ export function reduce(state, action) {
     case "refused":
       return { ...state, operations: state.operations.filter(({ key }) => !action.keys.includes(key)) };
     case "forgotten":
-      return { ...EMPTY, epoch: state.epoch + 1 };
+      return { ...EMPTY, filter: state.filter, epoch: state.epoch + 1 };
     default:
       throw new TypeError(`no such action: ${action.type}`);
   }
 }
 
-function told(state, event) {
-  const base = new Map(state.base);
-  const { isMissing, isNew } = apply(base, event);
-  const recorded = state.recorded && [...state.recorded, event];
-  return settle(
-    {
-      ...state,
-      base,
-      isStale: state.isStale || isMissing,
-      arrived: state.arrived + (isNew ? 1 : 0),
-      // Of a page that comes so late nothing is made.
-      recorded: recorded && recorded.length > RECORDED_MAX ? null : recorded,
-    },
-    about(state, event),
-  );
+function told(before, events) {
+  const base = new Map(before.base);
+  let state = { ...before, base };
+  for (const event of events) {
+    const { isMissing, isNew } = apply(base, event, state.filter);
+    state.isStale ||= isMissing;
+    if (isNew) state.arrived++;
+    state = settle(state, about(state, event));
+  }
+  if (!before.recorded) return state;
+  const recorded = [...before.recorded, ...events];
+  // Of a page that comes so late nothing is made.
+  return { ...state, recorded: recorded.length > RECORDED_MAX ? null : recorded };
 }
 
 /** Change what is known of notifications as an event says. An event that is told again changes nothing any more. */
-function apply(base, { name, argument }) {
-  let isMissing = false;
+function apply(base, { name, argument }, filter) {
   if (name === "notification.new") {
-    const isNew = !base.has(argument.id);
+    const isNew = !base.has(argument.id) && isOfType(argument, filter);
     if (isNew) base.set(argument.id, deepFreeze(argument));
-    return { isMissing, isNew };
+    return { isMissing: false, isNew };
   }
-  for (const id of argument.all ? [...base.keys()] : argument.ids) {
+  const brings = argument.change && BRINGS[filter.state](argument.change);
+  let isMissing = Boolean(argument.all && brings);
+  for (const id of argument.all ? base.keys() : argument.ids) {
     const known = base.get(id);
     if (name === "notification.deleted") base.delete(id);
     else if (known) base.set(id, changed(known, argument.change));
-    else isMissing ||= argument.change.archived_at === null;
+    else isMissing ||= brings;
   }
   return { isMissing, isNew: false };
 }
 
+function isOfType({ type }, filter) {
+  return filter.type === undefined || filter.type === type;
+}
+
 /** A time that is set stays, and null takes one away. */
 function changed(notification, change) {
-  const times = {};
-  for (const name of ["read_at", "seen_at", "archived_at"]) {
+  let after = null;
+  for (const name of FIELDS_OF_STATE) {
     if (!(name in change)) continue;
     const time = change[name] === null ? null : (notification[name] ?? change[name]);
-    if (time !== notification[name]) times[name] = time;
+    if (time !== notification[name]) (after ??= { ...notification })[name] = time;
   }
-  return Object.keys(times).length ? Object.freeze({ ...notification, ...times }) : notification;
+  return after ? Object.freeze(after) : notification;
 }
 
 /** Pages of a list take the place of all that was known; events that came since the first of them were recorded. */
@@ -139,7 +165,7 @@ function listed(state, pages, recorded) {
     for (const item of items.toReversed()) base.set(item.id, same(state.base.get(item.id), item));
   }
   let isStale = false;
-  for (const event of recorded) isStale = apply(base, event).isMissing || isStale;
+  for (const event of recorded) isStale = apply(base, event, state.filter).isMissing || isStale;
   const operations = state.operations
     .filter(({ isAnswered }) => !isAnswered)
     .map((operation) => (operation.isSent ? { ...operation, isDoubtful: true } : operation));
@@ -163,18 +189,19 @@ function listed(state, pages, recorded) {
 function paged(state, { items, next }) {
   const base = new Map();
   for (const item of items.toReversed()) base.set(item.id, deepFreeze(item));
-  for (const event of state.recorded ?? []) if (event.name !== "notification.new") apply(base, event);
+  for (const event of state.recorded ?? []) if (event.name !== "notification.new") apply(base, event, state.filter);
   for (const [id, item] of state.base) base.set(id, item);
   return { ...state, base, next, recorded: null };
 }
 
 function expired(state, now) {
-  const base = new Map([...state.base].filter(([, { expires_at: at }]) => !at || Date.parse(at) > now));
+  const base = new Map();
+  for (const [id, item] of state.base) if (!item.expires_at || Date.parse(item.expires_at) > now) base.set(id, item);
   return base.size === state.base.size ? state : { ...state, base };
 }
 
 function about({ base }, { argument: { all, ids = [] } }) {
-  const told = new Set(all ? base.keys() : ids);
+  const told = all ? base : new Set(ids);
   return (_, id) => told.has(id);
 }
 
@@ -214,27 +241,34 @@ function eachOf(state, keys, change) {
   return { ...state, operations };
 }
 
-/** The notifications as they will be once all that the user did is told, the newest first; null for a deleted one. */
-export function* present({ base, operations }) {
+/** The notifications that are shown, as they will be once all that the user did is told, the newest first. */
+export function present({ base, operations, filter }) {
   const changes = new Map();
   for (const { action, ids, unsettled, isAnswered, at } of operations) {
     for (const id of isAnswered ? unsettled : ids) {
-      if (!base.has(id)) continue;
       const before = changes.has(id) ? changes.get(id) : base.get(id);
-      if (before === null) continue;
+      if (!before) continue;
       const change = Object.fromEntries(FIELDS[action].map((name) => [name, IS_TAKEN_AWAY.has(action) ? null : at]));
       changes.set(id, action === "delete" ? null : changed(before, change));
     }
   }
-  for (const [id, item] of [...base].toReversed()) {
+  const shows = SHOWS[filter.state];
+  const shown = [];
+  for (const [id, item] of base) {
     const now = changes.has(id) ? changes.get(id) : item;
-    if (now !== null && now.archived_at === null) yield now;
+    if (now && shows(now)) shown.push(now);
   }
+  return shown.reverse();
 }
 
 /** The one that was known where nothing about it is new, so that a page does not draw it again. */
 function same(known, item) {
-  return known && JSON.stringify(known) === JSON.stringify(item) ? known : deepFreeze(item);
+  return known && isUnchanged(known, item) ? known : deepFreeze(item);
+}
+
+/** Whether two of the same id say the same. What changes are the times, so they are looked at first. */
+export function isUnchanged(one, other) {
+  return FIELDS_OF_STATE.every((name) => one[name] === other[name]) && isEqual(one, other);
 }
 
 function deepFreeze(value) {

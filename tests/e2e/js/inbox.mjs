@@ -4,7 +4,7 @@
 // argv: {"module"}, the path of the module.
 // stdin, one a line: {"open": name, "options", "tokens", "socket"}, where the nth token that is asked for is the nth of
 // `tokens`, and the last one from then on, and `socket` says what stock client's socket it is to have, if any;
-// {"tokens": name, "are"}; {"call": name, "method", "args", "number"}; {"socket": name, "method", "args"};
+// {"view": name, "of": store, "filter"}, which is called like a store; {"tokens": name, "are"}; {"call": name, "method", "args", "number"}; {"socket": name, "method", "args"};
 // {"page": event}. The end of stdin ends them all.
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -84,6 +84,10 @@ createInterface({ input: process.stdin })
       open(command);
     } else if (command.call) {
       call(command);
+    } else if (command.view) {
+      const view = stores.get(command.of).view(command.filter);
+      stores.set(command.view, view);
+      watch(command.view, view);
     } else if (command.tokens) {
       tokens.get(command.tokens).push(...command.are);
     } else if (command.socket) {

@@ -1,0 +1,157 @@
+"""Views of an inbox store: lists of what is unread, read, archived or of a type, each as the server would list it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Serve
+from tests.e2e.inbox_stores import Refused, Store, Stores
+from tests.e2e.line import Cut, line_to
+from tests.processes import ServerProcess, token
+
+BOTH = pytest.mark.parametrize("over", ["stream", "socket"])
+FILTERS = {
+    "unread": {"state": "unread"},
+    "read": {"state": "read"},
+    "archived": {"state": "archived"},
+    "all": {"state": "all"},
+    "jobs": {"type": "job"},
+    "unread-jobs": {"state": "unread", "type": "job"},
+}
+
+
+async def published(server: ServerProcess, names: str, type_: str = "note") -> None:
+    for name in names:
+        await server.publish({"user": "42"}, id=name, type=type_, title=name)
+
+
+async def opened(stores: Stores, over: str, url: str, **options: object) -> tuple[Store, dict[str, Store]]:
+    store: Store = await getattr(stores, over)("page", url, token("42"), **options)
+    return store, {name: await stores.view(name, store, **names) for name, names in FILTERS.items()}
+
+
+async def agrees(view: Store, server: ServerProcess) -> None:
+    """Wait until it shows, of what it has loaded, what the server lists."""
+    query = "&".join(f"{name}={value}" for name, value in FILTERS[view.name].items())
+    listed = (await server.inbox(token("42"), f"?limit=100&{query}"))["items"]
+    await view.until(
+        lambda shown: (
+            shown["isListed"]
+            and shown["items"] == listed[: len(shown["items"])]
+            and shown["hasMore"] == (len(shown["items"]) < len(listed))
+        )
+    )
+
+
+@BOTH
+@pytest.mark.gen_test(timeout=60)
+async def test_what_the_user_does_moves_from_one_view_to_another_at_once(
+    serve: Serve, tmp_path: Path, node_modules: Path, over: str
+) -> None:
+    server = serve()
+    await published(server, "abc")
+    await published(server, "j", "job")
+    async with Stores(tmp_path) as stores:
+        store, views = await opened(stores, over, server.url)
+        for name in ("unread", "all"):
+            await views[name].shows("jcba")
+        await views["unread-jobs"].shows("j")
+        await views["archived"].until(lambda shown: shown["isListed"])
+        assert views["archived"].ids == []
+        await store.does("read", ["b"])
+        await views["unread"].shows("jca")
+        await views["read"].shows("b")
+        await store.does("archive", ["b", "j"])
+        await views["archived"].shows("jb")
+        await views["unread"].shows("ca")
+        await views["jobs"].shows("")
+        await store.shows("ca")
+        await views["all"].shows("jcba")
+        await store.does("unarchive", ["j"])
+        await views["unread-jobs"].shows("j")
+        await published(server, "k", "job")
+        await views["unread-jobs"].shows("kj")
+        await views["unread"].shows("kjca")
+        await server.inbox(token("42"), "/delete", {"ids": ["k", "b"]})
+        await views["all"].shows("jca")
+        for view in views.values():
+            await agrees(view, server)
+
+
+@BOTH
+@pytest.mark.gen_test(timeout=60)
+async def test_each_has_an_end_of_its_own_and_keeps_what_it_has_loaded(
+    serve: Serve, tmp_path: Path, node_modules: Path, over: str
+) -> None:
+    server = serve()
+    await published(server, "abcdef")
+    async with Stores(tmp_path) as stores:
+        store, views = await opened(stores, over, server.url, pageSize=2)
+        await views["unread"].shows("fe")
+        await views["unread"].does("loadMore")
+        await views["unread"].shows("fedc")
+        await store.shows("fe")
+        await views["all"].shows("fe")
+        await server.inbox(token("42"), "/read", {"ids": ["e", "a"]})
+        await views["unread"].shows("fdc")
+        await views["read"].shows("ea")
+        await views["unread"].does("loadMore")
+        await views["unread"].until(lambda shown: not shown["hasMore"])
+        assert views["unread"].names == list("fdcb")
+        await server.inbox(token("42"), "/unread", {"ids": ["a"]})
+        await views["unread"].until(lambda shown: shown["hasMore"] or len(shown["items"]) == 5)
+        await views["unread"].does("loadMore")
+        await views["unread"].shows("fdcba")
+
+
+@BOTH
+@pytest.mark.gen_test(timeout=90)
+async def test_it_agrees_with_the_server_whatever_is_done_while_it_lists_and_over_cuts(
+    serve: Serve, tmp_path: Path, node_modules: Path, over: str
+) -> None:
+    server = serve()
+    dice = random.Random(7)
+    async with line_to(server.port) as line, Stores(tmp_path) as stores:
+        await published(server, "abcdefgh")
+        store, views = await opened(stores, over, line.url, pageSize=3)
+        names = list("abcdefgh")
+        for number in range(40):
+            action = dice.choice(["read", "unread", "archive", "unarchive", "read", "archive", "delete", "new", "more"])
+            ids = dice.sample(names, 2)
+            if action == "new":
+                names.append(f"n{number}")
+                await server.publish(
+                    {"user": "42"}, id=names[-1], type=dice.choice(["job", "note"]), title=f"the {number}th"
+                )
+            elif action == "more":
+                await dice.choice(list(views.values())).begins("loadMore")
+            elif dice.random() < 0.5 and action != "delete":
+                await store.begins(action, ids)
+            else:
+                await server.inbox(token("42"), f"/{action}", {"ids": ids})
+            if number % 16 == 15:
+                line.cut(dice.choice(list(Cut)))
+            await asyncio.sleep(0.02 * dice.random())
+        await store.live()
+        for view in views.values():
+            await agrees(view, server)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_so_many_are_open_at_once_and_no_more(serve: Serve, tmp_path: Path, node_modules: Path) -> None:
+    server = serve()
+    async with Stores(tmp_path) as stores:
+        store = await stores.stream("page", server.url, token("42"))
+        views = [await stores.view(f"view-{number}", store) for number in range(8)]
+        with pytest.raises(Refused, match="RangeError"):
+            await store.does("view")
+        await views[0].does("close")
+        await store.does("view")
+        for wrong in ({"state": "lost"}, {"state": "undefined"}, {"type": 3}):
+            await views[1].does("close")
+            with pytest.raises(Refused, match="TypeError"):
+                await store.does("view", wrong)
