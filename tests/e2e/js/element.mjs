@@ -1,0 +1,54 @@
+// A browser with a page in it, for tests of the element. It does what it is told on stdin, one JSON object a line, and
+// answers each in a line: {"number", "answer"} or {"number", "error"}. What the console says that is an error goes out
+// as {"console": text}. The end of stdin ends the browser.
+//
+// argv: {"browser": "chrome" | "firefox", "executable", "profile"}
+// stdin: {"number", "does", "with": [..]}, where "does" is one of the names below.
+import { createInterface } from "node:readline";
+import { readFile } from "node:fs/promises";
+import puppeteer from "puppeteer-core";
+
+const { browser: name, executable, profile } = JSON.parse(process.argv[2]);
+const ARGUMENTS = {
+  chrome: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-sync"],
+  firefox: [],
+};
+const browser = await puppeteer.launch({
+  browser: name,
+  executablePath: executable,
+  userDataDir: profile,
+  args: ARGUMENTS[name],
+  headless: true,
+});
+const page = await browser.newPage();
+const say = (value) => console.log(JSON.stringify(value));
+page.on("console", (message) => message.type() === "error" && say({ console: message.text() }));
+page.on("pageerror", (error) => say({ console: String(error) }));
+
+const DOES = {
+  open: (address) => page.goto(address),
+  evaluate: (script) => page.evaluate(script),
+  until: async (script, timeout) => void (await page.waitForFunction(script, { timeout, polling: 50 })),
+  click: (selector) => page.locator(selector).setTimeout(5000).click(),
+  hover: (selector) => page.locator(selector).setTimeout(5000).hover(),
+  press: (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve()),
+  resize: (width, height) => page.setViewport({ width, height }),
+  prefer: (...features) => page.emulateMediaFeatures(features),
+  screenshot: async (path) => void (await page.screenshot({ path })),
+  offline: (isOffline) => page.setOfflineMode(isOffline),
+  load: async (path) => void (await page.evaluate(await readFile(path, "utf8"))),
+  memory: async () => {
+    const session = await page.createCDPSession();
+    await session.send("HeapProfiler.collectGarbage");
+    return (await page.metrics()).JSHeapUsedSize;
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { number, does, with: given } = JSON.parse(line);
+  DOES[does](...given).then(
+    (answer) => say({ number, answer: answer ?? null }),
+    (error) => say({ number, error: String(error) }),
+  );
+}
+await browser.close();
