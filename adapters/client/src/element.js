@@ -15,12 +15,33 @@ const TYPES_MAX = 50;
 const HEAD = 200;
 const TITLE_MAX_LENGTH = 500;
 const BODY_MAX_LENGTH = 280;
+const NEAR_END = 600;
+const NEAR_TOP = 40;
 const UNITS = [
   ["day", 86_400],
   ["hour", 3_600],
   ["minute", 60],
 ];
 const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur|yi)\b/;
+
+const icon = (does, more = "") => `<button type=button data-does=${does} data-icon=${does} ${more}></button>`;
+const link = (does) => `<button type=button class=link id=${does} data-does=${does} data-text=${does}></button>`;
+const tab = (name) =>
+  `<button type=button role=tab part=tab id=${name} aria-controls=scroll data-text=${name}></button>`;
+
+const FRAME = `<div id=root><button type=button id=bell part=bell data-icon=bell data-does=bell aria-controls=panel>\
+<span id=badge part=badge></span></button>\
+<div id=panel part=panel role=dialog aria-labelledby=heading tabindex=-1>\
+<header><h2 id=heading data-text=title></h2>${link("readAll")}${icon("close", "id=close")}</header>\
+<div id=bar><div id=tabs role=tablist aria-labelledby=heading>${TABS.map(tab).join("")}</div><select id=types></select></div>\
+<div id=note><span id=why></span>${link("retry")}</div>\
+<div id=scroll role=tabpanel><button type=button id=pill part=pill data-does=top></button>\
+<ul id=list role=list></ul><p id=state></p></div></div>\
+<div id=toasts></div><div id=live role=status></div></div>`;
+const CONTENT = `<div class=text><div class=head><time part=time></time></div><p part=body class=body dir=auto></p>\
+<button type=button class=link data-does=more data-text=more></button><div class=actions></div></div>`;
+const ROW = `<li part=item>${CONTENT}<div class=tools>${["read", "archive", "delete"].map((does) => icon(does)).join("")}</div></li>`;
+const TOAST = `<div part=toast class=toast>${CONTENT}${icon("close")}</div>`;
 
 /** Null where it is none that a page may be left for. */
 function addressOf(text, schemes = /^(https?|mailto|tel):/) {
@@ -32,34 +53,28 @@ function addressOf(text, schemes = /^(https?|mailto|tel):/) {
   }
 }
 
-function h(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const name in attributes) {
-    if (attributes[name] !== null) node.setAttribute(name, attributes[name]);
+/** A link, or a button where there is nowhere to go. */
+function doer(part, text, url) {
+  const href = addressOf(url);
+  const node = document.createElement(href ? "a" : "button");
+  if (href) {
+    node.href = href;
+    node.rel = "noopener";
+    if (/^http/.test(href) && new URL(href).origin !== location.origin) node.target = "_blank";
+  } else {
+    node.type = "button";
   }
-  node.append(...children);
+  node.part = node.className = part;
+  node.dataset.does = "act";
+  const span = document.createElement("span");
+  span.dir = "auto";
+  span.textContent = text;
+  node.append(span);
   return node;
 }
 
-function iconButton(does, label) {
-  return h("button", { type: "button", "data-does": does, "data-icon": does, "aria-label": label, title: label });
-}
-
-function link(url, attributes, ...children) {
-  const href = addressOf(url);
-  if (!href) return h("button", { type: "button", ...attributes }, ...children);
-  const target = /^http/.test(href) && new URL(href).origin !== location.origin ? "_blank" : null;
-  return h("a", { href, target, rel: "noopener", ...attributes }, ...children);
-}
-
-function relabel(button, label) {
-  button.title = label;
-  button.setAttribute("aria-label", label);
-}
-
-function actionsOf({ data }) {
-  const given = Array.isArray(data?.actions) ? data.actions : [];
-  return given.filter((action) => typeof action?.label === "string").slice(0, 3);
+function label(node, text) {
+  node.title = node.ariaLabel = text;
 }
 
 /** @param {(options: any) => any} createInbox */
@@ -71,17 +86,14 @@ export function defineInboxElement(createInbox) {
     static observedAttributes = ["src", "lang", "open"];
     #given = {};
     #store = null;
-    #isOwn = false;
     #isConnected = false;
     #isBeginning = false;
-    #unsubscribe = [];
-    #timer;
+    #ends = [];
     #view = null;
     #tab = "all";
     #type = "";
     #types = new Set();
     #limit = BATCH;
-    #items = [];
     #rows = new Map();
     #known = null;
     #fresh = 0;
@@ -89,14 +101,9 @@ export function defineInboxElement(createInbox) {
     #counts = null;
     #problem = null;
     #isLoading = false;
-    #isAtEnd = false;
     #isOpen = false;
     #texts;
     #locale;
-    #plural;
-    #relative;
-    #date;
-    #observer;
     #ui = {};
 
     constructor() {
@@ -104,21 +111,11 @@ export function defineInboxElement(createInbox) {
       this.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet];
     }
 
-    get open() {
-      return this.hasAttribute("open");
-    }
-
-    set open(value) {
-      this.toggleAttribute("open", Boolean(value));
-    }
-
     connectedCallback() {
-      for (const name of ["token", "socket", "store", "messages"]) {
+      for (const name of Object.keys(this)) {
         // What the page set before this class was there hides the accessors.
-        if (!Object.hasOwn(this, name)) continue;
         const value = this[name];
-        delete this[name];
-        this[name] = value;
+        if (delete this[name]) this[name] = value;
       }
       if (this.#isConnected) return;
       this.#isConnected = true;
@@ -130,11 +127,9 @@ export function defineInboxElement(createInbox) {
       // What is only moved is back by then.
       queueMicrotask(() => {
         if (this.isConnected || !this.#isConnected) return;
-        this.#isConnected = false;
         this.#end();
+        this.#isConnected = false;
         this.#listen(false);
-        this.#observer.disconnect();
-        this.shadowRoot.replaceChildren();
       });
     }
 
@@ -165,135 +160,91 @@ export function defineInboxElement(createInbox) {
         this.#isBeginning = false;
         if (!this.#isConnected) return;
         this.#end();
-        const { store, socket, token } = this.#given;
-        const url = this.getAttribute("src");
-        this.#isOwn = !store;
-        if (store) this.#store = store;
-        else if (socket) this.#store = createInbox({ socket, ...(token && { token }) });
-        else if (url && token) this.#store = createInbox({ url, token });
-        if (!this.#store) return;
-        this.#unsubscribe = [this.#store.subscribe(() => this.#changed())];
-        this.#timer = setInterval(() => this.#tick(), TIMES_MS);
+        const { store, socket, token = undefined } = this.#given;
+        const url = this.src;
+        const isComplete = store || socket || (url && token);
+        if (!isComplete) return;
+        const own = (this.#store = store ?? createInbox(socket ? { socket, token } : { url, token }));
+        const timer = setInterval(() => this.#ui.root.querySelectorAll("time").forEach((time) => this.#age(time)), TIMES_MS);
+        this.#ends = [own.subscribe(() => this.#changed()), () => clearInterval(timer), () => store || own.stop()];
         this.#select();
         this.#changed();
       });
     }
 
     #end() {
-      clearInterval(this.#timer);
       this.#closeView();
-      for (const unsubscribe of this.#unsubscribe) unsubscribe();
-      if (this.#isOwn) this.#store?.stop();
+      for (const end of this.#ends.splice(0)) end();
       this.#store = this.#known = this.#counts = this.#problem = null;
-      this.#unsubscribe = [];
       this.#types.clear();
-      this.#asked.clear();
       this.#type = "";
-      this.#ui.toasts?.replaceChildren();
+      this.#ui.toasts.replaceChildren();
       this.#render();
     }
 
+    /** Anew for every language. */
     #build() {
       const lang = (this.#locale = this.closest("[lang]")?.lang || navigator.language);
       this.#texts = { ...MESSAGES.en, ...MESSAGES[lang.slice(0, 2)], ...this.#given.messages };
-      this.#plural = new Intl.PluralRules(lang);
-      this.#relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto", style: "short" });
-      this.#date = new Intl.DateTimeFormat(lang, { dateStyle: "medium" });
-      const t = this.#texts;
-      const ui = (this.#ui = {
-        badge: h("span", { id: "badge", part: "badge" }),
-        tabs: h("div", { role: "tablist", "aria-label": t.title }),
-        types: h("select", { "aria-label": t.type }),
-        note: h("div", { id: "note" }),
-        pill: h("button", { id: "pill", part: "pill", type: "button", "data-does": "top" }),
-        list: h("ul", { role: "list" }),
-        state: h("p", { id: "state" }),
-        end: h("div", {}),
-        toasts: h("div", { id: "toasts" }),
-        live: h("div", { class: "sr", role: "status" }),
-      });
-      for (const name of TABS) {
-        ui.tabs.append(
-          h("button", { type: "button", role: "tab", part: "tab", id: name, "aria-controls": "scroll" }, t[name]),
-        );
-      }
-      ui.bell = h(
-        "button",
-        { id: "bell", part: "bell", type: "button", "data-icon": "bell", "data-does": "bell", "aria-controls": "panel" },
-        ui.badge,
-      );
-      const link = (does) => h("button", { type: "button", class: "link", "data-does": does }, t[does]);
-      ui.readAll = link("readAll");
-      ui.retry = link("retry");
-      ui.close = iconButton("close", t.close);
-      ui.close.id = "close";
-      ui.scroll = h("div", { id: "scroll", role: "tabpanel" }, ui.pill, ui.list, ui.state, ui.end);
-      ui.panel = h(
-        "div",
-        { id: "panel", part: "panel", role: "dialog", "aria-labelledby": "heading", tabindex: -1 },
-        h("header", {}, h("h2", { id: "heading" }, t.title), ui.readAll, ui.close),
-        h("div", { id: "bar" }, ui.tabs, ui.types),
-        ui.note,
-        ui.scroll,
-      );
-      ui.root = h("div", { id: "root", lang }, ui.bell, ui.panel, ui.toasts, ui.live);
-      if (this.hasAttribute("lang")) ui.root.dir = RIGHT_TO_LEFT.test(lang) ? "rtl" : "ltr";
-      ui.root.onclick = (event) => this.#clicked(event);
-      ui.root.onkeydown = (event) => this.#pressed(event);
+      const root = this.#clone(FRAME);
+      const ui = (this.#ui = { root });
+      for (const node of root.querySelectorAll("[id]")) ui[node.id] = node;
+      root.lang = lang;
+      if (this.lang) root.dir = RIGHT_TO_LEFT.test(lang) ? "rtl" : "ltr";
+      ui.types.ariaLabel = this.#texts.type;
+      root.onclick = (event) => this.#clicked(event);
+      root.onkeydown = (event) => this.#pressed(event);
       ui.types.onchange = () => this.#select(this.#tab, ui.types.value);
-      ui.scroll.onscroll = () => ui.scroll.scrollTop < 40 && this.#setFresh(0);
+      ui.scroll.onscroll = () => {
+        if (ui.scroll.scrollTop < NEAR_TOP) this.#setFresh(0);
+        this.#more();
+      };
       // A picture that does not come leaves no hole.
-      ui.root.addEventListener("error", ({ target }) => target.remove(), true);
-      this.#observer?.disconnect();
-      this.#observer = new IntersectionObserver(
-        (entries) => {
-          this.#isAtEnd = entries.at(-1).isIntersecting;
-          this.#more();
-        },
-        { root: ui.scroll, rootMargin: "600px" },
-      );
+      root.addEventListener("error", ({ target }) => target.remove(), true);
       this.#rows.clear();
-      this.#isOpen = false;
-      this.shadowRoot.replaceChildren(ui.root);
+      this.shadowRoot.replaceChildren(root);
       this.#toggled();
-      this.#observer.observe(ui.end);
+    }
+
+    /** One of the constants above, in the page's language. */
+    #clone(markup) {
+      const template = document.createElement("template");
+      template.innerHTML = markup;
+      const node = template.content.firstChild;
+      for (const each of node.querySelectorAll("[data-text]")) each.textContent = this.#texts[each.dataset.text];
+      for (const each of node.querySelectorAll("[data-icon]")) label(each, this.#texts[each.dataset.icon]);
+      return node;
     }
 
     #text(name, n) {
       const text = this.#texts[name];
-      const form = typeof text === "string" ? text : (text[this.#plural.select(n)] ?? text.other);
-      return form.replace("{n}", () => n?.toLocaleString(this.#locale));
+      const form = text[new Intl.PluralRules(this.#locale).select(n)] ?? text.other ?? text;
+      return form.replace("{n}", n.toLocaleString(this.#locale));
     }
 
-    #tell(name, detail, cancelable = false) {
-      const event = new CustomEvent(`synkrone-${name}`, { detail, bubbles: true, composed: true, cancelable });
-      return this.dispatchEvent(event);
-    }
-
-    #failed(error) {
-      this.#tell("error", error?.problem ?? error);
+    #tell(name, detail) {
+      const options = { detail, bubbles: true, composed: true, cancelable: true };
+      return this.dispatchEvent(new CustomEvent(`synkrone-${name}`, options));
     }
 
     /** The store shows at once what will be, and has taken it back by the time that it refuses. */
-    #do(action, ...given) {
-      this.#store?.[action](...given).catch((error) => {
-        this.#failed(error);
-        if (action !== "seen") this.#toast(null, this.#texts.failed);
+    #do(action, ids) {
+      this.#store[action](ids).catch((error) => {
+        this.#tell("error", error.problem ?? error);
+        if (action !== "seen") this.#toast();
       });
     }
 
-    // What is shown
-
     #select(tab = this.#tab, type = this.#type) {
-      const hasView = tab !== "all" || type;
       this.#closeView();
       this.#tab = tab;
       this.#type = type;
       this.#limit = BATCH;
       this.#ui.scroll.scrollTop = 0;
-      if (hasView && this.#store) {
-        this.#view = this.#store.view({ ...(tab !== "all" && { state: tab }), ...(type && { type }) });
-        this.#unsubscribe.push(this.#view.subscribe(() => this.#render()));
+      const state = tab === "all" ? undefined : tab;
+      if (state || type) {
+        this.#view = this.#store?.view({ state, type: type || undefined });
+        this.#view?.subscribe(() => this.#render());
       }
       this.#setFresh(0);
       this.#render();
@@ -302,19 +253,14 @@ export function defineInboxElement(createInbox) {
     #closeView() {
       this.#view?.close();
       this.#view = null;
-      this.#unsubscribe.splice(1);
     }
 
     #changed() {
-      const { items, counts, status, problem } = this.#store.getSnapshot();
-      if (counts !== this.#counts) {
-        this.#counts = counts;
-        if (counts) this.#tell("counts", counts);
-      }
-      if (problem !== this.#problem) {
-        this.#problem = problem;
-        if (status === "refused") this.#failed({ problem });
-      }
+      const { items, counts, problem } = this.#store.getSnapshot();
+      if (counts !== this.#counts && counts) this.#tell("counts", counts);
+      this.#counts = counts;
+      if (problem !== this.#problem && problem) this.#tell("error", problem);
+      this.#problem = problem;
       this.#arrived(counts && items);
       this.#render();
     }
@@ -327,57 +273,47 @@ export function defineInboxElement(createInbox) {
       const end = items.findIndex(({ id }) => known.has(id));
       const fresh = items.slice(0, end < 0 ? HEAD : end).filter((item) => !item.seen_at);
       if (!fresh.length) return;
-      if (!this.#isOpen) {
-        for (const item of fresh.slice(0, TOASTS_MAX).reverse()) this.#toast(item);
-      } else if (this.#ui.scroll.scrollTop >= 40) {
-        this.#setFresh(this.#fresh + fresh.length);
-      }
-      this.#say(fresh.length > 1 ? this.#text("new", fresh.length) : this.#titleOf(fresh[0]));
+      if (!this.#isOpen) fresh.slice(0, TOASTS_MAX).reverse().forEach((item) => this.#toast(item));
+      else if (this.#ui.scroll.scrollTop >= NEAR_TOP) this.#setFresh(this.#fresh + fresh.length);
+      this.#ui.live.textContent = fresh[1] ? this.#text("new", fresh.length) : this.#titleOf(fresh[0]);
     }
 
     #setFresh(number) {
       this.#fresh = number;
       this.#ui.pill.hidden = !number;
-      if (number) this.#ui.pill.textContent = this.#text("new", number);
-    }
-
-    #say(text) {
-      this.#ui.live.textContent = text;
+      this.#ui.pill.textContent = this.#text("new", number);
     }
 
     #render() {
       const ui = this.#ui;
-      if (!ui.root) return;
       const t = this.#texts;
-      const shown = this.#store?.getSnapshot();
-      const unread = shown?.counts?.unread ?? 0;
-      ui.badge.textContent = unread > 99 ? "99+" : unread.toLocaleString(this.#locale);
-      ui.badge.hidden = !unread;
-      relabel(ui.bell, unread ? `${t.title}, ${this.#text("count", unread)}` : t.title);
+      const { items: all = [], counts, status } = this.#store?.getSnapshot() ?? {};
+      const unread = counts?.unread ?? 0;
+      ui.badge.textContent = unread > 99 ? "99+" : unread;
+      ui.badge.hidden = ui.readAll.hidden = !unread;
+      label(ui.bell, unread ? `${t.title}, ${this.#text("count", unread)}` : t.title);
       ui.bell.ariaExpanded = this.#isOpen;
       if (!this.#isOpen) return;
-      const isRefused = shown?.status === "refused";
-      ui.readAll.hidden = !unread;
-      ui.note.hidden = !isRefused && shown?.status !== "offline";
-      ui.note.replaceChildren(isRefused ? t.refused : t.offline, isRefused && this.#isOwn ? ui.retry : "");
+      const isRefused = status === "refused";
+      ui.note.hidden = !isRefused && status !== "offline";
+      ui.why.textContent = isRefused ? t.refused : t.offline;
+      ui.retry.hidden = !isRefused || this.#given.store;
       for (const tab of ui.tabs.children) {
         const isSelected = tab.id === this.#tab;
         tab.ariaSelected = isSelected;
         tab.tabIndex = isSelected ? 0 : -1;
-        if (isSelected) ui.scroll.setAttribute("aria-labelledby", tab.id);
       }
-      const { items = [], isListed = shown?.counts } = (this.#view ?? this.#store)?.getSnapshot() ?? {};
-      this.#items = items;
-      this.#renderTypes(shown?.items ?? []);
-      this.#renderRows(items.slice(0, this.#limit));
-      ui.state.hidden = items.length > 0;
-      ui.state.className = !isListed && ui.note.hidden ? "loading" : "";
+      ui.scroll.setAttribute("aria-labelledby", this.#tab);
+      this.#renderTypes(all);
+      const { items = [], isListed = counts } = (this.#view ?? this.#store)?.getSnapshot() ?? {};
+      const shown = items.slice(0, this.#limit);
+      this.#renderRows(shown);
+      ui.state.hidden = items.length;
       ui.state.textContent = isListed ? t[`empty${this.#tab}`] : ui.note.hidden ? t.loading : "";
-      const unseen = items.slice(0, this.#limit).filter(({ id, seen_at: seen }) => !seen && !this.#asked.has(id));
+      const unseen = shown.filter((item) => !item.seen_at && !this.#asked.has(item.id)).map(({ id }) => id);
       if (unseen.length) {
-        const ids = unseen.map(({ id }) => id);
-        for (const id of ids) this.#asked.add(id);
-        this.#do("seen", ids);
+        for (const id of unseen) this.#asked.add(id);
+        this.#do("seen", unseen);
       }
       this.#more();
     }
@@ -387,30 +323,26 @@ export function defineInboxElement(createInbox) {
       for (const { type } of items) if (this.#types.size < TYPES_MAX) this.#types.add(type);
       types.hidden = this.#types.size < 2;
       if (types.length === this.#types.size + 1) return;
-      types.replaceChildren(h("option", { value: "" }, this.#texts.types));
-      for (const type of this.#types) types.append(h("option", { value: type }, this.#nameOf(type)));
+      const options = [...this.#types].map((type) => new Option(this.#nameOf(type), type));
+      types.replaceChildren(new Option(this.#texts.types, ""), ...options);
       types.value = this.#type;
     }
 
     /** Rows stay the same nodes, so that focus and selection stay where they are. */
     #renderRows(items) {
-      const { list } = this.#ui;
+      const { list, panel } = this.#ui;
+      const active = this.shadowRoot.activeElement;
+      const focused = active?.closest("li");
+      let next = focused?.nextSibling;
       const rows = new Map();
       for (const item of items) {
-        const row = this.#rows.get(item.id) ?? this.#row(item);
+        const row = this.#rows.get(item.id) ?? this.#fill(ROW, item);
         if (row.item !== item) this.#mark(row, item);
         rows.set(item.id, row);
       }
-      const active = this.shadowRoot.activeElement;
-      let next = null;
       for (const [id, row] of this.#rows) {
-        if (rows.get(id) === row) continue;
-        if (row.contains(active)) {
-          next = row;
-          do next = next.nextElementSibling;
-          while (next && rows.get(next.item.id) !== next);
-          next ??= [...rows.values()].at(-1) ?? this.#ui.panel;
-        }
+        if (rows.has(id)) continue;
+        if (row === next) next = row.nextSibling;
         row.remove();
       }
       let at = list.firstChild;
@@ -419,45 +351,39 @@ export function defineInboxElement(createInbox) {
         else list.insertBefore(row, at);
       }
       this.#rows = rows;
-      (next?.querySelector(`[data-icon=${active.dataset.icon}]`) ?? next?.querySelector(".title") ?? next)?.focus();
+      if (!focused || focused.isConnected) return;
+      next ??= list.lastChild;
+      (next?.querySelector(`[data-does=${active.dataset.does}]`) ?? panel).focus();
     }
 
-    #row(item) {
-      const t = this.#texts;
-      const tools = h("div", { class: "tools" });
-      for (const does of ["read", "archive", "delete"]) tools.append(iconButton(does, t[does]));
-      const actions = h("div", { class: "actions" });
-      for (const action of actionsOf(item)) {
-        const node = link(action.url, { part: "action", "data-does": "act", dir: "auto" }, action.label);
-        node.action = action;
-        actions.append(node);
+    #fill(markup, item) {
+      const { data, body, created_at: created } = item;
+      const row = this.#clone(markup);
+      const one = (selector) => row.querySelector(selector);
+      const title = doer("title", this.#titleOf(item), data?.url);
+      const time = one("time");
+      time.before(title);
+      time.dateTime = created;
+      time.title = new Date(created).toLocaleString(this.#locale);
+      this.#age(time);
+      const text = typeof body === "string" ? body : "";
+      one(".body").textContent = text.slice(0, BODY_MAX_LENGTH);
+      one(".body").hidden = !text;
+      one("[data-does=more]").hidden = text.length < BODY_MAX_LENGTH && text.split("\n", 4).length < 4;
+      const src = addressOf(data?.image, /^https?:/);
+      if (src) {
+        const image = new Image();
+        Object.assign(image, { alt: "", loading: "lazy", referrerPolicy: "no-referrer", src });
+        row.prepend(image);
       }
-      const row = h("li", { part: "item" }, ...this.#content(item, actions.firstChild ? actions : ""), tools);
+      const actions = Array.isArray(data?.actions) ? data.actions : [];
+      for (const action of actions.filter((each) => typeof each?.label === "string").slice(0, 3)) {
+        const node = doer("action", action.label, action.url);
+        node.action = action;
+        one(".actions").append(node);
+      }
       this.#mark(row, item);
       return row;
-    }
-
-    #content(item, actions) {
-      const { data, body } = item;
-      const image = addressOf(data?.image, /^https?:/);
-      const isLong = body?.length > BODY_MAX_LENGTH || body?.split("\n", 5).length > 4;
-      const time = h("time", { part: "time", datetime: item.created_at });
-      time.title = new Date(item.created_at).toLocaleString(this.#locale);
-      this.#age(time);
-      const title = h("span", { dir: "auto" }, this.#titleOf(item));
-      return [
-        image
-          ? h("img", { src: image, alt: "", loading: "lazy", decoding: "async", referrerpolicy: "no-referrer" })
-          : "",
-        h(
-          "div",
-          { class: "text" },
-          h("div", { class: "head" }, link(data?.url, { part: "title", class: "title", "data-does": "act" }, title), time),
-          body ? h("p", { part: "body", class: "body", dir: "auto" }, body.slice(0, BODY_MAX_LENGTH)) : "",
-          isLong ? h("button", { type: "button", class: "link", "data-does": "more" }, this.#texts.more) : "",
-          actions,
-        ),
-      ];
     }
 
     #mark(row, item) {
@@ -465,10 +391,11 @@ export function defineInboxElement(createInbox) {
       const [read, archive] = row.querySelectorAll(".tools button");
       row.item = item;
       row.classList.toggle("unread", !item.read_at);
-      row.classList.toggle("archived", item.archived_at !== null);
-      row.querySelector(".title").setAttribute("aria-description", item.read_at ? "" : t.unread);
-      relabel(read, item.read_at ? t.unreadAgain : t.read);
-      relabel(archive, item.archived_at ? t.unarchive : t.archive);
+      row.classList.toggle("archived", !!item.archived_at);
+      if (!read) return;
+      row.querySelector(".title").ariaDescription = item.read_at ? "" : t.unread;
+      label(read, item.read_at ? t.unreadAgain : t.read);
+      label(archive, item.archived_at ? t.unarchive : t.archive);
     }
 
     #titleOf({ title, type }) {
@@ -476,75 +403,68 @@ export function defineInboxElement(createInbox) {
     }
 
     #nameOf(type) {
-      return this.#texts[`type:${type}`] ?? String(type).replace(/[._-]+/g, " ");
+      return this.#texts[`type:${type}`] ?? type.replace(/[._-]+/g, " ");
     }
 
     #age(time) {
-      const seconds = Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000);
+      const at = Date.parse(time.dateTime);
+      const seconds = Math.max(0, (Date.now() - at) / 1000);
       const [unit, length] = UNITS.find((each) => seconds >= each[1]) ?? ["second", Infinity];
       const age = Math.floor(seconds / length);
-      const told = `${age}${unit}`;
       // To look is cheap, and to write is not.
-      if (time.told === told) return;
-      time.told = told;
-      time.textContent =
-        unit === "day" && age > 6
-          ? this.#date.format(Date.parse(time.dateTime))
-          : this.#relative.format(unit === "second" ? 0 : -age, unit);
-    }
-
-    #tick() {
-      for (const time of this.#ui.root.querySelectorAll("time")) this.#age(time);
+      if (time.told === unit + age) return;
+      time.told = unit + age;
+      const relative = new Intl.RelativeTimeFormat(this.#locale, { numeric: "auto", style: "short" });
+      const isOld = seconds > 7 * 86_400;
+      time.textContent = isOld
+        ? new Date(at).toLocaleDateString(this.#locale, { dateStyle: "medium" })
+        : relative.format(-age, unit);
     }
 
     #more() {
+      const { scroll } = this.#ui;
       const source = this.#view ?? this.#store;
-      if (!this.#isOpen || !this.#isAtEnd || !source) return;
-      if (this.#limit < this.#items.length) {
+      if (!this.#isOpen || !source || this.#isLoading) return;
+      if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight > NEAR_END) return;
+      const { items, hasMore } = source.getSnapshot();
+      if (this.#limit < items.length) {
         this.#limit += BATCH;
-        requestAnimationFrame(() => {
-          this.#render();
-          // It is told again where the end is now.
-          this.#observer.unobserve(this.#ui.end);
-          this.#observer.observe(this.#ui.end);
-        });
-        this.#isAtEnd = false;
-      } else if (source.getSnapshot().hasMore && !this.#isLoading) {
+        this.#render();
+      } else if (hasMore) {
         this.#isLoading = true;
         const done = () => void (this.#isLoading = false);
-        source.loadMore().then(done, done);
+        source.loadMore().then(() => {
+          done();
+          this.#more();
+        }, done);
       }
     }
 
-    #toast(item, text) {
-      const { toasts } = this.#ui;
-      const content = item ? this.#content(item, "") : [h("div", { class: "text" }, text)];
-      const toast = h("div", { part: "toast", class: "toast" }, ...content, iconButton("close", this.#texts.close));
+    /** For a new one, or that something was refused. */
+    #toast(item) {
+      const { toasts, live } = this.#ui;
+      const toast = this.#clone(TOAST);
+      if (item) toast.replaceChildren(...this.#fill(TOAST, item).childNodes);
+      else toast.firstChild.textContent = live.textContent = this.#texts.failed;
       toast.item = item;
-      let timer;
-      toast.onpointerenter = toast.onfocusin = () => clearTimeout(timer);
-      const wait = () => {
-        clearTimeout(timer);
-        timer = setTimeout(() => toast.remove(), TOAST_MS);
+      const leave = () => {
+        if (toast.matches(":hover,:focus-within")) setTimeout(leave, TOAST_MS);
+        else toast.remove();
       };
-      toast.onpointerleave = toast.onfocusout = wait;
-      wait();
-      while (toasts.childElementCount >= TOASTS_MAX) toasts.firstChild.remove();
+      setTimeout(leave, TOAST_MS);
+      if (toasts.childElementCount >= TOASTS_MAX) toasts.firstChild.remove();
       toasts.append(toast);
-      if (!item) this.#say(text);
     }
-
-    // What the user does
 
     #toggled() {
       const ui = this.#ui;
       const isChanged = this.#isOpen !== this.open;
       this.#isOpen = this.open;
-      ui.panel.hidden = !this.#isOpen;
+      ui.panel.hidden = !this.open;
       this.#limit = BATCH;
       this.#setFresh(0);
-      this.#listen(this.#isOpen);
-      if (this.#isOpen) {
+      this.#listen(this.open);
+      if (this.open) {
         ui.toasts.replaceChildren();
         this.#asked.clear();
         this.#place();
@@ -552,7 +472,7 @@ export function defineInboxElement(createInbox) {
         this.#renderRows([]);
       }
       this.#render();
-      if (isChanged) this.#tell("open", { open: this.#isOpen });
+      if (isChanged) this.#tell("open", { open: this.open });
     }
 
     #listen(isOpen) {
@@ -570,35 +490,31 @@ export function defineInboxElement(createInbox) {
       const { bell, panel, root } = this.#ui;
       const { left, right } = bell.getBoundingClientRect();
       const width = panel.offsetWidth;
-      const wanted = getComputedStyle(root).direction === "rtl" ? left : right - width;
+      const wanted = root.matches(":dir(rtl)") ? left : right - width;
       const end = document.documentElement.clientWidth - width - 8;
-      panel.style.left = `${Math.max(8, Math.min(wanted, end)) - this.getBoundingClientRect().left}px`;
+      panel.style.left = `${Math.max(8, Math.min(wanted, end)) - left}px`;
     };
-
-    #close() {
-      this.open = false;
-      this.#ui.bell.focus();
-    }
 
     #clicked(event) {
       const button = event.target.closest("[data-does],[role=tab]");
       if (!button) return;
-      const does = button.dataset.does;
+      const { does } = button.dataset;
       const ui = this.#ui;
       const owner = button.closest("li,.toast");
-      const { item } = owner ?? {};
+      const item = owner?.item;
       const isToast = owner?.matches(".toast");
       if (!does) {
         this.#select(button.id);
       } else if (does === "bell") {
         this.open = !this.open;
-        if (this.open) ui.panel.focus();
+        ui.panel.focus();
       } else if (does === "close") {
-        if (isToast) owner.remove();
-        else this.#close();
+        if (isToast) return owner.remove();
+        this.open = false;
+        ui.bell.focus();
       } else if (does === "top") {
         ui.scroll.scrollTop = 0;
-        ui.list.querySelector(".title")?.focus();
+        ui.list.querySelector(".title").focus();
       } else if (does === "retry") {
         this.#store.stop();
         this.#store.start();
@@ -606,76 +522,64 @@ export function defineInboxElement(createInbox) {
         this.#do(does);
         ui.panel.focus();
       } else if (does === "more") {
-        const body = owner.querySelector(".body");
+        const body = button.previousSibling;
         body.classList.add("whole");
         body.textContent = item.body;
         owner.querySelector(".title").focus();
         button.remove();
       } else if (does === "act") {
         if (!item.read_at) this.#do("read", [item.id]);
-        const isWanted = this.#tell("action", { notification: item, action: button.action ?? null }, true);
+        const isWanted = this.#tell("action", { notification: item, action: button.action ?? null });
         if (!isWanted) event.preventDefault();
-        if (isToast) {
-          owner.remove();
-          if (isWanted && !button.href) {
-            this.open = true;
-            ui.panel.focus();
-          }
-        }
-      } else if (does === "read") {
-        this.#do(item.read_at ? "unread" : "read", [item.id]);
+        if (!isToast) return;
+        owner.remove();
+        if (!isWanted || button.href) return;
+        this.open = true;
+        ui.panel.focus();
       } else {
-        this.#do(does === "archive" && item.archived_at ? "unarchive" : does, [item.id]);
+        const [time, undo] = { read: ["read_at", "unread"], archive: ["archived_at", "unarchive"] }[does] ?? [];
+        this.#do(item[time] ? undo : does, [item.id]);
       }
     }
 
     #pressed(event) {
       const { key, target } = event;
-      const isTab = target.matches("[role=tab]");
-      let next;
+      const row = target.closest("li");
+      const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[key];
       if (key === "Escape" && this.#isOpen) {
-        this.#close();
-      } else if (isTab) {
-        const step = { ArrowRight: 1, ArrowLeft: -1 }[key] ?? 0;
-        const isReversed = getComputedStyle(target).direction === "rtl";
+        this.#ui.close.click();
+      } else if (step && target.role === "tab") {
+        const isReversed = target.matches(":dir(rtl)");
         const at = TABS.indexOf(this.#tab) + (isReversed ? -step : step);
-        if (step) next = this.#ui.tabs.children[(at + TABS.length) % TABS.length];
-        if (next) this.#select(next.id);
-      } else if (key === "ArrowDown") {
-        next = target.closest("li")?.nextElementSibling?.querySelector(".title");
-      } else if (key === "ArrowUp") {
-        next = target.closest("li")?.previousElementSibling?.querySelector(".title");
+        const tab = this.#ui.tabs.children[(at + TABS.length) % TABS.length];
+        this.#select(tab.id);
+        tab.focus();
+      } else if (step && row) {
+        (step > 0 ? row.nextSibling : row.previousSibling)?.querySelector(".title").focus();
       } else {
         return;
       }
-      if (!next && key !== "Escape") return;
       event.preventDefault();
-      event.stopPropagation();
-      next?.focus();
     }
   }
 
+  const { prototype } = SynkroneInbox;
+  const reflect = (name, get, set) => Object.defineProperty(prototype, name, { get, set, enumerable: true });
   for (const name of ["token", "socket", "store", "messages"]) {
-    Object.defineProperty(SynkroneInbox.prototype, name, {
-      get() {
-        return this.given(name);
-      },
-      set(value) {
-        this.give(name, value);
-      },
-      enumerable: true,
-    });
+    const set = function (value) {
+      this.give(name, value);
+    };
+    reflect(name, function () { return this.given(name); }, set);
   }
   for (const name of ["src", "theme"]) {
-    Object.defineProperty(SynkroneInbox.prototype, name, {
-      get() {
-        return this.getAttribute(name) ?? "";
-      },
-      set(value) {
-        this.setAttribute(name, value);
-      },
-      enumerable: true,
-    });
+    const set = function (value) {
+      this.setAttribute(name, value);
+    };
+    reflect(name, function () { return this.getAttribute(name) ?? ""; }, set);
   }
+  const setOpen = function (value) {
+    this.toggleAttribute("open", !!value);
+  };
+  reflect("open", function () { return this.hasAttribute("open"); }, setOpen);
   customElements.define("synkrone-inbox", SynkroneInbox);
 }
