@@ -84,6 +84,7 @@ class ElementPages:
         application.router.add_get("/element_store.js", self._store)
         application.router.add_get("/socket.io.min.js", self._client_library)
         application.router.add_static("/src", SOURCES)
+        application.router.add_static("/client", SOURCES.parent)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()

@@ -1,9 +1,7 @@
 // A store of a page's own, in memory: what `createInbox` gives, without a server.
 
-const PAGE_SIZE = 20;
-
-/** `refuses`: it takes everything back. `time` is of the newest; the others are older by a minute each. */
-export function fakeStore({ number = 0, make = () => ({}), status = "live", isListed = true, refuses = false } = {}) {
+/** `refuses`: it takes everything back. Each is a minute older than the one before it. */
+export function fakeStore({ number = 0, make = () => ({}), status = "live", isListed = true, refuses = false, pageSize = 20 } = {}) {
   const now = Date.now();
   const one = (n, at) => ({
     id: `n${n}`,
@@ -30,7 +28,7 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
       (type === undefined || item.type === type) &&
       (state === "archived" ? item.archived_at : !item.archived_at) &&
       (state !== "unread" || !item.read_at);
-    let limit = PAGE_SIZE;
+    let limit = pageSize;
     let snapshot;
     const own = new Set();
     const look = () => {
@@ -48,7 +46,7 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
       getSnapshot: () => snapshot,
       subscribe: (listener) => (own.add(listener), () => own.delete(listener)),
       loadMore: async () => {
-        limit += PAGE_SIZE;
+        limit += pageSize;
         changed();
       },
       close: () => void views.delete(entry),

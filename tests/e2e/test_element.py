@@ -1,0 +1,281 @@
+"""What ``<synkrone-inbox>`` shows and does, on a store of the page's own."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.element_pages import ElementBrowser, ElementPages
+
+pytestmark = pytest.mark.check
+
+ARABIC = {"title": "الإشعارات", "all": "الكل", "unread": "غير مقروء", "archived": "المؤرشفة", "types": "كل الأنواع"}
+
+# While it is scrolled through, its end is reached again and again, and older ones come.
+SCROLL = """
+const long = [];
+const observer = new PerformanceObserver((list) => long.push(...list.getEntries().map(({ duration }) => duration)));
+observer.observe({ type: "longtask" });
+const frame = () => new Promise(requestAnimationFrame);
+inbox.open = true;
+let frames = 0;
+for (let still = 0; all("li").length < number && still < 300; frames++) {
+  const before = all("li").length;
+  one("#scroll").scrollBy(0, 4000);
+  await frame();
+  still = all("li").length === before ? still + 1 : 0;
+}
+await frame();
+await frame();
+observer.disconnect();
+return { rows: all("li").length, longest: Math.max(0, ...long), frames };
+"""
+
+
+@asynccontextmanager
+async def shown(
+    node_modules: Path, directory: Path, *, lang: str = "en", direction: str = "ltr"
+) -> AsyncIterator[ElementBrowser]:
+    """A page whose element has nothing yet. Nothing may have been said on its console in the end."""
+    pages = ElementPages(node_modules / "socket.io-client" / "dist" / "socket.io.min.js")
+    pages.lang, pages.direction = lang, direction
+    await pages.open()
+    pages.server = pages.origin
+    try:
+        async with ElementBrowser("chrome", directory / "profile") as page:
+            await page.visit(pages.origin)
+            yield page
+            assert page.said == []
+    finally:
+        await pages.close()
+
+
+async def given(page: ElementBrowser, options: str = "{}", *, is_open: bool = True) -> None:
+    """Give the element a new store, ``fakeStore`` of these options."""
+    await page.run(
+        f"globalThis.fake = fakeStore({options}); inbox.store = fake.store; inbox.open = isOpen; await 0;",
+        isOpen=is_open,
+    )
+
+
+async def calls(page: ElementBrowser) -> list[Any]:
+    """What was asked of the store."""
+    return await page.run("return fake.calls.filter(([name]) => name !== 'seen')")  # type: ignore[no-any-return]
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_it_says_in_which_state_it_is(node_modules: Path, tmp_path: Path) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        await given(page, "{ number: 3, isListed: false, status: 'connecting' }")
+        await page.shows("#state", ["Loading…"])
+        await page.run("fake.lists()")
+        await page.shows("li .title", ["Notification 0", "Notification 1", "Notification 2"])
+        await page.run("fake.becomes('offline')")
+        await page.shows("#note", ["Offline. Reconnecting…"])
+        await page.run("fake.becomes('refused', { code: 'invalid_token', title: 'No', retryable: false })")
+        await page.shows("#note", ["Notifications are not available. Please sign in again."])
+        assert ["error", {"code": "invalid_token", "title": "No", "retryable": False}] in await page.run("return heard")
+        await given(page)
+        await page.shows("#state", ["Nothing here yet"])
+        await page.run("inbox.lang = 'fr'")
+        await page.shows("#state", ["Rien pour le moment"])
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_what_the_user_does_shows_and_is_told_to_the_store(node_modules: Path, tmp_path: Path) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        await given(page, "{ number: 3 }")
+        await page.click("li:nth-child(1) [data-does=read]")
+        await page.click("li:nth-child(2) [data-does=archive]")
+        await page.shows("li .title", ["Notification 0", "Notification 2"])
+        await page.click("#archived")
+        await page.shows("li .title", ["Notification 1"])
+        await page.click("li [data-does=archive]")
+        await page.shows("#state", ["Nothing is archived"])
+        await page.click("#unread")
+        await page.shows("li .title", ["Notification 2"])
+        await page.click("#readAll")
+        await page.shows("#state", ["You are all caught up"])
+        await page.click("#all")
+        await page.click("li:nth-child(2) [data-does=delete]")
+        await page.shows("li .title", ["Notification 0", "Notification 2"])
+        assert await calls(page) == [
+            ["read", ["n0"]],
+            ["archive", ["n1"]],
+            ["unarchive", ["n1"]],
+            ["readAll", None],
+            ["delete", ["n1"]],
+        ]
+        await page.run("one('#types').value = 'invoice.paid'; one('#types').dispatchEvent(new Event('change'))")
+        await page.shows("li .title", ["Notification 0"])
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_what_was_refused_is_back_and_said(node_modules: Path, tmp_path: Path) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        await given(page, "{ number: 2, refuses: true }")
+        await page.click("li:nth-child(1) [data-does=delete]")
+        await page.shows(".toast .text", ["That did not work and was undone."])
+        await page.shows("li .title", ["Notification 0", "Notification 1"])
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_new_ones_are_toasts_while_it_is_closed_and_a_pill_where_it_is_scrolled(
+    node_modules: Path, tmp_path: Path
+) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        await given(page, "{ number: 200 }", is_open=False)
+        await page.run("fake.comes(500, { title: 'Paid' })")
+        await page.shows(".toast .title", ["Paid"])
+        await page.shows("#live", ["Paid"])
+        await page.click(".toast .title")
+        await page.until("inbox.open && !one('.toast')")
+        assert await calls(page) == [["read", ["n500"]]]
+        await page.run("one('#scroll').scrollTop = 1500; await new Promise(requestAnimationFrame)")
+        before = await page.run("return one('#scroll').scrollTop")
+        await page.run("fake.comes(501); fake.comes(502)")
+        await page.shows("#pill", ["2 new"])
+        assert await page.run("return one('#scroll').scrollTop") >= before
+        await page.click("#pill")
+        await page.until("one('#scroll').scrollTop === 0 && one('#pill').hidden")
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_it_can_be_used_by_keyboard_alone(node_modules: Path, tmp_path: Path) -> None:
+    focused = "return inbox.shadowRoot.activeElement.dataset.does ?? inbox.shadowRoot.activeElement.id"
+    async with shown(node_modules, tmp_path) as page:
+        await given(page, "{ number: 3 }", is_open=False)
+        await page.press("Tab", "Enter")
+        await page.until("one('#bell').ariaExpanded === 'true'")
+        assert await page.run(focused) == "panel"
+        await page.press("Tab", "Tab", "ArrowRight")
+        assert await page.run(focused) == "unread"
+        await page.shows("li .title", ["Notification 0", "Notification 2"])
+        await page.press("ArrowLeft")
+        assert await page.run(focused) == "all"
+        await page.press("Tab", "Tab", "Tab", "Tab")
+        assert await page.run(focused) == "archive"
+        # The row goes, and the focus is where the next one can be archived.
+        await page.press("Enter")
+        await page.shows("li .title", ["Notification 1", "Notification 2"])
+        assert await page.run(focused) == "archive"
+        await page.press("ArrowDown")
+        assert await page.run("return inbox.shadowRoot.activeElement.innerText.trim()") == "Notification 2"
+        await page.press("Escape")
+        assert await page.run(focused) == "bell"
+        assert await page.run("return [inbox.open, heard.filter(([name]) => name === 'open')]") == [
+            False,
+            [["open", {"open": True}], ["open", {"open": False}]],
+        ]
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_nothing_of_a_notification_is_more_than_text(node_modules: Path, tmp_path: Path) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        await page.run(
+            "globalThis.hostile = '<img src=x onerror=\"globalThis.broken = 1\"><script>broken = 1</script>'"
+        )
+        await given(
+            page,
+            """{ number: 4, make: (n) => ({
+              title: hostile, body: hostile + "\\u202e" + "x".repeat(65536), type: hostile,
+              data: [
+                { url: "javascript:broken=1", image: "javascript:broken=1", actions: hostile },
+                { url: " java\\tscript:broken=1", image: { toString: () => "/a" }, actions: [null, 1, { label: hostile, url: "data:text/html,x" }] },
+                { url: "/inside", actions: [1, 2, 3, 4].map((id) => ({ id, label: `${id}`, url: "https://elsewhere.test/" })) },
+                "text",
+              ][n],
+            }) }""",
+        )
+        await page.until("all('li').length === 4")
+        assert await page.run("return all('li img, li script').length + (globalThis.broken ?? 0)") == 0
+        assert await page.run("return all('li a').map((link) => [link.getAttribute('href'), link.rel])") == [
+            [await page.run("return location.origin + '/inside'"), "noopener"],
+            *[["https://elsewhere.test/", "noopener"]] * 3,
+        ]
+        sizes = await page.run(
+            "const s = one('#scroll'); return [s.scrollWidth, s.clientWidth, one('li').offsetHeight]"
+        )
+        assert sizes[0] == sizes[1]
+        assert sizes[2] < 300
+        await page.run("one('li [data-does=more]').click()")
+        assert await page.run("return one('.body').textContent.length") > 65536
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_an_action_is_told_to_the_page_which_may_keep_it_to_itself(node_modules: Path, tmp_path: Path) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        await given(
+            page,
+            """{ number: 1, make: () => ({ data: { url: "/left",
+              actions: [{ id: "yes", label: "Accept" }, { id: "no", label: "No", url: "/left" }] } }) }""",
+        )
+        await page.run("inbox.addEventListener('synkrone-action', (event) => event.preventDefault())")
+        await page.click("li .action:nth-child(1)")
+        await page.click("li .action:nth-child(2)")
+        await page.click("li .title")
+        told = await page.run("return heard.filter(([name]) => name === 'action').map(([, detail]) => detail)")
+        assert [each["notification"]["id"] for each in told] == ["n0"] * 3
+        assert [each["action"] for each in told] == [
+            {"id": "yes", "label": "Accept"},
+            {"id": "no", "label": "No", "url": "/left"},
+            None,
+        ]
+        assert await page.run("return location.pathname") == "/"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("lang", "direction"), [("en", "ltr"), ("ar", "rtl")])
+@pytest.mark.gen_test(timeout=120)
+async def test_axe_finds_nothing(node_modules: Path, tmp_path: Path, lang: str, direction: str, scheme: str) -> None:
+    async with shown(node_modules, tmp_path, lang=lang, direction=direction) as page:
+        await page.prefer({"prefers-color-scheme": scheme})
+        await page.run("inbox.messages = texts", texts=ARABIC if lang == "ar" else {})
+        actions = "{ data: { url: '/a', actions: [{ id: 'a', label: 'Accept' }] } }"
+        await given(page, f"{{ number: 30, make: () => ({actions}) }}", is_open=False)
+        await page.run("fake.comes(100); await 0;")
+        await page.does("load", str(node_modules / "axe-core" / "axe.min.js"))
+        look = """
+          const { violations } = await axe.run();
+          return violations.map(({ id, nodes }) => [id, nodes.map(({ html, failureSummary }) => [html, failureSummary])]);
+        """
+        assert await page.run(look) == []
+        await page.run("inbox.open = true; one('[data-does=read]').focus(); await 0;")
+        assert await page.run(look) == []
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_its_removal_ends_all_and_a_move_ends_nothing(node_modules: Path, tmp_path: Path) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        await given(page, "{ number: 3 }")
+        await page.click("#unread")
+        await page.run("document.body.append(inbox); await 0;")
+        await page.shows("li .title", ["Notification 0", "Notification 2"])
+        assert await page.run("return [fake.listeners.size, fake.views.size]") == [1, 2]
+        await page.run("inbox.remove(); await 0; await 0;")
+        assert await page.run("return [fake.listeners.size, fake.views.size]") == [0, 1]
+        await page.run("document.body.append(inbox); await 0; await 0;")
+        await page.shows("li .title", ["Notification 0", "Notification 2"])
+
+
+@pytest.mark.gen_test(timeout=300)
+async def test_ten_thousand_are_scrolled_through_without_a_long_task(node_modules: Path, tmp_path: Path) -> None:
+    runs, rows, grown = [], set(), 0
+    async with shown(node_modules, tmp_path) as page:
+        for _ in range(5):
+            await given(page, "{ number: 10000, pageSize: 100 }", is_open=False)
+            before = await page.does("memory")
+            run = await page.run(SCROLL, number=10_000)
+            grown = await page.does("memory") - before
+            runs.append(run["longest"])
+            rows.add(run["rows"])
+            await page.run("inbox.open = false; inbox.store = null; await 0;")
+    print(f"the longest task of each run, milliseconds: {runs}; the heap grew by {grown / 2**20:.1f} MiB")
+    assert rows == {10_000}
+    assert statistics.median(runs) <= 50
+    assert grown < 64 * 2**20
