@@ -153,7 +153,7 @@ class ElementBrowser:
                 self._process.kill()
             await self._reading
 
-    async def does(self, what: str, *given: object, within: float = START_SECONDS) -> Any:
+    async def does(self, what: str, *given: object, within: float = 90.0) -> Any:
         """What it gives in the end. Raises AssertionError where the page cannot do it."""
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()

@@ -7,7 +7,9 @@ import { MESSAGES } from "./element_messages.js";
 import { STYLES } from "./element_styles.js";
 
 const TABS = ["all", "unread", "archived"];
-const BATCH = 40;
+/** Rows are made and dropped by the batch. More of them than these are never in the page. */
+const BATCH = 20;
+const ROWS_MAX = 4 * BATCH;
 const TOASTS_MAX = 3;
 const TOAST_MS = 7_000;
 const TIMES_MS = 20_000;
@@ -36,7 +38,7 @@ const FRAME = `<div id=root><button type=button id=bell part=bell data-icon=bell
 <div id=bar><div id=tabs role=tablist aria-labelledby=heading>${TABS.map(tab).join("")}</div><select id=types></select></div>\
 <div id=note><span id=why></span>${link("retry")}</div>\
 <div id=scroll role=tabpanel><button type=button id=pill part=pill data-does=top></button>\
-<ul id=list role=list></ul><p id=state></p></div></div>\
+<div id=gap></div><ul id=list role=list></ul><p id=state></p></div></div>\
 <div id=toasts></div><div id=live role=status></div></div>`;
 const CONTENT = `<div class=text><div class=head><time part=time></time></div><p part=body class=body dir=auto></p>\
 <button type=button class=link data-does=more data-text=more></button><div class=actions></div></div>`;
@@ -93,7 +95,8 @@ export function defineInboxElement(createInbox) {
     #tab = "all";
     #type = "";
     #types = new Set();
-    #limit = BATCH;
+    /** Of the batches above those that are in the page. */
+    #heights = [];
     #rows = new Map();
     #known = null;
     #fresh = 0;
@@ -104,6 +107,10 @@ export function defineInboxElement(createInbox) {
     #isOpen = false;
     #texts;
     #locale;
+    #relative;
+    #date;
+    #moment;
+    #templates = {};
     #ui = {};
 
     constructor() {
@@ -186,6 +193,10 @@ export function defineInboxElement(createInbox) {
     #build() {
       const lang = (this.#locale = this.closest("[lang]")?.lang || navigator.language);
       this.#texts = { ...MESSAGES.en, ...MESSAGES[lang.slice(0, 2)], ...this.#given.messages };
+      this.#relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto", style: "short" });
+      this.#date = new Intl.DateTimeFormat(lang, { dateStyle: "medium" });
+      this.#moment = new Intl.DateTimeFormat(lang, { dateStyle: "medium", timeStyle: "short" });
+      this.#templates = {};
       const root = this.#clone(FRAME);
       const ui = (this.#ui = { root });
       for (const node of root.querySelectorAll("[id]")) ui[node.id] = node;
@@ -208,12 +219,14 @@ export function defineInboxElement(createInbox) {
 
     /** One of the constants above, in the page's language. */
     #clone(markup) {
+      const known = this.#templates[markup];
+      if (known) return known.cloneNode(true);
       const template = document.createElement("template");
       template.innerHTML = markup;
-      const node = template.content.firstChild;
+      const node = (this.#templates[markup] = template.content.firstChild);
       for (const each of node.querySelectorAll("[data-text]")) each.textContent = this.#texts[each.dataset.text];
       for (const each of node.querySelectorAll("[data-icon]")) label(each, this.#texts[each.dataset.icon]);
-      return node;
+      return this.#clone(markup);
     }
 
     #text(name, n) {
@@ -239,14 +252,12 @@ export function defineInboxElement(createInbox) {
       this.#closeView();
       this.#tab = tab;
       this.#type = type;
-      this.#limit = BATCH;
-      this.#ui.scroll.scrollTop = 0;
+      this.#toTop();
       const state = tab === "all" ? undefined : tab;
       if (state || type) {
         this.#view = this.#store?.view({ state, type: type || undefined });
         this.#view?.subscribe(() => this.#render());
       }
-      this.#setFresh(0);
       this.#render();
     }
 
@@ -278,6 +289,12 @@ export function defineInboxElement(createInbox) {
       this.#ui.live.textContent = fresh[1] ? this.#text("new", fresh.length) : this.#titleOf(fresh[0]);
     }
 
+    #toTop() {
+      this.#heights = [];
+      this.#ui.scroll.scrollTop = 0;
+      this.#setFresh(0);
+    }
+
     #setFresh(number) {
       this.#fresh = number;
       this.#ui.pill.hidden = !number;
@@ -306,7 +323,9 @@ export function defineInboxElement(createInbox) {
       ui.scroll.setAttribute("aria-labelledby", this.#tab);
       this.#renderTypes(all);
       const { items = [], isListed = counts } = (this.#view ?? this.#store)?.getSnapshot() ?? {};
-      const shown = items.slice(0, this.#limit);
+      while (this.#first && this.#first >= items.length) this.#heights.pop();
+      const shown = items.slice(this.#first, this.#first + ROWS_MAX);
+      ui.gap.style.height = `${this.#gap}px`;
       this.#renderRows(shown);
       ui.state.hidden = items.length;
       ui.state.textContent = isListed ? t[`empty${this.#tab}`] : ui.note.hidden ? t.loading : "";
@@ -353,7 +372,7 @@ export function defineInboxElement(createInbox) {
       this.#rows = rows;
       if (!focused || focused.isConnected) return;
       next ??= list.lastChild;
-      (next?.querySelector(`[data-does=${active.dataset.does}]`) ?? panel).focus();
+      (next?.querySelector(`[data-does=${active.dataset.does}]`) ?? panel).focus({ preventScroll: true });
     }
 
     #fill(markup, item) {
@@ -364,7 +383,8 @@ export function defineInboxElement(createInbox) {
       const time = one("time");
       time.before(title);
       time.dateTime = created;
-      time.title = new Date(created).toLocaleString(this.#locale);
+      const at = Date.parse(created);
+      if (at) time.title = this.#moment.format(at);
       this.#age(time);
       const text = typeof body === "string" ? body : "";
       one(".body").textContent = text.slice(0, BODY_MAX_LENGTH);
@@ -414,23 +434,35 @@ export function defineInboxElement(createInbox) {
       // To look is cheap, and to write is not.
       if (time.told === unit + age) return;
       time.told = unit + age;
-      const relative = new Intl.RelativeTimeFormat(this.#locale, { numeric: "auto", style: "short" });
       const isOld = seconds > 7 * 86_400;
-      time.textContent = isOld
-        ? new Date(at).toLocaleDateString(this.#locale, { dateStyle: "medium" })
-        : relative.format(-age, unit);
+      time.textContent = isOld ? this.#date.format(at) : this.#relative.format(-age || 0, unit);
     }
 
+    get #first() {
+      return this.#heights.length * BATCH;
+    }
+
+    get #gap() {
+      return this.#heights.reduce((sum, height) => sum + height, 0);
+    }
+
+    /** Move what is in the page with what is looked at, and ask for older ones where it ends. */
     #more() {
-      const { scroll } = this.#ui;
+      const { scroll, list } = this.#ui;
       const source = this.#view ?? this.#store;
-      if (!this.#isOpen || !source || this.#isLoading) return;
-      if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight > NEAR_END) return;
+      if (!this.#isOpen || !source) return;
       const { items, hasMore } = source.getSnapshot();
-      if (this.#limit < items.length) {
-        this.#limit += BATCH;
+      const above = scroll.scrollTop - NEAR_END;
+      const isPast = this.#gap > above;
+      if (isPast && this.#first) {
+        while (this.#first && this.#gap > above) this.#heights.pop();
         this.#render();
-      } else if (hasMore) {
+      } else if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight > NEAR_END) {
+        return;
+      } else if (this.#first + ROWS_MAX < items.length) {
+        this.#heights.push(list.children[BATCH].offsetTop - list.firstChild.offsetTop);
+        this.#render();
+      } else if (hasMore && !this.#isLoading) {
         this.#isLoading = true;
         const done = () => void (this.#isLoading = false);
         source.loadMore().then(() => {
@@ -461,8 +493,7 @@ export function defineInboxElement(createInbox) {
       const isChanged = this.#isOpen !== this.open;
       this.#isOpen = this.open;
       ui.panel.hidden = !this.open;
-      this.#limit = BATCH;
-      this.#setFresh(0);
+      this.#toTop();
       this.#listen(this.open);
       if (this.open) {
         ui.toasts.replaceChildren();
@@ -513,7 +544,8 @@ export function defineInboxElement(createInbox) {
         this.open = false;
         ui.bell.focus();
       } else if (does === "top") {
-        ui.scroll.scrollTop = 0;
+        this.#toTop();
+        this.#render();
         ui.list.querySelector(".title").focus();
       } else if (does === "retry") {
         this.#store.stop();

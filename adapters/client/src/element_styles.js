@@ -34,7 +34,7 @@ option{background:var(--b);color:var(--f)}
 #note{padding:7px 16px;color:var(--m);text-align:center}
 #scroll{flex:1;min-block-size:200px;overflow:auto;overscroll-behavior:contain}
 li,.toast{position:relative;padding:12px 18px;padding-inline-start:26px}
-li{content-visibility:auto;contain-intrinsic-size:auto 84px;border-block-end:1px solid var(--l)}
+li{border-block-end:1px solid var(--l)}
 li.unread::before{content:"";position:absolute;inset-inline-start:11px;inset-block-start:18px;inline-size:8px;block-size:8px;border-radius:50%;background:var(--a)}
 .unread .title{font-weight:600}
 img{inline-size:36px;block-size:36px;border-radius:50%;object-fit:cover;flex:none}
