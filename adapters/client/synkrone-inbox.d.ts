@@ -157,3 +157,59 @@ export interface Inbox extends Snapshot {
 
 /** Keep the inbox of whoever the token, or the socket, speaks for. */
 export function createInbox(options: StreamOptions | SocketOptions): Inbox;
+
+/** One that a publisher gave in `data.actions`: the first three of them are shown. */
+export interface Action {
+  readonly id?: string;
+  readonly label: string;
+  /** Without one, or with another scheme than http, https, mailto and tel, only the event tells of it. */
+  readonly url?: string;
+}
+
+/**
+ * Texts by name, for another language or in other words; what is missing is the element's own. A text with a number in
+ * it may have a form for each plural (`{ one: "{n} new", other: "{n} new" }`). `type:…` names a type of notification.
+ */
+export type Messages = Record<string, string | Partial<Record<Intl.LDMLPluralRule, string>>>;
+
+export interface InboxElementEvents {
+  "synkrone-open": CustomEvent<{ open: boolean }>;
+  "synkrone-counts": CustomEvent<Counts>;
+  "synkrone-error": CustomEvent<Problem>;
+  /** `action` is null where the notification itself was chosen. Prevented, the page is not left for its address. */
+  "synkrone-action": CustomEvent<{ notification: Notification; action: Action | null }>;
+}
+
+/**
+ * `<synkrone-inbox>`. It begins once it has a store of the page's own, a socket, or `src` and a token, and anew where one
+ * of them becomes another. Its own store ends when it leaves the page.
+ */
+export class SynkroneInboxElement extends HTMLElement {
+  /** Attribute `src`: where the server is. */
+  src: string;
+  /** Attribute `theme`: the system's where there is none. */
+  theme: "light" | "dark" | "";
+  /** Attribute `open`. */
+  open: boolean;
+  token: GiveToken | null;
+  socket: Socket | null;
+  /** The one it has made where it was given none. */
+  store: Inbox | null;
+  messages: Messages | null;
+  addEventListener<Name extends keyof InboxElementEvents>(
+    type: Name,
+    listener: (this: SynkroneInboxElement, event: InboxElementEvents[Name]) => unknown,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "synkrone-inbox": SynkroneInboxElement;
+  }
+}
