@@ -18,7 +18,8 @@ import msgspec
 
 from adapters.contract.json_text import InvalidJson, parse_object
 from domain.errors import InvalidPublication
-from entrypoints import client, demo, server
+from entrypoints import client, server
+from entrypoints.demo import story, terminal
 from entrypoints.settings import MissingSetting, Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import duration
@@ -55,8 +56,17 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=lambda options: server.main(options.config))
 
     command = commands.add_parser("demo", help="show everything on this machine, with keys made up for the run")
-    command.add_argument("--once", action="store_true", help="end after one round; exit code 1 if anything went wrong")
-    command.set_defaults(run=lambda options: demo.main(once=options.once))
+    command.add_argument("--terminal", action="store_true", help="tell it in the terminal, without a page")
+    command.add_argument(
+        "--once", action="store_true", help="one round in the terminal; exit code 1 if anything went wrong"
+    )
+    command.add_argument("--no-open", action="store_true", help="only print the link to the page")
+    command.add_argument("--port", type=_port, default=0, help="of the page (default: a free one)")
+    command.add_argument("--server-port", type=_port, default=0, help="of the server (default: a free one)")
+    command.add_argument(
+        "--socket-io-client", metavar="URL|FILE", help="the stock client (default: a pinned one, from its CDN)"
+    )
+    command.set_defaults(run=_demo)
 
     command = commands.add_parser("token", help="print a JWT signed with auth.secret")
     _add_config(command)
@@ -113,6 +123,19 @@ def _url(options: argparse.Namespace, settings: Settings) -> str:
     return f"{scheme}://{settings.address}"
 
 
+def _demo(options: argparse.Namespace) -> int:
+    if options.once or options.terminal:
+        return terminal.main(once=options.once)
+    return story.main(
+        story.DemoOptions(
+            opens_browser=not options.no_open,
+            port=options.port,
+            server_port=options.server_port,
+            socket_io_client=options.socket_io_client,
+        )
+    )
+
+
 def _token(options: argparse.Namespace) -> int:
     with _settings(options) as (settings, _):
         print(mint(settings.auth, user=options.user, role=options.role, ttl=options.ttl))
@@ -165,6 +188,12 @@ def _check_config(options: argparse.Namespace) -> int:
         if untried := server.untried(settings):
             print(f"Not tried: {', '.join(untried)}.")
     return 0
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("must be a port, 0 to 65535")
+    return int(text)
 
 
 def _duration(text: str) -> timedelta:

@@ -1,4 +1,4 @@
-"""``demo``: a server, two users and a backend on this machine alone, with keys made up for the run."""
+"""The demo in the terminal: a server, two users and a backend in one process, with keys made up for the run."""
 
 from __future__ import annotations
 
