@@ -16,7 +16,7 @@ OWN_PATH: Final = "/socket.io.js"
 
 @dataclass(frozen=True, slots=True)
 class SocketIoClient:
-    """A script that defines ``io``. ``integrity`` is of its octets (W3C SRI); ``file`` are they, where they are ours."""
+    """A script that defines ``io``. ``integrity`` is what it has to match (W3C SRI); ``file``: its octets, if ours."""
 
     url: str
     integrity: str | None

@@ -20,7 +20,7 @@ export function createFaults(control, people, failed) {
   });
   wires.forEach(({ button }, at) =>
     button.addEventListener("click", () => {
-      const isOpen = button.getAttribute("aria-checked") !== "true";
+      const isOpen = button.getAttribute("aria-checked") === "false";
       wires[at].show(isOpen);
       control.setLine(people[at].id, isOpen).catch(failed);
     }),

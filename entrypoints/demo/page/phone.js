@@ -36,9 +36,24 @@ function overStream({ url, token }, heard) {
 }
 
 function show(screen, store) {
-  const list = document.createElement("ul");
-  const draw = () => list.replaceChildren(...store.items.map(row));
-  const row = ({ title }) => Object.assign(document.createElement("li"), { textContent: title });
-  store.subscribe(draw);
-  screen.append(list);
+  if (!customElements.get("synkrone-inbox")) {
+    screen.append(plainList(store));
+    return;
+  }
+  const inbox = document.createElement("synkrone-inbox");
+  inbox.store = store;
+  inbox.toggleAttribute("open", true);
+  screen.append(inbox);
+}
+
+/** Where the module has no element of its own. */
+function plainList(store) {
+  const list = Object.assign(document.createElement("ul"), { className: "plain" });
+  const row = ({ title, body }) => {
+    const item = document.createElement("li");
+    item.append(Object.assign(document.createElement("b"), { textContent: title }), body ?? "");
+    return item;
+  };
+  store.subscribe(() => list.replaceChildren(...store.items.map(row)));
+  return list;
 }

@@ -1,0 +1,186 @@
+// Visits the demo's page in Chromium, does what a visitor does, and prints what it saw as one JSON object.
+//
+// argv: {"chromium", "link", "story"}; the story is "whole", "stream", or what a planted bug does: "drops", "doubles".
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import puppeteer from "puppeteer-core";
+
+const { chromium, link, story } = JSON.parse(process.argv[2]);
+const PLANTED = {
+  drops: ["heard(name, args[0]", "(name !== 'notification.new' || Math.random() < 0.5) && heard(name, args[0]"],
+  doubles: ["heard(name, args[0]", "heard(name, args[0], args.at(-1)) || heard(name, args[0]"],
+};
+const WAIT = { timeout: 30_000, polling: 100 };
+
+const browser = await puppeteer.launch({
+  executablePath: chromium,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-quic"],
+});
+process.on("SIGTERM", () => browser.close().finally(() => process.exit(1)));
+try {
+  console.log(JSON.stringify(await told()));
+} finally {
+  await browser.close();
+}
+
+async function told() {
+  const page = await browser.newPage();
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => {
+    // Of a line that is cut and a server that is killed the browser itself says so.
+    const isOfLine = /^Failed to load resource: net::|^WebSocket connection to /.test(message.text());
+    if (message.type() === "error" && !isOfLine) errors.push(message.text());
+  });
+  await page.setViewport({ width: 1280, height: 900 });
+  if (story in PLANTED) await plant(page, ...PLANTED[story]);
+  await page.goto(link);
+  await page.waitForFunction(() => document.querySelector("#connections").textContent === "2 of 2", WAIT);
+  const transports = await page.$$eval(".phone > header .fine", (all) => all.map((one) => one.innerText.split(" · ")[2]));
+  const tour = await takeTour(page);
+  const notice = await page.$eval("#notice", (one) => one.textContent);
+
+  if (story === "stream") {
+    await setRate(page, 20);
+    await received(page, 10);
+    await setRate(page, 0);
+    return { transports, notice, end: await settled(page) };
+  }
+  if (story in PLANTED) {
+    await setRate(page, 20);
+    const wrong = story === "drops" ? "lost" : "doubled";
+    await page.waitForFunction((id) => Number(document.querySelector(`#${id}`).textContent) > 1, WAIT, wrong);
+    return { end: await figures(page) };
+  }
+
+  const form = await publishByForm(page);
+  const curl = await runCurl(page);
+  await setRate(page, 20);
+  await received(page, 10);
+  await page.click('[data-wire="0"] button');
+  await page.waitForFunction(() => document.querySelector("#connections").textContent === "1 of 2", WAIT);
+  await page.waitForFunction(() => Number(document.querySelector("#on-its-way").textContent) > 10, WAIT);
+  const cut = await figures(page);
+  await page.click('[data-wire="0"] button');
+  await page.waitForFunction(() => document.querySelector("#connections").textContent === "2 of 2", WAIT);
+
+  const before = (await figures(page)).received;
+  await page.click("#kill");
+  await page.waitForFunction(() => /started 2 times/.test(document.querySelector("#server-state").textContent), WAIT);
+  await received(page, before + 20);
+  await setRate(page, 0);
+  const end = await settled(page);
+  const axe = { light: await findings(page, "light"), dark: await findings(page, "dark") };
+  return { errors, transports, tour, form, curl, cut, killed: { starts: 2 }, end, axe };
+}
+
+async function plant(page, before, after) {
+  await page.setRequestInterception(true);
+  const path = new URL("../../../entrypoints/demo/page/taps.js", import.meta.url);
+  const source = readFileSync(path, "utf8");
+  if (!source.includes(before)) throw new Error("there is nothing to break where the bug was to be planted");
+  page.on("request", (request) =>
+    request.url().endsWith("/taps.js")
+      ? request.respond({ contentType: "text/javascript", body: source.replace(before, after) })
+      : request.continue(),
+  );
+}
+
+/** How many steps it has. */
+async function takeTour(page) {
+  let steps = 0;
+  while (await page.$eval("#tour", (tour) => !tour.hidden)) {
+    steps++;
+    await page.click("#tour-next");
+  }
+  return steps;
+}
+
+async function figures(page) {
+  const number = (text) => Number(text.replaceAll(",", ""));
+  const ids = ["published", "received", "on-its-way", "lost", "doubled"];
+  const texts = await Promise.all(ids.map((id) => page.$eval(`#${id}`, (one) => one.textContent)));
+  const [published, received, onItsWay, lost, doubled] = texts.map(number);
+  const state = await page.$eval("#strip", (strip) => strip.dataset.state);
+  return { published, received, onItsWay, lost, doubled, state };
+}
+
+async function received(page, least) {
+  await page.waitForFunction(
+    (least) => Number(document.querySelector("#received").textContent.replaceAll(",", "")) >= least,
+    WAIT,
+    least,
+  );
+}
+
+/** Once nothing is waited for any more. */
+async function settled(page) {
+  await page.waitForFunction(
+    () =>
+      document.querySelector("#on-its-way").textContent === "0" &&
+      document.querySelector("#waiting").textContent === "" &&
+      document.querySelector("#strip").dataset.state !== "uneven",
+    WAIT,
+  );
+  return figures(page);
+}
+
+async function setRate(page, rate) {
+  await page.$eval(
+    "#rate",
+    (range, rate) => {
+      range.value = String(rate);
+      for (const name of ["input", "change"]) range.dispatchEvent(new Event(name, { bubbles: true }));
+    },
+    rate,
+  );
+}
+
+async function write(page, field, text) {
+  await page.$eval(`#publish [name=${field}]`, (input) => input.select());
+  await page.type(`#publish [name=${field}]`, text);
+}
+
+/** What the phones show, in whatever they show it. */
+function screens(page) {
+  return page.$$eval(".screen", (all) =>
+    all.map((screen) => (screen.querySelector("synkrone-inbox")?.shadowRoot ?? screen).textContent),
+  );
+}
+
+async function publishByForm(page) {
+  const title = `It's "here" $HOME \`id\` \\ 100%`;
+  await write(page, "title", title);
+  await page.click("#publish [type=submit]");
+  await page.waitForFunction(() => document.querySelector("#answer").textContent.startsWith("201"), WAIT);
+  await received(page, 1);
+  return (await screens(page)).map((text) => text.includes(title));
+}
+
+async function runCurl(page) {
+  const title = `From a 'shell', "quoted" $(id) !! \\n \u{1f69a}`;
+  await write(page, "title", title);
+  const { origin } = new URL(link);
+  await browser.defaultBrowserContext().overridePermissions(origin, ["clipboard-read", "clipboard-write"]);
+  await page.click("#copy");
+  await page.waitForFunction(() => document.querySelector("#copy").textContent === "Copied", WAIT);
+  const line = await page.evaluate(() => navigator.clipboard.readText());
+  const { status, stderr } = spawnSync("bash", ["-c", line.replace("curl ", "curl -sS -f ")], { encoding: "utf8" });
+  let shown = false;
+  for (let attempt = 0; attempt < 100 && !shown; attempt++) {
+    shown = (await screens(page))[0].includes(title);
+    if (!shown) await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return { status, stderr, shown };
+}
+
+async function findings(page, scheme) {
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+  // Colours that are on their way are neither the one nor the other.
+  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
+  const source = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  await page.evaluate(source);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).join(", ")}`);
+}
