@@ -37,6 +37,8 @@ function overStream({ url, token }, heard) {
 
 function show(screen, store) {
   if (!customElements.get("synkrone-inbox")) {
+    // What scrolls has to be reached by keyboard.
+    Object.assign(screen, { tabIndex: 0 });
     screen.append(plainList(store));
     return;
   }

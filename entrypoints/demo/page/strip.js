@@ -17,7 +17,6 @@ export function createStrip(ledger, people, stores) {
     const isEven = figures.published === figures.received;
     put("published", NUMBER.format(figures.published));
     put("received", NUMBER.format(figures.received));
-    put("sign", isEven ? "=" : "≠");
     put("on-its-way", NUMBER.format(figures.onItsWay));
     put("lost", NUMBER.format(figures.lost));
     put("doubled", NUMBER.format(figures.doubled));

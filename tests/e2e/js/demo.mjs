@@ -162,7 +162,7 @@ async function runCurl(page) {
   const title = `From a 'shell', "quoted" $(id) !! \\n \u{1f69a}`;
   await write(page, "title", title);
   const { origin } = new URL(link);
-  await browser.defaultBrowserContext().overridePermissions(origin, ["clipboard-read", "clipboard-write"]);
+  await browser.defaultBrowserContext().overridePermissions(origin, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
   await page.click("#copy");
   await page.waitForFunction(() => document.querySelector("#copy").textContent === "Copied", WAIT);
   const line = await page.evaluate(() => navigator.clipboard.readText());
