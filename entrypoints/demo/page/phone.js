@@ -46,6 +46,8 @@ function show(screen, store) {
   inbox.store = store;
   inbox.toggleAttribute("open", true);
   screen.append(inbox);
+  // A press elsewhere would close it, and on this page there is much to press beside the phones.
+  document.body.addEventListener("pointerdown", (event) => event.stopPropagation());
 }
 
 /** Where the module has no element of its own. */
