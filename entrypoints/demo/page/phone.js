@@ -36,28 +36,10 @@ function overStream({ url, token }, heard) {
 }
 
 function show(screen, store) {
-  if (!customElements.get("synkrone-inbox")) {
-    // What scrolls has to be reached by keyboard.
-    Object.assign(screen, { tabIndex: 0 });
-    screen.append(plainList(store));
-    return;
-  }
   const inbox = document.createElement("synkrone-inbox");
   inbox.store = store;
   inbox.toggleAttribute("open", true);
   screen.append(inbox);
   // A press elsewhere would close it, and on this page there is much to press beside the phones.
   document.body.addEventListener("pointerdown", (event) => event.stopPropagation());
-}
-
-/** Where the module has no element of its own. */
-function plainList(store) {
-  const list = Object.assign(document.createElement("ul"), { className: "plain" });
-  const row = ({ title, body }) => {
-    const item = document.createElement("li");
-    item.append(Object.assign(document.createElement("b"), { textContent: title }), body ?? "");
-    return item;
-  };
-  store.subscribe(() => list.replaceChildren(...store.items.map(row)));
-  return list;
 }

@@ -56,11 +56,11 @@ async function told() {
 
   const form = await publishByForm(page);
   const curl = await runCurl(page);
-  await setRate(page, 20);
+  await setRate(page, 8);
   await received(page, 10);
   await page.click('[data-wire="0"] button');
   await page.waitForFunction(() => document.querySelector("#connections").textContent === "1 of 2", WAIT);
-  await page.waitForFunction(() => Number(document.querySelector("#on-its-way").textContent) > 10, WAIT);
+  await page.waitForFunction(() => Number(document.querySelector("#on-its-way").textContent) > 5, WAIT);
   const cut = await figures(page);
   await page.click('[data-wire="0"] button');
   await page.waitForFunction(() => document.querySelector("#connections").textContent === "2 of 2", WAIT);
