@@ -75,15 +75,13 @@ async def demo(directory: Path, *options: str) -> AsyncIterator[Demo]:
         running = Demo(process)
         await running.read_link()
         yield running
+    finally:
+        # Not killed, also where the test has failed: its server would outlive it.
         if process.returncode is None:
             process.terminate()
         async with asyncio.timeout(START_SECONDS):
             _, errors = await process.communicate()
-        assert (process.returncode, errors.decode()) == (0, "")
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    assert (process.returncode, errors.decode()) == (0, "")
 
 
 def is_running(pid: int) -> bool:
