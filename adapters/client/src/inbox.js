@@ -401,7 +401,8 @@ class Inbox extends Observed {
     this.outdate();
     if (this.#isWatched) return;
     this.#isWatched = true;
-    queueMicrotask(() => {
+    // In a task of its own, as all that is known is looked at.
+    setTimeout(() => {
       this.#isWatched = false;
       this.#watchExpiry();
     });
