@@ -8,8 +8,8 @@ import { STYLES } from "./element_styles.js";
 
 const TABS = ["all", "unread", "archived"];
 /** Rows are made and dropped by the batch. More of them than these are never in the page. */
-const BATCH = 20;
-const ROWS_MAX = 4 * BATCH;
+const BATCH = 10;
+const ROWS_MAX = 6 * BATCH;
 const TOASTS_MAX = 3;
 const TOAST_MS = 7_000;
 const TIMES_MS = 20_000;
@@ -17,7 +17,7 @@ const TYPES_MAX = 50;
 const HEAD = 200;
 const TITLE_MAX_LENGTH = 500;
 const BODY_MAX_LENGTH = 280;
-const NEAR_END = 600;
+const NEAR_END = 400;
 const NEAR_TOP = 40;
 const UNITS = [
   ["day", 86_400],
@@ -104,9 +104,11 @@ export function defineInboxElement(createInbox) {
     #counts = null;
     #problem = null;
     #isLoading = false;
+    #isDue = false;
     #isOpen = false;
     #texts;
     #locale;
+    #plural;
     #relative;
     #date;
     #moment;
@@ -193,6 +195,7 @@ export function defineInboxElement(createInbox) {
     #build() {
       const lang = (this.#locale = this.closest("[lang]")?.lang || navigator.language);
       this.#texts = { ...MESSAGES.en, ...MESSAGES[lang.slice(0, 2)], ...this.#given.messages };
+      this.#plural = new Intl.PluralRules(lang);
       this.#relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto", style: "short" });
       this.#date = new Intl.DateTimeFormat(lang, { dateStyle: "medium" });
       this.#moment = new Intl.DateTimeFormat(lang, { dateStyle: "medium", timeStyle: "short" });
@@ -231,7 +234,7 @@ export function defineInboxElement(createInbox) {
 
     #text(name, n) {
       const text = this.#texts[name];
-      const form = text[new Intl.PluralRules(this.#locale).select(n)] ?? text.other ?? text;
+      const form = text[this.#plural.select(n)] ?? text.other ?? text;
       return form.replace("{n}", n.toLocaleString(this.#locale));
     }
 
@@ -298,7 +301,7 @@ export function defineInboxElement(createInbox) {
     #setFresh(number) {
       this.#fresh = number;
       this.#ui.pill.hidden = !number;
-      this.#ui.pill.textContent = this.#text("new", number);
+      if (number) this.#ui.pill.textContent = this.#text("new", number);
     }
 
     #render() {
@@ -334,7 +337,7 @@ export function defineInboxElement(createInbox) {
         for (const id of unseen) this.#asked.add(id);
         this.#do("seen", unseen);
       }
-      this.#more();
+      this.#soon();
     }
 
     #renderTypes(items) {
@@ -446,6 +449,16 @@ export function defineInboxElement(createInbox) {
       return this.#heights.reduce((sum, height) => sum + height, 0);
     }
 
+    /** A batch a frame, so that no frame waits long. */
+    #soon() {
+      if (this.#isDue) return;
+      this.#isDue = true;
+      requestAnimationFrame(() => {
+        this.#isDue = false;
+        this.#more();
+      });
+    }
+
     /** Move what is in the page with what is looked at, and ask for older ones where it ends. */
     #more() {
       const { scroll, list } = this.#ui;
@@ -465,10 +478,7 @@ export function defineInboxElement(createInbox) {
       } else if (hasMore && !this.#isLoading) {
         this.#isLoading = true;
         const done = () => void (this.#isLoading = false);
-        source.loadMore().then(() => {
-          done();
-          this.#more();
-        }, done);
+        source.loadMore().then(() => (done(), this.#soon()), done);
       }
     }
 
