@@ -6,7 +6,7 @@ VENV_PYTHON := .venv/bin/python
 # Bytecode is kept also where the environment has it otherwise: every process of the tests imports the same.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check client campaign fuzz bench lint clean
+.PHONY: demo test check client campaign fuzz bench docs lint clean
 
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
@@ -17,7 +17,7 @@ test: .venv/.installed-test
 	$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not check" $(ARGS)
 
 # What takes longer, or needs a browser: every stock client over every route, nginx in between, cuts, kills, crowds.
-check: .venv/.installed-test
+check: .venv/.installed-test .venv/.installed-docs
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m check $(ARGS)
 
 # The module that pages load, made of adapters/client/src.
@@ -36,6 +36,10 @@ fuzz: .venv/.installed-fuzz
 # the README says of them.
 bench: .venv/.installed-bench
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
+
+# The documents as pages, to be opened at docs/_build/index.html; they load nothing from elsewhere.
+docs: .venv/.installed-docs
+	$(VENV_PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -d .venv/doctrees docs docs/_build $(ARGS)
 
 lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check .
@@ -64,9 +68,13 @@ lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@ .venv/.installed
 
+.venv/.installed-docs: .venv/.created pyproject.toml
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@ .venv/.installed
+
 .venv/.installed-dev: .venv/.created pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ .venv/.installed-test .venv/.installed-bench .venv/.installed
 
 clean:
-	rm -rf .venv adapters/client/node_modules tests/e2e/js/node_modules tests/benchmarks/node/node_modules
+	rm -rf .venv docs/_build adapters/client/node_modules tests/e2e/js/node_modules tests/benchmarks/node/node_modules
