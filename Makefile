@@ -32,13 +32,15 @@ campaign: .venv/.installed-test
 fuzz: .venv/.installed-fuzz
 	$(VENV_PYTHON) -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
-# This server beside Socket.IO on Node and the stock python-socketio: about 45 minutes. Writes docs/benchmark.* and what
-# the README says of them.
+# This server beside Socket.IO on Node and the stock python-socketio: about 45 minutes. Writes docs/benchmark.*, and what
+# docs/explanation/performance.md and the README say of them.
 bench: .venv/.installed-bench
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
-# The documents as pages, to be opened at docs/_build/index.html; they load nothing from elsewhere.
+# Writes what the reference has of the program, and the documents as pages: open docs/_build/index.html. They load nothing
+# from elsewhere.
 docs: .venv/.installed-docs
+	$(VENV_PYTHON) -m docs.generate
 	$(VENV_PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -d .venv/doctrees docs docs/_build $(ARGS)
 
 lint: .venv/.installed-dev

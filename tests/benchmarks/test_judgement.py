@@ -13,10 +13,11 @@ from tests.benchmarks.measures import measures_of, targets_of
 from tests.benchmarks.plan import FULL, QUICK
 from tests.benchmarks.results import Measure, Results, Target
 from tests.benchmarks.servers import REPOSITORY
-from tests.benchmarks.tables import BEGIN, END, marked, own_table, section, servers_table, with_marked
+from tests.benchmarks.tables import BEGIN, END, brief, marked, own_table, section, servers_table, with_marked
 
 COST = Measure("cost", "a piece of work", "µs")
 BESIDE_NODE = Target("cost beside Node", ("cost", "ours"), ("cost", "node"), 0.8)
+PERFORMANCE = (REPOSITORY / "docs" / "explanation" / "performance.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
 ABOUT = {"rounds": 5, "aside_rounds": 3, "cores": 2, "pinned": True, "versions": {"python": "3.11", "node": "24"}}
 
@@ -125,14 +126,15 @@ def test_a_text_without_the_marks_is_not_touched(text: str) -> None:
         with_marked(text, "new")
 
 
-def test_the_readme_has_a_place_for_what_is_found() -> None:
+def test_the_document_has_a_place_for_what_is_found() -> None:
     found = {**ABOUT, **results({"ours": [9] * 5, "node": [10] * 5}, BESIDE_NODE).as_json()}
-    assert marked(with_marked(README, section(found))) == section(found)
+    assert marked(with_marked(PERFORMANCE, section(found))) == section(found)
 
 
-def test_the_readme_says_what_the_last_run_found() -> None:
+def test_the_documents_say_what_the_last_run_found() -> None:
     run = json.loads((REPOSITORY / "docs" / "benchmark.json").read_text())
     if all("title" in measure for measure in run["measures"].values()):
-        assert marked(README) == section(run)
+        assert marked(PERFORMANCE) == section(run)
+        assert marked(README) == brief(run)
     else:
-        assert marked(README).startswith("These are figures of an earlier form of the benchmark")
+        assert marked(PERFORMANCE).startswith("These are figures of an earlier form of the benchmark")

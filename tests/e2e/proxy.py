@@ -1,4 +1,4 @@
-"""nginx in front of a server: with TLS outside as the README says, or plain and as others set it up."""
+"""nginx in front of a server: with TLS outside as the documents say, or plain and as others set it up."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import urllib.request
 from enum import Enum
 from pathlib import Path
 
+from tests.documents import block
 from tests.e2e.certificates import Certificate
-from tests.processes import REPOSITORY
 from tests.requirements import require
 
 PROXY_ADDRESS = "127.0.0.9"
@@ -61,11 +61,11 @@ _KEPT_ALIVE_HTTP = """
 
 
 class Upstream(Enum):
-    """How nginx speaks to the server. DEFAULT is HTTP/1.0, which cannot upgrade; README one request a connection."""
+    """How nginx speaks to the server. DEFAULT is HTTP/1.0 without upgrades; DOCUMENTED one request a connection."""
 
     KEPT_ALIVE = "kept_alive"
     DEFAULT = "default"
-    README = "readme"
+    DOCUMENTED = "documented"
 
 
 def find_nginx() -> str:
@@ -76,10 +76,10 @@ def find_nginx() -> str:
     return nginx
 
 
-def readme_blocks(upstream: str) -> tuple[str, str]:
-    """What the README says belongs in the http block, and in the server block."""
-    block = (REPOSITORY / "README.md").read_text().partition("```nginx\n")[2].partition("```")[0]
-    http, _, server = block.replace("http://127.0.0.1:8000", upstream).partition("# in the server block\n")
+def documented_blocks(upstream: str) -> tuple[str, str]:
+    """What the documents say belongs in the http block, and in the server block."""
+    text = block("docs/how-to/proxies.md", "nginx", "upgrade")
+    http, _, server = text.replace("http://127.0.0.1:8000", upstream).partition("# in the server block\n")
     assert upstream in server
     return http, server
 
@@ -95,8 +95,8 @@ def _location(*directives: str) -> str:
 
 def _blocks(how: Upstream, upstream: str) -> tuple[str, str]:
     """What belongs in the http block, and in the server block."""
-    if how is Upstream.README:
-        return readme_blocks(upstream)
+    if how is Upstream.DOCUMENTED:
+        return documented_blocks(upstream)
     if how is Upstream.DEFAULT:
         return "", _location(f"proxy_pass {upstream}")
     return _KEPT_ALIVE_HTTP.format(address=upstream.removeprefix("http://")), _location(
@@ -117,7 +117,7 @@ class Proxy:
         directory: Path,
         upstream: str,
         certificate: Certificate | None = None,
-        how: Upstream = Upstream.README,
+        how: Upstream = Upstream.DOCUMENTED,
         scheme: str = "$scheme",
     ) -> None:
         directory.mkdir()

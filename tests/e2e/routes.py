@@ -26,7 +26,7 @@ class Route(Enum):
     DIRECT = None
     KEPT_ALIVE = Upstream.KEPT_ALIVE
     DEFAULT = Upstream.DEFAULT
-    README = Upstream.README
+    DOCUMENTED = Upstream.DOCUMENTED
 
     def __str__(self) -> str:
         return "direct" if self is Route.DIRECT else f"nginx_{self.name.lower()}"

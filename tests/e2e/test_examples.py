@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.clients import Client, Clients
 from tests.e2e.conftest import Serve
 from tests.e2e.expectations import assert_ready
-from tests.e2e.test_readme import newcomer
+from tests.e2e.newcomer import newcomer
 from tests.processes import API_KEY, ONE_SECRET, REPOSITORY, SECRET, port_to_keep, token
 
 TOKENS = "docs.examples.opaque_tokens"

