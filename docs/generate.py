@@ -64,7 +64,6 @@ SETTINGS: Final[Mapping[str, str]] = {
     ),
     "api.key": "one key with all scopes, at least 32 characters",
     "api.key_file": "the same from a file",
-    "api.docs": "whether `/docs`, `/openapi.json` and `/asyncapi.json` are served",
     "api.keys": "keys with scopes: `[[api.keys]]`. With none of these the backend API answers 403",
     "api.keys[].name": "for logs; 1 to 64 of `A-Z a-z 0-9 . _ -`",
     "api.keys[].hash": "`sha256:` and 64 hex digits; this or a key",
@@ -215,7 +214,7 @@ def codes() -> dict[str, type[SynkroneError]]:
 
 def commands_text() -> str:
     """What every command says of itself."""
-    names = re.findall(r"^    ([a-z-]+) ", said_by("--help"), re.MULTILINE)
+    names = re.findall(r"^    ([a-z-]+)(?: |$)", said_by("--help"), re.MULTILINE)
     texts = {name: said_by(name, "--help").strip() for name in names}
     return "\n\n".join(f"## {name}\n\n```text\n{text}\n```" for name, text in texts.items())
 

@@ -1,0 +1,227 @@
+"""The documents: what runs each block of code, what is generated is current, and no link is dead; they build."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from docs.generate import CODES, PARTS, REFERENCE, SETTINGS, codes, current, settings
+from entrypoints.settings import Settings
+from tests.architecture.source import ROOT
+from tests.documents import Block, blocks, page, pages
+from tests.requirements import require
+
+README_OCTETS = 8_192
+DOCUMENTS = "tests/e2e/test_documents.py::"
+RECIPES = "tests/e2e/test_recipes.py::"
+EXAMPLES = "tests/e2e/test_examples.py::test_what_their_readme_says_to_type_starts_them"
+OUTBOX = f"{RECIPES}test_an_outbox_loses_nothing_and_sends_nothing_twice"
+SWAPPING = "tests/architecture/test_swapping.py::test_what_the_document_says_is_all_that_a_new_adapter_touches"
+SERVED = f"{DOCUMENTS}test_serve_connect_publish_and_see_it_on_both_devices_only"
+INBOX_PAGE = f"{DOCUMENTS}test_the_page_with_the_inbox_shows_it_and_marks_as_read"
+README_SHOWS = "tests/architecture/test_documents.py::test_the_readme_shows_what_the_tutorial_has"
+GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """Why a block of code is not run."""
+
+    reason: str
+
+
+RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
+    ("README.md", "bash", "make demo"): NotRun("tests/e2e/test_demo.py runs the same command without make"),
+    ("README.md", "bash", "make test"): NotRun("it runs these tests"),
+    ("README.md", "bash", "synkrone-socket serve"): README_SHOWS,
+    ("README.md", "html", "<!doctype html>"): README_SHOWS,
+    ("README.md", "bash", "http.server"): README_SHOWS,
+    ("README.md", "bash", "/v1/notifications"): README_SHOWS,
+    ("docs/tutorial/page.md", "bash", "synkrone-socket serve"): SERVED,
+    ("docs/tutorial/page.md", "html", "<!doctype html>"): INBOX_PAGE,
+    ("docs/tutorial/page.md", "bash", "http.server"): INBOX_PAGE,
+    ("docs/tutorial/page.md", "bash", "/v1/notifications"): SERVED,
+    ("docs/tutorial/backend.md", "python", "urllib"): (
+        f"{RECIPES}test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read"
+    ),
+    ("docs/tutorial/backend.md", "bash", "backend.py"): (
+        f"{RECIPES}test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read"
+    ),
+    ("docs/tutorial/read-state.md", "bash", "state=unread"): (
+        f"{RECIPES}test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read"
+    ),
+    ("docs/tutorial/read-state.md", "bash", "read_all"): (
+        f"{RECIPES}test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read"
+    ),
+    ("docs/how-to/list-then-live.md", "html", "io("): f"{DOCUMENTS}test_the_page_shows_the_notification",
+    ("docs/how-to/list-then-live.md", "js", "asOf"): f"{RECIPES}test_a_page_goes_on_where_its_list_ends",
+    ("docs/how-to/store.md", "js", "sign-out"): f"{RECIPES}test_the_store_in_plain_javascript_draws_what_it_keeps",
+    ("docs/how-to/react.md", "jsx", "useSyncExternalStore"): (
+        f"{RECIPES}test_react_renders_on_the_server_hydrates_and_stays_live"
+    ),
+    ("docs/how-to/react.md", "jsx", "<Inbox key="): (
+        f"{RECIPES}test_react_renders_on_the_server_hydrates_and_stays_live"
+    ),
+    ("docs/how-to/react.md", "js", "listInbox"): f"{RECIPES}test_react_renders_on_the_server_hydrates_and_stays_live",
+    ("docs/how-to/vue-svelte.md", "js", 'from "vue'): f"{RECIPES}test_vue_and_svelte_follow_the_store",
+    ("docs/how-to/vue-svelte.md", "js", 'from "svelte'): f"{RECIPES}test_vue_and_svelte_follow_the_store",
+    ("docs/how-to/javascript.md", "js", "process.argv"): SERVED,
+    ("docs/how-to/javascript.md", "js", "getToken"): (
+        f"{DOCUMENTS}test_a_client_whose_token_cannot_be_had_comes_back_when_it_can"
+    ),
+    ("docs/how-to/python.md", "bash", "pip install"): NotRun("it installs from a registry; the tests' extras have it"),
+    ("docs/how-to/python.md", "python", "socketio.AsyncClient"): SERVED,
+    ("docs/how-to/python.md", "python", "kept"): (
+        f"{RECIPES}test_a_python_client_that_keeps_its_cursor_misses_nothing"
+    ),
+    ("docs/how-to/mobile.md", "js", "react-native"): NotRun("it needs React Native on a device"),
+    ("docs/how-to/mobile.md", "dart", "OptionBuilder"): NotRun("it needs the Dart SDK"),
+    ("docs/how-to/mobile.md", "swift", "SocketManager"): NotRun("it needs Swift and its client"),
+    ("docs/how-to/mobile.md", "kotlin", "IO.Options"): NotRun("it needs Kotlin and its client"),
+    ("docs/how-to/switch-users.md", "js", "signOut"): f"{RECIPES}test_another_user_of_a_page_sees_only_their_own",
+    ("docs/how-to/tabs.md", "js", "navigator.locks"): f"{RECIPES}test_one_tab_of_several_plays_the_sound",
+    ("docs/how-to/localise.md", "js", "titleOf"): f"{RECIPES}test_a_title_is_in_the_reader_s_language",
+    (
+        "docs/how-to/outbox.md",
+        "python",
+        "send_outbox",
+    ): OUTBOX,
+    ("docs/how-to/proxies.md", "nginx", "upgrade"): (
+        "tests/e2e/test_proxy_and_tls.py::test_the_default_client_behind_a_proxy"
+    ),
+    ("docs/how-to/deploy.md", "ini", "[Service]"): NotRun("it needs systemd and its own user"),
+    ("docs/how-to/deploy.md", "dockerfile", "FROM python"): NotRun("it needs a container runtime and a registry"),
+    ("docs/how-to/backup.md", "bash", "sqlite3"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
+    ("docs/how-to/backup.md", "bash", "rm -f"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
+    ("docs/examples/README.md", "bash", "opaque_tokens serve"): EXAMPLES,
+    ("docs/examples/README.md", "bash", "json_lines serve"): EXAMPLES,
+    ("docs/examples/README.md", "diff", "opaque_tokens"): SWAPPING,
+    ("docs/examples/README.md", "diff", "json_lines"): SWAPPING,
+    ("docs/reference/http.md", "bash", "/v1/stream"): (
+        f"{DOCUMENTS}test_a_client_lists_and_marks_read_and_a_stream_hears_of_it"
+    ),
+    ("docs/reference/events.md", "js", "emitWithAck"): (
+        f"{DOCUMENTS}test_a_client_lists_and_marks_read_and_a_stream_hears_of_it"
+    ),
+    ("docs/reference/tokens.md", "toml", "auth.issuers"): f"{DOCUMENTS}test_the_issuers_are_settings",
+    ("docs/reference/commands.md", "text", "synkrone-socket serve"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket demo"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket token"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket publish"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket listen"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket check-config"): GENERATED,
+    ("docs/explanation/code.md", "text", "domain/"): NotRun("it shows the folders"),
+    ("docs/explanation/code.md", "python", ".rooms("): f"{DOCUMENTS}test_the_policy_is_plain_functions",
+    ("docs/explanation/code.md", "python", "MemoryTransport"): f"{DOCUMENTS}test_the_domain_runs_without_a_socket",
+}
+"""What runs each block: its page, its language and what it alone contains, and the test; or why nothing does."""
+
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+
+
+def runners_of(block: Block) -> list[str | NotRun]:
+    return [
+        runner
+        for (path, language, containing), runner in RUNNERS.items()
+        if (path, language) == (block.page, block.language) and containing in block.text
+    ]
+
+
+@pytest.mark.parametrize("path", pages())
+def test_every_block_of_code_has_one_runner_or_a_reason(path: str) -> None:
+    assert [block for block in blocks(path) if len(runners_of(block)) != 1] == []
+    # Whatever opens a block at the margin is seen as one.
+    assert len(re.findall(r"^ *```", page(path), re.MULTILINE)) == 2 * len(
+        re.findall(r"^```(?:\w+|\{\w+\})$", page(path), re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize(("path", "language", "containing"), RUNNERS)
+def test_every_runner_has_its_block_and_is_a_test_that_is_there(path: str, language: str, containing: str) -> None:
+    found = [block for block in blocks(path) if block.language == language and containing in block.text]
+    assert len(found) == 1
+    runner = RUNNERS[path, language, containing]
+    if isinstance(runner, NotRun):
+        assert runner.reason
+        return
+    file, _, test = runner.partition("::")
+    assert re.search(rf"^(?:async )?def {test}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_a_new_block_without_a_runner_is_noticed() -> None:
+    assert runners_of(Block("docs/how-to/react.md", "js", "console.log()")) == []
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len(page("README.md").encode()) <= README_OCTETS
+
+
+def test_the_readme_shows_what_the_tutorial_has() -> None:
+    shown = [block.text for block in blocks("README.md") if "make " not in block.text]
+    assert shown == [block.text for block in blocks("docs/tutorial/page.md")]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_generated_is_current(name: str) -> None:
+    text = (REFERENCE / name).read_text(encoding="utf-8")
+    assert text == current(name, text), "run python -m docs.generate"
+
+
+def test_every_setting_and_code_has_its_line() -> None:
+    assert {name for name, _ in settings(Settings)} == set(SETTINGS)
+    assert set(codes()) == set(CODES)
+
+
+def anchors(path: str) -> set[str]:
+    """What can be linked to within a page, as GitHub and MyST name headings."""
+    titles = re.findall(r"^#+ (.+)$", _CODE.sub("", page(path)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def dead(path: str) -> list[str]:
+    """The links of a page that lead nowhere; an address elsewhere is looked at for its form alone."""
+    found = []
+    for link in _LINK.findall(_CODE.sub("", page(path))):
+        parts = urlsplit(link)
+        if parts.scheme:
+            if parts.scheme != "https" or not parts.hostname or "." not in parts.hostname:
+                found.append(link)
+            continue
+        target = ((ROOT / path).parent / parts.path).resolve() if parts.path else ROOT / path
+        if not target.exists() or (parts.fragment and parts.fragment not in anchors(str(target.relative_to(ROOT)))):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("path", [*pages(), "tests/README.md", "CHANGELOG.md"])
+def test_no_link_is_dead(path: str) -> None:
+    assert dead(path) == []
+
+
+@pytest.mark.check
+def test_the_pages_build_without_a_warning_and_load_nothing_from_elsewhere(tmp_path: Path) -> None:
+    has_sphinx = all(importlib.util.find_spec(name) for name in ("sphinx", "myst_parser", "furo"))
+    require(has_sphinx, "Sphinx is not installed: pip install -e '.[docs]'")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "-d", str(tmp_path / "trees")]
+    built = subprocess.run(
+        [*command, str(ROOT / "docs"), str(tmp_path / "pages")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    loaded = re.compile(r"<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=[\"'](?:https?:)?//[^\"']*", re.DOTALL)
+    for path in (tmp_path / "pages").rglob("*.html"):
+        # What a reader is shown as code loads nothing: its angle brackets are written as entities.
+        assert loaded.findall(path.read_text(encoding="utf-8")) == [], path
+    for path in (tmp_path / "pages").rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//|@import", path.read_text(encoding="utf-8")), path

@@ -1,0 +1,366 @@
+"""The recipes of ``docs/how-to`` and the rest of the tutorial, run against a server as their readers run them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.documents import block
+from tests.e2e.clients import NODE
+from tests.e2e.conftest import Serve
+from tests.e2e.inbox_stores import MODULE
+from tests.e2e.newcomer import PATIENCE, newcomer
+from tests.e2e.npm import installed
+from tests.processes import API_KEY, ONE_SECRET, environment, port_to_keep, token
+from tests.requirements import require
+
+FRAMEWORKS = Path(__file__).parent / "frameworks"
+ADDRESS = "https://notifications.example"
+STORE = f'import {{ createInbox }} from "{MODULE.as_uri()}";\n'
+VUE = """
+const scope = effectScope();
+const { snapshot } = scope.run(() => useInbox(options));
+watch(snapshot, () => show(snapshot.value), { flush: "sync" });
+const end = () => scope.stop();
+"""
+SVELTE = """
+const { snapshot } = inboxStore(options);
+const end = snapshot.subscribe(show);
+"""
+
+
+class Program:
+    """A program of a recipe that runs: what it prints, a line at a time."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            line = await self.process.stdout.readline()
+        assert line, "the program has ended"
+        return line.decode().rstrip("\n")
+
+    async def until(self, condition: Callable[[Any], object]) -> list[Any]:
+        """The JSON values that it prints, up to the first one of which that is true."""
+        printed: list[Any] = []
+        while not printed or not condition(printed[-1]):
+            printed.append(json.loads(await self.line()))
+        return printed
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+
+    async def ends(self) -> int:
+        """Close its stdin, and wait for its exit code."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        async with asyncio.timeout(PATIENCE):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def program(folder: Path, *command: str) -> AsyncIterator[Program]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env=environment({"PYTHONUNBUFFERED": "1"}),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Program(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def script(folder: Path, name: str, text: str) -> tuple[str, str]:
+    """A module of Node's in that folder, and the command that runs it."""
+    (folder / name).write_text(text)
+    return str(NODE), name
+
+
+def evaluated(folder: Path, text: str) -> Any:
+    """What a module of Node's prints as JSON."""
+    command = script(folder, "recipe.mjs", text)
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=PATIENCE)
+    return json.loads(done.stdout)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110, a file of another process's tells of nothing
+            await asyncio.sleep(0.02)
+
+
+def module(text: str, name: str) -> ModuleType:
+    """A block of Python as the module that a reader saves it as."""
+    made = ModuleType(name)
+    exec(compile(text, f"{name}.py", "exec"), made.__dict__)  # noqa: S102
+    return made
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read(tmp_path: Path) -> None:
+    async with newcomer(tmp_path) as reader:
+        server = await reader.types(block("docs/tutorial/page.md", "bash", "synkrone-socket serve"))
+        await server.until(lambda text: "is listening on" in text)
+        (tmp_path / "backend.py").write_text(reader.adapted(block("docs/tutorial/backend.md", "python", "urllib")))
+        backend = await reader.types(block("docs/tutorial/backend.md", "bash", "backend.py"))
+        assert await backend.process.wait() == 0, backend.text
+        answers = [json.loads(line) for line in backend.text.splitlines()]
+        assert [answer["duplicate"] for answer in answers] == [False, True]
+
+        before = await reader.types(block("docs/tutorial/read-state.md", "bash", "state=unread"))
+        assert await before.process.wait() == 0
+        assert '"unread":1' in before.text
+        assert before.text.count('"title":"Contract signed"') == 1
+        marked = await reader.types(block("docs/tutorial/read-state.md", "bash", "read_all"))
+        assert await marked.process.wait() == 0
+        assert '"changed":1' in marked.text
+        assert '"unread":0' in marked.text
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_an_outbox_loses_nothing_and_sends_nothing_twice(serve: Serve) -> None:
+    recipe = module(block("docs/how-to/outbox.md", "python", "send_outbox"), "outbox")
+    server = serve(ONE_SECRET | {"SYNKRONE_PORT": str(port_to_keep())})
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    database.executescript(recipe.TABLES)
+
+    async def send() -> int:
+        sent: int = await asyncio.to_thread(recipe.send_outbox, database, server.url, API_KEY)
+        return sent
+
+    recipe.place_order(database, "1", "42")
+    with pytest.raises(sqlite3.IntegrityError):
+        recipe.place_order(database, "1", "42")
+    waiting = database.execute("SELECT id, body FROM outbox").fetchall()
+    server.kill()
+    with pytest.raises(OSError, match=r"refused|reset"):
+        await send()
+    server.start_again()
+    await server.ready()
+    assert await send() == 1
+    # It was killed before it could note that it had sent.
+    database.executemany("INSERT INTO outbox (id, body) VALUES (?, ?)", waiting)
+    recipe.place_order(database, "2", "no\nuser")
+    recipe.place_order(database, "3", "42")
+    assert await send() == 2
+    ((refused, why),) = database.execute("SELECT id, refused FROM outbox").fetchall()
+    assert refused == "order-2-placed"
+    assert json.loads(why)["code"] == "invalid_notification"
+    items = (await server.inbox(token("42")))["items"]
+    assert [item["title"] for item in items] == ["Order 3 is placed", "Order 1 is placed"]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_python_client_that_keeps_its_cursor_misses_nothing(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    (tmp_path / "client.py").write_text(block("docs/how-to/python.md", "python", "kept"))
+    command = (sys.executable, "client.py", server.url, token("42"))
+    await server.publish({"user": "42"}, title="before the first start")
+    async with program(tmp_path, *command) as client:
+        # Nobody has received it: it comes in the list, and as an event before that or after.
+        assert [await client.line(), await client.line()] == ["before the first start"] * 2
+        place = await server.publish({"user": "42"}, title="kept")
+        assert await client.line() == "kept"
+        # It notes its place right after it has printed.
+        kept = tmp_path / "cursor"
+        await until(lambda: kept.exists() and kept.read_text() == place["cursor"])
+    await server.publish({"user": "42"}, title="while it was away")
+    async with program(tmp_path, *command) as client:
+        assert await client.line() == "while it was away"
+        await server.publish({"user": "42"}, title="live")
+        assert await client.line() == "live"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_page_goes_on_where_its_list_ends(serve: Serve, tmp_path: Path, node_modules: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(node_modules)
+    server = serve()
+    await server.publish({"user": "42"}, title="listed")
+    listed = await server.inbox(token("42"))
+    await server.publish({"user": "42"}, title="after the list")
+    text = block("docs/how-to/list-then-live.md", "js", "asOf").replace(ADDRESS, server.url)
+    page = json.dumps({"body": {"dataset": {"asOf": listed["as_of"]}}})
+    command = script(
+        tmp_path,
+        "page.mjs",
+        f'import {{ io }} from "socket.io-client";\nconst document = {page}, token = {json.dumps(token("42"))};\n{text}'
+        'socket.onAny((name, { recovered, title }) => ["session.ready", "notification.new"].includes(name)'
+        " && console.log(JSON.stringify({ recovered, title })));\n",
+    )
+    async with program(tmp_path, *command) as client:
+        heard = await client.until(lambda said: "title" in said)
+    assert heard == [{"recovered": True}, {"title": "after the list"}]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_another_user_of_a_page_sees_only_their_own(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    for user in ("42", "43"):
+        await server.publish({"user": user}, title=f"of {user}")
+    text = STORE + block("docs/how-to/switch-users.md", "js", "signOut").replace(ADDRESS, server.url)
+    tokens = json.dumps([token("42"), token("43")])
+    command = script(
+        tmp_path,
+        "switch.mjs",
+        f"{text}\nconst tokens = {tokens};\n"
+        "const shown = () => [inbox.user?.id, ...inbox.items.map(({ title }) => title)];\n"
+        "inbox.subscribe(() => console.log(JSON.stringify(shown())));\n"
+        'for await (const line of process.stdin) { line.toString() === "out\\n" ? signOut() : '
+        "signIn({ token: tokens[Number(line)] }); }\n",
+    )
+    async with program(tmp_path, *command) as page:
+        page.say("0")
+        await page.until(lambda shown: shown == ["42", "of 42"])
+        page.say("1")
+        shown = await page.until(lambda shown: shown == ["43", "of 43"])
+        assert ["43", "of 42"] not in shown
+        page.say("out")
+        await page.until(lambda shown: len(shown) == 1)
+        assert await page.ends() == 0
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_store_in_plain_javascript_draws_what_it_keeps(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    await server.publish({"user": "42"}, title="one")
+    text = block("docs/how-to/store.md", "js", "sign-out")
+    text = text.replace(f"{ADDRESS}/client/synkrone-inbox.js", MODULE.as_uri()).replace(ADDRESS, server.url)
+    command = script(
+        tmp_path,
+        "store.mjs",
+        "const elements = {};\n"
+        "const document = { getElementById: (id) => (elements[id] ??= {}) };\n"
+        f"const session = {{ token: {json.dumps(token('42'))} }};\n{text}\n"
+        "inbox.subscribe(() => console.log(JSON.stringify(elements)));\n",
+    )
+    async with program(tmp_path, *command) as page:
+        shown = await page.until(lambda said: said["status"]["textContent"] == "live")
+        assert shown[-1] | {"sign-out": {}} == {
+            "unread": {"textContent": 1},
+            "status": {"textContent": "live"},
+            "more": {"hidden": True},
+            "sign-out": {},
+        }
+
+
+def test_a_title_is_in_the_reader_s_language(tmp_path: Path) -> None:
+    text = block("docs/how-to/localise.md", "js", "titleOf")
+    shown = evaluated(
+        tmp_path,
+        f"{text}\nconst mission = {{ type: 'mission.assigned', title: 'A mission', data: {{ client: 'Ada' }} }};\n"
+        "console.log(JSON.stringify([titleOf(mission, 'fr'), titleOf(mission, 'de'),"
+        " titleOf({ type: 'new', title: 'Newer' }, 'fr')]));\n",
+    )
+    assert shown == ["Ada vous a confié une mission", "Ada has given you a mission", "Newer"]
+
+
+def test_one_tab_of_several_plays_the_sound(tmp_path: Path) -> None:
+    text = block("docs/how-to/tabs.md", "js", "navigator.locks")
+    played = evaluated(
+        tmp_path,
+        "let played = 0;\nclass Audio { play() { played++; } }\n"
+        f"const listeners = [];\nconst socket = {{ on: (name, listener) => listeners.push(listener) }};\n{text}{text}"
+        "await new Promise((resolve) => setTimeout(resolve, 50));\nlisteners.forEach((listen) => listen());\n"
+        "console.log(played);\nprocess.exit();\n",
+    )
+    assert played == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_backup_put_back_has_what_was_there_then(serve: Serve) -> None:
+    require(shutil.which("sqlite3"), "no sqlite3 is installed: apt-get install sqlite3")
+    server = serve(ONE_SECRET | {"SYNKRONE_PORT": str(port_to_keep())})
+
+    async def typed(text: str) -> None:
+        bash = await asyncio.create_subprocess_exec("bash", "-euc", text, cwd=server.directory)
+        assert await asyncio.wait_for(bash.wait(), PATIENCE) == 0
+
+    await server.publish({"user": "42"}, title="before the backup")
+    await typed(block("docs/how-to/backup.md", "bash", "sqlite3"))
+    await server.publish({"user": "42"}, title="after the backup")
+    assert server.stop() == 0
+    await typed(block("docs/how-to/backup.md", "bash", "rm -f"))
+    server.start_again()
+    await server.ready()
+    items = (await server.inbox(token("42")))["items"]
+    assert [item["title"] for item in items] == ["before the backup"]
+
+
+@pytest.mark.check
+@pytest.mark.gen_test(timeout=180)
+async def test_react_renders_on_the_server_hydrates_and_stays_live(serve: Serve, tmp_path: Path) -> None:
+    modules = installed(FRAMEWORKS)
+    (tmp_path / "node_modules").symlink_to(modules)
+    server = serve()
+    await server.publish({"user": "42"}, title="listed by the server")
+    shutil.copy(MODULE, tmp_path)
+    shutil.copy(FRAMEWORKS / "react.jsx", tmp_path)
+    (tmp_path / "inbox.jsx").write_text(block("docs/how-to/react.md", "jsx", "useSyncExternalStore"))
+    (tmp_path / "list.js").write_text(block("docs/how-to/react.md", "js", "listInbox"))
+    element = block("docs/how-to/react.md", "jsx", "<Inbox key=").replace(ADDRESS, server.url)
+    (tmp_path / "application.jsx").write_text(
+        'import { Inbox } from "./inbox.jsx";\n'
+        f"export const application = ({{ user, session, initial }}) => {element.strip()};\n"
+    )
+    options = ("--bundle", "--packages=external", "--format=esm", "--platform=node", "--jsx=automatic", "--jsx-dev")
+    build = (str(NODE), str(modules / "esbuild" / "bin" / "esbuild"), "react.jsx", *options, "--outfile=page.mjs")
+    async with program(tmp_path, *build) as building:
+        assert await building.ends() == 0
+
+    async with program(tmp_path, str(NODE), "page.mjs", server.url, token("42")) as page:
+        heard = await page.until(bool)
+        assert heard == [{"titles": ["listed by the server"], "unread": 1}]
+        async with asyncio.timeout(PATIENCE):
+            while len((await server.connections("42"))["connections"]) != 1:  # noqa: ASYNC110, nothing tells of it
+                await asyncio.sleep(0.02)
+        await server.publish({"user": "42"}, title="live")
+        heard += await page.until(lambda said: said.get("titles") == ["live", "listed by the server"])
+        page.say("live")
+        heard += await page.until(lambda said: said.get("unread") == 1)
+        assert await page.ends() == 0
+    assert not [said for said in heard if "complaint" in said or not said["titles"]]
+    assert (await server.inbox(token("42"), "/count"))["counts"]["unread"] == 1
+
+
+@pytest.mark.check
+@pytest.mark.gen_test(timeout=180)
+@pytest.mark.parametrize(("framework", "mount"), [("vue", VUE), ("svelte", SVELTE)], ids=["vue", "svelte"])
+async def test_vue_and_svelte_follow_the_store(serve: Serve, tmp_path: Path, framework: str, mount: str) -> None:
+    (tmp_path / "node_modules").symlink_to(installed(FRAMEWORKS))
+    server = serve()
+    await server.publish({"user": "42"}, title="one")
+    shutil.copy(MODULE, tmp_path)
+    text = block("docs/how-to/vue-svelte.md", "js", f'from "{framework}')
+    own = {"url": server.url}
+    command = script(
+        tmp_path,
+        "page.mjs",
+        'import { effectScope, watch } from "vue";\n'
+        f"{text}\nconst options = {{ ...{json.dumps(own)}, token: () => {json.dumps(token('42'))} }};\n"
+        "const show = ({ items }) => console.log(JSON.stringify(items.map(({ title }) => title)));\n"
+        f"{mount}process.stdin.on('end', end).resume();\n",
+    )
+    async with program(tmp_path, *command) as page:
+        await page.until(lambda titles: titles == ["one"])
+        await server.publish({"user": "42"}, title="two")
+        await page.until(lambda titles: titles == ["two", "one"])
+        assert await page.ends() == 0
