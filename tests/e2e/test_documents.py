@@ -25,7 +25,6 @@ from tests.processes import environment
 TUTORIAL = "docs/tutorial/page.md"
 JAVASCRIPT = "docs/how-to/javascript.md"
 PYTHON = "docs/how-to/python.md"
-STORE = "docs/how-to/store.md"
 EVENTS = "docs/reference/events.md"
 HTTP = "docs/reference/http.md"
 TOKENS = "docs/reference/tokens.md"
@@ -103,7 +102,7 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
         async with newcomer(tmp_path) as reader:
             server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
             await server.until(lambda text: "is listening on" in text)
-            page = reader.adapted(block(TUTORIAL, "html", "io("))
+            page = reader.adapted(block("docs/how-to/list-then-live.md", "html", "io("))
             # There is no network here: the library comes from this folder. And somebody has to look at the page.
             page, replaced = re.subn(r"https://cdn\.socket\.io/[^\"]*", "socket.io.min.js", page)
             assert replaced == 1
@@ -157,7 +156,7 @@ async def test_the_page_with_the_inbox_shows_it_and_marks_as_read(
                 " body: JSON.stringify(last = list.innerText)}).then(() => list.firstChild?.click())"
                 "}).observe(list, {childList: true});}</script>"
             )
-            page = reader.adapted(block(STORE, "html", "createInbox"))
+            page = reader.adapted(block(TUTORIAL, "html", "createInbox"))
             (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
             pages = await reader.types(block(TUTORIAL, "bash", "http.server"))
             printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
