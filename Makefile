@@ -37,6 +37,7 @@ fuzz: .venv/.installed-fuzz
 bench: .venv/.installed-bench
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
+.PHONY: docs
 # Writes what the reference has of the program, and the documents as pages: open docs/_build/index.html. They load nothing
 # from elsewhere.
 docs: .venv/.installed-docs
@@ -79,4 +80,5 @@ lint: .venv/.installed-dev
 	touch $@ .venv/.installed-test .venv/.installed-bench .venv/.installed
 
 clean:
-	rm -rf .venv docs/_build adapters/client/node_modules tests/e2e/js/node_modules tests/benchmarks/node/node_modules
+	rm -rf .venv docs/_build adapters/client/node_modules tests/benchmarks/node/node_modules
+	rm -rf tests/e2e/js/node_modules tests/e2e/frameworks/node_modules

@@ -18,6 +18,7 @@ from entrypoints.settings import validate_settings
 from tests.documents import block, page
 from tests.e2e.browser import Pages
 from tests.e2e.conftest import Browse
+from tests.e2e.inbox_stores import MODULE
 from tests.e2e.newcomer import PATIENCE, newcomer
 from tests.integration.test_provider_tokens import PROVIDERS
 from tests.processes import environment
@@ -168,6 +169,37 @@ async def test_the_page_with_the_inbox_shows_it_and_marks_as_read(
             ).process.wait()
             assert await reports.report() == "Another one (new)\nYou have a new mission"
             assert await reports.report() == "Another one\nYou have a new mission"
+    finally:
+        await reports.close()
+
+
+@pytest.mark.check
+@pytest.mark.gen_test(timeout=120)
+async def test_the_page_with_the_component_shows_it(tmp_path: Path, node_modules: Path, browse: Browse) -> None:
+    if "customElements" not in MODULE.read_text():
+        pytest.skip("the module that pages load has no component yet")
+    (tmp_path / "page").mkdir()
+    reports = Pages(node_modules / "socket.io-client" / "dist" / "socket.io.min.js")
+    await reports.open()
+    try:
+        async with newcomer(tmp_path) as reader:
+            server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
+            await server.until(lambda text: "is listening on" in text)
+            watch = (
+                "<script type=module>const inbox = document.querySelector('synkrone-inbox');"
+                "inbox.addEventListener('synkrone-counts', ({detail}) => fetch('%s/report', {method: 'POST',"
+                " mode: 'no-cors', body: JSON.stringify(inbox.shadowRoot.querySelector('[part=badge]').innerText)}));"
+                "</script>"
+            )
+            page = reader.adapted(block("docs/how-to/component.md", "html", "<synkrone-inbox"))
+            (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
+            pages = await reader.types(block(TUTORIAL, "bash", "http.server"))
+            printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
+            browse(re.findall(r"Open (\S+)", printed)[0])
+            await server.until(lambda text: connected(text) == 1)
+            assert await (await reader.types(block(TUTORIAL, "bash", "/v1/notifications"))).process.wait() == 0
+            while await reports.report() != "1":
+                pass
     finally:
         await reports.close()
 
