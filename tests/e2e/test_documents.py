@@ -187,8 +187,9 @@ async def test_the_page_with_the_component_shows_it(tmp_path: Path, node_modules
             await server.until(lambda text: "is listening on" in text)
             watch = (
                 "<script type=module>const inbox = document.querySelector('synkrone-inbox');"
-                "inbox.addEventListener('synkrone-counts', ({detail}) => fetch('%s/report', {method: 'POST',"
-                " mode: 'no-cors', body: JSON.stringify(inbox.shadowRoot.querySelector('[part=badge]').innerText)}));"
+                "const badge = () => inbox.shadowRoot.querySelector('[part=badge]').innerText;"
+                "inbox.addEventListener('synkrone-counts', () => requestAnimationFrame(() => fetch('%s/report',"
+                " {method: 'POST', mode: 'no-cors', body: JSON.stringify(badge())})));"
                 "</script>"
             )
             page = reader.adapted(block("docs/how-to/component.md", "html", "<synkrone-inbox"))
