@@ -45,7 +45,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("README.md", "bash", "http.server"): README_SHOWS,
     ("README.md", "bash", "/v1/notifications"): README_SHOWS,
     ("docs/tutorial/page.md", "bash", "synkrone-socket serve"): SERVED,
-    ("docs/tutorial/page.md", "html", "<!doctype html>"): INBOX_PAGE,
+    ("docs/tutorial/page.md", "html", "<synkrone-inbox"): f"{DOCUMENTS}test_the_page_with_the_component_shows_it",
     ("docs/tutorial/page.md", "bash", "http.server"): INBOX_PAGE,
     ("docs/tutorial/page.md", "bash", "/v1/notifications"): SERVED,
     ("docs/tutorial/backend.md", "python", "urllib"): (
@@ -60,9 +60,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/tutorial/read-state.md", "bash", "read_all"): (
         f"{RECIPES}test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read"
     ),
-    ("docs/how-to/component.md", "html", "<synkrone-inbox"): f"{DOCUMENTS}test_the_page_with_the_component_shows_it",
     ("docs/how-to/list-then-live.md", "html", "io("): f"{DOCUMENTS}test_the_page_shows_the_notification",
     ("docs/how-to/list-then-live.md", "js", "asOf"): f"{RECIPES}test_a_page_goes_on_where_its_list_ends",
+    ("docs/how-to/store.md", "html", "createInbox"): INBOX_PAGE,
     ("docs/how-to/store.md", "js", "sign-out"): f"{RECIPES}test_the_store_in_plain_javascript_draws_what_it_keeps",
     ("docs/how-to/react.md", "jsx", "useSyncExternalStore"): (
         f"{RECIPES}test_react_renders_on_the_server_hydrates_and_stays_live"

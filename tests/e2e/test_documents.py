@@ -157,7 +157,7 @@ async def test_the_page_with_the_inbox_shows_it_and_marks_as_read(
                 " body: JSON.stringify(last = list.innerText)}).then(() => list.firstChild?.click())"
                 "}).observe(list, {childList: true});}</script>"
             )
-            page = reader.adapted(block(TUTORIAL, "html", "createInbox"))
+            page = reader.adapted(block("docs/how-to/store.md", "html", "createInbox"))
             (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
             pages = await reader.types(block(TUTORIAL, "bash", "http.server"))
             printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
@@ -192,7 +192,7 @@ async def test_the_page_with_the_component_shows_it(tmp_path: Path, node_modules
                 " {method: 'POST', mode: 'no-cors', body: JSON.stringify(badge())})));"
                 "</script>"
             )
-            page = reader.adapted(block("docs/how-to/component.md", "html", "<synkrone-inbox"))
+            page = reader.adapted(block(TUTORIAL, "html", "<synkrone-inbox"))
             (tmp_path / "page" / "index.html").write_text(page + watch % reports.origin)
             pages = await reader.types(block(TUTORIAL, "bash", "http.server"))
             printed = await pages.until(lambda text: "#" in text and text.count(".") > 2)
