@@ -6,7 +6,7 @@ Everything is constructed synchronously; what needs a loop opens later, in the s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from dependency_injector import containers, providers
 from pydantic import SecretStr
 
 from adapters.api.backends import Backend
+from adapters.api.description.routes import description_routes
 from adapters.api.inbox import Users
 from adapters.api.publish import publish_routes
 from adapters.api.routes import api_routes
@@ -28,6 +29,7 @@ from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
 from adapters.client.routes import client_routes
+from adapters.http.files import FileRoute
 from adapters.http.peer import PeerPolicy
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
@@ -232,6 +234,14 @@ def build_feed(settings: Settings, clock: Clock, randomness: Randomness) -> Http
         raise SettingsError(f"source.ca_file: cannot use {source.ca_file}: {error.strerror}") from None
 
 
+def build_file_routes(settings: Settings) -> Mapping[str, FileRoute]:
+    """What is served as it lies there: what pages load, and the description of the API."""
+    of_client = client_routes(known_version())
+    if not settings.api.docs:
+        return of_client
+    return {**of_client, **description_routes(known_version(), file_paths=list(of_client))}
+
+
 class Container(containers.DeclarativeContainer):
     """Who gets what. To swap an adapter, change its line.
 
@@ -310,7 +320,7 @@ class Container(containers.DeclarativeContainer):
         publish_bytes=settings.provided.limits.publish_bytes,
         batch_bytes=settings.provided.limits.batch_bytes,
     )
-    client_routes = providers.Singleton(client_routes, known_version())
+    file_routes = providers.Singleton(build_file_routes, settings)
 
 
 SELECTED_BY: Final = {"verifier": "auth.verifier", "store": "store", "source": "source.url"}

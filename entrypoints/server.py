@@ -197,7 +197,7 @@ class Server:
         return Listener(
             self._sockets,
             router,
-            routes={**self._container.publish_routes(), **self._container.client_routes(), **of_transports},
+            routes={**self._container.publish_routes(), **self._container.file_routes(), **of_transports},
             tls=check_tls(self._settings),
             limits=HttpLimits(
                 head_bytes=self._settings.head_bytes,

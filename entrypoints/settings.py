@@ -157,6 +157,7 @@ class ApiSettings(SectionWithSecrets):
     key: SecretStr | None = None
     key_file: Path | None = None
     keys: JsonList[ApiKeySettings] = Field(default_factory=list)
+    docs: bool = True
 
     @field_validator("key")
     @classmethod

@@ -2,90 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Final
 
-from adapters.contract.json_text import to_json
 from adapters.http.cors import public_headers
-from adapters.http.exchange import Exchange, MessageHandler, Route
-from adapters.http.messages import RequestHead
-from adapters.http.problems import MEDIA_TYPE, bare_members
+from adapters.http.files import FOR_EVER, SHORTLY, FileRoute
 
 PATH: Final = "/client"
 
-_METHODS: Final = ("GET", "HEAD")
 _MEDIA_TYPES: Final = {
     "synkrone-inbox.js": "text/javascript; charset=utf-8",
     "synkrone-inbox.d.ts": "application/typescript; charset=utf-8",
 }
-_SHORT: Final = "public, max-age=300"
-_FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
-def client_routes(version: str | None) -> Mapping[str, Route]:
+def client_routes(version: str | None) -> Mapping[str, FileRoute]:
     """By their paths. ``version`` is the server's own, the only one that is served by name; None where it has none."""
-    routes: dict[str, Route] = {}
+    routes: dict[str, FileRoute] = {}
     for name, media_type in _MEDIA_TYPES.items():
         body = files(__package__).joinpath(name).read_bytes()
-        routes[f"{PATH}/{name}"] = FileRoute(body, media_type, _SHORT)
+        routes[f"{PATH}/{name}"] = FileRoute(body, media_type, SHORTLY, public_headers())
         if version is not None:
-            routes[f"{PATH}/{version}/{name}"] = FileRoute(body, media_type, _FOR_EVER)
+            routes[f"{PATH}/{version}/{name}"] = FileRoute(body, media_type, FOR_EVER, public_headers())
     return routes
-
-
-class FileRoute:
-    """One file, which does not change while the server runs."""
-
-    def __init__(self, body: bytes, media_type: str, cache_control: str) -> None:
-        self.body = body
-        self.etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        self.fields = [
-            ("Cache-Control", cache_control),
-            ("ETag", self.etag),
-            ("X-Content-Type-Options", "nosniff"),
-            *public_headers(),
-        ]
-        self.media_type = media_type
-
-    def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler | Awaitable[MessageHandler]:
-        return FileRequest(self, head, exchange)
-
-
-@dataclass(slots=True)
-class FileRequest:
-    """One request for it. A body is dropped."""
-
-    route: FileRoute
-    head: RequestHead
-    exchange: Exchange
-
-    def data_received(self, chunk: bytes) -> None:
-        """Nothing is done with it."""
-
-    def finish(self) -> None:
-        route, exchange = self.route, self.exchange
-        if self.head.method not in _METHODS:
-            status = HTTPStatus.METHOD_NOT_ALLOWED
-            fields = [("Allow", ", ".join(_METHODS)), ("Cache-Control", "no-store"), ("Content-Type", MEDIA_TYPE)]
-            exchange.respond(status, [*fields, *public_headers()], to_json(bare_members(status)))
-        elif _names(self.head.headers.get_list("if-none-match"), route.etag):
-            exchange.respond(HTTPStatus.NOT_MODIFIED, route.fields)
-        else:
-            exchange.respond(HTTPStatus.OK, [("Content-Type", route.media_type), *route.fields], route.body)
-
-    def body_too_large(self) -> None:
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        self.exchange.respond(status, [("Content-Type", MEDIA_TYPE)], to_json(bare_members(status)))
-
-    def on_connection_close(self) -> None:
-        """Nothing was begun."""
-
-
-def _names(fields: list[str], etag: str) -> bool:
-    """Whether ``If-None-Match`` names it (RFC 9110, section 13.1.2): weak or strong makes no difference."""
-    tags = [tag.strip().removeprefix("W/") for tag in ",".join(fields).split(",")]
-    return etag in tags or tags == ["*"]

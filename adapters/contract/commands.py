@@ -22,7 +22,7 @@ from domain.requests import (
 IDS_MAX = 500
 LIST_MAX = 100
 _PAGE = re.compile(r"[1-9][0-9]{0,17}")
-_LISTED_STATES = (ItemState.UNREAD, ItemState.READ, ItemState.ARCHIVED, ItemState.ALL)
+LISTED_STATES = (ItemState.UNREAD, ItemState.READ, ItemState.ARCHIVED, ItemState.ALL)
 
 
 def read_command(event: str, argument: object) -> Asked:
@@ -101,7 +101,7 @@ def _list(members: Mapping[str, object]) -> ListInbox:
     if page is not None and not (isinstance(page, str) and _PAGE.fullmatch(page)):
         raise _Bad("page", "must be what a list gave as next")
     state = members.get("state")
-    states = {known.value: known for known in _LISTED_STATES}
+    states = {known.value: known for known in LISTED_STATES}
     if state is not None and (not isinstance(state, str) or state not in states):
         raise _Bad("state", f"must be one of {', '.join(states)}")
     kind = members.get("type")
