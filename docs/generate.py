@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -19,8 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from adapters.http.problems import status_of
-from domain.errors import SynkroneError
+from adapters.api.description.problems import codes
 from entrypoints import cli
 from entrypoints.settings import Settings
 from entrypoints.settings_types import written
@@ -64,6 +62,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     ),
     "api.key": "one key with all scopes, at least 32 characters",
     "api.key_file": "the same from a file",
+    "api.docs": "serve the description: `/docs`, `/openapi.json`, `/asyncapi.json`",
     "api.keys": "keys with scopes: `[[api.keys]]`. With none of these the backend API answers 403",
     "api.keys[].name": "for logs; 1 to 64 of `A-Z a-z 0-9 . _ -`",
     "api.keys[].hash": "`sha256:` and 64 hex digits; this or a key",
@@ -156,8 +155,6 @@ OVER_HTTP: Final[Mapping[str, str]] = {
     "invalid_argument": "400; of the inbox 422",
 }
 """Where a route has a status of its own."""
-NEVER_TOLD: Final = frozenset(("connection_gone", "error", "protocol_error", "store_unusable"))
-"""Codes that only the log knows."""
 
 
 def settings_table() -> str:
@@ -190,26 +187,13 @@ def _default(field: FieldInfo) -> str:
 
 
 def codes_table() -> str:
-    """One row a code of the error tree. A code of several errors has the title of the most general."""
+    """One row a code."""
     rows = ["| code | title | over HTTP | retryable | what to do |", "|---|---|---|---|---|"]
-    for code, error in sorted(codes().items()):
-        status = status_of(error.__new__(error))
-        mapped = "" if status == HTTPStatus.INTERNAL_SERVER_ERROR else str(int(status))
-        retryable = "yes" if error.retryable else "no"
-        rows.append(f"| `{code}` | {error.title} | {OVER_HTTP.get(code, mapped)} | {retryable} | {CODES[code]} |")
+    for each in codes():
+        status = OVER_HTTP.get(each.code, str(each.status or ""))
+        retryable = "yes" if each.retryable else "no"
+        rows.append(f"| `{each.code}` | {each.title} | {status} | {retryable} | {CODES[each.code]} |")
     return "\n".join(rows)
-
-
-def codes() -> dict[str, type[SynkroneError]]:
-    """The error of each code that anybody is told: of several, the one that came first in the tree."""
-    found: dict[str, type[SynkroneError]] = {}
-    waiting: list[type[SynkroneError]] = [SynkroneError]
-    while waiting:
-        error = waiting.pop(0)
-        if error.code not in NEVER_TOLD:
-            found.setdefault(error.code, error)
-        waiting.extend(error.__subclasses__())
-    return found
 
 
 def commands_text() -> str:
