@@ -37,7 +37,6 @@ fuzz: .venv/.installed-fuzz
 bench: .venv/.installed-bench
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
-.PHONY: docs
 # Writes what the reference has of the program, and the documents as pages: open docs/_build/index.html. They load nothing
 # from elsewhere.
 docs: .venv/.installed-docs

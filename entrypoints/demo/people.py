@@ -17,8 +17,8 @@ class Person:
 
 
 PEOPLE: Final = (
-    Person("42", "freelance", "Maya", uses_socket_io=True),
-    Person("43", "company", "Northwind", uses_socket_io=False),
+    Person("42", "freelance", "Freelancer", uses_socket_io=True),
+    Person("43", "company", "Company", uses_socket_io=False),
 )
 
 

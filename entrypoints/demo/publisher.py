@@ -26,8 +26,8 @@ ANSWER_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.2
 
 _AUTOMATIC: Final[tuple[tuple[dict[str, object], str, str], ...]] = (
-    ({"user": PEOPLE[0].id}, "message.received", f"A message for {PEOPLE[0].name}"),
-    ({"user": PEOPLE[1].id}, "message.received", f"A message for {PEOPLE[1].name}"),
+    ({"user": PEOPLE[0].id}, "message.received", f"A message for user {PEOPLE[0].id}"),
+    ({"user": PEOPLE[1].id}, "message.received", f"A message for user {PEOPLE[1].id}"),
     ({"role": "company"}, "plan.changed", "News for every company"),
     ({"everyone": True}, "maintenance.planned", "A word to everyone"),
 )

@@ -22,7 +22,7 @@ button,select{border:0;background:none;color:inherit;cursor:pointer;border-radiu
 #panel{position:absolute;z-index:var(--synkrone-z,1000);inset-block-start:calc(100% + 8px);inline-size:min(var(--synkrone-width,420px),100vw - 16px);max-block-size:min(640px,100dvh - 80px);display:flex;flex-direction:column;overflow:hidden;background:var(--b);border:1px solid var(--l);border-radius:var(--synkrone-radius,14px);box-shadow:0 8px 32px #0003;outline:0}
 header,#bar,.head,.actions,li,.toast{display:flex;gap:8px}
 header{align-items:center;padding:12px 12px 4px;padding-inline-start:18px}
-h2{flex:1;font-size:16px;font-weight:600}
+h2{flex:1;font-size:16px;font-weight:600;line-height:30px}
 .link{color:var(--a);font-size:13px;padding:5px 8px}
 .link:hover,li:hover,#note{background:var(--h)}
 #bar{padding:0 10px;border-block-end:1px solid var(--l)}
