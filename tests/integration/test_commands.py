@@ -447,7 +447,7 @@ async def test_the_demo_shows_who_got_what() -> None:
 @pytest.mark.gen_test(timeout=40)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_demo_goes_on_until_it_is_interrupted(number: signal.Signals) -> None:
-    async with running(*AT_A_TERMINAL, "demo") as command:
+    async with running(*AT_A_TERMINAL, "demo", "--terminal") as command:
         await command.line("Round 1")
         await command.line("got maintenance.planned")
         command.send(number)
@@ -460,7 +460,7 @@ BROKEN_DEMO = """
 import sys
 from domain.delivery.hub import _Audience
 from domain.model import EVERYONE, Room
-from entrypoints import demo
+from entrypoints.demo import terminal as demo
 
 demo.ARRIVAL_TIMEOUT = 2.0
 good = _Audience._in
