@@ -18,7 +18,7 @@ from entrypoints.settings import validate_settings
 from tests.documents import block, page
 from tests.e2e.browser import Pages
 from tests.e2e.conftest import Browse
-from tests.e2e.inbox_stores import MODULE
+from tests.e2e.inbox_build import MODULE
 from tests.e2e.newcomer import PATIENCE, newcomer
 from tests.integration.test_provider_tokens import PROVIDERS
 from tests.processes import environment

@@ -19,7 +19,7 @@ import pytest
 from tests.documents import block
 from tests.e2e.clients import NODE
 from tests.e2e.conftest import Serve
-from tests.e2e.inbox_stores import MODULE
+from tests.e2e.inbox_build import MODULE
 from tests.e2e.newcomer import PATIENCE, newcomer
 from tests.e2e.npm import installed
 from tests.processes import API_KEY, ONE_SECRET, environment, port_to_keep, token
