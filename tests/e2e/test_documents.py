@@ -18,7 +18,6 @@ from entrypoints.settings import validate_settings
 from tests.documents import block, page
 from tests.e2e.browser import Pages
 from tests.e2e.conftest import Browse
-from tests.e2e.inbox_build import MODULE
 from tests.e2e.newcomer import PATIENCE, newcomer
 from tests.integration.test_provider_tokens import PROVIDERS
 from tests.processes import environment
@@ -176,8 +175,6 @@ async def test_the_page_with_the_inbox_shows_it_and_marks_as_read(
 @pytest.mark.check
 @pytest.mark.gen_test(timeout=120)
 async def test_the_page_with_the_component_shows_it(tmp_path: Path, node_modules: Path, browse: Browse) -> None:
-    if "customElements" not in MODULE.read_text():
-        pytest.skip("the module that pages load has no component yet")
     (tmp_path / "page").mkdir()
     reports = Pages(node_modules / "socket.io-client" / "dist" / "socket.io.min.js")
     await reports.open()
