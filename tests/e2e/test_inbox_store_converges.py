@@ -21,6 +21,8 @@ from tests.processes import ONE_SECRET, ServerProcess, port_to_keep, token
 ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete")
 AUDIENCES: Sequence[dict[str, object]] = ({"user": "42"}, {"user": "42"}, {"role": "freelance"}, {"everyone": True})
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
+SETTINGS = ONE_SECRET | {"SYNKRONE_LIMITS__PING_INTERVAL": "2s", "SYNKRONE_LIMITS__PING_TIMEOUT": "3s"}
+"""A stock client that is cut while its upgrade pauses its polling notices that by the missing ping alone."""
 
 
 class World:
@@ -112,7 +114,7 @@ class World:
 
 
 async def converge(serve: Serve, tmp_path: Path, seed: int, rounds: int, steps: int, *, kills: bool) -> None:
-    server = serve(ONE_SECRET | {"SYNKRONE_PORT": str(port_to_keep())})
+    server = serve(SETTINGS | {"SYNKRONE_PORT": str(port_to_keep())})
     own = token("42")
     async with line_to(server.port) as first, line_to(server.port) as second, Stores(tmp_path) as stores:
         pages = (
