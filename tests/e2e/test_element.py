@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ import pytest
 from tests.e2e.element_pages import ElementBrowser, ElementPages
 
 pytestmark = pytest.mark.check
+
+IS_FULL = os.environ.get("CAMPAIGN") == "full"
 
 ARABIC = {"title": "الإشعارات", "all": "الكل", "unread": "غير مقروء", "archived": "المؤرشفة", "types": "كل الأنواع"}
 
@@ -270,11 +273,12 @@ async def test_its_removal_ends_all_and_a_move_ends_nothing(node_modules: Path, 
         await page.shows("li .title", ["Notification 0", "Notification 2"])
 
 
+@pytest.mark.campaign
 @pytest.mark.gen_test(timeout=300)
-async def test_ten_thousand_are_scrolled_through_without_a_long_task(node_modules: Path, tmp_path: Path) -> None:
+async def test_ten_thousand_are_scrolled_through(node_modules: Path, tmp_path: Path) -> None:
     longest, most, grown = [], [], []
     async with shown(node_modules, tmp_path) as page:
-        for _ in range(5):
+        for _ in range(5 if IS_FULL else 1):
             await given(page, "{ number: 10000, pageSize: 100 }", is_open=False)
             before = await page.does("memory")
             run = await page.run(SCROLL, number=10_000)
@@ -284,6 +288,7 @@ async def test_ten_thousand_are_scrolled_through_without_a_long_task(node_module
             assert run["isReached"] == [True, True]
             await page.run("inbox.open = false; inbox.store = null; await 0;")
     print(f"longest tasks: {longest} ms; most rows: {most}; the heap grew by {grown} octets")
-    assert statistics.median(longest) <= 50
+    # What else runs on the machine is in it: it is judged where the campaign has the machine for itself.
+    assert not IS_FULL or statistics.median(longest) <= 50
     assert max(most) <= 60
     assert max(grown) < 16 * 2**20
