@@ -197,7 +197,7 @@ def _of_users() -> dict[str, Any]:
                 "On every device of the user.",
                 tag="users",
                 security=_USER,
-                body={JSON: ref("MarksOfAll" if action == "read_all" else "Marks")},
+                body={JSON: _or_null("MarksOfAll") if action == "read_all" else ref("Marks")},
                 is_body_required=action != "read_all",
                 answers={HTTPStatus.OK: "Marked"},
                 errors=(*_OF_USERS, *_OF_BODIES, InvalidArgument),
@@ -379,4 +379,9 @@ def _examples(schema: str) -> dict[str, Any]:
 def _body_examples(media_type: str, schema: Schema) -> dict[str, Any]:
     if media_type == NDJSON:
         return {"lines": {"value": '{"to":{"user":"42"},"type":"hello"}\n{"to":{"everyone":true},"type":"hello"}\n'}}
-    return _examples(schema["$ref"].rpartition("/")[2])
+    (named, *_) = schema.get("anyOf", [schema])
+    return _examples(named["$ref"].rpartition("/")[2])
+
+
+def _or_null(schema: str) -> Schema:
+    return {"anyOf": [ref(schema), {"type": "null"}]}

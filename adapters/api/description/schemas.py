@@ -48,7 +48,7 @@ def name(description: str, *, max_length: int = NAME_MAX_LENGTH) -> Schema:
         "type": "string",
         "minLength": 1,
         "maxLength": max_length,
-        "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]+$",
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$",
         "description": description,
     }
 
