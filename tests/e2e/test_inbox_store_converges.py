@@ -85,15 +85,25 @@ class World:
         assert all(isinstance(each, Refused) and each.problem["retryable"] for each in refused), refused
         listed, counts = await self._listed()
         for store in self._stores:
-            await store.live()
-            while (await store.live())["hasMore"]:
+            try:
+                async with asyncio.timeout(20):
+                    await self._shows(store, listed, counts)
+            except (AssertionError, TimeoutError):
+                raise AssertionError(self._difference(store, listed, counts)) from None
+
+    async def _shows(self, store: Store, listed: list[dict[str, Any]], counts: dict[str, int]) -> None:
+        """Return when it shows just that. It may list anew at any time, and then has more to load again."""
+        while True:
+            shown = await store.live()
+            if shown["hasMore"]:
                 # It may be cut just then.
                 with contextlib.suppress(Refused):
                     await store.does("loadMore")
-            try:
-                await store.until(lambda shown: (shown["items"], shown["counts"]) == (listed, counts), within=20)
-            except AssertionError:
-                raise AssertionError(self._difference(store, listed, counts)) from None
+            elif (shown["items"], shown["counts"]) == (listed, counts):
+                return
+            else:
+                store.changed.clear()
+                await store.changed.wait()
 
     async def _listed(self) -> tuple[list[dict[str, Any]], dict[str, int]]:
         items: list[dict[str, Any]] = []
