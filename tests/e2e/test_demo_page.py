@@ -23,6 +23,8 @@ from tests.e2e.conftest import JAVASCRIPT
 from tests.processes import environment
 from tests.requirements import require
 
+pytestmark = pytest.mark.check
+
 START_SECONDS = 30.0
 STORY_SECONDS = 120.0
 
@@ -181,7 +183,6 @@ def client_file(node_modules: Path) -> str:
     return str(node_modules / "socket.io-client" / "dist" / "socket.io.min.js")
 
 
-@pytest.mark.check
 @pytest.mark.gen_test(timeout=180)
 async def test_the_strip_settles_after_cuts_and_kills_while_publishing_goes_on(
     node_modules: Path, tmp_path: Path
@@ -204,7 +205,6 @@ async def test_the_strip_settles_after_cuts_and_kills_while_publishing_goes_on(
     assert seen["axe"] == {"light": [], "dark": []}
 
 
-@pytest.mark.check
 @pytest.mark.gen_test(timeout=120)
 @pytest.mark.parametrize("fault", ["drops", "doubles"])
 async def test_the_strip_shows_what_is_lost_and_what_comes_twice(
@@ -221,7 +221,6 @@ async def test_the_strip_shows_what_is_lost_and_what_comes_twice(
     assert end["state"] == "broken"
 
 
-@pytest.mark.check
 @pytest.mark.gen_test(timeout=120)
 async def test_without_the_socket_io_client_both_phones_use_the_stream_and_the_page_says_so(
     node_modules: Path, tmp_path: Path

@@ -16,6 +16,8 @@ from tests.e2e.inbox_stores import Refused, Snapshot, Store, Stores, last_part
 from tests.e2e.line import Cut, line_to
 from tests.processes import ONE_SECRET, ServerProcess, port_to_keep, token
 
+pytestmark = pytest.mark.check
+
 BOTH = pytest.mark.parametrize("over", ["stream", "socket"])
 SOCKET_IN_CHECK = pytest.mark.parametrize("over", ["stream", pytest.param("socket", marks=pytest.mark.check)])
 STRICT = ONE_SECRET | {"SYNKRONE_AUTH__LEEWAY": "0s"}
@@ -125,7 +127,6 @@ async def test_what_is_published_while_it_lists_is_there_once(
             await page.until(lambda shown: shown["counts"]["total"] == len(published))
 
 
-@pytest.mark.check
 @BOTH
 @pytest.mark.gen_test(timeout=60)
 async def test_cut_and_killed_it_misses_nothing(serve: Serve, tmp_path: Path, node_modules: Path, over: str) -> None:
@@ -289,7 +290,6 @@ async def test_another_user_begins_with_nothing_of_the_first(
         assert page.now["items"][0]["read_at"] is None
 
 
-@pytest.mark.check
 @BOTH
 @pytest.mark.gen_test(timeout=60)
 async def test_a_fresh_token_is_asked_for_before_the_old_one_expires(

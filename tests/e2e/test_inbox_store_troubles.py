@@ -14,6 +14,8 @@ from tests.e2e.inbox_stores import Refused, Store, Stores
 from tests.e2e.scripted_inbox import DONE, READY, Says, Scripted, event, notification, scripted
 from tests.processes import token
 
+pytestmark = pytest.mark.check
+
 HELLO = event("session.ready", READY, "e:1")
 NEW = event("notification.new", notification("new"), "e:2")
 GOOD = Says([HELLO, NEW], stays=True)
@@ -172,7 +174,6 @@ async def test_a_connection_of_another_network_is_left(tmp_path: Path) -> None:
         assert {shown["status"] for shown in page.shown} == {"connecting", "live"}
 
 
-@pytest.mark.check
 @pytest.mark.parametrize("stays", [True, False], ids=["connected", "waiting"])
 @pytest.mark.gen_test(timeout=90)
 async def test_a_machine_that_slept_comes_back_at_once(tmp_path: Path, *, stays: bool) -> None:
@@ -185,7 +186,6 @@ async def test_a_machine_that_slept_comes_back_at_once(tmp_path: Path, *, stays:
         await page.shows(["new"])
 
 
-@pytest.mark.check
 @pytest.mark.gen_test(timeout=90)
 async def test_a_stream_that_has_fallen_silent_is_left(tmp_path: Path) -> None:
     async with scripted(Says([HELLO], stays=True), GOOD) as server, Stores(tmp_path) as stores:

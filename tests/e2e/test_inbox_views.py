@@ -14,6 +14,8 @@ from tests.e2e.inbox_stores import Refused, Store, Stores
 from tests.e2e.line import Cut, line_to
 from tests.processes import ServerProcess, token
 
+pytestmark = pytest.mark.check
+
 BOTH = pytest.mark.parametrize("over", ["stream", "socket"])
 FILTERS = {
     "unread": {"state": "unread"},

@@ -25,6 +25,8 @@ from tests.e2e.npm import installed
 from tests.processes import API_KEY, ONE_SECRET, environment, port_to_keep, token
 from tests.requirements import require
 
+pytestmark = pytest.mark.check
+
 FRAMEWORKS = Path(__file__).parent / "frameworks"
 ADDRESS = "https://notifications.example"
 STORE = f'import {{ createInbox }} from "{MODULE.as_uri()}";\n'
@@ -305,7 +307,6 @@ async def test_a_backup_put_back_has_what_was_there_then(serve: Serve) -> None:
     assert [item["title"] for item in items] == ["before the backup"]
 
 
-@pytest.mark.check
 @pytest.mark.gen_test(timeout=180)
 async def test_react_renders_on_the_server_hydrates_and_stays_live(serve: Serve, tmp_path: Path) -> None:
     modules = installed(FRAMEWORKS)
@@ -341,7 +342,6 @@ async def test_react_renders_on_the_server_hydrates_and_stays_live(serve: Serve,
     assert (await server.inbox(token("42"), "/count"))["counts"]["unread"] == 1
 
 
-@pytest.mark.check
 @pytest.mark.gen_test(timeout=180)
 @pytest.mark.parametrize(("framework", "mount"), [("vue", VUE), ("svelte", SVELTE)], ids=["vue", "svelte"])
 async def test_vue_and_svelte_follow_the_store(serve: Serve, tmp_path: Path, framework: str, mount: str) -> None:
