@@ -39,7 +39,7 @@ class NotRun:
 
 
 RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
-    ("README.md", "bash", "make demo"): NotRun("tests/e2e/test_demo.py runs the same command without make"),
+    ("README.md", "bash", "make demo"): NotRun("tests/e2e/test_demo_page.py runs the same command without make"),
     ("README.md", "bash", "make test"): NotRun("it runs these tests"),
     ("README.md", "bash", "synkrone-socket serve"): README_SHOWS,
     ("README.md", "html", "<!doctype html>"): README_SHOWS,

@@ -232,10 +232,10 @@ export function defineInboxElement(createInbox) {
       return this.#clone(markup);
     }
 
-    #text(name, n) {
+    #text(name, n, shown = n.toLocaleString(this.#locale)) {
       const text = this.#texts[name];
       const form = text[this.#plural.select(n)] ?? text.other ?? text;
-      return form.replace("{n}", n.toLocaleString(this.#locale));
+      return form.replace("{n}", shown);
     }
 
     #tell(name, detail) {
@@ -309,9 +309,11 @@ export function defineInboxElement(createInbox) {
       const t = this.#texts;
       const { items: all = [], counts, status } = this.#store?.getSnapshot() ?? {};
       const unread = counts?.unread ?? 0;
-      ui.badge.textContent = unread > 99 ? "99+" : unread;
+      const badge = unread > 99 ? "99+" : String(unread);
+      ui.badge.textContent = badge;
       ui.badge.hidden = ui.readAll.hidden = !unread;
-      label(ui.bell, unread ? `${t.title}, ${this.#text("count", unread)}` : t.title);
+      // Its name has what is seen of it (WCAG 2.1, 2.5.3).
+      label(ui.bell, unread ? `${t.title}, ${this.#text("count", unread, badge)}` : t.title);
       ui.bell.ariaExpanded = this.#isOpen;
       if (!this.#isOpen) return;
       const isRefused = status === "refused";
