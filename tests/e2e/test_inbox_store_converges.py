@@ -144,7 +144,7 @@ async def test_stores_converge(serve: Serve, tmp_path: Path, node_modules: Path)
 
 @pytest.mark.check
 @pytest.mark.campaign
-@pytest.mark.parametrize("seed", range(2, 60 if IS_FULL else 5))
+@pytest.mark.parametrize("seed", range(2, 60) if IS_FULL else (2, 3, 26))
 @pytest.mark.gen_test(timeout=300)
 async def test_stores_converge_over_cuts_and_kills(serve: Serve, tmp_path: Path, node_modules: Path, seed: int) -> None:
     await converge(serve, tmp_path, seed, rounds=12, steps=60, kills=True)
