@@ -251,6 +251,7 @@ async def test_axe_finds_nothing(node_modules: Path, tmp_path: Path, lang: str, 
         await page.run("fake.comes(100); await 0;")
         await page.does("load", str(node_modules / "axe-core" / "axe.min.js"))
         look = """
+          await Promise.all(inbox.shadowRoot.getAnimations().map(({ finished }) => finished));
           const { violations } = await axe.run();
           return violations.map(({ id, nodes }) => [id, nodes.map((node) => [node.html, node.failureSummary])]);
         """
