@@ -1,5 +1,6 @@
 /** The inbox of one user, kept the same as the server's: listed first, then live, without a user interface. */
 
+import { isAfter } from "./cursor.js";
 import { CHANGED_USER, GARBAGE, InboxError, LONGEST_TIMER_MS, NOT_LIVE, QUEUE_FULL, STOPPED } from "./errors.js";
 import { LIST_MAX } from "./limits.js";
 import { Observed } from "./observed.js";
@@ -359,8 +360,9 @@ class Inbox extends Observed {
   happened(events) {
     if (!events.length) return;
     for (const { name, argument } of events) checked(name, argument);
-    this.#cursor = events.at(-1).cursor ?? this.#cursor;
-    this.dispatch({ type: "events", events: events.map(({ name, argument }) => ({ name, argument })) });
+    const { cursor = this.#cursor } = events.at(-1);
+    if (isAfter(cursor, this.#cursor)) this.#cursor = cursor;
+    this.dispatch({ type: "events", events });
     if (this.#main.isStale) this.#line.relist();
     for (const view of this.#views) view.refresh();
   }

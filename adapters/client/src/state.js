@@ -1,5 +1,6 @@
 /** What a list is, without I/O: `reduce` gives the state after something happened, `present` what of it is shown. */
 
+import { isAfter } from "./cursor.js";
 import { isEqual } from "./values.js";
 
 export const RECORDED_MAX = 1000;
@@ -8,7 +9,7 @@ export const LIVE_MAX = 1000;
 
 /**
  * @typedef {Record<string, any> & {id: string}} Notification
- * @typedef {{name: string, argument: any}} Happening an event of the log
+ * @typedef {{name: string, argument: any, cursor?: string}} Happening an event of the log
  * @typedef {{
  *   key: number, action: string, ids: ReadonlySet<string>, unsettled: ReadonlySet<string>, at: string,
  *   isSent: boolean, isAnswered: boolean, isDoubtful: boolean,
@@ -17,9 +18,10 @@ export const LIVE_MAX = 1000;
  * @typedef {{
  *   isListed: boolean, isStale: boolean, base: ReadonlyMap<string, Notification>, next: string | null,
  *   counts: Record<string, number> | null, operations: readonly Operation[], recorded: readonly Happening[] | null,
- *   epoch: number, arrived: number, filter: {state?: string, type?: string},
+ *   epoch: number, asOf: string | null, arrived: number, filter: {state?: string, type?: string},
  * }} State `base` is what the log tells, the oldest first, archived ones among them. `recorded` are the events that
- *   have come since a page was asked for, while one is. `epoch` counts lists, `arrived` what came since the last one.
+ *   have come since a page was asked for, while one is. `epoch` counts lists, `asOf` is the cursor of the last one, and
+ *   `arrived` what came since.
  *   `isStale`: something has to be shown that is only known by its id.
  */
 
@@ -33,6 +35,7 @@ export const EMPTY = Object.freeze({
   operations: Object.freeze([]),
   recorded: null,
   epoch: 0,
+  asOf: null,
   arrived: 0,
   filter: Object.freeze({}),
 });
@@ -78,7 +81,7 @@ const IS_TAKEN_AWAY = new Set(["unread", "unarchive"]);
 export function reduce(state, action) {
   switch (action.type) {
     case "events":
-      return told(state, action.events);
+      return told(state, later(action.events, state.asOf));
     case "listed":
       return listed(state, action.pages, action.recorded ?? []);
     case "paging":
@@ -110,6 +113,11 @@ export function reduce(state, action) {
   }
 }
 
+/** Of events that may have come before a list was made those that came after it. */
+function later(events, asOf) {
+  return events.filter(({ cursor }) => isAfter(cursor, asOf));
+}
+
 function told(before, events) {
   const base = new Map(before.base);
   let state = { ...before, base };
@@ -125,7 +133,7 @@ function told(before, events) {
   return { ...state, recorded: recorded.length > RECORDED_MAX ? null : recorded };
 }
 
-/** Change what is known of notifications as an event says. An event that is told again changes nothing any more. */
+/** Change what is known of notifications as an event says. */
 function apply(base, { name, argument }, filter) {
   if (name === "notification.new") {
     const isNew = !base.has(argument.id) && isOfType(argument, filter);
@@ -158,14 +166,15 @@ function changed(notification, change) {
   return after ? Object.freeze(after) : notification;
 }
 
-/** Pages of a list take the place of all that was known; events that came since the first of them were recorded. */
+/** Pages of a list take the place of all that was known; events that came meanwhile were recorded. */
 function listed(state, pages, recorded) {
+  const asOf = pages[0].as_of;
   const base = new Map();
   for (const { items } of pages.toReversed()) {
     for (const item of items.toReversed()) base.set(item.id, same(state.base.get(item.id), item));
   }
   let isStale = false;
-  for (const event of recorded) isStale = apply(base, event, state.filter).isMissing || isStale;
+  for (const event of later(recorded, asOf)) isStale = apply(base, event, state.filter).isMissing || isStale;
   const operations = state.operations
     .filter(({ isAnswered }) => !isAnswered)
     .map((operation) => (operation.isSent ? { ...operation, isDoubtful: true } : operation));
@@ -178,18 +187,16 @@ function listed(state, pages, recorded) {
     next: pages.at(-1).next,
     recorded: null,
     epoch: state.epoch + 1,
+    asOf,
     arrived: 0,
   };
 }
 
-/**
- * What is older than all that is known. The page is as of some moment after the recorded events began: those that it
- * has already change nothing when they are told again.
- */
-function paged(state, { items, next }) {
+/** What is older than all that is known, of some moment since events were recorded. */
+function paged(state, { items, next, as_of: asOf }) {
   const base = new Map();
   for (const item of items.toReversed()) base.set(item.id, deepFreeze(item));
-  for (const event of state.recorded ?? []) if (event.name !== "notification.new") apply(base, event, state.filter);
+  for (const event of later(state.recorded ?? [], asOf)) if (event.name !== "notification.new") apply(base, event, state.filter);
   for (const [id, item] of state.base) base.set(id, item);
   return { ...state, base, next, recorded: null };
 }

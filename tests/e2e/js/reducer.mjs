@@ -1,7 +1,7 @@
 // What the inbox store knows, without its I/O: in whatever order it comes, in the end it shows what the server has.
 //
-// A server of one user's log, whose events, answers and lists reach the store late, and as either transport orders
-// them. argv: the path of the source, and how many runs. It fails with the run that went
+// A server of one user's log, whose events, answers and lists reach the store late, and as each transport orders them:
+// over a socket in one order, over the stream from the list on, or from a tab that hears them while another lists. argv: the path of the source, and how many runs. It fails with the run that went
 // wrong.
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
@@ -11,6 +11,7 @@ const { reduce, present, EMPTY } = await import(pathToFileURL(module));
 
 const FIELDS = { read: ["read_at", "seen_at"], seen: ["seen_at"], archive: ["archived_at"] };
 const CLEARS = { unread: "read_at", unarchive: "archived_at" };
+const KINDS = ["socket", "stream", "beside"];
 const ACTIONS = ["read", "unread", "seen", "archive", "unarchive", "delete"];
 
 function randomOf(seed) {
@@ -25,6 +26,11 @@ class Server {
   log = [];
   items = [];
   clock = 0;
+
+  /** Each event of the log with its cursor, as it comes to a client. */
+  at(place) {
+    return structuredClone({ ...this.log[place], cursor: `epoch:${place + 1}` });
+  }
 
   publish() {
     const item = { id: `n${this.items.length}`, read_at: null, seen_at: null, archived_at: null };
@@ -61,11 +67,15 @@ class Server {
     const shown = this.items.filter((item, at) => !item.isDeleted && !item.archived_at && at < before);
     const items = shown.slice(-limit).reverse().map(({ isDeleted, ...item }) => ({ ...item }));
     const isLast = shown.length <= limit;
-    return { items, next: isLast ? null : items.at(-1).id.slice(1), asOf: this.log.length };
+    const next = isLast ? null : items.at(-1).id.slice(1);
+    return { items, next, asOf: this.log.length, as_of: `epoch:${this.log.length}` };
   }
 }
 
-/** The store, and what is on its way to it. `inOrder`: an answer comes between the events before it and those after. */
+/**
+ * The store, and what is on its way to it. Over a `socket` an answer comes between the events before it and those after;
+ * over the `stream` nothing is heard while it lists; `beside` it, events of before the list come after it, too.
+ */
 class Client {
   state = EMPTY;
   heard = 0;
@@ -76,8 +86,8 @@ class Client {
   page = null;
   isAway = true;
 
-  constructor(server, inOrder, random) {
-    Object.assign(this, { server, inOrder, random });
+  constructor(server, kind, random) {
+    Object.assign(this, { server, random, inOrder: kind === "socket", isBeside: kind === "beside" });
   }
 
   dispatch(action) {
@@ -97,7 +107,7 @@ class Client {
 
   hear(upTo) {
     for (; this.heard < upTo; this.heard++) {
-      const event = structuredClone(this.server.log[this.heard]);
+      const event = this.server.at(this.heard);
       this.listing?.recorded?.push(event);
       if (this.state.isListed) this.dispatch({ type: "events", events: [event] });
     }
@@ -151,7 +161,7 @@ class Client {
   /** Over the stream nothing is heard meanwhile, and it goes on from the list. */
   list() {
     if (this.isAway || this.listing) return;
-    this.listing = { pages: [], recorded: null };
+    this.listing = { pages: [], recorded: this.isBeside ? [] : null };
     this.wanted = Math.max(3, this.state.base.size);
   }
 
@@ -165,7 +175,7 @@ class Client {
     if (this.inOrder) this.listing.recorded ??= [];
     const number = pages.reduce((sum, { items }) => sum + items.length, 0);
     if (page.next !== null && number < this.wanted) return;
-    if (!this.inOrder) this.heard = pages[0].asOf;
+    if (!this.inOrder && !this.isBeside) this.heard = pages[0].asOf;
     this.dispatch({ type: "listed", pages, recorded: this.listing.recorded ?? [] });
     if (this.page) this.page.isOld = true;
     this.listing = null;
@@ -190,7 +200,7 @@ class Client {
   }
 
   hearSome() {
-    if (this.isAway || (this.listing && !this.inOrder)) return;
+    if (this.isAway || (this.listing && !this.inOrder && !this.isBeside)) return;
     this.hear(Math.min(this.server.log.length, this.heard + 1 + this.random(3)));
   }
 
@@ -217,7 +227,7 @@ function run(seed) {
   const random = randomOf(seed);
   const server = new Server();
   for (let number = random(8); number > 0; number--) server.publish();
-  const client = new Client(server, random(2) === 0, random);
+  const client = new Client(server, KINDS[random(3)], random);
   const some = () => {
     const ids = server.items.map(({ id }) => id).filter(() => random(3) === 0);
     return ids.length ? ids.slice(0, 3) : ["n0"];
@@ -256,7 +266,7 @@ function runAlone(seed) {
   const random = randomOf(seed);
   const server = new Server();
   for (let number = random(8); number > 0; number--) server.publish();
-  const client = new Client(server, random(2) === 0, random);
+  const client = new Client(server, KINDS[random(3)], random);
   client.quiet();
   const done = new Map();
   const act = () => {
