@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,44 +14,34 @@ import pytest
 
 from tests.e2e.conftest import Serve
 from tests.e2e.inbox_stores import Refused, Store, Stores
-from tests.e2e.line import Cut, Line, line_to
-from tests.processes import ONE_SECRET, ServerProcess, port_to_keep, token
+from tests.e2e.line import Line, line_to
+from tests.e2e.world import ACTIONS, SETTINGS, World
+from tests.processes import ServerProcess, port_to_keep, token
 
-ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete")
-AUDIENCES: Sequence[dict[str, object]] = ({"user": "42"}, {"user": "42"}, {"role": "freelance"}, {"everyone": True})
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
-SETTINGS = ONE_SECRET | {"SYNKRONE_LIMITS__PING_INTERVAL": "2s", "SYNKRONE_LIMITS__PING_TIMEOUT": "3s"}
-"""A stock client that is cut while its upgrade pauses its polling notices that by the missing ping alone."""
 
 
-class World:
-    """The server, the two stores behind a line each, and all that may happen to them."""
+class StoresWorld(World):
+    """With the two stores, behind a line each."""
 
     def __init__(self, seed: int, server: ServerProcess, stores: Sequence[Store], lines: Sequence[Line]) -> None:
-        self._random = random.Random(seed)
-        self._server = server
+        super().__init__(seed, server, lines)
         self._stores = stores
-        self._lines = lines
-        self._own = token("42")
-        self._published: list[str] = []
         self._begun: list[asyncio.Future[Any]] = []
 
     async def stir(self, steps: int, *, kill: bool) -> None:
         """Have things happen, none of which waits for another to be done."""
-        at = self._random.randrange(steps) if kill else -1
+        at = self.random.randrange(steps) if kill else -1
         for step in range(steps):
             await self._happen()
             if step == at:
-                self._server.kill()
-                self._server.start_again()
-                await self._server.ready()
+                await self.kill()
 
     async def _happen(self) -> None:
-        chosen = self._random
+        chosen = self.random
         kind = chosen.choices(("publish", "store", "bare", "more", "cut", "pause"), (6, 10, 6, 2, 2, 3))[0]
         if kind == "publish":
-            answer = await self._server.publish(chosen.choice(AUDIENCES), title=f"{len(self._published)}")
-            self._published.append(answer["id"])
+            await self.publish()
         elif kind == "store":
             store = chosen.choice(self._stores)
             action = chosen.choice((*ACTIONS, "readAll"))
@@ -62,18 +51,17 @@ class World:
             action = chosen.choice((*ACTIONS, "read_all"))
             ids = self._ids(None)
             if action == "read_all" or ids:
-                await self._server.inbox(self._own, f"/{action}", {} if action == "read_all" else {"ids": ids})
+                await self.server.inbox(self.own, f"/{action}", {} if action == "read_all" else {"ids": ids})
         elif kind == "more":
             self._begun.append(await chosen.choice(self._stores).begins("loadMore"))
         elif kind == "cut":
-            chosen.choice(self._lines).cut(chosen.choice(list(Cut)))
+            self.cut()
         else:
             await asyncio.sleep(chosen.uniform(0, 0.1))
 
     def _ids(self, store: Store | None) -> list[str]:
         """Some of what a store shows, or of all there ever were."""
-        known = store.ids if store is not None and self._random.random() < 0.8 else self._published
-        return self._random.sample(known, min(len(known), self._random.randint(1, 3)))
+        return self.some(store.ids if store is not None and self.random.random() < 0.8 else self.published)
 
     async def quiet(self) -> None:
         """Nothing happens any more: all that was begun is done, and everybody agrees."""
@@ -83,7 +71,7 @@ class World:
         refused = [each for each in outcomes if isinstance(each, BaseException)]
         # Of pages that were asked for while there was nobody to ask.
         assert all(isinstance(each, Refused) and each.problem["retryable"] for each in refused), refused
-        listed, counts = await self._listed()
+        listed, counts = await self.listed()
         for store in self._stores:
             try:
                 async with asyncio.timeout(20):
@@ -105,19 +93,10 @@ class World:
                 store.changed.clear()
                 await store.changed.wait()
 
-    async def _listed(self) -> tuple[list[dict[str, Any]], dict[str, int]]:
-        items: list[dict[str, Any]] = []
-        page: str | None = ""
-        while page is not None:
-            answer = await self._server.inbox(self._own, f"?limit=100{page and f'&page={page}'}")
-            items += answer["items"]
-            page = answer["next"]
-        return items, answer["counts"]
-
     def _difference(self, store: Store, listed: list[dict[str, Any]], counts: dict[str, int]) -> str:
         shown = {item["id"]: item for item in store.now["items"]}
         wanted = {item["id"]: item for item in listed}
-        names = {name: index for index, name in enumerate(self._published)}
+        names = {name: index for index, name in enumerate(self.published)}
         wrong = {names[id_]: (shown.get(id_), wanted.get(id_)) for id_ in shown | wanted}
         differ = {name: pair for name, pair in wrong.items() if pair[0] != pair[1]}
         return f"{store.name}: {differ}; {store.now['counts']}, the server counts {counts}; {store.ids}"
@@ -131,7 +110,7 @@ async def converge(serve: Serve, tmp_path: Path, seed: int, rounds: int, steps: 
             await stores.stream("stream", first.url, own, pageSize=5),
             await stores.socket("socket", second.url, own, pageSize=5),
         )
-        world = World(seed, server, pages, (first, second))
+        world = StoresWorld(seed, server, pages, (first, second))
         for number in range(rounds):
             await world.stir(steps, kill=kills and number % 3 == 2)
             await world.quiet()
