@@ -49,7 +49,7 @@ main { display: flex; justify-content: space-between; align-items: center; paddi
 h1 { font-size: 20px; }
 """
 _SCRIPT = """
-import { createInbox } from "%(server)s/client/synkrone-inbox.js";
+import { createInbox } from "%(modules)s/client/synkrone-inbox.js";
 import { defineInboxElement } from "/src/element.js";
 import { fakeStore } from "/element_store.js";
 if (!customElements.get("synkrone-inbox")) defineInboxElement(createInbox);
@@ -66,10 +66,13 @@ globalThis.isReady = true;
 
 
 class ElementPages:
-    """A server of one page, on an origin of its own, with a policy that lets nothing in but its own files."""
+    """A server of one page, on an origin of its own, with a policy that lets nothing in but its own files.
+
+    ``server`` is what the element talks to, and has its module, too, unless ``modules`` is who has it.
+    """
 
     def __init__(self, client_library: Path) -> None:
-        self.server = ""
+        self.server = self.modules = ""
         self.lang, self.direction = "en", "ltr"
         self._runner: web.AppRunner
         self._library = client_library
@@ -103,7 +106,7 @@ class ElementPages:
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
 
     async def _script(self, _request: web.Request) -> web.Response:
-        return web.Response(text=_SCRIPT % {"server": self.server}, content_type="text/javascript")
+        return web.Response(text=_SCRIPT % {"modules": self.modules or self.server}, content_type="text/javascript")
 
     async def _style(self, _request: web.Request) -> web.Response:
         return web.Response(text=_STYLE, content_type="text/css")

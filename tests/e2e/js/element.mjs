@@ -25,17 +25,40 @@ const say = (value) => console.log(JSON.stringify(value));
 page.on("console", (message) => message.type() === "error" && say({ console: message.text() }));
 page.on("pageerror", (error) => say({ console: String(error) }));
 
+let front;
+let session;
+const live = async (state) => {
+  session ??= await page.createCDPSession();
+  await session.send("Page.setWebLifecycleState", { state });
+};
+
 const DOES = {
   open: (address) => page.goto(address),
   evaluate: (script) => page.evaluate(script),
   until: async (script, timeout) => void (await page.waitForFunction(script, { timeout, polling: 50 })),
   click: (selector) => page.locator(selector).setTimeout(5000).click(),
+  // At once, and false where there is nothing of that to be clicked.
+  tap: async (selector) => {
+    const node = await page.$(selector);
+    const isClicked = node && node.click().then(() => true, () => false);
+    return Boolean(await isClicked);
+  },
   hover: (selector) => page.locator(selector).setTimeout(5000).hover(),
   press: (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve()),
   resize: (width, height) => page.setViewport({ width, height }),
   prefer: (...features) => page.emulateMediaFeatures(features),
   screenshot: async (path) => void (await page.screenshot({ path })),
   offline: (isOffline) => page.setOfflineMode(isOffline),
+  // Another page comes in front of it.
+  hide: async (isFrozen) => {
+    front ??= await browser.newPage();
+    await front.bringToFront();
+    if (isFrozen) await live("frozen");
+  },
+  show: async () => {
+    await live("active");
+    await page.bringToFront();
+  },
   load: async (path) => void (await page.evaluate(await readFile(path, "utf8"))),
   memory: async () => {
     const session = await page.createCDPSession();
