@@ -9,8 +9,10 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -162,6 +164,21 @@ class ServerProcess:
         assert not self.is_running()
         self._settings["SYNKRONE_PORT"] = str(self.port)
         self._start()
+
+    def back_up(self, backup: Path) -> None:
+        """Copy its file, as it is at the moment."""
+        with (
+            contextlib.closing(sqlite3.connect(self.directory / "synkrone.db")) as source,
+            contextlib.closing(sqlite3.connect(backup)) as target,
+        ):
+            source.backup(target)
+
+    def restore(self, backup: Path) -> None:
+        """After it has ended: put a backup in the place of its file."""
+        assert not self.is_running()
+        for file in self.directory.glob("synkrone.db*"):
+            file.unlink()
+        shutil.copy(backup, self.directory / "synkrone.db")
 
     def wait_until_ready(self) -> None:
         """Wait for the printed address, and for ``/health/ready`` behind it."""

@@ -29,12 +29,14 @@ IS_FULL = os.environ.get("CAMPAIGN") == "full"
 SECONDS = 600 if IS_FULL else 12
 CUTS = 100 if IS_FULL else 3
 KILLS = 10 if IS_FULL else 1
-STEPS = 100
+STEPS = 80
 KEPT_MAX = 150
 """As many notifications as there may be; then half of them are deleted."""
 AGREE_SECONDS = 30.0
 LATER_SECONDS = 3.5
 """A store puts right what it counts within 3 s, and has nothing to put right then."""
+SHORT_LOG = {"SYNKRONE_RETENTION__LOG": "3s"}
+"""Who is away for longer cannot go on where they were."""
 
 
 @dataclass
@@ -75,11 +77,15 @@ class DevicesWorld(World):
         self.pages = pages
         self._bare = bare
         self._kept: list[str] = []
+        self._backup = server.directory / "backup.db"
 
     async def stir(self, *, kill: bool) -> None:
         """Have things happen, none of which waits for another to be done, and then no more."""
         at = self.random.randrange(STEPS) if kill else -1
+        backed_up_at = self.random.randrange(at) if at > 0 else -1
         for step in range(STEPS):
+            if step == backed_up_at:
+                self._back_up()
             if step == at:
                 await self._kill()
             await self._happen()
@@ -87,6 +93,10 @@ class DevicesWorld(World):
             line.mend()
         for page in self.pages:
             await page.comes_back()
+
+    def _back_up(self) -> None:
+        self._backup.unlink(missing_ok=True)
+        self.server.back_up(self._backup)
 
     async def _happen(self) -> None:
         chosen = self.random
@@ -116,10 +126,11 @@ class DevicesWorld(World):
             await asyncio.sleep(chosen.uniform(0, 0.2))
 
     async def _kill(self) -> None:
-        """The pages are used on while it is away."""
+        """The pages are used on while it is away. It may have lost what came last."""
         self.tally.kills += 1
+        is_restored = self._backup.exists() and self.random.random() < 0.5
         async with asyncio.TaskGroup() as group:
-            killing = group.create_task(self.kill())
+            killing = group.create_task(self.kill(self._backup if is_restored else None))
             while not killing.done():
                 await self.random.choice(self.pages).acts(self.random)
 
@@ -175,7 +186,7 @@ async def world_of(
             await site.open()
             stack.push_async_callback(site.close)
         origins = json.dumps([site.origin for site in sites])
-        server = serve(SETTINGS | {"SYNKRONE_PORT": str(port_to_keep()), "SYNKRONE_CORS_ORIGINS": origins})
+        server = serve(SETTINGS | {"SYNKRONE_PORT": str(port_to_keep()), "SYNKRONE_CORS_ORIGINS": origins} | SHORT_LOG)
         lines = [await stack.enter_async_context(line_to(server.port)) for _ in range(3)]
         pages = []
         for name, line, site in zip(("stream", "socket"), lines, sites, strict=False):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -274,9 +272,8 @@ async def test_a_store_that_was_restored_from_a_backup_refuses_the_cursors_of_wh
     await stock.ready()
     kept = await publish(server, ["a", "b"])
     await gets(stock, ["a", "b"])
-    database, backup = server.directory / "synkrone.db", tmp_path / "backup.db"
-    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(backup)) as target:
-        source.backup(target)
+    backup = tmp_path / "backup.db"
+    server.back_up(backup)
     lost = await publish(server, ["lost-1", "lost-2"])
     await gets(stock, ["lost-1", "lost-2"])
     await restart(server)
@@ -310,9 +307,7 @@ async def restart(server: ServerProcess, backup: Path | None = None) -> None:
     """Stop it and start it again, with its file or with the one of the backup."""
     assert server.stop() == 0
     if backup is not None:
-        for file in server.directory.glob("synkrone.db*"):
-            file.unlink()
-        shutil.copy(backup, server.directory / "synkrone.db")
+        server.restore(backup)
     server.start_again()
     await server.ready()
 

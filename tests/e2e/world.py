@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.line import Cut, Line
@@ -38,9 +39,11 @@ class World:
         """Cut a line, in whatever way; how many connections that were."""
         return self.random.choice(self._lines).cut(self.random.choice(list(Cut)))
 
-    async def kill(self) -> None:
-        """Kill the server, and have it back."""
+    async def kill(self, backup: Path | None = None) -> None:
+        """Kill the server, and have it back, with what it had or with what it had at a backup."""
         self.server.kill()
+        if backup is not None:
+            self.server.restore(backup)
         self.server.start_again()
         await self.server.ready()
 
