@@ -17,7 +17,7 @@ test: .venv/.installed-test
 	$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not check" $(ARGS)
 
 # What takes longer, or needs a browser: every stock client over every route, nginx in between, cuts, kills, crowds.
-check: .venv/.installed-test .venv/.installed-docs
+check: .venv/.installed-test .venv/.installed-docs .venv/.installed-schemathesis
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m check $(ARGS)
 
 # The module that pages load, made of adapters/client/src.
@@ -74,10 +74,16 @@ lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@ .venv/.installed
 
+# In an environment of its own: it brings plugins for pytest, and versions that the tests do not have.
+.venv/.installed-schemathesis: .venv/.created tests/e2e/validators/requirements.txt
+	$(VENV_PYTHON) -m venv .venv/schemathesis
+	.venv/schemathesis/bin/python -m pip install --quiet --disable-pip-version-check -r tests/e2e/validators/requirements.txt
+	touch $@
+
 .venv/.installed-dev: .venv/.created pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ .venv/.installed-test .venv/.installed-bench .venv/.installed
 
 clean:
 	rm -rf .venv docs/_build adapters/client/node_modules tests/benchmarks/node/node_modules
-	rm -rf tests/e2e/js/node_modules tests/e2e/frameworks/node_modules
+	rm -rf tests/e2e/js/node_modules tests/e2e/frameworks/node_modules tests/e2e/validators/node_modules
