@@ -65,10 +65,10 @@ class ServerChild:
         self.state = State.STARTING
         self._log.clear()
         process = self._process = await asyncio.create_subprocess_exec(
-            # The settings file of this folder, if there is one, is another server's.
-            *(sys.executable, "-m", "entrypoints.cli", "serve", "--config", os.devnull),
+            *(sys.executable, "-m", "entrypoints.demo.server"),
             env=self._environment(),
-            stdin=asyncio.subprocess.DEVNULL,
+            # By its end the server notices that the demo has gone.
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             # Ctrl-C is for the demo, which ends its server itself.

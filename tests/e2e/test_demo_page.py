@@ -26,6 +26,7 @@ from tests.requirements import require
 pytestmark = pytest.mark.check
 
 START_SECONDS = 30.0
+END_SECONDS = 5.0
 STORY_SECONDS = 120.0
 
 
@@ -34,7 +35,12 @@ class Demo:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.exit_code = 0
         self.link = ""
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.exit_code = -signal.SIGKILL
 
     async def read_link(self) -> None:
         assert self.process.stdout is not None
@@ -64,7 +70,7 @@ class Demo:
 
 @asynccontextmanager
 async def demo(directory: Path, *options: str) -> AsyncIterator[Demo]:
-    """On leaving it is asked to end, where it has not ended, and has to have left nothing behind."""
+    """On leaving it is asked to end, where it has not ended, and has to have nothing to complain of."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "entrypoints.cli", "demo", "--no-open", *options),
         cwd=directory,
@@ -73,17 +79,16 @@ async def demo(directory: Path, *options: str) -> AsyncIterator[Demo]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    running = Demo(process)
     try:
-        running = Demo(process)
         await running.read_link()
         yield running
     finally:
-        # Not killed, also where the test has failed: its server would outlive it.
         if process.returncode is None:
             process.terminate()
         async with asyncio.timeout(START_SECONDS):
             _, errors = await process.communicate()
-    assert (process.returncode, errors.decode()) == (0, "")
+    assert (process.returncode, errors.decode()) == (running.exit_code, "")
 
 
 def is_running(pid: int) -> bool:
@@ -125,6 +130,23 @@ async def test_a_killed_server_comes_back_where_it_was_and_nothing_outlives_the_
             assert not is_running(third)
             addresses = [running.link, url, *(person["url"] for person in setup["people"])]
             assert not any([await is_listening(address) for address in addresses])
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_demo_that_is_killed_takes_its_server_along(tmp_path: Path) -> None:
+    async with demo(tmp_path) as running:
+        first = await running.server(starts=1)
+        url = (await running.ask("setup"))["server"]["url"]
+        os.kill(first, signal.SIGKILL)
+        second = await running.server(starts=2)
+        running.kill()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                while await is_listening(url):  # noqa: ASYNC110, nothing tells of it
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            os.kill(second, signal.SIGKILL)
+            raise
 
 
 @pytest.mark.gen_test(timeout=60)
