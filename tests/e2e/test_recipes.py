@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import urllib.error
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.check
 
 FRAMEWORKS = Path(__file__).parent / "frameworks"
 ADDRESS = "https://notifications.example"
+SUPPORT_KEY = "a key that does not publish, of at least 32 characters"
 STORE = f'import {{ createInbox }} from "{MODULE.as_uri()}";\n'
 VUE = """
 const scope = effectScope();
@@ -169,6 +171,27 @@ async def test_an_outbox_loses_nothing_and_sends_nothing_twice(serve: Serve) -> 
     assert json.loads(why)["code"] == "invalid_notification"
     items = (await server.inbox(token("42")))["items"]
     assert [item["title"] for item in items] == ["Order 3 is placed", "Order 1 is placed"]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_an_outbox_waits_while_its_key_is_wrong(serve: Serve) -> None:
+    recipe = module(block("docs/how-to/outbox.md", "python", "send_outbox"), "outbox")
+    of_support = {"name": "support", "key": SUPPORT_KEY, "scopes": ["connections:read"]}
+    server = serve(ONE_SECRET | {"SYNKRONE_API__KEYS": json.dumps([of_support])})
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    database.executescript(recipe.TABLES)
+    for order in ("1", "2"):
+        recipe.place_order(database, order, "42")
+    for key, status in ((f"{API_KEY} of yesterday", 401), (SUPPORT_KEY, 403)):
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            await asyncio.to_thread(recipe.send_outbox, database, server.url, key)
+        raised.value.close()
+        assert raised.value.code == status
+        waiting = database.execute("SELECT id FROM outbox WHERE refused IS NULL ORDER BY rowid").fetchall()
+        assert waiting == [("order-1-placed",), ("order-2-placed",)]
+    assert await asyncio.to_thread(recipe.send_outbox, database, server.url, API_KEY) == 2
+    items = (await server.inbox(token("42")))["items"]
+    assert [item["title"] for item in items] == ["Order 2 is placed", "Order 1 is placed"]
 
 
 @pytest.mark.gen_test(timeout=60)
