@@ -269,6 +269,12 @@ class ServerProcess:
             assert response.status == 200, answer
             return answer
 
+    async def has_connections(self, user: str, number: int, within: float = 20.0) -> None:
+        """Wait until the user has so many."""
+        async with asyncio.timeout(within):
+            while len((await self.connections(user))["connections"]) != number:  # noqa: ASYNC110, nothing tells of it
+                await asyncio.sleep(0.05)
+
     def is_running(self) -> bool:
         return self._process.poll() is None
 

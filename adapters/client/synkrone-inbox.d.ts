@@ -93,6 +93,11 @@ export interface StreamOptions extends CommonOptions {
   token: GiveToken;
   /** The name of this device for operators, at most 64 characters. */
   device?: string;
+  /**
+   * False: a stream of its own. By default the tabs of a browser that speak for the same user share one, where the page is
+   * served securely and the token is a JWT.
+   */
+  shareStream?: boolean;
   fetch?: typeof fetch;
   socket?: undefined;
 }

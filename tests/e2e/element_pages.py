@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -116,6 +117,17 @@ class ElementPages:
 
     async def _client_library(self, _request: web.Request) -> web.FileResponse:
         return web.FileResponse(self._library, headers={"Content-Type": "text/javascript"})
+
+
+@asynccontextmanager
+async def opened_pages(node_modules: Path) -> AsyncIterator[ElementPages]:
+    """An open server of the page, with the stock client from there."""
+    pages = ElementPages(node_modules / "socket.io-client" / "dist" / "socket.io.min.js")
+    await pages.open()
+    try:
+        yield pages
+    finally:
+        await pages.close()
 
 
 class ElementBrowser:

@@ -103,7 +103,9 @@ class Store:
 class Stores:
     """The process. On leaving, nothing may have been broken that pages rely on."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, is_secure: bool = False) -> None:
+        """With ``is_secure`` the stores may share a stream, as in tabs of one browser."""
+        self._is_secure = is_secure
         # As a file of its own name it would not be taken for a module by every version of Node.
         self._module = shutil.copy(MODULE, directory / "synkrone-inbox.mjs")
         self._stores: dict[str, Store] = {}
@@ -117,7 +119,7 @@ class Stores:
         self._process = await asyncio.create_subprocess_exec(
             NODE,
             SCRIPT,
-            json.dumps({"module": str(self._module)}),
+            json.dumps({"module": str(self._module), "isSecure": self._is_secure}),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 24,

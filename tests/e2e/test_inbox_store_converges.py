@@ -1,5 +1,5 @@
-"""Two inbox stores and a bare client of one user act at random, cut off now and then: whenever it is quiet, both stores
-show just what the server lists."""
+"""Inbox stores and a bare client of one user act at random, cut off now and then: whenever it is quiet, all stores show
+just what the server lists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IS_FULL = os.environ.get("CAMPAIGN") == "full"
 
 
 class StoresWorld(World):
-    """With the two stores, behind a line each."""
+    """With the stores, and the lines that lead to them."""
 
     def __init__(self, seed: int, server: ServerProcess, stores: Sequence[Store], lines: Sequence[Line]) -> None:
         super().__init__(seed, server, lines)
@@ -102,6 +102,31 @@ class StoresWorld(World):
         return f"{store.name}: {differ}; {store.now['counts']}, the server counts {counts}; {store.ids}"
 
 
+class TabsWorld(StoresWorld):
+    """With stores that share a stream, and come and go like tabs."""
+
+    async def _happen(self) -> None:
+        if self.random.random() > 0.06:
+            await super()._happen()
+            return
+        # Whoever leaves lets go of what was begun.
+        await asyncio.gather(*self._begun, return_exceptions=True)
+        store = self.random.choice(self._stores)
+        await store.does("stop")
+        await store.does("start")
+
+
+async def tabs_converge(serve: Serve, tmp_path: Path, seed: int, rounds: int, steps: int, *, kills: bool) -> None:
+    server = serve(SETTINGS | {"SYNKRONE_PORT": str(port_to_keep())})
+    async with line_to(server.port) as line, Stores(tmp_path, is_secure=True) as stores:
+        tabs = [await stores.stream(name, line.url, token("42"), pageSize=5) for name in "abc"]
+        world = TabsWorld(seed, server, tabs, (line,))
+        for number in range(rounds):
+            await world.stir(steps, kill=kills and number % 3 == 2)
+            await world.quiet()
+            await server.has_connections("42", 1)
+
+
 async def converge(serve: Serve, tmp_path: Path, seed: int, rounds: int, steps: int, *, kills: bool) -> None:
     server = serve(SETTINGS | {"SYNKRONE_PORT": str(port_to_keep())})
     own = token("42")
@@ -127,3 +152,11 @@ async def test_stores_converge(serve: Serve, tmp_path: Path, node_modules: Path)
 @pytest.mark.gen_test(timeout=300)
 async def test_stores_converge_over_cuts_and_kills(serve: Serve, tmp_path: Path, node_modules: Path, seed: int) -> None:
     await converge(serve, tmp_path, seed, rounds=12, steps=60, kills=True)
+
+
+@pytest.mark.check
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(100, 140) if IS_FULL else (101, 102))
+@pytest.mark.gen_test(timeout=300)
+async def test_tabs_that_share_a_stream_converge(serve: Serve, tmp_path: Path, seed: int) -> None:
+    await tabs_converge(serve, tmp_path, seed, rounds=10, steps=60, kills=True)

@@ -353,9 +353,7 @@ async def test_react_renders_on_the_server_hydrates_and_stays_live(serve: Serve,
     async with program(tmp_path, str(NODE), "page.mjs", server.url, token("42")) as page:
         heard = await page.until(bool)
         assert heard == [{"titles": ["listed by the server"], "unread": 1}]
-        async with asyncio.timeout(PATIENCE):
-            while len((await server.connections("42"))["connections"]) != 1:  # noqa: ASYNC110, nothing tells of it
-                await asyncio.sleep(0.02)
+        await server.has_connections("42", 1)
         await server.publish({"user": "42"}, title="live")
         heard += await page.until(lambda said: said.get("titles") == ["live", "listed by the server"])
         page.say("live")

@@ -1,11 +1,11 @@
 const TICK_MS = 5_000;
 const JUMP_MS = 15_000;
 
-/** Call back where a page is looked at again, or the network is there again, or time has jumped as in a sleep. */
+/** Call back where a page is left or frozen, or looked at again, or has its network again, or slept with its machine. */
 export class Awakening {
   #ends = [];
 
-  /** @param {(how: "tick" | "woken" | "online") => void} woke "tick" is every few seconds and no awakening */
+  /** @param {(how: "tick" | "left" | "woken" | "online") => void} woke "tick" is every few seconds and no awakening */
   constructor(woke) {
     let before = Date.now();
     const timer = setInterval(() => {
@@ -16,6 +16,9 @@ export class Awakening {
     }, TICK_MS);
     this.#ends.push(() => clearInterval(timer));
     this.#listen(globalThis, "online", () => woke("online"));
+    this.#listen(globalThis, "pagehide", () => woke("left"));
+    this.#listen(globalThis.document, "freeze", () => woke("left"));
+    this.#listen(globalThis.document, "resume", () => woke("online"));
     this.#listen(globalThis, "pageshow", ({ persisted }) => persisted && woke("online"));
     this.#listen(globalThis.document, "visibilitychange", () => {
       if (globalThis.document.visibilityState !== "hidden") woke("woken");

@@ -21,6 +21,9 @@ export class InboxError extends Error {
   }
 }
 
+/** Why a stream is left in good order, and another one opened at once. */
+export class Again extends Error {}
+
 const problem = (code, title, retryable) => ({ code, title, retryable });
 export const LOST = problem("connection_lost", "The connection to the server was lost.", true);
 export const GARBAGE = problem("not_understood", "What the server sent cannot be understood.", true);

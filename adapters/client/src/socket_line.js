@@ -257,7 +257,7 @@ export class SocketLine {
   #woke(how) {
     const socket = this.#socket;
     // While it waits to come back it is made to come at once.
-    if (how !== "tick" && !socket.connected && socket.active) socket.disconnect().connect();
+    if (["woken", "online"].includes(how) && !socket.connected && socket.active) socket.disconnect().connect();
   }
 
   #later(what, milliseconds, then) {

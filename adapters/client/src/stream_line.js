@@ -1,10 +1,13 @@
 /** To a server by `fetch`: requests, and its event stream. */
 
 import { Awakening } from "./awakening.js";
+import { isAfter } from "./cursor.js";
 import {
+  Again,
   CHANGED_USER,
   GARBAGE,
   InboxError,
+  LONGEST_TIMER_MS,
   LOST,
   NO_TOKEN,
   NOT_LIVE,
@@ -14,7 +17,8 @@ import {
 } from "./errors.js";
 import { eventsOf } from "./events.js";
 import { LIST_MAX, LIST_PAUSE_MS, REQUEST_MS } from "./limits.js";
-import { askForToken, inTime, isOfSameUser } from "./token.js";
+import { Tabs, canShare } from "./tabs.js";
+import { askForToken, identityOf, inTime, isOfSameUser } from "./token.js";
 import { EVENTS, checked, checkedPage, isOfLog, parsed } from "./wire.js";
 
 /** Browsers let a page that is being left send 64 KiB, and a character has 3 bytes at most. */
@@ -22,9 +26,6 @@ const KEEPALIVE_MAX_LENGTH = 16_000;
 /** Something comes on a stream every 15 s at least. */
 const SILENCE_MS = 40_000;
 const RENEWAL_MS = 500;
-
-/** Why a stream is left in good order, and another one opened at once. */
-class Again extends Error {}
 
 export class StreamLine {
   #inbox;
@@ -44,6 +45,10 @@ export class StreamLine {
   #leave = () => {};
   #hurry = () => {};
   #heardAt = 0;
+  #tabs = null;
+  /** What the stream began with, as it would now; null where this tab has none. */
+  #ready = null;
+  #isAway = false;
   #awakening = null;
   #timers = new Set();
 
@@ -60,6 +65,7 @@ export class StreamLine {
     this.#token = this.#lastToken = this.#spent = null;
     this.#refusals = 0;
     this.#needsList = true;
+    this.#isAway = false;
     this.#awakening = new Awakening((how) => this.#woke(how));
     this.#serve(++this.#run);
   }
@@ -70,6 +76,7 @@ export class StreamLine {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     this.#leave();
+    this.#leaveTabs();
     this.#hurry();
   }
 
@@ -106,12 +113,17 @@ export class StreamLine {
 
   async #serve(run) {
     for (let failures = 0; run === this.#run; ) {
+      if (this.#isAway) {
+        await this.#pause(LONGEST_TIMER_MS);
+        continue;
+      }
       const began = performance.now();
       try {
         await this.#connect(run);
       } catch (error) {
         if (run !== this.#run) return;
         if (error instanceof Again) continue;
+        this.#tabs?.withdraw(true);
         const failure = error instanceof InboxError ? error : new InboxError({ ...LOST, detail: String(error) });
         if (!failure.retryable) {
           if (failure.code === NO_TOKEN.code) this.#inbox.forget(NO_TOKEN);
@@ -126,10 +138,44 @@ export class StreamLine {
     }
   }
 
-  /** List, where that is to be, and stay on the stream until it ends; that it ends is always an error. */
+  /** List, where that is to be, and hear what comes until that ends; that it ends is always an error. */
   async #connect(run) {
     const token = await this.#currentToken(run);
+    const feed = await this.#join(token);
+    this.#check(run);
     if (this.#needsList) await this.#list(run, token);
+    if (feed === null) {
+      await this.#stream(run, token);
+    } else {
+      this.#leave = (why = new Again()) => feed.end(why);
+      await this.#follow(run, token, this.#retold(feed));
+    }
+  }
+
+  /** What another tab hears on its stream; null where this one is to have a stream. */
+  async #join(token) {
+    const { device = "", shareStream = true } = this.#options;
+    const identity = shareStream && canShare() ? identityOf(token) : null;
+    const name = identity && [this.#root.href, device, identity].join(" ");
+    if (name !== (this.#tabs?.name ?? null)) {
+      this.#leaveTabs();
+      this.#tabs = name && new Tabs(name, { welcome: () => this.#welcome(), robbed: () => this.#leave() });
+    }
+    return this.#tabs?.join() ?? null;
+  }
+
+  #leaveTabs() {
+    this.#tabs?.close();
+    this.#tabs = null;
+  }
+
+  #welcome() {
+    if (this.#ready === null) return null;
+    const now = new Date(this.#inbox.now()).toISOString();
+    return { name: "session.ready", argument: { ...this.#ready, server_time: now }, cursor: this.#inbox.cursor };
+  }
+
+  async #stream(run, token) {
     const controller = new AbortController();
     const leave = (why = new Again()) => controller.abort(why);
     this.#leave = leave;
@@ -146,14 +192,41 @@ export class StreamLine {
       if (!/^text\/event-stream\b/i.test(response.headers.get("Content-Type") ?? "") || !response.body) {
         throw new InboxError({ ...GARBAGE, detail: "no event stream" });
       }
-      await this.#follow(run, token, response.body);
+      await this.#follow(run, token, this.#told(response.body));
     } catch (error) {
       if (controller.signal.aborted) throw controller.signal.reason;
       if (error instanceof InboxError && error.status === 401) throw this.#spend(token, error);
       throw error;
     } finally {
       if (this.#leave === leave) this.#leave = () => {};
+      this.#ready = null;
       controller.abort();
+    }
+  }
+
+  /** What comes on a stream of this tab's own, which the other tabs are told, too. */
+  async *#told(body) {
+    const heard = () => {
+      this.#heardAt = Date.now();
+      this.#tabs?.tell();
+    };
+    for await (const told of eventsOf(body, heard)) {
+      const events = told
+        .filter(({ name }) => EVENTS.includes(name))
+        .map(({ name, data, id }) => ({ name, argument: checked(name, parsed(name, data)), cursor: id }));
+      for (const event of events) {
+        const { name, argument } = event;
+        const isFirst = this.#ready === null;
+        if (isFirst !== (name === "session.ready")) throw new InboxError({ ...GARBAGE, detail: name });
+        if (isFirst) {
+          this.#ready = argument;
+          event.cursor = this.#inbox.cursor;
+        } else if (name === "inbox.counts") {
+          this.#ready = { ...this.#ready, counts: argument };
+        }
+      }
+      this.#tabs?.tell(events);
+      yield events;
     }
   }
 
@@ -183,22 +256,29 @@ export class StreamLine {
     this.#inbox.wasListed(pages);
   }
 
-  async #follow(run, token, body) {
-    let isReady = false;
+  /** What another tab tells. It says again how it began whenever one more tab joins, or another one has the stream. */
+  async *#retold(feed) {
+    for await (const events of feed) {
+      for (const { name, argument, cursor } of events) {
+        if (name === "session.ready") argument.recovered = !isAfter(cursor, this.#inbox.cursor);
+      }
+      yield events;
+    }
+  }
+
+  /** @param {AsyncIterable<import("./tabs.js").Happening[]>} batches the first event is `session.ready` */
+  async #follow(run, token, batches) {
     let closing = null;
     try {
-      for await (const events of eventsOf(body, () => (this.#heardAt = Date.now()))) {
+      for await (const events of batches) {
         this.#check(run);
         const ofLog = [];
-        for (const { name, data, id } of events) {
-          if (!EVENTS.includes(name)) continue;
-          const argument = checked(name, parsed(name, data));
-          if (isReady !== (name !== "session.ready")) throw new InboxError({ ...GARBAGE, detail: name });
+        for (const event of events) {
+          const { name, argument } = event;
           if (isOfLog(name)) {
-            ofLog.push({ name, argument, cursor: id });
+            ofLog.push(event);
           } else if (name === "session.ready") {
-            this.#ready(argument);
-            isReady = true;
+            this.#begun(argument);
           } else if (name === "inbox.counts") {
             this.#inbox.countsTold(argument);
           } else if (name === "session.closing") {
@@ -213,13 +293,13 @@ export class StreamLine {
     } catch (error) {
       // Something was missed.
       if (error.code === GARBAGE.code) this.#needsList = true;
-      throw error;
+      if (closing === null || !(error instanceof Again)) throw error;
     }
     throw closing === null ? new InboxError(LOST) : this.#closed(closing);
   }
 
   /** Raises Again where all has to begin anew. */
-  #ready(argument) {
+  #begun(argument) {
     if (!this.#inbox.identified(argument)) {
       this.#needsList = true;
       throw new Again();
@@ -310,14 +390,24 @@ export class StreamLine {
   }
 
   #woke(how) {
+    if (how === "left") {
+      // A page that holds what others wait for, or is told something, is not kept for a return to it.
+      this.#isAway = true;
+      this.#leaveTabs();
+      this.#leave();
+      return;
+    }
+    this.#tabs?.woke(how);
+    const isFollowing = this.#tabs !== null && !this.#tabs.isLeader;
     // Other clocks stand still while a machine sleeps.
     const silence = Date.now() - this.#heardAt;
     if (how === "tick") {
-      if (silence > SILENCE_MS) this.#leave(new InboxError(LOST));
+      if (!isFollowing && silence > SILENCE_MS) this.#leave(new InboxError(LOST));
       return;
     }
+    this.#isAway = false;
     this.#hurry();
-    if (how === "online" || silence > SILENCE_MS / 2) this.#leave();
+    if (!isFollowing && (how === "online" || silence > SILENCE_MS / 2)) this.#leave();
   }
 
   /** True where it was cut short. */

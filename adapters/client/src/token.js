@@ -30,6 +30,15 @@ export function isOfSameUser(one, other) {
   return claims?.sub !== undefined && claims.sub === others?.sub && claims.iss === others.iss;
 }
 
+const OF_EACH_TOKEN = ["exp", "iat", "jti", "nbf"];
+
+/** Whom a token speaks for, and as what: the same for all tokens that say the same. Null where that cannot be read. */
+export function identityOf(token) {
+  const claims = claimsOf(token);
+  if (claims?.sub === undefined) return null;
+  return JSON.stringify(Object.entries(claims).filter(([name]) => !OF_EACH_TOKEN.includes(name)).sort());
+}
+
 function claimsOf(token) {
   try {
     const octets = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));

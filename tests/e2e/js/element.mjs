@@ -18,18 +18,26 @@ const browser = await puppeteer.launch({
   executablePath: executable,
   userDataDir: profile,
   args: ARGUMENTS[name],
+  // So that a page is kept for a return to it, as it is where no test drives it.
+  ignoreDefaultArgs: ["--disable-back-forward-cache"],
   headless: true,
 });
-const page = await browser.newPage();
 const say = (value) => console.log(JSON.stringify(value));
-page.on("console", (message) => message.type() === "error" && say({ console: message.text() }));
-page.on("pageerror", (error) => say({ console: String(error) }));
+const newTab = async () => {
+  const tab = await browser.newPage();
+  tab.on("console", (message) => message.type() === "error" && say({ console: message.text() }));
+  tab.on("pageerror", (error) => say({ console: String(error) }));
+  return tab;
+};
+const tabs = [await newTab()];
+/** The one that all of this is about. */
+let page = tabs[0];
 
 let front;
-let session;
+const sessions = new Map();
 const live = async (state) => {
-  session ??= await page.createCDPSession();
-  await session.send("Page.setWebLifecycleState", { state });
+  if (!sessions.has(page)) sessions.set(page, await page.createCDPSession());
+  await sessions.get(page).send("Page.setWebLifecycleState", { state });
 };
 
 const DOES = {
@@ -59,6 +67,19 @@ const DOES = {
     await live("active");
     await page.bringToFront();
   },
+  // The first is 0.
+  tab: async (number) => {
+    page = tabs[number] ??= await newTab();
+    await page.bringToFront();
+  },
+  close: () => page.close(),
+  // It does nothing else meanwhile.
+  hang: async (milliseconds) => {
+    page.evaluate((end) => { while (Date.now() < end); }, Date.now() + milliseconds).catch(() => {});
+  },
+  // As where its process ends at once.
+  crash: async () => void page.goto("chrome://crash").catch(() => {}),
+  back: () => page.goBack(),
   load: async (path) => void (await page.evaluate(await readFile(path, "utf8"))),
   memory: async () => {
     const session = await page.createCDPSession();

@@ -1,7 +1,8 @@
 // Inbox stores of the module that pages load. It prints what each shows whenever it tells of a change, one JSON object
 // a line, and does what it is told on stdin. What no page may ever meet, it prints as "broken".
 //
-// argv: {"module"}, the path of the module.
+// argv: {"module", "isSecure"}: the path of the module, and whether its pages are served securely; then all stores are as
+// in tabs of one browser.
 // stdin, one a line: {"open": name, "options", "tokens", "socket"}, where the nth token that is asked for is the nth of
 // `tokens`, and the last one from then on, and `socket` says what stock client's socket it is to have, if any;
 // {"view": name, "of": store, "filter"}, which is called like a store; {"tokens": name, "are"}; {"call": name, "method", "args", "number"}; {"socket": name, "method", "args"};
@@ -9,10 +10,10 @@
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
-const { module } = JSON.parse(process.argv[2]);
+const { module, isSecure } = JSON.parse(process.argv[2]);
 const document = Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: "http://page.test/" });
 const page = new EventTarget();
-Object.assign(globalThis, { document, addEventListener: page.addEventListener.bind(page) });
+Object.assign(globalThis, { document, isSecureContext: isSecure, addEventListener: page.addEventListener.bind(page) });
 globalThis.removeEventListener = page.removeEventListener.bind(page);
 const { createInbox } = await import(pathToFileURL(module));
 

@@ -1,0 +1,151 @@
+"""``<synkrone-inbox>`` in several tabs of a real browser, which share one stream, whatever becomes of any of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Serve
+from tests.e2e.element_pages import ElementBrowser, opened_pages
+from tests.processes import ONE_SECRET, ServerProcess, token
+
+pytestmark = pytest.mark.check
+
+TABS = 4
+BROWSERS = pytest.mark.parametrize("browser", ["chrome", "firefox"])
+
+
+class Tabs:
+    """The tabs of a browser with the page of one user in each."""
+
+    def __init__(self, browser: ElementBrowser, server: ServerProcess, origin: str) -> None:
+        self._browser = browser
+        self._server = server
+        self.origin = origin
+        self._published = 0
+        self.open: list[int] = []
+
+    async def add(self) -> None:
+        number = max(self.open, default=-1) + 1
+        await self.turn_to(number)
+        await self._browser.visit(self.origin)
+        await self._browser.run(
+            "inbox.token = () => own; inbox.src = url; inbox.open = true;", url=self._server.url, own=token("42")
+        )
+        self.open.append(number)
+
+    async def turn_to(self, number: int) -> ElementBrowser:
+        await self._browser.does("tab", number)
+        return self._browser
+
+    async def hear(self) -> None:
+        """What is published shows in all that are open."""
+        title = f"Number {self._published}"
+        self._published += 1
+        await self._server.publish({"user": "42"}, title=title)
+        for number in self.open:
+            page = await self.turn_to(number)
+            await page.until(f"texts('li .title')[0] === {json.dumps(title)}", within=50)
+            await page.shows("#badge", [str(self._published)])
+
+    async def share_one_stream(self) -> None:
+        await self._server.has_connections("42", 1)
+
+
+@asynccontextmanager
+async def opened(
+    browser: str, serve: Serve, node_modules: Path, directory: Path
+) -> AsyncIterator[tuple[Tabs, ElementBrowser]]:
+    async with opened_pages(node_modules) as pages:
+        server = serve(ONE_SECRET | {"SYNKRONE_CORS_ORIGINS": json.dumps([pages.origin])})
+        pages.server = server.url
+        async with ElementBrowser(browser, directory / "profile") as page:
+            tabs = Tabs(page, server, pages.origin)
+            for _ in range(TABS):
+                await tabs.add()
+            yield tabs, page
+
+
+@BROWSERS
+@pytest.mark.gen_test(timeout=180)
+async def test_whichever_tab_is_closed_the_others_go_on(
+    serve: Serve, node_modules: Path, tmp_path: Path, browser: str
+) -> None:
+    async with opened(browser, serve, node_modules, tmp_path) as (tabs, page):
+        await tabs.share_one_stream()
+        await tabs.hear()
+        for closed in (0, 2):
+            await tabs.turn_to(closed)
+            await page.does("close")
+            tabs.open.remove(closed)
+            await tabs.hear()
+            await tabs.share_one_stream()
+        await tabs.add()
+        await tabs.hear()
+        await tabs.share_one_stream()
+        assert page.said == []
+
+
+@pytest.mark.gen_test(timeout=180)
+async def test_where_the_tab_with_the_stream_crashes_or_freezes_another_takes_it(
+    serve: Serve, node_modules: Path, tmp_path: Path
+) -> None:
+    async with opened("chrome", serve, node_modules, tmp_path) as (tabs, page):
+        await tabs.hear()
+        await tabs.turn_to(0)
+        await page.does("crash")
+        tabs.open.remove(0)
+        await tabs.hear()
+        await tabs.share_one_stream()
+
+        await tabs.turn_to(1)
+        await page.does("hide", True)
+        tabs.open.remove(1)
+        await tabs.hear()
+        await tabs.share_one_stream()
+        await tabs.turn_to(1)
+        await page.does("show")
+        tabs.open.insert(0, 1)
+        await tabs.hear()
+        await tabs.share_one_stream()
+
+
+@pytest.mark.gen_test(timeout=180)
+async def test_a_stream_is_taken_from_a_tab_that_does_nothing_any_more(
+    serve: Serve, node_modules: Path, tmp_path: Path
+) -> None:
+    async with opened("chrome", serve, node_modules, tmp_path) as (tabs, page):
+        await tabs.hear()
+        await tabs.turn_to(0)
+        await page.does("hang", 45_000)
+        tabs.open.remove(0)
+        # A tab that comes now has nobody to ask.
+        await tabs.add()
+        await tabs.hear()
+        tabs.open.insert(0, 0)
+        await tabs.hear()
+        await tabs.share_one_stream()
+
+
+@pytest.mark.gen_test(timeout=180)
+async def test_a_page_that_was_left_and_comes_back_shares_it_again(
+    serve: Serve, node_modules: Path, tmp_path: Path
+) -> None:
+    async with opened("chrome", serve, node_modules, tmp_path) as (tabs, page):
+        await tabs.hear()
+        await tabs.turn_to(0)
+        await page.run("globalThis.isSame = true;")
+        await page.does("open", f"{tabs.origin}/page.css")
+        tabs.open.remove(0)
+        await tabs.hear()
+        await tabs.share_one_stream()
+        await tabs.turn_to(0)
+        await page.does("back")
+        assert await page.run("return globalThis.isSame") is True, "it was not kept for a return"
+        tabs.open.insert(0, 0)
+        await tabs.hear()
+        await tabs.share_one_stream()
