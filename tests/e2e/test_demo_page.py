@@ -221,6 +221,7 @@ async def test_the_strip_settles_after_cuts_and_kills_while_publishing_goes_on(
     assert seen["cut"]["onItsWay"] > 0
     assert seen["cut"]["lost"] == 0
     assert seen["killed"]["starts"] == 2
+    assert seen["badges"] == ["99+", "99+"]
     end = seen["end"]
     assert end["published"] == end["received"] > 20
     assert (end["onItsWay"], end["lost"], end["doubled"]) == (0, 0, 0)

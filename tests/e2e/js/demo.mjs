@@ -56,7 +56,7 @@ async function told() {
 
   const form = await publishByForm(page);
   const curl = await runCurl(page);
-  await setRate(page, 8);
+  await setRate(page, 20);
   await received(page, 10);
   await page.click('[data-wire="0"] button');
   await page.waitForFunction(() => document.querySelector("#connections").textContent === "1 of 2", WAIT);
@@ -69,10 +69,11 @@ async function told() {
   await page.click("#kill");
   await page.waitForFunction(() => /started 2 times/.test(document.querySelector("#server-state").textContent), WAIT);
   await received(page, before + 20);
+  const badges = await fullBadges(page);
   await setRate(page, 0);
   const end = await settled(page);
   const axe = { light: await findings(page, "light"), dark: await findings(page, "dark") };
-  return { errors, transports, tour, form, curl, cut, killed: { starts: 2 }, end, axe };
+  return { errors, transports, tour, form, curl, cut, killed: { starts: 2 }, badges, end, axe };
 }
 
 async function plant(page, before, after) {
@@ -112,6 +113,14 @@ async function received(page, least) {
     WAIT,
     least,
   );
+}
+
+/** What the bells show once each has more unread than it says. */
+async function fullBadges(page) {
+  const shown = () =>
+    [...document.querySelectorAll("synkrone-inbox")].map(({ shadowRoot }) => shadowRoot.querySelector("#badge").textContent);
+  await page.waitForFunction(`(${shown})().every((text) => text.endsWith("+"))`, WAIT);
+  return page.evaluate(shown);
 }
 
 /** Once nothing is waited for any more. */
@@ -178,7 +187,12 @@ async function runCurl(page) {
 async function findings(page, scheme) {
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
   // Colours that are on their way are neither the one nor the other.
-  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
+  await page.evaluate(() => {
+    const phones = [...document.querySelectorAll("synkrone-inbox")].map(({ shadowRoot }) => shadowRoot);
+    const animations = [document, ...phones].flatMap((tree) => tree.getAnimations());
+    // One that is cancelled has ended too.
+    return Promise.allSettled(animations.map(({ finished }) => finished));
+  });
   const source = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
   await page.evaluate(source);
   const { violations } = await page.evaluate(() => globalThis.axe.run());
