@@ -1,14 +1,45 @@
-// Makes the module that pages load. argv: where it is to be.
+// Makes the modules that pages load. argv: the folder where they are to be.
+import { createHash } from "node:crypto";
+import { readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-await build({
-  entryPoints: [fileURLToPath(new URL("src/index.js", import.meta.url))],
-  outfile: process.argv[2],
-  bundle: true,
-  minify: true,
-  format: "esm",
-  target: "es2022",
-  charset: "utf8",
-  legalComments: "none",
-});
+/**
+ * Those of src that are loaded once they are wanted. Each becomes a file that is whole in itself, so that the first one
+ * never waits for another. The sources write `import(PANEL_FILE)` for "panel".
+ */
+const LATER = [];
+
+async function made(name, define = {}) {
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(new URL(`src/${name}.js`, import.meta.url))],
+    write: false,
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2022",
+    charset: "utf8",
+    legalComments: "none",
+    define,
+    external: ["./synkrone-inbox-*.js"],
+  });
+  return outputFiles[0].contents;
+}
+
+const files = {};
+const define = {};
+for (const name of LATER) {
+  const text = await made(name);
+  const digest = createHash("sha256").update(text).digest("hex").slice(0, 10);
+  const file = `synkrone-inbox-${name.replaceAll("_", "-")}-${digest}.js`;
+  files[file] = text;
+  define[`${name.toUpperCase()}_FILE`] = JSON.stringify(`./${file}`);
+}
+files["synkrone-inbox.js"] = await made("index", define);
+
+const folder = process.argv[2];
+for (const file of await readdir(folder)) {
+  if (/^synkrone-inbox.*\.js$/.test(file)) await rm(join(folder, file));
+}
+for (const [file, text] of Object.entries(files)) await writeFile(join(folder, file), text);

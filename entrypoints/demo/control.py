@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from adapters.client.modules import client_modules
 from adapters.contract.json_text import to_json
 from adapters.http.bearer import bearer_token, challenge_of_unauthorized
 from adapters.http.problems import MEDIA_TYPE, bare_members
@@ -33,7 +34,6 @@ _MEDIA_TYPES: Final = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-_INBOX_MODULE: Final = "synkrone-inbox.js"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -264,7 +264,7 @@ def _page_files(client: SocketIoClient) -> dict[str, tuple[bytes, str]]:
         if file.is_file()
     }
     served["/"] = served.pop("/index.html")
-    served[f"/{_INBOX_MODULE}"] = files("adapters.client").joinpath(_INBOX_MODULE).read_bytes(), "text/javascript"
+    served |= {f"/{name}": (octets, _MEDIA_TYPES[".js"]) for name, octets in client_modules().items()}
     if client.file is not None:
         served[OWN_PATH] = client.file, "text/javascript"
     return served

@@ -1,22 +1,35 @@
-"""The module that pages load, made of its sources: ``python -m tests.e2e.inbox_build`` puts it where it is served."""
+"""The modules that pages load: ``python -m tests.e2e.inbox_build`` makes them of their sources, where they are served."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from pathlib import Path
 
+from adapters.client.modules import MODULE as NAME
+from adapters.client.modules import client_modules
 from tests.e2e.clients import NODE
 from tests.e2e.npm import installed
 
 CLIENT = Path(__file__).parents[2] / "adapters" / "client"
-MODULE = CLIENT / "synkrone-inbox.js"
+MODULE = CLIENT / NAME
 SOURCES = CLIENT / "src"
 
 
-def build(module: Path) -> None:
+def build(directory: Path) -> None:
+    """Make them in a directory, in place of those that are there."""
     installed(CLIENT)
-    subprocess.run([NODE, CLIENT / "build.mjs", module], check=True, timeout=60)
+    subprocess.run([NODE, CLIENT / "build.mjs", directory], check=True, timeout=60)
+
+
+def copy_modules(directory: Path) -> Path:
+    """Copy those that are served to a directory where Node takes them for modules; the one that pages name."""
+    for name in client_modules():
+        shutil.copy(CLIENT / name, directory)
+    (directory / "package.json").write_text(json.dumps({"type": "module"}))
+    return directory / NAME
 
 
 if __name__ == "__main__":
-    build(MODULE)
+    build(CLIENT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from tests.e2e.clients import NODE
-from tests.e2e.inbox_build import MODULE
+from tests.e2e.inbox_build import copy_modules
 
 SCRIPT = Path(__file__).parent / "js" / "inbox.mjs"
 WAIT_SECONDS = 15.0
@@ -106,8 +105,7 @@ class Stores:
     def __init__(self, directory: Path, *, is_secure: bool = False) -> None:
         """With ``is_secure`` the stores may share a stream, as in tabs of one browser."""
         self._is_secure = is_secure
-        # As a file of its own name it would not be taken for a module by every version of Node.
-        self._module = shutil.copy(MODULE, directory / "synkrone-inbox.mjs")
+        self._module = copy_modules(directory)
         self._stores: dict[str, Store] = {}
         self._numbers = count()
         self._answers: dict[int, asyncio.Future[Any]] = {}

@@ -20,7 +20,7 @@ import pytest
 from tests.documents import block
 from tests.e2e.clients import NODE
 from tests.e2e.conftest import Serve
-from tests.e2e.inbox_build import MODULE
+from tests.e2e.inbox_build import MODULE, copy_modules
 from tests.e2e.newcomer import PATIENCE, newcomer
 from tests.e2e.npm import installed
 from tests.processes import API_KEY, ONE_SECRET, environment, port_to_keep, token
@@ -336,7 +336,7 @@ async def test_react_renders_on_the_server_hydrates_and_stays_live(serve: Serve,
     (tmp_path / "node_modules").symlink_to(modules)
     server = serve()
     await server.publish({"user": "42"}, title="listed by the server")
-    shutil.copy(MODULE, tmp_path)
+    copy_modules(tmp_path)
     shutil.copy(FRAMEWORKS / "react.jsx", tmp_path)
     (tmp_path / "inbox.jsx").write_text(block("docs/how-to/react.md", "jsx", "useSyncExternalStore"))
     (tmp_path / "list.js").write_text(block("docs/how-to/react.md", "js", "listInbox"))
@@ -369,7 +369,7 @@ async def test_vue_and_svelte_follow_the_store(serve: Serve, tmp_path: Path, fra
     (tmp_path / "node_modules").symlink_to(installed(FRAMEWORKS))
     server = serve()
     await server.publish({"user": "42"}, title="one")
-    shutil.copy(MODULE, tmp_path)
+    copy_modules(tmp_path)
     text = block("docs/how-to/vue-svelte.md", "js", f'from "{framework}')
     own = {"url": server.url}
     command = script(
