@@ -28,7 +28,7 @@ from adapters.auth.jwt import JwtVerifier
 from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
-from adapters.client.routes import client_routes, later_routes
+from adapters.client.routes import client_routes
 from adapters.http.files import FileRoute
 from adapters.http.peer import PeerPolicy
 from adapters.source.http_feed import HttpFeed
@@ -236,10 +236,10 @@ def build_feed(settings: Settings, clock: Clock, randomness: Randomness) -> Http
 
 def build_file_routes(settings: Settings) -> Mapping[str, FileRoute]:
     """What is served as it lies there: what pages load, and the description of the API."""
-    version = known_version()
-    of_client = client_routes(version)
-    of_description = description_routes(version, file_paths=list(of_client)) if settings.api.docs else {}
-    return {**of_client, **later_routes(version), **of_description}
+    of_client = client_routes(known_version())
+    if not settings.api.docs:
+        return of_client
+    return {**of_client, **description_routes(known_version(), file_paths=list(of_client))}
 
 
 class Container(containers.DeclarativeContainer):

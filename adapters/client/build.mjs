@@ -6,10 +6,11 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 /**
- * Those of src that are loaded once they are wanted. Each becomes a file that is whole in itself, so that the first one
- * never waits for another. The sources write `import(PANEL_FILE)` for "panel".
+ * Those of src that are loaded once they are wanted: the sources write `import(PANEL_FILE)` for "panel". Each becomes a
+ * file that is whole in itself, so that the first one never waits for another. What both import is in both, and a class
+ * is another one in each: it has to be handed over where that matters.
  */
-const LATER = [];
+const LATER = ["panel"];
 
 async function made(name, define = {}) {
   const { outputFiles } = await build({

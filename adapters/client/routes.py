@@ -18,27 +18,14 @@ _TYPESCRIPT: Final = "application/typescript; charset=utf-8"
 
 
 def client_routes(version: str | None) -> Mapping[str, FileRoute]:
-    """What pages name, by its paths. ``version`` is the server's own, the only one that is served by name; None where
-    it has none.
-    """
+    """By their paths. ``version`` is the server's own, the only one that is served by name; None where it has none."""
+    served = {name: (body, _JAVASCRIPT) for name, body in client_modules().items()}
+    served[TYPES] = files(__package__).joinpath(TYPES).read_bytes(), _TYPESCRIPT
     routes: dict[str, FileRoute] = {}
-    types = files(__package__).joinpath(TYPES).read_bytes()
-    for name, body, media_type in (
-        (MODULE, client_modules()[MODULE], _JAVASCRIPT),
-        (TYPES, types, _TYPESCRIPT),
-    ):
-        routes[f"{PATH}/{name}"] = FileRoute(body, media_type, SHORTLY, public_headers())
+    for name, (body, media_type) in served.items():
+        # Those that the module loads later have a digest in their names: another content has another name.
+        kept = SHORTLY if name in (MODULE, TYPES) else FOR_EVER
+        routes[f"{PATH}/{name}"] = FileRoute(body, media_type, kept, public_headers())
         if version is not None:
             routes[f"{PATH}/{version}/{name}"] = FileRoute(body, media_type, FOR_EVER, public_headers())
     return routes
-
-
-def later_routes(version: str | None) -> Mapping[str, FileRoute]:
-    """What the module loads later, from beside itself, by its paths. Another content has another name."""
-    folders = [PATH] if version is None else [PATH, f"{PATH}/{version}"]
-    return {
-        f"{folder}/{name}": FileRoute(body, _JAVASCRIPT, FOR_EVER, public_headers())
-        for name, body in client_modules().items()
-        if name != MODULE
-        for folder in folders
-    }

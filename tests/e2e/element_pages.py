@@ -18,7 +18,7 @@ from tests.e2e.clients import NODE
 from tests.processes import REPOSITORY
 from tests.requirements import require
 
-SOURCES = REPOSITORY / "adapters" / "client" / "src"
+CLIENT = REPOSITORY / "adapters" / "client"
 SCRIPTS = Path(__file__).parent / "js"
 WAIT_SECONDS = 15.0
 START_SECONDS = 60.0
@@ -50,10 +50,8 @@ main { display: flex; justify-content: space-between; align-items: center; paddi
 h1 { font-size: 20px; }
 """
 _SCRIPT = """
-import { createInbox } from "%(modules)s/client/synkrone-inbox.js";
-import { defineInboxElement } from "/src/element.js";
+import "%(modules)s/client/synkrone-inbox.js";
 import { fakeStore } from "/element_store.js";
-if (!customElements.get("synkrone-inbox")) defineInboxElement(createInbox);
 const inbox = document.querySelector("synkrone-inbox");
 Object.assign(globalThis, { inbox, fakeStore, heard: [] });
 globalThis.one = (selector) => inbox.shadowRoot.querySelector(selector);
@@ -69,10 +67,14 @@ globalThis.isReady = true;
 class ElementPages:
     """A server of one page, on an origin of its own, with a policy that lets nothing in but its own files.
 
-    ``server`` is what the element talks to, and has its module, too, unless ``modules`` is who has it.
+    ``server`` is what the element talks to, and has its module, too, unless ``modules`` is who has it. Where this one
+    serves the element as well, what that loads later waits for ``lets_load``, and fails while ``is_failing``.
     """
 
     def __init__(self, client_library: Path) -> None:
+        self.lets_load = asyncio.Event()
+        self.lets_load.set()
+        self.is_failing = False
         self.server = self.modules = ""
         self.lang, self.direction = "en", "ltr"
         self._runner: web.AppRunner
@@ -87,8 +89,8 @@ class ElementPages:
         application.router.add_get("/favicon.ico", self._style)
         application.router.add_get("/element_store.js", self._store)
         application.router.add_get("/socket.io.min.js", self._client_library)
-        application.router.add_static("/src", SOURCES)
-        application.router.add_static("/client", SOURCES.parent)
+        application.router.add_get(r"/client/{name:synkrone-inbox-.+\.js}", self._loaded_later)
+        application.router.add_static("/client", CLIENT)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -114,6 +116,12 @@ class ElementPages:
 
     async def _store(self, _request: web.Request) -> web.FileResponse:
         return web.FileResponse(SCRIPTS / "element_store.js", headers={"Content-Type": "text/javascript"})
+
+    async def _loaded_later(self, request: web.Request) -> web.FileResponse:
+        await self.lets_load.wait()
+        if self.is_failing:
+            raise web.HTTPServiceUnavailable
+        return web.FileResponse(CLIENT / request.match_info["name"])
 
     async def _client_library(self, _request: web.Request) -> web.FileResponse:
         return web.FileResponse(self._library, headers={"Content-Type": "text/javascript"})

@@ -1,4 +1,4 @@
-"""The modules that pages load: ``python -m tests.e2e.inbox_build`` makes them of their sources, where they are served."""
+"""The modules that pages load; ``python -m tests.e2e.inbox_build`` makes them, where they are served."""
 
 from __future__ import annotations
 

@@ -64,11 +64,12 @@ async def shown(
 
 
 async def given(page: ElementBrowser, options: str = "{}", *, is_open: bool = True) -> None:
-    """Give the element a new store, ``fakeStore`` of these options."""
+    """Give the element a new store, ``fakeStore`` of these options, and wait until it has its panel."""
     await page.run(
         f"globalThis.fake = fakeStore({options}); inbox.store = fake.store; inbox.open = isOpen; await 0;",
         isOpen=is_open,
     )
+    await page.until("one('#panel')")
 
 
 async def calls(page: ElementBrowser) -> list[Any]:

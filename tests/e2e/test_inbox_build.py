@@ -11,9 +11,9 @@ import pytest
 from adapters.client.modules import MODULE, client_modules
 from tests.e2e.inbox_build import build
 
-LARGEST = 19_300
+LARGEST = 14_200
 """Octets of the one that pages name, compressed. The aim is 12 KiB: whoever makes it smaller lowers this."""
-LARGEST_IN_ALL = 19_300
+LARGEST_IN_ALL = 21_200
 
 
 def compressed(module: bytes) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tomllib
 from importlib.resources import files
 
 import aiohttp
 import pytest
 
+from adapters.client.modules import client_modules
 from adapters.client.routes import client_routes
 from entrypoints.version import installed_version
 from tests.architecture.source import ROOT
@@ -51,6 +53,21 @@ async def test_a_page_of_any_origin_loads_it_under_both_addresses(name: str, med
             async with session.head(server.url + path) as answer:
                 assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(body)))
                 assert await answer.read() == b""
+
+
+@pytest.mark.gen_test
+async def test_what_the_module_loads_later_is_beside_it_and_never_changes() -> None:
+    text = client_modules()[MODULE].decode()
+    names = {name for name in client_modules() if name != MODULE}
+    assert names == set(re.findall(r'import\("\./([^"]+)"\)', text))
+    assert names
+    async with serving() as server, aiohttp.ClientSession() as session:
+        for path in [f"/client/{folder}{name}" for name in names for folder in ("", f"{installed_version()}/")]:
+            async with session.get(f"{server.url}{path}?again") as answer:
+                assert (answer.status, await answer.read()) == (200, client_modules()[path.rpartition("/")[2]])
+                assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
+                assert answer.headers["Cache-Control"] == CACHED_FOR_EVER
+                assert fields(answer) == OF_EVERY_ORIGIN
 
 
 @NAMES
@@ -113,7 +130,7 @@ async def test_it_can_only_be_read(method: str) -> None:
 
 
 def test_a_server_that_is_not_installed_has_no_version_to_serve() -> None:
-    assert set(client_routes(None)) == {f"/client/{MODULE}", f"/client/{TYPES}"}
+    assert set(client_routes(None)) == {f"/client/{name}" for name in [*client_modules(), TYPES]}
 
 
 def test_it_is_part_of_what_is_installed() -> None:
