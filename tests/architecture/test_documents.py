@@ -65,6 +65,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/list-then-live.md", "js", "asOf"): f"{RECIPES}test_a_page_goes_on_where_its_list_ends",
     ("docs/how-to/store.md", "html", "createInbox"): INBOX_PAGE,
     ("docs/how-to/store.md", "js", "sign-out"): f"{RECIPES}test_the_store_in_plain_javascript_draws_what_it_keeps",
+    ("docs/how-to/store.md", "bash", "curl"): f"{RECIPES}test_a_copy_of_the_module_has_all_that_it_loads",
     ("docs/how-to/react.md", "jsx", "useSyncExternalStore"): (
         f"{RECIPES}test_react_renders_on_the_server_hydrates_and_stays_live"
     ),

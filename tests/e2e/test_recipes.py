@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from adapters.client.modules import client_modules
 from tests.documents import block
 from tests.e2e.clients import NODE
 from tests.e2e.conftest import Serve
@@ -285,6 +286,17 @@ async def test_the_store_in_plain_javascript_draws_what_it_keeps(serve: Serve, t
             "more": {"hidden": True},
             "sign-out": {},
         }
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_copy_of_the_module_has_all_that_it_loads(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    text = block("docs/how-to/store.md", "bash", "curl").replace(ADDRESS, server.url)
+    bash = await asyncio.create_subprocess_exec("bash", "-euo", "pipefail", "-c", text, cwd=tmp_path)
+    assert await asyncio.wait_for(bash.wait(), PATIENCE) == 0
+    for name, octets in client_modules().items():
+        assert (tmp_path / name).read_bytes() == octets
+    assert (tmp_path / "synkrone-inbox.d.ts").exists()
 
 
 def test_a_title_is_in_the_reader_s_language(tmp_path: Path) -> None:
