@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tornado.ioloop import IOLoop
 
 # The base classes of suites are no test modules themselves; without this their failures would show no values.
 pytest.register_assert_rewrite("tests.contract", "tests.unit", "tests.engine_io", "tests.e2e.pollers")
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -234,7 +234,7 @@ BODIES = st.fixed_dictionaries(
 
 
 @given(body=BODIES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_schema_of_a_publication_takes_what_the_server_takes(body: dict[str, object]) -> None:
     try:
         parse_publication(json.dumps(body).encode())
@@ -261,7 +261,7 @@ ARGUMENTS = st.fixed_dictionaries(
 
 
 @given(event=st.sampled_from(sorted(ASKED)), argument=ARGUMENTS | VALUES)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_the_schema_of_a_request_takes_what_the_server_takes(event: str, argument: object) -> None:
     if argument is None:
         argument = {}

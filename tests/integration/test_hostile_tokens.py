@@ -605,7 +605,6 @@ COUNT = 100_000 if os.environ.get("CAMPAIGN") == "full" else 1_500
 @pytest.mark.campaign
 @settings(
     max_examples=COUNT,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )

@@ -16,7 +16,7 @@ from unittest.mock import AsyncMock
 import engineio
 import pytest
 import socketio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.transport.socketio.library import NAMESPACE, RoomManager, SocketIoServer, run_through
@@ -308,7 +308,6 @@ def compare(operations: list[tuple[str, int, str]]) -> None:
 
 
 @given(OPERATIONS)
-@settings(deadline=None)
 def test_rooms_are_what_the_stock_manager_has(operations: list[tuple[str, int, str]]) -> None:
     compare(operations)
 

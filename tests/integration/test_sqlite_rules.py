@@ -50,7 +50,7 @@ async def listed(inbox: SqliteStore, subscriber: Subscriber, state: ItemState) -
     return (await inbox.list_items(subscriber, InboxQuery(limit=100, state=state))).items[::-1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(steps)
 def test_every_step_leads_to_what_the_rules_lead_to(done: list[tuple[Action, frozenset[int]] | None]) -> None:
     async def story(folder: str) -> None:

@@ -248,4 +248,4 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 TestSessionMachine = pytest.mark.campaign(SessionMachine.TestCase)
-TestSessionMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
+TestSessionMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=60)

@@ -517,7 +517,7 @@ class WireMachine(RuleBasedStateMachine):
 
 
 TestWireMachine = pytest.mark.campaign(WireMachine.TestCase)
-TestWireMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=80, deadline=None)
+TestWireMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=80)
 
 
 def test_the_frames_of_a_batch_are_told_apart() -> None:
