@@ -40,7 +40,8 @@ const { fetch } = globalThis;
 globalThis.fetch = (url, init) =>
   fetch(url, init.body && isWanted("notification.") ? { ...init, body: JSON.stringify(spoiled) } : init);
 """
-# Each tab from its top to its end, where older ones come, as long as there are fewer than are wanted, but not for long.
+# Tabs from their tops to their ends, where older ones come; where there are fewer than are wanted, they are waited for,
+# but not for long. The tab that is selected comes first, as it is: to select it would list it anew.
 _SEE = """
 const frame = () => new Promise(requestAnimationFrame);
 const scroll = one("#scroll");
@@ -51,8 +52,11 @@ const see = (row) => {
   return [title, `${title}${row.matches(".unread") ? " (unread)" : ""}: ${read.title}, ${archive.title}`];
 };
 const shown = {};
-for (const [tab, number] of tabs) {
-  one(`#${tab}`).click();
+const isSelected = ([tab]) => one(`#${tab}`).ariaSelected === "true";
+tabs.sort((first, second) => isSelected(second) - isSelected(first));
+for (const [tab, number] of tabs.slice(0, isStill ? 1 : tabs.length)) {
+  if (isSelected([tab])) scroll.scrollTop = 0;
+  else one(`#${tab}`).click();
   let rows = [];
   for (let still = 0; still < (rows.length < number ? 30 : 3); ) {
     await frame();
@@ -113,8 +117,11 @@ class Device(ABC):
         self.line = line
 
     @abstractmethod
-    async def shows(self, numbers: Mapping[str, int]) -> Shown:
-        """What is to be seen on it. It looks for no more rows once a tab has as many as ``numbers`` say."""
+    async def shows(self, numbers: Mapping[str, int], *, is_still: bool) -> Shown:
+        """What is to be seen on it; with ``is_still``, in the tab that is selected.
+
+        It waits for no more rows once a tab has as many as ``numbers`` say.
+        """
 
 
 class Page(Device):
@@ -162,9 +169,9 @@ class Page(Device):
             await self._browser.does("show")
             self._is_hidden = False
 
-    async def shows(self, numbers: Mapping[str, int]) -> Shown:
+    async def shows(self, numbers: Mapping[str, int], *, is_still: bool) -> Shown:
         await self._opens_the_panel()
-        shown: Shown = await self._browser.run(_SEE, tabs=list(numbers.items()))
+        shown: Shown = await self._browser.run(_SEE, tabs=list(numbers.items()), isStill=is_still)
         return shown
 
     @property
@@ -235,7 +242,7 @@ class BareClient(Device):
         """Without an answer; once it is connected again, where it is not."""
         await self._client.send(event, argument)
 
-    async def shows(self, numbers: Mapping[str, int]) -> Shown:
+    async def shows(self, numbers: Mapping[str, int], *, is_still: bool) -> Shown:
         lists: dict[str, list[Any]] = {}
         counts: Mapping[str, int] = {}
         for tab in numbers:
