@@ -26,8 +26,8 @@ from tests.processes import ServerProcess, port_to_keep, token
 pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
-SECONDS = 600 if IS_FULL else 12
-CUTS = 100 if IS_FULL else 3
+SECONDS = 600 if IS_FULL else 8
+CUTS = 100 if IS_FULL else 2
 KILLS = 10 if IS_FULL else 1
 STEPS = 80
 KEPT_MAX = 150
