@@ -26,7 +26,7 @@ option{background:var(--b);color:var(--f)}
 li,.toast{position:relative;padding:12px 18px;padding-inline-start:26px}
 li{border-block-end:1px solid var(--l)}
 li.unread::before{content:"";position:absolute;inset-inline-start:11px;inset-block-start:18px;inline-size:8px;block-size:8px;border-radius:50%;background:var(--a)}
-.unread .title{font-weight:600}
+li.unread .title{font-weight:600}
 img{inline-size:36px;block-size:36px;border-radius:50%;object-fit:cover;flex:none}
 .text{flex:1;min-inline-size:0;overflow-wrap:anywhere}
 .head{align-items:baseline}
