@@ -35,10 +35,11 @@ let page = tabs[0];
 
 let front;
 const sessions = new Map();
-const live = async (state) => {
+const chromium = async (method, argument) => {
   if (!sessions.has(page)) sessions.set(page, await page.createCDPSession());
-  await sessions.get(page).send("Page.setWebLifecycleState", { state });
+  return sessions.get(page).send(method, argument);
 };
+const live = (state) => chromium("Page.setWebLifecycleState", { state });
 
 const DOES = {
   open: (address) => page.goto(address),
@@ -54,7 +55,8 @@ const DOES = {
   hover: (selector) => page.locator(selector).setTimeout(5000).hover(),
   press: (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve()),
   resize: (width, height) => page.setViewport({ width, height }),
-  prefer: (...features) => page.emulateMediaFeatures(features),
+  // Puppeteer knows fewer of them.
+  prefer: (...features) => chromium("Emulation.setEmulatedMedia", { features }),
   screenshot: async (path) => void (await page.screenshot({ path })),
   offline: (isOffline) => page.setOfflineMode(isOffline),
   // Another page comes in front of it.
@@ -82,8 +84,7 @@ const DOES = {
   back: () => page.goBack(),
   load: async (path) => void (await page.evaluate(await readFile(path, "utf8"))),
   memory: async () => {
-    const session = await page.createCDPSession();
-    await session.send("HeapProfiler.collectGarbage");
+    await chromium("HeapProfiler.collectGarbage");
     return (await page.metrics()).JSHeapUsedSize;
   },
 };
