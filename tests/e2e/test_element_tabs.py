@@ -24,7 +24,7 @@ class Tabs:
 
     def __init__(self, browser: ElementBrowser, server: ServerProcess, origin: str) -> None:
         self._browser = browser
-        self._server = server
+        self.server = server
         self.origin = origin
         self._published = 0
         self.open: list[int] = []
@@ -34,7 +34,7 @@ class Tabs:
         await self.turn_to(number)
         await self._browser.visit(self.origin)
         await self._browser.run(
-            "inbox.token = () => own; inbox.src = url; inbox.open = true;", url=self._server.url, own=token("42")
+            "inbox.token = () => own; inbox.src = url; inbox.open = true;", url=self.server.url, own=token("42")
         )
         self.open.append(number)
 
@@ -46,14 +46,14 @@ class Tabs:
         """What is published shows in all that are open."""
         title = f"Number {self._published}"
         self._published += 1
-        await self._server.publish({"user": "42"}, title=title)
+        await self.server.publish({"user": "42"}, title=title)
         for number in self.open:
             page = await self.turn_to(number)
             await page.until(f"texts('li .title')[0] === {json.dumps(title)}", within=50)
             await page.shows("#badge", [str(self._published)])
 
     async def share_one_stream(self) -> None:
-        await self._server.has_connections("42", 1)
+        await self.server.has_connections("42", 1)
 
 
 @asynccontextmanager
@@ -149,3 +149,30 @@ async def test_a_page_that_was_left_and_comes_back_shares_it_again(
         tabs.open.insert(0, 0)
         await tabs.hear()
         await tabs.share_one_stream()
+
+
+@pytest.mark.gen_test(timeout=180)
+async def test_what_a_tab_tells_late_brings_nothing_back(serve: Serve, node_modules: Path, tmp_path: Path) -> None:
+    async with opened("chrome", serve, node_modules, tmp_path) as (tabs, page):
+        await tabs.hear()
+        server = tabs.server
+        await tabs.turn_to(0)
+        await page.run("globalThis.isBack = false; setTimeout(() => { isBack = true; }, 100);")
+        await page.does("hang", 50_000)
+        tabs.open.remove(0)
+        await server.publish({"user": "42"}, id="passing", title="Passing")
+        for number in tabs.open:
+            await tabs.turn_to(number)
+            await page.until("texts('li .title')[0] === 'Passing'", within=45)
+        await server.inbox(token("42"), "/delete", {"ids": ["passing"]})
+        for number in tabs.open:
+            await tabs.turn_to(number)
+            await page.until("texts('li .title')[0] === 'Number 0'")
+        await tabs.turn_to(0)
+        await page.until("globalThis.isBack", within=60)
+        await server.has_connections("42", 1)
+        wanted = json.dumps(["Number 0"])
+        for number in (0, *tabs.open):
+            await tabs.turn_to(number)
+            shown = await page.run("await new Promise((done) => setTimeout(done, 1000)); return texts('li .title')")
+            assert json.dumps(shown) == wanted, (number, shown)

@@ -182,3 +182,23 @@ async def test_each_tab_asks_for_a_fresh_token_of_its_own(serve: Serve, tmp_path
             assert "refused" not in statuses(tab)
             assert tab.asked >= 3
         assert await connections(server) == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_tab_that_is_opened_after_a_restart_is_live(serve: Serve, tmp_path: Path) -> None:
+    server = serve(ONE_SECRET | {"SYNKRONE_PORT": str(port_to_keep())})
+    await server.publish({"user": "42"}, id="first")
+    async with Stores(tmp_path, is_secure=True) as stores:
+        old = await stores.stream("old", server.url, token("42"))
+        await old.shows(["first"])
+        await old.live()
+        server.kill()
+        await old.until(lambda shown: shown["status"] == "offline")
+        server.start_again()
+        await server.ready()
+        await old.live()
+        # The log goes on, with something for somebody else.
+        await server.publish({"user": "7"}, id="of7")
+        fresh = await stores.stream("fresh", server.url, token("42"))
+        await fresh.live()
+        await fresh.shows(["first"])

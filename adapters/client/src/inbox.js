@@ -356,12 +356,12 @@ class Inbox extends Observed {
     if (this.#status === "live") this.setStatus("connecting");
   }
 
-  /** Events of the log, in their order, each `{name, argument, cursor}`. */
-  happened(events) {
+  /** Events of the log, in their order, each `{name, argument, cursor}`. Those that are told again are left out. */
+  happened(told) {
+    const events = told.filter(({ cursor }) => isAfter(cursor, this.#cursor));
     if (!events.length) return;
     for (const { name, argument } of events) checked(name, argument);
-    const { cursor = this.#cursor } = events.at(-1);
-    if (isAfter(cursor, this.#cursor)) this.#cursor = cursor;
+    this.#cursor = events.at(-1).cursor ?? this.#cursor;
     this.dispatch({ type: "events", events });
     if (this.#main.isStale) this.#line.relist();
     for (const view of this.#views) view.refresh();

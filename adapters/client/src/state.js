@@ -90,6 +90,8 @@ export function reduce(state, action) {
       return paged(state, action.page);
     case "unpaged":
       return { ...state, recorded: null };
+    case "missed":
+      return { ...state, recorded: null, asOf: null };
     case "counts":
       return isEqual(state.counts, action.counts) ? state : { ...state, counts: Object.freeze({ ...action.counts }) };
     case "expired":

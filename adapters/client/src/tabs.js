@@ -70,6 +70,8 @@ export class Tabs {
   #heardAt = 0;
   #toldAt = 0;
   #aliveAt = 0;
+  /** Of the last tab known to have had the stream. What one before it tells is out of date. */
+  #term = 0;
 
   /**
    * @param {string} name the same in all tabs that may share a stream
@@ -154,6 +156,7 @@ export class Tabs {
         this.#release = release;
         this.isLeader = true;
         this.#aliveAt = Date.now();
+        this.#term = Math.max(Date.now(), this.#term + 1);
         this.#post({});
         this.#feed.end(new Again());
       });
@@ -170,10 +173,10 @@ export class Tabs {
 
   #post(message) {
     this.#toldAt = Date.now();
-    this.#channel.postMessage(message);
+    this.#channel.postMessage({ ...message, term: this.#term });
   }
 
-  #told({ isAsking, isLost, events }) {
+  #told({ isAsking, isLost, events, term }) {
     if (isAsking) {
       // A frozen page may be told something, but does nothing else.
       if (!this.isLeader || Date.now() - this.#aliveAt > SILENCE_MS) return;
@@ -181,6 +184,8 @@ export class Tabs {
       this.#post(welcome ? { events: [welcome] } : {});
       return;
     }
+    if (term < this.#term) return;
+    this.#term = term;
     this.#heardAt = Date.now();
     if (isLost) this.#feed.end();
     else if (events) this.#feed.push(events);

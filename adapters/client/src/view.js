@@ -120,7 +120,7 @@ export class View extends Observed {
   /** Where a line does not list for it: what is known may have nothing to do with what comes from now on. */
   miss() {
     this.#isDue = true;
-    this.dispatch({ type: "unpaged" });
+    this.dispatch({ type: "missed" });
     this.refresh();
   }
 
