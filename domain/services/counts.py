@@ -149,6 +149,7 @@ class CountsService:
             self._due[tally] = None
             return
         tally.counted = counted
+        self._due.pop(tally, None)
         self._set_deadlines(tally)
         self._tell(tally, now)
 
@@ -170,7 +171,7 @@ class CountsService:
         may_be_told = (t for t in self._due if t.told_at is None or now - t.told_at >= SECONDS_BETWEEN)
         ready = list(islice(may_be_told, at_most + 1))
         for tally in ready[:at_most]:
-            # Others may have gone while an inbox was asked.
+            # Others may have gone, or have been told, while an inbox was asked.
             if tally in self._due:
                 await self._bring_up_to_date(tally, given_up)
                 self._tell(tally, now)
@@ -187,16 +188,27 @@ class CountsService:
         self._clocks_apart = max(apart, self._clocks_apart)
 
     async def _bring_up_to_date(self, tally: _Tally, given_up: int) -> None:
+        # What comes while the inbox is asked makes it due again.
+        del self._due[tally]
         counted = self._added_up(tally, given_up)
         if counted is None:
             asked_at = self._clock.now()
-            counted = await self._inboxes.count(tally.subscriber)
+            counted = await self._count(tally)
             tally.counted_at, tally.is_outdated = asked_at, False
         if counted.as_of.offset >= tally.counted.as_of.offset:
             tally.counted = counted
-        # It may have gone while the inbox was asked.
-        if tally in self._due:
+        # It may have gone meanwhile.
+        if tally.told:
             self._set_deadlines(tally)
+
+    async def _count(self, tally: _Tally) -> Counted:
+        """Where that fails it stays due."""
+        try:
+            return await self._inboxes.count(tally.subscriber)
+        except BaseException:
+            if tally.told:
+                self._due[tally] = None
+            raise
 
     def _set_deadlines(self, tally: _Tally) -> None:
         now, until = self._clock.now(), tally.counted.stands_until
@@ -236,7 +248,6 @@ class CountsService:
         )
 
     def _tell(self, tally: _Tally, now: float) -> None:
-        self._due.pop(tally, None)
         counts = tally.counted.counts
         for subscription, told in tally.told.items():
             if told != counts:

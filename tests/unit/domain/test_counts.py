@@ -559,6 +559,25 @@ def test_who_leaves_while_their_inbox_is_asked_is_no_error() -> None:
     run(story())
 
 
+def test_what_changes_while_an_inbox_is_asked_is_told() -> None:
+    async def story() -> None:
+        async with counting() as world:
+            client = await world.connect("ann")
+            await world.publish("1", "2", "3")
+            await client.request("notification.read", {"ids": ["1"]})
+
+            async def read() -> None:
+                await client.request("notification.read", {"ids": ["2"]})
+                await world.settle()
+
+            world.points.at_nth("after count", 1, read)
+            await world.second()
+            await world.second()
+            assert known(client) == await world.truth()
+
+    run(story())
+
+
 def test_many_are_told_a_few_at_a_time_and_nobody_is_left_out() -> None:
     async def story() -> None:
         async with counting() as world:
