@@ -154,7 +154,7 @@ class Page(Device):
         acts = {
             self._clicks_in_a_row: 30,
             self._clicks_read_all: 1,
-            self._takes_a_tab: 4,
+            self._takes_a_tab: 2,
             self._scrolls: 6,
             self._clicks_the_bell: 1,
             self._reloads: 1,
