@@ -31,7 +31,7 @@ CUTS = 100 if IS_FULL else 2
 KILLS = 10 if IS_FULL else 1
 STEPS = 80
 KEPT_MAX = 150
-"""As many notifications as there may be; then half of them are deleted."""
+"""Of more notifications than these only half as many are kept."""
 AGREE_SECONDS = 30.0
 LATER_SECONDS = 3.5
 """A store puts right what it counts within 3 s, and has nothing to put right then."""
@@ -151,7 +151,7 @@ class DevicesWorld(World):
         self.tally.compared += len(self.devices)
 
     async def bound(self) -> None:
-        """Delete the older half where there are many."""
+        """Delete all but the newest where there are many."""
         if len(self._kept) > KEPT_MAX:
             await self._bare.asks("notification.delete", {"ids": self._kept[KEPT_MAX // 2 :]})
 
