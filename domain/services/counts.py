@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from domain.delivery.deadlines import Deadlines
 from domain.delivery.hub import Hub, Subscription
+from domain.errors import StoreUnavailable
 from domain.model import NOTIFICATION_NEW, Counted, Counts, CountsChanged, Entry, Position, Room, Subscriber, UserId
 from domain.ports import Clock, Inboxes
 
@@ -202,10 +203,10 @@ class CountsService:
             self._set_deadlines(tally)
 
     async def _count(self, tally: _Tally) -> Counted:
-        """Where that fails it stays due."""
+        """Where that fails it stays due. Raises StoreUnavailable."""
         try:
             return await self._inboxes.count(tally.subscriber)
-        except BaseException:
+        except StoreUnavailable:
             if tally.told:
                 self._due[tally] = None
             raise
