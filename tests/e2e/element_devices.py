@@ -216,11 +216,8 @@ class Page(Device):
         await self.opens()
 
     async def _hides(self, chosen: random.Random) -> None:
-        """Another tab of the browser is looked at. What is hidden for long may be frozen.
-
-        A stream that was frozen stays silent (seen: Chromium), which a store notices, but later than a test waits.
-        """
-        await self._browser.does("hide", self.name == "socket" and chosen.random() < 0.5)
+        """Another tab of the browser is looked at. What is hidden for long may be frozen."""
+        await self._browser.does("hide", chosen.random() < 0.5)
         self._is_hidden = True
 
     async def _is_offline_for_a_moment(self, chosen: random.Random) -> None:
