@@ -15,6 +15,8 @@ from tests.e2e.npm import installed
 CLIENT = Path(__file__).parents[2] / "adapters" / "client"
 MODULE = CLIENT / NAME
 SOURCES = CLIENT / "src"
+INTERNAL_NAMES: list[str] = json.loads((SOURCES / "internal_names.json").read_text())
+"""Of properties: the build makes them short."""
 
 
 def build(directory: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.element_pages import ElementBrowser, ElementPages
+from tests.e2e.inbox_build import INTERNAL_NAMES
 
 pytestmark = pytest.mark.check
 
@@ -42,6 +43,19 @@ await frame();
 await frame();
 observer.disconnect();
 return { isReached, rows, longest: Math.max(0, ...long) };
+"""
+
+OF_THE_BROWSER = """
+// Of a window with nothing of a page in it.
+const { contentWindow: browser } = document.body.appendChild(document.createElement("iframe"));
+const own = new Set(Object.getOwnPropertyNames(browser));
+for (const name of [...own]) {
+  for (const each of [browser[name], browser[name]?.prototype]) {
+    const properties = Object(each) === each && each !== parent ? Object.getOwnPropertyNames(each) : [];
+    for (const property of properties) own.add(property);
+  }
+}
+return names.filter((name) => own.has(name));
 """
 
 
@@ -295,3 +309,10 @@ async def test_ten_thousand_are_scrolled_through(node_modules: Path, tmp_path: P
     assert not IS_FULL or statistics.median(longest) <= 50
     assert max(most) <= 60
     assert max(grown) < 16 * 2**20
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_no_property_of_the_browser_s_own_is_shortened(node_modules: Path, tmp_path: Path) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        assert await page.run(OF_THE_BROWSER, names=["dispatchEvent"]) == ["dispatchEvent"]
+        assert await page.run(OF_THE_BROWSER, names=INTERNAL_NAMES) == []

@@ -5,7 +5,7 @@
 import { MESSAGES } from "./element_messages.js";
 import { STYLES } from "./element_styles.js";
 import { Language, label } from "./language.js";
-import { loadPanel } from "./load_panel.js";
+import { loadPanel } from "./later.js";
 
 const FRAME = `<div id=root>\
 <button type=button id=bell part=bell aria-controls=panel aria-expanded=false><span id=badge part=badge></span></button>\

@@ -13,6 +13,5 @@ button{border:0;background:none;color:inherit;cursor:pointer;border-radius:6px}
 #bell[aria-busy=true]{cursor:progress}
 #bell::before{content:"";display:block;margin:auto;background:currentColor;inline-size:20px;block-size:20px;clip-path:path(evenodd,"M10 1 9 3Q4 4 4 8v4l-2 3v1h16v-1l-2-3V8q0-4-5-5zM10 4.500q4.500 0 4.500 4v4l1 2h-11l1-2v-4q0-4 4.500-4zM8 17a2 2 0 0 0 4 0z")}
 #badge{position:absolute;inset:1px 0 auto auto;min-inline-size:18px;padding:0 5px;border-radius:9px;background:var(--synkrone-badge,light-dark(#d0271d,#ff8a80));color:var(--b);font-weight:600;font-size:11px;line-height:18px}
-#live{position:absolute;clip-path:inset(50%);inline-size:1px;block-size:1px;overflow:hidden}
 @media(forced-colors:active){#bell::before{forced-color-adjust:none;background:ButtonText}#badge{border:1px solid}}
 `.replaceAll("\n", "");

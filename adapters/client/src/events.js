@@ -1,4 +1,4 @@
-import { GARBAGE, InboxError } from "./errors.js";
+import { notUnderstood } from "./errors.js";
 
 const EVENT_MAX_LENGTH = 4 * 1024 * 1024;
 
@@ -39,7 +39,7 @@ export async function* eventsOf(body, heard) {
         line = "";
       }
       line += text.slice(start);
-      if (size + line.length > EVENT_MAX_LENGTH) throw new InboxError({ ...GARBAGE, detail: "an endless event" });
+      if (size + line.length > EVENT_MAX_LENGTH) throw notUnderstood("an endless event");
       if (events.length) yield events;
     }
   } finally {

@@ -1,19 +1,22 @@
 /** The inbox of one user, kept the same as the server's: listed first, then live, without a user interface. */
 
 import { isAfter } from "./cursor.js";
-import { CHANGED_USER, GARBAGE, InboxError, LONGEST_TIMER_MS, NOT_LIVE, QUEUE_FULL, STOPPED } from "./errors.js";
-import { LIST_MAX } from "./limits.js";
-import { Observed } from "./observed.js";
-import { SocketLine } from "./socket_line.js";
+import { InboxError } from "./errors.js";
+import { LIST_MAX, bounded } from "./limits.js";
+import { LoadedLine } from "./loaded_line.js";
+import { Observed, kept } from "./observed.js";
+import { pause } from "./pause.js";
+import { CHANGED_USER, QUEUE_FULL, STOPPED } from "./problems.js";
 import { STATES, present } from "./state.js";
 import { StreamLine } from "./stream_line.js";
-import { isEqual, isObject } from "./values.js";
+import { isEqual, isText } from "./values.js";
 import { View } from "./view.js";
-import { checked, isChanged } from "./wire.js";
+import { checked, checkedChange } from "./wire.js";
 
 const PAGE_SIZE = 20;
 const IDS_MAX = 500;
-const ID_MAX_LENGTH = 128;
+/** In UTF-16, of the 128 characters that an id has at most. */
+const ID_MAX_LENGTH = 256;
 const QUEUE_MAX = 100;
 const VIEWS_MAX = 8;
 /** The server tells changed counts at most once a second. */
@@ -86,18 +89,15 @@ class Inbox extends Observed {
 
   constructor(options) {
     super();
-    if (!isObject(options)) throw new TypeError("createInbox() needs options");
-    const { url, token, socket, pageSize = PAGE_SIZE } = options;
-    if (!socket && (!url || typeof token !== "function")) {
-      throw new TypeError("createInbox() needs a url and a token function, or a socket");
-    }
+    const { url, token, socket, pageSize = PAGE_SIZE } = options ?? {};
+    if (!socket && !(url && token)) throw new TypeError("createInbox() needs a url and a token, or a socket");
     if (token !== undefined && typeof token !== "function") throw new TypeError("token must be a function");
     if (!Number.isInteger(pageSize) || pageSize < 1 || pageSize > LIST_MAX) {
       throw new RangeError(`pageSize must be a whole number from 1 to ${LIST_MAX}`);
     }
     this.pageSize = pageSize;
     this.backoff = { ...BACKOFF, ...options.backoff };
-    this.#line = socket ? new SocketLine(this, options) : new StreamLine(this, options);
+    this.#line = socket ? new LoadedLine(this, options) : new StreamLine(this, options);
     if (options.start !== false) this.start();
   }
 
@@ -105,17 +105,14 @@ class Inbox extends Observed {
 
   get snapshot() {
     const { items, hasMore } = this.#main.snapshot;
-    const snapshot = {
+    this.#snapshot = kept(this.#snapshot, {
       items,
       counts: this.#state.counts,
       status: this.#status,
       problem: this.#problem,
       hasMore,
       user: this.#user,
-    };
-    const before = this.#snapshot;
-    const isSame = before && Object.keys(snapshot).every((name) => before[name] === snapshot[name]);
-    if (!isSame) this.#snapshot = Object.freeze(snapshot);
+    });
     return this.#snapshot;
   }
 
@@ -123,7 +120,7 @@ class Inbox extends Observed {
   view(filter = {}) {
     const { state, type } = filter;
     if (state !== undefined && !STATES.includes(state)) throw new TypeError(`state must be one of ${STATES}`);
-    if (type !== undefined && (typeof type !== "string" || !type)) throw new TypeError("type must be a text");
+    if (type !== undefined && !(isText(type) && type)) throw new TypeError("type must be a text");
     if (this.#views.size >= VIEWS_MAX) throw new RangeError(`at most ${VIEWS_MAX} views can be open`);
     const view = new View(this, { ...(state && { state }), ...(type && { type }) });
     for (const operation of this.#state.operations) {
@@ -145,7 +142,7 @@ class Inbox extends Observed {
   start() {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    this.setStatus("connecting");
+    this.becomes("connecting");
     this.#line.start();
   }
 
@@ -154,13 +151,13 @@ class Inbox extends Observed {
     this.#isRunning = false;
     this.#line.stop();
     this.forget(STOPPED);
-    this.setStatus("offline");
+    this.becomes("offline");
   }
 
   mark(action, ids) {
     const given = [...new Set(ids)];
-    const isId = (id) => typeof id === "string" && id !== "" && id.length <= 2 * ID_MAX_LENGTH;
-    if (typeof ids === "string" || !given.every(isId)) throw new TypeError("ids must be a list of notifications' ids");
+    const isId = (id) => isText(id) && id !== "" && id.length <= ID_MAX_LENGTH;
+    if (isText(ids) || !given.every(isId)) throw new TypeError("ids must be a list of ids");
     const parts = [];
     for (let at = 0; at < given.length; at += IDS_MAX) parts.push(given.slice(at, at + IDS_MAX));
     const answers = parts.map((part) => this.#do(action, part, action));
@@ -171,7 +168,7 @@ class Inbox extends Observed {
   readAll() {
     if (!this.#state.isListed) return Promise.resolve({ changed: 0 });
     const unread = present(this.#state).filter((item) => item.read_at === null).map(({ id }) => id);
-    return this.#do("read", unread, "read_all");
+    return quiet(this.#do("read", unread, "read_all"));
   }
 
   loadMore() {
@@ -180,10 +177,10 @@ class Inbox extends Observed {
 
   // what the user does
 
-  #do(action, ids, event) {
-    if (!this.#isRunning) return quiet(Promise.reject(new InboxError(STOPPED)));
-    if (this.#queue.length >= QUEUE_MAX) return quiet(Promise.reject(new InboxError(QUEUE_FULL)));
-    if (!ids.length && event !== "read_all") return Promise.resolve({ changed: 0 });
+  async #do(action, ids, event) {
+    if (!this.#isRunning) throw new InboxError(STOPPED);
+    if (this.#queue.length >= QUEUE_MAX) throw new InboxError(QUEUE_FULL);
+    if (!ids.length && event !== "read_all") return { changed: 0 };
     const key = this.#keys++;
     const operation = {
       key,
@@ -196,11 +193,11 @@ class Inbox extends Observed {
       isDoubtful: false,
     };
     const answer = new Promise((resolve, reject) => {
-      this.#queue.push({ key, event, ids, upTo: event === "read_all" ? this.#cursor : null, resolve, reject });
+      this.#queue.push({ key, event, ids, upTo: this.#cursor, resolve, reject });
     });
     this.dispatch({ type: "done", operation });
     this.work();
-    return quiet(answer);
+    return answer;
   }
 
   /** Send what waits, one after the other, as long as there is somebody to send it to. */
@@ -225,8 +222,8 @@ class Inbox extends Observed {
       const keys = batch.map(({ key }) => key);
       this.dispatch({ type: "sent", keys });
       try {
-        const answer = await this.#line.ask(`notification.${batch[0].event}`, argumentOf(batch));
-        if (!isChanged(answer)) throw new InboxError({ ...GARBAGE, detail: batch[0].event });
+        const { event } = batch[0];
+        const answer = checkedChange(event, await this.#line.ask(`notification.${event}`, argumentOf(batch)));
         if (this.#settled(batch)) this.#answered(batch, answer);
         failures = 0;
       } catch (error) {
@@ -319,7 +316,7 @@ class Inbox extends Observed {
     return Math.random() * Math.min(this.backoff.max, this.backoff.base * 2 ** failures);
   }
 
-  setStatus(status, why = null) {
+  becomes(status, why = null) {
     if (status === this.#status && isEqual(why, this.#problem)) return;
     this.#status = status;
     this.#problem = why;
@@ -353,7 +350,7 @@ class Inbox extends Observed {
     for (const { reject } of this.#queue.splice(0)) reject(new InboxError(why));
     this.dispatch({ type: "forgotten" });
     for (const view of this.#views) view.miss();
-    if (this.#status === "live") this.setStatus("connecting");
+    if (this.#status === "live") this.becomes("connecting");
   }
 
   /** Events of the log, in their order, each `{name, argument, cursor}`. Those that are told again are left out. */
@@ -417,11 +414,10 @@ class Inbox extends Observed {
       for (const { expires_at: at } of state.base.values()) if (at) first = Math.min(first, Date.parse(at));
     }
     if (first === Infinity) return;
-    const wait = Math.min(Math.max(first - this.now(), 0), LONGEST_TIMER_MS);
     this.#expiry = setTimeout(() => {
       this.dispatch({ type: "expired", now: this.now() });
       this.#watchExpiry();
-    }, wait);
+    }, bounded(first - this.now()));
   }
 }
 
@@ -432,10 +428,6 @@ function quiet(promise) {
 }
 
 function argumentOf(batch) {
-  if (batch[0].event === "read_all") return batch[0].upTo === null ? {} : { up_to: batch[0].upTo };
+  if (batch[0].event === "read_all") return { up_to: batch[0].upTo };
   return { ids: [...new Set(batch.flatMap(({ ids }) => ids))] };
-}
-
-function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -1,13 +1,17 @@
-/** What has a snapshot, and tells its listeners once for all changes of a moment, after them. */
+/** The one before where the other has nothing else in it, or the other, frozen. */
+export function kept(before, after) {
+  const isSame = before && Object.keys(after).every((name) => before[name] === after[name]);
+  return isSame ? before : Object.freeze(after);
+}
+
+/**
+ * Tells its listeners once for all changes of a moment, after them. Whoever extends this has a `snapshot`, which is the
+ * same object as long as nothing changes.
+ */
 export class Observed {
   #listeners = new Set();
   #isTelling = false;
   #told;
-
-  /** The same object as long as nothing changes: of whoever extends this. */
-  get snapshot() {
-    throw new TypeError("no snapshot");
-  }
 
   subscribe(listener) {
     const entry = { listener };

@@ -9,6 +9,7 @@ export const STYLES = `
 [data-icon=archive]::before{clip-path:path(evenodd,"M2 3h12v4h-1v7H3V7H2zM3 4v2h10V4zM4 7v6h8V7zM6 8h4v2H6z")}
 .archived [data-icon=archive]::before{transform:scaleY(-1)}
 [data-icon=delete]::before{clip-path:path(evenodd,"M6 2h4v1h4v1h-1v10H3V4H2V3h4zM4 4v9h8V4zM6 6h1v5H6zM9 6h1v5H9z")}
+#live{position:absolute;clip-path:inset(50%);inline-size:1px;block-size:1px;overflow:hidden}
 #panel{position:absolute;z-index:var(--synkrone-z,1000);inset-block-start:calc(100% + 8px);inline-size:min(var(--synkrone-width,420px),100vw - 16px);max-block-size:min(640px,100dvh - 80px);display:flex;flex-direction:column;overflow:hidden;background:var(--b);border:1px solid var(--l);border-radius:var(--synkrone-radius,14px);box-shadow:0 8px 32px #0003;outline:0}
 header,#bar,.head,.actions,li,.toast{display:flex;gap:8px}
 header{align-items:center;padding:12px 12px 4px;padding-inline-start:18px}

@@ -1,9 +1,9 @@
 /** What a list is, without I/O: `reduce` gives the state after something happened, `present` what of it is shown. */
 
 import { isAfter } from "./cursor.js";
+import { RECORDED_MAX } from "./limits.js";
 import { isEqual } from "./values.js";
 
-export const RECORDED_MAX = 1000;
 /** After so many new ones a list is asked for again, so that it keeps no more than it has to. */
 export const LIVE_MAX = 1000;
 
@@ -43,10 +43,10 @@ export const EMPTY = Object.freeze({
 /** What of a list's notifications each state shows; the inbox itself what is not archived. */
 const SHOWS = {
   all: () => true,
-  unread: ({ read_at: read, archived_at: archived }) => read === null && archived === null,
-  read: ({ read_at: read, archived_at: archived }) => read !== null && archived === null,
-  archived: ({ archived_at: archived }) => archived !== null,
-  undefined: ({ archived_at: archived }) => archived === null,
+  unread: (item) => !item.archived_at && !item.read_at,
+  read: (item) => !item.archived_at && item.read_at,
+  archived: (item) => item.archived_at,
+  undefined: (item) => !item.archived_at,
 };
 export const STATES = Object.keys(SHOWS).slice(0, -1);
 
@@ -83,7 +83,7 @@ export function reduce(state, action) {
     case "events":
       return told(state, later(action.events, state.asOf));
     case "listed":
-      return listed(state, action.pages, action.recorded ?? []);
+      return listed(state, action.pages, action.recorded);
     case "paging":
       return { ...state, recorded: [] };
     case "paged":
@@ -110,8 +110,6 @@ export function reduce(state, action) {
       return { ...state, operations: state.operations.filter(({ key }) => !action.keys.includes(key)) };
     case "forgotten":
       return { ...EMPTY, filter: state.filter, epoch: state.epoch + 1 };
-    default:
-      throw new TypeError(`no such action: ${action.type}`);
   }
 }
 

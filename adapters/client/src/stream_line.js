@@ -2,24 +2,14 @@
 
 import { Awakening } from "./awakening.js";
 import { isAfter } from "./cursor.js";
-import {
-  Again,
-  CHANGED_USER,
-  GARBAGE,
-  InboxError,
-  LONGEST_TIMER_MS,
-  LOST,
-  NO_TOKEN,
-  NOT_LIVE,
-  NOT_RECOVERED,
-  bounded,
-  failureOf,
-} from "./errors.js";
+import { Again, InboxError, failureOf, lost, notUnderstood } from "./errors.js";
 import { eventsOf } from "./events.js";
-import { LIST_MAX, LIST_PAUSE_MS, REQUEST_MS } from "./limits.js";
+import { LIST_PAUSE_MS, LONGEST_TIMER_MS, REQUEST_MS, bounded } from "./limits.js";
+import { pagesOf } from "./pages.js";
+import { CHANGED_USER, GARBAGE, LOST, NOT_LIVE, NOT_RECOVERED, NO_TOKEN } from "./problems.js";
 import { Tabs, canShare } from "./tabs.js";
 import { askForToken, identityOf, inTime, isOfSameUser } from "./token.js";
-import { EVENTS, checked, checkedPage, isOfLog, parsed } from "./wire.js";
+import { EVENTS, checked, isOfLog, parsed } from "./wire.js";
 
 /** Browsers let a page that is being left send 64 KiB, and a character has 3 bytes at most. */
 const KEEPALIVE_MAX_LENGTH = 16_000;
@@ -31,7 +21,6 @@ export class StreamLine {
   #inbox;
   #options;
   #root;
-  #fetch;
   #run = 0;
   #token = null;
   #lastToken = null;
@@ -50,15 +39,12 @@ export class StreamLine {
   #ready = null;
   #isAway = false;
   #awakening = null;
-  #timers = new Set();
 
   constructor(inbox, options) {
     this.#inbox = inbox;
     this.#options = options;
     const base = String(options.url);
     this.#root = new URL(base.endsWith("/") ? base : `${base}/`, globalThis.document?.baseURI);
-    const own = options.fetch;
-    this.#fetch = own ? (input, init) => own(input, init) : (input, init) => globalThis.fetch(input, init);
   }
 
   start() {
@@ -73,8 +59,6 @@ export class StreamLine {
   stop() {
     this.#run++;
     this.#awakening?.end();
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
     this.#leave();
     this.#leaveTabs();
     this.#hurry();
@@ -92,22 +76,17 @@ export class StreamLine {
   async ask(event, argument) {
     const token = this.#token;
     if (token === null) throw new InboxError(NOT_LIVE);
-    const [group, action] = event.split(".");
     try {
-      const asked =
-        group === "inbox"
-          ? this.#json(`v1/inbox?${new URLSearchParams(argument)}`, token)
-          : this.#json(`v1/inbox/${action}`, token, JSON.stringify(argument));
-      const answer = await asked;
+      const answer = await this.#answer(event, argument, token);
       this.#unauthorized = 0;
       return answer;
     } catch (error) {
       // What is not taken with a fresh token either, for which there was a stream, is not to be asked for.
-      if (!(error instanceof InboxError) || error.status !== 401 || ++this.#unauthorized > 1) throw error;
+      if (!isUnauthorized(error) || ++this.#unauthorized > 1) throw error;
       // The stream, which says who one is, comes first to have another.
       this.#spend(token, error);
       this.#leave();
-      throw new InboxError(LOST);
+      throw lost();
     }
   }
 
@@ -124,14 +103,14 @@ export class StreamLine {
         if (run !== this.#run) return;
         if (error instanceof Again) continue;
         this.#tabs?.withdraw(true);
-        const failure = error instanceof InboxError ? error : new InboxError({ ...LOST, detail: String(error) });
+        const failure = error instanceof InboxError ? error : lost(String(error));
         if (!failure.retryable) {
           if (failure.code === NO_TOKEN.code) this.#inbox.forget(NO_TOKEN);
-          this.#inbox.setStatus("refused", failure.problem);
+          this.#inbox.becomes("refused", failure.problem);
           return;
         }
         if (performance.now() - began > this.#inbox.backoff.base * 2 ** failures) failures = 0;
-        this.#inbox.setStatus("offline", failure.problem);
+        this.#inbox.becomes("offline", failure.problem);
         const hurried = await this.#pause(failure.retryAfter + this.#inbox.delay(failures++));
         if (hurried) failures = 0;
       }
@@ -143,12 +122,16 @@ export class StreamLine {
     const token = await this.#currentToken(run);
     const feed = await this.#join(token);
     this.#check(run);
-    if (this.#needsList) await this.#list(run, token);
-    if (feed === null) {
-      await this.#stream(run, token);
-    } else {
-      this.#leave = (why = new Again()) => feed.end(why);
-      await this.#follow(run, token, this.#retold(feed));
+    try {
+      if (this.#needsList) await this.#list(run, token);
+      if (feed === null) {
+        await this.#stream(run, token);
+      } else {
+        this.#leave = (why = new Again()) => feed.end(why);
+        await this.#follow(run, token, this.#retold(feed));
+      }
+    } catch (error) {
+      throw isUnauthorized(error) ? this.#spend(token, error) : error;
     }
   }
 
@@ -177,28 +160,23 @@ export class StreamLine {
 
   async #stream(run, token) {
     const controller = new AbortController();
-    const leave = (why = new Again()) => controller.abort(why);
-    this.#leave = leave;
+    this.#leave = (why = new Again()) => controller.abort(why);
     this.#heardAt = Date.now();
     try {
       // In the address, each cursor would need a preflight of its own.
-      const resume = { "Last-Event-ID": this.#inbox.cursor };
-      const headers = { Accept: "text/event-stream", Authorization: `Bearer ${token}`, ...resume };
+      const headers = { Accept: "text/event-stream", "Last-Event-ID": this.#inbox.cursor };
       const device = this.#options.device;
       const path = device ? `v1/stream?${new URLSearchParams({ device })}` : "v1/stream";
-      const request = { headers, signal: controller.signal, cache: "no-store" };
-      const response = await inTime(this.#fetch(new URL(path, this.#root).href, request), REQUEST_MS, LOST);
-      if (!response.ok) throw await failureOf(response);
+      const request = this.#request(path, token, headers, { signal: controller.signal });
+      const response = await inTime(request, REQUEST_MS, LOST);
       if (!/^text\/event-stream\b/i.test(response.headers.get("Content-Type") ?? "") || !response.body) {
-        throw new InboxError({ ...GARBAGE, detail: "no event stream" });
+        throw notUnderstood("no event stream");
       }
       await this.#follow(run, token, this.#told(response.body));
     } catch (error) {
       if (controller.signal.aborted) throw controller.signal.reason;
-      if (error instanceof InboxError && error.status === 401) throw this.#spend(token, error);
       throw error;
     } finally {
-      if (this.#leave === leave) this.#leave = () => {};
       this.#ready = null;
       controller.abort();
     }
@@ -211,19 +189,15 @@ export class StreamLine {
       this.#tabs?.tell();
     };
     for await (const told of eventsOf(body, heard)) {
-      const events = told
-        .filter(({ name }) => EVENTS.includes(name))
-        .map(({ name, data, id }) => ({ name, argument: checked(name, parsed(name, data)), cursor: id }));
-      for (const event of events) {
-        const { name, argument } = event;
+      const events = [];
+      for (const { name, data, id } of told) {
+        if (!EVENTS.includes(name)) continue;
+        const argument = checked(name, parsed(name, data));
         const isFirst = this.#ready === null;
-        if (isFirst !== (name === "session.ready")) throw new InboxError({ ...GARBAGE, detail: name });
-        if (isFirst) {
-          this.#ready = argument;
-          event.cursor = this.#inbox.cursor;
-        } else if (name === "inbox.counts") {
-          this.#ready = { ...this.#ready, counts: argument };
-        }
+        if (isFirst !== (name === "session.ready")) throw notUnderstood(name);
+        if (isFirst) this.#ready = argument;
+        else if (name === "inbox.counts") this.#ready = { ...this.#ready, counts: argument };
+        events.push({ name, argument, cursor: isFirst ? this.#inbox.cursor : id });
       }
       this.#tabs?.tell(events);
       yield events;
@@ -235,21 +209,11 @@ export class StreamLine {
   }
 
   async #list(run, token) {
-    const wanted = this.#inbox.wanted;
-    const pages = [];
-    try {
-      for (let number = 0, page = ""; number < wanted && page !== null; ) {
-        const query = { limit: String(Math.min(LIST_MAX, wanted - number)), ...(page && { page }) };
-        const answer = checkedPage(await this.#json(`v1/inbox?${new URLSearchParams(query)}`, token));
-        this.#check(run);
-        pages.push(answer);
-        number += answer.items.length;
-        page = answer.next;
-      }
-    } catch (error) {
-      if (error instanceof InboxError && error.status === 401) throw this.#spend(token, error);
-      throw error;
-    }
+    const pages = await pagesOf(this.#inbox.wanted, async (argument) => {
+      this.#check(run);
+      return this.#answer("inbox.list", argument, token);
+    });
+    this.#check(run);
     this.#needsList = false;
     this.#wasJustListed = true;
     this.#listedAt = performance.now();
@@ -295,7 +259,7 @@ export class StreamLine {
       if (error.code === GARBAGE.code) this.#needsList = true;
       if (closing === null || !(error instanceof Again)) throw error;
     }
-    throw closing === null ? new InboxError(LOST) : this.#closed(closing);
+    throw closing === null ? lost() : this.#closed(closing);
   }
 
   /** Raises Again where all has to begin anew. */
@@ -311,7 +275,7 @@ export class StreamLine {
     this.#wasJustListed = false;
     this.#refusals = 0;
     this.#spent = null;
-    this.#inbox.setStatus("live");
+    this.#inbox.becomes("live");
   }
 
   #closed(closing) {
@@ -365,28 +329,34 @@ export class StreamLine {
     return ++this.#refusals > 1 ? this.#spent.error : new Again();
   }
 
-  async #json(path, token, body = undefined) {
-    const controller = new AbortController();
-    const timer = setTimeout(() => controller.abort(), REQUEST_MS);
+  /** What the server answers to it. */
+  #answer(event, argument, token) {
+    if (event === "inbox.list") return this.#json(`v1/inbox?${new URLSearchParams(argument)}`, token);
+    return this.#json(`v1/inbox/${event.split(".")[1]}`, token, JSON.stringify(argument));
+  }
+
+  async #json(path, token, body) {
+    const headers = body && { "Content-Type": "application/json" };
+    // What the user did as they left the page is done.
+    const ofBody = body && { method: "POST", body, keepalive: body.length < KEEPALIVE_MAX_LENGTH };
     try {
-      const ofBody = body === undefined ? {} : { "Content-Type": "application/json" };
-      const response = await this.#fetch(new URL(path, this.#root).href, {
-        method: body === undefined ? "GET" : "POST",
-        headers: { Authorization: `Bearer ${token}`, ...ofBody },
-        body,
-        cache: "no-store",
-        // What the user did as they left the page is done.
-        keepalive: body !== undefined && body.length < KEEPALIVE_MAX_LENGTH,
-        signal: controller.signal,
-      });
-      if (!response.ok) throw await failureOf(response);
+      const response = await this.#request(path, token, headers, { signal: AbortSignal.timeout(REQUEST_MS), ...ofBody });
       return await response.json();
     } catch (error) {
-      if (error instanceof InboxError) throw error;
-      throw new InboxError({ ...LOST, detail: String(error?.message ?? error) });
-    } finally {
-      clearTimeout(timer);
+      throw error instanceof InboxError ? error : lost(String(error?.message ?? error));
     }
+  }
+
+  /** Raises InboxError where the answer is none. */
+  async #request(path, token, headers, init) {
+    const fetch = this.#options.fetch ?? globalThis.fetch;
+    const response = await fetch(new URL(path, this.#root).href, {
+      headers: { Authorization: `Bearer ${token}`, ...headers },
+      cache: "no-store",
+      ...init,
+    });
+    if (!response.ok) throw await failureOf(response);
+    return response;
   }
 
   #woke(how) {
@@ -402,7 +372,7 @@ export class StreamLine {
     // Other clocks stand still while a machine sleeps.
     const silence = Date.now() - this.#heardAt;
     if (how === "tick") {
-      if (!isFollowing && silence > SILENCE_MS) this.#leave(new InboxError(LOST));
+      if (!isFollowing && silence > SILENCE_MS) this.#leave(lost());
       return;
     }
     this.#isAway = false;
@@ -422,11 +392,13 @@ export class StreamLine {
     });
   }
 
+  /** Unless it is stopped by then. */
   #later(milliseconds, then) {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      then();
-    }, Math.max(0, milliseconds));
-    this.#timers.add(timer);
+    const run = this.#run;
+    setTimeout(() => run === this.#run && then(), Math.max(0, milliseconds));
   }
+}
+
+function isUnauthorized(error) {
+  return error instanceof InboxError && error.status === 401;
 }

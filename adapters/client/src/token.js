@@ -1,4 +1,5 @@
-import { InboxError, NO_TOKEN, NO_TOKEN_NOW } from "./errors.js";
+import { InboxError } from "./errors.js";
+import { NO_TOKEN, NO_TOKEN_NOW } from "./problems.js";
 import { isObject } from "./values.js";
 
 const TOKEN_MS = 30_000;

@@ -1,6 +1,8 @@
-import { InboxError, NOT_LIVE } from "./errors.js";
+import { InboxError } from "./errors.js";
 import { LIST_MAX, LIST_PAUSE_MS } from "./limits.js";
-import { Observed } from "./observed.js";
+import { Observed, kept } from "./observed.js";
+import { pagesOf } from "./pages.js";
+import { NOT_LIVE } from "./problems.js";
 import { EMPTY, LIVE_MAX, isUnchanged, present, reduce } from "./state.js";
 import { checkedPage } from "./wire.js";
 
@@ -33,17 +35,11 @@ export class View extends Observed {
     if (this.#presented !== this.state) {
       this.#presented = this.state;
       const { next, isListed } = this.state;
-      const before = this.#snapshot;
-      let items = this.#items();
-      if (before && items.length === before.items.length && items.every((each, at) => each === before.items[at])) {
-        items = before.items;
-      }
-      const snapshot = { items, hasMore: next !== null, isListed };
-      const isSame = before && Object.keys(snapshot).every((name) => before[name] === snapshot[name]);
-      if (!isSame) {
-        Object.freeze(items);
-        this.#snapshot = Object.freeze(snapshot);
-      }
+      const before = this.#snapshot?.items;
+      const items = this.#items();
+      const isSame = items.length === before?.length && items.every((each, at) => each === before[at]);
+      const shown = isSame ? before : Object.freeze(items);
+      this.#snapshot = kept(this.#snapshot, { items: shown, hasMore: next !== null, isListed });
     }
     return this.#snapshot;
   }
@@ -106,7 +102,7 @@ export class View extends Observed {
       this.#mustBeLive();
       this.dispatch({ type: "paging" });
       try {
-        const page = await this.#page({ limit: this.#inbox.pageSize, page: next });
+        const page = checkedPage(await this.#ask({ limit: this.#inbox.pageSize, page: next }));
         if (this.state.epoch !== epoch || this.state.recorded === null) continue;
         this.dispatch({ type: "paged", page });
         return;
@@ -140,18 +136,12 @@ export class View extends Observed {
   async #list() {
     const { wanted } = this;
     const { epoch } = this.state;
-    const pages = [];
     let pause = 0;
     try {
       this.#mustBeLive();
       this.#isDue = false;
       this.dispatch({ type: "paging" });
-      for (let number = 0, page; number < wanted && page !== null; ) {
-        const answer = await this.#page({ limit: Math.min(LIST_MAX, wanted - number), ...(page && { page }) });
-        pages.push(answer);
-        number += answer.items.length;
-        page = answer.next;
-      }
+      const pages = await pagesOf(wanted, (argument) => this.#ask(argument));
       const { recorded } = this.state;
       if (this.state.epoch !== epoch || recorded === null) {
         this.#isDue = true;
@@ -178,8 +168,8 @@ export class View extends Observed {
     this.refresh();
   }
 
-  async #page(argument) {
-    return checkedPage(await this.#inbox.ask("inbox.list", { ...this.#query, ...argument }));
+  #ask(argument) {
+    return this.#inbox.ask("inbox.list", { ...this.#query, ...argument });
   }
 
   #mustBeLive() {

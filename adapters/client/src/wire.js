@@ -1,50 +1,43 @@
 /** What a server says, looked at before it is believed. */
 
-import { GARBAGE, InboxError } from "./errors.js";
-import { isObject } from "./values.js";
+import { notUnderstood } from "./errors.js";
+import { isObject, isText } from "./values.js";
 
-const isIds = (value) => Array.isArray(value) && value.every((id) => typeof id === "string");
+const isListOf = (value, isOne) => Array.isArray(value) && value.every(isOne);
 const isCounts = (value) => isObject(value) && Object.values(value).every(Number.isFinite);
-const isNotification = (value) => isObject(value) && typeof value.id === "string" && value.id !== "";
-const isPage = (value) =>
-  isObject(value) &&
-  Array.isArray(value.items) &&
-  value.items.every(isNotification) &&
-  (value.next === null || typeof value.next === "string") &&
-  isCounts(value.counts) &&
-  typeof value.as_of === "string";
+const isNotification = (value) => isObject(value) && isText(value.id) && value.id !== "";
 
+/** What of an object has to be there, by the event that it is the argument of, or by what was asked. */
 const UNDERSTOOD = {
-  "session.ready": (value) =>
-    isObject(value) && isObject(value.user) && typeof value.user.id === "string" && isCounts(value.counts),
-  "session.closing": (value) => isObject(value) && typeof value.code === "string" && typeof value.title === "string",
-  "session.expiring": isObject,
+  "session.ready": ({ user, counts }) => isObject(user) && isText(user.id) && isCounts(counts),
+  "session.closing": ({ code, title }) => isText(code) && isText(title),
+  "session.expiring": () => true,
   "inbox.counts": isCounts,
   "notification.new": isNotification,
-  "notification.updated": (value) =>
-    isObject(value) && isObject(value.change) && (value.all === true || isIds(value.ids)),
-  "notification.deleted": (value) => isObject(value) && isIds(value.ids),
+  "notification.updated": ({ change, all, ids }) => isObject(change) && (all === true || isListOf(ids, isText)),
+  "notification.deleted": ({ ids }) => isListOf(ids, isText),
 };
-export const isChanged = (value) => isObject(value) && Number.isInteger(value.changed) && isCounts(value.counts);
 export const EVENTS = Object.keys(UNDERSTOOD);
 export const isOfLog = (name) => name.startsWith("notification.");
 
-/** Raises InboxError for what is none of an event that is known. */
-export function checked(name, argument) {
-  if (!UNDERSTOOD[name](argument)) throw new InboxError({ ...GARBAGE, detail: name });
-  return argument;
+const isPage = ({ items, next, counts, as_of: asOf }) =>
+  isListOf(items, isNotification) && (next === null || isText(next)) && isCounts(counts) && isText(asOf);
+const isChange = ({ changed, counts }) => Number.isInteger(changed) && isCounts(counts);
+
+function understood(what, value, isUnderstood) {
+  if (!isObject(value) || !isUnderstood(value)) throw notUnderstood(what);
+  return value;
 }
 
-/** @param {any} page the answer to `inbox.list` */
-export function checkedPage(page) {
-  if (!isPage(page)) throw new InboxError({ ...GARBAGE, detail: "inbox.list" });
-  return page;
-}
+/** Each of these gives what it was given, and raises InboxError where that cannot be. */
+export const checked = (name, argument) => understood(name, argument, UNDERSTOOD[name]);
+export const checkedPage = (answer) => understood("inbox.list", answer, isPage);
+export const checkedChange = (event, answer) => understood(event, answer, isChange);
 
 export function parsed(name, data) {
   try {
     return JSON.parse(data);
   } catch {
-    throw new InboxError({ ...GARBAGE, detail: name });
+    throw notUnderstood(name);
   }
 }
