@@ -102,6 +102,13 @@ async def test_it_says_in_which_state_it_is(node_modules: Path, tmp_path: Path) 
         await page.shows("#note", ["Offline. Reconnecting…"])
         await page.run("fake.becomes('refused', { code: 'invalid_token', title: 'No', retryable: false })")
         await page.shows("#note", ["Notifications are not available. Please sign in again."])
+        # Also of a closed one.
+        await page.run("inbox.open = false")
+        assert await page.run("return one('#bell').ariaDescription") == (
+            "Notifications are not available. Please sign in again."
+        )
+        await page.run("fake.becomes('live')")
+        assert await page.run("return one('#bell').ariaDescription") == ""
         assert ["error", {"code": "invalid_token", "title": "No", "retryable": False}] in await page.run("return heard")
         await given(page)
         await page.shows("#state", ["Nothing here yet"])
@@ -252,6 +259,24 @@ async def test_an_action_is_told_to_the_page_which_may_keep_it_to_itself(node_mo
             None,
         ]
         assert await page.run("return location.pathname") == "/"
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_it_is_as_light_or_dark_as_its_page(node_modules: Path, tmp_path: Path) -> None:
+    async with shown(node_modules, tmp_path) as page:
+        await page.prefer({"prefers-color-scheme": "dark"})
+        await given(page, "{ number: 3 }")
+        colors = """
+          const of = (selector, name) => getComputedStyle(one(selector))[name];
+          return [of("#bell", "color"), of("#panel", "backgroundColor"), of("li .title", "color")];
+        """
+        black, dark, pale = "rgb(0, 0, 0)", "rgb(23, 25, 30)", "rgb(236, 238, 242)"
+        assert (await page.run(colors))[1:] == [dark, pale]
+        # A page that knows of no dark, whatever the system prefers.
+        await page.run("document.documentElement.style.colorScheme = 'light'")
+        assert await page.run(colors) == [black, "rgb(255, 255, 255)", "rgb(22, 24, 29)"]
+        await page.run("inbox.theme = 'dark'")
+        assert (await page.run(colors))[1:] == [dark, pale]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -189,13 +189,11 @@ export function defineInboxElement(createInbox) {
     #changed() {
       const { items, counts, problem } = this.#store.getSnapshot();
       this.#listed = counts && (this.#listed ?? items);
-      if (counts !== this.#counts && counts) {
-        this.#tell("counts", counts);
-        whenIdle(() => this.#load());
-      }
+      if (counts !== this.#counts && counts) this.#tell("counts", counts);
       this.#counts = counts;
       if (problem !== this.#problem && problem) this.#tell("error", problem);
       this.#problem = problem;
+      if (counts || problem) whenIdle(() => this.#load());
       this.#render();
       this.#panel?.changed();
     }

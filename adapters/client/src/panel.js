@@ -119,14 +119,17 @@ export class Panel {
   }
 
   #render() {
-    if (!this.#isOpen) return;
     const ui = this.#ui;
     const { texts } = this.#language;
     const { items = [], counts, status } = this.#store?.getSnapshot() ?? {};
     const isRefused = status === "refused";
+    const trouble = isRefused || status === "offline" ? texts[status] : "";
+    ui.bell.ariaDescription = trouble;
+    ui.root.classList.toggle("off", trouble);
+    if (!this.#isOpen) return;
     ui.readAll.hidden = !counts?.unread;
-    ui.note.hidden = !isRefused && status !== "offline";
-    ui.why.textContent = isRefused ? texts.refused : texts.offline;
+    ui.note.hidden = !trouble;
+    ui.why.textContent = trouble;
     ui.retry.hidden = !isRefused || this.#isStoreOfPage;
     this.#filter.render(items);
     const { items: listed = [], isListed = counts } = this.#source?.getSnapshot() ?? {};

@@ -10,15 +10,17 @@ export const STYLES = `
 .archived [data-icon=archive]::before{transform:scaleY(-1)}
 [data-icon=delete]::before{clip-path:path(evenodd,"M6 2h4v1h4v1h-1v10H3V4H2V3h4zM4 4v9h8V4zM6 6h1v5H6zM9 6h1v5H9z")}
 #live{position:absolute;clip-path:inset(50%);inline-size:1px;block-size:1px;overflow:hidden}
+#panel,.toast{color:var(--f);text-align:start}
+button:not(#bell){border-radius:6px}
 #panel{position:absolute;z-index:var(--synkrone-z,1000);inset-block-start:calc(100% + 8px);inline-size:min(var(--synkrone-width,420px),100vw - 16px);max-block-size:min(640px,100dvh - 80px);display:flex;flex-direction:column;overflow:hidden;background:var(--b);border:1px solid var(--l);border-radius:var(--synkrone-radius,14px);box-shadow:0 8px 32px #0003;outline:0}
 header,#bar,.head,.actions,li,.toast{display:flex;gap:8px}
 header{align-items:center;padding:12px 12px 4px;padding-inline-start:18px}
 h2{flex:1;font-size:16px;font-weight:600;line-height:30px}
 .link{color:var(--a);font-size:13px;padding:5px 8px}
 .link:hover,li:hover,#note{background:var(--h)}
-#bar{padding:0 10px;border-block-end:1px solid var(--l)}
-#tabs{display:flex;flex:1}
-[role=tab]{padding:8px;color:var(--m);border-radius:6px 6px 0 0;border-block-end:2px solid transparent}
+#bar{flex-wrap:wrap;padding:0 10px;border-block-end:1px solid var(--l)}
+#tabs{display:flex;flex:1 0 auto}
+[role=tab]{padding:8px;white-space:nowrap;color:var(--m);border-radius:6px 6px 0 0;border-block-end:2px solid transparent}
 [aria-selected=true]{color:var(--f);font-weight:600;border-color:var(--a)}
 select{border:0;border-radius:6px;background:none;cursor:pointer;max-inline-size:9em;color:var(--m);font-size:13px}
 option{background:var(--b);color:var(--f)}
@@ -55,5 +57,6 @@ li:hover .tools,li:focus-within .tools{opacity:1}
 @keyframes in{from{opacity:0}}
 @media(width<=480px){#panel{position:fixed;inset:0;left:0!important;inline-size:100%;max-block-size:none;border:0;border-radius:0}}
 @media(width>480px){#close{display:none}}
-@media(forced-colors:active){[data-icon]::before,li.unread::before{forced-color-adjust:none;background:ButtonText}#pill,[aria-selected=true]{border:1px solid}}
+@media(forced-colors:active){[data-icon]::before,li.unread::before{forced-color-adjust:none;background:ButtonText}#pill,[aria-selected=true]{border:1px solid}[aria-selected=false]{border-color:Canvas}}
+.off #bell::before{opacity:.4}
 `.replaceAll("\n", "");
