@@ -1,4 +1,4 @@
-"""``<synkrone-inbox>`` in tabs of a real browser of which one stands still for a while, as where it shows an ``alert()``."""
+"""``<synkrone-inbox>`` in tabs of a real browser of which one stands still for a while, as during an ``alert()``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""At random: tabs with views, a server that restarts or is restored from a backup, and a log that others write to, too."""
+"""At random: tabs with views, a server that restarts or is restored from a backup, and a log that others write to."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class OthersWorld(TabsWorld):
 
     async def quiet(self) -> None:
         # What was asked for up to a place that a backup does not have is refused for good.
-        await asyncio.wait(self._begun) if self._begun else None
+        if self._begun:
+            await asyncio.wait(self._begun)
         self._begun = [each for each in self._begun if not _is_of_what_is_lost(each.exception())]
         await super().quiet()
         for view, named in self.views.items():
