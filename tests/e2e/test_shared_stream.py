@@ -22,6 +22,7 @@ SCRIPT = Path(__file__).parent / "js" / "shared_stream.mjs"
         "robbedWhileItLists",
         "noChannel",
         "tokenThatLasts",
+        "signedOut",
         "stoppedAsAnotherSignsIn",
         "viewListedBeforeReplay",
         "brokenMessages",

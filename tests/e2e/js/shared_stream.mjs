@@ -125,6 +125,15 @@ const CASES = {
     assert(asked <= 40, `asked ${asked} times`);
   },
 
+  async signedOut() {
+    let number = 0;
+    await opened(() => tokenOf("42", { jti: number++ }));
+    let asked = 0;
+    const store = await opened(() => (asked++ ? null : tokenOf("42")));
+    server.stream.say(told("session.expiring", {}));
+    await until(() => store.user === null && shown(store) === "");
+  },
+
   async stoppedAsAnotherSignsIn() {
     let user = "42";
     server.begins = (stream) => stream.say(ready({ user: { id: user, role: "r" } }));
