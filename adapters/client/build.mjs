@@ -11,7 +11,7 @@ import { minify } from "terser";
  * file that is whole in itself, so that the first one never waits for another. What both import is in both, and a class
  * is another one in each: it has to be handed over where that matters.
  */
-const LATER = ["panel", "socket_line"];
+const LATER = ["panel", "socket_line", "tabs"];
 
 /** Properties that nobody outside of these modules ever sees become short, and the same in each. */
 const internalNames = JSON.parse(await readFile(new URL("src/internal_names.json", import.meta.url), "utf8"));

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import NODE
-from tests.e2e.inbox_build import SOURCES
+from tests.e2e.inbox_build import copy_modules
 
 pytestmark = pytest.mark.check
 
@@ -22,12 +22,15 @@ SCRIPT = Path(__file__).parent / "js" / "shared_stream.mjs"
         "robbedWhileItLists",
         "noChannel",
         "tokenThatLasts",
+        "expiresBeforeTheOther",
         "signedOut",
         "stoppedAsAnotherSignsIn",
         "viewListedBeforeReplay",
         "brokenMessages",
     ],
 )
-def test_a_rare_moment(case: str) -> None:
-    done = subprocess.run([NODE, SCRIPT, SOURCES, case], capture_output=True, text=True, timeout=60, check=False)
+def test_a_rare_moment(tmp_path: Path, case: str) -> None:
+    done = subprocess.run(
+        [NODE, SCRIPT, copy_modules(tmp_path), case], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,3 +7,12 @@ export function isAfter(cursor, other) {
   const [offset, before] = [cursor, other].map((each) => /:(\d+)$/.exec(each)?.[1]);
   return offset === undefined || before === undefined || BigInt(offset) > BigInt(before);
 }
+
+/** Whether both are of one start of the server. Between two it may have been put back to what it was before. */
+export function isOfOneEpoch(cursor, other) {
+  return epochOf(cursor) === epochOf(other);
+}
+
+function epochOf(cursor) {
+  return cursor?.split(":")[0];
+}

@@ -1,4 +1,4 @@
-/* global PANEL_FILE, SOCKET_LINE_FILE -- of build.mjs */
+/* global PANEL_FILE, SOCKET_LINE_FILE, TABS_FILE -- of build.mjs */
 
 export const loadPanel = loader(
   () => import(PANEL_FILE),
@@ -7,6 +7,10 @@ export const loadPanel = loader(
 export const loadSocketLine = loader(
   () => import(SOCKET_LINE_FILE),
   () => new URL(SOCKET_LINE_FILE, import.meta.url),
+);
+export const loadTabs = loader(
+  () => import(TABS_FILE),
+  () => new URL(TABS_FILE, import.meta.url),
 );
 
 /**

@@ -11,4 +11,5 @@ export const NOT_LIVE = problem("not_live", "The server cannot be asked now.", t
 export const NO_TOKEN = problem("no_token", "Nobody is signed in.", false);
 export const NO_TOKEN_NOW = problem("token_failed", "No token could be had.", true);
 export const NOT_RECOVERED = problem("not_recovered", "The server cannot go on from its own list.", true);
+export const EXPIRED = problem("token_expired", "The token has expired.", true);
 export const LINE_NOT_LOADED = problem("line_not_loaded", "The socket's module could not be loaded.", true);

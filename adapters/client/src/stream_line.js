@@ -1,14 +1,14 @@
 /** To a server by `fetch`: requests, and its event stream. */
 
 import { Awakening } from "./awakening.js";
-import { isAfter } from "./cursor.js";
+import { isAfter, isOfOneEpoch } from "./cursor.js";
 import { Again, InboxError, failureOf, lost, notUnderstood } from "./errors.js";
 import { eventsOf } from "./events.js";
+import { loadTabs } from "./later.js";
 import { LIST_PAUSE_MS, LONGEST_TIMER_MS, REQUEST_MS, bounded } from "./limits.js";
 import { pagesOf } from "./pages.js";
-import { CHANGED_USER, GARBAGE, LOST, NOT_LIVE, NOT_RECOVERED, NO_TOKEN } from "./problems.js";
-import { Tabs, canShare } from "./tabs.js";
-import { askForToken, identityOf, inTime, isOfSameUser } from "./token.js";
+import { CHANGED_USER, EXPIRED, GARBAGE, LOST, NOT_LIVE, NOT_RECOVERED, NO_TOKEN } from "./problems.js";
+import { askForToken, expiryOf, identityOf, inTime, isOfSameUser } from "./token.js";
 import { EVENTS, checked, isOfLog, parsed } from "./wire.js";
 
 /** Browsers let a page that is being left send 64 KiB, and a character has 3 bytes at most. */
@@ -16,6 +16,22 @@ const KEEPALIVE_MAX_LENGTH = 16_000;
 /** Something comes on a stream every 15 s at least. */
 const SILENCE_MS = 40_000;
 const RENEWAL_MS = 500;
+/** Timers of a browser know no longer one. */
+const LONGEST_DELAY_MS = 2 ** 31 - 1;
+
+/** False in a page that is not served securely, and outside of pages. */
+function canShare() {
+  return globalThis.isSecureContext && globalThis.navigator?.locks;
+}
+
+/** Null where there are no channels, as where the user lets pages keep nothing. */
+function tabsOf(module, name, line) {
+  try {
+    return new module.Tabs(name, line);
+  } catch {
+    return null;
+  }
+}
 
 export class StreamLine {
   #inbox;
@@ -53,6 +69,8 @@ export class StreamLine {
     this.#needsList = true;
     this.#isAway = false;
     this.#awakening = new Awakening((how) => this.#woke(how));
+    // By the time that there is a token it is there.
+    if (canShare()) loadTabs().catch(() => {});
     this.#serve(++this.#run);
   }
 
@@ -120,15 +138,18 @@ export class StreamLine {
   /** List, where that is to be, and hear what comes until that ends; that it ends is always an error. */
   async #connect(run) {
     const token = await this.#currentToken(run);
-    const feed = await this.#join(token);
-    this.#check(run);
+    const feed = await this.#join(run, token);
     try {
       if (this.#needsList) await this.#list(run, token);
-      if (feed === null) {
-        await this.#stream(run, token);
-      } else {
+      if (feed !== null) {
         this.#leave = (why = new Again()) => feed.end(why);
+        this.#expires(token);
         await this.#follow(run, token, this.#retold(feed));
+      } else if (this.#isFollowing) {
+        // Another tab took the stream meanwhile.
+        throw new Again();
+      } else {
+        await this.#stream(run, token);
       }
     } catch (error) {
       throw isUnauthorized(error) ? this.#spend(token, error) : error;
@@ -136,15 +157,24 @@ export class StreamLine {
   }
 
   /** What another tab hears on its stream; null where this one is to have a stream. */
-  async #join(token) {
+  async #join(run, token) {
     const { device = "", shareStream = true } = this.#options;
     const identity = shareStream && canShare() ? identityOf(token) : null;
-    const name = identity && [this.#root.href, device, identity].join(" ");
+    const module = identity && (await loadTabs().catch(() => null));
+    this.#check(run);
+    const name = module && [this.#root.href, device, identity].join(" ");
     if (name !== (this.#tabs?.name ?? null)) {
       this.#leaveTabs();
-      this.#tabs = name && new Tabs(name, { welcome: () => this.#welcome(), robbed: () => this.#leave() });
+      const line = { welcome: () => this.#welcome(), moved: () => new Again(), robbed: () => this.#leave() };
+      this.#tabs = name && tabsOf(module, name, line);
     }
-    return this.#tabs?.join() ?? null;
+    const feed = (await this.#tabs?.join()) ?? null;
+    this.#check(run);
+    return feed;
+  }
+
+  get #isFollowing() {
+    return this.#tabs !== null && !this.#tabs.isLeader;
   }
 
   #leaveTabs() {
@@ -220,14 +250,19 @@ export class StreamLine {
     this.#inbox.wasListed(pages);
   }
 
-  /** What another tab tells. It says again how it began whenever one more tab joins, or another one has the stream. */
+  /** What another tab tells. How its stream began comes again where that one has another, or another tab has one. */
   async *#retold(feed) {
     for await (const events of feed) {
       for (const { name, argument, cursor } of events) {
-        if (name === "session.ready") argument.recovered = !isAfter(cursor, this.#inbox.cursor);
+        if (name === "session.ready") argument.recovered &&= this.#hasAllUpTo(cursor);
       }
       yield events;
     }
+  }
+
+  #hasAllUpTo(cursor) {
+    const own = this.#inbox.cursor;
+    return !isAfter(cursor, own) && (this.#wasJustListed || isOfOneEpoch(cursor, own));
   }
 
   /** @param {AsyncIterable<import("./tabs.js").Happening[]>} batches the first event is `session.ready` */
@@ -242,6 +277,7 @@ export class StreamLine {
           if (isOfLog(name)) {
             ofLog.push(event);
           } else if (name === "session.ready") {
+            closing = null;
             this.#begun(argument);
           } else if (name === "inbox.counts") {
             this.#inbox.countsTold(argument);
@@ -286,12 +322,19 @@ export class StreamLine {
   /** A fresh token, and a stream with it, while the old one lasts. */
   async #renew(run, token) {
     let fresh = null;
+    let why = null;
     try {
       fresh = await askForToken(this.#options.token);
     } catch (error) {
       if (!(error instanceof InboxError)) throw error;
+      why = error;
     }
     if (run !== this.#run || this.#token !== token) return;
+    if (this.#isFollowing) {
+      // It is the token of another tab that expires; this one's may last, and nobody else asks who is signed in here.
+      if (why?.code === NO_TOKEN.code) this.#leave(why);
+      if (why?.code === NO_TOKEN.code || fresh === token) return;
+    }
     if (fresh === null || fresh === token) {
       this.#later(this.#inbox.backoff.base * (0.5 + Math.random()), () => this.#renew(run, token));
       return;
@@ -318,6 +361,13 @@ export class StreamLine {
       this.#needsList = true;
     }
     this.#token = this.#lastToken = fresh;
+  }
+
+  /** Where another tab has the stream, no server ends this one's when its token expires. */
+  #expires(token) {
+    const left = expiryOf(token) - this.#inbox.now();
+    const expire = () => this.#token === token && this.#leave(this.#spend(token, new InboxError(EXPIRED)));
+    if (left <= LONGEST_DELAY_MS) this.#later(left, expire);
   }
 
   /** The server took the token no more: another is tried at once, but no third. */
@@ -368,16 +418,15 @@ export class StreamLine {
       return;
     }
     this.#tabs?.woke(how);
-    const isFollowing = this.#tabs !== null && !this.#tabs.isLeader;
     // Other clocks stand still while a machine sleeps.
     const silence = Date.now() - this.#heardAt;
     if (how === "tick") {
-      if (!isFollowing && silence > SILENCE_MS) this.#leave(lost());
+      if (!this.#isFollowing && silence > SILENCE_MS) this.#leave(lost());
       return;
     }
     this.#isAway = false;
     this.#hurry();
-    if (!isFollowing && (how === "online" || silence > SILENCE_MS / 2)) this.#leave();
+    if (!this.#isFollowing && (how === "online" || silence > SILENCE_MS / 2)) this.#leave();
   }
 
   /** True where it was cut short. */

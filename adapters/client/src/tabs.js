@@ -1,6 +1,7 @@
 /** One stream for all tabs of a browser: the tab that holds a lock has it, and tells the others what comes on it. */
 
-import { Again } from "./errors.js";
+import { isObject } from "./values.js";
+import { isListOf, isUnderstood } from "./wire.js";
 
 const PROTOCOL = 1;
 /** The tab that has the stream says something every 15 s or so. Where it does not it is asked, and then taken for frozen. */
@@ -11,11 +12,6 @@ const HEARD_MS = 300;
 const QUEUE_MAX = 1_000;
 
 /** @typedef {{name: string, argument: any, cursor?: string}} Happening */
-
-/** False in a page that is not served securely, and outside of pages. */
-export function canShare() {
-  return Boolean(globalThis.isSecureContext && globalThis.navigator?.locks && globalThis.BroadcastChannel);
-}
 
 /** What the tab that has the stream tells: batches of events, of which the first is `session.ready`. */
 class Feed {
@@ -29,7 +25,9 @@ class Feed {
     this.begin = resolve;
   });
 
-  push(events) {
+  /** @param {boolean} [isWelcome] said for one who joins: nothing new to who has begun */
+  push(events, isWelcome) {
+    if (isWelcome && this.#isBegun) return;
     this.#isBegun ||= events[0].name === "session.ready";
     if (!this.#isBegun || this.#isOver) return;
     this.begin();
@@ -59,6 +57,11 @@ class Feed {
   }
 }
 
+/** Whoever is of this origin may say something there. */
+function isMessage(data) {
+  return isObject(data) && (data.events === undefined || isListOf(data.events, isUnderstood));
+}
+
 export class Tabs {
   name;
   isLeader = false;
@@ -75,14 +78,15 @@ export class Tabs {
 
   /**
    * @param {string} name the same in all tabs that may share a stream
-   * @param {{welcome: () => Happening | null, robbed: () => void}} line `welcome` is what one who joins has to hear
-   *   first, where there is a stream; `robbed` is called when another tab has it from now on
+   * @param {{welcome: () => Happening | null, moved: () => Error, robbed: () => void}} line `welcome` is what one who
+   *   joins has to hear first, where there is a stream; `moved` is why a feed ends where this tab has the stream from
+   *   now on, and `robbed` is called where another has it
    */
   constructor(name, line) {
     this.name = name;
     this.#line = line;
     this.#channel = new BroadcastChannel(`synkrone-inbox/${PROTOCOL} ${name}`);
-    this.#channel.onmessage = ({ data }) => this.#told(data);
+    this.#channel.onmessage = ({ data }) => isMessage(data) && this.#told(data);
   }
 
   /** Null where this tab is to have the stream; otherwise what the one that has it tells. */
@@ -158,7 +162,7 @@ export class Tabs {
         this.#aliveAt = Date.now();
         this.#term = Math.max(Date.now(), this.#term + 1);
         this.#post({});
-        this.#feed.end(new Again());
+        this.#feed.end(this.#line.moved());
       });
     const given = options.steal ? options : { signal: claim.signal };
     navigator.locks.request(this.#channel.name, given, held).catch(({ name }) => {
@@ -166,7 +170,7 @@ export class Tabs {
       this.#claim = null;
       // Aborted by another tab, to which this one seemed frozen; or there are no locks here, and each has a stream.
       this.isLeader = name !== "AbortError";
-      if (this.isLeader) this.#feed.end(new Again());
+      if (this.isLeader) this.#feed.end(this.#line.moved());
       else this.#line.robbed();
     });
   }
@@ -176,18 +180,18 @@ export class Tabs {
     this.#channel.postMessage({ ...message, term: this.#term });
   }
 
-  #told({ isAsking, isLost, events, term }) {
+  #told({ isAsking, isLost, isWelcome, events, term }) {
     if (isAsking) {
       // A frozen page may be told something, but does nothing else.
       if (!this.isLeader || Date.now() - this.#aliveAt > SILENCE_MS) return;
       const welcome = this.#line.welcome();
-      this.#post(welcome ? { events: [welcome] } : {});
+      this.#post(welcome ? { events: [welcome], isWelcome: true } : {});
       return;
     }
     if (term < this.#term) return;
     this.#term = term;
     this.#heardAt = Date.now();
     if (isLost) this.#feed.end();
-    else if (events) this.#feed.push(events);
+    else if (events?.length) this.#feed.push(events, isWelcome);
   }
 }

@@ -40,6 +40,11 @@ export function identityOf(token) {
   return JSON.stringify(Object.entries(claims).filter(([name]) => !OF_EACH_TOKEN.includes(name)).sort());
 }
 
+/** Milliseconds since 1970; NaN for one that says nothing of it. */
+export function expiryOf(token) {
+  return claimsOf(token)?.exp * 1000;
+}
+
 function claimsOf(token) {
   try {
     const octets = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));

@@ -3,7 +3,7 @@
 import { notUnderstood } from "./errors.js";
 import { isObject, isText } from "./values.js";
 
-const isListOf = (value, isOne) => Array.isArray(value) && value.every(isOne);
+export const isListOf = (value, isOne) => Array.isArray(value) && value.every(isOne);
 const isCounts = (value) => isObject(value) && Object.values(value).every(Number.isFinite);
 const isNotification = (value) => isObject(value) && isText(value.id) && value.id !== "";
 
@@ -18,6 +18,8 @@ const UNDERSTOOD = {
   "notification.deleted": ({ ids }) => isListOf(ids, isText),
 };
 export const EVENTS = Object.keys(UNDERSTOOD);
+/** @param {any} event `{name, argument}` */
+export const isUnderstood = (event) => isObject(event?.argument) && Boolean(UNDERSTOOD[event.name]?.(event.argument));
 export const isOfLog = (name) => name.startsWith("notification.");
 
 const isPage = ({ items, next, counts, as_of: asOf }) =>

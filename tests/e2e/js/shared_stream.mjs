@@ -1,11 +1,11 @@
 // Stores that share a stream, with a server of a few lines in the same process, in one case of those below.
 //
-// argv: the folder of the sources, and the name of the case. It fails where that goes wrong.
+// argv: the path of the module, and the name of the case. It fails where that goes wrong.
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
-const [, , sources, which] = process.argv;
+const [, , module, which] = process.argv;
 const page = new EventTarget();
 Object.assign(globalThis, {
   document: Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: "http://page.test/" }),
@@ -13,7 +13,7 @@ Object.assign(globalThis, {
   addEventListener: page.addEventListener.bind(page),
   removeEventListener: page.removeEventListener.bind(page),
 });
-const { createInbox } = await import(pathToFileURL(`${sources}/inbox.js`));
+const { createInbox } = await import(pathToFileURL(module));
 
 const encoded = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
 const tokenOf = (sub, more = {}) => `${encoded({})}.${encoded({ sub, role: "r", ...more })}.signature`;
@@ -36,7 +36,7 @@ class Server {
   fetch = async (address, { signal, method }) => {
     const { pathname } = new URL(address);
     if (pathname.endsWith("/stream")) return this.#stream(signal);
-    if (method === "GET") await this.lists();
+    if (method !== "POST") await this.lists();
     return Response.json({ items: this.items, next: null, changed: 1, counts, as_of: this.asOf });
   };
 
@@ -123,6 +123,19 @@ const CASES = {
     await sleep(2_000);
     // Every 50 to 150 ms, as it is asked for one that is about to expire.
     assert(asked <= 40, `asked ${asked} times`);
+  },
+
+  async expiresBeforeTheOther() {
+    const soon = Math.floor(Date.now() / 1000) + 2;
+    await opened(() => tokenOf("42", { exp: soon + 600 }));
+    const token = tokenOf("42", { exp: soon });
+    let given = token;
+    const store = await opened(() => given);
+    await until(() => store.status === "offline");
+    assert.equal(store.problem.code, "token_expired");
+    given = tokenOf("42", { exp: soon + 600 });
+    await until(() => store.status === "live");
+    assert.equal(server.streams.length, 1);
   },
 
   async signedOut() {
