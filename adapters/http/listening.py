@@ -52,6 +52,7 @@ GATHER_SECONDS = 0.1
 LOG_SECONDS = 60.0
 READ_CHUNK = 16_384
 
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _OF_ONE_CONNECTION = frozenset(
     getattr(errno, name)
     for name in (
@@ -89,7 +90,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     Raises OSError.
     """
     if not host.startswith(UNIX_PREFIX):
-        return tornado.netutil.bind_sockets(port, host, backlog=BACKLOG)
+        return _bind_tcp(host, port)
     path = Path(host.removeprefix(UNIX_PREFIX))
     if _is_in_use(path):
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
@@ -105,6 +106,44 @@ def bind(host: str, port: int) -> list[socket.socket]:
         listening.close()
         raise
     return [listening]
+
+
+def _bind_tcp(host: str, port: int) -> list[socket.socket]:
+    """At every address of the host that this machine has, on one port.
+
+    Raises OSError, and leaves nothing open then, as Tornado's own function does.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listening: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        at = listening[0].getsockname()[1] if listening else port
+        try:
+            listening.append(_listen(family, (address[0], at, *address[2:])))
+        except OSError as error:
+            if error.errno not in _NO_SUCH_ADDRESS:
+                for sock in listening:
+                    sock.close()
+                raise
+            missing = error
+    if not listening and missing is not None:
+        raise missing
+    return listening
+
+
+def _listen(family: int, address: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _is_in_use(path: Path) -> bool:

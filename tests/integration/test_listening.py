@@ -17,6 +17,7 @@ import pytest
 import socketio
 
 from adapters.http.connection import Stage
+from adapters.http.listening import bind
 from entrypoints.server import Server, open_server
 from entrypoints.settings import SettingsError, validate_settings
 from tests.e2e.certificates import make_certificate
@@ -331,6 +332,24 @@ async def test_the_socket_of_a_server_that_was_killed_is_replaced_and_of_one_tha
         assert refusal_to_listen_at(path) == "Address already in use"
         async with session.get("http://localhost/health/live") as answer:
             assert answer.status == 200
+
+
+def test_a_port_that_is_taken_is_refused_and_leaves_nothing_open() -> None:
+    with bind("localhost", 0)[0] as taken:
+        port = taken.getsockname()[1]
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(OSError, match="Address already in use"):
+            bind(taken.getsockname()[0], port)
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_all_addresses_of_a_host_have_one_port() -> None:
+    listening = bind("localhost", 0)
+    try:
+        assert len({sock.getsockname()[1] for sock in listening}) == 1
+    finally:
+        for sock in listening:
+            sock.close()
 
 
 @on_both_loops
