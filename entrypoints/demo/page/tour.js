@@ -1,7 +1,7 @@
 /** Six short steps, each beside what it is about. */
 
 const STEPS = [
-  ["[data-person]", "Two users, two phones", "Each has the same inbox component. One is connected over Socket.IO, one over Server-Sent Events. Each has a line of its own to one real server on this machine."],
+  ["[data-person]", "Two users, two phones", "Each has the same inbox component, and a line of its own to one real server on this machine. What it speaks, Socket.IO or the event stream, stands under the name."],
   ["#publish", "Your backend says: notify", "Choose a user, a role or everyone and publish. It appears on the phones it is for and on no other. What the server answers with 2xx is on disk."],
   [".curl", "It is one HTTP request", "Copy the line into a terminal. That is all a backend needs."],
   ["#automatic", "Keep it busy", "Let it publish by itself, five a second say, and watch the strip: what was published against what the phones really heard."],
@@ -19,7 +19,7 @@ export function createTour() {
     for (const lit of document.querySelectorAll("[data-lit]")) delete lit.dataset.lit;
     if (selector) for (const place of document.querySelectorAll(selector)) place.dataset.lit = "";
   };
-  const show = (to) => {
+  const show = (to, isBegun = true) => {
     step = to;
     const [selector, title, text] = STEPS[step];
     tour.hidden = false;
@@ -29,7 +29,8 @@ export function createTour() {
     find("back").disabled = step === 0;
     find("next").textContent = step === STEPS.length - 1 ? "Done" : "Next";
     light(selector);
-    document.querySelector(selector).scrollIntoView({ block: "center" });
+    // Whoever has just come is to see the whole page first.
+    if (isBegun) document.querySelector(selector).scrollIntoView({ block: "center" });
   };
   const end = () => {
     tour.hidden = true;
@@ -45,5 +46,5 @@ export function createTour() {
     show(0);
     find("title").focus();
   });
-  if (!localStorage.getItem(SEEN)) show(0);
+  if (!localStorage.getItem(SEEN)) show(0, false);
 }
