@@ -41,10 +41,12 @@ class NotRun:
 RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("README.md", "bash", "make demo"): NotRun("tests/e2e/test_demo_page.py runs the same command without make"),
     ("README.md", "bash", "make test"): NotRun("it runs these tests"),
+    ("README.md", "bash", "cat >"): README_SHOWS,
     ("README.md", "bash", "synkrone-socket serve"): README_SHOWS,
     ("README.md", "html", "<!doctype html>"): README_SHOWS,
     ("README.md", "bash", "http.server"): README_SHOWS,
     ("README.md", "bash", "/v1/notifications"): README_SHOWS,
+    ("docs/tutorial/page.md", "bash", "cat >"): SERVED,
     ("docs/tutorial/page.md", "bash", "synkrone-socket serve"): SERVED,
     ("docs/tutorial/page.md", "html", "<synkrone-inbox"): f"{DOCUMENTS}test_the_page_with_the_component_shows_it",
     ("docs/tutorial/page.md", "bash", "http.server"): INBOX_PAGE,
@@ -172,6 +174,12 @@ def test_the_readme_shows_what_the_tutorial_has() -> None:
     assert shown == [block.text for block in blocks("docs/tutorial/page.md")]
 
 
+@pytest.mark.parametrize("path", [path for path in pages() if path.startswith("docs/tutorial/")])
+def test_the_tutorial_can_be_typed_into_any_terminal(path: str) -> None:
+    typed = [block.text for block in blocks(path) if block.language == "bash"]
+    assert [text for text in typed if not text.startswith(". .venv/bin/activate\n")] == []
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_what_is_generated_is_current(name: str) -> None:
     text = (REFERENCE / name).read_text(encoding="utf-8")
@@ -207,6 +215,11 @@ def dead(path: str) -> list[str]:
 @pytest.mark.parametrize("path", [*pages(), "tests/README.md", "CHANGELOG.md"])
 def test_no_link_is_dead(path: str) -> None:
     assert dead(path) == []
+
+
+def test_the_index_links_to_every_page() -> None:
+    linked = {f"docs/{link}" for link in _LINK.findall(_CODE.sub("", page("docs/index.md")))}
+    assert [path for path in pages() if path not in {*linked, "README.md", "docs/index.md"}] == []
 
 
 @pytest.mark.check

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from tornado.testing import bind_unused_port
 
+from tests.documents import block
 from tests.processes import environment
 
 PATIENCE = 30.0
+TUTORIAL = "docs/tutorial/page.md"
 
 
 def free_port() -> str:
@@ -60,6 +62,14 @@ class Newcomer:
 
     async def types(self, text: str) -> Terminal:
         return await self.runs("bash", "-euc", self.adapted(text))
+
+    async def serves(self) -> Terminal:
+        """The server of the tutorial, once it is listening."""
+        settings = await self.types(block(TUTORIAL, "bash", "cat >"))
+        assert await settings.process.wait() == 0, settings.text
+        server = await self.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
+        await server.until(lambda text: "is listening on" in text)
+        return server
 
     async def runs(self, *command: str) -> Terminal:
         self._terminals += 1

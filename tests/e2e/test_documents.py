@@ -18,11 +18,10 @@ from entrypoints.settings import validate_settings
 from tests.documents import block, page
 from tests.e2e.browser import Pages
 from tests.e2e.conftest import Browse
-from tests.e2e.newcomer import PATIENCE, newcomer
+from tests.e2e.newcomer import PATIENCE, TUTORIAL, newcomer
 from tests.integration.test_provider_tokens import PROVIDERS
 from tests.processes import environment
 
-TUTORIAL = "docs/tutorial/page.md"
 JAVASCRIPT = "docs/how-to/javascript.md"
 PYTHON = "docs/how-to/python.md"
 EVENTS = "docs/reference/events.md"
@@ -44,8 +43,7 @@ def connected(text: str) -> int:
 async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: Path, node_modules: Path) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)
     async with newcomer(tmp_path) as reader:
-        server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
-        await server.until(lambda text: "is listening on" in text)
+        server = await reader.serves()
         (tmp_path / "client.mjs").write_text(reader.adapted(block(JAVASCRIPT, "js", "process.argv")))
         (tmp_path / "client.py").write_text(block(PYTHON, "python", "socketio.AsyncClient"))
         devices = []
@@ -75,8 +73,7 @@ async def test_serve_connect_publish_and_see_it_on_both_devices_only(tmp_path: P
 async def test_a_client_lists_and_marks_read_and_a_stream_hears_of_it(tmp_path: Path, node_modules: Path) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)
     async with newcomer(tmp_path) as reader:
-        server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
-        await server.until(lambda text: "is listening on" in text)
+        await reader.serves()
         assert await (await reader.types(block(TUTORIAL, "bash", "/v1/notifications"))).process.wait() == 0
         mint = await reader.types("synkrone-socket token --user 42 --role freelance")
         token = (await mint.until(lambda text: text.endswith("\n"))).strip()
@@ -100,8 +97,7 @@ async def test_the_page_shows_the_notification(tmp_path: Path, node_modules: Pat
     await reports.open()
     try:
         async with newcomer(tmp_path) as reader:
-            server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
-            await server.until(lambda text: "is listening on" in text)
+            server = await reader.serves()
             page = reader.adapted(block("docs/how-to/list-then-live.md", "html", "io("))
             # There is no network here: the library comes from this folder. And somebody has to look at the page.
             page, replaced = re.subn(r"https://cdn\.socket\.io/[^\"]*", "socket.io.min.js", page)
@@ -146,8 +142,7 @@ async def test_the_page_with_the_inbox_shows_it_and_marks_as_read(
     await reports.open()
     try:
         async with newcomer(tmp_path) as reader:
-            server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
-            await server.until(lambda text: "is listening on" in text)
+            await reader.serves()
             assert await (await reader.types(block(TUTORIAL, "bash", "/v1/notifications"))).process.wait() == 0
             # Somebody looks at the page, and clicks on what is new there.
             watch = (
@@ -180,8 +175,7 @@ async def test_the_page_with_the_component_shows_it(tmp_path: Path, node_modules
     await reports.open()
     try:
         async with newcomer(tmp_path) as reader:
-            server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
-            await server.until(lambda text: "is listening on" in text)
+            server = await reader.serves()
             watch = (
                 "<script type=module>const inbox = document.querySelector('synkrone-inbox');"
                 "const badge = () => inbox.shadowRoot.querySelector('[part=badge]').innerText;"
@@ -210,8 +204,7 @@ async def test_a_client_whose_token_cannot_be_had_comes_back_when_it_can(
 ) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)
     async with newcomer(tmp_path) as reader:
-        server = await reader.types(block(TUTORIAL, "bash", "synkrone-socket serve"))
-        await server.until(lambda text: "is listening on" in text)
+        server = await reader.serves()
         mint = await reader.types("synkrone-socket token --user 42 --role freelance")
         token = (await mint.until(lambda text: text.endswith("\n"))).strip()
         (tmp_path / "client.mjs").write_text(

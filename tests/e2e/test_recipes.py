@@ -123,8 +123,7 @@ def module(text: str, name: str) -> ModuleType:
 @pytest.mark.gen_test(timeout=60)
 async def test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read(tmp_path: Path) -> None:
     async with newcomer(tmp_path) as reader:
-        server = await reader.types(block("docs/tutorial/page.md", "bash", "synkrone-socket serve"))
-        await server.until(lambda text: "is listening on" in text)
+        await reader.serves()
         (tmp_path / "backend.py").write_text(reader.adapted(block("docs/tutorial/backend.md", "python", "urllib")))
         backend = await reader.types(block("docs/tutorial/backend.md", "bash", "backend.py"))
         assert await backend.process.wait() == 0, backend.text
