@@ -51,7 +51,13 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/tutorial/page.md", "html", "<synkrone-inbox"): f"{DOCUMENTS}test_the_page_with_the_component_shows_it",
     ("docs/tutorial/page.md", "bash", "http.server"): INBOX_PAGE,
     ("docs/tutorial/page.md", "bash", "/v1/notifications"): SERVED,
-    ("docs/tutorial/backend.md", "python", "urllib"): (
+    ("docs/tutorial/backend.md", "python", "notify_surely"): (
+        f"{RECIPES}test_a_backend_that_is_to_be_sure_tries_again_and_gives_up_what_cannot_succeed"
+    ),
+    ("docs/tutorial/backend.md", "js", "notifySurely"): (
+        f"{RECIPES}test_a_backend_that_is_to_be_sure_tries_again_and_gives_up_what_cannot_succeed"
+    ),
+    ("docs/tutorial/backend.md", "python", "sys.argv"): (
         f"{RECIPES}test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read"
     ),
     ("docs/tutorial/backend.md", "bash", "backend.py"): (

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from adapters.client.modules import client_modules
 from tests.documents import block
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.check
 
 FRAMEWORKS = Path(__file__).parent / "frameworks"
 ADDRESS = "https://notifications.example"
+LOCAL = "http://127.0.0.1:8000"
 SUPPORT_KEY = "a key that does not publish, of at least 32 characters"
 STORE = f'import {{ createInbox }} from "{MODULE.as_uri()}";\n'
 VUE = """
@@ -43,6 +45,64 @@ SVELTE = """
 const { snapshot } = inboxStore(options);
 const end = snapshot.subscribe(show);
 """
+
+
+SURE_IN_PYTHON = """
+import json, time
+waits = []
+time.sleep = waits.append
+from surely import notify_surely
+try:
+    answer = notify_surely("key", "42", "Contract signed", "contract-7-signed")
+except Exception as error:
+    answer = str(error)
+print(json.dumps([answer, waits]))
+"""
+SURE_IN_NODE = """
+import { notifySurely } from "./surely.mjs";
+import { waits } from "./timers.mjs";
+const notification = { to: { user: "42" }, type: "t", title: "Contract signed", id: "contract-7-signed" };
+const answer = await notifySurely("key", notification).catch((error) => error.message);
+console.log(JSON.stringify([answer, waits]));
+"""
+TIMERS_IN_NODE = """
+export const waits = [];
+export const setTimeout = async (milliseconds) => waits.push(milliseconds / 1000);
+"""
+CUT = 0
+
+
+class ScriptedServer:
+    """Answers what is published with one status after the other, and cuts the connection for ``CUT``."""
+
+    def __init__(self, statuses: list[int], retry_after: str) -> None:
+        self._statuses = statuses
+        self._retry_after = retry_after
+        self.asked: list[Any] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.json())
+        status = self._statuses[min(len(self.asked), len(self._statuses)) - 1]
+        if status == CUT:
+            assert request.transport is not None
+            request.transport.abort()
+        headers = {"Retry-After": self._retry_after} if status == 503 else None
+        return web.json_response({"status": status}, status=status or 500, headers=headers)
+
+
+@asynccontextmanager
+async def scripted(*statuses: int, retry_after: str = "9") -> AsyncIterator[tuple[ScriptedServer, str]]:
+    """The server, and where it is."""
+    server = ScriptedServer(list(statuses), retry_after)
+    application = web.Application()
+    application.router.add_post("/v1/notifications", server.answer)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield server, "http://{}:{}".format(*runner.addresses[0][:2])
+    finally:
+        await runner.cleanup()
 
 
 class Program:
@@ -124,7 +184,7 @@ def module(text: str, name: str) -> ModuleType:
 async def test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read(tmp_path: Path) -> None:
     async with newcomer(tmp_path) as reader:
         await reader.serves()
-        (tmp_path / "backend.py").write_text(reader.adapted(block("docs/tutorial/backend.md", "python", "urllib")))
+        (tmp_path / "backend.py").write_text(reader.adapted(block("docs/tutorial/backend.md", "python", "sys.argv")))
         backend = await reader.types(block("docs/tutorial/backend.md", "bash", "backend.py"))
         assert await backend.process.wait() == 0, backend.text
         answers = [json.loads(line) for line in backend.text.splitlines()]
@@ -138,6 +198,53 @@ async def test_the_backend_of_the_tutorial_publishes_once_and_the_inbox_is_read(
         assert await marked.process.wait() == 0
         assert '"changed":1' in marked.text
         assert '"unread":0' in marked.text
+
+
+def surely(folder: Path, language: str, url: str) -> tuple[str, ...]:
+    """The tutorial's backend that tries again, and the command that has it publish once."""
+    backend = "docs/tutorial/backend.md"
+    if language == "node":
+        text = block(backend, "js", "notifySurely").replace(LOCAL, url)
+        (folder / "surely.mjs").write_text(text.replace("node:timers/promises", "./timers.mjs"))
+        (folder / "timers.mjs").write_text(TIMERS_IN_NODE)
+        return script(folder, "backend.mjs", SURE_IN_NODE)
+    (folder / "backend.py").write_text(block(backend, "python", "sys.argv").replace(LOCAL, url))
+    (folder / "surely.py").write_text(block(backend, "python", "notify_surely"))
+    (folder / "sure.py").write_text(SURE_IN_PYTHON)
+    return sys.executable, "sure.py"
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize("language", ["python", "node"])
+async def test_a_backend_that_is_to_be_sure_tries_again_and_gives_up_what_cannot_succeed(
+    tmp_path: Path, language: str
+) -> None:
+    async def publishes(*statuses: int, retry_after: str = "9") -> tuple[Any, list[float], int]:
+        """What it is told in the end, the seconds of each wait, and how often it has asked."""
+        async with (
+            scripted(*statuses, retry_after=retry_after) as (server, url),
+            program(tmp_path, *surely(tmp_path, language, url)) as backend,
+        ):
+            answer, waits = json.loads(await backend.line())
+        assert [each["id"] for each in server.asked] == ["contract-7-signed"] * len(server.asked)
+        return answer, waits, len(server.asked)
+
+    answer, waits, _ = await publishes(CUT, 503, 500, 201)
+    assert answer == {"status": 201}
+    assert 1 <= waits[0] <= 2
+    assert waits[1] == 9
+    assert 4 <= waits[2] <= 8
+    # A proxy may name a date; that is no reason to lose a notification.
+    assert (await publishes(503, 201, retry_after="Fri, 31 Dec 2027 23:59:59 GMT"))[0] == {"status": 201}
+    for refused in (401, 409, 422):
+        answer, waits, asked = await publishes(refused)
+        assert str(refused) in answer
+        assert (waits, asked) == ([], 1)
+    answer, waits, asked = await publishes(503)
+    assert "503" in answer
+    assert (len(waits), asked) == (7, 8)
+    answer, waits, asked = await publishes(CUT)
+    assert (len(waits), asked) == (7, 8)
 
 
 @pytest.mark.gen_test(timeout=60)
