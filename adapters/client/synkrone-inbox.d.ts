@@ -174,6 +174,7 @@ export interface Action {
 /**
  * Texts by name, for another language or in other words; what is missing is the element's own. A text with a number in
  * it may have a form for each plural (`{ one: "{n} new", other: "{n} new" }`). `type:…` names a type of notification.
+ * The names are those of docs/how-to/component.md.
  */
 export type Messages = Record<string, string | Partial<Record<Intl.LDMLPluralRule, string>>>;
 
@@ -192,7 +193,7 @@ export interface InboxElementEvents {
 export class SynkroneInboxElement extends HTMLElement {
   /** Attribute `src`: where the server is. */
   src: string;
-  /** Attribute `theme`: the system's where there is none. */
+  /** Attribute `theme`: as the page's `color-scheme` says where there is none. */
   theme: "light" | "dark" | "";
   /** Attribute `open`. */
   open: boolean;

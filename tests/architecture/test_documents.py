@@ -20,6 +20,7 @@ from tests.documents import Block, blocks, page, pages
 from tests.requirements import require
 
 README_OCTETS = 8_192
+COMPONENT = "docs/how-to/component.md"
 DOCUMENTS = "tests/e2e/test_documents.py::"
 RECIPES = "tests/e2e/test_recipes.py::"
 EXAMPLES = "tests/e2e/test_examples.py::test_what_their_readme_says_to_type_starts_them"
@@ -98,6 +99,8 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/mobile.md", "kotlin", "IO.Options"): NotRun("it needs Kotlin and its client"),
     ("docs/how-to/switch-users.md", "js", "signOut"): f"{RECIPES}test_another_user_of_a_page_sees_only_their_own",
     ("docs/how-to/tabs.md", "js", "navigator.locks"): f"{RECIPES}test_one_tab_of_several_plays_the_sound",
+    ("docs/how-to/component.md", "css", "::part"): f"{RECIPES}test_the_component_looks_and_speaks_as_the_page_says",
+    ("docs/how-to/component.md", "js", "messages"): f"{RECIPES}test_the_component_looks_and_speaks_as_the_page_says",
     ("docs/how-to/localise.md", "js", "titleOf"): f"{RECIPES}test_a_title_is_in_the_reader_s_language",
     (
         "docs/how-to/outbox.md",
@@ -195,6 +198,31 @@ def test_what_is_generated_is_current(name: str) -> None:
 def test_every_setting_and_code_has_its_line() -> None:
     assert {name for name, _ in settings(Settings)} == set(SETTINGS)
     assert {each.code for each in codes()} == set(CODES)
+
+
+def source(name: str) -> str:
+    return (ROOT / "adapters" / "client" / "src" / name).read_text(encoding="utf-8")
+
+
+def test_every_custom_property_of_the_component_has_its_line_and_default() -> None:
+    styles = source("element_styles.js") + source("panel_styles.js")
+    defaults = {
+        name: (light_dark or single).split(",") if light_dark else [single]
+        for name, light_dark, single in re.findall(r"var\((--synkrone-\w+),(?:light-dark\(([^)]*)\)|([^)]*))\)", styles)
+    }
+    rows = re.findall(r"^\| `(--synkrone-\w+)` \| ([^|]+) \|", page(COMPONENT), re.MULTILINE)
+    assert {name: re.findall(r"`([^`]+)`", cell) for name, cell in rows} == defaults
+
+
+def test_every_text_of_the_component_has_its_line() -> None:
+    texts: dict[str, str] = {}
+    for name in ("element_messages.js", "panel_messages.js"):
+        english = source(name).partition("  en: {\n")[2].partition("\n  },")[0]
+        found = re.findall(r'^    (\w+): (?:\{ other: )?"(.*)"(?: \})?,$', english, re.MULTILINE)
+        assert len(found) == english.count("\n") + 1
+        texts |= dict(found)
+    table = page(COMPONENT).partition("| name | English |")[2].partition("\n\n")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.MULTILINE)) == texts
 
 
 def anchors(path: str) -> set[str]:
