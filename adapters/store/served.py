@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from domain.errors import SynkroneError
 from domain.ports import Store
+
+
+class StoreUnusable(SynkroneError):
+    code = "store_unusable"
+    title = "The store cannot be opened."
 
 
 class ServedStore(Store, Protocol):

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import adapters.store.sqlite.store as sqlite_inbox
-from adapters.store.sqlite import schema, threads
+from adapters.store import jobs
+from adapters.store.sqlite import schema
 from adapters.store.sqlite.store import SqliteStore
 from adapters.store.sqlite.transaction import LogTransaction
 from domain.errors import StoreUnavailable, SynkroneError
@@ -230,7 +231,7 @@ async def test_who_is_refused_spoils_nothing_for_the_others(
     def refuse(_transaction: LogTransaction, _argument: object) -> None:
         raise SynkroneError("no")
 
-    monkeypatch.setattr(sqlite_inbox, "_CHANGE", threads.one_by_one(refuse))
+    monkeypatch.setattr(sqlite_inbox, "_CHANGE", jobs.one_by_one(refuse))
     async with opened(path, clock) as inbox:
         ann = await register(inbox)
         answers = await asyncio.gather(

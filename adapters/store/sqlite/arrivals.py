@@ -9,12 +9,12 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
+from adapters.store.registration import Registration
 from adapters.store.sqlite import items, log, users
-from adapters.store.sqlite.items import Window
 from adapters.store.sqlite.log import Reading, RoomSets
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction
-from adapters.store.sqlite.users import Registration
+from adapters.store.window import Window
 from domain.errors import SynkroneError
 from domain.model import Arrival, Counted, Page, Position, Room, Subscriber
 from domain.model.value import value

@@ -20,8 +20,9 @@ from adapters.store.sqlite.items import (
     summarize,
 )
 from adapters.store.sqlite.locators import locator
-from adapters.store.sqlite.schema import as_json, microseconds, moment
+from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
+from adapters.store.times import microseconds, moment
 from domain.model import Action, Changed, Counts, Json, Room
 from domain.model.value import value
 from domain.rules.item_state import ItemTimes, counts_after

@@ -10,13 +10,14 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from adapters.store.sqlite.form import notification, other_form, unknown_form
+from adapters.store.form import notification, other_form, unknown_form
 from adapters.store.sqlite.log import FIELD, ROW, head
-from adapters.store.sqlite.schema import MICROSECOND, as_json, moment
+from adapters.store.sqlite.schema import as_json
+from adapters.store.times import MICROSECOND, moment
+from adapters.store.window import Arguments, Window
 from domain.model import (
     Counted,
     Counts,
@@ -30,8 +31,6 @@ from domain.model import (
 )
 from domain.model.value import value
 from domain.rules.epochs import Generations
-
-Arguments = dict[str, object]
 
 
 def _untouched_or(time: str, watermark: str) -> str:
@@ -59,30 +58,6 @@ _STATES: Mapping[ItemState, str] = {
     ItemState.ARCHIVED: f"NOT ({CURRENT})",
     ItemState.ALL: "true",
 }
-
-
-@value
-class Kept:
-    """How much of an inbox is kept."""
-
-    retention: timedelta
-    per_user: int
-
-
-@value
-class Window:
-    """What of inboxes is to be seen at a time, in microseconds. ``limits`` are those of the queries on it."""
-
-    now: int
-    kept: Kept
-
-    @property
-    def aged_before(self) -> int:
-        return self.now - self.kept.retention // MICROSECOND
-
-    @property
-    def limits(self) -> Arguments:
-        return {"now": self.now, "most": self.kept.per_user}
 
 
 @value

@@ -14,9 +14,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 
-from adapters.store.sqlite.form import change, notification, other_form, unknown_form
-from adapters.store.sqlite.schema import as_json, moment
+from adapters.store.form import change, notification, other_form, unknown_form
+from adapters.store.sqlite.schema import as_json
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
+from adapters.store.times import moment
 from domain.errors import CursorRefused
 from domain.model import NOTIFICATION_NEW, Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
 from domain.model.value import value

@@ -9,9 +9,10 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-from adapters.store.sqlite.form import UnknownForm
+from adapters.store.form import UnknownForm
 from adapters.store.sqlite.log import RoomSets, head, log_floor, stored, tail_floor
-from adapters.store.sqlite.schema import connect, microseconds, moment, prepare_file, unreadable, unusable
+from adapters.store.sqlite.schema import connect, prepare_file, unreadable, unusable
+from adapters.store.times import microseconds, moment
 from domain.model import Entry
 from domain.model.value import value
 from domain.rules.epochs import Generation, Generations

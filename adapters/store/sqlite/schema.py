@@ -10,12 +10,12 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from adapters.store.served import StoreUnusable
 from adapters.store.sqlite.locators import locator
 from domain.errors import SynkroneError
 
@@ -34,26 +34,8 @@ _JOURNAL_BYTES = 64 * 1024 * 1024
 # For each connection. Measured with a million entries: neither more of it nor a mapping of the file into memory made
 # anything faster; and of a mapped file an error of the disk is a signal that ends the process.
 _CACHE_KIB = 8 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 _ELSEWHERE = "or name another file in the setting store"
-
-
-class StoreUnusable(SynkroneError):
-    code = "store_unusable"
-    title = "The store cannot be opened."
-
-
-def microseconds(time: datetime) -> int:
-    """As times are stored: since 1970, in UTC."""
-    return (time - _EPOCH) // MICROSECOND
-
-
-def moment(stored: int) -> datetime:
-    """The time that ``microseconds`` made a number of."""
-    return _EPOCH + timedelta(microseconds=stored)
-
 
 _encoder = msgspec.json.Encoder(enc_hook=str)  # for rooms
 

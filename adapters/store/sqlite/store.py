@@ -10,20 +10,25 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from adapters.store.decisions import Batch
 from adapters.store.drafts import prepare
+from adapters.store.jobs import QUEUE_BYTES, one_by_one
+from adapters.store.registration import Recent, Registration
+from adapters.store.served import StoreUnusable
 from adapters.store.sqlite import items, log, users
-from adapters.store.sqlite.append import Batch, append
+from adapters.store.sqlite.append import append
 from adapters.store.sqlite.arrivals import Arriving, Found, arrive, register, register_and_arrive, registered
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
-from adapters.store.sqlite.items import Kept, Looking, View, Window
+from adapters.store.sqlite.items import Looking, View
 from adapters.store.sqlite.log import Following, Reading, RoomSets
 from adapters.store.sqlite.opening import open_file
-from adapters.store.sqlite.schema import FileLock, StoreUnusable, check_file, connect, microseconds
-from adapters.store.sqlite.threads import QUEUE_BYTES, Group, Readers, Writer, one_by_one
+from adapters.store.sqlite.schema import FileLock, check_file, connect
+from adapters.store.sqlite.threads import Group, Readers, Writer
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.trimming import Step, Trimmed, Trimmer
-from adapters.store.sqlite.users import Recent, Registration
 from adapters.store.tail import Follower, Tail
+from adapters.store.times import microseconds
+from adapters.store.window import Kept, Window
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable, SynkroneError
 from domain.model import (
     Action,

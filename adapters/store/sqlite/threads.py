@@ -12,22 +12,18 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Generic, Protocol, TypeVar
 
+from adapters.store.jobs import QUEUE_BYTES, QUEUE_JOBS, Job, JobQueue, outcomes_of
 from domain.errors import StoreUnavailable, SynkroneError
 
 A = TypeVar("A")
-D = TypeVar("D")
 R = TypeVar("R")
 
 _log = logging.getLogger("synkrone.store")
 
-QUEUE_JOBS = 20_000
-QUEUE_BYTES = 256 * 1024 * 1024
 _GROUP_JOBS = 1000
 _GROUP_BYTES = 8 * 1024 * 1024
 _READS_AT_ONCE = 32
@@ -40,80 +36,6 @@ single writer, who waits for each answer, never waits for this."""
 PROBE_BYTES = 1024 * 1024
 """A store that takes so much at once is not full, though one batch may be too large for what is left."""
 _PROBE_LEAST_BYTES = 64 * 1024
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """Work for a thread. ``weight`` is about how many bytes it holds, ``applied`` is called in the loop with its
-    result, before whoever waits for it goes on."""
-
-    operation: Callable[..., Any]
-    argument: Any
-    future: asyncio.Future[Any]
-    weight: int = 0
-    applied: Callable[[Any], None] | None = None
-
-    def settle(self, outcome: object) -> None:
-        """In the loop: hand over the result or the error. Nobody may be waiting any more."""
-        if isinstance(outcome, SynkroneError):
-            if not self.future.done():
-                self.future.set_exception(outcome)
-            return
-        if self.applied is not None:
-            self.applied(outcome)
-        if not self.future.done():
-            self.future.set_result(outcome)
-
-
-class JobQueue:
-    """Jobs in the order they came, bounded in number and weight; one is taken whatever its weight."""
-
-    def __init__(self, max_jobs: int, max_bytes: int) -> None:
-        self._max_jobs = max_jobs
-        self._max_bytes = max_bytes
-        self._jobs: deque[Job] = deque()
-        self._bytes = 0
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def put(self, job: Job) -> None:
-        """Raises StoreUnavailable where it is full or closed."""
-        with self._changed:
-            full = len(self._jobs) >= self._max_jobs or (self._jobs and self._bytes + job.weight > self._max_bytes)
-            if self._closed or full:
-                raise StoreUnavailable
-            self._jobs.append(job)
-            self._bytes += job.weight
-            self._changed.notify()
-
-    def take(self, max_jobs: int, max_bytes: int) -> list[Job]:
-        """What waits, up to that much; waits for something. Empty: the queue is closed, and nothing will come."""
-        with self._changed:
-            while not self._jobs and not self._closed:
-                self._changed.wait()
-            taken: list[Job] = []
-            size = 0
-            while self._jobs and len(taken) < max_jobs and (not taken or size + self._jobs[0].weight <= max_bytes):
-                job = self._jobs.popleft()
-                size += job.weight
-                taken.append(job)
-            self._bytes -= size
-            return taken
-
-    def close(self) -> None:
-        """Take no more. What waits can still be taken."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def give_up(self) -> list[Job]:
-        """Close, and take everything."""
-        self.close()
-        with self._changed:
-            left = list(self._jobs)
-            self._jobs.clear()
-            self._bytes = 0
-            return left
 
 
 class Transaction(Protocol):
@@ -137,28 +59,6 @@ class Group(Generic[T]):
     outcomes: Sequence[object]
     transaction: T | None
     lacking: int
-
-
-def one_by_one(operation: Callable[[D, A], R]) -> Callable[[D, Sequence[A]], Sequence[R | SynkroneError]]:
-    """An operation on one argument, as the threads take it. It may raise SynkroneError while it has written nothing."""
-
-    def run(database: D, arguments: Sequence[A]) -> Sequence[R | SynkroneError]:
-        outcomes: list[R | SynkroneError] = []
-        for argument in arguments:
-            try:
-                outcomes.append(operation(database, argument))
-            except SynkroneError as error:
-                outcomes.append(error)
-        return outcomes
-
-    return run
-
-
-def _outcomes(database: object, jobs: Sequence[Job]) -> Iterator[object]:
-    """An operation gets the arguments of all its jobs that follow each other in the queue, and answers with a result or
-    a SynkroneError for each."""
-    for operation, run in groupby(jobs, key=lambda job: job.operation):
-        yield from operation(database, [job.argument for job in run])
 
 
 class Writer(Generic[T]):
@@ -228,7 +128,7 @@ class Writer(Generic[T]):
             before = db.total_changes
             db.execute("BEGIN IMMEDIATE")
             transaction = self._begin(db)
-            outcomes = list(_outcomes(transaction, jobs))
+            outcomes = list(outcomes_of(transaction, jobs))
             db.execute("COMMIT")
         except sqlite3.Error as error:
             if not self._lacking:
@@ -324,7 +224,7 @@ class Readers:
                     if db is None:
                         db = self._connect()
                     db.execute("BEGIN")
-                    outcomes.extend(_outcomes(db, jobs))
+                    outcomes.extend(outcomes_of(db, jobs))
                     db.execute("COMMIT")
                     failing = False
                 except sqlite3.Error as error:

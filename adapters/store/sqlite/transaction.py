@@ -10,8 +10,9 @@ from itertools import count
 from typing import TypeAlias
 
 from adapters.store.drafts import PreparedDraft
-from adapters.store.sqlite.form import FORM
-from adapters.store.sqlite.schema import as_json, microseconds
+from adapters.store.form import FORM
+from adapters.store.sqlite.schema import as_json
+from adapters.store.times import microseconds
 from domain.model import NOTIFICATION_NEW, Entry, Json, Position, Room
 from domain.model.value import value
 from domain.rules.epochs import Generations

@@ -11,8 +11,9 @@ from datetime import timedelta
 
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
-from adapters.store.sqlite.schema import as_json, microseconds
+from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction
+from adapters.store.times import microseconds
 from domain.model.value import value
 from domain.rules.epochs import Generations
 

@@ -3,46 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
 
+from adapters.store.registration import Registration
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction
 from domain.model import Room, UserId
-from domain.model.value import value
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Recent(Generic[K, V]):
-    """What was looked up or stored last."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
-
-    def put(self, key: K, value: V) -> None:
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._most:
-            self._values.popitem(last=False)
-
-
-@value
-class Registration:
-    """A user in a role, with the rooms of it."""
-
-    user: UserId
-    role: str
-    rooms: frozenset[Room]
 
 
 def register(transaction: LogTransaction, registrations: Sequence[Registration]) -> None:

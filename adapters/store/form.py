@@ -1,4 +1,4 @@
-"""The form in which payloads lie in a SQLite file: as they are sent, and no other is."""
+"""The form in which payloads lie in a store: as they are sent, and no other is."""
 
 from __future__ import annotations
 

@@ -1,0 +1,128 @@
+"""What becomes of drafts on their way into a log: what is new, what was there before, and what contradicts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from adapters.store.drafts import PreparedDraft
+from domain.model import Appended, AppendOutcome, Checkpoint, Position
+from domain.model.value import value
+from domain.rules.epochs import Generations
+
+
+@value
+class Batch:
+    """What one call wants to be appended."""
+
+    drafts: Sequence[PreparedDraft]
+    checkpoint: Checkpoint | None
+    all_or_nothing: bool
+
+
+@value
+class Known:
+    """A notification that was published before. Without an id or key of the publisher's there is no digest."""
+
+    id: str
+    key: str | None
+    offset: int
+    digest: bytes | None
+
+
+@value
+class Decision:
+    """``outcomes`` are those of each batch, once ``new`` is appended in its order and ``checkpoints`` are stored."""
+
+    new: Sequence[PreparedDraft]
+    outcomes: Sequence[Sequence[Appended]]
+    checkpoints: Sequence[Checkpoint]
+
+
+def decide(batches: Sequence[Batch], known: Iterable[Known], generations: Generations, head: int) -> Decision:
+    """For batches that are appended in one commit after the offset ``head``. ``known`` is what was published before
+    with any of their ids or keys."""
+    publications = _Publications(known)
+    new: list[PreparedDraft] = []
+    outcomes: list[Sequence[Appended]] = []
+    checkpoints: list[Checkpoint] = []
+    for batch in batches:
+        layer = _Layer(publications)
+        last = head + len(new)
+        stored, appended = _decide(batch.drafts, layer, generations, last)
+        if batch.all_or_nothing and any(one.outcome is AppendOutcome.CONFLICT for one in appended):
+            outcomes.append([_kept_out(one, generations, last) for one in appended])
+            continue
+        new.extend(stored)
+        publications.add(layer)
+        outcomes.append(appended)
+        if batch.checkpoint is not None:
+            checkpoints.append(batch.checkpoint)
+    return Decision(new, outcomes, checkpoints)
+
+
+class _Publications:
+    """What is known by id and by idempotency key, in the log and among what is on its way into it."""
+
+    def __init__(self, known: Iterable[Known]) -> None:
+        self.by_id: dict[str, Known] = {}
+        self.by_key: dict[str, Known] = {}
+        for one in known:
+            self.by_id[one.id] = one
+            if one.key is not None:
+                self.by_key[one.key] = one
+
+    def add(self, others: _Layer) -> None:
+        self.by_id |= others.by_id
+        self.by_key |= others.by_key
+
+
+class _Layer:
+    """The same for one batch, which may yet be kept out."""
+
+    def __init__(self, below: _Publications) -> None:
+        self._below = below
+        self.by_id: dict[str, Known] = {}
+        self.by_key: dict[str, Known] = {}
+
+    def find(self, id_: str, key: str | None) -> list[Known]:
+        found = [self.by_id.get(id_) or self._below.by_id.get(id_)]
+        if key is not None:
+            found.append(self.by_key.get(key) or self._below.by_key.get(key))
+        return [one for one in found if one is not None]
+
+    def add(self, known: Known) -> None:
+        self.by_id[known.id] = known
+        if known.key is not None:
+            self.by_key[known.key] = known
+
+
+def _decide(
+    drafts: Sequence[PreparedDraft], layer: _Layer, generations: Generations, last: int
+) -> tuple[list[PreparedDraft], list[Appended]]:
+    """Those that are to be stored after the offset ``last``, and what becomes of each."""
+    epoch = generations.present
+    new: list[PreparedDraft] = []
+    outcomes: list[Appended] = []
+    for one in drafts:
+        id_, key, digest = one.draft.notification.id, one.draft.idempotency_key, one.digest
+        earlier = layer.find(id_, key)
+        if earlier:
+            other = [known for known in earlier if known.digest is None or known.digest != digest]
+            first = (other or earlier)[0]
+            outcome = AppendOutcome.CONFLICT if other else AppendOutcome.DUPLICATE
+            outcomes.append(Appended(outcome, first.id, generations.position(first.offset)))
+            continue
+        new.append(one)
+        offset = last + len(new)
+        outcomes.append(Appended(AppendOutcome.STORED, id_, Position(epoch, offset)))
+        layer.add(Known(id_, key, offset, digest))
+    return new, outcomes
+
+
+def _kept_out(appended: Appended, generations: Generations, head: int) -> Appended:
+    if appended.position.offset <= head:
+        return appended
+    conflict = appended.outcome is AppendOutcome.CONFLICT
+    outcome = AppendOutcome.CONFLICT if conflict else AppendOutcome.WITHHELD
+    return replace(appended, outcome=outcome, position=Position(generations.present, head))
