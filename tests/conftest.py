@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tornado.ioloop import IOLoop
+
+if TYPE_CHECKING:
+    from tests.postgresql import Servers
 
 # The base classes of suites are no test modules themselves; without this their failures would show no values.
 pytest.register_assert_rewrite("tests.contract", "tests.unit", "tests.engine_io", "tests.e2e.pollers")
@@ -32,3 +36,12 @@ def io_loop(io_loop: IOLoop) -> Iterator[IOLoop]:
     if tasks:
         loop.run_until_complete(asyncio.wait(tasks))
     loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Servers]:
+    """PostgreSQL servers, started when a test asks for one and ended with the session."""
+    from tests.postgresql import Servers  # noqa: PLC0415 (without its driver everything else can be tested)
+
+    with Servers() as servers:
+        yield servers

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from adapters.store.drafts import PreparedDraft
-from domain.model import Appended, AppendOutcome, Checkpoint, Position
+from domain.model import Appended, AppendOutcome, Checkpoint
 from domain.model.value import value
 from domain.rules.epochs import Generations
 
@@ -101,7 +101,6 @@ def _decide(
     drafts: Sequence[PreparedDraft], layer: _Layer, generations: Generations, last: int
 ) -> tuple[list[PreparedDraft], list[Appended]]:
     """Those that are to be stored after the offset ``last``, and what becomes of each."""
-    epoch = generations.present
     new: list[PreparedDraft] = []
     outcomes: list[Appended] = []
     for one in drafts:
@@ -115,7 +114,7 @@ def _decide(
             continue
         new.append(one)
         offset = last + len(new)
-        outcomes.append(Appended(AppendOutcome.STORED, id_, Position(epoch, offset)))
+        outcomes.append(Appended(AppendOutcome.STORED, id_, generations.position(offset)))
         layer.add(Known(id_, key, offset, digest))
     return new, outcomes
 
@@ -125,4 +124,4 @@ def _kept_out(appended: Appended, generations: Generations, head: int) -> Append
         return appended
     conflict = appended.outcome is AppendOutcome.CONFLICT
     outcome = AppendOutcome.CONFLICT if conflict else AppendOutcome.WITHHELD
-    return replace(appended, outcome=outcome, position=Position(generations.present, head))
+    return replace(appended, outcome=outcome, position=generations.position(head))

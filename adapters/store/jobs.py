@@ -64,11 +64,17 @@ class JobQueue:
             self._bytes += job.weight
             self._changed.notify()
 
-    def take(self, max_jobs: int, max_bytes: int) -> list[Job]:
-        """What waits, up to that much; waits for something. Empty: the queue is closed, and nothing will come."""
+    @property
+    def is_over(self) -> bool:
+        """It is closed, and everything was taken."""
         with self._changed:
-            while not self._jobs and not self._closed:
-                self._changed.wait()
+            return self._closed and not self._jobs
+
+    def take(self, max_jobs: int, max_bytes: int, timeout: float | None = None) -> list[Job]:
+        """What waits, up to that much; waits for something, with a ``timeout`` so many seconds. Empty: the queue is
+        closed, and nothing will come, or nothing came in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closed, timeout)
             taken: list[Job] = []
             size = 0
             while self._jobs and len(taken) < max_jobs and (not taken or size + self._jobs[0].weight <= max_bytes):

@@ -15,13 +15,13 @@ FOLLOW_MAX_ENTRIES = 500
 FOLLOW_MAX_BYTES = 256 * 1024
 
 # What an entry and each of its rooms take beside the payload, in bytes, rounded up from what was measured.
-_ENTRY_OVERHEAD = 1024
-_ROOM_OVERHEAD = 320
+ENTRY_OVERHEAD = 1024
+ROOM_OVERHEAD = 320
 
 
 def weight(payload_bytes: int, rooms: int) -> int:
     """About how much memory an entry takes, in bytes."""
-    return payload_bytes + _ENTRY_OVERHEAD + rooms * _ROOM_OVERHEAD
+    return payload_bytes + ENTRY_OVERHEAD + rooms * ROOM_OVERHEAD
 
 
 @dataclass(eq=False, slots=True)

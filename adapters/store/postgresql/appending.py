@@ -1,0 +1,148 @@
+"""Appending notifications to a log in a PostgreSQL database: one call of a function of its own, and one commit."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from adapters.store.decisions import Batch, Decision, Known, decide
+from adapters.store.drafts import PreparedDraft
+from adapters.store.form import FORM
+from adapters.store.postgresql.database import Database, Written
+from adapters.store.postgresql.log import joined
+from adapters.store.times import microseconds
+from domain.model import NOTIFICATION_NEW, Entry
+from domain.model.value import value
+
+_NEXT, _NONE = "\x1e", "\x1f"
+"""What keeps the texts of an array apart, and stands for one that is not there. Neither names nor JSON hold them."""
+
+
+def _texts(parameter: str) -> str:
+    return f"string_to_array(%({parameter})s::text, chr({ord(_NEXT)}), chr({ord(_NONE)}))"
+
+
+# Thousands of values are one text, as an array would be made of them value by value, in Python.
+_APPEND = f"""
+    SELECT first, epoch_number, taken FROM synkrone.append(
+        %(batch)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
+        {_texts("ids")}, {_texts("keys")}, {_texts("digests")}, {_texts("types")}, %(form)s::smallint,
+        {_texts("expiries")}::bigint[], {_texts("rooms")}, {_texts("payloads")},
+        %(sources)s::text[], %(resume_ids)s::text[])""".encode()  # noqa: S608
+_KNOWN = f"""
+    SELECT id, key, log_offset, digest
+    FROM unnest({_texts("ids")}) AS given (name)
+    CROSS JOIN LATERAL (SELECT * FROM synkrone.ids WHERE ids.id = given.name LIMIT 1) AS found
+    UNION
+    SELECT id, key, log_offset, digest
+    FROM unnest({_texts("keys")}) AS given (name)
+    CROSS JOIN LATERAL (SELECT * FROM synkrone.ids WHERE ids.key = given.name LIMIT 1) AS found""".encode()  # noqa: S608
+
+
+@value
+class Append:
+    """What one call wants to be appended, and when. ``known`` is an offset that the log is known to have."""
+
+    batch: Batch
+    at: datetime
+    known: int
+
+
+def new_batch() -> UUID:
+    """A name for an append. It begins with the time: the index of them grows at its end."""
+    octets = bytearray((time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10))
+    octets[6] = octets[6] & 0x0F | 0x70
+    octets[8] = octets[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(octets))
+
+
+class Appending:
+    """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
+
+    def __init__(self, appends: Sequence[Append]) -> None:
+        self._batches = [append.batch for append in appends]
+        self._at = appends[-1].at
+        self._head = appends[-1].known
+        self._known: Sequence[Known] = ()
+        # It keeps its name as long as it may have been stored under it.
+        self._batch = new_batch()
+
+    def run(self, db: Database) -> Written:
+        while True:
+            generations = db.generations_upto(0)
+            decision = decide(self._batches, self._known, generations, self._head)
+            if not decision.new and not decision.checkpoints:
+                return Written(decision.outcomes)
+            written = self._append(db, decision)
+            if written is not None:
+                return written
+            self._look_up(db)
+
+    def _append(self, db: Database, decision: Decision) -> Written | None:
+        """None where some of their ids or keys are taken."""
+        checkpoints = {one.source: one.resume_id for one in decision.checkpoints}
+        first, epoch_number, taken = db.one(
+            _APPEND,
+            {
+                "batch": self._batch,
+                "answered": db.answered,
+                "at": microseconds(self._at),
+                "known": self._head,
+                "form": FORM,
+                "sources": list(checkpoints),
+                "resume_ids": list(checkpoints.values()),
+            }
+            | _columns(decision.new),
+        )
+        if taken:
+            self._batch = new_batch()
+            return None
+        db.answered = [self._batch]
+        generations = db.generations_upto(epoch_number)
+        # The head was another one, it may be, than was known here.
+        outcomes = decide(self._batches, self._known, generations, first - 1).outcomes
+        entries = [
+            Entry(
+                generations.position(offset),
+                one.draft.rooms,
+                NOTIFICATION_NEW,
+                one.payload,
+                one.draft.notification.expires_at,
+            )
+            for offset, one in enumerate(decision.new, first)
+        ]
+        return Written(outcomes, entries, generations)
+
+    def _look_up(self, db: Database) -> None:
+        drafts = [one.draft for batch in self._batches for one in batch.drafts]
+        with db.snapshot() as snapshot:
+            rows = db.execute(
+                _KNOWN,
+                {
+                    "ids": _NEXT.join(draft.notification.id for draft in drafts),
+                    "keys": _NEXT.join(draft.idempotency_key for draft in drafts if draft.idempotency_key is not None),
+                },
+            )
+            self._known = [Known(*row) for row in rows]
+            self._head = snapshot.head
+
+
+def _columns(drafts: Sequence[PreparedDraft]) -> dict[str, object]:
+    notifications = [one.draft.notification for one in drafts]
+    expiries = (microseconds(one.expires_at) if one.expires_at is not None else None for one in notifications)
+    return {
+        "ids": _NEXT.join(one.id for one in notifications),
+        "keys": _optional(one.draft.idempotency_key for one in drafts),
+        "digests": _optional(one.digest.hex() if one.digest is not None else None for one in drafts),
+        "types": _NEXT.join(one.type for one in notifications),
+        "expiries": _optional(str(one) if one is not None else None for one in expiries),
+        "rooms": _NEXT.join(joined(one.draft.rooms) for one in drafts),
+        "payloads": _NEXT.encode().join(one.payload for one in drafts).decode(),
+    }
+
+
+def _optional(texts: Iterable[str | None]) -> str:
+    return _NEXT.join(_NONE if text is None else text for text in texts)

@@ -1,0 +1,271 @@
+"""What users do to notifications of theirs, in a PostgreSQL database: the state, and the entries that say so, in one
+commit.
+
+What changes is found out while the user is locked, and before the log is: whoever appends has nothing to count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from typing import Final
+from uuid import UUID
+
+from adapters.store.change_events import all_read_event, change_events
+from adapters.store.form import FORM
+from adapters.store.postgresql import items
+from adapters.store.postgresql.appending import new_batch
+from adapters.store.postgresql.database import Database, Parameters, Row, Written
+from adapters.store.postgresql.items import ITEMS, NEWEST, TIMES, View, items_of
+from adapters.store.times import microseconds, moment
+from domain.model import Action, Changed, Entry, Json, Room, UserId
+from domain.model.value import value
+from domain.rules.epochs import Generations
+from domain.rules.item_state import ItemTimes
+
+WATERMARKS_PER_USER = 1000
+"""Of a user who reads everything at once more often, the oldest such times are taken for the following ones."""
+
+_USERS_AT_ONCE = 200
+_LOCK_SPACE: Final = 0x53594E55
+"""Of the advisory locks of users: ``SYNU``."""
+
+_LOCK = b"""
+    SELECT pg_advisory_xact_lock(%(space)s::integer, name)
+    FROM (SELECT name FROM unnest(%(names)s::integer[]) AS given (name) ORDER BY name) AS in_order"""
+_ID = "(SELECT id FROM synkrone.contents WHERE contents.log_offset = items.log_offset)"
+_NAMED = f"""
+    WITH {NEWEST},
+    named AS MATERIALIZED (
+        SELECT newest.* FROM newest WHERE log_offset = ANY (ARRAY(
+            SELECT (SELECT log_offset FROM synkrone.ids WHERE ids.id = given.id)
+            FROM unnest(%(ids)s::text[]) AS given (id)))),
+    {items_of("named")}
+    SELECT items.log_offset, {_ID}, {TIMES} FROM items""".encode()  # noqa: S608
+_TO_READ = f"""
+    WITH {ITEMS}
+    SELECT items.log_offset, {_ID}, {TIMES} FROM items
+    WHERE items.log_offset <= %(up_to)s::bigint AND (unread OR unseen) ORDER BY items.log_offset""".encode()  # noqa: S608
+_PUT = b"""
+    INSERT INTO synkrone.state AS stored (user_id, log_offset, read_at, seen_at, archived_at, deleted)
+    SELECT * FROM unnest(%(users)s::text[], %(offsets)s::bigint[], %(read_at)s::bigint[], %(seen_at)s::bigint[],
+        %(archived_at)s::bigint[], %(deleted)s::boolean[]) AS given (user_id, log_offset)
+    ORDER BY user_id COLLATE "C", log_offset
+    ON CONFLICT (user_id, log_offset) DO UPDATE SET read_at = excluded.read_at, seen_at = excluded.seen_at,
+        archived_at = excluded.archived_at, deleted = excluded.deleted"""
+_PUT_READ = b"""
+    UPDATE synkrone.state SET read_at = coalesce(state.read_at, given.at), seen_at = coalesce(state.seen_at, given.at)
+    FROM unnest(%(readers)s::text[], %(at)s::bigint[]) AS given (user_id, at)
+    WHERE state.user_id = given.user_id AND (state.read_at IS NULL OR state.seen_at IS NULL) AND NOT deleted"""
+_FORGET_WATERMARKS = b"""
+    DELETE FROM synkrone.watermarks WHERE (user_id, log_offset) IN (
+        SELECT old.user_id, old.log_offset
+        FROM unnest(%(readers)s::text[]) AS given (user_id)
+        CROSS JOIN LATERAL (
+            SELECT user_id, log_offset FROM synkrone.watermarks WHERE watermarks.user_id = given.user_id
+            ORDER BY log_offset DESC OFFSET %(most)s::integer - 1) AS old)"""
+_APPEND = b"""
+    SELECT first FROM synkrone.append_changes(
+        %(batch)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
+        %(events)s::text[], %(form)s::smallint, %(rooms)s::text[], %(payloads)s::text[],
+        %(readers)s::text[], %(read_by)s::integer[], %(read_at)s::bigint[])"""
+_FIRST = b"SELECT first FROM synkrone.appends WHERE batch = %(batch)s::uuid"
+
+
+@value
+class Change:
+    """What a user wants to be done. Of ``all_read`` there are no ids; with ``up_to``, an offset, it is only what lies
+    at or before it, by ids. ``now`` is when it is stored, ``at`` the time that it says."""
+
+    view: View
+    action: Action
+    ids: Sequence[str]
+    at: datetime
+    now: datetime
+    known: int
+    all_read: bool = False
+    up_to: int | None = None
+
+    @property
+    def user(self) -> UserId:
+        return self.view.subscriber.user
+
+
+@dataclass(eq=False, slots=True)
+class _Effect:
+    """What one change does: rows of state, and events."""
+
+    changed: int = 0
+    events: Sequence[tuple[str, Json]] = ()
+    items: Sequence[tuple[int, ItemTimes]] = ()
+
+
+@dataclass(eq=False, slots=True)
+class _Commit:
+    """Changes of different users, which become one commit. ``first`` is its first entry's offset, once it is known."""
+
+    changes: Sequence[Change]
+    batch: UUID = field(default_factory=new_batch)
+    effects: Sequence[_Effect] = ()
+    first: int = 0
+    is_done: bool = False
+    may_be_done: bool = False
+
+
+class Changing:
+    """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
+        self._commits = [_Commit(some) for some in _of_different_users(changes)]
+
+    def run(self, db: Database) -> Written:
+        for commit in self._commits:
+            if not commit.is_done:
+                _carry_out(db, commit)
+        # Counted once it is stored, of a snapshot that has it, and not while the log is locked.
+        with db.snapshot() as snapshot:
+            aged = items.aged_upto(db, self._changes[-1].view.window)
+            summaries = items.summarize(db, [change.view for change in self._changes], aged)
+        effects = {
+            id(change): effect
+            for commit in self._commits
+            for change, effect in zip(commit.changes, commit.effects, strict=True)
+        }
+        answers = [
+            Changed(effects[id(change)].changed, summary.counts, snapshot.as_of)
+            for change, summary in zip(self._changes, summaries, strict=True)
+        ]
+        entries = [entry for commit in self._commits for entry in _entries(snapshot.generations, commit)]
+        return Written(answers, entries, snapshot.generations)
+
+
+def _of_different_users(changes: Sequence[Change]) -> list[list[Change]]:
+    """What a user does a second time is of another commit: it begins where the first one ends."""
+    commits: list[dict[UserId, Change]] = []
+    for change in changes:
+        for commit in commits:
+            if change.user not in commit and len(commit) < _USERS_AT_ONCE:
+                commit[change.user] = change
+                break
+        else:
+            commits.append({change.user: change})
+    return [list(commit.values()) for commit in commits]
+
+
+def _carry_out(db: Database, commit: _Commit) -> None:
+    names = sorted({_lock_of(change.user) for change in commit.changes})
+    db.execute(b"BEGIN ISOLATION LEVEL READ COMMITTED")
+    db.execute(_LOCK, {"space": _LOCK_SPACE, "names": names})
+    # Whoever was at it before had the users locked until its end.
+    known = db.execute(_FIRST, {"batch": commit.batch}).fetchone() if commit.may_be_done else None
+    if known is None:
+        aged = items.aged_upto(db, commit.changes[-1].view.window)
+        commit.effects = [_effect(db, change, aged) for change in commit.changes]
+        if any(effect.events for effect in commit.effects):
+            commit.may_be_done = True
+            (commit.first,) = _store(db, commit)
+            db.answered = [commit.batch]
+        else:
+            db.execute(b"COMMIT")
+    else:
+        (commit.first,) = known
+        db.answered.append(commit.batch)
+        db.execute(b"COMMIT")
+    commit.is_done = True
+
+
+def _lock_of(user: UserId) -> int:
+    """A number that stands for a user. Two may have the same: then they wait for each other."""
+    return int.from_bytes(blake2b(user.encode(), digest_size=4).digest(), "big", signed=True)
+
+
+def _effect(db: Database, change: Change, aged: int) -> _Effect:
+    parameters = change.view.parameters(aged)
+    if change.all_read and change.up_to is None:
+        (summary,) = items.summarize(db, [change.view], aged)
+        return _Effect(summary.to_read, [all_read_event(change.at)]) if summary.to_read else _Effect()
+    if change.all_read:
+        rows = db.execute(_TO_READ, parameters | {"up_to": change.up_to}).fetchall()
+    else:
+        found = {row[1]: row for row in db.execute(_NAMED, parameters | {"ids": list(change.ids)})}
+        rows = [found[id_] for id_ in change.ids if id_ in found]
+    changed: list[tuple[int, str, ItemTimes]] = []
+    for offset, id_, *times in rows:
+        read_at, seen_at, archived_at = (moment(time) if time is not None else None for time in times)
+        before = ItemTimes(read_at, seen_at, archived_at)
+        after = before.after(change.action, change.at)
+        if after != before:
+            changed.append((offset, id_, after))
+    if not changed:
+        return _Effect()
+    events = change_events(change.action, [id_ for _, id_, _ in changed], change.at)
+    return _Effect(len(changed), events, [(offset, times) for offset, _, times in changed])
+
+
+def _store(db: Database, commit: _Commit) -> Row:
+    """The offset of the first entry. All of it is sent at once, up to the commit: the log is locked for no longer than
+    it takes the server."""
+    pairs = list(zip(commit.changes, commit.effects, strict=True))
+    rows = [(change.user, *item) for change, effect in pairs for item in effect.items]
+    readers: list[tuple[UserId, int, int]] = []
+    logged: list[tuple[str, Room, Json]] = []
+    for change, effect in pairs:
+        if effect.events and not effect.items:
+            readers.append((change.user, len(logged), microseconds(change.at)))
+        own = Room.of_user(change.user)
+        logged += [(event, own, payload) for event, payload in effect.events]
+    with db.line.pipeline():
+        if rows:
+            db.execute(_PUT, _state(rows))
+        if readers:
+            names = [user for user, _, _ in readers]
+            db.execute(_PUT_READ, {"readers": names, "at": [at for _, _, at in readers]})
+            db.execute(_FORGET_WATERMARKS, {"readers": names, "most": WATERMARKS_PER_USER})
+        cursor = db.execute(
+            _APPEND,
+            {
+                "batch": commit.batch,
+                "answered": db.answered,
+                "at": microseconds(commit.changes[-1].now),
+                "known": commit.changes[-1].known,
+                "events": [event for event, _, _ in logged],
+                "form": FORM,
+                "rooms": [room for _, room, _ in logged],
+                "payloads": [payload.decode() for _, _, payload in logged],
+                "readers": [user for user, _, _ in readers],
+                "read_by": [number for _, number, _ in readers],
+                "read_at": [at for _, _, at in readers],
+            },
+        )
+        db.execute(b"COMMIT")
+    (row,) = cursor.fetchall()
+    return row
+
+
+def _entries(generations: Generations, commit: _Commit) -> list[Entry]:
+    events = [
+        (Room.of_user(change.user), event, payload)
+        for change, effect in zip(commit.changes, commit.effects, strict=True)
+        for event, payload in effect.events
+    ]
+    return [
+        Entry(generations.position(offset), frozenset((own,)), event, payload)
+        for offset, (own, event, payload) in enumerate(events, commit.first)
+    ]
+
+
+def _state(rows: Sequence[tuple[UserId, int, ItemTimes]]) -> Parameters:
+    def stored(time: datetime | None) -> int | None:
+        return microseconds(time) if time is not None else None
+
+    return {
+        "users": [user for user, _, _ in rows],
+        "offsets": [offset for _, offset, _ in rows],
+        "read_at": [stored(times.read_at) for _, _, times in rows],
+        "seen_at": [stored(times.seen_at) for _, _, times in rows],
+        "archived_at": [stored(times.archived_at) for _, _, times in rows],
+        "deleted": [times.deleted for _, _, times in rows],
+    }

@@ -1,0 +1,191 @@
+"""Reading inboxes from a PostgreSQL database: which items lie in one, their state, counts and lists.
+
+An item without a row of state is as it came, or read and seen since the first watermark behind it: that is where
+everything was read at once. A row that is made for an item begins with that, and is the truth from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from adapters.store.form import FORM, notification, unknown_form
+from adapters.store.postgresql.database import Database, Row, Snapshot
+from adapters.store.times import MICROSECOND, moment
+from adapters.store.window import Window
+from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Listing, Subscriber
+from domain.model.value import value
+
+NEWEST = """
+    newest AS MATERIALIZED (
+        SELECT DISTINCT placed.log_offset, placed.expires_at
+        FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
+        CROSS JOIN LATERAL (
+            SELECT log_offset, expires_at FROM synkrone.placed
+            WHERE placed.room = mine.room AND placed.log_offset > mine.after AND item
+            ORDER BY log_offset DESC LIMIT %(most)s::bigint) AS placed
+        ORDER BY log_offset DESC LIMIT %(most)s::bigint)"""
+"""The window of an inbox."""
+
+
+def items_of(some: str) -> str:
+    """``items``: what of a part of the window was neither deleted nor has expired."""
+    return f"""
+        items AS (
+            SELECT {some}.log_offset, {some}.expires_at, state.user_id IS NOT NULL AS touched, read_at, seen_at,
+                archived_at, archived_at IS NULL AS current,
+                CASE WHEN state.user_id IS NULL THEN {some}.log_offset > watermark ELSE read_at IS NULL END AS unread,
+                CASE WHEN state.user_id IS NULL THEN {some}.log_offset > watermark ELSE seen_at IS NULL END AS unseen
+            FROM {some}
+            CROSS JOIN (
+                SELECT coalesce(max(log_offset), 0) AS watermark FROM synkrone.watermarks
+                WHERE user_id = %(user)s::text) AS watermarks
+            LEFT JOIN synkrone.state ON state.user_id = %(user)s::text AND state.log_offset = {some}.log_offset
+            WHERE ({some}.expires_at IS NULL OR {some}.expires_at > %(now)s::bigint) AND deleted IS NOT TRUE)"""  # noqa: S608
+
+
+ITEMS = f"{NEWEST}, {items_of('newest')}"
+
+_READ_ALL_AT = """(
+    SELECT watermarks.read_at FROM synkrone.watermarks
+    WHERE user_id = %(user)s::text AND watermarks.log_offset > items.log_offset ORDER BY log_offset LIMIT 1)"""
+TIMES = f"""
+    CASE WHEN touched THEN items.read_at ELSE {_READ_ALL_AT} END AS read_at,
+    CASE WHEN touched THEN items.seen_at ELSE {_READ_ALL_AT} END AS seen_at,
+    archived_at"""
+"""Those of one of the ``items``."""
+
+_SUMMARY = f"""
+    WITH {ITEMS}, counted AS (
+        SELECT count(*) FILTER (WHERE current AND unread) AS unread,
+            count(*) FILTER (WHERE current AND unseen) AS unseen, count(*) FILTER (WHERE current) AS total,
+            count(*) FILTER (WHERE unread OR unseen) AS to_read,
+            min(expires_at) FILTER (WHERE current) AS expires_at, min(log_offset) FILTER (WHERE current) AS oldest
+        FROM items)
+    SELECT unread, unseen, total, to_read, (SELECT count(*) FROM newest), (SELECT min(log_offset) FROM newest),
+        expires_at, (SELECT stored_at FROM synkrone.contents WHERE log_offset = oldest)
+    FROM counted""".encode()  # noqa: S608
+
+_STATES: Mapping[ItemState, str] = {
+    ItemState.CURRENT: "current",
+    ItemState.UNREAD: "current AND unread",
+    ItemState.READ: "current AND NOT unread",
+    ItemState.ARCHIVED: "NOT current",
+    ItemState.ALL: "true",
+}
+
+
+def _listing(state: str, *, of_type: bool) -> bytes:
+    # Without a type only the contents on the page are looked at, and not those of the whole inbox.
+    typed = "AND (SELECT type FROM synkrone.contents WHERE contents.log_offset = items.log_offset) = %(type)s::text"
+    return f"""
+        WITH {ITEMS}, chosen AS (
+            SELECT items.log_offset, {TIMES} FROM items
+            WHERE {state} AND (%(before)s::bigint IS NULL OR items.log_offset < %(before)s::bigint)
+                {typed if of_type else ""}
+            ORDER BY log_offset DESC LIMIT %(limit)s::integer + 1),
+        sized AS (
+            SELECT chosen.*, row_number() OVER following AS number, sum(
+                (SELECT octet_length(payload) FROM synkrone.contents WHERE contents.log_offset = chosen.log_offset))
+                OVER following AS bytes
+            FROM chosen WINDOW following AS (ORDER BY log_offset DESC))
+        SELECT (SELECT count(*) FROM chosen), log_offset, read_at, seen_at, archived_at, form, payload
+        FROM sized CROSS JOIN LATERAL (
+            SELECT form, payload FROM synkrone.contents WHERE contents.log_offset = sized.log_offset LIMIT 1) AS stored
+        WHERE number = 1 OR (number <= %(limit)s::integer AND bytes <= %(bytes)s::bigint)
+        ORDER BY log_offset DESC""".encode()  # noqa: S608
+
+
+_LISTINGS = {
+    (state, of_type): _listing(_STATES[state], of_type=of_type) for state in ItemState for of_type in (False, True)
+}
+
+
+@value
+class View:
+    """An inbox, as it is to be seen at a time."""
+
+    subscriber: Subscriber
+    window: Window
+
+    def parameters(self, aged: int) -> dict[str, object]:
+        """Of the queries on it. All up to the offset ``aged`` is too old."""
+        starts = self.subscriber.starts
+        return {
+            "user": self.subscriber.user,
+            "rooms": list(starts),
+            "afters": [max(start, aged) for start in starts.values()],
+            **self.window.limits,
+        }
+
+
+@value
+class Summary:
+    """What lies in an inbox: ``to_read`` items are unread or unseen, the archived ones among them."""
+
+    counts: Counts
+    to_read: int
+    room: int
+    stands_until: int | None
+
+
+def aged_upto(db: Database, window: Window) -> int:
+    """The offset up to which everything is too old for it."""
+    (aged,) = db.one(b"SELECT synkrone.aged_upto(%(before)s::bigint)", {"before": window.aged_before})
+    return int(aged)
+
+
+def summarize(db: Database, views: Sequence[View], aged: int) -> list[Summary]:
+    found = db.all_of(_SUMMARY, [view.parameters(aged) for view in views])
+    return [_summary(view.window, row) for view, (row,) in zip(views, found, strict=True)]
+
+
+def _summary(window: Window, row: Row) -> Summary:
+    unread, unseen, total, to_read, number, _, expires_at, oldest_stored_at = row
+    ends = [expires_at] if expires_at is not None else []
+    if oldest_stored_at is not None:
+        ends.append(oldest_stored_at + window.kept.retention // MICROSECOND)
+    return Summary(Counts(unread, unseen, total), to_read, window.kept.per_user - number, min(ends, default=None))
+
+
+def count(snapshot: Snapshot, views: Sequence[View]) -> list[Counted]:
+    """An operation of the readers."""
+    aged = aged_upto(snapshot.db, views[-1].window)
+    summaries = summarize(snapshot.db, views, aged)
+    return [counted(snapshot, view.window, found) for view, found in zip(views, summaries, strict=True)]
+
+
+def counted(snapshot: Snapshot, window: Window, found: Summary) -> Counted:
+    stands_until = moment(found.stands_until) if found.stands_until is not None else None
+    return Counted(found.counts, snapshot.as_of, found.room, stands_until, window.kept.retention)
+
+
+@value
+class Looking:
+    """A request for a list."""
+
+    view: View
+    query: InboxQuery
+
+
+def listing(snapshot: Snapshot, looking: Looking) -> Listing:
+    query, view = looking.query, looking.view
+    aged = aged_upto(snapshot.db, view.window)
+    (summary,) = summarize(snapshot.db, [view], aged)
+    parameters = view.parameters(aged) | {
+        "type": query.type,
+        "before": query.before,
+        "limit": query.limit,
+        "bytes": query.max_bytes,
+    }
+    rows = snapshot.db.execute(_LISTINGS[query.state, query.type is not None], parameters).fetchall()
+    items = tuple(_item(row[1:]) for row in rows)
+    more = bool(rows) and rows[0][0] > len(rows)
+    return Listing(items, items[-1].offset if more else None, summary.counts, snapshot.as_of)
+
+
+def _item(row: Row) -> Item:
+    offset, read_at, seen_at, archived_at, form, payload = row
+    if form != FORM:
+        raise unknown_form(offset)
+    times = [moment(time) if time is not None else None for time in (read_at, seen_at, archived_at)]
+    return Item(offset, notification(offset, payload.encode()), *times)

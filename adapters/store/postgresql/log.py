@@ -1,0 +1,212 @@
+"""The log in a PostgreSQL database: how it is read.
+
+What lies in a large table is looked up row by row, by subqueries that the planner cannot turn into joins: a plan that
+reads the whole table would be right, and once the table has grown its cost would be that of all of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from adapters.store.form import FORM, change, notification, unknown_form
+from adapters.store.postgresql.database import Row, Snapshot
+from adapters.store.tail import ENTRY_OVERHEAD, FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, ROOM_OVERHEAD
+from adapters.store.times import moment
+from domain.errors import CursorRefused, StoreUnavailable
+from domain.model import NOTIFICATION_NEW, Entry, Json, Page, RecoveryReason, Room, Subscriber
+from domain.model.value import value
+from domain.rules.epochs import Generations
+from domain.rules.recovery import floor_of
+
+_log = logging.getLogger("synkrone.store")
+
+PAGE_TOTAL_BYTES = 16 * 1024 * 1024
+"""Of a page, the names of its rooms among it: a page of entries for thousands of users each ends early."""
+
+NOBODY: frozenset[Room] = frozenset()
+"""Whose an entry is whose contents were erased: it has its place in the log still."""
+
+TRIMMED = """
+    greatest(0,
+        (SELECT log_offset FROM synkrone.trimmed WHERE trimmed.room = mine.room),
+        (SELECT log_offset FROM synkrone.placed WHERE placed.room = mine.room AND log_offset <= %(floor)s::bigint
+            ORDER BY log_offset DESC LIMIT 1))"""
+"""Of ``mine.room``, the last offset that has left the log: what is at or below the floor, but still placed, is in
+inboxes only."""
+
+_TRIMMED = f"SELECT room, {TRIMMED} FROM unnest(%(rooms)s::text[]) AS mine (room)".encode()  # noqa: S608
+
+
+def _bytes_of(column: str) -> str:
+    """An expression for the size of a column of the entry ``found``."""
+    return f"""coalesce(
+        CASE WHEN found.item THEN
+            (SELECT octet_length({column}) FROM synkrone.contents WHERE contents.log_offset = found.log_offset)
+        ELSE (SELECT octet_length({column}) FROM synkrone.entries WHERE entries.log_offset = found.log_offset) END,
+        0)"""  # noqa: S608
+
+
+_SUMS = f"""
+    sized AS (
+        SELECT log_offset, item, row_number() OVER following AS number, sum(bytes) OVER following AS bytes,
+            sum(bytes + names) OVER following AS total
+        FROM (SELECT found.*, {_bytes_of("payload")} AS bytes, {_bytes_of("rooms")} AS names FROM found) AS found
+        WINDOW following AS (ORDER BY log_offset))"""  # noqa: S608
+# With a limit the planner leaves it as it is.
+_STORED = f"""
+    LEFT JOIN LATERAL (
+        SELECT '{NOTIFICATION_NEW}' AS event, form, expires_at, rooms, payload
+        FROM synkrone.contents WHERE sized.item AND contents.log_offset = sized.log_offset
+        UNION ALL
+        SELECT event, form, NULL, rooms, payload
+        FROM synkrone.entries WHERE NOT sized.item AND entries.log_offset = sized.log_offset
+        LIMIT 1) AS stored ON true"""  # noqa: S608
+
+_PAGE = f"""
+    WITH found AS (
+        SELECT DISTINCT placed.log_offset, placed.item
+        FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
+        CROSS JOIN LATERAL (
+            SELECT log_offset, item FROM synkrone.placed
+            WHERE placed.room = mine.room AND placed.log_offset > mine.after
+            ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed
+        ORDER BY log_offset LIMIT %(entries)s::integer + 1),
+    {_SUMS}
+    SELECT (SELECT count(*) FROM found), log_offset, event, form, expires_at, rooms, payload FROM sized {_STORED}
+    WHERE number = 1 OR (
+        number <= %(entries)s::integer AND bytes <= %(bytes)s::bigint AND total <= {PAGE_TOTAL_BYTES})
+    ORDER BY log_offset""".encode()  # noqa: S608
+
+_FOLLOWING = f"""
+    WITH found AS (
+        SELECT log_offset, event = '{NOTIFICATION_NEW}' AS item FROM synkrone.entries
+        WHERE log_offset > %(after)s::bigint AND log_offset <= %(upto)s::bigint
+        ORDER BY log_offset LIMIT {FOLLOW_MAX_ENTRIES}),
+    {_SUMS}
+    SELECT log_offset, event, form, expires_at, rooms, payload FROM sized {_STORED}
+    WHERE number = 1 OR total <= {FOLLOW_MAX_BYTES}
+    ORDER BY log_offset""".encode()  # noqa: S608
+
+_TAIL_FLOOR = f"""
+    SELECT min(log_offset) - 1 FROM (
+        SELECT log_offset, sum(weight) OVER (ORDER BY log_offset DESC) AS total FROM (
+            SELECT found.log_offset, {ENTRY_OVERHEAD} + {_bytes_of("payload")} + {ROOM_OVERHEAD} * (1 +
+                CASE WHEN found.item THEN
+                    (SELECT octet_length(rooms) - octet_length(replace(rooms, E'\\n', '')) FROM synkrone.contents
+                        WHERE contents.log_offset = found.log_offset)
+                ELSE 0 END) AS weight
+            FROM (
+                SELECT log_offset, event = '{NOTIFICATION_NEW}' AS item FROM synkrone.entries
+                WHERE log_offset > %(floor)s::bigint
+                ORDER BY log_offset DESC LIMIT %(entries)s::integer) AS found) AS weighed) AS summed
+    WHERE total <= %(bytes)s::bigint""".encode()  # noqa: S608
+
+
+def trimmed(snapshot: Snapshot, subscriber: Subscriber) -> int:
+    """The highest offset of an entry that has left the log and that the subscriber could have reached; or 0."""
+    rows = snapshot.db.execute(_TRIMMED, {"rooms": list(subscriber.starts), "floor": snapshot.floor}).fetchall()
+    return floor_of(subscriber.starts, {Room(room): offset for room, offset in rows})
+
+
+@value
+class Reading:
+    """A request for a page."""
+
+    subscriber: Subscriber
+    after: int
+    max_entries: int
+    max_bytes: int
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        starts = self.subscriber.starts
+        return {
+            "rooms": list(starts),
+            "afters": [max(start, self.after) for start in starts.values()],
+            "entries": self.max_entries,
+            "bytes": self.max_bytes,
+        }
+
+
+def page(snapshot: Snapshot, reading: Reading) -> Page:
+    """Raises CursorRefused: TRIMMED; and StoreUnavailable."""
+    if snapshot.floor > reading.after and trimmed(snapshot, reading.subscriber) > reading.after:
+        raise CursorRefused(RecoveryReason.TRIMMED)
+    (found,) = readable_pages(snapshot, [reading])
+    return found
+
+
+def readable_pages(snapshot: Snapshot, readings: Sequence[Reading]) -> list[Page]:
+    """Pages after positions of which nothing was trimmed. Raises StoreUnavailable."""
+    pages: list[Page] = []
+    for rows in snapshot.db.all_of(_PAGE, [reading.parameters for reading in readings]):
+        entries = tuple(_entry(snapshot.generations, row[1:]) for row in rows)
+        more = bool(rows) and rows[0][0] > len(rows)
+        pages.append(Page(entries, entries[-1].position if more else snapshot.as_of, more))
+    return pages
+
+
+@value
+class Following:
+    """A request for what comes after an offset, in all rooms, up to the offset ``upto``."""
+
+    after: int
+    upto: int
+
+
+def following(snapshot: Snapshot, request: Following) -> tuple[Entry, ...]:
+    """At least one entry. Raises CursorRefused: TRIMMED; and StoreUnavailable."""
+    if snapshot.floor > request.after:
+        raise CursorRefused(RecoveryReason.TRIMMED)
+    return stored(snapshot, request.after, request.upto)
+
+
+def stored(snapshot: Snapshot, after: int, upto: int) -> tuple[Entry, ...]:
+    """The entries after an offset up to another, as many as a follower is given at once.
+
+    Raises StoreUnavailable where one is missing.
+    """
+    rows = snapshot.db.execute(_FOLLOWING, {"after": after, "upto": upto}).fetchall()
+    if [row[0] for row in rows] != list(range(after + 1, after + 1 + len(rows))) or (upto > after and not rows):
+        raise _missing(after + 1)
+    return tuple(_entry(snapshot.generations, row) for row in rows)
+
+
+def tail_floor(snapshot: Snapshot, max_entries: int, max_bytes: int) -> int:
+    """The offset after which the entries fit into a tail of that size."""
+    (floor,) = snapshot.db.one(_TAIL_FLOOR, {"floor": snapshot.floor, "entries": max_entries, "bytes": max_bytes})
+    return snapshot.head if floor is None else int(floor)
+
+
+def _entry(generations: Generations, row: Row) -> Entry:
+    offset, event, form, expires_at, names, payload = row
+    if form is None:
+        raise _missing(offset)
+    if form != FORM:
+        raise unknown_form(offset)
+    position = generations.position(offset)
+    if payload is None:
+        return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))
+    rooms = rooms_of(names)
+    content = payload.encode()
+    if event != NOTIFICATION_NEW:
+        return Entry(position, rooms, event, change(offset, content))
+    ends = moment(expires_at) if expires_at is not None else None
+    return Entry(position, rooms, event, notification(offset, content), ends)
+
+
+def _missing(offset: int) -> StoreUnavailable:
+    """Logged, as it must not be passed over in silence: somebody has taken something out of the database."""
+    message = f"what was stored at offset {offset} is not there"
+    _log.error(message)
+    return StoreUnavailable(message)
+
+
+def joined(rooms: Iterable[Room]) -> str:
+    """As rooms are stored."""
+    return "\n".join(rooms)
+
+
+def rooms_of(names: str) -> frozenset[Room]:
+    return frozenset(map(Room, names.split("\n")))

@@ -1,0 +1,462 @@
+"""A durable log and its inboxes in a PostgreSQL database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from adapters.store.decisions import Batch
+from adapters.store.drafts import prepare
+from adapters.store.jobs import QUEUE_BYTES, one_by_one
+from adapters.store.postgresql import items, log, schema, users
+from adapters.store.postgresql.appending import Append, Appending
+from adapters.store.postgresql.arrivals import Arriving, Found, arrive
+from adapters.store.postgresql.changes import Change, Changing
+from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.database import Database
+from adapters.store.postgresql.following import Follower, News
+from adapters.store.postgresql.items import Looking, View
+from adapters.store.postgresql.log import Following, Reading
+from adapters.store.postgresql.opening import open_database
+from adapters.store.postgresql.threads import DOUBT_SECONDS, Group, Readers, Writer
+from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
+from adapters.store.postgresql.users import Acknowledging, Registering
+from adapters.store.registration import Recent, Registration
+from adapters.store.tail import Follower as TailFollower
+from adapters.store.tail import Tail
+from adapters.store.times import microseconds
+from adapters.store.window import Kept, Window
+from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
+from domain.model import (
+    Action,
+    Appended,
+    Arrival,
+    Arrived,
+    Changed,
+    Checkpoint,
+    Counted,
+    Draft,
+    Entry,
+    InboxQuery,
+    Listing,
+    Page,
+    Position,
+    RecoveryReason,
+    Room,
+    Subscriber,
+    UserId,
+)
+from domain.ports import Clock
+from domain.rules.epochs import Generations
+
+_log = logging.getLogger("synkrone.store")
+
+RECENT_USERS = 20_000
+
+_CHECKPOINT = one_by_one(users.checkpoint)
+_FOLLOWING = one_by_one(log.following)
+_LISTING = one_by_one(items.listing)
+_PAGE = one_by_one(log.page)
+
+
+@dataclass(eq=False, slots=True)
+class _Open:
+    """What there is from open() on; of a closed one, what was asked for before is still answered."""
+
+    generations: Generations
+    tail: Tail
+    log_floor: int
+    secret: bytes
+    writer: Writer = field(init=False)
+    readers: Readers = field(init=False)
+    follower: Follower = field(init=False)
+    followers: set[TailFollower] = field(default_factory=set)
+    behind: list[asyncio.Future[None]] = field(default_factory=list)
+    failing: bool = False
+    lost: bool = False
+    """Of what was given out as the log's, some is not in it any more."""
+    closed: bool = False
+
+
+class PostgresqlStore:
+    """A store for one event loop; any number of processes may have it open.
+
+    ``url`` is one of libpq's, with its parameters. With ``migrates`` an older schema becomes one of today's as it is
+    opened. Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest
+    ``inbox_per_user`` of each user. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
+    memory, are kept at hand for followers and for those who reconnect.
+
+    Nothing connects before ``open``. Before that and after ``close`` everything raises StoreUnavailable. Whoever leaves
+    the loop of ``tail`` other than by cancellation closes the iterator.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        password: str | None = None,
+        migrates: bool = True,
+        retention_log: timedelta = timedelta(days=30),
+        retention_inbox: timedelta = timedelta(days=365),
+        inbox_per_user: int = 10_000,
+        tail_entries: int = 50_000,
+        tail_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        """Raises ConfigurationError."""
+        self._address = Address(url, password)
+        self._clock = clock
+        self._migrates = migrates
+        self._retention_log = retention_log
+        self._kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
+        self._tail_entries = tail_entries
+        self._tail_bytes = tail_bytes
+        self._state: _Open | None = None
+        self._registered: Recent[tuple[UserId, str], Subscriber] = Recent(RECENT_USERS)
+
+    # opening and closing
+
+    def check(self) -> str | None:
+        """Whether ``open`` would succeed, without doing it: None, or what stands in its way for the moment only.
+
+        Raises StoreUnusable.
+        """
+        return schema.check(self._address, migrates=self._migrates)
+
+    @property
+    def place(self) -> str:
+        """As in the setting ``store``, without a user, a password or parameters."""
+        return self._address.place
+
+    async def open(self) -> None:
+        """Connect. Raises StoreUnusable."""
+        loop = asyncio.get_running_loop()
+        found = await asyncio.to_thread(
+            open_database,
+            self._address,
+            self._clock.now(),
+            migrates=self._migrates,
+            tail_entries=self._tail_entries,
+            tail_bytes=self._tail_bytes,
+        )
+        tail = Tail(found.tail_floor)
+        tail.append(found.entries)
+        state = _Open(found.generations, tail, found.floor, found.secret)
+        connect = partial(Database, self._address)
+        state.writer = Writer(connect(), partial(self._done, state), loop)
+        state.readers = Readers(connect, loop)
+        state.follower = Follower(
+            self._address,
+            self._clock,
+            loop,
+            known=lambda: tail.head,
+            own=lambda: state.writer.process_id,
+            tell=partial(self._hear, state),
+        )
+        # Of another database, it may be.
+        self._registered = Recent(RECENT_USERS)
+        self._state = state
+
+    async def close(self) -> None:
+        """Finish what was asked for, and let go of the database."""
+        state = self._state
+        if state is None or state.closed:
+            return
+        state.closed = True
+        state.follower.stop()
+        _wake(state)
+        await asyncio.to_thread(state.readers.close)
+        await asyncio.to_thread(state.writer.close)
+        await asyncio.to_thread(state.follower.close)
+        _tell_behind(state)
+
+    def _opened(self) -> _Open:
+        if self._state is None or self._state.closed:
+            raise StoreUnavailable
+        return self._state
+
+    # what the threads have done, in the loop
+
+    def _done(self, state: _Open, group: Group) -> None:
+        """First the tail has the entries, then caches the rest, and then it is told."""
+        written = group.written
+        state.failing = written is None
+        if written is None:
+            for job in group.jobs:
+                job.settle(StoreUnavailable())
+            return
+        if written.generations is not None:
+            _know(state, written.generations)
+        self._add(state, written.entries)
+        for job, answer in zip(group.jobs, written.answers, strict=True):
+            job.settle(answer)
+        _tell_behind(state)
+
+    def _hear(self, state: _Open, news: News) -> None:
+        if news.head < news.known:
+            # Its clients were given what is gone, and would take what comes in its place for that.
+            _log.critical("the log ends at %d, and was known up to %d: it has lost entries", news.head, state.tail.head)
+            state.lost = True
+            _wake(state)
+            return
+        _know(state, news.generations)
+        state.log_floor = news.floor
+        self._add(state, news.entries)
+        _tell_behind(state)
+
+    def _add(self, state: _Open, entries: Sequence[Entry]) -> None:
+        """What follows the tail. The rest it has already, or is read before long by whoever follows the log."""
+        tail = state.tail
+        new = [entry for entry in entries if entry.position.offset > tail.head]
+        if new and new[0].position.offset == tail.head + 1:
+            tail.append(new)
+        while len(tail) > self._tail_entries or tail.bytes > self._tail_bytes:
+            tail.drop_first()
+
+    # the log
+
+    async def append(
+        self, batch: Sequence[Draft], *, checkpoint: Checkpoint | None = None, all_or_nothing: bool = False
+    ) -> Sequence[Appended]:
+        self._opened()
+        prepared = await prepare(batch)
+        weight = sum(one.weight for one in prepared)
+        if weight > QUEUE_BYTES:
+            raise PublicationTooLarge("what was published at once is more than can be stored at once")
+        state = self._opened()
+        wanted = Append(Batch(prepared, checkpoint, all_or_nothing), self._clock.now(), state.tail.head)
+        appended: Sequence[Appended] = await state.writer.do(Appending, wanted, weight=weight)
+        await _caught_up_if_possible(state, max((one.position.offset for one in appended), default=0))
+        return appended
+
+    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+        state = self._checked(after)
+        if after.offset < state.log_floor:
+            raise CursorRefused(RecoveryReason.TRIMMED)
+        with state.tail.following(after.offset) as follower:
+            state.followers.add(follower)
+            try:
+                while True:
+                    yield await _next_batch(state, follower)
+                    # What these set off, writes to sockets above all, gets its turn before the next ones.
+                    await asyncio.sleep(0)
+            finally:
+                state.followers.discard(follower)
+
+    async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
+        state = self._opened()
+        request = Arriving(arrivals, self._window(), state.tail.floor)
+        found = await state.readers.do(arrive, request)
+        if None in found.each:
+            await state.writer.do(Registering, [Registration(one.user, one.role, one.rooms) for one in arrivals])
+            found = await state.readers.do(arrive, request)
+        await _caught_up(state, found.head.offset)
+        if any(after.offset < state.tail.floor for after in found.left_to_the_tail):
+            # It has given up meanwhile what would be on their pages.
+            found = await state.readers.do(arrive, replace(request, tail_floor=None))
+            await _caught_up(state, found.head.offset)
+        return [
+            _arrived(state, arrival, one, found.head)
+            for arrival, one in zip(arrivals, found.each, strict=True)
+            if one is not None
+        ]
+
+    async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
+        state = self._checked(after)
+        tail = state.tail
+        if after.offset >= tail.floor:
+            return _tail_page(state, subscriber, after, tail.head, max_entries, max_bytes)
+        page = await state.readers.do(_PAGE, Reading(subscriber, after.offset, max_entries, max_bytes))
+        await _caught_up(state, page.upto.offset)
+        return page
+
+    async def head(self) -> Position:
+        state = self._opened()
+        return state.generations.position(state.tail.head)
+
+    async def checkpoint(self, source: str) -> str | None:
+        return await self._opened().readers.do(_CHECKPOINT, source)
+
+    def _checked(self, position: Position) -> _Open:
+        state = self._opened()
+        fault = state.generations.fault(position, state.tail.head)
+        if fault is not None:
+            raise CursorRefused(fault)
+        return state
+
+    # users
+
+    async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        state = self._opened()
+        known = self._registered.get((user, role))
+        # A start never changes once there is one.
+        if known is not None and known.starts.keys() == rooms:
+            return known
+        registration = Registration(user, role, rooms)
+        subscriber = await state.readers.do(users.registered, registration)
+        if subscriber is None:
+            await state.writer.do(Registering, [registration])
+            subscriber = await state.readers.do(users.registered, registration)
+        if subscriber is None:
+            raise StoreUnavailable
+        # Whoever starts where the log ends reads on from there.
+        await _caught_up(state, max(subscriber.starts.values(), default=0))
+        self._registered.put((user, role), subscriber)
+        return subscriber
+
+    async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        state = self._opened()
+        if marks:
+            await state.writer.do(Acknowledging, marks)
+
+    # inboxes
+
+    async def count(self, subscriber: Subscriber) -> Counted:
+        state = self._opened()
+        counted = await state.readers.do(items.count, self._view(subscriber))
+        await _caught_up(state, counted.as_of.offset)
+        return counted
+
+    async def given_up(self) -> int:
+        return 0
+
+    async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
+        state = self._opened()
+        listing = await state.readers.do(_LISTING, Looking(self._view(subscriber), query))
+        await _caught_up(state, listing.as_of.offset)
+        return listing
+
+    async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
+        state = self._opened()
+        return await self._change(
+            state, Change(self._view(subscriber), action, ids, at, self._clock.now(), state.tail.head)
+        )
+
+    async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
+        state = self._opened() if up_to is None else self._checked(up_to)
+        offset = up_to.offset if up_to is not None else None
+        view = self._view(subscriber)
+        return await self._change(
+            state,
+            Change(view, Action.READ, (), at, self._clock.now(), state.tail.head, all_read=True, up_to=offset),
+        )
+
+    async def _change(self, state: _Open, wanted: Change) -> Changed:
+        changed: Changed = await state.writer.do(Changing, wanted)
+        await _caught_up_if_possible(state, changed.as_of.offset)
+        return changed
+
+    def _view(self, subscriber: Subscriber) -> View:
+        return View(subscriber, self._window())
+
+    def _window(self) -> Window:
+        return Window(microseconds(self._clock.now()), self._kept)
+
+    # the store itself
+
+    async def secret(self) -> bytes:
+        return self._opened().secret
+
+    async def ensure_writable(self) -> None:
+        if self._opened().failing:
+            raise StoreUnavailable
+
+    async def tidy(self) -> bool:
+        """One small step of trimming; whether there is more to do. While writing fails it tries whether it can be
+        done again. Raises StoreUnavailable, and RuntimeError once a defect has ended writing for good."""
+        state = self._opened()
+        if state.writer.defect is not None:
+            raise RuntimeError("nothing can be stored any more") from state.writer.defect
+        step = Step(self._clock.now(), state.tail.given_to_all, self._retention_log, self._kept.retention)
+        trimmed: Trimmed = await state.writer.do(Trimming, step, applied=partial(_trimmed, state))
+        return trimmed.more
+
+
+def _trimmed(state: _Open, trimmed: Trimmed) -> None:
+    state.log_floor = trimmed.floor
+    while state.tail.floor < min(state.log_floor, state.tail.head):
+        state.tail.drop_first()
+
+
+def _know(state: _Open, generations: Generations) -> None:
+    """None that is older than what is known: threads answer in any order."""
+    if generations.known[-1].number >= state.generations.known[-1].number:
+        state.generations = generations
+
+
+def _tail_page(
+    state: _Open, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int
+) -> Page:
+    """A page of what the tail has up to an offset."""
+    entries, more = state.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
+    return Page(entries, entries[-1].position if more else state.generations.position(upto), more)
+
+
+def _arrived(state: _Open, arrival: Arrival, found: Found, head: Position) -> Arrived:
+    where, page = found.continuation, found.page
+    if page is None:
+        page = _tail_page(state, found.subscriber, where.after, head.offset, arrival.max_entries, arrival.max_bytes)
+    return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
+
+
+async def _next_batch(state: _Open, follower: TailFollower) -> Sequence[Entry]:
+    tail = state.tail
+    while follower.given >= tail.head:
+        follower.wake.clear()
+        _check_followed(state)
+        await follower.wake.wait()
+    _check_followed(state)
+    if follower.given >= tail.floor:
+        return await tail.next_batch(follower)
+    # While this is read the tail may go on, but not the log's floor: what was not given stays.
+    entries = await state.readers.do(_FOLLOWING, Following(follower.given, tail.floor))
+    follower.given = entries[-1].position.offset
+    return entries
+
+
+def _check_followed(state: _Open) -> None:
+    if state.closed:
+        raise StoreUnavailable
+    if state.lost:
+        raise CursorRefused(RecoveryReason.INVALID)
+
+
+async def _caught_up(state: _Open, head: int) -> None:
+    """Wait until the tail has what a reader has seen: an answer as of an entry comes after it in every respect.
+
+    Raises StoreUnavailable where it has not after a while.
+    """
+    try:
+        async with asyncio.timeout(DOUBT_SECONDS):
+            while state.tail.head < head:
+                if state.closed:
+                    raise StoreUnavailable
+                behind = asyncio.get_running_loop().create_future()
+                state.behind.append(behind)
+                await behind
+    except TimeoutError:
+        raise StoreUnavailable from None
+
+
+async def _caught_up_if_possible(state: _Open, head: int) -> None:
+    """The same of what is stored, and has to be answered in any case."""
+    try:
+        await _caught_up(state, head)
+    except StoreUnavailable:
+        _log.warning("what was stored up to %d was not read again in time", head)
+
+
+def _wake(state: _Open) -> None:
+    for follower in state.followers:
+        follower.wake.set()
+
+
+def _tell_behind(state: _Open) -> None:
+    behind, state.behind = state.behind, []
+    for future in behind:
+        if not future.done():
+            future.set_result(None)

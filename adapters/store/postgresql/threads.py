@@ -1,0 +1,246 @@
+"""Threads that work on a PostgreSQL database for an event loop: one that writes, some that read, one that follows.
+
+Whatever waits is done together: one commit and one turn of the loop for all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from adapters.store.jobs import QUEUE_BYTES, QUEUE_JOBS, Job, JobQueue, outcomes_of
+from adapters.store.postgresql.connecting import one_line
+from adapters.store.postgresql.database import Database, Snapshot, Work, Written
+from domain.errors import StoreUnavailable, SynkroneError
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+_log = logging.getLogger("synkrone.store")
+
+CHANNEL: Final = "synkrone_log"
+HINT_SECONDS = 0.005
+"""So far apart are hints to other servers at least: all of them take a lock that the whole database shares."""
+
+GATHERING_SECONDS = 0.004
+"""Commits begin at least so far apart while there are several writers at a time, who then share them."""
+
+DOUBT_SECONDS = 10.0
+"""For so long is asked what became of something that was on its way as a connection broke."""
+_DOUBT_PAUSE = 0.2
+
+_GROUP_JOBS = 1000
+_GROUP_BYTES = 8 * 1024 * 1024
+_READS_AT_ONCE = 32
+_TRIES = 5
+_TO_BE_TRIED_AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """Jobs that were done together, and what came of them; None where they failed."""
+
+    jobs: Sequence[Job]
+    written: Written | None
+
+
+class Writer:
+    """The one thread that writes. ``done`` is called in the loop with each group, and settles its jobs."""
+
+    def __init__(self, database: Database, done: Callable[[Group], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._db = database
+        self._done = done
+        self._loop = loop
+        self._queue = JobQueue(QUEUE_JOBS, QUEUE_BYTES)
+        self._hint_at: float | None = None
+        self._hinted_at = 0.0
+        self._failing = False
+        self.defect: BaseException | None = None
+        """What ended the thread, if it was no fault of the database."""
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the server's process that writes for it."""
+        return self._db.process_id
+
+    async def do(
+        self,
+        work: Callable[[Sequence[A]], Work],
+        argument: A,
+        *,
+        weight: int = 0,
+        applied: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """The answer once it is committed. Raises StoreUnavailable."""
+        job = Job(work, argument, self._loop.create_future(), weight, applied)
+        self._queue.put(job)
+        return await job.future
+
+    def close(self) -> None:
+        """Finish what waits, and let go of the database; blocks."""
+        self._queue.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._queue.is_over:
+                jobs = self._queue.take(_GROUP_JOBS, _GROUP_BYTES, self._hint_due_in())
+                next_commit = time.monotonic() + GATHERING_SECONDS
+                for some in _by_work(jobs):
+                    self._loop.call_soon_threadsafe(self._done, self._group(some))
+                self._hint()
+                if len(jobs) > 1:
+                    time.sleep(max(0.0, next_commit - time.monotonic()))
+        finally:
+            left = self._queue.give_up()
+            if left:
+                self._loop.call_soon_threadsafe(self._done, Group(left, None))
+            self._db.close()
+
+    def _group(self, jobs: Sequence[Job]) -> Group:
+        work: Work = jobs[0].operation([job.argument for job in jobs])
+        try:
+            written = self._carry_out(work)
+        except psycopg.Error as error:
+            if not self._failing:
+                _log.error("a write to the store failed: %s", one_line(error))
+            self._failing = True
+            return Group(jobs, None)
+        except BaseException as error:
+            # A mistake of ours: the thread ends, and the store with it, but nobody waits for ever.
+            self.defect = error
+            self._loop.call_soon_threadsafe(self._done, Group(jobs, None))
+            raise
+        if self._failing:
+            self._failing = False
+            _log.warning("the store can be written again")
+        if written.entries and self._hint_at is None:
+            self._hint_at = max(time.monotonic(), self._hinted_at + HINT_SECONDS)
+        return Group(jobs, written)
+
+    def _carry_out(self, work: Work) -> Written:
+        """Where a connection breaks nobody knows whether it was committed: the work itself is asked, over another one.
+
+        Raises psycopg.Error.
+        """
+        doubted_until: float | None = None
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return work.run(self._db)
+            except psycopg.Error as error:
+                if self._db.recover() and doubted_until is None:
+                    doubted_until = time.monotonic() + DOUBT_SECONDS
+                again = isinstance(error, _TO_BE_TRIED_AGAIN) and tries < _TRIES
+                if not again and (doubted_until is None or time.monotonic() > doubted_until):
+                    raise
+                if not again and tries > 1:
+                    time.sleep(_DOUBT_PAUSE)
+
+    def _hint_due_in(self) -> float | None:
+        return max(0.0, self._hint_at - time.monotonic()) if self._hint_at is not None else None
+
+    def _hint(self) -> None:
+        """Tell other servers that there is more in the log, in a transaction of its own: where it fails they look by
+        themselves before long."""
+        if self._hint_at is None or time.monotonic() < self._hint_at:
+            return
+        self._hint_at, self._hinted_at = None, time.monotonic()
+        try:
+            self._db.execute(f"NOTIFY {CHANNEL}".encode())
+        except psycopg.Error as error:
+            _log.debug("no hint of what was stored could be given: %s", one_line(error))
+            self._db.recover()
+
+
+def _by_work(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs of one kind are done together. All of them wait at once: no order among them was promised."""
+    kinds: dict[Callable[..., Any], list[Job]] = {}
+    for job in jobs:
+        kinds.setdefault(job.operation, []).append(job)
+    return list(kinds.values())
+
+
+class Readers:
+    """Threads that read, each over a connection of its own. What a thread takes at once it reads in one snapshot."""
+
+    def __init__(self, connect: Callable[[], Database], loop: asyncio.AbstractEventLoop, *, threads: int = 2) -> None:
+        self._connect = connect
+        self._loop = loop
+        self._queue = JobQueue(QUEUE_JOBS, QUEUE_BYTES)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"store-reader-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def do(self, operation: Callable[[Snapshot, Sequence[A]], Sequence[R | SynkroneError]], argument: A) -> R:
+        """Raises StoreUnavailable, and what the operation answers with."""
+        job = Job(operation, argument, self._loop.create_future())
+        self._queue.put(job)
+        result: R = await job.future
+        return result
+
+    def close(self) -> None:
+        """Finish what waits, and let go of the database; blocks."""
+        self._queue.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        db = self._connect()
+        failing = False
+        try:
+            while jobs := self._queue.take(_READS_AT_ONCE, QUEUE_BYTES):
+                outcomes: Sequence[object]
+                try:
+                    outcomes = _read(db, jobs)
+                    failing = False
+                except psycopg.Error as error:
+                    if not failing:
+                        _log.error("a read of the store failed: %s", one_line(error))
+                    failing = True
+                    outcomes = [StoreUnavailable() for _ in jobs]
+                except BaseException:
+                    self._loop.call_soon_threadsafe(_settle, jobs, [StoreUnavailable() for _ in jobs])
+                    raise
+                self._loop.call_soon_threadsafe(_settle, jobs, outcomes)
+        finally:
+            left = self._queue.give_up()
+            if left:
+                self._loop.call_soon_threadsafe(_settle, left, [StoreUnavailable() for _ in left])
+            db.close()
+
+
+def _read(db: Database, jobs: Sequence[Job]) -> Sequence[object]:
+    """Once more where the connection had broken by then. Raises psycopg.Error."""
+    try:
+        return _outcomes(db, jobs)
+    except psycopg.Error:
+        if not db.recover():
+            raise
+    try:
+        return _outcomes(db, jobs)
+    except psycopg.Error:
+        db.recover()
+        raise
+
+
+def _outcomes(db: Database, jobs: Sequence[Job]) -> Sequence[object]:
+    with db.snapshot() as snapshot:
+        return list(outcomes_of(snapshot, jobs))
+
+
+def _settle(jobs: Sequence[Job], outcomes: Sequence[object]) -> None:
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        job.settle(outcome)

