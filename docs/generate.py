@@ -75,7 +75,13 @@ SETTINGS: Final[Mapping[str, str]] = {
     "source.ca_file": "whom to trust besides, for the feed",
     "store": (
         "the file of the log and the inboxes, relative to the folder of the process (four slashes: absolute); "
-        "one process at a time. `memory://` is gone with the process"
+        "one process at a time. `postgresql://…` is a database, see [PostgreSQL](../how-to/postgresql.md). "
+        "`memory://` is gone with the process"
+    ),
+    "store_password": "of `postgresql://`; it is never shown",
+    "store_password_file": "the same from a file",
+    "store_migrate": (
+        "bring an older schema into the form of today at the start; `false`: only `synkrone-socket migrate` does"
     ),
     "replay": "what a client without a cursor starts with; `none`: with what comes next",
     "cors_origins": "origins whose pages may connect beside the server's own, see [Proxies](../how-to/proxies.md)",

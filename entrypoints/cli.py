@@ -1,4 +1,4 @@
-"""``synkrone-socket serve | demo | token | publish | listen | check-config``."""
+"""``synkrone-socket serve | demo | token | publish | listen | check-config | migrate``."""
 
 from __future__ import annotations
 
@@ -95,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("check-config", help="read the settings and say whether serve would start")
     _add_config(command)
     command.set_defaults(run=_check_config)
+
+    command = commands.add_parser("migrate", help="bring what the store holds into the form of this version")
+    _add_config(command)
+    command.set_defaults(run=_migrate)
     return parser
 
 
@@ -187,6 +191,12 @@ def _check_config(options: argparse.Namespace) -> int:
             print(f"For the moment it could not: {sources.named(line)}")
         if untried := server.untried(settings):
             print(f"Not tried: {', '.join(untried)}.")
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    with _settings(options) as (settings, _):
+        print(server.migrate(settings))
     return 0
 
 

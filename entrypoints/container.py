@@ -34,6 +34,7 @@ from adapters.http.peer import PeerPolicy
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
 from adapters.store.memory import MemoryStore
+from adapters.store.served import ServedStore
 from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from adapters.system.configuration import ConfigurationError
@@ -214,6 +215,22 @@ def build_memory_store(settings: Settings, clock: Clock) -> MemoryStore:
     )
 
 
+def build_postgresql_store(settings: Settings, clock: Clock) -> ServedStore:
+    try:
+        from adapters.store.postgresql.store import PostgresqlStore  # noqa: PLC0415 (what it needs is an extra)
+    except ImportError:
+        raise ConfigurationError("", "needs psycopg: pip install 'synkrone-socket[postgresql]'") from None
+    return PostgresqlStore(
+        settings.store,
+        clock=clock,
+        password=_plain(settings.store_password) if settings.store_password is not None else None,
+        migrates=settings.store_migrate,
+        retention_log=settings.retention.log,
+        retention_inbox=settings.retention.inbox_age,
+        inbox_per_user=settings.retention.inbox_per_user,
+    )
+
+
 def build_memory_source(url: Address) -> MemorySource:
     url.check_bare()
     return MemorySource()
@@ -273,6 +290,7 @@ class Container(containers.DeclarativeContainer):
             retention_inbox=settings.provided.retention.inbox_age,
             inbox_per_user=settings.provided.retention.inbox_per_user,
         ),
+        postgresql=providers.Singleton(build_postgresql_store, settings, clock),
     )
     pids = providers.Singleton(KeyedPids, store.provided.secret)
     source = providers.Selector(
@@ -343,6 +361,14 @@ def build_container(settings: Settings) -> Container:
     container.application()
     container.backend()
     return container
+
+
+def build_store(settings: Settings) -> ServedStore:
+    """The store alone. Raises SettingsError."""
+    container = Container(settings=settings)
+    _build_selected(container.store, SELECTED_BY["store"])
+    store: ServedStore = container.store()
+    return store
 
 
 def _build_selected(port: providers.Selector[Any], setting: str) -> None:

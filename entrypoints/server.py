@@ -36,7 +36,7 @@ from adapters.store.served import ServedStore
 from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
-from entrypoints.container import Container, build_container
+from entrypoints.container import Container, build_container, build_store
 from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
@@ -302,6 +302,15 @@ def check(settings: Settings) -> list[str]:
     except SynkroneError as error:
         raise SettingsError(f"store: {error}") from None
     return [*passing, *([f"store: {in_use}"] if in_use is not None else [])]
+
+
+def migrate(settings: Settings) -> str:
+    """Bring what the store holds into the form of today; what was done. Raises SettingsError."""
+    store = build_store(settings)
+    try:
+        return f"{store.place}: {store.migrate()}"
+    except SynkroneError as error:
+        raise SettingsError(f"store: {error}") from None
 
 
 def check_tls(settings: Settings) -> ssl.SSLContext | None:

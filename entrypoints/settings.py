@@ -243,13 +243,16 @@ class LogSettings(Section):
     format: Literal["auto", "json", "text"] = "auto"
 
 
-class Settings(Section):
+class Settings(SectionWithSecrets):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 8000
     auth: AuthSettings = AuthSettings()
     api: ApiSettings = ApiSettings()
     source: SourceSettings = SourceSettings()
     store: Address = Address("sqlite:///synkrone.db")
+    store_password: SecretStr | None = None
+    store_password_file: Path | None = None
+    store_migrate: bool = True
     replay: Literal["undelivered", "none"] = "undelivered"
     cors_origins: JsonList[CorsOrigin] = Field(default_factory=list)
     trusted_proxies: JsonList[Network] = Field(default_factory=list)

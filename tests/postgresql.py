@@ -85,6 +85,11 @@ class PostgresqlServer:
         return self._data
 
     @property
+    def socket(self) -> str:
+        """The path of its Unix socket."""
+        return str(self._folder / ".s.PGSQL.5432")
+
+    @property
     def process_id(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -118,6 +123,18 @@ class PostgresqlServer:
             self._process.send_signal(how)
             self._process.wait(START_SECONDS)
             self._process = None
+
+    def pause(self) -> None:
+        """All of its processes stand still, with their connections."""
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        children = Path(f"/proc/{self.process_id}/task/{self.process_id}/children").read_text().split()
+        for process in (self.process_id, *map(int, children)):
+            os.kill(process, number)
 
     def url(self, database: str, user: str = "owner") -> str:
         return f"postgresql://{user}@/{database}?host={self._folder}"

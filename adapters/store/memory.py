@@ -136,6 +136,10 @@ class MemoryStore:
         """Nothing can stand in its way."""
         return None
 
+    def migrate(self) -> str:
+        """Nothing is kept from one process to the next."""
+        return "there is nothing to migrate"
+
     async def open(self) -> None:
         """Nothing to open."""
 

@@ -24,6 +24,12 @@ class ServedStore(Store, Protocol):
         Raises SynkroneError, with what is wrong in one line. Not while it is open.
         """
 
+    def migrate(self) -> str:
+        """Bring what is stored into the form of today; what was done, in a few words.
+
+        Raises SynkroneError, with what is wrong in one line. Not while it is open.
+        """
+
     async def open(self) -> None:
         """Make it usable. Raises SynkroneError, with what is wrong in one line."""
 

@@ -28,6 +28,7 @@ OUTBOX = f"{RECIPES}test_an_outbox_loses_nothing_and_sends_nothing_twice"
 SWAPPING = "tests/architecture/test_swapping.py::test_what_the_document_says_is_all_that_a_new_adapter_touches"
 SERVED = f"{DOCUMENTS}test_serve_connect_publish_and_see_it_on_both_devices_only"
 INBOX_PAGE = f"{DOCUMENTS}test_the_page_with_the_inbox_shows_it_and_marks_as_read"
+RIGHTS = "tests/e2e/test_postgresql.py::test_a_role_that_may_only_read_and_write_rows_serves"
 README_SHOWS = "tests/architecture/test_documents.py::test_the_readme_shows_what_the_tutorial_has"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
 
@@ -114,6 +115,10 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/deploy.md", "dockerfile", "FROM python"): NotRun("it needs a container runtime and a registry"),
     ("docs/how-to/backup.md", "bash", "sqlite3"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/backup.md", "bash", "rm -f"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
+    ("docs/how-to/postgresql.md", "sql", "CREATE ROLE"): RIGHTS,
+    ("docs/how-to/postgresql.md", "bash", "synkrone-socket migrate"): RIGHTS,
+    ("docs/how-to/postgresql.md", "sql", "GRANT"): RIGHTS,
+    ("docs/how-to/postgresql.md", "toml", "store_password_file"): RIGHTS,
     ("docs/examples/README.md", "bash", "opaque_tokens serve"): EXAMPLES,
     ("docs/examples/README.md", "bash", "json_lines serve"): EXAMPLES,
     ("docs/examples/README.md", "diff", "opaque_tokens"): SWAPPING,
@@ -131,6 +136,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/reference/commands.md", "text", "synkrone-socket publish"): GENERATED,
     ("docs/reference/commands.md", "text", "synkrone-socket listen"): GENERATED,
     ("docs/reference/commands.md", "text", "synkrone-socket check-config"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket migrate"): GENERATED,
     ("docs/explanation/code.md", "text", "domain/"): NotRun("it shows the folders"),
     ("docs/explanation/code.md", "python", ".rooms("): f"{DOCUMENTS}test_the_policy_is_plain_functions",
     ("docs/explanation/code.md", "python", "MemoryTransport"): f"{DOCUMENTS}test_the_domain_runs_without_a_socket",

@@ -127,6 +127,11 @@ class PostgresqlStore:
         """
         return schema.check(self._address, migrates=self._migrates)
 
+    def migrate(self) -> str:
+        """Make the schema one of today's version, and make it where there is none. Raises StoreUnusable."""
+        before, after = schema.migrate(self._address)
+        return f"the schema is of version {after}" + (f", and was of {before}" if before < after else "")
+
     @property
     def place(self) -> str:
         """As in the setting ``store``, without a user, a password or parameters."""

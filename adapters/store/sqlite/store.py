@@ -22,7 +22,7 @@ from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
 from adapters.store.sqlite.items import Looking, View
 from adapters.store.sqlite.log import Following, Reading, RoomSets
 from adapters.store.sqlite.opening import open_file
-from adapters.store.sqlite.schema import FileLock, check_file, connect
+from adapters.store.sqlite.schema import MIGRATIONS, FileLock, check_file, connect, prepare_file
 from adapters.store.sqlite.threads import Group, Readers, Writer
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.trimming import Step, Trimmed, Trimmer
@@ -138,6 +138,15 @@ class SqliteStore:
     def place(self) -> str:
         """As in the setting ``store``, with an absolute path."""
         return f"sqlite:///{self._path.absolute()}"
+
+    def migrate(self) -> str:
+        """Make the file one of today's version, and make it where there is none. Raises StoreUnusable."""
+        lock = FileLock(self._path)
+        try:
+            prepare_file(self._path)
+        finally:
+            lock.release()
+        return f"the file is of version {len(MIGRATIONS)}"
 
     async def open(self) -> None:
         """Open the file, and make it where there is none. Raises StoreUnusable."""
