@@ -52,7 +52,8 @@ def programs(version: int) -> Path | None:
 class PostgresqlServer:
     """A server on a Unix socket, or on a port of the loopback interface too."""
 
-    def __init__(self, version: int, folder: Path, **settings: str) -> None:
+    def __init__(self, version: int, folder: Path, *files: Path, **settings: str) -> None:
+        """The files it has beside its data: settings name them without a folder."""
         found = programs(version)
         require(found is not None, HOW_TO_GET[version])
         assert found is not None
@@ -69,6 +70,11 @@ class PostgresqlServer:
             os.chown(folder, NOBODY, NOBODY)
             self._as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         self._run("initdb", "-D", self._data, "-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        for file in files:
+            own = Path(shutil.copy(file, self._data))
+            own.chmod(0o600)
+            if self._as_nobody:
+                os.chown(own, NOBODY, NOBODY)
 
     def _run(self, program: str, *arguments: object) -> None:
         subprocess.run(
@@ -87,7 +93,11 @@ class PostgresqlServer:
     @property
     def socket(self) -> str:
         """The path of its Unix socket."""
-        return str(self._folder / ".s.PGSQL.5432")
+        return str(self._folder / f".s.PGSQL.{self.port}")
+
+    @property
+    def port(self) -> int:
+        return int(self._settings.get("port", "5432"))
 
     @property
     def process_id(self) -> int:
@@ -111,7 +121,9 @@ class PostgresqlServer:
             try:
                 self.connect("postgres").close()
             except psycopg.OperationalError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
+                if self._process.poll() is not None:
+                    raise AssertionError((self._folder / "log").read_text()) from None
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
             else:
@@ -123,6 +135,11 @@ class PostgresqlServer:
             self._process.send_signal(how)
             self._process.wait(START_SECONDS)
             self._process = None
+
+    def let_in(self, *lines: str) -> None:
+        """Whom, as in ``pg_hba.conf``."""
+        (self._data / "pg_hba.conf").write_text("\n".join([*lines, ""]))
+        os.kill(self.process_id, signal.SIGHUP)
 
     def pause(self) -> None:
         """All of its processes stand still, with their connections."""
@@ -137,13 +154,13 @@ class PostgresqlServer:
             os.kill(process, number)
 
     def url(self, database: str, user: str = "owner") -> str:
-        return f"postgresql://{user}@/{database}?host={self._folder}"
+        return f"postgresql://{user}@/{database}?host={self._folder}&port={self.port}"
 
-    def connect(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(self.url(database), autocommit=True, connect_timeout=5)
+    def connect(self, database: str, user: str = "owner") -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(self.url(database, user), autocommit=True, connect_timeout=5)
 
-    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        with closing(self.connect(database)) as connection:
+    def execute(self, statement: str, database: str = "postgres", user: str = "owner") -> list[tuple[Any, ...]]:
+        with closing(self.connect(database, user)) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description is not None else []
 
@@ -166,11 +183,11 @@ class PostgresqlServer:
 
 
 @contextmanager
-def running_server(version: int, **settings: str) -> Iterator[PostgresqlServer]:
+def running_server(version: int, *files: Path, **settings: str) -> Iterator[PostgresqlServer]:
     memory = Path("/dev/shm")  # noqa: S108
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if memory.is_dir() else None))
     try:
-        server = PostgresqlServer(version, folder, **settings)
+        server = PostgresqlServer(version, folder, *files, **settings)
         server.start()
         try:
             yield server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -66,7 +67,9 @@ class Address:
         except psycopg.Error:
             # What libpq says quotes the URL, and a password may be in it.
             raise ConfigurationError("", _MALFORMED) from None
-        if any("@" in str(given.get(name, "")) for name in ("host", "port")):
+        # A password with such characters in it has ended early, and the rest of it is elsewhere.
+        misplaced = any("@" in str(given.get(name, "")) for name in ("host", "port", "dbname"))
+        if misplaced or not set(str(given.get("port", ""))) <= set("0123456789,") or "\0" in url:
             raise ConfigurationError("", _MALFORMED)
         if password is not None:
             if "password" in given:
@@ -77,9 +80,12 @@ class Address:
     @property
     def place(self) -> str:
         """As a URL, without a user, a password or parameters."""
-        host, port, name = (str(self._parameters.get(part) or "") for part in ("host", "port", "dbname"))
-        where = quote(host, safe=",[]:") if "/" in host else host
-        return f"postgresql://{where}{f':{port}' if port else ''}/{quote(name)}"
+        hosts, ports, name = (str(self._parameters.get(part) or "") for part in ("host", "port", "dbname"))
+        where = ",".join(
+            (f"[{host}]" if ":" in host else quote(host, safe="")) + (f":{port}" if port else "")
+            for host, port in zip_longest(hosts.split(","), ports.split(","), fillvalue="")
+        )
+        return f"postgresql://{where}/{quote(name)}"
 
     def connect(self, *, notified: Callable[[Notify], None] | None = None, statement_timeout: bool = True) -> Line:
         """Raises psycopg.Error."""
