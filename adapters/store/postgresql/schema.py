@@ -17,8 +17,13 @@ _log = logging.getLogger("synkrone.store")
 
 # An advisory lock of the database, which whoever migrates holds: ``SYNK`` and 0.
 _MIGRATING: Final = (0x53594E4B, 0)
-_NOT_AUTHORIZED = "28"
-_NO_SUCH_DATABASE = "3D000"
+
+# Of the catalog itself: names that are looked up otherwise are remembered, and one that was not there stays so for a
+# while though somebody else has made it.
+_HAS_SCHEMA = b"SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'synkrone'"
+_HAS_VERSIONS = b"""
+    SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = 'synkrone' AND relname = 'schema_versions'"""
 
 
 @value
@@ -95,7 +100,7 @@ def check(address: Address, *, migrates: bool) -> str | None:
 
 def version_of(line: Line) -> SchemaVersion:
     """Raises StoreUnusable for a schema that is newer than this program, and psycopg.Error."""
-    if _one(line, "SELECT to_regclass('synkrone.schema_versions')") is None:
+    if not _has(line, _HAS_VERSIONS):
         return SchemaVersion(0, 0)
     row = line.execute(
         "SELECT version, usable_from FROM synkrone.schema_versions ORDER BY version DESC LIMIT 1"
@@ -119,7 +124,7 @@ def _migrate(line: Line) -> int:
         line.execute("SELECT pg_advisory_xact_lock(%s, %s)", _MIGRATING)
         line.execute("SET LOCAL lock_timeout = '5s'")
         found = version_of(line)
-        if found.version == 0 and _one(line, "SELECT to_regnamespace('synkrone')") is None:
+        if not _has(line, _HAS_SCHEMA):
             line.execute("CREATE SCHEMA synkrone")
         for migration in MIGRATIONS[found.version :]:
             if migration.version == 1:
@@ -163,6 +168,5 @@ def unusable(error: psycopg.Error) -> StoreUnusable:
     return StoreUnusable(said)
 
 
-def _one(line: Line, query: str) -> object:
-    row = line.execute(query.encode()).fetchone()
-    return row[0] if row is not None else None
+def _has(line: Line, query: bytes) -> bool:
+    return line.execute(query).fetchone() is not None
