@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.store.postgresql import connecting
+from adapters.store.postgresql import connecting, following, threads
 from domain.errors import CursorRefused, StoreUnavailable
 from domain.model import Action, AppendOutcome, InboxQuery, Position, RecoveryReason
 from tests.contract.inbox_harness import (
@@ -119,7 +119,7 @@ async def test_while_the_database_is_away_nothing_waits_for_it_and_it_goes_on_by
 ) -> None:
     async with opened(line.url(database)) as store:
         start = await store.head()
-        following = Following(store, start).start(2)
+        followed = Following(store, start).start(2)
         await store.append([draft("a")])
         line.sever()
         for asked in (store.append([draft("b")]), store.list_items(reader(ANN), InboxQuery()), store.tidy()):
@@ -131,7 +131,7 @@ async def test_while_the_database_is_away_nothing_waits_for_it_and_it_goes_on_by
         line.mend()
         assert outcomes(await store.append([draft("b")])) == [STORED]
         await store.ensure_writable()
-        assert await following == [1, 2]
+        assert await followed == [1, 2]
         assert await ids_of(store, reader(ANN)) == ["b", "a"]
 
 
@@ -139,17 +139,23 @@ async def test_a_server_that_does_not_answer_is_given_up(
     own_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connecting.Line, "answer_seconds", 0.5)
-    async with opened(own_server.url(own_server.new_store())) as store:
+    monkeypatch.setattr(threads, "DOUBT_SECONDS", 0.5)
+    async with opened(f"{own_server.url(own_server.new_store())}&connect_timeout=2") as store:
+        start = await store.head()
         await store.append([draft("a")])
         own_server.pause()
         try:
             with pytest.raises(StoreUnavailable):
-                async with asyncio.timeout(20):
-                    await store.list_items(reader(ANN), InboxQuery())
+                async with asyncio.timeout(10):
+                    await store.append([draft("b")])
         finally:
             own_server.go_on()
+        # It had been sent, and who publishes it again is told of the one that there is.
         async with asyncio.timeout(20):
-            assert outcomes(await store.append([draft("b")])) == [STORED]
+            (again,) = await store.append([draft("b")])
+            await store.append([draft("c")])
+        assert again.position == at(start, 2)
+        assert await Following(store, start).until(3) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
@@ -158,13 +164,13 @@ async def test_a_database_that_is_started_anew_begins_an_epoch_and_old_cursors_s
 ) -> None:
     async with opened(own_server.url(own_server.new_store())) as store:
         (before,) = await store.append([draft("a")])
-        following = Following(store, before.position).start(3)
+        followed = Following(store, before.position).start(3)
         own_server.stop(how=how)
         own_server.start()
         (after,) = await store.append([draft("b")])
         await store.append([draft("c")])
         assert after.position.epoch != before.position.epoch
-        assert (after.position.offset, await following) == (2, [2, 3])
+        assert (after.position.offset, await followed) == (2, [2, 3])
         assert await offsets_of(store, reader(ANN), before.position) == [2, 3]
         # Of the epoch before there is nothing past its end.
         with pytest.raises(CursorRefused) as refused:
@@ -178,16 +184,16 @@ async def test_a_database_that_has_less_than_it_had_ends_the_delivery(
 ) -> None:
     async with opened(server.url(database)) as store:
         start = await store.head()
-        following = Following(store, start)
+        followed = Following(store, start)
         await store.append([draft("a"), draft("b")])
-        assert await following.until(2) == [1, 2]
+        assert await followed.until(2) == [1, 2]
         # As an asynchronous copy that is promoted would.
         server.execute(
             "DELETE FROM synkrone.entries WHERE log_offset = 2; DELETE FROM synkrone.placed WHERE log_offset = 2",
             database,
         )
         with pytest.raises(CursorRefused):
-            await following.until(3)
+            await followed.until(3)
     assert "the log ends at 1, and was known up to 2: it has lost entries" in caplog.text
 
 
@@ -261,17 +267,27 @@ async def test_the_same_id_at_two_servers_at_once_is_stored_once(server: Postgre
         assert (await one.head()).offset == 30
 
 
-async def test_what_another_server_stores_is_heard_of_at_once(server: PostgresqlServer, database: str) -> None:
+async def test_what_another_server_stores_is_heard_of_at_once(
+    server: PostgresqlServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not only when it is time to look."""
+    monkeypatch.setattr(following, "LOOK_SECONDS", 3600)
     async with opened(server.url(database)) as one, opened(server.url(database)) as other:
-        start = await one.head()
-        following = Following(other, start)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        for number in range(1, 21):
+        followed = Following(other, await one.head())
+        for number in range(1, 6):
             await one.append([draft(f"n-{number}")])
-            await following.until(number)
-        assert loop.time() - began < 20 * 0.25 / 2
+            await followed.until(number)
+
+
+async def test_where_no_hint_comes_the_log_is_looked_at_all_the_same(
+    server: PostgresqlServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "CHANNEL", "another_channel")
+    async with opened(server.url(database)) as one, opened(server.url(database)) as other:
+        followed = Following(other, await one.head())
+        for number in range(1, 6):
+            await one.append([draft(f"n-{number}")])
+            await followed.until(number)
 
 
 async def test_what_is_known_of_appends_is_not_kept(server: PostgresqlServer, database: str) -> None:
