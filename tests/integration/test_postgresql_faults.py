@@ -194,7 +194,33 @@ async def test_a_database_that_has_less_than_it_had_ends_the_delivery(
         )
         with pytest.raises(CursorRefused):
             await followed.until(3)
-    assert "the log ends at 1, and was known up to 2: it has lost entries" in caplog.text
+    assert "the log ended at 1, and was known up to 2: it has lost entries" in caplog.text
+
+
+async def test_a_database_in_which_others_took_the_place_of_what_it_lost_ends_the_delivery(
+    server: PostgresqlServer, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(server.url(database)) as store:
+        followed = Following(store, await store.head())
+        await store.append([draft("a"), draft("b"), draft("c")])
+        assert await followed.until(3) == [1, 2, 3]
+        # As another server would leave a promoted copy before this one looks: in one commit.
+        server.execute(
+            """
+            UPDATE synkrone.epochs SET identity = 'of the one that was lost';
+            DELETE FROM synkrone.entries WHERE log_offset > 1;
+            DELETE FROM synkrone.placed WHERE log_offset > 1;
+            DELETE FROM synkrone.contents WHERE log_offset > 1;
+            SELECT synkrone.lock_log(1, 0);
+            INSERT INTO synkrone.contents
+            SELECT number, stored_at, expires_at, 'another-' || number, type, form, rooms, payload
+            FROM synkrone.contents, generate_series(2, 5) AS number;
+            INSERT INTO synkrone.entries SELECT number, 1, 'notification.new' FROM generate_series(2, 5) AS number""",
+            database,
+        )
+        with pytest.raises(CursorRefused):
+            await followed.until(5)
+    assert "the log ended at 1, and was known up to 3: it has lost entries" in caplog.text
 
 
 async def test_a_row_that_is_not_there_is_no_silence(

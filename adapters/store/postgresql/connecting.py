@@ -27,6 +27,8 @@ STATEMENT_SECONDS = 10
 ANSWER_SECONDS = 15.0
 """A server that has not answered by then does not: its own limits are shorter."""
 
+_WITH_TRANSACTION_TIMEOUT: Final = 170_000
+
 # Where nobody says otherwise. A line that is cut is noticed while something is sent on it, and while nothing is.
 _PARAMETERS: Final = {
     "application_name": "synkrone-socket",
@@ -98,6 +100,8 @@ class Address:
                 "statement_timeout": STATEMENT_SECONDS if statement_timeout else 0,
                 "idle_in_transaction_session_timeout": STATEMENT_SECONDS,
             }
+            if line.info.server_version >= _WITH_TRANSACTION_TIMEOUT and statement_timeout:
+                seconds["transaction_timeout"] = 3 * STATEMENT_SECONDS
             settings = [f"SET {name} = '{number}s'" for name, number in seconds.items()]
             # Statements here are short: to compile them takes longer than to run them, and a plan that reads a whole
             # table was made when there was next to nothing in it.

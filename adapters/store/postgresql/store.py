@@ -203,10 +203,7 @@ class PostgresqlStore:
 
     def _hear(self, state: _Open, news: News) -> None:
         if news.head < news.known:
-            # Its clients were given what is gone, and would take what comes in its place for that.
-            _log.critical("the log ends at %d, and was known up to %d: it has lost entries", news.head, state.tail.head)
-            state.lost = True
-            _wake(state)
+            _lose(state, news.head, news.known)
             return
         _know(state, news.generations)
         state.log_floor = news.floor
@@ -389,8 +386,21 @@ def _trimmed(state: _Open, trimmed: Trimmed) -> None:
 
 def _know(state: _Open, generations: Generations) -> None:
     """None that is older than what is known: threads answer in any order."""
-    if generations.known[-1].number >= state.generations.known[-1].number:
-        state.generations = generations
+    present = state.generations.known[-1].number
+    if generations.known[-1].number < present:
+        return
+    new = next((one for one in generations.known if one.number > present), None)
+    if new is not None and new.first <= state.tail.head:
+        _lose(state, new.first - 1, state.tail.head)
+    state.generations = generations
+
+
+def _lose(state: _Open, head: int, known: int) -> None:
+    """Clients were given what is gone, and would take what comes in its place for that."""
+    if not state.lost:
+        _log.critical("the log ended at %d, and was known up to %d: it has lost entries", head, known)
+    state.lost = True
+    _wake(state)
 
 
 def _tail_page(
