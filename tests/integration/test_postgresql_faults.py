@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.store.postgresql import connecting, following, threads
+from adapters.store.postgresql import connecting, threads, watching
 from domain.errors import CursorRefused, StoreUnavailable
 from domain.model import Action, AppendOutcome, InboxQuery, Position, RecoveryReason
 from tests.contract.inbox_harness import (
@@ -207,7 +207,7 @@ async def test_a_database_in_which_others_took_the_place_of_what_it_lost_ends_th
         # As another server would leave a promoted copy before this one looks: in one commit.
         server.execute(
             """
-            UPDATE synkrone.epochs SET identity = 'of the one that was lost';
+            UPDATE synkrone.epochs SET incarnation = 'of the one that was lost';
             DELETE FROM synkrone.entries WHERE log_offset > 1;
             DELETE FROM synkrone.placed WHERE log_offset > 1;
             DELETE FROM synkrone.contents WHERE log_offset > 1;
@@ -297,7 +297,7 @@ async def test_what_another_server_stores_is_heard_of_at_once(
     server: PostgresqlServer, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not only when it is time to look."""
-    monkeypatch.setattr(following, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(watching, "LOOK_SECONDS", 3600)
     async with opened(server.url(database)) as one, opened(server.url(database)) as other:
         followed = Following(other, await one.head())
         for number in range(1, 6):

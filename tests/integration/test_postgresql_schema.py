@@ -15,7 +15,9 @@ from adapters.store.postgresql.schema import Migration
 from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.served import StoreUnusable
 from adapters.system.clock import SystemClock
-from tests.contract.inbox_harness import STORED, draft, outcomes
+from domain.model import Action
+from tests.contract.inbox_harness import ANN, STORED, draft, items_of, outcomes, reader
+from tests.doubles import START
 from tests.integration.postgresql_harness import opened
 from tests.postgresql import PostgresqlServer, Servers
 
@@ -173,3 +175,21 @@ async def test_what_is_stored_is_on_the_disk_though_the_database_may_wait(
             with connection.transaction():
                 connection.execute("SELECT synkrone.lock_log(1, 0)")
                 assert connection.execute("SHOW synchronous_commit").fetchone() == (expected,)
+
+
+async def test_whatever_the_database_does_by_default_does_not_matter(server: PostgresqlServer, database: str) -> None:
+    for default in (
+        "default_transaction_isolation = 'serializable'",
+        "search_path = 'nowhere'",
+        "lock_timeout = '1ms'",
+        "DateStyle = 'German'",
+        "TimeZone = 'Asia/Kathmandu'",
+        "client_encoding = 'LATIN1'",
+        "standard_conforming_strings = off",
+    ):
+        server.execute(f"ALTER DATABASE {database} SET {default}")
+    async with opened(server.url(database)) as store:
+        (appended,) = await store.append([draft("a", title="Grüße, \\ 你好")])
+        changed = await store.change(reader(ANN), Action.READ, ["a"], START)
+        assert (appended.outcome, changed.changed) == (STORED, 1)
+        assert (await items_of(store, reader(ANN)))[0]["title"] == "Grüße, \\ 你好"

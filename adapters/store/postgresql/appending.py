@@ -28,7 +28,7 @@ def _texts(parameter: str) -> str:
 # Thousands of values are one text, as an array would be made of them value by value, in Python.
 _APPEND = f"""
     SELECT first, epoch_number, taken FROM synkrone.append(
-        %(batch)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
         {_texts("ids")}, {_texts("keys")}, {_texts("digests")}, {_texts("types")}, %(form)s::smallint,
         {_texts("expiries")}::bigint[], {_texts("rooms")}, {_texts("payloads")},
         %(sources)s::text[], %(resume_ids)s::text[])""".encode()  # noqa: S608
@@ -51,7 +51,7 @@ class Append:
     known: int
 
 
-def new_batch() -> UUID:
+def append_name() -> UUID:
     """A name for an append. It begins with the time: the index of them grows at its end."""
     octets = bytearray((time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10))
     octets[6] = octets[6] & 0x0F | 0x70
@@ -68,7 +68,7 @@ class Appending:
         self._head = appends[-1].known
         self._known: Sequence[Known] = ()
         # It keeps its name as long as it may have been stored under it.
-        self._batch = new_batch()
+        self._name = append_name()
 
     def run(self, db: Database) -> Written:
         while True:
@@ -87,7 +87,7 @@ class Appending:
         first, epoch_number, taken = db.one(
             _APPEND,
             {
-                "batch": self._batch,
+                "name": self._name,
                 "answered": db.answered,
                 "at": microseconds(self._at),
                 "known": self._head,
@@ -98,9 +98,9 @@ class Appending:
             | _columns(decision.new),
         )
         if taken:
-            self._batch = new_batch()
+            self._name = append_name()
             return None
-        db.answered = [self._batch]
+        db.answered = [self._name]
         generations = db.generations_upto(epoch_number)
         # The head was another one, it may be, than was known here.
         outcomes = decide(self._batches, self._known, generations, first - 1).outcomes

@@ -16,7 +16,7 @@ from uuid import UUID
 from adapters.store.change_events import all_read_event, change_events
 from adapters.store.form import FORM
 from adapters.store.postgresql import items
-from adapters.store.postgresql.appending import new_batch
+from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.database import Database, Parameters, Row, Written
 from adapters.store.postgresql.items import ITEMS, NEWEST, TIMES, View, items_of
 from adapters.store.times import microseconds, moment
@@ -68,10 +68,10 @@ _FORGET_WATERMARKS = b"""
             ORDER BY log_offset DESC OFFSET %(most)s::integer - 1) AS old)"""
 _APPEND = b"""
     SELECT first FROM synkrone.append_changes(
-        %(batch)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
         %(events)s::text[], %(form)s::smallint, %(rooms)s::text[], %(payloads)s::text[],
         %(readers)s::text[], %(read_by)s::integer[], %(read_at)s::bigint[])"""
-_FIRST = b"SELECT first FROM synkrone.appends WHERE batch = %(batch)s::uuid"
+_FIRST = b"SELECT first FROM synkrone.appends WHERE name = %(name)s::uuid"
 
 
 @value
@@ -107,7 +107,7 @@ class _Commit:
     """Changes of different users, which become one commit. ``first`` is its first entry's offset, once it is known."""
 
     changes: Sequence[Change]
-    batch: UUID = field(default_factory=new_batch)
+    name: UUID = field(default_factory=append_name)
     effects: Sequence[_Effect] = ()
     first: int = 0
     is_done: bool = False
@@ -160,19 +160,19 @@ def _carry_out(db: Database, commit: _Commit) -> None:
     db.execute(b"BEGIN ISOLATION LEVEL READ COMMITTED")
     db.execute(_LOCK, {"space": _LOCK_SPACE, "names": names})
     # Whoever was at it before had the users locked until its end.
-    known = db.execute(_FIRST, {"batch": commit.batch}).fetchone() if commit.may_be_done else None
+    known = db.execute(_FIRST, {"name": commit.name}).fetchone() if commit.may_be_done else None
     if known is None:
         aged = items.aged_upto(db, commit.changes[-1].view.window)
         commit.effects = [_effect(db, change, aged) for change in commit.changes]
         if any(effect.events for effect in commit.effects):
             commit.may_be_done = True
             (commit.first,) = _store(db, commit)
-            db.answered = [commit.batch]
+            db.answered = [commit.name]
         else:
             db.execute(b"COMMIT")
     else:
         (commit.first,) = known
-        db.answered.append(commit.batch)
+        db.answered.append(commit.name)
         db.execute(b"COMMIT")
     commit.is_done = True
 
@@ -227,7 +227,7 @@ def _store(db: Database, commit: _Commit) -> Row:
         cursor = db.execute(
             _APPEND,
             {
-                "batch": commit.batch,
+                "name": commit.name,
                 "answered": db.answered,
                 "at": microseconds(commit.changes[-1].now),
                 "known": commit.changes[-1].known,

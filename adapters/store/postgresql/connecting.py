@@ -106,6 +106,7 @@ class Address:
             # Statements here are short: to compile them takes longer than to run them, and a plan that reads a whole
             # table was made when there was next to nothing in it.
             settings += ["SET jit = off", "SET enable_seqscan = off", "SET search_path = ''"]
+            settings += ["SET default_transaction_isolation = 'read committed'"]
             line.execute("; ".join(settings).encode())
         except BaseException:
             line.close()

@@ -18,16 +18,15 @@ from adapters.store.postgresql.arrivals import Arriving, Found, arrive
 from adapters.store.postgresql.changes import Change, Changing
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database
-from adapters.store.postgresql.following import Follower, News
 from adapters.store.postgresql.items import Looking, View
 from adapters.store.postgresql.log import Following, Reading
 from adapters.store.postgresql.opening import open_database
 from adapters.store.postgresql.threads import DOUBT_SECONDS, Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
 from adapters.store.postgresql.users import Acknowledging, Registering
+from adapters.store.postgresql.watching import LogWatcher, News
 from adapters.store.registration import Recent, Registration
-from adapters.store.tail import Follower as TailFollower
-from adapters.store.tail import Tail
+from adapters.store.tail import Follower, Tail
 from adapters.store.times import microseconds
 from adapters.store.window import Kept, Window
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
@@ -73,8 +72,8 @@ class _Open:
     secret: bytes
     writer: Writer = field(init=False)
     readers: Readers = field(init=False)
-    follower: Follower = field(init=False)
-    followers: set[TailFollower] = field(default_factory=set)
+    watcher: LogWatcher = field(init=False)
+    followers: set[Follower] = field(default_factory=set)
     behind: list[asyncio.Future[None]] = field(default_factory=list)
     failing: bool = False
     lost: bool = False
@@ -154,7 +153,7 @@ class PostgresqlStore:
         connect = partial(Database, self._address)
         state.writer = Writer(connect(), partial(self._done, state), loop)
         state.readers = Readers(connect, loop)
-        state.follower = Follower(
+        state.watcher = LogWatcher(
             self._address,
             self._clock,
             loop,
@@ -172,11 +171,11 @@ class PostgresqlStore:
         if state is None or state.closed:
             return
         state.closed = True
-        state.follower.stop()
+        state.watcher.stop()
         _wake(state)
         await asyncio.to_thread(state.readers.close)
         await asyncio.to_thread(state.writer.close)
-        await asyncio.to_thread(state.follower.close)
+        await asyncio.to_thread(state.watcher.close)
         _tell_behind(state)
 
     def _opened(self) -> _Open:
@@ -418,7 +417,7 @@ def _arrived(state: _Open, arrival: Arrival, found: Found, head: Position) -> Ar
     return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
 
 
-async def _next_batch(state: _Open, follower: TailFollower) -> Sequence[Entry]:
+async def _next_batch(state: _Open, follower: Follower) -> Sequence[Entry]:
     tail = state.tail
     while follower.given >= tail.head:
         follower.wake.clear()

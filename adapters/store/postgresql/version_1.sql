@@ -19,7 +19,7 @@ CREATE TABLE synkrone.epochs (
     epoch text COLLATE "C" NOT NULL UNIQUE,
     first bigint NOT NULL,
     opened_at bigint NOT NULL,
-    identity text COLLATE "C" NOT NULL);
+    incarnation text COLLATE "C" NOT NULL);
 
 -- Of a notification rooms and payload are with its contents.
 CREATE TABLE synkrone.entries (
@@ -92,12 +92,12 @@ CREATE TABLE synkrone.checkpoints (
 
 -- What was appended under which name, until whoever did it knows.
 CREATE TABLE synkrone.appends (
-    batch uuid PRIMARY KEY,
+    name uuid PRIMARY KEY,
     stored_at bigint NOT NULL,
     first bigint NOT NULL,
     epoch_number integer NOT NULL);
 
-CREATE FUNCTION synkrone.identity() RETURNS text
+CREATE FUNCTION synkrone.incarnation() RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT concat_ws('/',
         (SELECT system_identifier FROM pg_control_system()),
@@ -105,7 +105,7 @@ LANGUAGE sql STABLE AS $$
         extract(epoch FROM pg_postmaster_start_time()),
         (SELECT oid FROM pg_database WHERE datname = current_database()))
 $$;
-COMMENT ON FUNCTION synkrone.identity() IS
+COMMENT ON FUNCTION synkrone.incarnation() IS
     'Another one: it may not have all that this one had. A promotion changes the timeline, a copy or a backup that is '
     'restored the time of the start, and a dump the database.';
 
@@ -139,10 +139,10 @@ BEGIN
     SELECT greatest(head, floor), greatest(stored_at, floor_stored_at, at) INTO head, stored_at FROM synkrone.log;
     SELECT * INTO newest FROM synkrone.epochs ORDER BY number DESC LIMIT 1;
     epoch_number := newest.number;
-    IF newest.identity IS DISTINCT FROM synkrone.identity() THEN
-        INSERT INTO synkrone.epochs (number, epoch, first, opened_at, identity)
+    IF newest.incarnation IS DISTINCT FROM synkrone.incarnation() THEN
+        INSERT INTO synkrone.epochs (number, epoch, first, opened_at, incarnation)
         VALUES (coalesce(newest.number, 0) + 1, encode(uuid_send(gen_random_uuid()), 'hex'), head + 1, at,
-            synkrone.identity())
+            synkrone.incarnation())
         RETURNING number INTO epoch_number;
     END IF;
 END
@@ -152,7 +152,7 @@ COMMENT ON FUNCTION synkrone.lock_log IS
     'there. Where the database is another one than that of the last epoch, a new epoch begins.';
 
 CREATE FUNCTION synkrone.append(
-    new_batch uuid, answered uuid[], at bigint, known bigint,
+    append_name uuid, answered uuid[], at bigint, known bigint,
     new_ids text[], new_keys text[], new_digests text[], new_types text[], new_form smallint, new_expiries bigint[],
     new_rooms text[], new_payloads text[], new_sources text[], new_resume_ids text[],
     OUT first bigint, OUT epoch_number integer, OUT taken boolean)
@@ -163,7 +163,7 @@ BEGIN
     taken := false;
     locked := synkrone.lock_log(at, known);
     SELECT appends.first, appends.epoch_number INTO first, epoch_number
-    FROM synkrone.appends WHERE batch = new_batch;
+    FROM synkrone.appends WHERE name = append_name;
     IF FOUND THEN
         RETURN;
     END IF;
@@ -195,9 +195,9 @@ BEGIN
     INSERT INTO synkrone.checkpoints AS stored (source, resume_id)
     SELECT given.source, given.resume_id FROM unnest(new_sources, new_resume_ids) AS given (source, resume_id)
     ON CONFLICT (source) DO UPDATE SET resume_id = excluded.resume_id;
-    DELETE FROM synkrone.appends WHERE batch = ANY (answered);
-    INSERT INTO synkrone.appends (batch, stored_at, first, epoch_number)
-    VALUES (new_batch, locked.stored_at, append.first, append.epoch_number);
+    DELETE FROM synkrone.appends WHERE name = ANY (answered);
+    INSERT INTO synkrone.appends (name, stored_at, first, epoch_number)
+    VALUES (append_name, locked.stored_at, append.first, append.epoch_number);
 END
 $$;
 COMMENT ON FUNCTION synkrone.append IS
@@ -205,7 +205,7 @@ COMMENT ON FUNCTION synkrone.append IS
     'connection, it answers as it did. Where an id or a key is taken nothing is stored.';
 
 CREATE FUNCTION synkrone.append_changes(
-    new_batch uuid, answered uuid[], at bigint, known bigint,
+    append_name uuid, answered uuid[], at bigint, known bigint,
     new_events text[], new_form smallint, new_rooms text[], new_payloads text[],
     readers text[], read_by integer[], new_read_at bigint[],
     OUT first bigint, OUT epoch_number integer)
@@ -225,14 +225,14 @@ BEGIN
     INSERT INTO synkrone.watermarks (user_id, log_offset, read_at)
     SELECT given.user_id, append_changes.first + given.number, given.read_at
     FROM unnest(readers, read_by, new_read_at) AS given (user_id, number, read_at);
-    DELETE FROM synkrone.appends WHERE batch = ANY (answered);
-    INSERT INTO synkrone.appends (batch, stored_at, first, epoch_number)
-    VALUES (new_batch, locked.stored_at, append_changes.first, append_changes.epoch_number);
+    DELETE FROM synkrone.appends WHERE name = ANY (answered);
+    INSERT INTO synkrone.appends (name, stored_at, first, epoch_number)
+    VALUES (append_name, locked.stored_at, append_changes.first, append_changes.epoch_number);
 END
 $$;
 COMMENT ON FUNCTION synkrone.append_changes IS
     'What users did to notifications, in the order given. By the entry with the number "read_by", from 0 on, one of the '
-    '"readers" has read everything before it. Of the same batch the second one fails.';
+    '"readers" has read everything before it. Of the same name the second one fails.';
 
 CREATE FUNCTION synkrone.aged_upto(aged_before bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$

@@ -32,7 +32,7 @@ _PAUSE_SECONDS: Final = 1.0
 """After an error."""
 
 _IS_SAME = b"""
-    SELECT identity = synkrone.identity() FROM synkrone.epochs ORDER BY number DESC LIMIT 1"""
+    SELECT incarnation = synkrone.incarnation() FROM synkrone.epochs ORDER BY number DESC LIMIT 1"""
 
 
 @value
@@ -47,7 +47,7 @@ class News:
     generations: Generations
 
 
-class Follower:
+class LogWatcher:
     """``known`` is the offset up to which everything is known already; ``tell`` is called in the loop with what is
     found, and returns before more is read."""
 
@@ -70,7 +70,7 @@ class Follower:
         self._tell = tell
         self._over = threading.Event()
         self._wake, self._woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name="store-follower", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="store-watcher", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
