@@ -204,6 +204,34 @@ async def test_kills_of_the_server_and_of_the_database_lose_nothing_and_double_n
         assert server.stop() == 0
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_where_the_database_lost_something_the_server_ends_and_clients_are_told_when_it_is_back(
+    serve: Serve, clients: Clients
+) -> None:
+    with running_server(18) as database:
+        name = database.new_database()
+        server = serve(ONE_SECRET | {"SYNKRONE_STORE": database.url(name), "SYNKRONE_PORT": str(port_to_keep())})
+        client = await clients.js(
+            server.url, {"token": token("42")}, {"reconnectionDelay": 50, "reconnectionDelayMax": 200}
+        )
+        await client.ready()
+        for title in ("kept", "lost"):
+            await server.publish({"user": "42"}, title=title)
+            assert (await client.event("notification.new"))[0]["title"] == title
+        database.execute("DELETE FROM synkrone.entries WHERE log_offset > 1", name)
+        database.execute("DELETE FROM synkrone.placed WHERE log_offset > 1", name)
+        assert await server.exit_code() == 1
+        assert "it has lost entries" in server.log
+        await client.expect("disconnect")
+        server.start_again()
+        await server.ready()
+        welcome, _ = await client.back(recovered=False)
+        assert welcome["reason"] == "invalid"
+        assert server.stop() == 0
+        # It ended as by any defect.
+        (server.directory / "stderr").write_text(server.log.replace("Traceback", "traceback"))
+
+
 def test_what_is_wrong_is_said_in_a_line_without_the_password(
     database_server: PostgresqlServer, tmp_path: Path
 ) -> None:

@@ -62,6 +62,8 @@ def append_name() -> UUID:
 class Appending:
     """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
 
+    once = True
+
     def __init__(self, appends: Sequence[Append]) -> None:
         self._batches = [append.batch for append in appends]
         self._at = appends[-1].at

@@ -117,6 +117,8 @@ class _Commit:
 class Changing:
     """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
 
+    once = True
+
     def __init__(self, changes: Sequence[Change]) -> None:
         self._changes = changes
         self._commits = [_Commit(some) for some in _of_different_users(changes)]

@@ -149,7 +149,13 @@ class Written:
 
 
 class Work(Protocol):
-    """What the writer does for all who ask for the same at once."""
+    """What the writer does for all who ask for the same at once.
+
+    ``once``: who asked for it is told what became of it, though it takes a while to find that out.
+    """
+
+    @property
+    def once(self) -> bool: ...
 
     def run(self, db: Database) -> Written:
         """Raises psycopg.Error. Run again after it broke off, what was done by then is not done twice."""

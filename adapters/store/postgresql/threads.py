@@ -128,23 +128,25 @@ class Writer:
         return Group(jobs, written)
 
     def _carry_out(self, work: Work) -> Written:
-        """Where a connection breaks nobody knows whether it was committed: the work itself is asked, over another one.
+        """Where a connection breaks nobody knows whether it was committed: the work itself finds out, over another one.
 
         Raises psycopg.Error.
         """
-        doubted_until: float | None = None
+        tried_until: float | None = None
         tries = 0
         while True:
             tries += 1
             try:
                 return work.run(self._db)
             except psycopg.Error as error:
-                if self._db.recover() and doubted_until is None:
-                    doubted_until = time.monotonic() + DOUBT_SECONDS
-                again = isinstance(error, _TO_BE_TRIED_AGAIN) and tries < _TRIES
-                if not again and (doubted_until is None or time.monotonic() > doubted_until):
+                uncertain = self._db.recover()
+                if isinstance(error, _TO_BE_TRIED_AGAIN) and tries < _TRIES:
+                    continue
+                if uncertain and tried_until is None:
+                    tried_until = time.monotonic() + (DOUBT_SECONDS if work.once else 0)
+                elif tried_until is None or time.monotonic() > tried_until:
                     raise
-                if not again and tries > 1:
+                else:
                     time.sleep(_DOUBT_PAUSE)
 
     def _hint_due_in(self) -> float | None:

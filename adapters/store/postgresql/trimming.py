@@ -82,6 +82,8 @@ class Trimmed:
 class Trimming:
     """Work of the writer: one step for all who ask for one."""
 
+    once = False
+
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
 

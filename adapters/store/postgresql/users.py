@@ -101,6 +101,8 @@ def registered(snapshot: Snapshot, registrations: Sequence[Registration]) -> lis
 class Registering:
     """Work of the writer. Where there is no start yet it is the head, and a mark the user's highest."""
 
+    once = False
+
     def __init__(self, batches: Sequence[Sequence[Registration]]) -> None:
         self._batches = batches
 
@@ -121,6 +123,8 @@ Advance = Mapping[tuple[UserId, str], Position]
 
 class Acknowledging:
     """Work of the writer. Where no mark grows nothing is written."""
+
+    once = False
 
     def __init__(self, advances: Sequence[Advance]) -> None:
         self._advances = advances
