@@ -56,9 +56,8 @@ _PUT = b"""
     ON CONFLICT (user_id, log_offset) DO UPDATE SET read_at = excluded.read_at, seen_at = excluded.seen_at,
         archived_at = excluded.archived_at, deleted = excluded.deleted"""
 _PUT_READ = b"""
-    UPDATE synkrone.state SET read_at = coalesce(state.read_at, given.at), seen_at = coalesce(state.seen_at, given.at)
-    FROM unnest(%(readers)s::text[], %(at)s::bigint[]) AS given (user_id, at)
-    WHERE state.user_id = given.user_id AND (state.read_at IS NULL OR state.seen_at IS NULL) AND NOT deleted"""
+    UPDATE synkrone.state SET read_at = coalesce(read_at, %(at)s::bigint), seen_at = coalesce(seen_at, %(at)s::bigint)
+    WHERE user_id = %(user)s::text AND (read_at IS NULL OR seen_at IS NULL) AND NOT deleted"""
 _FORGET_WATERMARKS = b"""
     DELETE FROM synkrone.watermarks WHERE (user_id, log_offset) IN (
         SELECT old.user_id, old.log_offset
@@ -223,8 +222,9 @@ def _store(db: Database, commit: _Commit) -> Row:
         if rows:
             db.execute(_PUT, _state(rows))
         if readers:
+            for user, _, at in readers:
+                db.execute(_PUT_READ, {"user": user, "at": at})
             names = [user for user, _, _ in readers]
-            db.execute(_PUT_READ, {"readers": names, "at": [at for _, _, at in readers]})
             db.execute(_FORGET_WATERMARKS, {"readers": names, "most": WATERMARKS_PER_USER})
         cursor = db.execute(
             _APPEND,

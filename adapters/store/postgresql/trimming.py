@@ -44,9 +44,11 @@ _TOO_OLD = b"""
     WHERE stored_at <= %(before)s::bigint AND (number = 1 OR size <= %(names)s::bigint)
     ORDER BY log_offset"""
 _DROP_STATE = b"""
-    DELETE FROM synkrone.state WHERE (user_id, log_offset) IN (
-        SELECT user_id, log_offset FROM synkrone.state WHERE log_offset = ANY (%(offsets)s::bigint[])
-        LIMIT %(most)s::integer FOR UPDATE SKIP LOCKED)"""
+    DELETE FROM synkrone.state WHERE ctid = ANY (ARRAY(
+        SELECT old.ctid FROM unnest(%(offsets)s::bigint[]) AS given (log_offset)
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM synkrone.state WHERE state.log_offset = given.log_offset FOR UPDATE SKIP LOCKED) AS old
+        LIMIT %(most)s::integer))"""
 _HAS_STATE = b"SELECT EXISTS (SELECT FROM synkrone.state WHERE log_offset = ANY (%(offsets)s::bigint[]))"
 _LOSE = b"""
     INSERT INTO synkrone.trimmed (room, log_offset)

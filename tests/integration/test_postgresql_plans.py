@@ -1,0 +1,107 @@
+"""However much a store in PostgreSQL holds, what is looked up in it is found by an index, also where the server knows
+nothing of the tables yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from adapters.store.postgresql import appending, changes, items, log, trimming, users
+from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.database import Database
+from domain.model import ItemState
+from tests.postgresql import Servers
+
+pytestmark = pytest.mark.check
+
+ROWS = 20_000
+USERS = [f"u{number}" for number in range(200)]
+OFFSETS = list(range(1, 1001))
+ROOMS = [f"user:u{number % 2000}" for number in OFFSETS]
+IDS = [f"id{number}" for number in OFFSETS]
+VIEW = {"user": "u1", "rooms": ["user:u1", "role:x", "everyone"], "afters": [0, 0, 0], "most": 10_000, "now": 0}
+FILL = f"""
+    CREATE TEMPORARY VIEW numbers AS SELECT n, 'u' || n % 2000 AS name FROM generate_series(1, {ROWS}) AS n;
+    INSERT INTO synkrone.entries SELECT n, n, 'notification.new' FROM numbers;
+    INSERT INTO synkrone.contents SELECT n, n, NULL, 'id' || n, 't', 1, 'user:' || name, '{{}}' FROM numbers;
+    INSERT INTO synkrone.ids SELECT 'id' || n, n, CASE WHEN n % 3 = 0 THEN 'k' || n END, NULL FROM numbers;
+    INSERT INTO synkrone.placed SELECT 'user:' || name, n, true, NULL FROM numbers;
+    INSERT INTO synkrone.state SELECT name, n, 1, 1, NULL, false FROM numbers;
+    INSERT INTO synkrone.watermarks SELECT name, n, n FROM numbers;
+    INSERT INTO synkrone.marks SELECT 'u' || n, 'r', n FROM numbers;
+    INSERT INTO synkrone.starts SELECT 'u' || n, 'everyone', n FROM numbers;
+    INSERT INTO synkrone.trimmed SELECT 'user:u' || n, n FROM numbers"""  # noqa: S608
+SMALL = {"log", "epochs", "epochs_pkey"}
+"""Of which there are a few rows whatever is stored."""
+
+QUERIES: list[tuple[bytes, dict[str, Any]]] = [
+    (log._PAGE, {"rooms": ["user:u1", "everyone"], "afters": [0, 0], "entries": 500, "bytes": 10**6}),
+    (log._FOLLOWING, {"after": 5, "upto": ROWS}),
+    (log._TAIL_FLOOR, {"floor": 0, "entries": 5000, "bytes": 10**8}),
+    (log._TRIMMED, {"rooms": ROOMS, "floor": 1000}),
+    (items._SUMMARY, VIEW),
+    *(
+        (query, VIEW | {"type": "t", "before": None, "limit": 20, "bytes": 10**6})
+        for query in (items._LISTINGS[state, of_type] for state in ItemState for of_type in (False, True))
+    ),
+    (changes._NAMED, VIEW | {"ids": IDS[:500]}),
+    (changes._TO_READ, VIEW | {"up_to": 10**6}),
+    (changes._PUT_READ, {"user": "u1", "at": 1}),
+    (changes._FORGET_WATERMARKS, {"readers": USERS, "most": 1000}),
+    (users._STARTS, {"numbers": [*range(200)], "users": USERS, "owns": USERS, "rooms": USERS, "floor": 1000}),
+    (users._MARKS, {"users": USERS, "roles": USERS}),
+    (users._START, {"users": USERS, "rooms": USERS}),
+    (users._MARK, {"users": USERS, "roles": USERS}),
+    (users._ACKNOWLEDGE, {"users": USERS, "roles": USERS, "epochs": USERS, "offsets": [5] * 200}),
+    (appending._KNOWN, {"ids": "\x1e".join(IDS), "keys": "k3\x1ek6"}),
+    (trimming._OLD, {"floor": 10, "given": ROWS, "before": 10**6, "most": 1000}),
+    (trimming._BEHIND, {"floor": 1000, "most": 1000}),
+    (trimming._SWEEP, {"upto": 100}),
+    (trimming._TOO_OLD, {"floor": ROWS, "before": 10**6, "most": 1000, "names": 65_536}),
+    (trimming._DROP_STATE, {"offsets": OFFSETS, "most": 1000}),
+    (trimming._HAS_STATE, {"offsets": OFFSETS}),
+    (trimming._LOSE, {"rooms": ROOMS, "offsets": OFFSETS}),
+    (trimming._DISPLACE, {"rooms": ROOMS, "offsets": OFFSETS}),
+    (trimming._DROP_IDS, {"ids": IDS}),
+    (trimming._DROP_CONTENTS, {"offsets": OFFSETS}),
+]
+
+
+@pytest.fixture(scope="module", params=[(15, False), (15, True), (18, False), (18, True)], ids=str)
+def database(postgresql: Servers, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """Filled, and where that is asked for with what the server has found out about it."""
+    version, analyzed = request.param
+    server = postgresql.of(version)
+    name = server.new_store()
+    server.execute(FILL, name)
+    if analyzed:
+        server.execute("ANALYZE", name)
+    with closing(Database(Address(server.url(name)))) as database:
+        yield database
+    server.drop_databases([name])
+
+
+def whole_reads(plan: dict[str, Any]) -> Iterator[str]:
+    """The tables and indexes of a plan that are read from one end to the other."""
+    relation = plan.get("Index Name") or plan.get("Relation Name")
+    reads = plan["Node Type"] == "Seq Scan" or (plan["Node Type"].endswith("Scan") and "Index Name" in plan)
+    # One that is to end after some is read from its end.
+    if reads and "Index Cond" not in plan and relation not in SMALL:
+        yield str(relation)
+    for part in plan.get("Plans", ()):
+        if plan["Node Type"] != "Limit":
+            yield from whole_reads(part)
+
+
+@pytest.mark.parametrize(("query", "parameters"), QUERIES, ids=[str(number) for number in range(len(QUERIES))])
+def test_no_query_reads_a_whole_table(database: Database, query: bytes, parameters: dict[str, Any]) -> None:
+    (explained,) = database.one(b"EXPLAIN (FORMAT json) " + query, parameters)
+    assert list(whole_reads(explained[0]["Plan"])) == []
+
+
+def test_a_query_that_reads_a_whole_table_is_noticed(database: Database) -> None:
+    (explained,) = database.one(b"EXPLAIN (FORMAT json) SELECT count(*) FROM synkrone.contents WHERE type = 't'")
+    assert list(whole_reads(explained[0]["Plan"])) == ["contents"]
