@@ -146,7 +146,8 @@ class Writer:
                     tried_until = time.monotonic() + (DOUBT_SECONDS if work.once else 0)
                 elif tried_until is None or time.monotonic() > tried_until:
                     raise
-                else:
+                elif not uncertain:
+                    # It cannot be reached, or does not do it.
                     time.sleep(_DOUBT_PAUSE)
 
     def _hint_due_in(self) -> float | None:
