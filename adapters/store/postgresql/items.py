@@ -61,8 +61,8 @@ _SUMMARY = f"""
             count(*) FILTER (WHERE unread OR unseen) AS to_read,
             min(expires_at) FILTER (WHERE current) AS expires_at, min(log_offset) FILTER (WHERE current) AS oldest
         FROM items)
-    SELECT unread, unseen, total, to_read, (SELECT count(*) FROM newest), (SELECT min(log_offset) FROM newest),
-        expires_at, (SELECT stored_at FROM synkrone.contents WHERE log_offset = oldest)
+    SELECT unread, unseen, total, to_read, (SELECT count(*) FROM newest), expires_at,
+        (SELECT stored_at FROM synkrone.contents WHERE log_offset = oldest)
     FROM counted""".encode()  # noqa: S608
 
 _STATES: Mapping[ItemState, str] = {
@@ -140,7 +140,7 @@ def summarize(db: Database, views: Sequence[View], aged: int) -> list[Summary]:
 
 
 def _summary(window: Window, row: Row) -> Summary:
-    unread, unseen, total, to_read, number, _, expires_at, oldest_stored_at = row
+    unread, unseen, total, to_read, number, expires_at, oldest_stored_at = row
     ends = [expires_at] if expires_at is not None else []
     if oldest_stored_at is not None:
         ends.append(oldest_stored_at + window.kept.retention // MICROSECOND)
