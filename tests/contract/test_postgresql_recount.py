@@ -12,7 +12,7 @@ from hypothesis.stateful import rule
 from adapters.store.postgresql.store import PostgresqlStore
 from tests.contract.inbox_harness import OpenedStore
 from tests.contract.inbox_recount import RETENTION, InboxMachine
-from tests.postgresql import PostgresqlServer, Servers
+from tests.postgresql import Servers
 
 pytestmark = pytest.mark.check
 
@@ -20,9 +20,11 @@ pytestmark = pytest.mark.check
 class PostgresqlMachine(InboxMachine):
     """The tail holds next to nothing."""
 
-    server: ClassVar[PostgresqlServer]
+    version: ClassVar[int] = 18
+    servers: ClassVar[Servers]
 
     def __init__(self) -> None:
+        self.server = self.servers.of(self.version)
         self._database = self.server.new_store()
         super().__init__()
 
@@ -52,12 +54,13 @@ class PostgresqlMachine(InboxMachine):
 class TrimmedPostgresqlMachine(PostgresqlMachine):
     """Entries leave the log long before their items go."""
 
+    version = 15
     log_retention = RETENTION * 0.4
 
 
 @pytest.fixture(autouse=True, scope="module")
-def server(postgresql: Servers) -> None:
-    PostgresqlMachine.server = postgresql.of(18)
+def servers(postgresql: Servers) -> None:
+    PostgresqlMachine.servers = postgresql
 
 
 TestPostgresqlStore = pytest.mark.campaign(PostgresqlMachine.TestCase)
