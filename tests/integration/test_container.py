@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network
@@ -54,6 +55,7 @@ def jwks_file(tmp_path: Path) -> str:
 
 GOOD: dict[str, dict[str, Any]] = {
     "one secret": ONE_SECRET,
+    "PostgreSQL": ONE_SECRET | {"store": "postgresql://app@db.example/inbox", "store_password": "a secret"},
     "one secret, refined": {
         "auth": {
             "secret": SECRET,
@@ -207,6 +209,13 @@ def test_what_an_address_holds_is_checked_by_what_it_selects(
     environment: dict[str, str], line: str, tmp_path: Path
 ) -> None:
     assert what_is_wrong(tmp_path, environment) == line
+
+
+def test_a_store_whose_driver_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "adapters.store.postgresql.store", None)
+    settings = validate_settings(ONE_SECRET | {"store": "postgresql://db.example/inbox"})
+    with pytest.raises(SettingsError, match=r"^store: needs psycopg: pip install 'synkrone-socket\[postgresql\]'$"):
+        build_container(settings)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_check_config_says_where_it_would_listen(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["serve", "check-config", "token", "publish", "listen"])
+@pytest.mark.parametrize("command", ["serve", "check-config", "migrate", "token", "publish", "listen"])
 def test_a_file_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     required = {
         "token": ["--user", "42", "--role", "freelance"],
@@ -119,3 +119,18 @@ def test_a_file_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err == (
         f"synkrone-socket: --config: cannot read {tmp_path / 'none'}: No such file or directory\n"
     )
+
+
+def test_migrate_needs_nothing_but_the_store(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["migrate"]) == 0
+        assert capsys.readouterr().out == f"sqlite:///{tmp_path}/synkrone.db: the file is of version 3\n"
+    (tmp_path / "synkrone.db").write_text("no database")
+    assert main(["migrate"]) == 2
+    assert capsys.readouterr().err.startswith(f"synkrone-socket: store: {tmp_path}/synkrone.db is not a database")
+    monkeypatch.setenv("SYNKRONE_STORE", "memory://")
+    assert main(["migrate"]) == 0
+    assert capsys.readouterr().out == "memory://: there is nothing to migrate\n"
