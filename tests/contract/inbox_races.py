@@ -35,14 +35,16 @@ class RaceContract:
         chance = random.Random(seed)
         ann, bob = await register(inbox), await register(inbox, "bob")
         start = await inbox.head()
+        # What is asked comes before, between and after what is published, however long a store takes for either.
+        published = [asyncio.Event() for _ in range(PUBLISHED + 1)]
+        published[0].set()
 
         async def ask() -> tuple[Any, Any]:
             """Something at random, of one of the two: who asked, and the answer."""
             whom = chance.choice((ann, bob))
             at = START + timedelta(seconds=chance.randint(1, 1000))
             ids = [f"n-{number}" for number in chance.sample(range(PUBLISHED), 8)]
-            for _ in range(chance.randint(0, 5)):
-                await asyncio.sleep(0)
+            await published[chance.randint(0, PUBLISHED)].wait()
             match chance.randint(0, 5):
                 case 0:
                     return whom, await inbox.count(whom)
@@ -56,6 +58,7 @@ class RaceContract:
         async def publish() -> None:
             for number in range(PUBLISHED):
                 await inbox.append([draft(f"n-{number}", *chance.sample((ANN, BOB, COMPANY, EVERYONE), 2))])
+                published[number + 1].set()
 
         async def read() -> None:
             """What was read can be read on from at once, and the same holds for what is answered."""
