@@ -20,6 +20,7 @@ SCRIPT = Path(__file__).parent / "js" / "shared_stream.mjs"
     [
         "restored",
         "robbedWhileItLists",
+        "frozenAsItJoins",
         "noChannel",
         "tokenThatLasts",
         "expiresBeforeTheOther",

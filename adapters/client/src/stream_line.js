@@ -234,8 +234,9 @@ export class StreamLine {
     }
   }
 
+  /** Raises Again where nothing is to be asked for any more. */
   #check(run) {
-    if (run !== this.#run) throw new Again();
+    if (run !== this.#run || this.#isAway) throw new Again();
   }
 
   async #list(run, token) {

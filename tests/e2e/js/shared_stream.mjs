@@ -19,6 +19,7 @@ const encoded = (value) => Buffer.from(JSON.stringify(value)).toString("base64ur
 const tokenOf = (sub, more = {}) => `${encoded({})}.${encoded({ sub, role: "r", ...more })}.signature`;
 const told = (name, argument, id) => `event: ${name}\n${id ? `id: ${id}\n` : ""}data: ${JSON.stringify(argument)}\n\n`;
 const item = (id) => ({ id, title: id, type: "t", read_at: null, seen_at: null, archived_at: null });
+const identity = JSON.stringify([["role", "r"], ["sub", "42"]]);
 const counts = { unread: 1, unseen: 1, total: 1 };
 const ready = (more = {}) => told("session.ready", { user: { id: "42", role: "r" }, recovered: true, counts, ...more });
 const shown = ({ items }) => items.map(({ id }) => id).join();
@@ -96,6 +97,21 @@ const CASES = {
     answer();
     await sleep(500);
     assert.equal(server.streams.length, before, "it has a stream that is another's to have");
+  },
+
+  async frozenAsItJoins() {
+    let lists = 0;
+    server.lists = async () => void lists++;
+    // Nobody who has the stream answers, and the lock is another's.
+    navigator.locks.request(`synkrone-inbox/1 http://server.test/  ${identity}`, () => sleep(60_000)).catch(() => {});
+    const store = createInbox({ url: "http://server.test/", token: () => tokenOf("42"), fetch: server.fetch });
+    await sleep(300);
+    document.dispatchEvent(new Event("freeze"));
+    await sleep(300);
+    assert.equal(lists, 0, "a page that is frozen asks for something");
+    document.dispatchEvent(new Event("resume"));
+    await sleep(100);
+    assert.equal(store.status, "connecting");
   },
 
   async noChannel() {
