@@ -23,6 +23,8 @@ from tests.postgresql import PostgresqlServer, Servers
 
 pytestmark = [pytest.mark.check, pytest.mark.gen_test(timeout=60)]
 
+NEWEST = schema.MIGRATIONS[-1].version
+NEXT = NEWEST + 1
 VERSIONS = "SELECT version FROM synkrone.schema_versions ORDER BY version"
 
 
@@ -43,7 +45,7 @@ async def test_of_several_that_start_at_once_one_makes_the_schema(server: Postgr
     stores = [PostgresqlStore(server.url(database), clock=SystemClock()) for _ in range(6)]
     try:
         await asyncio.gather(*(store.open() for store in stores))
-        assert server.execute(VERSIONS, database) == [(1,)]
+        assert server.execute(VERSIONS, database) == [(version,) for version in range(1, NEXT)]
         assert len({await store.secret() for store in stores}) == 1
         assert len({await store.head() for store in stores}) == 1
         appended = await asyncio.gather(*(store.append([draft("a")]) for store in stores))
@@ -56,17 +58,17 @@ def test_of_several_that_migrate_at_once_one_does(server: PostgresqlServer, data
     address = Address(server.url(database))
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda _: schema.migrate(address), range(8)))
-    assert sorted(done) == [(0, 1)] + [(1, 1)] * 7
+    assert sorted(done) == [(0, NEWEST)] + [(NEWEST, NEWEST)] * 7
 
 
 async def test_a_server_that_is_told_not_to_migrate_does_not(server: PostgresqlServer, database: str) -> None:
     store = PostgresqlStore(server.url(database), clock=SystemClock(), migrates=False)
-    with pytest.raises(StoreUnusable, match="is not there yet, and 1 is needed: run synkrone-socket migrate"):
+    with pytest.raises(StoreUnusable, match=f"is not there yet, and {NEWEST} is needed: run synkrone-socket migrate"):
         await store.open()
     with pytest.raises(StoreUnusable, match="run synkrone-socket migrate"):
         store.check()
     assert server.execute("SELECT to_regnamespace('synkrone')", database) == [(None,)]
-    assert store.migrate() == "the schema is of version 1, and was of 0"
+    assert store.migrate() == f"the schema is of version {NEWEST}, and was of 0"
     assert store.check() is None
     await store.open()
     await store.close()
@@ -77,13 +79,13 @@ async def test_looking_changes_nothing(server: PostgresqlServer, database: str) 
     assert server.execute("SELECT to_regnamespace('synkrone')", database) == [(None,)]
 
 
-@pytest.mark.parametrize(("usable_from", "is_good"), [(1, True), (2, False)])
+@pytest.mark.parametrize(("usable_from", "is_good"), [(NEWEST, True), (NEXT, False)])
 async def test_a_schema_of_a_newer_program_is_used_where_it_may_be_and_else_refused(
     server: PostgresqlServer, database: str, usable_from: int, *, is_good: bool
 ) -> None:
     url = server.url(database)
     schema.migrate(Address(url))
-    server.execute(f"INSERT INTO synkrone.schema_versions VALUES (2, {usable_from})", database)  # noqa: S608
+    server.execute(f"INSERT INTO synkrone.schema_versions VALUES ({NEXT}, {usable_from})", database)  # noqa: S608
     store = PostgresqlStore(url, clock=SystemClock())
     if is_good:
         assert store.check() is None
@@ -91,7 +93,9 @@ async def test_a_schema_of_a_newer_program_is_used_where_it_may_be_and_else_refu
             assert outcomes(await same.append([draft("a")])) == [STORED]
         return
     for refused in (store.check, store.migrate):
-        with pytest.raises(StoreUnusable, match=r"of version 2, .* knows versions up to 1: use the newer program"):
+        with pytest.raises(
+            StoreUnusable, match=rf"of version {NEXT}, .* knows versions up to {NEWEST}: use the newer program"
+        ):
             refused()
     with pytest.raises(StoreUnusable, match="use the newer program"):
         await store.open()
@@ -105,13 +109,13 @@ def test_a_migration_is_whole_or_not_at_all(
         def statements(self) -> bytes:
             return b"CREATE TABLE synkrone.more (); SELECT 1 / 0"
 
-    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, Broken(2, usable_from=1)])
+    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, Broken(NEXT, usable_from=1)])
     address = Address(server.url(database))
     with pytest.raises(StoreUnusable, match="division by zero"):
         schema.migrate(address)
     assert server.execute("SELECT to_regnamespace('synkrone')", database) == [(None,)]
     monkeypatch.undo()
-    assert schema.migrate(address) == (0, 1)
+    assert schema.migrate(address) == (0, NEWEST)
 
 
 def test_a_role_that_may_not_create_says_what_it_lacks(server: PostgresqlServer, database: str) -> None:

@@ -39,10 +39,12 @@ class Migration:
 
     @property
     def statements(self) -> bytes:
-        return Path(__file__).with_name(f"version_{self.version}.sql").read_bytes()
+        """Of files such as ``version_2.sql`` and ``version_2_nodes.sql``, in the order of their names."""
+        files = Path(__file__).parent.glob(f"version_{self.version}[._]*sql")
+        return b"\n".join(file.read_bytes() for file in sorted(files))
 
 
-MIGRATIONS: Sequence[Migration] = (Migration(1, usable_from=1),)
+MIGRATIONS: Sequence[Migration] = (Migration(1, usable_from=1), Migration(2, usable_from=2))
 """In order, without a gap. A new schema goes through all of them, so that every one is the same."""
 
 
