@@ -95,7 +95,7 @@ async def test_a_role_that_may_only_read_and_write_rows_serves(
     database_server.execute(f"ALTER ROLE synkrone PASSWORD '{PASSWORD}'")
     command = re.fullmatch(r'SYNKRONE_STORE="([^"]+)" synkrone-socket (\w+)\n', block(PAGE, "bash", "migrate"))
     assert command is not None
-    for said in ("is of version 1, and was of 0", "is of version 1"):
+    for said in ("is of version 2, and was of 0", "is of version 2"):
         migrated = run(tmp_path, command[2], at(database_server, command[1], certificate))
         assert (migrated.returncode, migrated.stdout.endswith(f"{said}\n")) == (0, True), migrated.stderr
     for statement in block(PAGE, "sql", "GRANT").split(";\n"):
