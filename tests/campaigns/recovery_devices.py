@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from adapters.transport.memory.client import Event, MemoryClient
 from domain.model import Answer, ConnectionId, Entry, Failed, Position, Refreshed
 from tests.campaigns.recovery_oracle import Broken, Expected, Oracle, Place
-from tests.campaigns.recovery_world import Store, token
+from tests.campaigns.recovery_world import Server, Store, token
 from tests.doubles import ManualClock
 
 STOCK, CURSOR, PLAIN = "stock", "cursor", "plain"
@@ -33,9 +33,16 @@ class Device:
     had: set[str] = field(default_factory=set)
     heard: str | None = None
     client: MemoryClient | None = None
+    server: Server | None = None
     at: int = 0
     ready: bool = False
     told: object = None
+
+    @property
+    def node(self) -> Server:
+        """That it connected to last."""
+        assert self.server is not None
+        return self.server
 
     def auth(self) -> dict[str, object]:
         said: dict[str, object] = {"token": token(*self.place)}
@@ -85,7 +92,7 @@ class Watched:
                 break
             self.check_event(device, client, event, known=known)
             number = number - 1 if number is not None else None
-        if number is None and not client.closed and self.store.gate.is_set():
+        if number is None and not client.closed and device.node.gate.is_set():
             left = self.oracle.owed(device.place, device.at, self.clock.now())
             if left:
                 raise Broken(f"{device.place} is live, has {device.at}, and was not sent {cursors_of(left)}")
@@ -100,7 +107,7 @@ class Watched:
         position = Position.parse(cursor)
         assert position is not None
         # The log may have been trimmed in the middle of it.
-        answers = [oracle.expected(place, auth, upto) for upto in (trimmed, oracle.log.trimmed)]
+        answers = [oracle.expected(place, auth, upto, device.node.number) for upto in (trimmed, oracle.log.trimmed)]
         expected = next((e for e in answers if e.recovered == recovered and reason in e.reasons), None)
         if expected is None and not self._by_the_letter:
             said = [auth.get("offset"), auth.get("cursor")] if recovered else []
@@ -112,9 +119,9 @@ class Watched:
         if recovered:
             after = max(position.offset for position in expected.cursors)
             self._check_presented(device, expected.cursors, after)
-            oracle.received(place, after)
+            oracle.received(place, after, device.node.number)
         else:
-            low, high = oracle.mark(place)
+            low, high = oracle.mark(place, device.node.number)
             # A reason that weighs more may stand where that of the trimming would.
             after = max(high, oracle.floor(place, oracle.log.trimmed))
             if position.offset < low:
@@ -190,11 +197,12 @@ class Watched:
         device.had.add(cursor)
         self.oracle.got.setdefault(place, set()).add(cursor)
         if known:
-            self.oracle.received(place, offset)
+            self.oracle.received(place, offset, device.node.number)
 
-    def check_answer(self, connection: ConnectionId, answer: Answer) -> None:
+    def check_answer(self, node: int, connection: ConnectionId, answer: Answer) -> None:
         """At the moment of the answer: everything up to it has come, and what is up to it comes no more."""
-        device = next((d for d in self.devices if d.client is not None and d.client.connection == connection), None)
+        here = [device for device in self.devices if device.client is not None and device.node.number == node]
+        device = next((one for one in here if one.client is not None and one.client.connection == connection), None)
         if device is None or isinstance(answer, Failed | Refreshed):
             return
         self.take(device, 1000)

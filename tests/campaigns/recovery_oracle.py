@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from domain.model import Entry, Position, Room, UserId
+from domain.model import NOTIFICATION_NEW, Entry, Position, Room, UserId
 
 Place = tuple[str, str]
 """A user in one role."""
@@ -27,6 +28,7 @@ class _Log:
     starts: dict[tuple[str, Room], int] = field(default_factory=dict)
     stored: dict[Place, int] = field(default_factory=dict)
     begins: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Oracle:
 
     def __init__(self) -> None:
         self.log = _Log()
-        self.unstored: dict[Place, int] = {}
+        self.unstored: dict[int, dict[Place, int]] = {}
+        """What each node knows, by its number, and has not stored."""
         self.pids: dict[str, tuple[str, str | None]] = {}
         self.got: dict[Place, set[str]] = {}
         self.passed: dict[Place, set[str]] = {}
@@ -56,6 +59,13 @@ class Oracle:
     # what it is told
 
     def appended(self, entries: Sequence[Entry]) -> None:
+        """Raises Broken for a notification that was stored before."""
+        for entry in entries:
+            if entry.event == NOTIFICATION_NEW:
+                id_ = json.loads(entry.payload)["id"]
+                if id_ in self.log.ids:
+                    raise Broken(f"{id_} was stored before, and is stored twice")
+                self.log.ids.add(id_)
         self.log.entries.extend(entries)
         self.by_cursor.update((str(entry.position), entry) for entry in entries)
 
@@ -68,22 +78,23 @@ class Oracle:
         for room in rooms:
             self.log.starts.setdefault((user, room), 0 if room == Room.of_user(user) else self.head)
         highest = self._highest(self.log.stored, user)
-        begin = (highest, max(highest, self._highest(self.unstored, user)))
+        known = [self._highest(unstored, user) for unstored in self.unstored.values()]
+        begin = (highest, max([highest, *known]))
         _, high = self.log.begins.setdefault((user, role), begin)
         # A cursor from before a restore leaves out what was not of this role then.
         self.ever_begun[user, role] = max(high, self.ever_begun.get((user, role), 0))
 
-    def received(self, place: Place, offset: int) -> None:
-        """The server could know."""
-        self.unstored[place] = max(offset, self.unstored.get(place, 0))
+    def received(self, place: Place, offset: int, node: int) -> None:
+        """A node could know."""
+        unstored = self.unstored.setdefault(node, {})
+        unstored[place] = max(offset, unstored.get(place, 0))
 
-    def marks_stored(self) -> None:
-        for place, offset in self.unstored.items():
+    def marks_stored(self, node: int) -> None:
+        for place, offset in self.unstored.pop(node, {}).items():
             self.log.stored[place] = max(offset, self.log.stored.get(place, 0))
-        self.unstored.clear()
 
-    def crashed(self) -> None:
-        self.unstored.clear()
+    def crashed(self, node: int) -> None:
+        self.unstored.pop(node, None)
 
     def backup(self) -> _Log:
         log = self.log
@@ -94,13 +105,14 @@ class Oracle:
             log.starts.copy(),
             log.stored.copy(),
             log.begins.copy(),
+            log.ids.copy(),
         )
 
     def restored(self, backup: _Log) -> None:
         lost = len(self.log.entries) - len(backup.entries)
         self.counted["entries lost to a restore"] += max(0, lost)
         self.log = backup
-        self.crashed()
+        self.unstored.clear()
 
     # what follows
 
@@ -127,21 +139,24 @@ class Oracle:
         """The last that was trimmed of what exists for them."""
         return max((entry.position.offset for entry in self.visible(place, 0, trimmed)), default=0)
 
-    def mark(self, place: Place) -> tuple[int, int]:
-        """The lowest and the highest that the mark may be.
+    def mark(self, place: Place, node: int) -> tuple[int, int]:
+        """The lowest and the highest that the mark may be, for a node.
 
-        Of a new role it begins where the user's others are: what these know but have not stored may count for it.
+        Of a new role it begins where the user's others are: what these know but have not stored may count for it. What
+        another node knows and has not stored may be stored by now.
         """
-        own = max(self.log.stored.get(place, 0), self.unstored.get(place, 0))
+        stored = self.log.stored.get(place, 0)
+        own = max(stored, self.unstored.get(node, {}).get(place, 0))
+        known = max([own, *(unstored.get(place, 0) for unstored in self.unstored.values())])
         low, high = self.log.begins[place]
-        return max(low, own), max(high, own)
+        return max(low, own), max(high, known)
 
     def undelivered(self, place: Place, now: datetime, upto: int) -> list[Entry]:
         """What no device of theirs in this role ever got, though the log has it."""
         accounted = self.got.get(place, set()) | self.passed.get(place, set()) | self.once_trimmed
         return [e for e in self.owed(place, self.ever_begun[place], now, upto) if str(e.position) not in accounted]
 
-    def expected(self, place: Place, auth: Mapping[str, object], trimmed: int) -> Expected:
+    def expected(self, place: Place, auth: Mapping[str, object], trimmed: int, node: int) -> Expected:
         """``trimmed``: up to where the log was trimmed when it was read."""
         pid, offset, cursor = auth.get("pid"), auth.get("offset"), auth.get("cursor")
         said = [cursor]
@@ -152,20 +167,20 @@ class Oracle:
             if user != place[0]:
                 return Expected(recovered=False, reasons=frozenset(("identity_changed",)))
             if offset is not None and offset == refused:
-                return Expected(recovered=False, reasons=self._without_cursor(place, trimmed), refused=True)
+                return Expected(recovered=False, reasons=self._without_cursor(place, trimmed, node), refused=True)
             said = [offset, cursor]
         present = [one for one in said if one is not None]
         if not present:
-            return Expected(recovered=False, reasons=self._without_cursor(place, trimmed))
+            return Expected(recovered=False, reasons=self._without_cursor(place, trimmed, node))
         wrong = {self._wrong(place, one, trimmed) for one in present} - {None}
         if wrong:
             return Expected(recovered=False, reasons=frozenset(wrong))
         positions = tuple(position for one in present if (position := Position.parse(one)) is not None)
         return Expected(recovered=True, reasons=frozenset((None,)), cursors=positions)
 
-    def _without_cursor(self, place: Place, trimmed: int) -> frozenset[str | None]:
+    def _without_cursor(self, place: Place, trimmed: int, node: int) -> frozenset[str | None]:
         floor = self.floor(place, trimmed)
-        return frozenset("trimmed" if mark < floor else None for mark in self.mark(place))
+        return frozenset("trimmed" if mark < floor else None for mark in self.mark(place, node))
 
     def _wrong(self, place: Place, cursor: object, trimmed: int) -> str | None:
         position = Position.parse(cursor)

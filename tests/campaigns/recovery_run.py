@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 from adapters.contract.answers import answer_object
 from domain.errors import ConnectionGone, StoreUnavailable
@@ -14,17 +16,18 @@ from domain.model import Answer, Audience, ConnectionId, Listing, Publication
 from domain.policy import ConnectionPolicy
 from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watched, cursors_of
 from tests.campaigns.recovery_oracle import Broken, Oracle, Place
-from tests.campaigns.recovery_world import ROLES, USERS, Server, Store, token
+from tests.campaigns.recovery_world import ROLES, USERS, Server, Store, View, token
 from tests.doubles import ManualClock
 from tests.unit.domain.world import answer_to
 
 STEPS = 60
+PUBLISHING_TRIES = 4
 
 
 class Run(Watched):
     """``play`` raises Broken."""
 
-    def __init__(self, seed: int, *, by_the_letter: bool) -> None:
+    def __init__(self, seed: int, *, nodes: int, by_the_letter: bool) -> None:
         self.rng = random.Random(seed)
         self.broken: Broken | None = None
         clock, oracle = ManualClock(), Oracle()
@@ -37,10 +40,10 @@ class Run(Watched):
         )
         self.numbers = 0
         self.backup: tuple[object, object] | None = None
-        self.server = self._server()
+        self.servers = [self._server(number) for number in range(nodes)]
 
     async def play(self) -> None:
-        await self.server.start()
+        await self._start()
         steps = {
             self.publish: 26,
             self.connect_one: 24,
@@ -51,25 +54,39 @@ class Run(Watched):
             self.become_another: 4,
             self.store_marks: 6,
             self.pass_time: 3,
-            self.lag: 3,
+            self.lag: 3 * len(self.servers),
             self.restart: 2,
             self.copy_or_restore: 3,
         }
         try:
             for step in self.rng.choices(list(steps), list(steps.values()), k=STEPS):
                 await step()
-                await self.server.settle()
+                await self.settle()
                 self.check_closed()
                 if self.broken is not None:
                     raise self.broken
             await self.finish()
         finally:
-            await self.server.stop()
+            for server in self.servers:
+                await server.stop()
+
+    async def settle(self) -> None:
+        for server in self.servers:
+            await server.settle()
 
     # steps
 
     async def publish(self) -> None:
-        await self.server.publish([self._publication() for _ in range(self.rng.randint(1, 3))])
+        """A backend asks again, somebody else it may be, until it is told that all is stored."""
+        await self._publish([self._publication() for _ in range(self.rng.randint(1, 3))])
+
+    async def _publish(self, publications: Sequence[Publication]) -> None:
+        for _ in range(PUBLISHING_TRIES):
+            # The log may be full of what was not delivered yet.
+            with suppress(StoreUnavailable):
+                await self._any().publishing.publish(publications)
+                return
+            self.counted["publications tried again"] += 1
 
     async def connect_one(self) -> None:
         gone = [device for device in self.devices if device.client is None]
@@ -107,14 +124,14 @@ class Run(Watched):
                 ("inbox.count", None),
             ]
         )
-        client = device.client
+        client, server = device.client, device.node
         assert client is not None
-        self.server.meanwhile.left = self.rng.randint(0, 3)
+        server.meanwhile.left = self.rng.randint(0, 3)
         with suppress(ConnectionGone):
             await client.request(event, argument)
             self.counted["requests"] += 1
-        await self.server.settle()
-        self.server.meanwhile.left = 0
+        await self.settle()
+        server.meanwhile.left = 0
 
     async def render(self) -> None:
         """A list is rendered on the server, and its place in the log goes along with the next connection."""
@@ -123,7 +140,7 @@ class Run(Watched):
             await self._render(self.rng.choice(away))
 
     async def _render(self, device: Device) -> None:
-        listing = await answer_to(self.server.inboxes, token(*device.place), "inbox.list", None)
+        listing = await answer_to(self._any().inboxes, token(*device.place), "inbox.list", None)
         assert isinstance(listing, Listing)
         device.cursor = str(listing.as_of)
         device.earn(device.cursor)
@@ -148,53 +165,64 @@ class Run(Watched):
     async def store_marks(self) -> None:
         self.store.is_writable = self.rng.random() < 0.8
         with suppress(StoreUnavailable):
-            await self.server.recovery.store_marks()
+            await self._any().recovery.store_marks()
         self.store.is_writable = True
 
     async def pass_time(self) -> None:
         self.clock.advance(self.rng.uniform(0, 5))
-        self.server.expiry.tick()
-        await self.server.counts.announce(100)
+        for server in self.servers:
+            server.expiry.tick()
+            await server.counts.announce(100)
 
     async def lag(self) -> None:
-        if self.store.gate.is_set():
-            self.store.gate.clear()
+        gate = self._any().gate
+        if gate.is_set():
+            gate.clear()
         else:
-            self.store.gate.set()
+            gate.set()
 
     async def restart(self) -> None:
+        """One of several goes on where it was killed; a server alone begins a new generation."""
+        server = self._any()
         if self.rng.random() < 0.3:
-            await self.server.recovery.store_marks()
-        await self._stop()
+            await server.recovery.store_marks()
+        await self._stop(server)
         self.counted["restarts"] += 1
-        await self.server.start()
+        if len(self.servers) == 1:
+            await self._start()
+        else:
+            await self.servers[server.number].start()
 
     async def copy_or_restore(self) -> None:
+        """What was stored since is lost, as where a standby is promoted that was behind."""
         if self.backup is None or self.rng.random() < 0.5:
             self.backup = self.store.backup(), self.oracle.backup()
             return
-        await self._stop()
+        for server in list(self.servers):
+            await self._stop(server)
         store, oracle = self.backup
         self.store.restore(store)  # type: ignore[arg-type]
         self.oracle.restored(oracle)  # type: ignore[arg-type]
         self.backup = None
         self.counted["restores"] += 1
-        await self.server.start()
+        await self._start()
         await self.publish()
 
     async def finish(self) -> None:
         """Everybody gets the rest, and nothing is left that nobody ever got."""
-        self.store.gate.set()
-        await self.server.settle()
+        for server in self.servers:
+            server.gate.set()
+        await self.settle()
         # No event says that something has expired: the next news do.
-        await self.server.publish([Publication(Audience.everyone(), "t", id="last")])
-        await self.server.settle()
+        await self._publish([Publication(Audience.everyone(), "t", id="last")])
+        await self.settle()
         for device in self.devices:
             if device.client is not None:
                 self.take(device)
         # A second as the difference of two sums may be a little less.
         self.clock.advance(1.001)
-        await self.server.counts.announce(100)
+        for server in self.servers:
+            await server.counts.announce(100)
         self.check_closed()
         await self.check_counts()
         for user in USERS:
@@ -224,11 +252,12 @@ class Run(Watched):
                 self.counted["pids of another store"] += 1
                 auth["pid"] = "x" * 64
             self._notice_the_abandoned(device.place[0])
-        self.server.meanwhile.left = 0 if is_last else self.rng.randint(0, 3)
-        client = self.server.transport.start(auth)
+        server = device.server = self._any()
+        server.meanwhile.left = 0 if is_last else self.rng.randint(0, 3)
+        client = server.transport.start(auth)
         await client.opened()
-        self.server.meanwhile.left = 0
-        await self.server.settle()
+        server.meanwhile.left = 0
+        await self.settle()
         self.counted["connections"] += 1
         self.check_welcome(device, auth, client, trimmed)
         chance = 1.0 if is_last else self.rng.random() * (0.3 if is_bad else 1)
@@ -288,44 +317,58 @@ class Run(Watched):
             if device.client is None:
                 continue
             self.take(device)
-            answer = await answer_to(self.server.inboxes, token(*device.place), "inbox.count", None)
+            answer = await answer_to(device.node.inboxes, token(*device.place), "inbox.count", None)
             if answer_object(answer)["counts"] != device.told:
                 raise Broken(f"{device.place} was told of {device.told}, and there are {answer}")
             self.counted["counts compared"] += 1
 
     # helpers
 
-    def _server(self) -> Server:
-        server = Server(self.rng, self.store, self.clock, self.policy, self._answered)
-        server.meanwhile.happens = self._meanwhile
+    def _server(self, number: int) -> Server:
+        view = View(self.store, self.oracle, number)
+        view.becomes = self._becomes
+        server = Server(number, self.rng, view, self.clock, self.policy, self._answered)
+        server.meanwhile.happens = partial(self._meanwhile, server)
         return server
 
-    def _answered(self, connection: ConnectionId, answer: Answer) -> None:
+    def _any(self) -> Server:
+        return self.servers[0] if len(self.servers) == 1 else self.rng.choice(self.servers)
+
+    def _becomes(self) -> tuple[bool, bool]:
+        """Of what is written: whether it is stored, and whether anybody is told."""
+        return self.rng.random() > 0.03, self.rng.random() > 0.05
+
+    def _answered(self, node: int, connection: ConnectionId, answer: Answer) -> None:
         """Called by the transport, which must not see what is wrong."""
         try:
-            self.check_answer(connection, answer)
+            self.check_answer(node, connection, answer)
         except Broken as broken:
             self.broken = broken
 
-    async def _stop(self) -> None:
+    async def _start(self) -> None:
+        self.store.begin(f"g{self.rng.getrandbits(32):x}")
+        for server in self.servers:
+            await server.start()
+
+    async def _stop(self, server: Server) -> None:
         """What was on its way arrives, or some of it; what nobody stored is forgotten."""
         for device in self.devices:
-            if device.client is not None:
+            if device.client is not None and device.server is server:
                 self.leave(device, self.rng.randint(0, 5))
-        await self.server.stop()
-        self.oracle.crashed()
-        self.server = self._server()
+        await server.stop()
+        self.oracle.crashed(server.number)
+        self.servers[server.number] = self._server(server.number)
 
-    async def _meanwhile(self) -> None:
+    async def _meanwhile(self, server: Server) -> None:
         self.counted["published meanwhile"] += 1
         await self.publish()
-        if self.store.gate.is_set() and self.rng.random() < 0.5:
-            await self.server.settle()
+        if server.gate.is_set() and self.rng.random() < 0.5:
+            await server.settle()
 
     def _notice_the_abandoned(self, user: str) -> None:
         """The server learns that nobody is there any more on connections of a user."""
         kept = {device.client for device in self.devices}
-        for connection in list(self.server.connections.all):
+        for connection in [one for server in self.servers for one in server.connections.all]:
             client = connection.subscription.outlet.client
             if connection.identity is not None and connection.identity.user == user and client not in kept:
                 client.disconnect()
@@ -349,8 +392,8 @@ class Run(Watched):
         return Publication(to, "t", id=f"n{self.numbers}", expires_at=expires_at)
 
 
-def simulate(seed: int, *, by_the_letter: bool = True) -> Counter[str]:
-    """What happened how often. Raises Broken."""
-    run = Run(seed, by_the_letter=by_the_letter)
+def simulate(seed: int, *, nodes: int = 1, by_the_letter: bool = True) -> Counter[str]:
+    """What happened how often, to so many servers that share a log. Raises Broken."""
+    run = Run(seed, nodes=nodes, by_the_letter=by_the_letter)
     asyncio.run(run.play())
     return run.counted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from domain.delivery.hub import Hub, Subscription
 from domain.delivery.window import Window
 from domain.model import (
     Arrival,
+    Entry,
     Identity,
     Page,
     PidVerdict,
@@ -34,6 +35,7 @@ from domain.services.catching_up import CatchingUp
 from domain.services.connecting import ConnectionService
 from domain.services.marks import Marks
 from domain.services.recovery import RecoveryService, Start
+from tests.campaigns.recovery_world import View
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -300,3 +302,26 @@ def only_the_first_page(patch: pytest.MonkeyPatch) -> None:
         return replace(found, page=replace(found.page, more=False))
 
     patch.setattr(RecoveryService, "start", one_page)
+
+
+def retries_stored_again(patch: pytest.MonkeyPatch) -> None:
+    decide = MemoryStore._decide
+
+    def forgetful(self: MemoryStore, batch: Any) -> Any:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(self, "_by_id", {})
+            return decide(self, batch)
+
+    patch.setattr(MemoryStore, "_decide", forgetful)
+
+
+def tail_from_where_a_node_comes_to_know(patch: pytest.MonkeyPatch) -> None:
+    """What was appended by others, while nothing was heard of them, is passed over."""
+
+    async def only_the_newest(self: View, after: Position) -> AsyncIterator[Sequence[Entry]]:
+        async for entries in self._store.tail(after):
+            is_late = not self.gate.is_set()
+            await self.gate.wait()
+            yield entries[-1:] if is_late else entries
+
+    patch.setattr(View, "tail", only_the_newest)

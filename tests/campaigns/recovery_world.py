@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from adapters.store.memory import MemoryStore
 from adapters.system.pids import KeyedPids
@@ -22,7 +23,6 @@ from domain.model import (
     Identity,
     Outgoing,
     Position,
-    Publication,
     Reply,
     Room,
     Subscriber,
@@ -44,16 +44,11 @@ def token(user: str, role: str) -> str:
 
 
 class Store(MemoryStore):
-    """A log with generations, as one on a disk has them. ``is_writable``: whether marks can be stored.
-
-    While ``gate`` is clear the tail is given nothing.
-    """
+    """A log with generations, as one on a disk has them. ``is_writable``: whether marks can be stored."""
 
     def __init__(self, clock: ManualClock, oracle: Oracle, max_entries: int) -> None:
         super().__init__(clock=clock, max_entries=max_entries)
         self.is_writable = True
-        self.gate = asyncio.Event()
-        self.gate.set()
         self._oracle = oracle
         self._began: tuple[Generation, ...] = ()
 
@@ -73,11 +68,6 @@ class Store(MemoryStore):
             for name, value in state.items():
                 setattr(owner, name, _copied(value))
 
-    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
-        async for entries in super().tail(after):
-            await self.gate.wait()
-            yield entries
-
     def _register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         self._oracle.entered(user, role, rooms)
         return super()._register(user, role, rooms)
@@ -86,7 +76,6 @@ class Store(MemoryStore):
         if not self.is_writable:
             raise StoreUnavailable
         await super().acknowledge(marks)
-        self._oracle.marks_stored()
 
     def _store(self, records: Sequence[Any]) -> None:
         super()._store(records)
@@ -107,6 +96,56 @@ def _copied(value: Any) -> Any:
             return value.copy()
         case _:
             return value
+
+
+_WRITES = ("append", "change", "read_all")
+
+
+class View:
+    """A log as one server sees it, which may share it with others.
+
+    While ``gate`` is clear it hears of nothing that is appended, but for what it reads by itself. ``becomes`` says of
+    what it writes whether it is stored, and whether it is told.
+    """
+
+    def __init__(self, store: Store, oracle: Oracle, number: int) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.becomes: Callable[[], tuple[bool, bool]] = lambda: (True, True)
+        self._store = store
+        self._oracle = oracle
+        self._number = number
+        self._known = Position("", 0)
+
+    def __getattr__(self, name: str) -> Any:
+        """A server waits until it has heard of all that an answer includes."""
+        method = getattr(self._store, name)
+        if not inspect.iscoroutinefunction(method):
+            return method
+
+        async def caught_up(*arguments: Any, **named: Any) -> Any:
+            is_stored, is_told = self.becomes() if name in _WRITES else (True, True)
+            result = await method(*arguments, **named) if is_stored else None
+            self._known = await self._store.head()
+            if not is_stored or not is_told:
+                raise StoreUnavailable
+            return result
+
+        return caught_up
+
+    async def head(self) -> Position:
+        if self.gate.is_set() or not self._known.epoch:
+            self._known = await self._store.head()
+        return self._known
+
+    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+        async for entries in self._store.tail(after):
+            await self.gate.wait()
+            yield entries
+
+    async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        await self._store.acknowledge(marks)
+        self._oracle.marks_stored(self._number)
 
 
 class Meanwhile(Points):
@@ -149,26 +188,27 @@ class ObservedTransport(MemoryTransport):
 
 
 class Server:
-    """What runs between two starts. The log, the clock and the verifier stay."""
+    """What runs between two starts, alone or as one of several nodes. The log, the clock and the verifier stay."""
 
     def __init__(
         self,
+        number: int,
         rng: random.Random,
-        store: Store,
+        view: View,
         clock: ManualClock,
         policy: ConnectionPolicy,
-        when_answered: Callable[[ConnectionId, Answer], None],
+        when_answered: Callable[[int, ConnectionId, Answer], None],
     ) -> None:
-        self._rng = rng
-        self._store = store
+        self.number = number
+        self.gate = view.gate
         self.meanwhile = Meanwhile(rng)
         expires_at = START + timedelta(days=365)
         verifier = StaticVerifier(
             {token(user, role): Identity(UserId(user), role, "", expires_at) for user in USERS for role in ROLES}
         )
         self.transport = ObservedTransport()
-        self.transport.when_answered = when_answered
-        seen_verifier, seen_store, seen_transport = self.meanwhile.around(verifier, store, self.transport)
+        self.transport.when_answered = partial(when_answered, number)
+        seen_verifier, seen_store, seen_transport = self.meanwhile.around(verifier, cast("Store", view), self.transport)
         application = Application(
             verifier=seen_verifier,
             store=seen_store,
@@ -191,23 +231,17 @@ class Server:
         self._tail: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._store.gate.set()
-        self._store.begin(f"g{self._rng.getrandbits(32):x}")
+        self.gate.set()
         self._tail = asyncio.create_task(self.hub.deliver())
         await self.settle()
 
     async def settle(self) -> None:
         """Until everything that can happen has happened."""
-        if self._store.gate.is_set():
+        if self.gate.is_set():
             await until(self.publishing.is_up_to_date)
         # Connections that were told to close end in the next turn of the loop.
         for _ in range(4):
             await asyncio.sleep(0)
-
-    async def publish(self, publications: Sequence[Publication]) -> None:
-        """Nothing where the log is full of what was not delivered yet."""
-        with suppress(StoreUnavailable):
-            await self.publishing.publish(publications)
 
     async def stop(self) -> None:
         """At once, and with nothing said or stored."""
