@@ -125,10 +125,14 @@ class Line:
         """
         self._cut_before = text
 
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the server. Raises OSError."""
+        return await asyncio.open_connection("127.0.0.1", self._server_port)
+
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         cuts = self._cuts
         try:
-            server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
+            server, to_server = await self.dial()
         except OSError:
             return
         call = _Call(to_client, to_server)

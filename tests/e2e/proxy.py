@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -54,8 +55,7 @@ _KEPT_ALIVE_HTTP = """
     ""      "";
   }}
   upstream synkrone {{
-    server {address};
-    keepalive 16;
+{servers}    keepalive 16;
   }}
 """
 
@@ -84,38 +84,43 @@ def documented_blocks(upstream: str) -> tuple[str, str]:
     return http, server
 
 
-def _location(*directives: str) -> str:
+def _location(*directives: str, path: str = "/socket.io/") -> str:
     forwarded = (
         "proxy_set_header Host $http_host",
         "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for",
         "proxy_set_header X-Forwarded-Proto $scheme",
     )
-    return "location /socket.io/ {\n" + "".join(f"      {line};\n" for line in (*directives, *forwarded)) + "    }"
+    return f"location {path} {{\n" + "".join(f"      {line};\n" for line in (*directives, *forwarded)) + "    }"
 
 
-def _blocks(how: Upstream, upstream: str) -> tuple[str, str]:
+def _blocks(how: Upstream, upstreams: Sequence[str]) -> tuple[str, str]:
     """What belongs in the http block, and in the server block."""
+    upstream = upstreams[0]
     if how is Upstream.DOCUMENTED:
         return documented_blocks(upstream)
     if how is Upstream.DEFAULT:
         return "", _location(f"proxy_pass {upstream}")
-    return _KEPT_ALIVE_HTTP.format(address=upstream.removeprefix("http://")), _location(
+    servers = "".join(f"    server {each.removeprefix('http://')} fail_timeout=1s;\n" for each in upstreams)
+    directives = (
         "proxy_pass http://synkrone",
         "proxy_http_version 1.1",
         "proxy_set_header Upgrade $http_upgrade",
         "proxy_set_header Connection $connection_upgrade",
     )
+    return _KEPT_ALIVE_HTTP.format(servers=servers), "\n    ".join(
+        _location(*directives, path=path) for path in ("/socket.io/", "/v1/")
+    )
 
 
 class Proxy:
     """A running nginx; ``url`` is its address, ``scheme`` what it says in X-Forwarded-Proto. Without a certificate it
-    speaks plain HTTP."""
+    speaks plain HTTP. Of several ``upstreams``, which are KEPT_ALIVE, each request goes to the next one."""
 
     def __init__(
         self,
         nginx: str,
         directory: Path,
-        upstream: str,
+        upstreams: str | Sequence[str],
         certificate: Certificate | None = None,
         how: Upstream = Upstream.DOCUMENTED,
         scheme: str = "$scheme",
@@ -126,14 +131,16 @@ class Proxy:
         self.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{self.port}"
         self._ca = None if certificate is None else certificate.cert
         configuration = directory / "nginx.conf"
-        http, server = _blocks(how, upstream)
+        if isinstance(upstreams, str):
+            upstreams = [upstreams]
+        http, server = _blocks(how, upstreams)
         assert "X-Forwarded-Proto $scheme;" in server
         server = server.replace("X-Forwarded-Proto $scheme;", f'X-Forwarded-Proto "{scheme}";')
         configuration.write_text(
             _CONFIGURATION.format(
                 port=self.port,
                 tls="" if certificate is None else _TLS.format(certificate=certificate),
-                upstream=upstream,
+                upstream=upstreams[0],
                 address=PROXY_ADDRESS,
                 http=http,
                 server=server,
