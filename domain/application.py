@@ -12,6 +12,7 @@ from domain.services.catching_up import CatchingUp
 from domain.services.connecting import ConnectionService
 from domain.services.connections import Connections
 from domain.services.counts import CountsService
+from domain.services.directory import DirectoryService
 from domain.services.expiry import ExpiryService
 from domain.services.inboxes import InboxService
 from domain.services.publishing import PublishingService
@@ -38,6 +39,8 @@ class Application:
         policy = policy if policy is not None else ConnectionPolicy()
         self.hub = Hub(log=store, policy=policy, clock=clock, window_bytes=window_bytes)
         self.connections = Connections(policy, telemetry)
+        self.hub.obey(self.connections.carry_out)
+        self.directory = DirectoryService(log=store, connections=self.connections)
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
         self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)

@@ -320,7 +320,7 @@ class Container(containers.DeclarativeContainer):
     backend = providers.Singleton(
         Backend,
         publisher=publishing,
-        directory=connections,
+        directory=application.provided.directory,
         callers=callers,
         peers=peers,
         telemetry=telemetry,

@@ -32,10 +32,10 @@ class ConnectionsHandler(BackendHandler):
         if not is_name(user):
             raise InvalidArgument("id", name_fault(user))
         if self.request.method != "DELETE":
-            connections = self.backend.directory.connections_of(UserId(user))
+            connections = await self.backend.directory.connections_of(UserId(user))
             self.answer(200, {"connections": [_connection(info) for info in connections]})
             return
-        closed = self.backend.directory.disconnect(UserId(user), reconnect=self._reconnect())
+        closed = await self.backend.directory.disconnect(UserId(user), reconnect=self._reconnect())
         # Whoever has a good token may come back: only its issuer can revoke that.
         self.answer(200, {"disconnected": closed, "tokens_revoked": False})
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from adapters.contract.controls import control_event
 from adapters.store.change_events import all_read_event, change_events
 from adapters.store.drafts import PreparedDraft, prepare
 from adapters.store.tail import Tail, weight
@@ -23,6 +24,7 @@ from domain.model import (
     Arrived,
     Changed,
     Checkpoint,
+    Control,
     Counted,
     Counts,
     Draft,
@@ -166,6 +168,12 @@ class MemoryStore:
         if checkpoint is not None:
             self._checkpoints[checkpoint.source] = checkpoint.resume_id
         return outcomes
+
+    async def append_control(self, control: Control) -> Position:
+        event, payload = control_event(control)
+        entry = Entry(self._position(self._tail.head + 1), frozenset(), event, payload, control=control)
+        self._store([_Record(entry, self._clock.monotonic())])
+        return entry.position
 
     async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         self._check_position(after)

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from domain.delivery.deadlines import Deadlines
 from domain.delivery.window import Window
 from domain.errors import ConnectionGone
-from domain.model import Disconnect, Entry, Outgoing, Position, Room
+from domain.model import Control, Disconnect, Entry, Outgoing, Position, Room
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Log, Transport
 from domain.ports.transport import Frame, Outlet
@@ -47,6 +47,7 @@ class Hub:
         self._window = Window(window_bytes, window_entries)
         self._audiences: dict[Transport[Any, Any], _Audience[Any, Any]] = {}
         self._observers: list[Callable[[Sequence[Entry]], None]] = []
+        self._controlled: list[Callable[[Control, Position], None]] = []
         self._delivered: Position | None = None
         # Live only from where the tail has not come yet, by the offset that they have already.
         self._ahead: Deadlines[Subscription[Any, Any], int] = Deadlines()
@@ -64,6 +65,10 @@ class Hub:
     def observe(self, observer: Callable[[Sequence[Entry]], None]) -> None:
         """Have it called with the entries that were delivered in a turn, behind the last of them."""
         self._observers.append(observer)
+
+    def obey(self, carry_out: Callable[[Control, Position], None]) -> None:
+        """Have it called with every control, behind all entries before it and before all after it."""
+        self._controlled.append(carry_out)
 
     def subscribe(self, transport: Transport[O, F], outlet: O) -> Subscription[O, F]:
         """A subscription in no room yet, and paused. It leaves by ``close`` or ``leave``."""
@@ -117,7 +122,10 @@ class Hub:
         while self._ahead.any_due(entry.position.offset - 1):
             for subscription in self._ahead.take(entry.position.offset - 1, WINDOW_ENTRIES):
                 subscription.enter()
-        if is_current:
+        if entry.control is not None:
+            for carry_out in self._controlled:
+                carry_out(entry.control, entry.position)
+        elif is_current:
             gone = self._window.add(entry)
             for audience in self._audiences.values():
                 audience.deliver(entry)

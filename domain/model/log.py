@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
+from typing import TypeAlias
 
 from domain.model.identity import UserId
 from domain.model.notification import Json, Room
@@ -41,11 +42,25 @@ class Position:
 
 
 @value
+class DisconnectUser:
+    """Every server is to close the connections that the user has by then; with ``reconnect`` their clients come back by
+    themselves."""
+
+    user: UserId
+    reconnect: bool
+
+
+Control: TypeAlias = DisconnectUser
+"""What every server is to do at one place in the log."""
+
+
+@value
 class Entry:
     """One event of the log, the same bytes for every recipient.
 
     ``payload`` is the event's first argument; the cursor, ``str(position)``, is its last.
     From the instant ``expires_at`` the entry is neither delivered nor replayed.
+    One with a ``control`` is in no room: it is for the servers, and no client ever gets it.
     """
 
     position: Position
@@ -53,6 +68,7 @@ class Entry:
     event: str
     payload: Json
     expires_at: datetime | None = None
+    control: Control | None = None
 
 
 @value

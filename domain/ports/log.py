@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from domain.model import Appended, Arrival, Arrived, Checkpoint, Draft, Entry, Page, Position, Subscriber
+from domain.model import Appended, Arrival, Arrived, Checkpoint, Control, Draft, Entry, Page, Position, Subscriber
 
 
 class Log(Protocol):
@@ -25,6 +25,9 @@ class Log(Protocol):
         outcomes say which it was. Positions are given out in the order of commits. Raises PublicationTooLarge for a
         batch that can never fit, and then nothing was stored.
         """
+
+    async def append_control(self, control: Control) -> Position:
+        """Store it as an entry in no room, and say where: every server meets it there as it follows the tail."""
 
     def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.

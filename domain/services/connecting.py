@@ -90,7 +90,7 @@ class ConnectionService:
         self._connections.ensure_open(connection)
         connection.subscriber, connection.start = start.subscriber, start
         self._supersede(start.continues)
-        self._connections.let_in(connection, identity, start.pid)
+        self._connections.let_in(connection, identity, start.pid, start.counted.as_of)
         self._telemetry.connected(connection.subscription.outlet.id, identity, request, credentials.device)
         return ConnectReply(
             identity=identity,

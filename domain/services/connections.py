@@ -13,6 +13,8 @@ from domain.errors import ConnectionGone, DisconnectedByOperator, SynkroneError,
 from domain.model import (
     AckId,
     ConnectionInfo,
+    Control,
+    DisconnectUser,
     Identity,
     Position,
     Subscriber,
@@ -31,12 +33,21 @@ class Request(NamedTuple):
     asked: Asked
 
 
+class Disconnection(NamedTuple):
+    """Of a user, at a place in the log."""
+
+    at: Position
+    reconnect: bool
+
+
 @dataclass(slots=True, eq=False)
 class Connection:
     """A connection from its first word to the end of the last thing it has asked for.
 
     It has an ``identity`` once its token is verified, and a ``pid`` once it is let in. Its ``start`` is kept until its
-    reply has been sent. ``is_live``: its replay is over, or has failed. ``closing``: it has been told to end.
+    reply has been sent. ``came_at`` is the head of the log as it was read for its start; ``disconnection`` is the last
+    one of its user while it was connecting. ``is_live``: its replay is over, or has failed. ``closing``: it has been
+    told to end.
     ``requests`` are carried out in their order, and the first is under way while it ``is_working`` and ``is_live``.
     """
 
@@ -48,6 +59,8 @@ class Connection:
     subscriber: Subscriber | None = None
     pid: str | None = None
     start: Start | None = None
+    came_at: Position | None = None
+    disconnection: Disconnection | None = None
     deadlines: Deadlines | None = None
     has_reply: bool = False
     is_live: bool = False
@@ -60,7 +73,7 @@ class Connection:
 
 
 class Connections:
-    """The ConnectionDirectory of the domain. While ``is_draining`` nobody is let in."""
+    """Those of this server. While ``is_draining`` nobody is let in."""
 
     def __init__(self, policy: ConnectionPolicy, telemetry: Telemetry) -> None:
         self._policy = policy
@@ -108,12 +121,19 @@ class Connections:
 
     def verified(self, connection: Connection, identity: Identity) -> None:
         connection.identity = identity
+        self._by_user.setdefault(identity.user, {})[connection] = None
         self._verified += 1
 
-    def let_in(self, connection: Connection, identity: Identity, pid: str) -> None:
-        connection.pid = pid
+    def let_in(self, connection: Connection, identity: Identity, pid: str, came_at: Position) -> None:
+        connection.pid, connection.came_at = pid, came_at
         self._by_pid[pid] = connection
-        self._by_user.setdefault(identity.user, {})[connection] = None
+        # In the order in which they were let in, and not in that of their tokens' verification.
+        siblings = self._by_user[identity.user]
+        del siblings[connection]
+        siblings[connection] = None
+        disconnection = connection.disconnection
+        if disconnection is not None and came_at.offset < disconnection.at.offset:
+            self.close(connection, DisconnectedByOperator(reconnect=disconnection.reconnect))
         connections = self._open_of(identity.user)
         for surplus in connections[: self._policy.surplus(len(connections))]:
             self.close(surplus, TooManyConnections())
@@ -188,12 +208,26 @@ class Connections:
         ]
 
     def disconnect(self, user: UserId, *, reconnect: bool) -> int:
-        error = DisconnectedByOperator(reconnect=reconnect)
+        """Close all that the user has here; how many there were."""
         connections = self._open_of(user)
         for connection in connections:
-            self.close(connection, error)
+            self.close(connection, DisconnectedByOperator(reconnect=reconnect))
         return len(connections)
 
+    def carry_out(self, control: Control, at: Position) -> None:
+        """At its place in the log."""
+        match control:
+            case DisconnectUser(user, reconnect):
+                self._disconnect_before(Disconnection(at, reconnect), user)
+
+    def _disconnect_before(self, disconnection: Disconnection, user: UserId) -> None:
+        """Close those that came before it; of those that are still connecting it turns out as they are let in."""
+        for connection in list(self._by_user.get(user, ())):
+            if connection.came_at is None:
+                connection.disconnection = disconnection
+            elif connection.came_at.offset < disconnection.at.offset:
+                self.close(connection, DisconnectedByOperator(reconnect=disconnection.reconnect))
+
     def _open_of(self, user: UserId) -> list[Connection]:
-        """The oldest first."""
-        return [connection for connection in self._by_user.get(user, ()) if not connection.closing]
+        """Those that were let in, the oldest first."""
+        return [one for one in self._by_user.get(user, ()) if one.pid is not None and not one.closing]

@@ -7,6 +7,7 @@ from tornado.ioloop import IOLoop
 
 from tests.contract.inbox_arrivals import ArriveContract
 from tests.contract.inbox_changes import ChangeContract, ReadAllContract, ReadUpToContract
+from tests.contract.inbox_controls import ControlContract
 from tests.contract.inbox_harness import OpenedStore, OpenStore, draft
 from tests.contract.inbox_items import CountContract, ListContract, WindowContract
 from tests.contract.inbox_log import AppendContract, FollowContract
@@ -19,6 +20,7 @@ from tests.doubles import ManualClock
 class StoreContract(
     AppendContract,
     FollowContract,
+    ControlContract,
     SinceContract,
     TrimmingContract,
     EnterContract,

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from domain.errors import StoreUnavailable
 from entrypoints.server import Server
 from tests.engine_io import (
     PollingPeer,
@@ -235,6 +236,21 @@ async def test_a_token_is_not_revoked_and_the_answer_says_so() -> None:
         await until_closed(peer)
         await connected(await WebSocketPeer.open(operator.session, operator.server.url), own)
         assert len(await operator.connections("42")) == 1
+
+
+@pytest.mark.gen_test
+async def test_without_a_store_they_go_but_it_is_said_that_this_was_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with operating() as operator:
+        peer = await WebSocketPeer.open(operator.session, operator.server.url)
+        await connected(peer, token("42"))
+
+        async def unavailable(*_: object) -> None:
+            raise StoreUnavailable
+
+        monkeypatch.setattr(operator.server.container.store(), "append_control", unavailable)
+        status, problem, _ = await operator.send("DELETE", "42")
+        assert (status, problem["code"]) == (503, "store_unavailable")
+        assert (await until_closed(peer))[-1] == "41"
 
 
 # ids

@@ -128,7 +128,7 @@ def test_all_who_share_a_part_share_the_same_one(settings: Settings) -> None:
     assert container.socketio()._connections.events is container.sse()._events is connections
     assert connections._verifier is container.verifier()
     assert container.backend().publisher is container.publishing() is publishing
-    assert container.backend().directory is container.connections() is application.connections
+    assert container.backend().directory is application.directory
     assert container.backend().callers is container.callers()
 
 

@@ -164,7 +164,7 @@ def _of_backends() -> dict[str, Any]:
                 tag="backends",
                 security=_BACKEND,
                 answers={HTTPStatus.OK: "Connections"},
-                errors=(*_OF_CALLERS, InvalidArgument),
+                errors=(*_OF_CALLERS, InvalidArgument, StoreUnavailable),
             ),
             "delete": _operation(
                 "disconnect",
@@ -181,7 +181,7 @@ def _of_backends() -> dict[str, Any]:
                     }
                 ],
                 answers={HTTPStatus.OK: "Disconnected"},
-                errors=(*_OF_CALLERS, InvalidArgument),
+                errors=(*_OF_CALLERS, InvalidArgument, StoreUnavailable),
             ),
         },
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from adapters.contract.controls import read_control
 from adapters.store.form import FORM, change, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.tail import ENTRY_OVERHEAD, FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, ROOM_OVERHEAD
@@ -25,7 +26,7 @@ PAGE_TOTAL_BYTES = 16 * 1024 * 1024
 """Of a page, the names of its rooms among it: a page of entries for thousands of users each ends early."""
 
 NOBODY: frozenset[Room] = frozenset()
-"""Whose an entry is whose contents were erased: it has its place in the log still."""
+"""Whose an entry is whose contents were erased, as it has its place in the log still, or which is for servers alone."""
 
 TRIMMED = """
     greatest(0,
@@ -188,10 +189,13 @@ def _entry(generations: Generations, row: Row) -> Entry:
     position = generations.position(offset)
     if payload is None:
         return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))
-    rooms = rooms_of(names)
     content = payload.encode()
     if event != NOTIFICATION_NEW:
-        return Entry(position, rooms, event, change(offset, content))
+        told = change(offset, content)
+        if names is None:
+            return Entry(position, NOBODY, event, told, control=read_control(event, told))
+        return Entry(position, rooms_of(names), event, told)
+    rooms = rooms_of(names)
     ends = moment(expires_at) if expires_at is not None else None
     return Entry(position, rooms, event, notification(offset, content), ends)
 

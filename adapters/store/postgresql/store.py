@@ -17,6 +17,7 @@ from adapters.store.postgresql.appending import Append, Appending
 from adapters.store.postgresql.arrivals import Arriving, Found, arrive
 from adapters.store.postgresql.changes import Change, Changing
 from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.controls import Order, Ordering
 from adapters.store.postgresql.database import Database
 from adapters.store.postgresql.items import Looking, View
 from adapters.store.postgresql.log import Following, Reading
@@ -37,6 +38,7 @@ from domain.model import (
     Arrived,
     Changed,
     Checkpoint,
+    Control,
     Counted,
     Draft,
     Entry,
@@ -233,6 +235,12 @@ class PostgresqlStore:
         appended: Sequence[Appended] = await state.writer.do(Appending, wanted, weight=weight)
         await _caught_up_if_possible(state, max((one.position.offset for one in appended), default=0))
         return appended
+
+    async def append_control(self, control: Control) -> Position:
+        state = self._opened()
+        at: Position = await state.writer.do(Ordering, Order(control, self._clock.now(), state.tail.head))
+        await _caught_up_if_possible(state, at.offset)
+        return at
 
     async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         state = self._checked(after)

@@ -10,7 +10,7 @@ from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewNotification
 from domain.errors import SynkroneError
-from domain.model import Appended, Draft
+from domain.model import Appended, Control, Draft, Position
 
 
 def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Sequence[Appended] | SynkroneError]:
@@ -25,6 +25,12 @@ def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Se
             "REPLACE INTO checkpoints (source, resume_id) VALUES (?, ?)", (checkpoint.source, checkpoint.resume_id)
         )
     return decision.outcomes
+
+
+def append_control(transaction: LogTransaction, control: Control) -> Position:
+    """An operation of the writer."""
+    transaction.log_control(control)
+    return transaction.as_of
 
 
 def _known(transaction: LogTransaction, locators: Sequence[int]) -> list[Known]:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 
+from adapters.contract.controls import read_control
 from adapters.store.form import change, notification, other_form, unknown_form
 from adapters.store.sqlite.schema import as_json
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
@@ -39,7 +40,7 @@ in inboxes only."""
 
 _OF_ENTRY = "LEFT JOIN contents ON contents.offset = entries.offset"
 NOBODY: frozenset[Room] = frozenset()
-"""Whose an entry is whose contents were erased: it has its place in the log still."""
+"""Whose an entry is whose contents were erased, as it has its place in the log still, or which is for servers alone."""
 
 _ROOMS_BYTES = "coalesce(length(contents.rooms), length(entries.rooms), 0)"
 _PAYLOAD_BYTES = "coalesce(length(contents.payload), length(entries.payload), 0)"
@@ -185,7 +186,9 @@ def _entries(
         rooms = _many_rooms(db, offset, room_sets) if names == _MANY else _rooms(names)
         ends = moment(int(expires_at)) if expires_at else None
         if event:
-            entries.append(Entry(position, rooms, event.decode(), change(offset, payload), ends))
+            name, content = event.decode(), change(offset, payload)
+            control = read_control(name, content) if not rooms else None
+            entries.append(Entry(position, rooms, name, content, ends, control))
         else:
             entries.append(Entry(position, rooms, NOTIFICATION_NEW, notification(offset, payload), ends))
     entries.sort(key=_offset)
@@ -197,7 +200,7 @@ def _offset(entry: Entry) -> int:
 
 
 def _rooms(names: bytes) -> frozenset[Room]:
-    return frozenset(map(Room, names.decode().split("\n")))
+    return frozenset(map(Room, names.decode().split("\n"))) if names else NOBODY
 
 
 def _many_rooms(db: sqlite3.Connection, offset: int, room_sets: RoomSets) -> frozenset[Room]:

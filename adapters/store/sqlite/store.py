@@ -16,7 +16,7 @@ from adapters.store.jobs import QUEUE_BYTES, one_by_one
 from adapters.store.registration import Recent, Registration
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite import items, log, users
-from adapters.store.sqlite.append import append
+from adapters.store.sqlite.append import append, append_control
 from adapters.store.sqlite.arrivals import Arriving, Found, arrive, register, register_and_arrive, registered
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
 from adapters.store.sqlite.items import Looking, View
@@ -37,6 +37,7 @@ from domain.model import (
     Arrived,
     Changed,
     Checkpoint,
+    Control,
     Counted,
     Draft,
     Entry,
@@ -62,6 +63,7 @@ _LISTING = one_by_one(items.listing)
 _PAGE = one_by_one(log.page)
 _CHANGE = one_by_one(change)
 _READ_ALL = one_by_one(read_all)
+_APPEND_CONTROL = one_by_one(append_control)
 
 
 @dataclass(eq=False, slots=True)
@@ -228,6 +230,9 @@ class SqliteStore:
         if weight > QUEUE_BYTES:
             raise PublicationTooLarge("what was published at once is more than can be stored at once")
         return await self._opened().writer.do(append, Batch(prepared, checkpoint, all_or_nothing), weight=weight)
+
+    async def append_control(self, control: Control) -> Position:
+        return await self._opened().writer.do(_APPEND_CONTROL, control)
 
     async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
         state = self._checked(after)

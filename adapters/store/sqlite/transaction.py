@@ -9,11 +9,12 @@ from datetime import datetime
 from itertools import count
 from typing import TypeAlias
 
+from adapters.contract.controls import control_event
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM
 from adapters.store.sqlite.schema import as_json
 from adapters.store.times import microseconds
-from domain.model import NOTIFICATION_NEW, Entry, Json, Position, Room
+from domain.model import NOTIFICATION_NEW, Control, Entry, Json, Position, Room
 from domain.model.value import value
 from domain.rules.epochs import Generations
 
@@ -93,6 +94,13 @@ class LogTransaction:
             self.entries.append(Entry(self.as_of, frozenset((one.room,)), one.event, one.payload))
         _CHANGES.insert(self.db, changes, self.stored_at)
         self._place(placed)
+
+    def log_control(self, control: Control) -> None:
+        """Append it; no room has it."""
+        self.head += 1
+        event, payload = control_event(control)
+        _CHANGES.insert(self.db, (self.head, event, None, payload), self.stored_at)
+        self.entries.append(Entry(self.as_of, frozenset(), event, payload, control=control))
 
     def _place(self, placed: Sequence[_Placing]) -> None:
         rows = as_json(placed)

@@ -74,6 +74,7 @@ class World:
         )
         self.hub = self.application.hub
         self.connections = self.application.connections
+        self.directory = self.application.directory
         self.recovery = self.application.recovery
         self.inboxes = self.application.inboxes
         self.counts = self.application.counts

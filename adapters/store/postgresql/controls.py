@@ -1,0 +1,61 @@
+"""Appending what is for servers alone to a log in a PostgreSQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from adapters.contract.controls import control_event
+from adapters.store.form import FORM
+from adapters.store.postgresql.appending import append_name
+from adapters.store.postgresql.database import Database, Written
+from adapters.store.times import microseconds
+from domain.model import Control, Entry
+from domain.model.value import value
+
+_APPEND = b"""
+    SELECT first, epoch_number FROM synkrone.append_controls(
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
+        %(events)s::text[], %(form)s::smallint, %(payloads)s::text[])"""
+
+
+@value
+class Order:
+    """What is wanted, and when. ``known`` is an offset that the log is known to have."""
+
+    control: Control
+    at: datetime
+    known: int
+
+
+class Ordering:
+    """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
+
+    once = True
+
+    def __init__(self, orders: Sequence[Order]) -> None:
+        self._orders = orders
+        self._name = append_name()
+
+    def run(self, db: Database) -> Written:
+        told = [control_event(order.control) for order in self._orders]
+        last = self._orders[-1]
+        first, epoch_number = db.one(
+            _APPEND,
+            {
+                "name": self._name,
+                "answered": db.answered,
+                "at": microseconds(last.at),
+                "known": last.known,
+                "events": [event for event, _ in told],
+                "form": FORM,
+                "payloads": [payload.decode() for _, payload in told],
+            },
+        )
+        db.answered = [self._name]
+        generations = db.generations_upto(epoch_number)
+        entries = [
+            Entry(generations.position(offset), frozenset(), event, payload, control=order.control)
+            for offset, (order, (event, payload)) in enumerate(zip(self._orders, told, strict=True), first)
+        ]
+        return Written([entry.position for entry in entries], entries, generations)
