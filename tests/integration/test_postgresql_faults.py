@@ -10,7 +10,7 @@ import pytest
 
 from adapters.store.postgresql import connecting, threads, watching
 from domain.errors import CursorRefused, StoreUnavailable
-from domain.model import Action, AppendOutcome, InboxQuery, Position, RecoveryReason
+from domain.model import Action, AppendOutcome, DisconnectUser, InboxQuery, Position, RecoveryReason, UserId
 from tests.contract.inbox_harness import (
     ANN,
     DUPLICATE,
@@ -100,6 +100,21 @@ async def test_what_a_user_did_as_the_connection_broke_is_done_once(line: Line, 
         line.cut()
         assert (await reading_all).changed == 1
         assert await offsets_of(store, ann, head) == [head.offset + 1, head.offset + 2]
+
+
+async def test_an_order_to_all_servers_is_stored_once_though_its_answer_was_lost(line: Line, database: str) -> None:
+    order = DisconnectUser(UserId("ann"), reconnect=False)
+    async with opened(line.url(database)) as store:
+        start = await store.head()
+        came = line.hold_answers_to(b"synkrone.append_controls")
+        ordering = asyncio.create_task(store.append_control(order))
+        await asyncio.to_thread(came.wait, 10)
+        line.cut()
+        assert await ordering == at(start, 1)
+        await store.append([draft("a")])
+        following = Following(store, start)
+        assert await following.until(start.offset + 2) == [start.offset + 1, start.offset + 2]
+        assert [entry.control for entry in following.entries] == [order, None]
 
 
 async def test_a_batch_keeps_its_conflicts_when_its_answer_was_lost(line: Line, database: str) -> None:
