@@ -91,6 +91,19 @@ SETTINGS: Final[Mapping[str, str]] = {
     ),
     "tls.cert": "a PEM file",
     "tls.key": "a PEM file",
+    "internal.host": (
+        "where the internal listener is, for the other nodes and for `/health/`: never an address that clients reach"
+    ),
+    "internal.port": (
+        "0 picks a free one; none: no internal listener. Nodes that share a PostgreSQL need it, see "
+        "[Cluster](../explanation/cluster.md)"
+    ),
+    "internal.tls.cert": "a PEM file; the other nodes trust it as they do any authority of their system",
+    "internal.tls.key": "a PEM file",
+    "node.address": (
+        "where the other nodes reach the internal listener, as `http://10.0.0.5:8001`; none: `internal.host` and "
+        "the port. Needed where `internal.host` is every address"
+    ),
     "retention.log": "how long a cursor stays good, and an id is remembered",
     "retention.inbox": "how long an item stays in lists and counts; never shorter than `retention.log`",
     "retention.inbox_per_user": (

@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +20,7 @@ import tornado.web
 from tornado.routing import Router
 
 from adapters.api.handlers import NotFound
+from adapters.api.routes import internal_routes
 from adapters.auth.callers import Callers
 from adapters.auth.served import ServedVerifier
 from adapters.http.listening import (
@@ -39,11 +39,13 @@ from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.container import Container, build_container, build_store
 from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
+from entrypoints.internal import Internal, InternalPortTaken
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import written
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import Supervisor, every, repeat, until
+from entrypoints.tls import check_tls
 from entrypoints.version import installed_version
 
 _log = logging.getLogger("synkrone.server")
@@ -58,10 +60,13 @@ SHUTDOWN_SECONDS = 28.0
 class Server:
     """A running server. ``url`` is where it listens."""
 
-    def __init__(self, settings: Settings, container: Container, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self, settings: Settings, container: Container, sockets: list[socket.socket], internal: Internal | None
+    ) -> None:
         self._settings = settings
         self._container = container
         self._sockets = sockets
+        self._internal = internal
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._background: list[asyncio.Task[None]] = []
         self._sources: list[asyncio.Task[None]] = []
@@ -77,6 +82,11 @@ class Server:
     @property
     def url(self) -> str:
         return address_of(self._sockets[0], scheme="https" if self._settings.tls.cert is not None else "http")
+
+    @property
+    def internal_url(self) -> str | None:
+        """Where the other nodes reach this one; None where there is no internal listener."""
+        return self._internal.address if self._internal is not None else None
 
     @property
     def open_connections(self) -> int:
@@ -127,6 +137,8 @@ class Server:
                 default_handler_class=NotFound,
                 log_function=_log_request,
             )
+            if self._internal is not None:
+                await stack.enter_async_context(self._serving_nodes(self._internal))
             listener = self._new_listener(api, transports)
             self.run_beside(every(TICK_SECONDS, application.expiry.tick, listener.sweep))
             self.run_beside(self._watch_readiness(transports, listener))
@@ -134,6 +146,23 @@ class Server:
             self.listener = listener
             stack.push_async_callback(listener.close)
             yield self
+
+    @asynccontextmanager
+    async def _serving_nodes(self, internal: Internal) -> AsyncIterator[None]:
+        """Answer the other nodes and operators, on the internal listener."""
+        container = self._container
+        router = tornado.web.Application(
+            internal_routes(readiness=self.readiness),
+            default_handler_class=NotFound,
+            log_function=_log_request,
+        )
+        listener = internal.listener(router, {}, clock=container.clock(), randomness=container.randomness())
+        self.run_beside(every(TICK_SECONDS, listener.sweep))
+        listener.start()
+        try:
+            yield
+        finally:
+            await listener.close()
 
     async def readiness(self) -> dict[str, str | None]:
         """What has to work, by name, each with what is wrong with it or None."""
@@ -198,7 +227,7 @@ class Server:
             self._sockets,
             router,
             routes={**self._container.publish_routes(), **self._container.file_routes(), **of_transports},
-            tls=check_tls(self._settings),
+            tls=check_tls(self._settings.tls, "tls"),
             limits=HttpLimits(
                 head_bytes=self._settings.head_bytes,
                 # Routes that take larger bodies say so themselves, once they know who is sending.
@@ -248,6 +277,8 @@ class Server:
     def _close_sockets(self) -> None:
         for listening in self._sockets:
             listening.close()
+        if self._internal is not None:
+            self._internal.close()
 
     @staticmethod
     async def _stop(tasks: list[asyncio.Task[None]]) -> None:
@@ -258,14 +289,17 @@ class Server:
 
 
 def open_server(settings: Settings) -> Server:
-    """Build everything and bind the port, without serving yet. Raises SettingsError."""
+    """Build everything and bind the ports, without serving yet. Raises SettingsError."""
     container = build_container(settings)
-    check_tls(settings)
+    check_tls(settings.tls, "tls")
+    internal = Internal.bound(settings)
     try:
         sockets = bind(settings.host, settings.port)
     except (OSError, UnicodeError) as error:
+        if internal is not None:
+            internal.close()
         raise _cannot_listen(settings, error) from None
-    return Server(settings, container, sockets)
+    return Server(settings, container, sockets, internal)
 
 
 def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> SettingsError:
@@ -283,8 +317,15 @@ def check(settings: Settings) -> list[str]:
     Raises SettingsError.
     """
     container = build_container(settings)
-    check_tls(settings)
+    check_tls(settings.tls, "tls")
     passing: list[str] = []
+    try:
+        internal = Internal.bound(settings)
+    except InternalPortTaken as error:
+        passing.append(str(error))
+    else:
+        if internal is not None:
+            internal.close()
     try:
         sockets = bind(settings.host, settings.port)
     except (OSError, UnicodeError) as error:
@@ -311,30 +352,6 @@ def migrate(settings: Settings) -> str:
         return f"{store.place}: {store.migrate()}"
     except SynkroneError as error:
         raise SettingsError(f"store: {error}") from None
-
-
-def check_tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls.cert is None or settings.tls.key is None:
-        return None
-    for name, path in (("cert", settings.tls.cert), ("key", settings.tls.key)):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise SettingsError(f"tls.{name}: cannot read {path}: {error.strerror}") from None
-    key = settings.tls.key
-
-    def no_passphrase() -> str:
-        # Otherwise OpenSSL would ask for it, and wait, wherever there is a terminal.
-        raise SettingsError(f"tls.key: {key} is protected by a passphrase: save it without one")
-
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.tls.cert, key, no_passphrase)
-    except (ssl.SSLError, ValueError):
-        raise SettingsError(
-            f"tls.cert: {settings.tls.cert} and {settings.tls.key} are no certificate with its key"
-        ) from None
-    return context
 
 
 def _log_request(handler: tornado.web.RequestHandler) -> None:

@@ -25,6 +25,7 @@ from entrypoints.settings_types import (
     JsonTable,
     KeyName,
     Network,
+    NodeAddress,
     Port,
     Secrets,
     Section,
@@ -195,6 +196,30 @@ class TlsSettings(Section):
         return self
 
 
+class InternalSettings(Section):
+    """The listener for the other nodes and for operators. There is none where ``port`` is not set."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port | None = None
+    tls: TlsSettings = TlsSettings()
+
+    @field_validator("host")
+    @classmethod
+    def _of_tcp(cls, host: str) -> str:
+        if host.startswith("unix:"):
+            raise PydanticCustomError("unix", "must be an address: other machines reach no Unix socket")
+        return host
+
+    @property
+    def is_every_address(self) -> bool:
+        """Whether ``host`` stands for all addresses of the machine, and is none that others could connect to."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
+
+
+class NodeSettings(Section):
+    address: NodeAddress | None = None
+
+
 class RetentionSettings(Section):
     log: Timeout = timedelta(days=30)
     inbox: Timeout = timedelta(days=365)
@@ -257,6 +282,8 @@ class Settings(SectionWithSecrets):
     cors_origins: JsonList[CorsOrigin] = Field(default_factory=list)
     trusted_proxies: JsonList[Network] = Field(default_factory=list)
     tls: TlsSettings = TlsSettings()
+    internal: InternalSettings = InternalSettings()
+    node: NodeSettings = NodeSettings()
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
@@ -283,6 +310,14 @@ class Settings(SectionWithSecrets):
         least = self.auth.token_bytes + CONNECT_BYTES
         if self.limits.message_bytes < least:
             raise error_at("limits.message_bytes", f"must be at least {least} for auth.token_bytes")
+        return self
+
+    @model_validator(mode="after")
+    def _others_find_the_node(self) -> Settings:
+        if self.internal.port is None and self.node.address is not None:
+            raise error_at("internal.port", "is needed for node.address")
+        if self.internal.port is not None and self.internal.is_every_address and self.node.address is None:
+            raise error_at("node.address", "is needed: others cannot connect to the address of internal.host")
         return self
 
     @model_validator(mode="after")

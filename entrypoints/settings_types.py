@@ -181,6 +181,18 @@ def _origin(value: object) -> AllowedOrigin:
     return parse_allowed_origin(value)
 
 
+def _node_address(value: str) -> str:
+    """``http(s)://host:port``, and nothing behind it."""
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port
+    except ValueError:
+        is_good = False
+    if not is_good or value != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+        raise ValueError("must be the address of the internal listener, such as http://10.0.0.5:8001")
+    return value
+
+
 def _key_name(value: str) -> str:
     if not _KEY_NAME.fullmatch(value):
         raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'")
@@ -215,6 +227,7 @@ ClaimPath = Annotated[str | list[str], PlainValidator(_claim_path)]
 CorsOrigin = Annotated[AllowedOrigin, PlainValidator(_origin)]
 Secrets = Annotated[list[SecretStr], BeforeValidator(_secrets)]
 Network = Annotated[IPv4Network | IPv6Network | Literal["unix"], PlainValidator(_network)]
+NodeAddress = Annotated[str, AfterValidator(_node_address)]
 KeyName = Annotated[str, AfterValidator(_key_name)]
 TokenBytes = Annotated[int, BeforeValidator(_no_flag), Field(ge=1_024, le=65_536)]
 Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]

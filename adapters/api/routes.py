@@ -28,6 +28,17 @@ def api_routes(
         (r"/v1/inbox", ListHandler, for_users),
         (r"/v1/inbox/count", CountHandler, for_users),
         (rf"/v1/inbox/({'|'.join(ACTIONS)})", ActionHandler, for_users),
+        *_health_routes(readiness),
+    ]
+
+
+def internal_routes(*, readiness: Readiness) -> list[Route]:
+    """Of the internal listener, for operators and the other nodes."""
+    return _health_routes(readiness)
+
+
+def _health_routes(readiness: Readiness) -> list[Route]:
+    return [
         (r"/health/live", LiveHandler, {}),
         (r"/health/ready", ReadyHandler, {"readiness": readiness}),
     ]

@@ -21,8 +21,9 @@ from adapters.store.memory import MemoryStore
 from adapters.store.sqlite.store import SqliteStore
 from domain.errors import InvalidToken
 from entrypoints.container import SELECTED_BY, Container, build_container
-from entrypoints.server import check_tls, untried
+from entrypoints.server import untried
 from entrypoints.settings import Settings, SettingsError, naming, read_settings, validate_settings
+from entrypoints.tls import check_tls
 from tests.contract.test_caller_verifiers import KEY, OTHER_KEY
 from tests.doubles import ManualClock
 from tests.e2e.certificates import make_certificate
@@ -471,9 +472,9 @@ def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
 def test_tls(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     certificate, other = make_certificate(tmp_path), make_certificate(tmp_path / "other")
-    assert check_tls(validate_settings(ONE_SECRET)) is None
+    assert check_tls(validate_settings(ONE_SECRET).tls, "tls") is None
     tls = {"cert": str(certificate.cert), "key": str(certificate.key)}
-    assert check_tls(validate_settings({**ONE_SECRET, "tls": tls})) is not None
+    assert check_tls(validate_settings({**ONE_SECRET, "tls": tls}).tls, "tls") is not None
     for wrong, line in (
         (
             {**tls, "key": str(other.key)},
@@ -482,5 +483,5 @@ def test_tls(tmp_path: Path) -> None:
         ({**tls, "key": "/nowhere"}, "tls.key: cannot read /nowhere: No such file or directory"),
     ):
         with pytest.raises(SettingsError) as error:
-            check_tls(validate_settings({**ONE_SECRET, "tls": wrong}))
+            check_tls(validate_settings({**ONE_SECRET, "tls": wrong}).tls, "tls")
         assert str(error.value) == line

@@ -317,6 +317,9 @@ DURATION = "must be a duration such as 30s, 10m, 1h or 30d"
 JSON = 'must be a list or table such as ["one", "two"]; in the environment, as JSON'
 NETWORK = "must be an IP address, a network such as 10.0.0.0/8, or unix"
 ORIGIN = "must be an origin such as https://app.example, with no path"
+NO_UNIX_SOCKET = "must be an address: other machines reach no Unix socket"
+NODE_ADDRESS = "must be the address of the internal listener, such as http://10.0.0.5:8001"
+NODE_ADDRESS_NEEDED = "is needed: others cannot connect to the address of internal.host"
 EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.example or https://*.example.com"
 
 
@@ -402,6 +405,15 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         ({"LIMITS__REQUEST_TIMEOUT": "-1"}, f"SYNKRONE_LIMITS__REQUEST_TIMEOUT: {DURATION}"),
         ({"LIMITS__REQUEST_TIMEOUT": "0s"}, "SYNKRONE_LIMITS__REQUEST_TIMEOUT: must be more than 0"),
         ({"LIMITS__REQUEST_TIMEOUT": "9" * 400 + "d"}, "SYNKRONE_LIMITS__REQUEST_TIMEOUT: is too long a duration"),
+        ({"INTERNAL__HOST": "unix:/run/x.sock"}, f"SYNKRONE_INTERNAL__HOST: {NO_UNIX_SOCKET}"),
+        ({"INTERNAL__TLS__CERT": "x.pem"}, "internal.tls.key: is needed too"),
+        ({"NODE__ADDRESS": "http://10.0.0.5:8001"}, "internal.port: is needed for node.address"),
+        ({"INTERNAL__PORT": "0", "INTERNAL__HOST": "::"}, f"node.address: {NODE_ADDRESS_NEEDED}"),
+        ({"NODE__ADDRESS": "10.0.0.5:8001"}, f"SYNKRONE_NODE__ADDRESS: {NODE_ADDRESS}"),
+        ({"NODE__ADDRESS": "http://10.0.0.5"}, f"SYNKRONE_NODE__ADDRESS: {NODE_ADDRESS}"),
+        ({"NODE__ADDRESS": "http://10.0.0.5:99999"}, f"SYNKRONE_NODE__ADDRESS: {NODE_ADDRESS}"),
+        ({"NODE__ADDRESS": "http://10.0.0.5:8001/x"}, f"SYNKRONE_NODE__ADDRESS: {NODE_ADDRESS}"),
+        ({"NODE__ADDRESS": "http://a@10.0.0.5:8001"}, f"SYNKRONE_NODE__ADDRESS: {NODE_ADDRESS}"),
         ({"LIMITS__PING_INTERVAL": "99ms"}, "SYNKRONE_LIMITS__PING_INTERVAL: must be at least 100ms"),
         ({"LIMITS__PING_TIMEOUT": "0"}, "SYNKRONE_LIMITS__PING_TIMEOUT: must be at least 100ms"),
         ({"LIMITS__DRAIN_TIME": "26s"}, "SYNKRONE_LIMITS__DRAIN_TIME: must be at most 25s"),

@@ -1,0 +1,80 @@
+"""The internal listener: where the other nodes and operators reach this one, and clients do not."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+
+from tornado.routing import Router
+
+from adapters.http.exchange import Route
+from adapters.http.listening import HttpLimits, Listener, address_of, affordable_connections, bind
+from domain.ports import Clock, Randomness
+from entrypoints.settings import HEAD_BYTES, Settings, SettingsError
+from entrypoints.tls import check_tls
+
+
+class InternalPortTaken(SettingsError):
+    """Somebody listens there already."""
+
+
+class Internal:
+    """The bound sockets of the internal listener. ``address`` is the URL by which other nodes reach them."""
+
+    def __init__(self, settings: Settings, sockets: list[socket.socket], tls: ssl.SSLContext | None) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._tls = tls
+        own = address_of(sockets[0], scheme="http" if tls is None else "https")
+        self.address = settings.node.address or own
+
+    @classmethod
+    def bound(cls, settings: Settings) -> Internal | None:
+        """None where the settings want none. Raises SettingsError, and InternalPortTaken."""
+        internal = settings.internal
+        if internal.port is None:
+            return None
+        tls = check_tls(internal.tls, "internal.tls")
+        try:
+            return cls(settings, bind(internal.host, internal.port), tls)
+        except (socket.gaierror, UnicodeError):
+            raise SettingsError(f"internal.host: {internal.host} is not an address of this machine") from None
+        except OSError as error:
+            kind = InternalPortTaken if error.errno == errno.EADDRINUSE else SettingsError
+            raise kind(f"internal.port: cannot listen on {internal.port}: {error.strerror}") from None
+
+    def listener(
+        self,
+        router: Router,
+        routes: Mapping[str, Route],
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        taken_over: Callable[[], int] = lambda: 0,
+    ) -> Listener:
+        limits = self._settings.limits
+        return Listener(
+            self._sockets,
+            router,
+            routes=routes,
+            tls=self._tls,
+            limits=HttpLimits(
+                head_bytes=HEAD_BYTES,
+                body_bytes=limits.message_bytes,
+                request_timeout=limits.request_timeout.total_seconds(),
+                keepalive_timeout=limits.keepalive_timeout.total_seconds(),
+                send_timeout=(limits.ping_interval + limits.ping_timeout).total_seconds(),
+                connections=affordable_connections(wanted=limits.connections),
+            ),
+            taken_over=taken_over,
+            give_up_place=lambda: False,
+            refuse_at_once=lambda _head: None,
+            clock=clock,
+            randomness=randomness,
+        )
+
+    def close(self) -> None:
+        for listening in self._sockets:
+            listening.close()
