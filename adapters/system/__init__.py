@@ -1,1 +1,1 @@
-"""Clock, ids and randomness of the system."""
+"""What adapters share of the system: clock, ids and randomness, and the nodes that there are."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from adapters.http.problems import bare_members, status_of
 from domain.errors import SynkroneError
 
-_ONLY_LOGGED: Final = frozenset(("connection_gone", "error", "protocol_error", "store_unusable"))
+_ONLY_LOGGED: Final = frozenset(("connection_gone", "error", "lease_lost", "protocol_error", "store_unusable"))
 """Codes that nobody is told."""
 
 
