@@ -52,10 +52,11 @@ class Stage(Enum):
 
 class Service(Protocol):
     """What serves connections. ``head_bytes`` and ``body_bytes`` are the most that a head and a body may have; routes
-    may set another limit for their bodies."""
+    may set another limit for their bodies. ``keeps_alive``: whether connections stay open behind their answers."""
 
     head_bytes: int
     body_bytes: int
+    keeps_alive: bool
     date: DateField
     turns: Turns
 
@@ -208,7 +209,9 @@ class HttpServerConnection:
         self._close_told = told
 
     def can_stay_open(self, exchange: Exchange) -> bool:
-        """Whether another request may follow this one, as far as its body goes."""
+        """Whether another request may follow this one, as far as its body and the service go."""
+        if not self.service.keeps_alive:
+            return False
         if self._stage is Stage.ANSWER:
             return bool(self._buffer) or not self._has_ended
         # A client that waits for leave to send its body may send it all the same, or may not.

@@ -11,7 +11,7 @@ import resource
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -185,11 +185,13 @@ def affordable_connections(*, wanted: int) -> int:
     return affordable
 
 
-def _close(listening: socket.socket) -> None:
-    if listening.family == socket.AF_UNIX:
-        # Before it is closed: from then on the next server may put its own there.
-        Path(listening.getsockname()).unlink(missing_ok=True)
-    listening.close()
+def close_bound(sockets: Iterable[socket.socket]) -> None:
+    """Close what ``bind`` has opened, and leave no path of a Unix socket behind."""
+    for listening in sockets:
+        if listening.family == socket.AF_UNIX:
+            # Before it is closed: from then on the next server may put its own there.
+            Path(listening.getsockname()).unlink(missing_ok=True)
+        listening.close()
 
 
 class _Notice:
@@ -215,7 +217,8 @@ class Listener:
 
     ``taken_over`` counts connections that were detached from HTTP and are still open; ``give_up_place`` closes one of
     those that is worth nothing yet, if there is one. ``refuse_at_once`` is asked, while not ready, for the answer to a
-    request that begins like this; None is to be served. ``sweep`` is to be called about once a second.
+    request that begins like this; None is to be served. ``sweep`` is to be called about once a second. Sockets that are
+    ``inherited`` go on after this process: the path of a Unix socket stays.
     """
 
     def __init__(
@@ -231,11 +234,14 @@ class Listener:
         refuse_at_once: Callable[[bytes], bytes | None],
         clock: Clock,
         randomness: Randomness,
+        inherited: bool = False,
     ) -> None:
         self.head_bytes = limits.head_bytes
         self.body_bytes = limits.body_bytes
         self.date = DateField(clock)
         self.turns = Turns(clock)
+        self.keeps_alive = True
+        self._inherited = inherited
         self._router = router
         self._routes = dict(routes)
         self._sockets = list(sockets)
@@ -279,15 +285,40 @@ class Listener:
 
     async def close(self) -> None:
         """Accept no more, and close what is open in HTTP."""
-        for timer in self._paused.values():
-            timer.cancel()
-        for listening in self._sockets:
-            asyncio.get_running_loop().remove_reader(listening.fileno())
-            _close(listening)
+        self._stop_accepting()
+        if self._inherited:
+            for listening in self._sockets:
+                listening.close()
+        else:
+            close_bound(self._sockets)
         for connection in list(self._stages):
             connection.close()
         # They are told in the next turn of the loop.
         await asyncio.sleep(0)
+
+    def leave(self) -> None:
+        """Accept no more, where others go on with the same sockets: connections close behind their next answers, so
+        that who asks on is with those."""
+        self._stop_accepting()
+        self.keeps_alive = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a request may be on its way in, on a connection that was accepted for it or holds a part of it."""
+        return any(self._waiting[stage] for stage in (Stage.FIRST_HEAD, Stage.REST_OF_HEAD, Stage.BODY))
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is asked."""
+        for stage in (Stage.FIRST_HEAD, Stage.NEXT_HEAD):
+            for connection in list(self._waiting[stage]):
+                self._close_waiting(connection)
+
+    def _stop_accepting(self) -> None:
+        for timer in self._paused.values():
+            timer.cancel()
+        self._paused.clear()
+        for listening in self._sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
 
     def set_ready(self, *, ready: bool) -> None:
         """While the server cannot serve, those who come are let in bunch by bunch, up to GATHER_SECONDS later, and who

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Literal, TextIO
 
 import structlog
@@ -23,8 +24,14 @@ _QUIET = {
 }
 
 
-def configure_logging(level: LogLevel, log_format: LogFormat, stream: TextIO = sys.stderr) -> None:
-    """Send every logger's records to ``stream``. ``auto`` is text on a terminal, else JSON."""
+def configure_logging(
+    level: LogLevel,
+    log_format: LogFormat,
+    stream: TextIO = sys.stderr,
+    *,
+    fields: Mapping[str, object] | None = None,
+) -> None:
+    """Send every logger's records to ``stream``, each with ``fields``. ``auto`` is text on a terminal, else JSON."""
     text = log_format == "text" or (log_format == "auto" and stream.isatty())
     steps: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -32,6 +39,8 @@ def configure_logging(level: LogLevel, log_format: LogFormat, stream: TextIO = s
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if fields:
+        steps.append(lambda _logger, _name, event: {**event, **fields})
     rendering: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if text:
         rendering += [

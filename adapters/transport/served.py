@@ -22,6 +22,10 @@ class ServedTransport(Transport[Any, Any], Protocol):
     def open_sockets(self) -> int:
         """Connections that were taken from the HTTP server and are still open."""
 
+    @property
+    def connecting(self) -> int:
+        """How many clients have come, and are not let in yet."""
+
     def set_ready(self, *, ready: bool) -> None:
         """Whether new clients can be served at the moment; if not, they are refused, and come back."""
 

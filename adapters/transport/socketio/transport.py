@@ -128,6 +128,10 @@ class SocketIoTransport:
         """WebSockets, which the HTTP server does not count any more."""
         return self._engine.open_sockets
 
+    @property
+    def connecting(self) -> int:
+        return len(self._waiting)
+
     def set_ready(self, *, ready: bool) -> None:
         """Answer new handshakes with 503 while not ready, on which the stock client backs off."""
         self._ready = ready

@@ -129,6 +129,10 @@ class SseTransport:
         """Streams, which the HTTP server does not count any more."""
         return len(self._open)
 
+    @property
+    def connecting(self) -> int:
+        return len(self._connecting)
+
     # Transport
 
     def bind(self, events: ConnectionEvents) -> None:
