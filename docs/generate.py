@@ -31,6 +31,10 @@ _NONE: Final = "none"
 SETTINGS: Final[Mapping[str, str]] = {
     "host": "where to listen; `unix:/path` is a Unix socket, with no port",
     "port": "port 0 picks a free one; the address in use is printed",
+    "workers": (
+        "processes that serve the port, for a machine with several cores; more than one need `postgresql://`, see "
+        "[Deploy](../how-to/deploy.md#all-cores-of-a-machine)"
+    ),
     "auth.verifier": "what verifies users' tokens; others can be added, see [Write an adapter](../how-to/adapter.md)",
     "auth.secret": (
         "one secret or a list, of at least 32 bytes each; this or `[[auth.issuers]]` is needed, see [Tokens](tokens.md)"

@@ -18,11 +18,11 @@ import msgspec
 
 from adapters.contract.json_text import InvalidJson, parse_object
 from domain.errors import InvalidPublication
-from entrypoints import client, server
+from entrypoints import client, server, workers
 from entrypoints.demo import story, terminal
 from entrypoints.settings import MissingSetting, Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
-from entrypoints.settings_types import duration
+from entrypoints.settings_types import MAX_WORKERS, duration
 from entrypoints.tokens import mint
 from entrypoints.version import installed_version
 
@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("serve", help="run the server")
     _add_config(command)
-    command.set_defaults(run=lambda options: server.main(options.config))
+    command.add_argument("--workers", type=_workers, help="processes that serve (default: that of the settings)")
+    command.set_defaults(run=lambda options: workers.main(options.config, options.workers))
 
     command = commands.add_parser("demo", help="show everything on this machine, with keys made up for the run")
     command.add_argument("--terminal", action="store_true", help="tell it in the terminal, without a page")
@@ -203,6 +204,12 @@ def _migrate(options: argparse.Namespace) -> int:
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError("must be a port, 0 to 65535")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be a number of processes, 1 to {MAX_WORKERS}")
     return int(text)
 
 

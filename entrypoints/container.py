@@ -341,6 +341,9 @@ class Container(containers.DeclarativeContainer):
     file_routes = providers.Singleton(build_file_routes, settings)
 
 
+SHARED_STORES: Final = ("postgresql",)
+"""The schemes of ``store`` for stores that several processes can serve from at once."""
+
 SELECTED_BY: Final = {"verifier": "auth.verifier", "store": "store", "source": "source.url"}
 """The settings whose addresses select adapters, by the Selectors of the container."""
 

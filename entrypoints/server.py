@@ -8,8 +8,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,12 @@ from adapters.api.routes import internal_routes
 from adapters.auth.callers import Callers
 from adapters.auth.served import ServedVerifier
 from adapters.http.listening import (
-    UNIX_PREFIX,
     HttpLimits,
     Listener,
     address_of,
     affordable_connections,
     bind,
+    close_bound,
     raise_descriptor_limit,
 )
 from adapters.store.served import ServedStore
@@ -39,6 +39,7 @@ from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.container import Container, build_container, build_store
 from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
+from entrypoints.inherited import inherited_sockets
 from entrypoints.internal import Internal, InternalPortTaken
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
@@ -55,18 +56,28 @@ TIDY_PAUSE = 0.05
 GARBAGE_SECONDS = 60.0
 COUNTS_AT_ONCE = 50
 SHUTDOWN_SECONDS = 28.0
+WRONG_SETTING = 2
+LEAVE_SECONDS = (1.0, 4.0)
+"""For at least and at most so long a server that leaves its port to others still serves who has come to it."""
 
 
 class Server:
-    """A running server. ``url`` is where it listens."""
+    """A running server. ``url`` is where it listens. ``inherited``: the sockets go on after it."""
 
     def __init__(
-        self, settings: Settings, container: Container, sockets: list[socket.socket], internal: Internal | None
+        self,
+        settings: Settings,
+        container: Container,
+        sockets: list[socket.socket],
+        internal: Internal | None,
+        *,
+        inherited: bool = False,
     ) -> None:
         self._settings = settings
         self._container = container
         self._sockets = sockets
         self._internal = internal
+        self._inherited = inherited
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._background: list[asyncio.Task[None]] = []
         self._sources: list[asyncio.Task[None]] = []
@@ -164,6 +175,9 @@ class Server:
         finally:
             await listener.close()
 
+    async def is_ready(self) -> bool:
+        return not any((await self.readiness()).values())
+
     async def readiness(self) -> dict[str, str | None]:
         """What has to work, by name, each with what is wrong with it or None."""
         return await self._serving_faults() | {supervisor.name: supervisor.fault for supervisor in self._supervisors}
@@ -186,6 +200,22 @@ class Server:
                 transport.set_ready(ready=ready)
             listener.set_ready(ready=ready)
             await asyncio.sleep(TICK_SECONDS)
+
+    async def leave(self) -> None:
+        """Take no new connections, as others take them from the same port; serve those who have come, and wait until
+        they are let in."""
+        self.listener.leave()
+        least, most = LEAVE_SECONDS
+
+        async def nobody_comes() -> bool:
+            is_expected = any(transport.connecting for transport in self._container.transports())
+            return not is_expected and not self.listener.is_asked
+
+        await asyncio.sleep(least)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most - least):
+                await until(nobody_comes)
+        self.listener.close_idle()
 
     async def drain(self) -> None:
         """Take nothing new, deliver what was taken, tell every client, and wait until they are gone.
@@ -242,6 +272,7 @@ class Server:
             refuse_at_once=refuse_at_once,
             clock=self._container.clock(),
             randomness=self._container.randomness(),
+            inherited=self._inherited,
         )
 
     def _supervised(
@@ -288,18 +319,29 @@ class Server:
             await asyncio.wait(tasks)
 
 
-def open_server(settings: Settings) -> Server:
-    """Build everything and bind the ports, without serving yet. Raises SettingsError."""
+def open_server(settings: Settings, inherited: Sequence[socket.socket] = ()) -> Server:
+    """Build everything and bind the ports, but for those of inherited sockets, without serving yet.
+
+    Raises SettingsError.
+    """
     container = build_container(settings)
     check_tls(settings.tls, "tls")
     internal = Internal.bound(settings)
     try:
-        sockets = bind(settings.host, settings.port)
-    except (OSError, UnicodeError) as error:
+        sockets = list(inherited) or open_port(settings)
+    except SettingsError:
         if internal is not None:
             internal.close()
+        raise
+    return Server(settings, container, sockets, internal, inherited=bool(inherited))
+
+
+def open_port(settings: Settings) -> list[socket.socket]:
+    """Sockets that listen where the settings say. Raises SettingsError."""
+    try:
+        return bind(settings.host, settings.port)
+    except (OSError, UnicodeError) as error:
         raise _cannot_listen(settings, error) from None
-    return Server(settings, container, sockets, internal)
 
 
 def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> SettingsError:
@@ -333,11 +375,7 @@ def check(settings: Settings) -> list[str]:
             raise _cannot_listen(settings, error) from None
         passing.append(str(_cannot_listen(settings, error)))
     else:
-        if settings.is_unix:
-            # Before it is closed: from then on a server may put its own there.
-            Path(settings.host.removeprefix(UNIX_PREFIX)).unlink(missing_ok=True)
-        for listening in sockets:
-            listening.close()
+        close_bound(sockets)
     try:
         in_use = container.store().check()
     except SynkroneError as error:
@@ -406,12 +444,18 @@ class Drained(Enum):
 
 async def _drain(server: Server, signals: StopSignals) -> Drained:
     loop = asyncio.get_running_loop()
-    drained, hurried = loop.create_task(server.drain()), loop.create_task(signals.hurry.wait())
+
+    async def drain() -> None:
+        if signals.others_go_on:
+            await server.leave()
+        await server.drain()
+
+    drained, hurried = loop.create_task(drain()), loop.create_task(signals.hurry.wait())
     await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
     hurried.cancel()
     if not drained.done():
         drained.cancel()
-        _log.warning("a second signal ends it at once; the rest is cut")
+        _log.warning("it is to end at once; the rest is cut")
         return Drained.HURRIED
     if isinstance(drained.exception(), TimeoutError):
         _log.warning("drained too slowly; the rest is cut")
@@ -420,16 +464,27 @@ async def _drain(server: Server, signals: StopSignals) -> Drained:
     return Drained.ALL
 
 
-async def serve(settings: Settings, sources: Sources) -> int:
+async def serve(settings: Settings, sources: Sources, inherited: Sequence[socket.socket] = ()) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second one ends it at once. Returns the exit code."""
-    server = open_server(settings)
+    server = open_server(settings, inherited)
+    signals = StopSignals(asyncio.get_running_loop())
+    return await serve_until_stopped(server, settings, sources, signals, lambda server: print_address(server.url))
+
+
+def print_address(url: str) -> None:
+    print(f"synkrone-socket is listening on {url}", flush=True)  # noqa: T201 (the address is the output)
+
+
+async def serve_until_stopped(
+    server: Server, settings: Settings, sources: Sources, signals: StopSignals, announce: Callable[[Server], None]
+) -> int:
+    """Serve, say so by ``announce``, and drain when told to stop. Returns the exit code."""
     garbage = Garbage()
     loop = asyncio.get_running_loop()
-    signals = StopSignals(loop)
     for line in notices(settings, sources):
         _log.info(line)
     async with server.running():
-        print(f"synkrone-socket is listening on {server.url}", flush=True)  # noqa: T201 (the address is the output)
+        announce(server)
         store: ServedStore = server.container.store()
         _log.info(
             "serving",
@@ -449,23 +504,47 @@ async def serve(settings: Settings, sources: Sources) -> int:
             stopped.cancel()
             server.failed.result()
         began = loop.time()
-        _log.info("draining", extra={"signal": signals.first.name if signals.first is not None else None})
+        _log.info(
+            "draining",
+            extra={
+                "signal": signals.first.name if signals.first is not None else None,
+                "others_go_on": signals.others_go_on,
+            },
+        )
         drained = await _drain(server, signals)
     _log.info("stopped", extra={"drained": drained is Drained.ALL, "seconds": round(loop.time() - began, 3)})
     return 1 if drained is Drained.HURRIED else 0
 
 
-def main(config: Path | None = None) -> int:
-    """The process of ``synkrone-socket serve``: 0, 1 where a second signal ended it, 2 for a wrong setting."""
+def with_settings(
+    serve_as: Callable[[Settings, Sources], int],
+    config: Path | None = None,
+    *,
+    workers: int | None = None,
+    log_fields: Mapping[str, object] | None = None,
+) -> int:
+    """Serve as the settings say, of which ``workers`` may be another; the exit code, ``WRONG_SETTING`` for a wrong one.
+
+    Each line of the log has ``log_fields``.
+    """
     try:
         settings, sources = read_settings(os.environ, config)
-        configure_logging(settings.log.level, settings.log.format)
+        if workers is not None:
+            settings = settings.model_copy(update={"workers": workers})
+        configure_logging(settings.log.level, settings.log.format, fields=log_fields)
         raise_descriptor_limit()
         with naming(sources):
-            return run(serve(settings, sources))
+            return serve_as(settings, sources)
     except SettingsError as error:
         print(f"synkrone-socket: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return WRONG_SETTING
+
+
+def main() -> int:
+    """One server, whatever ``workers`` says: the exit code is 1 where a second signal ended it."""
+    return with_settings(
+        lambda settings, sources: run(serve(settings, sources, inherited_sockets(os.environ, os.getpid())))
+    )
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from entrypoints.settings_types import (
     SectionWithSecrets,
     Timeout,
     TokenBytes,
+    WorkerCount,
     error_at,
     overlap,
 )
@@ -271,6 +272,7 @@ class LogSettings(Section):
 class Settings(SectionWithSecrets):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 8000
+    workers: WorkerCount = 1
     auth: AuthSettings = AuthSettings()
     api: ApiSettings = ApiSettings()
     source: SourceSettings = SourceSettings()

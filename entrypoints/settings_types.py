@@ -74,6 +74,7 @@ class Address(str):
             raise ConfigurationError("", f"must have nothing behind {self.scheme}")
 
 
+MAX_WORKERS = 256
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?", re.ASCII)
 _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 _KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -230,6 +231,7 @@ Network = Annotated[IPv4Network | IPv6Network | Literal["unix"], PlainValidator(
 NodeAddress = Annotated[str, AfterValidator(_node_address)]
 KeyName = Annotated[str, AfterValidator(_key_name)]
 TokenBytes = Annotated[int, BeforeValidator(_no_flag), Field(ge=1_024, le=65_536)]
+WorkerCount = Annotated[int, BeforeValidator(_no_flag), Field(ge=1, le=MAX_WORKERS)]
 Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]
 
 

@@ -112,6 +112,12 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
         "tests/e2e/test_proxy_and_tls.py::test_the_default_client_behind_a_proxy"
     ),
     ("docs/how-to/deploy.md", "ini", "[Service]"): NotRun("it needs systemd and its own user"),
+    ("docs/how-to/deploy.md", "bash", "--workers"): (
+        "tests/e2e/test_workers.py::test_workers_serve_one_port_and_drain_together"
+    ),
+    ("docs/how-to/deploy.md", "ini", "[Socket]"): NotRun(
+        "it needs systemd; test_inherited_sockets.py has its launcher"
+    ),
     ("docs/how-to/deploy.md", "dockerfile", "FROM python"): NotRun("it needs a container runtime and a registry"),
     ("docs/how-to/backup.md", "bash", "sqlite3"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/backup.md", "bash", "rm -f"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",

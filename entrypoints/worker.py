@@ -1,0 +1,104 @@
+"""One of several workers: a server on sockets of the process that supervises it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from entrypoints.inherited import opened
+from entrypoints.server import Server, open_server, serve_until_stopped
+from entrypoints.settings import Settings
+from entrypoints.settings_sources import Sources
+from entrypoints.stopping import StopSignals
+
+VARIABLE = "WORKER_OF_SYNKRONE_SOCKET"
+"""Of the environment of a worker: what it is given."""
+
+SERVING = b"v"
+"""What a worker says once it serves."""
+
+STOP, LEAVE, HURRY = b"s", b"l", b"h"
+"""What it is told: to drain with all others, to drain while others go on, and to end at once."""
+
+READY_LOOK_SECONDS = 0.05
+END_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker is given: its number, and the descriptors of its line to the supervising process and of the
+    listening sockets."""
+
+    number: int
+    line: int
+    sockets: Sequence[int]
+
+    def written(self) -> str:
+        return ",".join(map(str, (self.number, self.line, *self.sockets)))
+
+    @classmethod
+    def take(cls, environ: MutableMapping[str, str]) -> Self | None:
+        """Out of the environment; None where this process is no worker."""
+        text = environ.pop(VARIABLE, None)
+        if text is None:
+            return None
+        number, line, *sockets = map(int, text.split(","))
+        return cls(number, line, sockets)
+
+
+class SupervisorLine:
+    """To the process that started this one. It breaks when that ends, also by a kill, and this one ends too."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.set_inheritable(False)
+
+    def obey(self, loop: asyncio.AbstractEventLoop, signals: StopSignals) -> None:
+        """From here on. In a thread, as it has to end a process whose loop hangs."""
+        orders = {STOP: signals.ask, LEAVE: signals.leave_to_others, HURRY: signals.ask_at_once}
+        threading.Thread(target=self._listen, args=(loop, orders), daemon=True).start()
+
+    def say(self, what: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.send(what)
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, orders: Mapping[bytes, Callable[[], None]]) -> None:
+        # The loop is closed once the server has ended, and the process is about to.
+        with contextlib.suppress(RuntimeError):
+            while order := self._next_order():
+                loop.call_soon_threadsafe(orders[order])
+            loop.call_soon_threadsafe(orders[HURRY])
+        time.sleep(END_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _next_order(self) -> bytes:
+        try:
+            return self._socket.recv(1)
+        except OSError:
+            return b""
+
+
+async def work(place: Place, settings: Settings, sources: Sources) -> int:
+    """Serve until told to end, or until the supervising process is gone. Returns the exit code."""
+    loop = asyncio.get_running_loop()
+    signals = StopSignals(loop)
+    line = SupervisorLine(place.line)
+    line.obey(loop, signals)
+
+    async def say_when_ready(server: Server) -> None:
+        while not await server.is_ready():  # noqa: ASYNC110 (nothing tells of it)
+            await asyncio.sleep(READY_LOOK_SECONDS)
+        line.say(SERVING)
+
+    server = open_server(settings, opened(place.sockets))
+    return await serve_until_stopped(
+        server, settings, sources, signals, lambda server: server.run_beside(say_when_ready(server))
+    )

@@ -1,0 +1,337 @@
+"""``serve`` with several workers on one port: started, kept running, replaced one after another, stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from adapters.http.listening import address_of, close_bound
+from adapters.system.ids import SystemRandomness
+from domain.ports import Randomness
+from entrypoints.container import SHARED_STORES
+from entrypoints.event_loop import run
+from entrypoints.inherited import inherited_sockets
+from entrypoints.server import WRONG_SETTING, open_port, print_address, serve, with_settings
+from entrypoints.settings import Settings, SettingsError
+from entrypoints.settings_sources import Sources
+from entrypoints.stopping import StopSignals
+from entrypoints.supervisor import FIRST_DELAY, HEALTHY_AFTER, MAX_DELAY
+from entrypoints.tls import check_tls
+from entrypoints.worker import HURRY, LEAVE, STOP, VARIABLE, Place, work
+
+_log = logging.getLogger("synkrone.workers")
+
+START_SECONDS: Final = 60.0
+"""For a worker to serve, but for the first of all, which may have to bring the store into another form."""
+
+STOP_SECONDS: Final = 33.0
+"""For a worker to drain and to close; afterwards it is killed."""
+
+HURRY_SECONDS: Final = 5.0
+GIVE_UP_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 1.0
+
+
+class WorkerEnded(Exception):
+    """It has ended before it served."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Worker:
+    """One process. ``number`` names it in the log. To be made in a running loop."""
+
+    def __init__(self, number: int, sockets: Sequence[socket.socket]) -> None:
+        self.number = number
+        self.started_at = time.monotonic()
+        self._line, theirs = socket.socketpair()
+        self._line.setblocking(False)
+        place = Place(number, theirs.fileno(), [sock.fileno() for sock in sockets])
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 (it is this process's own command)
+                _own_command(),
+                env=os.environ | {VARIABLE: place.written()},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(place.line, *place.sockets),
+            )
+        loop = asyncio.get_running_loop()
+        self._serving: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[int] = loop.create_future()
+        """Its exit code, once it has one; below 0 for a signal."""
+        self._listening = loop.create_task(self._listen())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_serving(self) -> bool:
+        return self._serving.done() and not self.ended.done()
+
+    async def serves(self) -> None:
+        """Wait until it does. Raises WorkerEnded."""
+        await asyncio.wait((self._serving, self.ended), return_when=asyncio.FIRST_COMPLETED)
+        if self.ended.done():
+            raise WorkerEnded(self.ended.result())
+
+    def tell(self, order: bytes) -> None:
+        # One that has ended is told in vain.
+        with contextlib.suppress(OSError):
+            self._line.send(order)
+
+    async def ends(self, seconds: float) -> None:
+        """Wait until it has ended, and have it killed where it has not after that time."""
+        await asyncio.wait((self.ended,), timeout=seconds)
+        if not self.ended.done():
+            _log.error("worker does not end, and is killed", extra={"worker": self.number})
+            self._process.kill()
+            await asyncio.wait((self.ended,))
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        # Nothing but its end breaks the line.
+        with contextlib.suppress(OSError):
+            while await loop.sock_recv(self._line, 1):
+                if not self._serving.done():
+                    self._serving.set_result(None)
+        self._line.close()
+        self.ended.set_result(await asyncio.to_thread(self._process.wait))
+
+
+def _own_command() -> list[str]:
+    """What this process was started with: whoever has added adapters has them in the workers too."""
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+class _Slot:
+    """Where one worker after another serves."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.changing = asyncio.Lock()
+
+
+class Workers:
+    """Processes that serve the same sockets, ``size`` of them.
+
+    One that ends is started again, after a pause that doubles from start to start, and is short again for one that ran
+    for a while. Where none serves for ``GIVE_UP_SECONDS`` they are given up. While they are replaced there is one
+    more, so that their numbers are 1 to ``size`` + 1.
+    """
+
+    def __init__(self, size: int, sockets: Sequence[socket.socket], randomness: Randomness) -> None:
+        self._size = size
+        self._sockets = sockets
+        self._randomness = randomness
+        self._alive: dict[int, Worker] = {}
+        self._slots: list[_Slot] = []
+        self._to_replace = asyncio.Event()
+
+    def replace_all(self) -> None:
+        """One after another, each once a new one serves; again where they are just being replaced."""
+        self._to_replace.set()
+
+    async def run(self, signals: StopSignals, announce: Callable[[], None]) -> int:
+        """Until told to stop; ``announce`` is called once all serve.
+
+        Returns the exit code: 2 where the settings are wrong, 1 where the first do not serve, none serves any more, or
+        one did not end in good order.
+        """
+        supervising = asyncio.create_task(self._supervise(announce))
+        stopped = asyncio.create_task(signals.stop.wait())
+        await asyncio.wait((supervising, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        code = await _ended(supervising)
+        return max(code, await self._stop(signals))
+
+    async def _supervise(self, announce: Callable[[], None]) -> int:
+        """For as long as it makes sense; the exit code."""
+        try:
+            await self._start_all()
+        except WorkerEnded as ended:
+            return WRONG_SETTING if ended.code == WRONG_SETTING else 1
+        except TimeoutError:
+            _log.error("a worker does not come to serve", extra={"seconds": START_SECONDS})
+            return 1
+        announce()
+        loops = [self._until_none_serves(), self._replace_when_told(), *map(self._keep_running, self._slots)]
+        tasks = [asyncio.create_task(each) for each in loops]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in done:
+            task.result()
+        _log.error("no worker serves: they are given up", extra={"seconds": GIVE_UP_SECONDS})
+        return 1
+
+    async def _start_all(self) -> None:
+        """Raises WorkerEnded and TimeoutError.
+
+        The first one by itself: what is wrong is said once, and it may have to bring the store into another form.
+        """
+        first = self._start()
+        await first.serves()
+        others = [self._start() for _ in range(self._size - 1)]
+        await asyncio.gather(*map(_serves_in_time, others))
+        self._slots = [_Slot(worker) for worker in (first, *others)]
+
+    def _start(self) -> Worker:
+        number = next(number for number in count(1) if number not in self._alive)
+        worker = self._alive[number] = Worker(number, self._sockets)
+        worker.ended.add_done_callback(lambda _: self._alive.pop(number))
+        _log.info("worker started", extra={"worker": number, "pid": worker.pid})
+        return worker
+
+    async def _keep_running(self, slot: _Slot) -> None:
+        delay = FIRST_DELAY
+        while True:
+            worker = slot.worker
+            code = await asyncio.shield(worker.ended)
+            async with slot.changing:
+                if slot.worker is not worker:
+                    continue
+                _log.error("worker has ended", extra={"worker": worker.number, "pid": worker.pid, "code": code})
+                if time.monotonic() - worker.started_at > HEALTHY_AFTER:
+                    delay = FIRST_DELAY
+                await asyncio.sleep(self._randomness.uniform(delay / 2, delay))
+                delay = min(MAX_DELAY, delay * 2)
+                slot.worker = self._start()
+                await self._comes_to_serve(slot.worker)
+
+    async def _replace_when_told(self) -> None:
+        while True:
+            await self._to_replace.wait()
+            self._to_replace.clear()
+            _log.info("replacing the workers")
+            if await self._replace_each():
+                _log.info("workers replaced")
+            else:
+                _log.error("the other workers are not replaced, as a new one does not serve")
+
+    async def _replace_each(self) -> bool:
+        """Whether all of them were."""
+        for slot in self._slots:
+            async with slot.changing:
+                successor = self._start()
+                if not await self._comes_to_serve(successor):
+                    return False
+                slot.worker, replaced = successor, slot.worker
+            replaced.tell(LEAVE)
+            await replaced.ends(STOP_SECONDS)
+        return True
+
+    async def _comes_to_serve(self, worker: Worker) -> bool:
+        """Whether it does. One that does not in time is killed."""
+        try:
+            await _serves_in_time(worker)
+        except TimeoutError:
+            await worker.ends(0)
+            return False
+        except WorkerEnded:
+            return False
+        return True
+
+    async def _until_none_serves(self) -> None:
+        served_at = time.monotonic()
+        while time.monotonic() - served_at < GIVE_UP_SECONDS:
+            await asyncio.sleep(LOOK_SECONDS)
+            if any(worker.is_serving for worker in self._alive.values()):
+                served_at = time.monotonic()
+
+    async def _stop(self, signals: StopSignals) -> int:
+        """Drain them all; 0 where they end in good order, else 1."""
+        workers = list(self._alive.values())
+        for worker in workers:
+            worker.tell(STOP)
+        ended = asyncio.gather(*(worker.ends(STOP_SECONDS) for worker in workers))
+        hurried = asyncio.create_task(signals.hurry.wait())
+        await asyncio.wait((ended, hurried), return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            for worker in workers:
+                worker.tell(HURRY)
+            await asyncio.gather(*(worker.ends(HURRY_SECONDS) for worker in workers))
+        hurried.cancel()
+        await ended
+        return 1 if any(worker.ended.result() for worker in workers) else 0
+
+
+async def _serves_in_time(worker: Worker) -> None:
+    """Raises WorkerEnded and TimeoutError."""
+    async with asyncio.timeout(START_SECONDS):
+        await worker.serves()
+
+
+async def _ended(supervising: asyncio.Task[int]) -> int:
+    """Its exit code; 0 where it is to stop."""
+    supervising.cancel()
+    await asyncio.wait((supervising,))
+    return 0 if supervising.cancelled() else supervising.result()
+
+
+async def supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+    """Until SIGTERM, SIGINT or SIGHUP, then have all workers drain; a second signal ends them at once.
+
+    SIGUSR2 has them replaced. Returns the exit code.
+    """
+    loop = asyncio.get_running_loop()
+    signals = StopSignals(loop)
+    workers = Workers(settings.workers, sockets, SystemRandomness())
+    loop.add_signal_handler(signal.SIGUSR2, workers.replace_all)
+    url = address_of(sockets[0], scheme="https" if settings.tls.cert is not None else "http")
+
+    def announce() -> None:
+        print_address(url)
+        _log.info("workers serve", extra={"workers": settings.workers, "url": url})
+
+    code = await workers.run(signals, announce)
+    _log.info("all workers have ended", extra={"code": code})
+    return code
+
+
+def run_workers(settings: Settings) -> int:
+    """The supervising process. Raises SettingsError."""
+    if settings.store.scheme not in SHARED_STORES:
+        stores = " or ".join(f"{scheme}://" for scheme in SHARED_STORES)
+        raise SettingsError(f"workers: {settings.workers} of them need a store that they can share: {stores}")
+    check_tls(settings.tls, "tls")
+    inherited = inherited_sockets(os.environ, os.getpid())
+    sockets = inherited or open_port(settings)
+    try:
+        return run(supervise(settings, sockets))
+    finally:
+        if not inherited:
+            close_bound(sockets)
+
+
+def main(config: Path | None = None, workers: int | None = None) -> int:
+    """The process of ``synkrone-socket serve``: one server, the supervisor of several, or one of those.
+
+    Returns the exit code: 0, 1 where it did not end in good order, 2 for a wrong setting. ``workers`` comes before the
+    setting.
+    """
+    place = Place.take(os.environ)
+
+    def serve_as(settings: Settings, sources: Sources) -> int:
+        if place is not None:
+            return run(work(place, settings, sources))
+        if settings.workers > 1:
+            return run_workers(settings)
+        return run(serve(settings, sources, inherited_sockets(os.environ, os.getpid())))
+
+    return with_settings(serve_as, config, workers=workers, log_fields={"worker": place.number} if place else {})
