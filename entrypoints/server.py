@@ -32,7 +32,7 @@ from adapters.http.listening import (
     close_bound,
     raise_descriptor_limit,
 )
-from adapters.store.served import ServedStore
+from adapters.store.served import ServedStore, StoreWithOutbox
 from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
@@ -143,6 +143,8 @@ class Server:
             self._supervised("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
             source = container.source()
             self._supervised(f"source {source.name}", partial(application.publishing.consume, source), self._sources)
+            if isinstance(store, StoreWithOutbox):
+                self._supervised("outbox", partial(application.publishing.relay, store.outbox), self._sources)
             api = tornado.web.Application(
                 container.routes(readiness=self.readiness),
                 default_handler_class=NotFound,

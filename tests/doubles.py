@@ -90,6 +90,9 @@ class RecordingTelemetry:
     def skipped(self, source: str, resume_id: str, reason: str) -> None:
         self.calls.append(("skipped", source, resume_id, reason))
 
+    def parked(self, item: str, reason: str) -> None:
+        self.calls.append(("parked", item, reason))
+
     def named(self, name: str) -> list[tuple[str, ...]]:
         return [call[1:] for call in self.calls if call[0] == name]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from domain.errors import SynkroneError
-from domain.ports import Store
+from domain.model.value import value
+from domain.ports import Outbox, Store
 
 
 class StoreUnusable(SynkroneError):
@@ -38,3 +41,45 @@ class ServedStore(Store, Protocol):
 
     async def tidy(self) -> bool:
         """One small step of removing what need not be kept; whether there is more. Raises StoreUnavailable."""
+
+
+@value
+class ParkedItem:
+    """What could not be published, without its content. ``id`` is the publisher's."""
+
+    number: int
+    type: str
+    id: str | None
+    published_at: datetime
+    parked_at: datetime
+    reason: str
+
+
+@value
+class OutboxState:
+    """How much waits, since when its first item does, and the first of what is parked, of ``parked_total``."""
+
+    waiting: int
+    oldest: datetime | None
+    parked: Sequence[ParkedItem]
+    parked_total: int
+
+
+class ServedOutbox(Outbox, Protocol):
+    """What operators do with an outbox blocks, and raises SynkroneError, with what is wrong in one line."""
+
+    def state(self) -> OutboxState: ...
+
+    def retry(self, numbers: Sequence[int] | None) -> int:
+        """Let parked items wait again, behind all that does; all of them for None. How many there were."""
+
+    def discard(self, numbers: Sequence[int] | None) -> int:
+        """Forget parked items; all of them for None. How many there were."""
+
+
+@runtime_checkable
+class StoreWithOutbox(Protocol):
+    """A store in whose database applications publish, in transactions of their own."""
+
+    @property
+    def outbox(self) -> ServedOutbox: ...

@@ -9,6 +9,7 @@ from domain.ports.inbox_access import InboxAccess
 from domain.ports.inboxes import Inboxes
 from domain.ports.log import Log
 from domain.ports.notification_source import NotificationSource
+from domain.ports.outbox import Outbox
 from domain.ports.pids import Pids
 from domain.ports.publisher import Publisher
 from domain.ports.randomness import Randomness
@@ -29,6 +30,7 @@ __all__ = [
     "Inboxes",
     "Log",
     "NotificationSource",
+    "Outbox",
     "Outlet",
     "Pids",
     "Publisher",

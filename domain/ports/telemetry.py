@@ -35,3 +35,6 @@ class Telemetry(Protocol):
         """A page of ``origin`` may not talk to the server, which it finds at ``own``; ``setting`` would let it in."""
 
     def skipped(self, source: str, resume_id: str, reason: str) -> None: ...
+
+    def parked(self, item: str, reason: str) -> None:
+        """An item of the outbox was set aside."""

@@ -1,4 +1,4 @@
-"""Publishing: what a backend or a source brings goes to the log, and from there to the hub."""
+"""Publishing: what a backend, a source or an outbox brings goes to the log, and from there to the hub."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from domain.delivery.hub import Hub
 from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown, summary
 from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError, Incoming, Publication
 from domain.policy import ConnectionPolicy
-from domain.ports import Checkpoints, Clock, Log, NotificationSource, Randomness, Telemetry
+from domain.ports import Checkpoints, Clock, Log, NotificationSource, Outbox, Randomness, Telemetry
 
 
 class PublishingService:
-    """The Publisher of the domain. ``consume`` is to be run for each source."""
+    """The Publisher of the domain. ``consume`` is to be run for each source, and ``relay`` for an outbox."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class PublishingService:
         finally:
             self._publishing -= 1
         conflicts = [
-            FieldError(f"[{index}]", f"{appended.id} was published before with other content")
+            FieldError(f"[{index}]", _conflict(appended))
             for index, appended in enumerate(outcomes)
             if appended.outcome is AppendOutcome.CONFLICT
         ]
@@ -102,7 +102,31 @@ class PublishingService:
         outcomes = await self._log.append(drafts, checkpoint=Checkpoint(source, batch[-1].resume_id))
         for resume_id, appended in zip(taken, outcomes, strict=True):
             if appended.outcome is AppendOutcome.CONFLICT:
-                self._telemetry.skipped(source, resume_id, f"{appended.id} was published before with other content")
+                self._telemetry.skipped(source, resume_id, _conflict(appended))
+
+    async def relay(self, outbox: Outbox) -> None:
+        """Take over what waits in an outbox, for ever.
+
+        Raises Unavailable; called again it loses nothing and stores nothing twice.
+        """
+        async with aclosing(outbox.waiting()) as batches:
+            async for batch in batches:
+                await self._empty(outbox, batch)
+
+    async def _empty(self, outbox: Outbox, batch: Sequence[Incoming]) -> None:
+        """Everything of the batch is taken over or parked."""
+        drafts: dict[str, Draft] = {}
+        faults: dict[str, str] = {}
+        for item in batch:
+            try:
+                drafts[item.resume_id] = self._draft_of(item)
+            except (InvalidPublication, PublicationTooLarge) as error:
+                faults[item.resume_id] = str(error)
+        for name, appended in (await outbox.take_over(drafts)).items():
+            if appended.outcome is AppendOutcome.CONFLICT:
+                faults[name] = _conflict(appended)
+        for name in await outbox.park(faults):
+            self._telemetry.parked(name, faults[name])
 
     def _draft_of(self, item: Incoming) -> Draft:
         if item.publication is None:
@@ -112,3 +136,7 @@ class PublishingService:
 
     def _draft(self, publication: Publication, now: datetime, idempotency_key: str | None = None) -> Draft:
         return self._policy.draft(publication, self._randomness.new_id(), now, idempotency_key)
+
+
+def _conflict(appended: Appended) -> str:
+    return f"{appended.id} was published before with other content"

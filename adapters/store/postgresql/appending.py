@@ -14,7 +14,7 @@ from adapters.store.form import FORM
 from adapters.store.postgresql.database import Database, Written
 from adapters.store.postgresql.log import joined
 from adapters.store.times import microseconds
-from domain.model import NOTIFICATION_NEW, Entry
+from domain.model import NOTIFICATION_NEW, Appended, Entry
 from domain.model.value import value
 
 _NEXT, _NONE = "\x1e", "\x1f"
@@ -27,11 +27,11 @@ def _texts(parameter: str) -> str:
 
 # Thousands of values are one text, as an array would be made of them value by value, in Python.
 _APPEND = f"""
-    SELECT first, epoch_number, taken FROM synkrone.append(
+    SELECT first, epoch_number, taken{{also}} FROM synkrone.append(
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
         {_texts("ids")}, {_texts("keys")}, {_texts("digests")}, {_texts("types")}, %(form)s::smallint,
         {_texts("expiries")}::bigint[], {_texts("rooms")}, {_texts("payloads")},
-        %(sources)s::text[], %(resume_ids)s::text[])""".encode()  # noqa: S608
+        %(sources)s::text[], %(resume_ids)s::text[])"""  # noqa: S608
 _KNOWN = f"""
     SELECT id, key, log_offset, digest
     FROM unnest({_texts("ids")}) AS given (name)
@@ -59,10 +59,16 @@ def append_name() -> UUID:
     return UUID(bytes=bytes(octets))
 
 
+def append_query(also: str = "") -> bytes:
+    """The statement that appends, and does what else is called in it."""
+    return _APPEND.format(also=f", {also}" if also else "").encode()
+
+
 class Appending:
     """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
 
     once = True
+    query = append_query()
 
     def __init__(self, appends: Sequence[Append]) -> None:
         self._batches = [append.batch for append in appends]
@@ -76,8 +82,8 @@ class Appending:
         while True:
             generations = db.generations_upto(0)
             decision = decide(self._batches, self._known, generations, self._head)
-            if not decision.new and not decision.checkpoints:
-                return Written(decision.outcomes)
+            if not self._changes_anything(decision):
+                return Written(self._answers(decision.outcomes))
             written = self._append(db, decision)
             if written is not None:
                 return written
@@ -86,8 +92,8 @@ class Appending:
     def _append(self, db: Database, decision: Decision) -> Written | None:
         """None where some of their ids or keys are taken."""
         checkpoints = {one.source: one.resume_id for one in decision.checkpoints}
-        first, epoch_number, taken = db.one(
-            _APPEND,
+        first, epoch_number, taken, *_ = db.one(
+            self.query,
             {
                 "name": self._name,
                 "answered": db.answered,
@@ -97,7 +103,8 @@ class Appending:
                 "sources": list(checkpoints),
                 "resume_ids": list(checkpoints.values()),
             }
-            | _columns(decision.new),
+            | _columns(decision.new)
+            | self._also(decision),
         )
         if taken:
             self._name = append_name()
@@ -116,7 +123,16 @@ class Appending:
             )
             for offset, one in enumerate(decision.new, first)
         ]
-        return Written(outcomes, entries, generations)
+        return Written(self._answers(outcomes), entries, generations)
+
+    def _changes_anything(self, decision: Decision) -> bool:
+        return bool(decision.new or decision.checkpoints)
+
+    def _also(self, decision: Decision) -> dict[str, object]:  # noqa: ARG002 (for what else the query does)
+        return {}
+
+    def _answers(self, outcomes: Sequence[Sequence[Appended]]) -> Sequence[object]:
+        return outcomes
 
     def _look_up(self, db: Database) -> None:
         drafts = [one.draft for batch in self._batches for one in batch.drafts]

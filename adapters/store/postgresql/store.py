@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,6 +22,8 @@ from adapters.store.postgresql.database import Database
 from adapters.store.postgresql.items import Looking, View
 from adapters.store.postgresql.log import Following, Reading
 from adapters.store.postgresql.opening import open_database
+from adapters.store.postgresql.outbox import PostgresqlOutbox
+from adapters.store.postgresql.relaying import Parking, Relay, Relaying
 from adapters.store.postgresql.threads import DOUBT_SECONDS, Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
 from adapters.store.postgresql.users import Acknowledging, Registering
@@ -118,6 +120,7 @@ class PostgresqlStore:
         self._tail_bytes = tail_bytes
         self._state: _Open | None = None
         self._registered: Recent[tuple[UserId, str], Subscriber] = Recent(RECENT_USERS)
+        self._outbox = PostgresqlOutbox(self._address, self._take_over, self._park)
 
     # opening and closing
 
@@ -296,6 +299,28 @@ class PostgresqlStore:
         if fault is not None:
             raise CursorRefused(fault)
         return state
+
+    # the outbox
+
+    @property
+    def outbox(self) -> PostgresqlOutbox:
+        """What applications publish in their own transactions."""
+        return self._outbox
+
+    async def _take_over(self, numbers: Sequence[int], drafts: Sequence[Draft]) -> Mapping[int, Appended]:
+        self._opened()
+        prepared = await prepare(drafts)
+        state = self._opened()
+        wanted = Append(Batch(prepared, None, all_or_nothing=False), self._clock.now(), state.tail.head)
+        taken: Mapping[int, Appended] = await state.writer.do(
+            Relaying, Relay(numbers, wanted), weight=sum(one.weight for one in prepared)
+        )
+        await _caught_up_if_possible(state, max((one.position.offset for one in taken.values()), default=0))
+        return taken
+
+    async def _park(self, reasons: Mapping[int, str]) -> Collection[int]:
+        parked: Collection[int] = await self._opened().writer.do(Parking, reasons)
+        return parked
 
     # users
 
