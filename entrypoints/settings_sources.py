@@ -37,7 +37,7 @@ def _is_link(value: str) -> bool:
 
 
 _ABOUT_SERVICES: Sequence[tuple[re.Pattern[str], Callable[[str], bool]]] = tuple(
-    (re.compile(rf"(?:[A-Z0-9_]+_)?{name}", re.ASCII), is_good)
+    (re.compile(rf"(?:[A-Z0-9_]*[A-Z0-9]_)?{name}", re.ASCII), is_good)
     for name, is_good in (
         (r"SERVICE_HOST", _is_address),
         (r"SERVICE_PORT(?:_[A-Z0-9_]+)?", _is_port),

@@ -319,7 +319,7 @@ NETWORK = "must be an IP address, a network such as 10.0.0.0/8, or unix"
 ORIGIN = "must be an origin such as https://app.example, with no path"
 NO_UNIX_SOCKET = "must be an address: other machines reach no Unix socket"
 NODE_ADDRESS = "must be the address of the internal listener, such as http://10.0.0.5:8001"
-NODE_ADDRESS_NEEDED = "is needed: others cannot connect to the address of internal.host"
+NODE_ADDRESS_NEEDED = "is needed: others cannot connect to the address of SYNKRONE_INTERNAL__HOST"
 EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.example or https://*.example.com"
 
 
@@ -407,7 +407,7 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         ({"LIMITS__REQUEST_TIMEOUT": "9" * 400 + "d"}, "SYNKRONE_LIMITS__REQUEST_TIMEOUT: is too long a duration"),
         ({"INTERNAL__HOST": "unix:/run/x.sock"}, f"SYNKRONE_INTERNAL__HOST: {NO_UNIX_SOCKET}"),
         ({"INTERNAL__TLS__CERT": "x.pem"}, "internal.tls.key: is needed too"),
-        ({"NODE__ADDRESS": "http://10.0.0.5:8001"}, "internal.port: is needed for node.address"),
+        ({"NODE__ADDRESS": "http://10.0.0.5:8001"}, "internal.port: is needed for SYNKRONE_NODE__ADDRESS"),
         ({"INTERNAL__PORT": "0", "INTERNAL__HOST": "::"}, f"node.address: {NODE_ADDRESS_NEEDED}"),
         ({"NODE__ADDRESS": "10.0.0.5:8001"}, f"SYNKRONE_NODE__ADDRESS: {NODE_ADDRESS}"),
         ({"NODE__ADDRESS": "http://10.0.0.5"}, f"SYNKRONE_NODE__ADDRESS: {NODE_ADDRESS}"),
