@@ -29,6 +29,9 @@ from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
 from adapters.client.routes import client_routes
+from adapters.cluster.members import Members
+from adapters.cluster.node import Forwarding, ForwardingLimits
+from adapters.cluster.sids import SessionNames
 from adapters.http.files import FileRoute
 from adapters.http.peer import PeerPolicy
 from adapters.source.http_feed import HttpFeed
@@ -42,6 +45,7 @@ from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
 from adapters.telemetry.logging import LoggingTelemetry
 from adapters.transport.arrivals import Arrivals
+from adapters.transport.socketio.connections import new_sid
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from adapters.transport.sse.transport import SseLimits, SseTransport
 from domain.application import Application
@@ -184,9 +188,12 @@ def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arr
     )
 
 
-def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SocketIoTransport:
+def build_socketio(
+    settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals, members: Members | None
+) -> SocketIoTransport:
     limits = settings.limits
     return SocketIoTransport(
+        name_session=SessionNames(members).new if members is not None else new_sid,
         clock=clock,
         peers=peers,
         arrivals=arrivals,
@@ -200,6 +207,27 @@ def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals
             events_burst=limits.events_burst,
             ping_interval=limits.ping_interval.total_seconds(),
             ping_timeout=limits.ping_timeout.total_seconds(),
+        ),
+    )
+
+
+def build_forwarding(
+    settings: Settings, clock: Clock, peers: PeerPolicy, transport: SocketIoTransport, members: Members | None
+) -> Forwarding | None:
+    """None for a server that is no node."""
+    if members is None:
+        return None
+    limits = settings.limits
+    return Forwarding(
+        transport.sessions,
+        members,
+        peers,
+        clock,
+        limits=ForwardingLimits(
+            head_bytes=settings.head_bytes,
+            body_bytes=limits.message_bytes,
+            links=limits.connections,
+            poll_seconds=(limits.ping_interval + limits.ping_timeout).total_seconds(),
         ),
     )
 
@@ -300,7 +328,9 @@ class Container(containers.DeclarativeContainer):
     )
     peers = providers.Singleton(build_peers, settings, telemetry)
     arrivals = providers.Singleton(Arrivals)
-    socketio = providers.Singleton(build_socketio, settings, clock, peers, arrivals)
+    members: providers.Provider[Members | None] = providers.Object(None)
+    socketio = providers.Singleton(build_socketio, settings, clock, peers, arrivals, members)
+    forwarding = providers.Singleton(build_forwarding, settings, clock, peers, socketio, members)
     sse = providers.Singleton(build_sse, settings, clock, peers, arrivals)
     transports = providers.Singleton(lambda *transports: transports, socketio, sse)
 

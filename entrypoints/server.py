@@ -23,6 +23,7 @@ from adapters.api.handlers import NotFound
 from adapters.api.routes import internal_routes
 from adapters.auth.callers import Callers
 from adapters.auth.served import ServedVerifier
+from adapters.cluster.node import Forwarding
 from adapters.http.listening import (
     HttpLimits,
     Listener,
@@ -78,6 +79,7 @@ class Server:
         self._sockets = sockets
         self._internal = internal
         self._inherited = inherited
+        self._forwarding: Forwarding | None = container.forwarding()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._background: list[asyncio.Task[None]] = []
         self._sources: list[asyncio.Task[None]] = []
@@ -169,12 +171,23 @@ class Server:
             default_handler_class=NotFound,
             log_function=_log_request,
         )
-        listener = internal.listener(router, {}, clock=container.clock(), randomness=container.randomness())
+        forwarding = self._forwarding
+        listener = internal.listener(
+            router,
+            forwarding.internal_routes if forwarding is not None else {},
+            clock=container.clock(),
+            randomness=container.randomness(),
+            taken_over=lambda: forwarding.open_links if forwarding is not None else 0,
+        )
         self.run_beside(every(TICK_SECONDS, listener.sweep))
+        if forwarding is not None:
+            self.run_beside(every(TICK_SECONDS, forwarding.sweep))
         listener.start()
         try:
             yield
         finally:
+            if forwarding is not None:
+                await forwarding.close()
             await listener.close()
 
     async def is_ready(self) -> bool:
@@ -239,6 +252,8 @@ class Server:
             await until(application.publishing.is_up_to_date)
             application.expiry.drain()
             await until(all_gone, look_every=0.1)
+            if self._forwarding is not None:
+                await self._forwarding.release()
 
     async def _store_fault(self) -> str | None:
         try:
@@ -250,6 +265,9 @@ class Server:
     def _new_listener(self, router: Router, transports: Sequence[ServedTransport]) -> Listener:
         limits = self._settings.limits
         of_transports = {path: route for transport in transports for path, route in transport.routes.items()}
+        forwarding = self._forwarding
+        if forwarding is not None:
+            of_transports |= dict.fromkeys(self._container.socketio().routes, forwarding.route)
 
         def refuse_at_once(head: bytes) -> bytes | None:
             answers = (transport.refuse_at_once(head) for transport in transports)
@@ -269,7 +287,10 @@ class Server:
                 send_timeout=(limits.ping_interval + limits.ping_timeout).total_seconds(),
                 connections=affordable_connections(wanted=limits.connections + limits.unauthenticated),
             ),
-            taken_over=lambda: sum(transport.open_sockets for transport in transports),
+            taken_over=lambda: (
+                sum(transport.open_sockets for transport in transports)
+                + (forwarding.open_sockets if forwarding is not None else 0)
+            ),
             give_up_place=lambda: any(transport.give_up_place() for transport in transports),
             refuse_at_once=refuse_at_once,
             clock=self._container.clock(),

@@ -58,6 +58,57 @@ class Route(Protocol):
         """A request begins. The body, if it has one, comes when the handler is there."""
 
 
+class DeliveryEvidence(Protocol):
+    """What is known of whether an answer has arrived: see ``Delivery``."""
+
+    @property
+    def is_confirmed(self) -> bool: ...
+
+    @property
+    def is_witnessed(self) -> bool: ...
+
+    @property
+    def was_followed(self) -> bool: ...
+
+    @property
+    def was_cut(self) -> bool: ...
+
+    @property
+    def was_cut_short(self) -> bool: ...
+
+    @property
+    def was_reset(self) -> bool: ...
+
+    @property
+    def is_acknowledged(self) -> bool: ...
+
+    def watch(self, told: Callable[[], None]) -> None: ...
+
+
+class WayBack(Protocol):
+    """What handlers that may serve other nodes too ask of an ``Exchange``: its client may be at another node."""
+
+    @property
+    def is_closed(self) -> bool: ...
+
+    @property
+    def date_line(self) -> str: ...
+
+    def has_left(self) -> bool: ...
+
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None: ...
+
+    def set_max_body_size(self, max_body_size: int) -> None: ...
+
+    def delivery(self) -> DeliveryEvidence: ...
+
+    def respond(self, status: int, fields: Fields, body: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def hand_over(self) -> tuple[Stream, bytes]: ...
+
+
 class DateField:
     """The field ``Date`` (RFC 9110, section 6.6.1), written once a second."""
 
@@ -91,6 +142,16 @@ class Delivery:
         self._requests = connection.requests if connection is not None else 0
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether it is known if all of it was written: of an answer that is written here it always is."""
+        return True
+
+    @property
+    def is_witnessed(self) -> bool:
+        """Whether what becomes of it can still be known: of an answer that is written here it always can."""
+        return True
+
+    @property
     def was_followed(self) -> bool:
         """Whether another request has come behind it on its connection."""
         return self._connection is not None and self._connection.requests > self._requests
@@ -115,10 +176,22 @@ class Delivery:
         """Whether the other side's system has it."""
         return not self.was_cut and self._connection is not None and not self._connection.stream.unacknowledged_bytes()
 
-    def when_closed(self, told: Callable[[], None] | None) -> None:
+    def watch(self, told: Callable[[], None] | None) -> None:
         """Have it called when the connection closes. One is told at a time, of the last answer."""
         if self._connection is not None:
             self._connection.when_closed(told)
+
+    def when_written(self, told: Callable[[], None]) -> None:
+        """Have it called once all of it was handed to this side's system, or the connection is closed."""
+        if self._connection is not None:
+            self._connection.when_written(told)
+        else:
+            told()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will be known."""
+        return self._connection is None or self._connection.stream.is_closed or self.was_followed
 
 
 class Exchange(HTTPConnection):
@@ -152,6 +225,10 @@ class Exchange(HTTPConnection):
     def stream(self) -> Stream | None:
         """The connection's bytes; None once this exchange is over."""
         return self._connection.stream if self._connection is not None else None
+
+    def has_left(self) -> bool:
+        """Whether the client has closed the connection by now, which may not have been told yet."""
+        return self._connection is None or self._connection.stream.has_ended()
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have it called, once, when the client has closed its side before the answer was finished."""

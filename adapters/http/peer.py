@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -38,6 +39,15 @@ class AnyRequest(Protocol):
 
     @property
     def headers(self) -> Headers: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VouchedPeer:
+    """Who has sent a request, as another node has seen and judged it: the client's address, and whether the page that
+    it comes from may talk to us."""
+
+    address: str
+    may_talk: bool
 
 
 class PeerPolicy:

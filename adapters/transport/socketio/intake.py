@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from adapters.http.tasks import Tasks
 from adapters.transport.socketio.client import Client
@@ -42,6 +43,7 @@ class Intake:
         events_per_second: float,
         events_burst: int,
         unauthenticated: int,
+        name_session: Callable[[], str],
     ) -> None:
         self._engine = engine
         self._connections = connections
@@ -50,6 +52,7 @@ class Intake:
         self._events_per_second = events_per_second
         self._events_burst = events_burst
         self._unauthenticated = unauthenticated
+        self._name_session = name_session
         self._handling = Tasks()
         self._ended_unhandled = 0
 
@@ -59,7 +62,7 @@ class Intake:
     # EngineEvents
 
     def new_sid(self) -> str:
-        return self._connections.new_sid()
+        return self._name_session()
 
     def session_opened(self, session: ServedSession) -> None:
         session.client = client = Client(session, waiting_since=0.0)

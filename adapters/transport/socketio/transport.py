@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from adapters.contract.answers import answer_object
@@ -12,7 +12,7 @@ from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
 from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.client import Connection
-from adapters.transport.socketio.connections import Connections
+from adapters.transport.socketio.connections import Connections, new_sid
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.routes import EngineRoute, not_ready
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer
@@ -51,11 +51,17 @@ class SocketIoLimits:
 class SocketIoTransport:
     """Serves the stock Socket.IO clients (protocol v5 over Engine.IO v4), by long-polling, WebSocket and upgrade.
 
-    ``sweep`` is to be called every ``sweep_seconds``.
+    ``sweep`` is to be called every ``sweep_seconds``. ``name_session`` gives an unguessable name at each call.
     """
 
     def __init__(
-        self, *, clock: Clock, peers: PeerPolicy, arrivals: Arrivals, limits: SocketIoLimits | None = None
+        self,
+        *,
+        clock: Clock,
+        peers: PeerPolicy,
+        arrivals: Arrivals,
+        limits: SocketIoLimits | None = None,
+        name_session: Callable[[], str] = new_sid,
     ) -> None:
         self._limits = limits = limits or SocketIoLimits()
         self._peers = peers
@@ -87,7 +93,10 @@ class SocketIoTransport:
             events_per_second=limits.events_per_second,
             events_burst=limits.events_burst,
             unauthenticated=limits.unauthenticated,
+            name_session=name_session,
         )
+        self.sessions = EngineRoute(self._engine, self)
+        """The route of Engine.IO, for who puts something in front of it."""
         self._engine.bind(self._intake)
 
     # Transport
@@ -117,7 +126,7 @@ class SocketIoTransport:
 
     @property
     def routes(self) -> Mapping[str, Route]:
-        return dict.fromkeys(PATHS, EngineRoute(self._engine, self))
+        return dict.fromkeys(PATHS, self.sessions)
 
     @property
     def sweep_seconds(self) -> float:

@@ -22,6 +22,14 @@ class Delivery(Protocol):
     """What is known of how an answer was delivered."""
 
     @property
+    def is_confirmed(self) -> bool:
+        """It is known whether all of it was written. Of one that went by another node, that node has to say so."""
+
+    @property
+    def is_witnessed(self) -> bool:
+        """What becomes of it can still be known: the node by which it went is there, or has seen its end."""
+
+    @property
     def was_followed(self) -> bool:
         """Another request has come behind it on its connection."""
 
@@ -46,7 +54,7 @@ class Arrival(Enum):
     ARRIVED = auto()
     LOST = auto()
     UNCERTAIN = auto()
-    """A pong can tell, or an acknowledgement, that has not come yet."""
+    """A pong can tell, or an acknowledgement, or another node, that has not come yet."""
 
 
 class Again(Enum):
@@ -78,6 +86,8 @@ def judge(delivery: Delivery, again: Again, *, is_proxied: bool, has_ping: bool)
     if delivery.was_followed and not (is_proxied and again is not Again.NO):
         # Its reader had read it whole.
         return Arrival.ARRIVED
+    if not delivery.is_confirmed:
+        return Arrival.UNCERTAIN
     if again is Again.NO:
         # No client goes on without it. Where all of it was sent, a connection that was reset right behind its last
         # octet looks the same as one that was reset before it.

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple, Protocol
 
 from adapters.contract.json_text import to_json
 from adapters.http.cors import answer_headers, preflight_headers
-from adapters.http.exchange import Delivery, Exchange
+from adapters.http.exchange import DeliveryEvidence, WayBack
 from adapters.http.messages import RequestHead
-from adapters.http.peer import UNIX
+from adapters.http.peer import UNIX, VouchedPeer
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
@@ -68,10 +68,40 @@ class EngineRoute:
         self._engine = engine
         self._gatekeeper = gatekeeper
 
-    def open(self, head: RequestHead, exchange: Exchange) -> EngineRequest:
-        request = EngineRequest(head, exchange, self._engine, self._gatekeeper)
+    def open(self, head: RequestHead, exchange: WayBack) -> EngineRequest:
+        return self._open(head, exchange, self._gatekeeper)
+
+    def open_forwarded(self, head: RequestHead, exchange: WayBack, peer: VouchedPeer) -> EngineRequest:
+        """A request that has come to another node, which has seen and judged who sent it."""
+        return self._open(head, exchange, _Vouched(self._gatekeeper, peer))
+
+    def holds(self, sid: str) -> bool:
+        """Whether there is a session of that name here."""
+        return sid in self._engine.sessions
+
+    def _open(self, head: RequestHead, exchange: WayBack, gatekeeper: Gatekeeper) -> EngineRequest:
+        request = EngineRequest(head, exchange, self._engine, gatekeeper)
         request.open()
         return request
+
+
+class _Vouched:
+    """What another node has said of whoever asks it."""
+
+    __slots__ = ("_own", "_peer")
+
+    def __init__(self, own: Gatekeeper, peer: VouchedPeer) -> None:
+        self._own = own
+        self._peer = peer
+
+    def allows_origin(self, request: RequestHead) -> bool:  # noqa: ARG002 (it was judged where it came in)
+        return self._peer.may_talk
+
+    def address(self, request: RequestHead) -> str:  # noqa: ARG002 (the same)
+        return self._peer.address
+
+    def is_accepting(self) -> bool:
+        return self._own.is_accepting()
 
 
 class EngineRequest:
@@ -82,7 +112,7 @@ class EngineRequest:
         "_session",
     )  # fmt: skip
 
-    def __init__(self, head: RequestHead, exchange: Exchange, engine: EngineServer, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, head: RequestHead, exchange: WayBack, engine: EngineServer, gatekeeper: Gatekeeper) -> None:
         self._head = head
         self._query = head.query_values()
         self._exchange = exchange
@@ -128,6 +158,11 @@ class EngineRequest:
             self._is_posting = False
             self._session.post_aborted()
 
+    def release(self) -> None:
+        """If this is a poll that waits, answer it, so that its client asks again, by another way."""
+        if self._session is not None:
+            self._engine.release_poll(self._session, self)
+
     # PendingPoll
 
     @property
@@ -148,10 +183,9 @@ class EngineRequest:
         return any(name in headers for name in _OF_BROWSERS) or any(name in agent for name in _STAMPING_AGENTS)
 
     def has_left(self) -> bool:
-        stream = self._exchange.stream
-        return stream is None or stream.has_ended()
+        return self._exchange.has_left()
 
-    def respond(self, body: bytes) -> Delivery:
+    def respond(self, body: bytes) -> DeliveryEvidence:
         """Answer the poll that this is."""
         self._exchange.set_close_callback(None)
         delivery = self._exchange.delivery()

@@ -15,7 +15,7 @@ from adapters.transport.socketio.engineio.arrival import Delivery, has_failed
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
-from adapters.transport.socketio.engineio.packet import OPEN, EncodedPacket
+from adapters.transport.socketio.engineio.packet import NOOP, OPEN, EncodedPacket
 from adapters.transport.socketio.engineio.session import (
     POLLING,
     WEBSOCKET,
@@ -33,6 +33,7 @@ from domain.ports import Clock
 SWEEP_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 0.05
 _POLICY_VIOLATION: Final = 1008
+_NOTHING_TO_SAY: Final = NOOP.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class EngineLimits:
 
 
 class WatchedDelivery(Delivery, Protocol):
-    def when_closed(self, told: Callable[[], None]) -> None:
-        """Have it called when the connection closes."""
+    def watch(self, told: Callable[[], None]) -> None:
+        """Have it called when the connection closes, and whenever another node has said more of it."""
 
 
 class PendingPoll(Protocol):
@@ -283,7 +284,7 @@ class EngineServer:
             session.poll_request = None
             delivery = request.respond(body)
             session.answer_given(delivery)
-            delivery.when_closed(partial(self._answer_closed, session, delivery))
+            delivery.watch(partial(self._look_at_answer, session, delivery))
 
     def _settle(self, session: ServedSession) -> None:
         """Pass on what happened in a session, and take the consequences for what serves it."""
@@ -328,7 +329,7 @@ class EngineServer:
             session.poll_request = request
             if earlier is not None:
                 # The same poll sent again: whoever sent it first does not wait any more.
-                earlier.respond(b"6")
+                earlier.respond(_NOTHING_TO_SAY)
             self._answer_poll(session, now)
         finally:
             self._settle(session)
@@ -348,11 +349,22 @@ class EngineServer:
             session.poll_request = None
             session.poll_aborted()
 
-    def _answer_closed(self, session: ServedSession, delivery: Delivery) -> None:
-        """The connection that an answer went to is closed."""
-        if has_failed(delivery):
+    def _look_at_answer(self, session: ServedSession, delivery: Delivery) -> None:
+        """More is known of what has become of an answer."""
+        if not delivery.is_witnessed and not delivery.is_confirmed:
+            session.answer_doubted(delivery)
+        elif has_failed(delivery):
             session.answer_lost(delivery)
-            self._settle(session)
+        if session.is_uncertain:
+            session.reconsider(self._clock.monotonic())
+            self._flusher.add(session)
+        self._settle(session)
+
+    def release_poll(self, session: ServedSession, request: PendingPoll) -> None:
+        """Answer a poll with nothing if it still waits, so that its client asks again, by another way."""
+        if session.poll_request is request:
+            self.poll_aborted(session, request)
+            request.respond(_NOTHING_TO_SAY)
 
     def post_began(self, session: ServedSession) -> None:
         """Raises ProtocolError: the request is refused."""

@@ -139,12 +139,14 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Poll:
-    """``uncertain_until``: whether the last answer has arrived is not known, and this one waits for a pong to say."""
+    """``again``: whether it is the one that was answered last. ``uncertain_until``: whether the last answer has arrived
+    is not known, and this one waits for that."""
 
     request: str
     is_proxied: bool
     is_stamped: bool
     is_repeat: bool = False
+    again: Again = Again.NO
     uncertain_until: float | None = None
 
 
@@ -361,9 +363,10 @@ class Session:
         elif answer.delivery is None:
             arrival = Arrival.LOST if is_same_request else Arrival.ARRIVED
         else:
-            again = self._repeats_how(is_same_request=is_same_request, is_stamped=poll.is_stamped)
-            arrival = judge(answer.delivery, again, is_proxied=poll.is_proxied, has_ping=answer.ping is not None)
-        if arrival is not Arrival.LOST and is_same_request:
+            poll.again = self._repeats_how(is_same_request=is_same_request, is_stamped=poll.is_stamped)
+            arrival = judge(answer.delivery, poll.again, is_proxied=poll.is_proxied, has_ping=answer.ping is not None)
+        is_known_again = arrival is Arrival.UNCERTAIN and poll.again is Again.YES
+        if arrival is not Arrival.LOST and is_same_request and not is_known_again:
             self._repeats = True
         if arrival is Arrival.LOST:
             poll.is_repeat = True
@@ -397,7 +400,7 @@ class Session:
         if poll is None or poll.uncertain_until is None or answer is None or answer.delivery is None:
             return
         has_ping = answer.ping is not None
-        arrival = judge(answer.delivery, Again.MAYBE, is_proxied=poll.is_proxied, has_ping=has_ping)
+        arrival = judge(answer.delivery, poll.again, is_proxied=poll.is_proxied, has_ping=has_ping)
         if arrival is Arrival.UNCERTAIN and now >= poll.uncertain_until:
             arrival = self._decide(answer.delivery, is_proxied=poll.is_proxied)
         if arrival is Arrival.ARRIVED:
@@ -405,6 +408,7 @@ class Session:
         elif arrival is Arrival.LOST:
             poll.uncertain_until = None
             poll.is_repeat = True
+            answer.request = poll.request
 
     def _repeats_how(self, *, is_same_request: bool, is_stamped: bool) -> Again:
         if not is_same_request:
@@ -415,9 +419,10 @@ class Session:
 
     def _decide(self, delivery: Delivery, *, is_proxied: bool) -> Arrival:
         """Nothing more will be known."""
-        if not is_proxied and not delivery.is_acknowledged:
+        has_evidence = delivery.is_confirmed and delivery.is_witnessed
+        if has_evidence and not is_proxied and not delivery.is_acknowledged:
             return Arrival.LOST
-        if not is_proxied and not self.heartbeat.pongs:
+        if has_evidence and not is_proxied and not self.heartbeat.pongs:
             # Of a client that has never answered a ping, no pong says nothing.
             return Arrival.ARRIVED
         # The client returns, with a cursor that knows.
@@ -448,6 +453,12 @@ class Session:
             answer.is_lost = answer.is_lost or delivery is None or all(map(is_certainly_lost, answer.deliveries))
             if self.transport == WEBSOCKET:
                 self._end(DisconnectReason.TRANSPORT_CLOSE)
+
+    def answer_doubted(self, delivery: Delivery) -> None:
+        """The node by which an answer went is gone, and has not said whether it wrote it. The client returns, with a
+        cursor that knows."""
+        if self._answer is not None and delivery in self._answer.deliveries and not delivery.was_followed:
+            self._end(DisconnectReason.ANSWER_UNCERTAIN)
 
     def post_began(self) -> None:
         """The head of a POST request is there."""

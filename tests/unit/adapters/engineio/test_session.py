@@ -130,6 +130,8 @@ class Evidence:
     was_cut: bool = False
     was_reset: bool = False
     was_cut_short: bool = False
+    is_confirmed: bool = True
+    is_witnessed: bool = True
     is_acknowledged: bool = True
 
 

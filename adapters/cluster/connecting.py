@@ -1,0 +1,132 @@
+"""At the forwarder: setting up a link to another node."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import secrets
+import socket
+import ssl
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
+
+from adapters.cluster.frames import NONCE_BYTES, LinkKeys, link_keys
+from adapters.cluster.members import Member
+from adapters.cluster.served import LINK_PATH, NODE_FIELD, NONCE_FIELD, PROTOCOL
+from adapters.http.streams import SocketStream, Stream, TlsStream
+from adapters.http.turns import Turns
+
+SILENCE_SECONDS: Final = 10
+PROBE_SECONDS: Final = 5
+PROBES: Final = 3
+"""A node whose machine is gone, and has said nothing of it, is noticed after 25 s."""
+
+_HEAD_BYTES: Final = 4096
+_HEAD: Final = re.compile(
+    rb"HTTP/1\.1 101 [^\r\n]*\r\n(?:[^\r\n]+\r\n)*?" + NONCE_FIELD.encode() + rb": ([^\r\n]+)\r\n"
+)
+
+
+class Unreachable(Exception):
+    """The other node cannot be reached, or is another by now."""
+
+
+class NewLink(NamedTuple):
+    stream: Stream
+    keys: LinkKeys
+
+
+async def set_up_link(to: Member, secret: bytes, turns: Turns) -> NewLink:
+    """Raises Unreachable. Whoever waits for it has to bound the time."""
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    try:
+        stream, head = await _upgraded(to, nonce, turns)
+    except (OSError, StreamClosedError, UnsatisfiableReadError, ValueError) as error:
+        raise Unreachable(str(error)) from None
+    found = _HEAD.match(head)
+    if found is None:
+        stream.close()
+        raise Unreachable("the node at that address is another, or of another version")
+    return NewLink(stream, link_keys(secret, to.boot, nonce, base64.b64decode(found[1])))
+
+
+async def _upgraded(to: Member, nonce: bytes, turns: Turns) -> tuple[Stream, bytes]:
+    url = urlsplit(to.address)
+    host, port = url.hostname or "", url.port or 0
+    request = (
+        f"GET {LINK_PATH} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n"
+        f"{NODE_FIELD}: {to.boot}\r\n{NONCE_FIELD}: {base64.b64encode(nonce).decode()}\r\n\r\n"
+    ).encode()
+    sock = await _connected(host, port)
+    try:
+        if url.scheme == "https":
+            return await _over_tls(sock, host, request, turns)
+        head = await _exchanged(sock, request)
+        return SocketStream(sock, turns), head
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure: OSError = OSError("it has no address")
+    for family, kind, protocol, _, address in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _probe_when_silent(sock)
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure
+
+
+def _probe_when_silent(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", SILENCE_SECONDS),
+        ("TCP_KEEPINTVL", PROBE_SECONDS),
+        ("TCP_KEEPCNT", PROBES),
+        ("TCP_USER_TIMEOUT", 1000 * (SILENCE_SECONDS + PROBES * PROBE_SECONDS)),
+    ):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def _exchanged(sock: socket.socket, request: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, request)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        # Behind the head nothing comes before the first frame of ours.
+        octets = await loop.sock_recv(sock, _HEAD_BYTES - len(head))
+        if not octets:
+            raise ConnectionResetError("it has closed the connection")
+        head += octets
+    return head
+
+
+async def _over_tls(sock: socket.socket, host: str, request: bytes, turns: Turns) -> tuple[Stream, bytes]:
+    plain = IOStream(sock)
+    secured: SSLIOStream = await plain.start_tls(
+        server_side=False, ssl_options=ssl.create_default_context(), server_hostname=host
+    )
+    try:
+        await secured.write(request)
+        head = await secured.read_until(b"\r\n\r\n", max_bytes=_HEAD_BYTES)
+    except BaseException:
+        secured.close()
+        raise
+    return TlsStream(secured, turns), head

@@ -1,0 +1,183 @@
+"""At the forwarder: the links to the other nodes, each for one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from typing import Final, Protocol
+
+from adapters.cluster.connecting import Unreachable, set_up_link
+from adapters.cluster.frames import BrokenLink, FrameReader, FrameWriter
+from adapters.cluster.members import Member, Members
+from adapters.cluster.messages import Answer, End, FromOwner, NoAnswer, Request, Seen, Spliced, Told, decode_from_owner
+from adapters.cluster.wire import Wire
+from adapters.http.turns import Turns
+from domain.ports import Clock
+
+REACH_SECONDS: Final = 2.0
+"""For a new link. A client whose WebSocket is refused stays on polling for good: so it learns soon."""
+
+IDLE_SECONDS: Final = 30.0
+MAX_IDLE: Final = 64
+"""Links to one node that are kept for the next request."""
+
+MAX_ANSWER_BYTES: Final = 33_554_432
+
+
+class Asker(Protocol):
+    """Whose request a link carries. Of the first three one is called, once; of the others, after ``spliced``, any."""
+
+    def answered(self, answer: Answer) -> None: ...
+
+    def not_answered(self) -> None:
+        """There will be no answer: the link is broken, or the owner has none."""
+
+    def spliced(self) -> None:
+        """The bytes of the connection go over this link from now on."""
+
+    def spliced_received(self, octets: bytes) -> None: ...
+
+    def spliced_drained(self, unsent: int) -> None: ...
+
+    def spliced_ended(self) -> None:
+        """The owner sends no more, and wants the connection closed in good order."""
+
+    def spliced_closed(self) -> None: ...
+
+
+class Link:
+    """One link to another node. ``is_free``: it carries no request."""
+
+    def __init__(self, links: Links, to: Member) -> None:
+        self.to = to
+        self.idle_since = 0.0
+        self.wire: Wire
+        self._links = links
+        self._asker: Asker | None = None
+        self._is_spliced = False
+        self.unfinished = 0
+        """Answers that went over it, of which the owner is still to be told more."""
+
+    def ask(self, request: Request, asker: Asker) -> None:
+        self._asker = asker
+        self.wire.say(request)
+
+    def tell(self, seen: Seen) -> None:
+        self.wire.say(Told(seen))
+
+    # WireEvents
+
+    def frame_received(self, content: bytes) -> None:
+        message = decode_from_owner(content)
+        asker = self._asker
+        if asker is None:
+            raise BrokenLink("an answer to nothing")
+        if isinstance(message, bytes | End):
+            if not self._is_spliced:
+                raise BrokenLink("bytes of a connection that is not spliced")
+            if isinstance(message, bytes):
+                asker.spliced_received(message)
+            else:
+                asker.spliced_ended()
+        else:
+            self._take(message, asker)
+
+    def _take(self, message: FromOwner, asker: Asker) -> None:
+        if self._is_spliced:
+            raise BrokenLink("an answer on a spliced connection")
+        if isinstance(message, Spliced):
+            self._is_spliced = True
+            asker.spliced()
+            return
+        self._asker = None
+        if isinstance(message, Answer):
+            asker.answered(message)
+        elif isinstance(message, NoAnswer):
+            asker.not_answered()
+        self._links.put_back(self)
+
+    def wire_drained(self) -> None:
+        if self._is_spliced and self._asker is not None:
+            self._asker.spliced_drained(self.wire.unsent)
+
+    def wire_closed(self) -> None:
+        asker, self._asker = self._asker, None
+        self._links.lost(self)
+        if asker is not None and self._is_spliced:
+            asker.spliced_closed()
+        elif asker is not None:
+            asker.not_answered()
+
+
+class Links:
+    """The links of this node to the others. ``max_links`` bounds those to one of them. ``sweep`` is to be called about
+    once a second."""
+
+    def __init__(self, members: Members, clock: Clock, *, max_links: int) -> None:
+        self._members = members
+        self._clock = clock
+        self._turns = Turns(clock)
+        self._max_links = max_links
+        self._free: defaultdict[str, deque[Link]] = defaultdict(deque)
+        self._open: defaultdict[str, set[Link]] = defaultdict(set)
+        self._coming: defaultdict[str, int] = defaultdict(int)
+
+    @property
+    def open_links(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    async def take(self, to: Member) -> Link:
+        """A link that carries nothing. Raises Unreachable."""
+        free = self._free[to.boot]
+        while free:
+            link = free.pop()
+            if not link.wire.is_closed:
+                return link
+        if len(self._open[to.boot]) + self._coming[to.boot] >= self._max_links:
+            raise Unreachable("there are too many links to it")
+        self._coming[to.boot] += 1
+        try:
+            async with asyncio.timeout(REACH_SECONDS):
+                stream, keys = await set_up_link(to, self._members.secrets[0], self._turns)
+        except TimeoutError:
+            raise Unreachable("it has not answered in time") from None
+        finally:
+            self._coming[to.boot] -= 1
+        link = Link(self, to)
+        link.wire = Wire(stream, link, FrameWriter(keys.to_owner), FrameReader((keys.from_owner,), MAX_ANSWER_BYTES))
+        self._open[to.boot].add(link)
+        link.wire.open()
+        return link
+
+    def put_back(self, link: Link) -> None:
+        """It carries nothing any more."""
+        if not link.wire.is_closed:
+            link.idle_since = self._clock.monotonic()
+            self._free[link.to.boot].append(link)
+
+    def lost(self, link: Link) -> None:
+        """It is closed."""
+        boot = link.to.boot
+        links = self._open[boot]
+        links.discard(link)
+        free = self._free.get(boot)
+        if free is not None and link in free:
+            free.remove(link)
+        if not links and not self._coming[boot]:
+            for table in (self._open, self._free, self._coming):
+                table.pop(boot, None)
+
+    def sweep(self) -> None:
+        """Close links that nobody has used for long. One over which more is to be told stays."""
+        due = self._clock.monotonic() - IDLE_SECONDS
+        for free in list(self._free.values()):
+            spare = len(free) - MAX_IDLE
+            for number, link in enumerate(list(free)):
+                if (number < spare or link.idle_since <= due) and not link.unfinished:
+                    free.remove(link)
+                    link.wire.close()
+
+    def close(self) -> None:
+        for links in list(self._open.values()):
+            for link in list(links):
+                link.wire.close()

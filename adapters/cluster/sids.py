@@ -1,0 +1,48 @@
+"""``sid``: the name of a session of Engine.IO, which says which node has it and that a node gave it."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import secrets
+from typing import Final
+
+from adapters.cluster.members import Members
+
+_RANDOM_BYTES: Final = 16
+_CODE_BYTES: Final = 12
+_NAME: Final = re.compile(r"([A-Za-z0-9_-]{8})([A-Za-z0-9_-]{22})([A-Za-z0-9_-]{16})")
+
+
+class SessionNames:
+    """Names sessions, and tells whose a name is: 46 characters of ``[A-Za-z0-9_-]``.
+
+    The boot of the node, 16 random bytes, and a code of 12 bytes over both: HMAC-SHA256 (RFC 2104), shortened, with a
+    key that is made of the cluster's secret.
+    """
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+
+    def new(self) -> str:
+        named = self._members.boot + _text(secrets.token_bytes(_RANDOM_BYTES))
+        return named + _code(self._members.secrets[0], named)
+
+    def boot_of(self, sid: str) -> str | None:
+        """The boot of the node that has given this name; None where none has."""
+        parts = _NAME.fullmatch(sid)
+        if parts is None:
+            return None
+        named, code = parts[1] + parts[2], parts[3]
+        is_given = any(hmac.compare_digest(code, _code(secret, named)) for secret in self._members.secrets)
+        return parts[1] if is_given else None
+
+
+def _code(secret: bytes, named: str) -> str:
+    key = hmac.digest(secret, b"sid", "sha256")
+    return _text(hmac.digest(key, named.encode(), "sha256")[:_CODE_BYTES])
+
+
+def _text(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

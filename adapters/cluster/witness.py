@@ -1,0 +1,119 @@
+"""At the forwarder: what becomes of the answers that were written here for other nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+
+from adapters.cluster.links import Link
+from adapters.cluster.messages import AnswerNumber, Seen
+from adapters.http.exchange import Delivery
+from domain.ports import Clock
+
+FIRST_LOOK_SECONDS: Final = 0.05
+"""Behind an answer: by then most clients' systems have acknowledged it."""
+
+WATCHED_SECONDS: Final = 60.0
+MAX_WATCHED: Final = 65_536
+
+
+class Witness:
+    """Watches one answer, and tells its owner what is new of it."""
+
+    __slots__ = ("_delivery", "_is_written", "_link", "_number", "_said", "began")
+
+    def __init__(self, link: Link, number: AnswerNumber, delivery: Delivery, began: float) -> None:
+        self._link = link
+        self._number = number
+        self._delivery = delivery
+        self._said: Seen | None = None
+        self._is_written = False
+        self.began = began
+        link.unfinished += 1
+
+    @property
+    def is_final(self) -> bool:
+        return self._said is not None and self._said.is_final
+
+    def written(self) -> None:
+        """All of it was handed to this side's system, or the connection is closed."""
+        self._is_written = True
+        self.look()
+
+    def look(self) -> None:
+        for seen in self.news():
+            self._link.tell(seen)
+
+    def news(self) -> list[Seen]:
+        """What the owner has not been told. It is to be told it, by whatever link."""
+        seen = self._seen()
+        if not self._is_written or self.is_final or seen == self._said:
+            return []
+        self._say(seen)
+        return [seen]
+
+    def finish(self) -> None:
+        """Tell the owner the last, as it is."""
+        if not self.is_final:
+            seen = msgspec.structs.replace(self._seen(), is_final=True)
+            self._say(seen)
+            self._link.tell(seen)
+
+    def _say(self, seen: Seen) -> None:
+        self._said = seen
+        if seen.is_final:
+            self._link.unfinished -= 1
+
+    def _seen(self) -> Seen:
+        delivery = self._delivery
+        return Seen(
+            self._number,
+            was_followed=delivery.was_followed,
+            was_cut=delivery.was_cut,
+            was_cut_short=delivery.was_cut_short,
+            was_reset=delivery.was_reset,
+            is_acknowledged=delivery.is_acknowledged,
+            is_final=delivery.is_final,
+        )
+
+
+class Witnesses:
+    """Of each session the last answer that was written here. ``sweep`` is to be called about once a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._by_sid: OrderedDict[str, Witness] = OrderedDict()
+
+    def watch(self, sid: str, link: Link, number: AnswerNumber, delivery: Delivery) -> None:
+        """An answer has just been given to the connection of its client."""
+        before = self._by_sid.pop(sid, None)
+        if before is not None:
+            before.finish()
+        witness = self._by_sid[sid] = Witness(link, number, delivery, self._clock.monotonic())
+        delivery.when_written(witness.written)
+        delivery.watch(witness.look)
+        asyncio.get_running_loop().call_later(FIRST_LOOK_SECONDS, witness.look)
+        if len(self._by_sid) > MAX_WATCHED:
+            self._by_sid.popitem(last=False)[1].finish()
+
+    def news_of(self, sid: str) -> list[Seen]:
+        """What is to be told to the owner together with the next request of the session."""
+        witness = self._by_sid.get(sid)
+        if witness is None:
+            return []
+        news = witness.news()
+        if witness.is_final:
+            del self._by_sid[sid]
+        return news
+
+    def sweep(self) -> None:
+        due = self._clock.monotonic() - WATCHED_SECONDS
+        for sid, witness in list(self._by_sid.items()):
+            witness.look()
+            if witness.began <= due:
+                witness.finish()
+            if witness.is_final:
+                del self._by_sid[sid]
