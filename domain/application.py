@@ -12,6 +12,7 @@ from domain.services.catching_up import CatchingUp
 from domain.services.connecting import ConnectionService
 from domain.services.connections import Connections
 from domain.services.counts import CountsService
+from domain.services.delivering import DeliveryService
 from domain.services.directory import DirectoryService
 from domain.services.expiry import ExpiryService
 from domain.services.inboxes import InboxService
@@ -45,6 +46,9 @@ class Application:
         self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
         self.expiry = ExpiryService(connections=self.connections, policy=policy, clock=clock)
+        self.delivery = DeliveryService(
+            log=store, hub=self.hub, connections=self.connections, recovery=self.recovery, counts=self.counts
+        )
         catching_up = CatchingUp(self.recovery)
         self.connecting = ConnectionService(
             hub=self.hub,

@@ -144,6 +144,21 @@ class StoreUnavailable(Unavailable):
     title = "The store cannot be reached at the moment."
 
 
+class EntriesMissing(StoreUnavailable):
+    code = "entries_missing"
+    title = "Something that was stored is not there any more."
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"what was stored at offset {offset} is not there")
+        self.offset = offset
+
+
+class CheckpointMoved(SynkroneError):
+    code = "checkpoint_moved"
+    title = "Another server has taken over more of the source meanwhile."
+    retryable = True
+
+
 class AtCapacity(Unavailable):
     code = "at_capacity"
     title = "The server has as many connections as it may have."

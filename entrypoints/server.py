@@ -135,7 +135,7 @@ class Server:
                 stack.push_async_callback(transport.close)
             stack.push_async_callback(self._stop, self._background)
             stack.push_async_callback(self._stop, self._sources)
-            self._delivery = self._supervised("delivery", application.hub.deliver)
+            self._delivery = self._supervised("delivery", application.delivery.deliver)
             for transport in transports:
                 self.run_beside(every(transport.sweep_seconds, transport.sweep))
             self._supervised("marks", partial(repeat, TICK_SECONDS, self._store_marks))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from adapters.store.drafts import PreparedDraft
+from domain.errors import CheckpointMoved, SynkroneError
 from domain.model import Appended, AppendOutcome, Checkpoint
 from domain.model.value import value
 from domain.rules.epochs import Generations
@@ -32,33 +33,48 @@ class Known:
 
 @value
 class Decision:
-    """``outcomes`` are those of each batch, once ``new`` is appended in its order and ``checkpoints`` are stored."""
+    """``outcomes`` are those of each batch, once ``new`` is appended in its order and ``checkpoints`` are stored: no
+    more than one of a source."""
 
     new: Sequence[PreparedDraft]
-    outcomes: Sequence[Sequence[Appended]]
+    outcomes: Sequence[Sequence[Appended] | SynkroneError]
     checkpoints: Sequence[Checkpoint]
 
 
-def decide(batches: Sequence[Batch], known: Iterable[Known], generations: Generations, head: int) -> Decision:
+def decide(
+    batches: Sequence[Batch],
+    known: Iterable[Known],
+    generations: Generations,
+    head: int,
+    stored: Mapping[str, str | None] | None = None,
+) -> Decision:
     """For batches that are appended in one commit after the offset ``head``. ``known`` is what was published before
-    with any of their ids or keys."""
+    with any of their ids or keys. ``stored`` are the resume ids of the sources that checkpoints were looked up of; of
+    the others they are taken to be what the first batch says."""
     publications = _Publications(known)
+    reached = dict(stored or {})
+    checkpoints: dict[str, Checkpoint] = {}
     new: list[PreparedDraft] = []
-    outcomes: list[Sequence[Appended]] = []
-    checkpoints: list[Checkpoint] = []
+    outcomes: list[Sequence[Appended] | SynkroneError] = []
     for batch in batches:
+        checkpoint = batch.checkpoint
+        if checkpoint is not None and reached.setdefault(checkpoint.source, checkpoint.after) != checkpoint.after:
+            outcomes.append(CheckpointMoved())
+            continue
         layer = _Layer(publications)
         last = head + len(new)
-        stored, appended = _decide(batch.drafts, layer, generations, last)
+        stored_of_it, appended = _decide(batch.drafts, layer, generations, last)
         if batch.all_or_nothing and any(one.outcome is AppendOutcome.CONFLICT for one in appended):
             outcomes.append([_kept_out(one, generations, last) for one in appended])
             continue
-        new.extend(stored)
+        new.extend(stored_of_it)
         publications.add(layer)
         outcomes.append(appended)
-        if batch.checkpoint is not None:
-            checkpoints.append(batch.checkpoint)
-    return Decision(new, outcomes, checkpoints)
+        if checkpoint is not None:
+            reached[checkpoint.source] = checkpoint.resume_id
+            first = checkpoints.get(checkpoint.source, checkpoint)
+            checkpoints[checkpoint.source] = replace(checkpoint, after=first.after)
+    return Decision(new, outcomes, list(checkpoints.values()))
 
 
 class _Publications:

@@ -14,7 +14,7 @@ from adapters.contract.controls import control_event
 from adapters.store.change_events import all_read_event, change_events
 from adapters.store.drafts import PreparedDraft, prepare
 from adapters.store.tail import Tail, weight
-from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
+from domain.errors import CheckpointMoved, CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     NOTIFICATION_NEW,
     Action,
@@ -161,6 +161,8 @@ class MemoryStore:
         prepared = await prepare(batch)
         # From here on nothing waits: this is the commit.
         self._trim_old()
+        if checkpoint is not None and self._checkpoints.get(checkpoint.source) != checkpoint.after:
+            raise CheckpointMoved
         records, outcomes = self._decide(prepared)
         if all_or_nothing and any(appended.outcome is AppendOutcome.CONFLICT for appended in outcomes):
             return [self._kept_out(appended) for appended in outcomes]

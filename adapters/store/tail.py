@@ -26,9 +26,11 @@ def weight(payload_bytes: int, rooms: int) -> int:
 
 @dataclass(eq=False, slots=True)
 class Follower:
-    """Whoever was given everything up to the offset ``given``."""
+    """Whoever was given everything up to the offset ``given``. One that is ``cut_off`` was given what was taken out of
+    the log."""
 
     given: int
+    cut_off: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -84,6 +86,30 @@ class Tail:
         elif gone > len(offsets) // 2:
             # A list gives up its first items at the cost of moving the others: once in a while, not each time.
             del offsets[:gone]
+
+    def cut_back(self, offset: int) -> None:
+        """Take out what lies behind an offset, and wake those who follow."""
+        if offset <= self.floor:
+            self.begin_at(offset)
+        while self.head > offset:
+            entry = self._entries.pop(self.head)
+            self.bytes -= weight(len(entry.payload), len(entry.rooms))
+            for room in entry.rooms:
+                offsets = self._rooms[room]
+                offsets.pop()
+                if not offsets:
+                    del self._rooms[room]
+            self.head -= 1
+        for follower in self._followers:
+            follower.cut_off = follower.cut_off or follower.given > offset
+            follower.wake.set()
+
+    def begin_at(self, offset: int) -> None:
+        """Give up everything, and go on behind an offset."""
+        self._entries.clear()
+        self._rooms.clear()
+        self.bytes = 0
+        self.floor = self.head = offset
 
     def offsets(self, room: Room, after: int) -> Iterator[int]:
         """The offsets of a room's entries after an offset, in order."""

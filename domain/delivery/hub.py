@@ -84,9 +84,17 @@ class Hub:
         StoreUnavailable.
         """
         if self._delivered is None:
-            self._delivered = await self._log.head()
-            self._window.begin(self._delivered.offset)
+            head = await self._log.head()
+            self.begin_anew(head)
+            return head
         return self._delivered
+
+    def begin_anew(self, after: Position) -> None:
+        """Deliver what comes behind a position, whatever was delivered before. Nobody may be live."""
+        self._delivered = after
+        self._window.begin(after.offset)
+        for audience in self._audiences.values():
+            audience.forget_all()
 
     async def deliver(self) -> None:
         """Take the log's tail to the rooms, in the order of the log, for ever.
@@ -94,6 +102,7 @@ class Hub:
         Publishing itself never broadcasts: two publishers resumed in the other order would send n + 1 before n, and
         a client cut in between would lose n. Raises StoreUnavailable; called again it goes on where it was.
         Raises CursorRefused where it cannot: then live clients would miss entries in silence, and have to reconnect.
+        See DeliveryService.
         """
         async for entries in self._log.tail(await self.begin()):
             waiting = deque(entries)
@@ -287,6 +296,9 @@ class _Audience(Generic[O, F]):
             if self._window.holds(entry):
                 self._frames[offset] = frame
         return frame
+
+    def forget_all(self) -> None:
+        self._frames.clear()
 
     def forget(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -25,7 +25,10 @@ class Window:
         self._complete_after = 0
 
     def begin(self, offset: int) -> None:
-        """What lies at or before an offset was never in it."""
+        """Be empty: what lies at or before an offset was never in it."""
+        self._entries.clear()
+        self._offsets.clear()
+        self._bytes = 0
         self._complete_after = offset
 
     def add(self, entry: Entry) -> list[Entry]:

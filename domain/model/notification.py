@@ -102,10 +102,12 @@ class Draft:
 
 @value
 class Checkpoint:
-    """How far a source has been taken over: the resume id of its last stored item."""
+    """How far a source has been taken over: the resume id of its last stored item. ``after`` is that of before, None
+    for the first: where another one is stored, somebody else has taken over more meanwhile."""
 
     source: str
     resume_id: str
+    after: str | None = None
 
 
 @value

@@ -45,6 +45,18 @@ class Generations:
         end = self._ends[position.epoch]
         return RecoveryReason.INVALID if position.offset > (head if end is None else end) else None
 
+    def __contains__(self, epoch: object) -> bool:
+        return epoch in self._ends
+
+    def common_end(self, others: Generations, head: int) -> int:
+        """The last offset that a log of these generations, whose last entry is at ``head``, has in common with one of
+        the others; 0 where they have nothing in common."""
+        for generation in reversed(self.known):
+            if generation.epoch in others:
+                ends = (self._ends[generation.epoch], others._ends[generation.epoch])
+                return min([head, *(end for end in ends if end is not None)])
+        return 0
+
     def forgettable(self, log_floor: int, opened_before: datetime, most: int) -> int:
         """How many of the first ones may go: they ended before that time and stored nothing that is still in the log,
         or there are more than ``most``."""

@@ -95,7 +95,7 @@ def continuation(arrival: Arrival, standing: Standing) -> Continuation:
     if not arrival.replays_undelivered:
         return Continuation(standing.generations.position(standing.head), recovered=False, reason=reason)
     mark, newer = standing.generations.position(standing.mark), arrival.unstored_mark
-    if newer is not None and newer.offset > mark.offset:
+    if newer is not None and newer.offset > mark.offset and standing.generations.fault(newer, standing.head) is None:
         mark = newer
     lost = standing.fault(mark)
     if lost is not None:

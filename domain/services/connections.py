@@ -150,6 +150,13 @@ class Connections:
         self._telemetry.closing(connection.subscription.outlet.id, connection.identity, error.code, error.detail)
         connection.subscription.close(self._policy.refusal(error))
 
+    def close_all(self, error: SynkroneError) -> int:
+        """Those who have said who they are; how many there were."""
+        those = [one for one in self._by_outlet.values() if one.identity is not None and not one.closing]
+        for connection in those:
+            self.close(connection, error)
+        return len(those)
+
     def end(self, connection: Connection) -> None:
         """It has ended, or was never let in."""
         if not self._has(connection):

@@ -154,6 +154,17 @@ class CountsService:
         self._set_deadlines(tally)
         self._tell(tally, now)
 
+    def begin_anew(self, after: Position) -> None:
+        """The log ends at a position, before where it was: what was counted there is to be counted again."""
+        self._noted = after
+        for news in self._news.values():
+            news.complete_after = after.offset
+            news.offsets.clear()
+        for tally in self._tallies.values():
+            tally.is_outdated = True
+            tally.counted = replace(tally.counted, as_of=after)
+            self._due[tally] = None
+
     async def announce(self, at_most: int) -> bool:
         """Tell ``at_most`` users whose counts have changed; whether there are more. Raises StoreUnavailable.
 

@@ -23,6 +23,10 @@ class Marks:
         """What the store was not told yet."""
         return self._unstored.get((user, role))
 
+    def forget(self) -> None:
+        """What is not stored yet: some of it may stand behind the end of the log."""
+        self._unstored.clear()
+
     async def store(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""
         marks = dict(self._unstored)
@@ -30,5 +34,5 @@ class Marks:
             return
         await self._subscribers.acknowledge(marks)
         for key, position in marks.items():
-            if self._unstored[key] is position:
+            if self._unstored.get(key) is position:
                 del self._unstored[key]

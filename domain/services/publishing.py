@@ -7,7 +7,14 @@ from contextlib import aclosing
 from datetime import datetime
 
 from domain.delivery.hub import Hub
-from domain.errors import InvalidPublication, PublicationConflict, PublicationTooLarge, ShuttingDown, summary
+from domain.errors import (
+    CheckpointMoved,
+    InvalidPublication,
+    PublicationConflict,
+    PublicationTooLarge,
+    ShuttingDown,
+    summary,
+)
 from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError, Incoming, Publication
 from domain.policy import ConnectionPolicy
 from domain.ports import Checkpoints, Clock, Log, NotificationSource, Outbox, Randomness, Telemetry
@@ -83,13 +90,28 @@ class PublishingService:
         Raises Unavailable; called again it loses nothing and stores nothing twice.
         """
         after = await self._checkpoints.checkpoint(source.name)
+        while await self._was_overtaken(source, after):
+            after = await self._checkpoints.checkpoint(source.name)
+
+    async def _was_overtaken(self, source: NotificationSource, after: str | None) -> bool:
+        """Whether the stream is to be asked for anew, as another server is ahead of it; else it has ended."""
         async with aclosing(source.stream(after)) as batches:
             async for batch in batches:
-                await self._take_over(source.name, batch)
+                while batch:
+                    try:
+                        await self._take_over(source.name, batch, after)
+                    except CheckpointMoved:
+                        after = await self._checkpoints.checkpoint(source.name)
+                        taken = [number for number, item in enumerate(batch, 1) if item.resume_id == after]
+                        if not taken:
+                            return True
+                        batch = batch[taken[-1] :]
+                    else:
+                        after = batch[-1].resume_id
+                        break
+        return False
 
-    async def _take_over(self, source: str, batch: Sequence[Incoming]) -> None:
-        if not batch:
-            return
+    async def _take_over(self, source: str, batch: Sequence[Incoming], after: str | None) -> None:
         drafts: list[Draft] = []
         taken: list[str] = []
         for item in batch:
@@ -99,7 +121,7 @@ class PublishingService:
                 self._telemetry.skipped(source, item.resume_id, str(error))
             else:
                 taken.append(item.resume_id)
-        outcomes = await self._log.append(drafts, checkpoint=Checkpoint(source, batch[-1].resume_id))
+        outcomes = await self._log.append(drafts, checkpoint=Checkpoint(source, batch[-1].resume_id, after))
         for resume_id, appended in zip(taken, outcomes, strict=True):
             if appended.outcome is AppendOutcome.CONFLICT:
                 self._telemetry.skipped(source, resume_id, _conflict(appended))

@@ -87,6 +87,10 @@ class RecoveryService:
         """Some connection of the user has everything up to a position."""
         self._marks.acknowledge(subscriber.user, subscriber.role, upto)
 
+    def forget_marks(self) -> None:
+        """Those that are not stored yet: who comes back without a cursor is sent what they were sent already."""
+        self._marks.forget()
+
     async def store_marks(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""
         await self._marks.store()

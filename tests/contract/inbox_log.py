@@ -8,7 +8,7 @@ import json
 import pytest
 
 from adapters.contract.events import notification_json
-from domain.errors import CursorRefused
+from domain.errors import CheckpointMoved, CursorRefused
 from domain.model import EVERYONE, Action, Appended, Checkpoint, Draft, Entry, Position, RecoveryReason, Room
 from tests.contract.inbox_harness import (
     ANN,
@@ -132,7 +132,7 @@ class AppendContract:
         await inbox.append([draft("a")], checkpoint=Checkpoint("s", "1"))
         head = await inbox.head()
         batch = [draft("new", key="k"), draft("a"), draft("a", title="other"), draft("new", title="other")]
-        appended = await inbox.append(batch, checkpoint=Checkpoint("s", "2"), all_or_nothing=True)
+        appended = await inbox.append(batch, checkpoint=Checkpoint("s", "2", "1"), all_or_nothing=True)
         assert [one.id for one in appended] == ["new", "a", "a", "new"]
         assert [number for number, one in enumerate(appended) if one.outcome is CONFLICT] == [2, 3]
         assert STORED not in outcomes(appended)
@@ -157,8 +157,29 @@ class AppendContract:
         assert await inbox.checkpoint("s") is None
         await inbox.append([draft("a")], checkpoint=Checkpoint("s", "1"))
         await inbox.append([], checkpoint=Checkpoint("other", "9"))
-        await inbox.append([draft("a")], checkpoint=Checkpoint("s", "2"))
+        await inbox.append([draft("a")], checkpoint=Checkpoint("s", "2", "1"))
         assert (await inbox.checkpoint("s"), await inbox.checkpoint("other")) == ("2", "9")
+
+    async def test_what_stands_before_a_checkpoint_that_has_moved_on_is_not_stored(self, inbox: OpenedStore) -> None:
+        """Two servers who take over the same source do not store what it brings twice."""
+        start = await inbox.head()
+        await inbox.append([draft("a")], checkpoint=Checkpoint("s", "1"))
+        for stale in (Checkpoint("s", "1"), Checkpoint("s", "2", "0"), Checkpoint("other", "1", "0")):
+            with pytest.raises(CheckpointMoved):
+                await inbox.append([draft("b")], checkpoint=stale)
+        assert (await inbox.head(), await inbox.checkpoint("s")) == (at(start, 1), "1")
+        assert await inbox.checkpoint("other") is None
+        await inbox.append([draft("b")], checkpoint=Checkpoint("s", "2", "1"))
+        assert (await inbox.head(), await inbox.checkpoint("s")) == (at(start, 2), "2")
+
+    async def test_of_many_who_move_a_checkpoint_at_once_one_does(self, inbox: OpenedStore) -> None:
+        start = await inbox.head()
+        answers = await asyncio.gather(
+            *(inbox.append([draft("m", own_id=False)], checkpoint=Checkpoint("s", "1")) for _ in range(20)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(answer, CheckpointMoved) for answer in answers) == 19
+        assert await inbox.head() == at(start, 1)
 
     async def test_a_notification_for_many_is_one_entry(self, inbox: OpenedStore) -> None:
         start = await inbox.head()

@@ -32,6 +32,7 @@ class PostgresqlMachine(InboxMachine):
         inbox = PostgresqlStore(
             self.server.url(self._database),
             clock=self.clock,
+            stamped_by=self.clock,
             retention_log=self.log_retention,
             retention_inbox=RETENTION,
             inbox_per_user=self.per_user,

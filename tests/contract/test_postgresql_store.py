@@ -36,6 +36,7 @@ class PostgresqlContract(StoreContract):
             inbox = PostgresqlStore(
                 server.url(databases[-1]),
                 clock=clock,
+                stamped_by=clock,
                 retention_log=retention,
                 retention_inbox=retention,
                 inbox_per_user=inbox_per_user,

@@ -135,7 +135,7 @@ class TestMemoryStore(StoreContract):
         await following.until(start.offset + 1)
         await inbox.append([draft("b"), draft("c"), draft("d")])
         with pytest.raises(StoreUnavailable):
-            await inbox.append([draft("e"), draft("b")], checkpoint=Checkpoint("s", "2"))
+            await inbox.append([draft("e"), draft("b")], checkpoint=Checkpoint("s", "2", "1"))
         with pytest.raises(StoreUnavailable):
             await inbox.change(reader(ANN), Action.READ, ["b"], START)
         with pytest.raises(StoreUnavailable):

@@ -20,7 +20,7 @@ CHUNK = 65_536
 
 @asynccontextmanager
 async def opened(url: str, clock: Clock | None = None, **options: Any) -> AsyncIterator[PostgresqlStore]:
-    store = PostgresqlStore(url, clock=clock or SystemClock(), **options)
+    store = PostgresqlStore(url, clock=clock or SystemClock(), stamped_by=clock, **options)
     await store.open()
     try:
         yield store

@@ -226,7 +226,7 @@ async def test_a_database_in_which_others_took_the_place_of_what_it_lost_ends_th
             DELETE FROM synkrone.entries WHERE log_offset > 1;
             DELETE FROM synkrone.placed WHERE log_offset > 1;
             DELETE FROM synkrone.contents WHERE log_offset > 1;
-            SELECT synkrone.lock_log(1, 0);
+            SELECT synkrone.lock_log(1, 0, NULL, false);
             INSERT INTO synkrone.contents
             SELECT number, stored_at, expires_at, 'another-' || number, type, form, rooms, payload
             FROM synkrone.contents, generate_series(2, 5) AS number;
@@ -249,7 +249,7 @@ async def test_a_row_that_is_not_there_is_no_silence(
             await store.read(reader(ANN), start, max_entries=10, max_bytes=1 << 20)
         with pytest.raises(StoreUnavailable):
             await Following(store, start).until(3)
-        assert "what was stored at offset 2 is not there" in caplog.text
+        await eventually(lambda: "what was stored at offset 2 is not there" in caplog.text)
         assert await offsets_of(store, reader(ANN), at(start, 2)) == [3]
 
 

@@ -164,7 +164,7 @@ async def test_appending_in_another_isolation_level_is_refused(server: Postgresq
     with server.connect(database) as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         with pytest.raises(psycopg.errors.RaiseException, match="READ COMMITTED"):
-            connection.execute("SELECT synkrone.lock_log(1, 0)")
+            connection.execute("SELECT synkrone.lock_log(1, 0, NULL, false)")
         connection.execute("ROLLBACK")
 
 
@@ -177,7 +177,7 @@ async def test_what_is_stored_is_on_the_disk_though_the_database_may_wait(
         for was, expected in (("off", "local"), ("on", "on"), ("local", "local"), ("remote_apply", "remote_apply")):
             connection.execute(f"SET synchronous_commit = {was}".encode())
             with connection.transaction():
-                connection.execute("SELECT synkrone.lock_log(1, 0)")
+                connection.execute("SELECT synkrone.lock_log(1, 0, NULL, false)")
                 assert connection.execute("SHOW synchronous_commit").fetchone() == (expected,)
 
 

@@ -10,7 +10,17 @@ from typing import Any, Final
 from adapters.http.problems import bare_members, status_of
 from domain.errors import SynkroneError
 
-_ONLY_LOGGED: Final = frozenset(("connection_gone", "error", "lease_lost", "protocol_error", "store_unusable"))
+_ONLY_LOGGED: Final = frozenset(
+    (
+        "checkpoint_moved",
+        "connection_gone",
+        "entries_missing",
+        "error",
+        "lease_lost",
+        "protocol_error",
+        "store_unusable",
+    )
+)
 """Codes that nobody is told."""
 
 

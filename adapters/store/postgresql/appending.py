@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from adapters.store.decisions import Batch, Decision, Known, decide
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM
-from adapters.store.postgresql.database import Database, Written
+from adapters.store.postgresql.database import Database, Written, stored_time
 from adapters.store.postgresql.log import joined
 from adapters.store.times import microseconds
-from domain.model import NOTIFICATION_NEW, Appended, Entry
+from domain.errors import SynkroneError
+from domain.model import NOTIFICATION_NEW, Appended, Entry, Position
 from domain.model.value import value
+from domain.rules.epochs import Generations
+
+Outcomes: TypeAlias = Sequence[Sequence[Appended] | SynkroneError]
+"""Of each batch: what became of its drafts, or why nothing did."""
 
 _NEXT, _NONE = "\x1e", "\x1f"
 """What keeps the texts of an array apart, and stands for one that is not there. Neither names nor JSON hold them."""
@@ -27,11 +33,12 @@ def _texts(parameter: str) -> str:
 
 # Thousands of values are one text, as an array would be made of them value by value, in Python.
 _APPEND = f"""
-    SELECT first, epoch_number, taken{{also}} FROM synkrone.append(
-        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
+    SELECT first, epoch, is_refused{{also}} FROM synkrone.append(
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
+        %(sync)s::boolean,
         {_texts("ids")}, {_texts("keys")}, {_texts("digests")}, {_texts("types")}, %(form)s::smallint,
         {_texts("expiries")}::bigint[], {_texts("rooms")}, {_texts("payloads")},
-        %(sources)s::text[], %(resume_ids)s::text[])"""  # noqa: S608
+        %(sources)s::text[], %(old_resume_ids)s::text[], %(resume_ids)s::text[])"""  # noqa: S608
 _KNOWN = f"""
     SELECT id, key, log_offset, digest
     FROM unnest({_texts("ids")}) AS given (name)
@@ -40,15 +47,22 @@ _KNOWN = f"""
     SELECT id, key, log_offset, digest
     FROM unnest({_texts("keys")}) AS given (name)
     CROSS JOIN LATERAL (SELECT * FROM synkrone.ids WHERE ids.key = given.name LIMIT 1) AS found""".encode()  # noqa: S608
+_CHECKPOINTS = b"""
+    SELECT source, (SELECT resume_id FROM synkrone.checkpoints WHERE checkpoints.source = given.source)
+    FROM unnest(%(sources)s::text[]) AS given (source)"""
 
 
 @value
 class Append:
-    """What one call wants to be appended, and when. ``known`` is an offset that the log is known to have."""
+    """What one call wants to be appended, and when; None is when it is stored.
+
+    ``known`` is an offset that the log is known to have, where ``known_epoch`` was its last epoch.
+    """
 
     batch: Batch
-    at: datetime
+    at: datetime | None
     known: int
+    known_epoch: str
 
 
 def append_name() -> UUID:
@@ -70,52 +84,62 @@ class Appending:
     once = True
     query = append_query()
 
-    def __init__(self, appends: Sequence[Append]) -> None:
+    def __init__(self, appends: Sequence[Append], *, sync: bool) -> None:
         self._batches = [append.batch for append in appends]
-        self._at = appends[-1].at
+        self._sync = sync
+        self._at = stored_time(appends[-1].at)
         self._head = appends[-1].known
+        self._epoch = appends[-1].known_epoch
         self._known: Sequence[Known] = ()
+        self._stored: Mapping[str, str | None] = {}
         # It keeps its name as long as it may have been stored under it.
         self._name = append_name()
 
     def run(self, db: Database) -> Written:
         while True:
-            generations = db.generations_upto(0)
-            decision = decide(self._batches, self._known, generations, self._head)
+            decision = self._decide(db.generations_with(None), self._head)
             if not self._changes_anything(decision):
+                if self._sync:
+                    # A standby may lack what is known, and what is answered rests on it: a commit waits for both.
+                    db.wait_for_standby()
                 return Written(self._answers(decision.outcomes))
             written = self._append(db, decision)
             if written is not None:
                 return written
             self._look_up(db)
 
+    def _decide(self, generations: Generations, head: int) -> Decision:
+        return decide(self._batches, self._known, generations, head, self._stored)
+
     def _append(self, db: Database, decision: Decision) -> Written | None:
-        """None where some of their ids or keys are taken."""
-        checkpoints = {one.source: one.resume_id for one in decision.checkpoints}
-        first, epoch_number, taken, *_ = db.one(
+        """None where some of their ids or keys are taken, or a checkpoint has moved."""
+        first, epoch, is_refused, *_ = db.one(
             self.query,
             {
                 "name": self._name,
                 "answered": db.answered,
-                "at": microseconds(self._at),
+                "at": self._at,
                 "known": self._head,
+                "known_epoch": self._epoch,
+                "sync": self._sync,
                 "form": FORM,
-                "sources": list(checkpoints),
-                "resume_ids": list(checkpoints.values()),
+                "sources": [one.source for one in decision.checkpoints],
+                "old_resume_ids": [one.after for one in decision.checkpoints],
+                "resume_ids": [one.resume_id for one in decision.checkpoints],
             }
             | _columns(decision.new)
             | self._also(decision),
         )
-        if taken:
+        if is_refused:
             self._name = append_name()
             return None
         db.answered = [self._name]
-        generations = db.generations_upto(epoch_number)
+        generations = db.generations_with(epoch)
         # The head was another one, it may be, than was known here.
-        outcomes = decide(self._batches, self._known, generations, first - 1).outcomes
+        outcomes = self._decide(generations, first - 1).outcomes
         entries = [
             Entry(
-                generations.position(offset),
+                Position(epoch, offset),
                 one.draft.rooms,
                 NOTIFICATION_NEW,
                 one.payload,
@@ -131,7 +155,7 @@ class Appending:
     def _also(self, decision: Decision) -> dict[str, object]:  # noqa: ARG002 (for what else the query does)
         return {}
 
-    def _answers(self, outcomes: Sequence[Sequence[Appended]]) -> Sequence[object]:
+    def _answers(self, outcomes: Outcomes) -> Sequence[object]:
         return outcomes
 
     def _look_up(self, db: Database) -> None:
@@ -145,7 +169,9 @@ class Appending:
                 },
             )
             self._known = [Known(*row) for row in rows]
-            self._head = snapshot.head
+            sources = [batch.checkpoint.source for batch in self._batches if batch.checkpoint is not None]
+            self._stored = dict(db.execute(_CHECKPOINTS, {"sources": sources}).fetchall()) if sources else {}
+            self._head, self._epoch = snapshot.head, snapshot.generations.present
 
 
 def _columns(drafts: Sequence[PreparedDraft]) -> dict[str, object]:

@@ -76,7 +76,7 @@ def _arrive(snapshot: Snapshot, requests: Sequence[Arriving]) -> list[FoundToget
     readings: dict[int, Reading] = {}
     for number, ((arrival, floor, one), where) in enumerate(zip(there, continuations, strict=True)):
         if floor is None or where.after.offset < floor:
-            readings[number] = Reading(one.subscriber, where.after.offset, arrival.max_entries, arrival.max_bytes)
+            readings[number] = Reading(one.subscriber, where.after, arrival.max_entries, arrival.max_bytes)
     pages = dict(zip(readings, log.readable_pages(snapshot, list(readings.values())), strict=True))
     found = iter(
         [

@@ -17,12 +17,12 @@ from adapters.store.change_events import all_read_event, change_events
 from adapters.store.form import FORM
 from adapters.store.postgresql import items
 from adapters.store.postgresql.appending import append_name
-from adapters.store.postgresql.database import Database, Parameters, Row, Written
+from adapters.store.postgresql.database import Database, Parameters, Row, Written, stored_time
 from adapters.store.postgresql.items import ITEMS, NEWEST, TIMES, View, items_of
 from adapters.store.times import microseconds, moment
-from domain.model import Action, Changed, Entry, Json, Room, UserId
+from domain.errors import CursorRefused
+from domain.model import Action, Changed, Entry, Json, Position, RecoveryReason, Room, UserId
 from domain.model.value import value
-from domain.rules.epochs import Generations
 from domain.rules.item_state import ItemTimes
 
 WATERMARKS_PER_USER = 1000
@@ -66,26 +66,32 @@ _FORGET_WATERMARKS = b"""
             SELECT user_id, log_offset FROM synkrone.watermarks WHERE watermarks.user_id = given.user_id
             ORDER BY log_offset DESC OFFSET %(most)s::integer - 1) AS old)"""
 _APPEND = b"""
-    SELECT first FROM synkrone.append_changes(
-        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
+    SELECT first, epoch FROM synkrone.append_changes(
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
+        %(sync)s::boolean,
         %(events)s::text[], %(form)s::smallint, %(rooms)s::text[], %(payloads)s::text[],
         %(readers)s::text[], %(read_by)s::integer[], %(read_at)s::bigint[])"""
-_FIRST = b"SELECT first FROM synkrone.appends WHERE name = %(name)s::uuid"
+_FIRST = b"""
+    SELECT appends.first, epochs.epoch FROM synkrone.appends JOIN synkrone.epochs ON epochs.number = epoch_number
+    WHERE name = %(name)s::uuid"""
+_REACHES = b"SELECT synkrone.reaches(%(epoch)s::text, %(offset)s::bigint)"
 
 
 @value
 class Change:
-    """What a user wants to be done. Of ``all_read`` there are no ids; with ``up_to``, an offset, it is only what lies
-    at or before it, by ids. ``now`` is when it is stored, ``at`` the time that it says."""
+    """What a user wants to be done. Of ``all_read`` there are no ids; with ``up_to`` it is only what lies at or
+    before it, by ids. ``at`` is the time that it says, and ``stored_at`` that of storing it, or None for the database's
+    own. ``known`` and ``known_epoch`` are as those of an append."""
 
     view: View
     action: Action
     ids: Sequence[str]
     at: datetime
-    now: datetime
+    stored_at: datetime | None
     known: int
+    known_epoch: str
     all_read: bool = False
-    up_to: int | None = None
+    up_to: Position | None = None
 
     @property
     def user(self) -> UserId:
@@ -94,8 +100,9 @@ class Change:
 
 @dataclass(eq=False, slots=True)
 class _Effect:
-    """What one change does: rows of state, and events."""
+    """What one change does: rows of state, and events; or why it does nothing."""
 
+    refused: CursorRefused | None = None
     changed: int = 0
     events: Sequence[tuple[str, Json]] = ()
     items: Sequence[tuple[int, ItemTimes]] = ()
@@ -103,12 +110,14 @@ class _Effect:
 
 @dataclass(eq=False, slots=True)
 class _Commit:
-    """Changes of different users, which become one commit. ``first`` is its first entry's offset, once it is known."""
+    """Changes of different users, which become one commit. ``first`` and ``epoch`` are its first entry's position, once
+    it is known."""
 
     changes: Sequence[Change]
     name: UUID = field(default_factory=append_name)
     effects: Sequence[_Effect] = ()
     first: int = 0
+    epoch: str = ""
     is_done: bool = False
     may_be_done: bool = False
 
@@ -118,14 +127,15 @@ class Changing:
 
     once = True
 
-    def __init__(self, changes: Sequence[Change]) -> None:
+    def __init__(self, changes: Sequence[Change], *, sync: bool) -> None:
         self._changes = changes
+        self._sync = sync
         self._commits = [_Commit(some) for some in _of_different_users(changes)]
 
     def run(self, db: Database) -> Written:
         for commit in self._commits:
             if not commit.is_done:
-                _carry_out(db, commit)
+                _carry_out(db, commit, sync=self._sync)
         # Counted once it is stored, of a snapshot that has it, and not while the log is locked.
         with db.snapshot() as snapshot:
             aged = items.aged_upto(db, self._changes[-1].view.window)
@@ -136,10 +146,10 @@ class Changing:
             for change, effect in zip(commit.changes, commit.effects, strict=True)
         }
         answers = [
-            Changed(effects[id(change)].changed, summary.counts, snapshot.as_of)
+            effects[id(change)].refused or Changed(effects[id(change)].changed, summary.counts, snapshot.as_of)
             for change, summary in zip(self._changes, summaries, strict=True)
         ]
-        entries = [entry for commit in self._commits for entry in _entries(snapshot.generations, commit)]
+        entries = [entry for commit in self._commits for entry in _entries(commit)]
         return Written(answers, entries, snapshot.generations)
 
 
@@ -156,9 +166,9 @@ def _of_different_users(changes: Sequence[Change]) -> list[list[Change]]:
     return [list(commit.values()) for commit in commits]
 
 
-def _carry_out(db: Database, commit: _Commit) -> None:
+def _carry_out(db: Database, commit: _Commit, *, sync: bool) -> None:
     names = sorted({_lock_of(change.user) for change in commit.changes})
-    db.execute(b"BEGIN ISOLATION LEVEL READ COMMITTED")
+    db.begin()
     db.execute(_LOCK, {"space": _LOCK_SPACE, "names": names})
     # Whoever was at it before had the users locked until its end.
     known = db.execute(_FIRST, {"name": commit.name}).fetchone() if commit.may_be_done else None
@@ -167,13 +177,15 @@ def _carry_out(db: Database, commit: _Commit) -> None:
         commit.effects = [_effect(db, change, aged) for change in commit.changes]
         if any(effect.events for effect in commit.effects):
             commit.may_be_done = True
-            (commit.first,) = _store(db, commit)
+            commit.first, commit.epoch = _store(db, commit, sync=sync)
             db.answered = [commit.name]
         else:
             db.execute(b"COMMIT")
     else:
-        (commit.first,) = known
+        commit.first, commit.epoch = known
         db.answered.append(commit.name)
+        if sync:
+            db.wait_for_standby()
         db.execute(b"COMMIT")
     commit.is_done = True
 
@@ -187,9 +199,14 @@ def _effect(db: Database, change: Change, aged: int) -> _Effect:
     parameters = change.view.parameters(aged)
     if change.all_read and change.up_to is None:
         (summary,) = items.summarize(db, [change.view], aged)
-        return _Effect(summary.to_read, [all_read_event(change.at)]) if summary.to_read else _Effect()
-    if change.all_read:
-        rows = db.execute(_TO_READ, parameters | {"up_to": change.up_to}).fetchall()
+        return _Effect(changed=summary.to_read, events=[all_read_event(change.at)]) if summary.to_read else _Effect()
+    if change.up_to is not None:
+        epoch, offset = change.up_to.epoch, change.up_to.offset
+        # Of a database that lost it, something else may stand there by now.
+        (is_there,) = db.one(_REACHES, {"epoch": epoch, "offset": offset})
+        if not is_there:
+            return _Effect(refused=CursorRefused(RecoveryReason.INVALID))
+        rows = db.execute(_TO_READ, parameters | {"up_to": offset}).fetchall()
     else:
         found = {row[1]: row for row in db.execute(_NAMED, parameters | {"ids": list(change.ids)})}
         rows = [found[id_] for id_ in change.ids if id_ in found]
@@ -203,12 +220,12 @@ def _effect(db: Database, change: Change, aged: int) -> _Effect:
     if not changed:
         return _Effect()
     events = change_events(change.action, [id_ for _, id_, _ in changed], change.at)
-    return _Effect(len(changed), events, [(offset, times) for offset, _, times in changed])
+    return _Effect(changed=len(changed), events=events, items=[(offset, times) for offset, _, times in changed])
 
 
-def _store(db: Database, commit: _Commit) -> Row:
-    """The offset of the first entry. All of it is sent at once, up to the commit: the log is locked for no longer than
-    it takes the server."""
+def _store(db: Database, commit: _Commit, *, sync: bool) -> Row:
+    """The offset of the first entry, and its epoch. All of it is sent at once, up to the commit: the log is locked
+    for no longer than it takes the server."""
     pairs = list(zip(commit.changes, commit.effects, strict=True))
     rows = [(change.user, *item) for change, effect in pairs for item in effect.items]
     readers: list[tuple[UserId, int, int]] = []
@@ -218,6 +235,7 @@ def _store(db: Database, commit: _Commit) -> Row:
             readers.append((change.user, len(logged), microseconds(change.at)))
         own = Room.of_user(change.user)
         logged += [(event, own, payload) for event, payload in effect.events]
+    last = commit.changes[-1]
     with db.line.pipeline():
         if rows:
             db.execute(_PUT, _state(rows))
@@ -231,8 +249,10 @@ def _store(db: Database, commit: _Commit) -> Row:
             {
                 "name": commit.name,
                 "answered": db.answered,
-                "at": microseconds(commit.changes[-1].now),
-                "known": commit.changes[-1].known,
+                "at": stored_time(last.stored_at),
+                "known": last.known,
+                "known_epoch": last.known_epoch,
+                "sync": sync,
                 "events": [event for event, _, _ in logged],
                 "form": FORM,
                 "rooms": [room for _, room, _ in logged],
@@ -247,14 +267,14 @@ def _store(db: Database, commit: _Commit) -> Row:
     return row
 
 
-def _entries(generations: Generations, commit: _Commit) -> list[Entry]:
+def _entries(commit: _Commit) -> list[Entry]:
     events = [
         (Room.of_user(change.user), event, payload)
         for change, effect in zip(commit.changes, commit.effects, strict=True)
         for event, payload in effect.events
     ]
     return [
-        Entry(generations.position(offset), frozenset((own,)), event, payload)
+        Entry(Position(commit.epoch, offset), frozenset((own,)), event, payload)
         for offset, (own, event, payload) in enumerate(events, commit.first)
     ]
 

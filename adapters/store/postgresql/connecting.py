@@ -11,6 +11,7 @@ import psycopg
 from psycopg import Connection, Notify
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
@@ -29,6 +30,9 @@ ANSWER_SECONDS = 15.0
 
 _WITH_TRANSACTION_TIMEOUT: Final = 170_000
 
+_DOUBTFUL: Final = {"01000", "57P01"}
+"""Of a commit whose wait for a standby was cut short the server says that it succeeded, and warns with one of these."""
+
 # Where nobody says otherwise. A line that is cut is noticed while something is sent on it, and while nothing is.
 _PARAMETERS: Final = {
     "application_name": "synkrone-socket",
@@ -40,6 +44,13 @@ _PARAMETERS: Final = {
     # Of several hosts, as in postgresql://one,two/name, the one that is not a copy.
     "target_session_attrs": "read-write",
 }
+# Whoever holds the log's lock as its machine is gone is noticed by the server too.
+_OF_SESSIONS: Final = {
+    "default_transaction_isolation": "read committed",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "2",
+}
 _MALFORMED = (
     "must be a URL such as postgresql://user@host:5432/name?sslmode=verify-full, with what is special in its parts "
     "written as %XX"
@@ -50,20 +61,32 @@ class Line(Connection[TupleRow]):
     """A connection on which no wait for the server is without an end.
 
     What does not end in time raises OperationalError and leaves the connection as one to be closed: it is never
-    cancelled. Of a commit that waits for a standby the server says that it succeeded when it is cancelled.
+    cancelled. So does a commit of which the server does not know whether it is as durable as it was asked to be.
     """
 
     answer_seconds = ANSWER_SECONDS
+    is_doubtful = False
+    """Something was committed that others may not have."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+        answer = super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+        if self.is_doubtful:
+            raise psycopg.OperationalError("the wait for a standby was cut short")
+        return answer
+
+    def heed(self, notice: Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING" and notice.sqlstate in _DOUBTFUL:
+            self.is_doubtful = True
 
 
 class Address:
     """Where a database is, and who connects to it. It is shown without what is secret."""
 
-    def __init__(self, url: str, password: str | None = None) -> None:
-        """``url`` is one of libpq's, with its parameters. Raises ConfigurationError."""
+    def __init__(self, url: str, password: str | None = None, *, has_session: bool = True) -> None:
+        """``url`` is one of libpq's, with its parameters. Without ``has_session`` one transaction may be carried out by
+        another connection of the server's than the one before: nothing that is set outlasts it. Raises
+        ConfigurationError."""
+        self.has_session = has_session
         try:
             given = conninfo_to_dict(url)
         except psycopg.Error:
@@ -95,23 +118,39 @@ class Address:
         try:
             if notified is not None:
                 line.add_notify_handler(notified)
-            seconds = {
-                "lock_timeout": LOCK_SECONDS,
-                "statement_timeout": STATEMENT_SECONDS if statement_timeout else 0,
-                "idle_in_transaction_session_timeout": STATEMENT_SECONDS,
-            }
-            if line.info.server_version >= _WITH_TRANSACTION_TIMEOUT and statement_timeout:
-                seconds["transaction_timeout"] = 3 * STATEMENT_SECONDS
-            settings = [f"SET {name} = '{number}s'" for name, number in seconds.items()]
-            # Statements here are short: to compile them takes longer than to run them, and a plan that reads a whole
-            # table was made when there was next to nothing in it.
-            settings += ["SET jit = off", "SET enable_seqscan = off", "SET search_path = ''"]
-            settings += ["SET default_transaction_isolation = 'read committed'"]
-            line.execute("; ".join(settings).encode())
+            line.add_notice_handler(line.heed)
+            if self.has_session:
+                settings = _settings(line, statement_timeout=statement_timeout) | _OF_SESSIONS
+                line.execute("; ".join(f"SET {name} = '{value}'" for name, value in settings.items()).encode())
+            else:
+                # What was prepared would be with another connection of the server's.
+                line.prepare_threshold = None
         except BaseException:
             line.close()
             raise
         return line
+
+
+def local_settings(line: Line) -> bytes:
+    """A statement that sets for a transaction what is set for a session elsewhere."""
+    each = (f"set_config('{name}', '{value}', true)" for name, value in _settings(line).items())
+    return f"SELECT {', '.join(each)}".encode()
+
+
+def _settings(line: Line, *, statement_timeout: bool = True) -> dict[str, str]:
+    settings = {
+        "lock_timeout": f"{LOCK_SECONDS}s",
+        "statement_timeout": f"{STATEMENT_SECONDS if statement_timeout else 0}s",
+        "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS}s",
+        # Statements here are short: to compile them takes longer than to run them, and a plan that reads a whole table
+        # was made when there was next to nothing in it.
+        "jit": "off",
+        "enable_seqscan": "off",
+        "search_path": "",
+    }
+    if line.info.server_version >= _WITH_TRANSACTION_TIMEOUT and statement_timeout:
+        settings["transaction_timeout"] = f"{3 * STATEMENT_SECONDS}s"
+    return settings
 
 
 def check_server(line: Line) -> None:
@@ -129,7 +168,7 @@ def check_server(line: Line) -> None:
 
 def is_uncertain(line: Line) -> bool:
     """After an error: whether what was sent may have been committed, as nothing says that it was not."""
-    return line.info.transaction_status in {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
+    return line.is_doubtful or line.info.transaction_status in {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
 
 
 def one_line(error: psycopg.Error) -> str:

@@ -8,24 +8,25 @@ from datetime import datetime
 from adapters.contract.controls import control_event
 from adapters.store.form import FORM
 from adapters.store.postgresql.appending import append_name
-from adapters.store.postgresql.database import Database, Written
-from adapters.store.times import microseconds
-from domain.model import Control, Entry
+from adapters.store.postgresql.database import Database, Written, stored_time
+from domain.model import Control, Entry, Position
 from domain.model.value import value
 
 _APPEND = b"""
-    SELECT first, epoch_number FROM synkrone.append_controls(
-        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint,
+    SELECT first, epoch FROM synkrone.append_controls(
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
+        %(sync)s::boolean,
         %(events)s::text[], %(form)s::smallint, %(payloads)s::text[])"""
 
 
 @value
 class Order:
-    """What is wanted, and when. ``known`` is an offset that the log is known to have."""
+    """What is wanted, and when. The rest is as that of an append."""
 
     control: Control
-    at: datetime
+    at: datetime | None
     known: int
+    known_epoch: str
 
 
 class Ordering:
@@ -33,29 +34,31 @@ class Ordering:
 
     once = True
 
-    def __init__(self, orders: Sequence[Order]) -> None:
+    def __init__(self, orders: Sequence[Order], *, sync: bool) -> None:
         self._orders = orders
+        self._sync = sync
         self._name = append_name()
 
     def run(self, db: Database) -> Written:
         told = [control_event(order.control) for order in self._orders]
         last = self._orders[-1]
-        first, epoch_number = db.one(
+        first, epoch = db.one(
             _APPEND,
             {
                 "name": self._name,
                 "answered": db.answered,
-                "at": microseconds(last.at),
+                "at": stored_time(last.at),
                 "known": last.known,
+                "known_epoch": last.known_epoch,
+                "sync": self._sync,
                 "events": [event for event, _ in told],
                 "form": FORM,
                 "payloads": [payload.decode() for _, payload in told],
             },
         )
         db.answered = [self._name]
-        generations = db.generations_upto(epoch_number)
         entries = [
-            Entry(generations.position(offset), frozenset(), event, payload, control=order.control)
+            Entry(Position(epoch, offset), frozenset(), event, payload, control=order.control)
             for offset, (order, (event, payload)) in enumerate(zip(self._orders, told, strict=True), first)
         ]
-        return Written([entry.position for entry in entries], entries, generations)
+        return Written([entry.position for entry in entries], entries, db.generations_with(epoch))

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import Cursor
 from psycopg.pq import TransactionStatus
 
-from adapters.store.postgresql.connecting import Address, Line, is_uncertain
+from adapters.store.postgresql.connecting import Address, Line, is_uncertain, local_settings
 from adapters.store.times import microseconds, moment
 from domain.model import Entry, Position
 from domain.model.value import value
@@ -21,10 +21,20 @@ from domain.rules.epochs import Generation, Generations
 Row = tuple[Any, ...]
 Parameters = Mapping[str, object]
 
-_BEGIN = b"""
-    BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-    SELECT synkrone.head(), floor, (SELECT min(number) FROM synkrone.epochs), (SELECT max(number) FROM synkrone.epochs)
+_BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+_BEGIN_SNAPSHOT = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+_LOG = b"""
+    SELECT synkrone.head(), floor,
+        (SELECT epoch FROM synkrone.epochs ORDER BY number LIMIT 1),
+        (SELECT epoch FROM synkrone.epochs ORDER BY number DESC LIMIT 1)
     FROM synkrone.log"""
+_IS_SAME = b"""
+    SELECT incarnation = synkrone.incarnation() FROM synkrone.epochs ORDER BY number DESC LIMIT 1"""
+
+
+def stored_time(at: datetime | None) -> int | None:
+    """In microseconds; None is the time at which it is stored, by the clock of the database."""
+    return microseconds(at) if at is not None else None
 
 
 class Database:
@@ -49,7 +59,20 @@ class Database:
         return self._line.info.backend_pid if self._line is not None and not self._line.closed else None
 
     def execute(self, query: bytes, parameters: Parameters | None = None) -> Cursor[Row]:
-        return self.line.execute(query, parameters, binary=True)
+        line = self.line
+        if self._address.has_session or line.info.transaction_status is not TransactionStatus.IDLE:
+            return line.execute(query, parameters, binary=True)
+        with line.pipeline():
+            self.begin()
+            cursor = line.execute(query, parameters, binary=True)
+            line.execute(b"COMMIT")
+        return cursor
+
+    def begin(self) -> None:
+        """A transaction in which every statement sees what was there before it."""
+        self.line.execute(_BEGIN)
+        if not self._address.has_session:
+            self.line.execute(local_settings(self.line))
 
     def one(self, query: bytes, parameters: Parameters | None = None) -> Row:
         """The first row of those that there are."""
@@ -69,39 +92,55 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self.line.transaction():
+            if not self._address.has_session:
+                self.line.execute(local_settings(self.line))
             yield
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Everything that is read in it is of one moment."""
-        cursor = self.line.execute(_BEGIN)
-        cursor.nextset()
+        line = self.line
+        settings = b"" if self._address.has_session else local_settings(line) + b"; "
+        cursor = line.execute(_BEGIN_SNAPSHOT + settings + _LOG)
+        while cursor.nextset():
+            pass
         head, floor, oldest, newest = cursor.fetchone() or (0, 0, None, None)
         yield Snapshot(self, head, floor, self.generations(oldest, newest))
         self.line.execute(b"COMMIT")
 
-    def generations(self, oldest: int | None, newest: int | None) -> Generations:
-        """Those with these numbers and between. They are read only where they are not the ones that were read last."""
+    def generations(self, oldest: str | None, newest: str | None) -> Generations:
+        """Those from one epoch to another. They are read only where they are not the ones that were read last."""
         known = self._generations
-        if known is None or (known.known[0].number, known.known[-1].number) != (oldest, newest):
+        if known is None or (known.known[0].epoch, known.present) != (oldest, newest):
             known = self._generations = self.read_generations()
         return known
 
-    def generations_upto(self, newest: int) -> Generations:
-        """Those that are known, and at least up to that number."""
-        if self._generations is None or self._generations.known[-1].number < newest:
-            self._generations = self.read_generations()
-        return self._generations
+    def generations_with(self, epoch: str | None) -> Generations:
+        """Those that are known, and at least up to that epoch."""
+        known = self._generations
+        if known is None or (epoch is not None and all(one.epoch != epoch for one in known.known)):
+            known = self._generations = self.read_generations()
+        return known
 
     def read_generations(self) -> Generations:
         rows = self.execute(b"SELECT number, epoch, first, opened_at FROM synkrone.epochs ORDER BY number").fetchall()
         return Generations([Generation(number, epoch, first, moment(at)) for number, epoch, first, at in rows])
 
-    def begin_epoch(self, now: datetime, known: int) -> None:
-        """Where the database is another one than that of the last epoch. ``known`` is an offset that was there."""
+    def is_same(self) -> bool:
+        """Whether the database is the one of the last epoch."""
+        (is_same,) = self.one(_IS_SAME)
+        return bool(is_same)
+
+    def begin_epoch(self, at: datetime | None, known: int = 0, known_epoch: str | None = None) -> None:
+        """Where the database is another one than that of the last epoch, or has less than was ``known`` in it."""
         self.execute(
-            b"SELECT synkrone.lock_log(%(at)s::bigint, %(known)s::bigint)", {"at": microseconds(now), "known": known}
+            b"SELECT synkrone.lock_log(%(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text, false)",
+            {"at": stored_time(at), "known": known, "known_epoch": known_epoch},
         )
+
+    def wait_for_standby(self) -> None:
+        """Until one has everything that was stored before."""
+        self.execute(b"SELECT synkrone.lock_log(NULL, 0, NULL, true)")
 
     def recover(self) -> bool:
         """After an error: be usable again. Whether it is uncertain what became of what was sent."""
@@ -121,6 +160,8 @@ class Database:
     def close(self) -> None:
         """At once, and without a word to the server about what it may be at."""
         line, self._line = self._line, None
+        # Another connection may lead to another database.
+        self._generations = None
         if line is not None:
             line.close()
 
@@ -141,7 +182,10 @@ class Snapshot:
 
 @value
 class Written:
-    """What the writer has done: what everybody who waits for it is answered, in their order, and what was appended."""
+    """What the writer has done: what everybody who waits for it is answered, in their order, and what was appended.
+
+    An answer may be a SynkroneError.
+    """
 
     answers: Sequence[object]
     entries: Sequence[Entry] = ()

@@ -6,7 +6,6 @@ reads the whole table would be right, and once the table has grown its cost woul
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from adapters.contract.controls import read_control
@@ -14,13 +13,11 @@ from adapters.store.form import FORM, change, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.tail import ENTRY_OVERHEAD, FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, ROOM_OVERHEAD
 from adapters.store.times import moment
-from domain.errors import CursorRefused, StoreUnavailable
-from domain.model import NOTIFICATION_NEW, Entry, Json, Page, RecoveryReason, Room, Subscriber
+from domain.errors import CursorRefused, EntriesMissing
+from domain.model import NOTIFICATION_NEW, Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
 from domain.model.value import value
 from domain.rules.epochs import Generations
 from domain.rules.recovery import floor_of
-
-_log = logging.getLogger("synkrone.store")
 
 PAGE_TOTAL_BYTES = 16 * 1024 * 1024
 """Of a page, the names of its rooms among it: a page of entries for thousands of users each ends early."""
@@ -115,7 +112,7 @@ class Reading:
     """A request for a page."""
 
     subscriber: Subscriber
-    after: int
+    after: Position
     max_entries: int
     max_bytes: int
 
@@ -124,15 +121,19 @@ class Reading:
         starts = self.subscriber.starts
         return {
             "rooms": list(starts),
-            "afters": [max(start, self.after) for start in starts.values()],
+            "afters": [max(start, self.after.offset) for start in starts.values()],
             "entries": self.max_entries,
             "bytes": self.max_bytes,
         }
 
 
 def page(snapshot: Snapshot, reading: Reading) -> Page:
-    """Raises CursorRefused: TRIMMED; and StoreUnavailable."""
-    if snapshot.floor > reading.after and trimmed(snapshot, reading.subscriber) > reading.after:
+    """Raises CursorRefused, and StoreUnavailable."""
+    fault = snapshot.generations.fault(reading.after, snapshot.head)
+    if fault is not None:
+        raise CursorRefused(fault)
+    after = reading.after.offset
+    if snapshot.floor > after and trimmed(snapshot, reading.subscriber) > after:
         raise CursorRefused(RecoveryReason.TRIMMED)
     (found,) = readable_pages(snapshot, [reading])
     return found
@@ -169,8 +170,11 @@ def stored(snapshot: Snapshot, after: int, upto: int) -> tuple[Entry, ...]:
     Raises StoreUnavailable where one is missing.
     """
     rows = snapshot.db.execute(_FOLLOWING, {"after": after, "upto": upto}).fetchall()
-    if [row[0] for row in rows] != list(range(after + 1, after + 1 + len(rows))) or (upto > after and not rows):
-        raise _missing(after + 1)
+    for expected, row in enumerate(rows, after + 1):
+        if row[0] != expected:
+            raise EntriesMissing(expected)
+    if upto > after and not rows:
+        raise EntriesMissing(after + 1)
     return tuple(_entry(snapshot.generations, row) for row in rows)
 
 
@@ -183,7 +187,7 @@ def tail_floor(snapshot: Snapshot, max_entries: int, max_bytes: int) -> int:
 def _entry(generations: Generations, row: Row) -> Entry:
     offset, event, form, expires_at, names, payload = row
     if form is None:
-        raise _missing(offset)
+        raise EntriesMissing(offset)
     if form != FORM:
         raise unknown_form(offset)
     position = generations.position(offset)
@@ -198,13 +202,6 @@ def _entry(generations: Generations, row: Row) -> Entry:
     rooms = rooms_of(names)
     ends = moment(expires_at) if expires_at is not None else None
     return Entry(position, rooms, event, notification(offset, content), ends)
-
-
-def _missing(offset: int) -> StoreUnavailable:
-    """Logged, as it must not be passed over in silence: somebody has taken something out of the database."""
-    message = f"what was stored at offset {offset} is not there"
-    _log.error(message)
-    return StoreUnavailable(message)
 
 
 def joined(rooms: Iterable[Room]) -> str:

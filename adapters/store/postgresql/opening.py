@@ -33,13 +33,15 @@ class Found:
     secret: bytes
 
 
-def open_database(address: Address, now: datetime, *, migrates: bool, tail_entries: int, tail_bytes: int) -> Found:
+def open_database(
+    address: Address, at: datetime | None, *, migrates: bool, tail_entries: int, tail_bytes: int
+) -> Found:
     """Blocks, for as long as it takes to read so much of a tail. Raises StoreUnusable."""
     try:
         prepare(address, migrates=migrates)
         with closing(Database(address)) as db:
             secret = _secret(db)
-            db.begin_epoch(now, 0)
+            db.begin_epoch(at)
             with db.snapshot() as snapshot:
                 floor = tail_floor(snapshot, tail_entries, tail_bytes)
                 entries: list[Entry] = []

@@ -9,8 +9,9 @@ from typing import Final
 import psycopg
 
 from adapters.store.decisions import Decision
-from adapters.store.postgresql.appending import Append, Appending, append_query
+from adapters.store.postgresql.appending import Append, Appending, Outcomes, append_query
 from adapters.store.postgresql.database import Database, Written
+from domain.errors import SynkroneError
 from domain.model import Appended, AppendOutcome
 from domain.model.value import value
 
@@ -32,8 +33,8 @@ class Relaying(Appending):
 
     query = append_query("synkrone.take_from_outbox(%(name)s::uuid, %(numbers)s::bigint[])")
 
-    def __init__(self, relays: Sequence[Relay]) -> None:
-        super().__init__([relay.append for relay in relays])
+    def __init__(self, relays: Sequence[Relay], *, sync: bool) -> None:
+        super().__init__([relay.append for relay in relays], sync=sync)
         self._numbers = [relay.numbers for relay in relays]
 
     def run(self, db: Database) -> Written:
@@ -51,17 +52,26 @@ class Relaying(Appending):
     def _also(self, decision: Decision) -> dict[str, object]:
         return {"numbers": self._taken(decision.outcomes)}
 
-    def _answers(self, outcomes: Sequence[Sequence[Appended]]) -> Sequence[object]:
-        return [dict(zip(*each, strict=True)) for each in zip(self._numbers, outcomes, strict=True)]
+    def _answers(self, outcomes: Outcomes) -> Sequence[object]:
+        return self._by_number(outcomes)
 
-    def _taken(self, outcomes: Sequence[Sequence[Appended]]) -> list[int]:
+    def _taken(self, outcomes: Outcomes) -> list[int]:
         """A duplicate is in the log already; a conflict stays, to be parked."""
         return [
             number
-            for numbers, each in zip(self._numbers, outcomes, strict=True)
-            for number, one in zip(numbers, each, strict=True)
+            for appended in self._by_number(outcomes)
+            for number, one in appended.items()
             if one.outcome is not AppendOutcome.CONFLICT
         ]
+
+    def _by_number(self, outcomes: Outcomes) -> list[dict[int, Appended]]:
+        by_number: list[dict[int, Appended]] = []
+        for numbers, appended in zip(self._numbers, outcomes, strict=True):
+            if isinstance(appended, SynkroneError):
+                # Of a checkpoint, and a relay has none.
+                raise appended
+            by_number.append(dict(zip(numbers, appended, strict=True)))
+        return by_number
 
     def _leave_out_what_is_gone(self, db: Database) -> None:
         wanted = [number for numbers in self._numbers for number in numbers]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,12 +28,12 @@ from adapters.store.postgresql.relaying import Parking, Relay, Relaying
 from adapters.store.postgresql.threads import DOUBT_SECONDS, Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
 from adapters.store.postgresql.users import Acknowledging, Registering
-from adapters.store.postgresql.watching import LogWatcher, News
+from adapters.store.postgresql.watching import Known, LogWatcher, News
 from adapters.store.registration import Recent, Registration
 from adapters.store.tail import Follower, Tail
 from adapters.store.times import microseconds
 from adapters.store.window import Kept, Window
-from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
+from domain.errors import CursorRefused, EntriesMissing, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     Action,
     Appended,
@@ -80,8 +81,8 @@ class _Open:
     followers: set[Follower] = field(default_factory=set)
     behind: list[asyncio.Future[None]] = field(default_factory=list)
     failing: bool = False
-    lost: bool = False
-    """Of what was given out as the log's, some is not in it any more."""
+    missing: int | None = None
+    """The offset of an entry that is not there."""
     closed: bool = False
 
 
@@ -93,6 +94,10 @@ class PostgresqlStore:
     ``inbox_per_user`` of each user. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
     memory, are kept at hand for followers and for those who reconnect.
 
+    With ``listen_url``, which leads around it, there is a pooler at ``url`` that may give each transaction another
+    connection of the server's. With ``sync`` nothing is stored that no standby has. When something is stored the
+    database says, or ``stamped_by``.
+
     Nothing connects before ``open``. Before that and after ``close`` everything raises StoreUnavailable. Whoever leaves
     the loop of ``tail`` other than by cancellation closes the iterator.
     """
@@ -103,7 +108,10 @@ class PostgresqlStore:
         *,
         clock: Clock,
         password: str | None = None,
+        listen_url: str | None = None,
         migrates: bool = True,
+        sync: bool = False,
+        stamped_by: Clock | None = None,
         retention_log: timedelta = timedelta(days=30),
         retention_inbox: timedelta = timedelta(days=365),
         inbox_per_user: int = 10_000,
@@ -111,8 +119,14 @@ class PostgresqlStore:
         tail_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         """Raises ConfigurationError."""
-        self._address = Address(url, password)
+        self._address = Address(url, password, has_session=listen_url is None)
+        self._listen_address = Address(listen_url, password) if listen_url is not None else self._address
         self._clock = clock
+        self._stamped_by = stamped_by
+        self._appending = partial(Appending, sync=sync)
+        self._changing = partial(Changing, sync=sync)
+        self._ordering = partial(Ordering, sync=sync)
+        self._relaying = partial(Relaying, sync=sync)
         self._migrates = migrates
         self._retention_log = retention_log
         self._kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
@@ -120,7 +134,7 @@ class PostgresqlStore:
         self._tail_bytes = tail_bytes
         self._state: _Open | None = None
         self._registered: Recent[tuple[UserId, str], Subscriber] = Recent(RECENT_USERS)
-        self._outbox = PostgresqlOutbox(self._address, self._take_over, self._park)
+        self._outbox = PostgresqlOutbox(self._listen_address, self._take_over, self._park)
 
     # opening and closing
 
@@ -147,7 +161,7 @@ class PostgresqlStore:
         found = await asyncio.to_thread(
             open_database,
             self._address,
-            self._clock.now(),
+            self._stored_at(),
             migrates=self._migrates,
             tail_entries=self._tail_entries,
             tail_bytes=self._tail_bytes,
@@ -159,11 +173,11 @@ class PostgresqlStore:
         state.writer = Writer(connect(), partial(self._done, state), loop)
         state.readers = Readers(connect, loop)
         state.watcher = LogWatcher(
-            self._address,
-            self._clock,
+            self._listen_address,
             loop,
-            known=lambda: tail.head,
+            known=partial(_known, state),
             own=lambda: state.writer.process_id,
+            stored_at=self._stored_at,
             tell=partial(self._hear, state),
         )
         # Of another database, it may be.
@@ -199,25 +213,44 @@ class PostgresqlStore:
                 job.settle(StoreUnavailable())
             return
         if written.generations is not None:
-            _know(state, written.generations)
+            self._know(state, written.generations)
         self._add(state, written.entries)
         for job, answer in zip(group.jobs, written.answers, strict=True):
             job.settle(answer)
         _tell_behind(state)
 
     def _hear(self, state: _Open, news: News) -> None:
-        if news.head < news.known:
-            _lose(state, news.head, news.known)
-            return
-        _know(state, news.generations)
+        self._know(state, news.generations)
         state.log_floor = news.floor
+        if state.tail.head < news.floor and not news.entries:
+            state.tail.begin_at(news.floor)
         self._add(state, news.entries)
+        _note_missing(state, news.missing)
+        _tell_behind(state)
+
+    def _know(self, state: _Open, generations: Generations) -> None:
+        """None that is older than what is known: threads answer in any order."""
+        known = state.generations
+        if generations.present in known and generations.present != known.present:
+            return
+        end = known.common_end(generations, state.tail.head)
+        if end < state.tail.head:
+            _log.error("the log ended at %d, and was known up to %d: it has lost entries", end, state.tail.head)
+            # What was promised of the rest is void: whoever follows is told, and whatever was remembered is forgotten.
+            state.tail.cut_back(end)
+            self._registered = Recent(RECENT_USERS)
+        state.generations = generations
         _tell_behind(state)
 
     def _add(self, state: _Open, entries: Sequence[Entry]) -> None:
-        """What follows the tail. The rest it has already, or is read before long by whoever follows the log."""
-        tail = state.tail
-        new = [entry for entry in entries if entry.position.offset > tail.head]
+        """What follows the tail. The rest it has already, or is read before long by whoever follows the log. What was
+        stored in a database that is not the one any more belongs nowhere."""
+        tail, position = state.tail, state.generations.position
+        new = [
+            entry
+            for entry in entries
+            if entry.position.offset > tail.head and entry.position == position(entry.position.offset)
+        ]
         if new and new[0].position.offset == tail.head + 1:
             tail.append(new)
         while len(tail) > self._tail_entries or tail.bytes > self._tail_bytes:
@@ -234,15 +267,19 @@ class PostgresqlStore:
         if weight > QUEUE_BYTES:
             raise PublicationTooLarge("what was published at once is more than can be stored at once")
         state = self._opened()
-        wanted = Append(Batch(prepared, checkpoint, all_or_nothing), self._clock.now(), state.tail.head)
-        appended: Sequence[Appended] = await state.writer.do(Appending, wanted, weight=weight)
-        await _caught_up_if_possible(state, max((one.position.offset for one in appended), default=0))
+        known = _known(state)
+        batch_wanted = Batch(prepared, checkpoint, all_or_nothing)
+        wanted = Append(batch_wanted, self._stored_at(), known.offset, known.epoch)
+        appended: Sequence[Appended] = await state.writer.do(self._appending, wanted, weight=weight)
+        await _caught_up_with(state, appended)
         return appended
 
     async def append_control(self, control: Control) -> Position:
         state = self._opened()
-        at: Position = await state.writer.do(Ordering, Order(control, self._clock.now(), state.tail.head))
-        await _caught_up_if_possible(state, at.offset)
+        known = _known(state)
+        wanted = Order(control, self._stored_at(), known.offset, known.epoch)
+        at: Position = await state.writer.do(self._ordering, wanted)
+        await _caught_up_if_possible(state, at)
         return at
 
     async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
@@ -262,15 +299,17 @@ class PostgresqlStore:
     async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
         state = self._opened()
         request = Arriving(arrivals, self._window(), state.tail.floor)
-        found = await state.readers.do(arrive, request)
-        if None in found.each:
-            await state.writer.do(Registering, [Registration(one.user, one.role, one.rooms) for one in arrivals])
+        with _suspecting(state):
             found = await state.readers.do(arrive, request)
-        await _caught_up(state, found.head.offset)
+            if None in found.each:
+                await state.writer.do(Registering, [Registration(one.user, one.role, one.rooms) for one in arrivals])
+                found = await state.readers.do(arrive, request)
+        await _caught_up(state, found.head)
         if any(after.offset < state.tail.floor for after in found.left_to_the_tail):
             # It has given up meanwhile what would be on their pages.
-            found = await state.readers.do(arrive, replace(request, tail_floor=None))
-            await _caught_up(state, found.head.offset)
+            with _suspecting(state):
+                found = await state.readers.do(arrive, replace(request, tail_floor=None))
+            await _caught_up(state, found.head)
         return [
             _arrived(state, arrival, one, found.head)
             for arrival, one in zip(arrivals, found.each, strict=True)
@@ -282,8 +321,9 @@ class PostgresqlStore:
         tail = state.tail
         if after.offset >= tail.floor:
             return _tail_page(state, subscriber, after, tail.head, max_entries, max_bytes)
-        page = await state.readers.do(_PAGE, Reading(subscriber, after.offset, max_entries, max_bytes))
-        await _caught_up(state, page.upto.offset)
+        with _suspecting(state):
+            page = await state.readers.do(_PAGE, Reading(subscriber, after, max_entries, max_bytes))
+        await _caught_up(state, page.upto)
         return page
 
     async def head(self) -> Position:
@@ -311,11 +351,12 @@ class PostgresqlStore:
         self._opened()
         prepared = await prepare(drafts)
         state = self._opened()
-        wanted = Append(Batch(prepared, None, all_or_nothing=False), self._clock.now(), state.tail.head)
-        taken: Mapping[int, Appended] = await state.writer.do(
-            Relaying, Relay(numbers, wanted), weight=sum(one.weight for one in prepared)
-        )
-        await _caught_up_if_possible(state, max((one.position.offset for one in taken.values()), default=0))
+        known = _known(state)
+        batch = Batch(prepared, None, all_or_nothing=False)
+        wanted = Relay(numbers, Append(batch, self._stored_at(), known.offset, known.epoch))
+        weight = sum(one.weight for one in prepared)
+        taken: Mapping[int, Appended] = await state.writer.do(self._relaying, wanted, weight=weight)
+        await _caught_up_with(state, taken.values())
         return taken
 
     async def _park(self, reasons: Mapping[int, str]) -> Collection[int]:
@@ -338,7 +379,8 @@ class PostgresqlStore:
         if subscriber is None:
             raise StoreUnavailable
         # Whoever starts where the log ends reads on from there.
-        await _caught_up(state, max(subscriber.starts.values(), default=0))
+        start = max(subscriber.starts.values(), default=0)
+        await _until(state, lambda: state.tail.head >= start)
         self._registered.put((user, role), subscriber)
         return subscriber
 
@@ -352,7 +394,7 @@ class PostgresqlStore:
     async def count(self, subscriber: Subscriber) -> Counted:
         state = self._opened()
         counted = await state.readers.do(items.count, self._view(subscriber))
-        await _caught_up(state, counted.as_of.offset)
+        await _caught_up(state, counted.as_of)
         return counted
 
     async def given_up(self) -> int:
@@ -361,27 +403,35 @@ class PostgresqlStore:
     async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
         state = self._opened()
         listing = await state.readers.do(_LISTING, Looking(self._view(subscriber), query))
-        await _caught_up(state, listing.as_of.offset)
+        await _caught_up(state, listing.as_of)
         return listing
 
     async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
         state = self._opened()
+        known = _known(state)
         return await self._change(
-            state, Change(self._view(subscriber), action, ids, at, self._clock.now(), state.tail.head)
+            state, Change(self._view(subscriber), action, ids, at, self._stored_at(), known.offset, known.epoch)
         )
 
     async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
         state = self._opened() if up_to is None else self._checked(up_to)
-        offset = up_to.offset if up_to is not None else None
-        view = self._view(subscriber)
-        return await self._change(
-            state,
-            Change(view, Action.READ, (), at, self._clock.now(), state.tail.head, all_read=True, up_to=offset),
+        known = _known(state)
+        wanted = Change(
+            self._view(subscriber),
+            Action.READ,
+            (),
+            at,
+            self._stored_at(),
+            known.offset,
+            known.epoch,
+            all_read=True,
+            up_to=up_to,
         )
+        return await self._change(state, wanted)
 
     async def _change(self, state: _Open, wanted: Change) -> Changed:
-        changed: Changed = await state.writer.do(Changing, wanted)
-        await _caught_up_if_possible(state, changed.as_of.offset)
+        changed: Changed = await state.writer.do(self._changing, wanted)
+        await _caught_up_if_possible(state, changed.as_of)
         return changed
 
     def _view(self, subscriber: Subscriber) -> View:
@@ -390,14 +440,20 @@ class PostgresqlStore:
     def _window(self) -> Window:
         return Window(microseconds(self._clock.now()), self._kept)
 
+    def _stored_at(self) -> datetime | None:
+        """None where the database says it."""
+        return self._stamped_by.now() if self._stamped_by is not None else None
+
     # the store itself
 
     async def secret(self) -> bytes:
         return self._opened().secret
 
     async def ensure_writable(self) -> None:
-        if self._opened().failing:
+        state = self._opened()
+        if state.failing:
             raise StoreUnavailable
+        _check_complete(state)
 
     async def tidy(self) -> bool:
         """One small step of trimming; whether there is more to do. While writing fails it tries whether it can be
@@ -405,7 +461,7 @@ class PostgresqlStore:
         state = self._opened()
         if state.writer.defect is not None:
             raise RuntimeError("nothing can be stored any more") from state.writer.defect
-        step = Step(self._clock.now(), state.tail.given_to_all, self._retention_log, self._kept.retention)
+        step = Step(self._stored_at(), state.tail.given_to_all, self._retention_log, self._kept.retention)
         trimmed: Trimmed = await state.writer.do(Trimming, step, applied=partial(_trimmed, state))
         return trimmed.more
 
@@ -416,23 +472,31 @@ def _trimmed(state: _Open, trimmed: Trimmed) -> None:
         state.tail.drop_first()
 
 
-def _know(state: _Open, generations: Generations) -> None:
-    """None that is older than what is known: threads answer in any order."""
-    present = state.generations.known[-1].number
-    if generations.known[-1].number < present:
+def _known(state: _Open) -> Known:
+    """Called by any thread: the epoch first, which changes after the tail was cut back."""
+    epoch = state.generations.present
+    return Known(epoch, state.tail.head)
+
+
+@contextmanager
+def _suspecting(state: _Open) -> Iterator[None]:
+    """Of what one reader finds missing all are to hear; itself it is told that it cannot be read."""
+    try:
+        yield
+    except EntriesMissing as error:
+        state.watcher.suspect(error.offset)
+        raise StoreUnavailable(str(error)) from None
+
+
+def _note_missing(state: _Open, missing: int | None) -> None:
+    if missing == state.missing:
         return
-    new = next((one for one in generations.known if one.number > present), None)
-    if new is not None and new.first <= state.tail.head:
-        _lose(state, new.first - 1, state.tail.head)
-    state.generations = generations
-
-
-def _lose(state: _Open, head: int, known: int) -> None:
-    """Clients were given what is gone, and would take what comes in its place for that."""
-    if not state.lost:
-        _log.critical("the log ended at %d, and was known up to %d: it has lost entries", head, known)
-    state.lost = True
-    _wake(state)
+    state.missing = missing
+    if missing is None:
+        _log.warning("what was missing in the log is there again")
+    else:
+        _log.error("what was stored at offset %d is not there: nobody is served until it is", missing)
+        _wake(state)
 
 
 def _tail_page(
@@ -454,32 +518,55 @@ async def _next_batch(state: _Open, follower: Follower) -> Sequence[Entry]:
     tail = state.tail
     while follower.given >= tail.head:
         follower.wake.clear()
-        _check_followed(state)
+        _check_followed(state, follower)
         await follower.wake.wait()
-    _check_followed(state)
+    _check_followed(state, follower)
     if follower.given >= tail.floor:
         return await tail.next_batch(follower)
     # While this is read the tail may go on, but not the log's floor: what was not given stays.
-    entries = await state.readers.do(_FOLLOWING, Following(follower.given, tail.floor))
+    with _suspecting(state):
+        entries = await state.readers.do(_FOLLOWING, Following(follower.given, tail.floor))
     follower.given = entries[-1].position.offset
     return entries
 
 
-def _check_followed(state: _Open) -> None:
+def _check_followed(state: _Open, follower: Follower) -> None:
     if state.closed:
         raise StoreUnavailable
-    if state.lost:
+    if follower.cut_off:
         raise CursorRefused(RecoveryReason.INVALID)
+    _check_complete(state)
 
 
-async def _caught_up(state: _Open, head: int) -> None:
+def _check_complete(state: _Open) -> None:
+    if state.missing is not None:
+        raise EntriesMissing(state.missing)
+
+
+class _Lost(StoreUnavailable):
+    """What was stored is not in the database any more."""
+
+
+async def _caught_up(state: _Open, position: Position) -> None:
     """Wait until the tail has what a reader has seen: an answer as of an entry comes after it in every respect.
 
-    Raises StoreUnavailable where it has not after a while.
+    Raises StoreUnavailable where it has not after a while, or will not.
     """
+
+    def has_come() -> bool:
+        fault = state.generations.fault(position, state.tail.head)
+        if fault is RecoveryReason.INVALID and position.epoch != state.generations.present:
+            raise _Lost
+        return fault is None and state.tail.head >= position.offset
+
+    await _until(state, has_come)
+
+
+async def _until(state: _Open, condition: Callable[[], bool]) -> None:
+    """Raises StoreUnavailable where that takes too long."""
     try:
         async with asyncio.timeout(DOUBT_SECONDS):
-            while state.tail.head < head:
+            while not condition():
                 if state.closed:
                     raise StoreUnavailable
                 behind = asyncio.get_running_loop().create_future()
@@ -489,12 +576,21 @@ async def _caught_up(state: _Open, head: int) -> None:
         raise StoreUnavailable from None
 
 
-async def _caught_up_if_possible(state: _Open, head: int) -> None:
-    """The same of what is stored, and has to be answered in any case."""
+async def _caught_up_with(state: _Open, appended: Collection[Appended]) -> None:
+    """The same for the last of them."""
+    if appended:
+        await _caught_up_if_possible(state, max((one.position for one in appended), key=lambda at: at.offset))
+
+
+async def _caught_up_if_possible(state: _Open, position: Position) -> None:
+    """The same of what is stored, and has to be answered as long as it is. Raises StoreUnavailable where it was lost
+    since."""
     try:
-        await _caught_up(state, head)
+        await _caught_up(state, position)
+    except _Lost:
+        raise
     except StoreUnavailable:
-        _log.warning("what was stored up to %d was not read again in time", head)
+        _log.warning("what was stored up to %d was not read again in time", position.offset)
 
 
 def _wake(state: _Open) -> None:

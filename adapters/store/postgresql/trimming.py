@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from adapters.store.postgresql.database import Database, Written
-from adapters.store.times import microseconds
+from adapters.store.postgresql.database import Database, Written, stored_time
+from adapters.store.times import microseconds, moment
 from domain.model.value import value
 from domain.rules.epochs import Generations
 
@@ -21,7 +21,8 @@ _NAMES_BYTES = 64 * 1024
 _APPENDS_KEPT = timedelta(hours=1)
 """Whoever does not know by then what became of an append does not ask any more."""
 
-_TURN = b"SELECT floor FROM synkrone.log FOR UPDATE SKIP LOCKED"
+_TURN = b"""
+    SELECT floor, coalesce(%(now)s::bigint, synkrone.microseconds()) FROM synkrone.log FOR UPDATE SKIP LOCKED"""
 _OLD = b"""
     SELECT log_offset, stored_at FROM (
         SELECT log_offset, stored_at FROM synkrone.entries
@@ -67,9 +68,10 @@ _FORGET_APPENDS = b"DELETE FROM synkrone.appends WHERE stored_at < %(before)s::b
 
 @value
 class Step:
-    """``given`` is the offset up to which every follower has been given all."""
+    """``given`` is the offset up to which every follower has been given all. Without ``now`` the database says what
+    time it is."""
 
-    now: datetime
+    now: datetime | None
     given: int
     retention_log: timedelta
     retention_inbox: timedelta
@@ -92,21 +94,21 @@ class Trimming:
     def run(self, db: Database) -> Written:
         step = self._steps[-1]
         with db.transaction():
-            row = db.execute(_TURN).fetchone()
+            row = db.execute(_TURN, {"now": stored_time(step.now)}).fetchone()
             if row is None:
                 # Another server is at it.
                 (floor,) = db.one(b"SELECT floor FROM synkrone.log")
                 return Written([Trimmed(more=False, floor=floor)] * len(self._steps))
-            (floor,) = row
-            raised = _raise_floor(db, step, floor)
-            more = raised is not None or _sweep(db, floor) or _drop(db, step, floor)
+            floor, now = row[0], moment(row[1])
+            raised = _raise_floor(db, step, now, floor)
+            more = raised is not None or _sweep(db, floor) or _drop(db, step, now, floor)
             floor = floor if raised is None else raised
-            generations = _forget(db, step, floor)
+            generations = _forget(db, step, now, floor)
         return Written([Trimmed(more, floor)] * len(self._steps), generations=generations)
 
 
-def _raise_floor(db: Database, step: Step, floor: int) -> int | None:
-    before = microseconds(step.now - step.retention_log)
+def _raise_floor(db: Database, step: Step, now: datetime, floor: int) -> int | None:
+    before = microseconds(now - step.retention_log)
     row = db.execute(_OLD, {"floor": floor, "given": step.given, "before": before, "most": _AT_ONCE}).fetchone()
     if row is None:
         return None
@@ -125,10 +127,10 @@ def _sweep(db: Database, floor: int) -> bool:
     return True
 
 
-def _drop(db: Database, step: Step, floor: int) -> bool:
+def _drop(db: Database, step: Step, now: datetime, floor: int) -> bool:
     """Remove contents that are too old for the inboxes. Those that expired keep their place until then: without it,
     what they pushed out of an inbox would return."""
-    before = microseconds(step.now - step.retention_inbox)
+    before = microseconds(now - step.retention_inbox)
     rows = db.execute(_TOO_OLD, {"floor": floor, "before": before, "most": _AT_ONCE, "names": _NAMES_BYTES}).fetchall()
     if rows and not _remove_state(db, [offset for offset, *_ in rows]):
         _remove_contents(db, rows)
@@ -172,11 +174,11 @@ def _remove_from_rooms(db: Database, lost: Sequence[tuple[str, int]]) -> None:
         db.execute(_DISPLACE, parameters)
 
 
-def _forget(db: Database, step: Step, floor: int) -> Generations:
+def _forget(db: Database, step: Step, now: datetime, floor: int) -> Generations:
     generations = db.read_generations()
-    number = generations.forgettable(floor, step.now - step.retention_log, GENERATIONS_MAX)
+    number = generations.forgettable(floor, now - step.retention_log, GENERATIONS_MAX)
     if number:
         generations = Generations(generations.known[number:])
         db.execute(_FORGET_EPOCHS, {"number": generations.known[0].number})
-    db.execute(_FORGET_APPENDS, {"before": microseconds(step.now - _APPENDS_KEPT)})
+    db.execute(_FORGET_APPENDS, {"before": microseconds(now - _APPENDS_KEPT)})
     return generations

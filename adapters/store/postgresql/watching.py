@@ -1,5 +1,5 @@
 """Following the log in a PostgreSQL database, whoever appends to it: a thread that looks when it is told that there is
-more, and every quarter of a second."""
+more, and every quarter of a second. Beside that it counts, a slice at a look, whether the log is whole."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import datetime
 from typing import Final
 
 import psycopg
 
 from adapters.store.postgresql.connecting import Address, one_line
-from adapters.store.postgresql.database import Database
+from adapters.store.postgresql.database import Database, Snapshot
 from adapters.store.postgresql.log import stored
+from adapters.store.postgresql.scrubbing import Scrubber, lacks_entry
 from adapters.store.postgresql.threads import CHANNEL
-from domain.errors import StoreUnavailable
+from domain.errors import EntriesMissing, StoreUnavailable
 from domain.model import Entry
 from domain.model.value import value
-from domain.ports import Clock
 from domain.rules.epochs import Generations
 
 _log = logging.getLogger("synkrone.store")
@@ -31,47 +32,60 @@ LOOK_SECONDS: Final = 0.25
 _PAUSE_SECONDS: Final = 1.0
 """After an error."""
 
-_IS_SAME = b"""
-    SELECT incarnation = synkrone.incarnation() FROM synkrone.epochs ORDER BY number DESC LIMIT 1"""
+
+@value
+class Known:
+    """What of the log is known: its last epoch, and an offset that was there in it."""
+
+    epoch: str
+    offset: int
 
 
 @value
 class News:
     """What the log has: ``entries`` follow each other, ``head`` is its end and ``floor`` what has left it. Before that
-    was looked up, it was ``known`` to go up to an offset."""
+    was looked up, it was ``known`` to go up to an offset. With ``missing`` there is no entry at that offset."""
 
     entries: Sequence[Entry]
     known: int
     head: int
     floor: int
     generations: Generations
+    missing: int | None
 
 
 class LogWatcher:
-    """``known`` is the offset up to which everything is known already; ``tell`` is called in the loop with what is
-    found, and returns before more is read."""
+    """``known`` says what is known already; ``tell`` is called in the loop with what is found, and returns before more
+    is read."""
 
     def __init__(
         self,
         address: Address,
-        clock: Clock,
         loop: asyncio.AbstractEventLoop,
         *,
-        known: Callable[[], int],
+        known: Callable[[], Known],
         own: Callable[[], int | None],
+        stored_at: Callable[[], datetime | None],
         tell: Callable[[News], None],
     ) -> None:
-        """``own`` is the server's process whose hints are about what is known here."""
+        """``own`` is the server's process whose hints are about what is known here; ``stored_at`` is what an epoch is
+        said to begin at, None for the time of the database."""
         self._address = address
-        self._clock = clock
         self._loop = loop
         self._known = known
         self._own = own
+        self._stored_at = stored_at
         self._tell = tell
+        self._scrubber = Scrubber()
+        self._missing: int | None = None
         self._over = threading.Event()
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="store-watcher", daemon=True)
         self._thread.start()
+
+    def suspect(self, offset: int) -> None:
+        """Something that a reader was to find there was not."""
+        self._missing = self._missing or offset
 
     def stop(self) -> None:
         """Tell no more."""
@@ -114,19 +128,38 @@ class LogWatcher:
 
     def _look(self, db: Database) -> None:
         known = self._known()
-        (is_same,) = db.one(_IS_SAME)
-        if not is_same:
-            db.begin_epoch(self._clock.now(), known)
-            _log.warning("the database was started anew, or is another one: a new epoch begins")
         while not self._over.is_set():
-            entries: Sequence[Entry] = ()
-            with db.snapshot() as snapshot:
-                if known < snapshot.head:
-                    entries = stored(snapshot, max(known, snapshot.floor), snapshot.head)
-            self._tell_and_wait(News(entries, known, snapshot.head, snapshot.floor, snapshot.generations))
-            if not entries:
+            news = self._news(db, known)
+            if news is None:
+                db.begin_epoch(self._stored_at(), known.offset, known.epoch)
+                _log.warning("the database was started anew, is another one, or has less: a new epoch begins")
+                continue
+            self._tell_and_wait(news)
+            if not news.entries:
                 return
-            known = entries[-1].position.offset
+            known = Known(news.generations.present, news.entries[-1].position.offset)
+
+    def _news(self, db: Database, known: Known) -> News | None:
+        """None where an epoch has to begin first."""
+        entries: Sequence[Entry] = ()
+        with db.snapshot() as snapshot:
+            generations = snapshot.generations
+            if not db.is_same() or (generations.present == known.epoch and snapshot.head < known.offset):
+                db.execute(b"COMMIT")
+                return None
+            missing = self._missing_in(snapshot)
+            if known.offset < snapshot.head:
+                try:
+                    entries = stored(snapshot, max(known.offset, snapshot.floor), snapshot.head)
+                except EntriesMissing as error:
+                    missing = missing or error.offset
+        return News(entries, known.offset, snapshot.head, snapshot.floor, generations, missing)
+
+    def _missing_in(self, snapshot: Snapshot) -> int | None:
+        """What was missing is looked for before anything else."""
+        if self._missing is None or not lacks_entry(snapshot, self._missing):
+            self._missing = self._scrubber.look(snapshot)
+        return self._missing
 
     def _tell_and_wait(self, news: News) -> None:
         told = threading.Event()

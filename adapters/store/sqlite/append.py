@@ -9,6 +9,7 @@ from adapters.store.decisions import Batch, Known, decide
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewNotification
+from adapters.store.sqlite.users import checkpoint
 from domain.errors import SynkroneError
 from domain.model import Appended, Control, Draft, Position
 
@@ -17,13 +18,18 @@ def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Se
     """An operation of the writer."""
     locators = {id(one): _locators(one.draft) for batch in batches for one in batch.drafts}
     known = _known(transaction, [number for some in locators.values() for number in some])
-    decision = decide(batches, known, transaction.generations, transaction.head)
+    stored = {
+        batch.checkpoint.source: checkpoint(transaction.db, batch.checkpoint.source)
+        for batch in batches
+        if batch.checkpoint is not None
+    }
+    decision = decide(batches, known, transaction.generations, transaction.head, stored)
     if decision.new:
         transaction.log_notifications([NewNotification(one, locators[id(one)]) for one in decision.new])
-    for checkpoint in decision.checkpoints:
-        transaction.db.execute(
-            "REPLACE INTO checkpoints (source, resume_id) VALUES (?, ?)", (checkpoint.source, checkpoint.resume_id)
-        )
+    transaction.db.executemany(
+        "REPLACE INTO checkpoints (source, resume_id) VALUES (?, ?)",
+        [(one.source, one.resume_id) for one in decision.checkpoints],
+    )
     return decision.outcomes
 
 

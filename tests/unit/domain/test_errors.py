@@ -27,6 +27,8 @@ CODES = {
     "Unavailable": ("unavailable", True),
     "KeysUnavailable": ("keys_unavailable", True),
     "StoreUnavailable": ("store_unavailable", True),
+    "EntriesMissing": ("entries_missing", True),
+    "CheckpointMoved": ("checkpoint_moved", True),
     "AtCapacity": ("at_capacity", True),
     "ShuttingDown": ("shutting_down", True),
     "InvalidPublication": ("invalid_notification", False),
