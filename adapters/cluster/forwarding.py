@@ -32,6 +32,8 @@ class Sessions(Owner, Protocol):
 
     def open(self, head: RequestHead, exchange: WayBack) -> MessageHandler: ...
 
+    def refuse_too_large(self, head: RequestHead, exchange: WayBack, peer: VouchedPeer) -> None: ...
+
     def holds(self, sid: str) -> bool: ...
 
 
@@ -145,6 +147,9 @@ class ForwardingRoute:
         """Answer as to the request of a session that nobody has."""
         self._local.open_forwarded(head, exchange, peer)
 
+    def refuse_too_large(self, head: RequestHead, exchange: Exchange, peer: VouchedPeer) -> None:
+        self._local.refuse_too_large(head, exchange, peer)
+
     def splice(self, exchange: Exchange, link: Link) -> Splice:
         stream, early = exchange.hand_over()
         splice = Splice(stream, link.wire, self._splices.discard)
@@ -172,7 +177,6 @@ class ForwardedRequest:
         self._sid = sid
         self._boot = boot
         self._body = bytearray()
-        self._is_too_large = False
         self._link: Link | None = None
         self._splice: Splice | None = None
         self._has_left = False
@@ -185,18 +189,14 @@ class ForwardedRequest:
 
     def body_too_large(self) -> None:
         self._body.clear()
-        self._is_too_large = True
-        self._begin()
+        self._route.refuse_too_large(self._head, self._exchange, self._peer)
 
     def finish(self) -> None:
-        self._begin()
+        self._exchange.set_close_callback(self._client_left)
+        self._route.begin(self)
 
     def on_connection_close(self) -> None:
         """Of a request that was not complete, nothing is passed on."""
-
-    def _begin(self) -> None:
-        self._exchange.set_close_callback(self._client_left)
-        self._route.begin(self)
 
     # the way there
 
@@ -230,7 +230,6 @@ class ForwardedRequest:
             address=self._peer.address,
             may_talk=self._peer.may_talk,
             body=body,
-            is_too_large=self._is_too_large,
             seen=self._route.witnesses.news_of(self._sid),
         )
 

@@ -32,7 +32,7 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
 
 class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     """A request, as it came in: its head, its body, and who has sent it. ``seen`` is of earlier answers to the same
-    session. ``is_too_large``: the body was not kept."""
+    session."""
 
     method: str
     target: str
@@ -45,7 +45,6 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     address: str
     may_talk: bool
     body: bytes
-    is_too_large: bool
     seen: list[Seen]
 
 

@@ -199,8 +199,6 @@ class ServedLink:
         handler = self._owner.open_forwarded(head, exchange, VouchedPeer(request.address, request.may_talk))
         if exchange.is_over:
             handler.on_connection_close()
-        elif request.is_too_large:
-            handler.body_too_large()
         else:
             self._handler = handler
             if request.body:

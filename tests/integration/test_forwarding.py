@@ -2,24 +2,132 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import itertools
+from typing import Any
 
+import aiohttp
 import pytest
 
-from tests.engine_io import http_session
-from tests.serving import token
-from tests.two_nodes import two_nodes
+from entrypoints.server import Server
+from tests.engine_io import Asking, Peer, WebSocketPeer, connected, event, http_session
+from tests.serving import eventually, open_sockets, publish, token
+from tests.two_nodes import PATH, FixedMembers, WanderingPeer, node, two_nodes
+
+SECRET = b"s" * 32
+UNKNOWN = {"code": 1, "message": "Session ID unknown"}
+
+
+async def publish_to_42(session: aiohttp.ClientSession, server: Server, title: str, **members: Any) -> None:
+    body = {"to": {"users": ["42"]}, "type": "mission.assigned", "title": title, **members}
+    status, answer = await publish(session, server.url, body)
+    assert status in (200, 201), answer
+
+
+async def titles(peer: Peer, number: int) -> list[str]:
+    """Of the next so many notifications."""
+    found: list[str] = []
+    while len(found) < number:
+        name, arguments = event(await peer.next())
+        if name == "notification.new":
+            found.append(arguments[0]["title"])
+    return found
 
 
 @pytest.mark.gen_test
-async def test_a_session_is_polled_and_posted_to_at_another_node() -> None:
+@pytest.mark.parametrize("stamps", [True, False], ids=["stamped", "all the same"])
+async def test_a_client_that_polls_goes_from_node_to_node(stamps: bool) -> None:  # noqa: FBT001 (a column of the table)
     async with two_nodes() as (one, other), http_session() as session:
-        path = "/socket.io/?EIO=4&transport=polling"
-        async with session.get(one.url + path) as answer:
-            sid = json.loads((await answer.text())[1:])["sid"]
-        connect = "40" + json.dumps({"token": token("42")})
-        async with session.post(f"{other.url}{path}&sid={sid}", data=connect) as answer:
-            assert (answer.status, await answer.text()) == (200, "ok")
-        async with session.get(f"{other.url}{path}&sid={sid}") as answer:
-            assert answer.status == 200
-            assert (await answer.text()).startswith("40{")
+        peer = await WanderingPeer.open(session, [one.url, other.url], stamps=stamps)
+        await connected(peer, token("42"))
+        for number in itertools.chain.from_iterable((3 * [1], [2, 5, 1])):
+            wanted = [f"{number}-{each}" for each in range(number)]
+            listening = asyncio.ensure_future(titles(peer, number))
+            for title in wanted:
+                await publish_to_42(session, one, title)
+            assert await listening == wanted
+
+
+@pytest.mark.gen_test
+async def test_a_client_upgrades_at_another_node() -> None:
+    async with two_nodes() as (one, other), http_session() as session:
+        peer = await WanderingPeer.open(session, [one.url, other.url])
+        await connected(peer, token("42"))
+        websocket = await session.ws_connect(f"{other.url}{PATH.replace('polling', 'websocket')}&sid={peer.sid}")
+        async with websocket:
+            await websocket.send_str("2probe")
+            assert await websocket.receive_str(timeout=2) == "3probe"
+            await websocket.send_str("5")
+            upgraded = WebSocketPeer(websocket)
+            await publish_to_42(session, one, "small")
+            await publish_to_42(session, one, "large", data={"text": 60_000 * "x"})
+            assert await titles(upgraded, 2) == ["small", "large"]
+            assert (await Asking(upgraded).ask("inbox.count", {}))["ok"]
+            assert open_sockets(one) == 1
+        await eventually(lambda: open_sockets(one) == 0)
+        assert one.open_connections == 0
+
+
+@pytest.mark.gen_test
+async def test_a_session_that_no_node_has_is_unknown() -> None:
+    known: dict[str, Any] = {}
+    members = FixedMembers(known, [SECRET])
+    async with http_session() as session, node(members) as server:
+        async with node(FixedMembers(known, [SECRET])) as gone:
+            peer = await WanderingPeer.open(session, [gone.url, server.url])
+        sids = {
+            "of a node that is gone": peer.sid,
+            "forged": peer.sid[:-1] + ("A" if peer.sid[-1] != "A" else "B"),
+            "no name": "x",
+        }
+        for what, sid in sids.items():
+            async with session.get(f"{server.url}{PATH}&sid={sid}") as answer:
+                assert (answer.status, await answer.json()) == (400, UNKNOWN), what
+        assert set(members.looked_for) == {peer.sid[:8]}
+        known.clear()
+        async with session.post(f"{server.url}{PATH}&sid={peer.sid}", data="3") as answer:
+            assert (answer.status, await answer.json()) == (400, UNKNOWN)
+        await WebSocketPeer.open(session, server.url)
+
+
+@pytest.mark.gen_test
+async def test_what_the_owner_knows_of_a_client_the_other_node_has_said() -> None:
+    # Of the two only the one that the client comes to trusts the proxy, and knows the page.
+    async with (
+        http_session() as session,
+        two_nodes(trusted_proxies=["127.0.0.1"], cors_origins=["https://app.example"]) as (one, other),
+    ):
+        peer = await WanderingPeer.open(session, [one.url, other.url])
+        for origin, status in (("https://app.example", 200), ("https://evil.example", 403)):
+            headers = {"Origin": origin}
+            async with session.post(f"{other.url}{PATH}&sid={peer.sid}", data="4", headers=headers) as answer:
+                assert answer.status == status
+                assert answer.headers.get("Access-Control-Allow-Origin") == (origin if status == 200 else None)
+
+
+@pytest.mark.gen_test
+async def test_a_body_that_is_too_large_is_refused_as_at_its_own_node() -> None:
+    async with two_nodes() as (one, other), http_session() as session:
+        peer = await WanderingPeer.open(session, [one.url, other.url])
+        async with session.post(f"{other.url}{PATH}&sid={peer.sid}", data=b"4" * 70_000) as answer:
+            assert (answer.status, await answer.json()) == (413, {"code": 3, "message": "Payload too large"})
+
+
+@pytest.mark.gen_test
+async def test_a_poll_whose_client_leaves_takes_nothing_with_it() -> None:
+    async with two_nodes() as (one, other), http_session() as session:
+        peer = await WanderingPeer.open(session, [one.url, other.url])
+        await connected(peer, token("42"))
+        poll = asyncio.ensure_future(session.get(other.url + peer.target))
+        await eventually(lambda: is_polled(one, peer))
+        poll.cancel()
+        await eventually(lambda: not is_polled(one, peer))
+        await publish_to_42(session, one, "one")
+        assert await titles(peer, 1) == ["one"]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await titles(peer, 1)
+
+
+def is_polled(server: Server, peer: WanderingPeer) -> bool:
+    return bool(server.container.socketio()._engine.sessions[peer.sid].is_polled)

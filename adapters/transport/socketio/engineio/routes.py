@@ -75,6 +75,10 @@ class EngineRoute:
         """A request that has come to another node, which has seen and judged who sent it."""
         return self._open(head, exchange, _Vouched(self._gatekeeper, peer))
 
+    def refuse_too_large(self, head: RequestHead, exchange: WayBack, peer: VouchedPeer) -> None:
+        """Answer a request whose body is too large to be passed on."""
+        EngineRequest(head, exchange, self._engine, _Vouched(self._gatekeeper, peer)).body_too_large()
+
     def holds(self, sid: str) -> bool:
         """Whether there is a session of that name here."""
         return sid in self._engine.sessions
