@@ -45,7 +45,6 @@ from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
 from adapters.telemetry.logging import LoggingTelemetry
 from adapters.transport.arrivals import Arrivals
-from adapters.transport.socketio.connections import new_sid
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from adapters.transport.sse.transport import SseLimits, SseTransport
 from domain.application import Application
@@ -188,12 +187,9 @@ def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arr
     )
 
 
-def build_socketio(
-    settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals, members: Members | None
-) -> SocketIoTransport:
+def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SocketIoTransport:
     limits = settings.limits
     return SocketIoTransport(
-        name_session=SessionNames(members).new if members is not None else new_sid,
         clock=clock,
         peers=peers,
         arrivals=arrivals,
@@ -218,6 +214,7 @@ def build_forwarding(
     if members is None:
         return None
     limits = settings.limits
+    transport.name_sessions(SessionNames(members).new)
     return Forwarding(
         transport.sessions,
         members,
@@ -328,9 +325,7 @@ class Container(containers.DeclarativeContainer):
     )
     peers = providers.Singleton(build_peers, settings, telemetry)
     arrivals = providers.Singleton(Arrivals)
-    members: providers.Provider[Members | None] = providers.Object(None)
-    socketio = providers.Singleton(build_socketio, settings, clock, peers, arrivals, members)
-    forwarding = providers.Singleton(build_forwarding, settings, clock, peers, socketio, members)
+    socketio = providers.Singleton(build_socketio, settings, clock, peers, arrivals)
     sse = providers.Singleton(build_sse, settings, clock, peers, arrivals)
     transports = providers.Singleton(lambda *transports: transports, socketio, sse)
 
@@ -345,6 +340,9 @@ class Container(containers.DeclarativeContainer):
         telemetry=telemetry,
         policy=policy,
     )
+    members: providers.Provider[Members | None] = providers.Object(None)
+    forwarding = providers.Singleton(build_forwarding, settings, clock, peers, socketio, members)
+
     connections = application.provided.connections
     publishing = application.provided.publishing
     backend = providers.Singleton(

@@ -58,7 +58,7 @@ class Connections:
         return len(self._connections)
 
     def new_sid(self) -> str:
-        return new_sid()
+        return secrets.token_urlsafe(SID_BYTES)
 
     # connecting
 
@@ -204,8 +204,3 @@ class Connections:
         if connection.session.is_open:
             self._waiting.add(connection.client)
         return True
-
-
-def new_sid() -> str:
-    """An unguessable name."""
-    return secrets.token_urlsafe(SID_BYTES)

@@ -43,7 +43,6 @@ class Intake:
         events_per_second: float,
         events_burst: int,
         unauthenticated: int,
-        name_session: Callable[[], str],
     ) -> None:
         self._engine = engine
         self._connections = connections
@@ -52,7 +51,7 @@ class Intake:
         self._events_per_second = events_per_second
         self._events_burst = events_burst
         self._unauthenticated = unauthenticated
-        self._name_session = name_session
+        self.name_session: Callable[[], str] = connections.new_sid
         self._handling = Tasks()
         self._ended_unhandled = 0
 
@@ -62,7 +61,7 @@ class Intake:
     # EngineEvents
 
     def new_sid(self) -> str:
-        return self._name_session()
+        return self.name_session()
 
     def session_opened(self, session: ServedSession) -> None:
         session.client = client = Client(session, waiting_since=0.0)

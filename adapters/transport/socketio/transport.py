@@ -12,7 +12,7 @@ from adapters.http.messages import RequestHead
 from adapters.http.peer import PeerPolicy
 from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.client import Connection
-from adapters.transport.socketio.connections import Connections, new_sid
+from adapters.transport.socketio.connections import Connections
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.routes import EngineRoute, not_ready
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer
@@ -51,17 +51,11 @@ class SocketIoLimits:
 class SocketIoTransport:
     """Serves the stock Socket.IO clients (protocol v5 over Engine.IO v4), by long-polling, WebSocket and upgrade.
 
-    ``sweep`` is to be called every ``sweep_seconds``. ``name_session`` gives an unguessable name at each call.
+    ``sweep`` is to be called every ``sweep_seconds``.
     """
 
     def __init__(
-        self,
-        *,
-        clock: Clock,
-        peers: PeerPolicy,
-        arrivals: Arrivals,
-        limits: SocketIoLimits | None = None,
-        name_session: Callable[[], str] = new_sid,
+        self, *, clock: Clock, peers: PeerPolicy, arrivals: Arrivals, limits: SocketIoLimits | None = None
     ) -> None:
         self._limits = limits = limits or SocketIoLimits()
         self._peers = peers
@@ -93,11 +87,14 @@ class SocketIoTransport:
             events_per_second=limits.events_per_second,
             events_burst=limits.events_burst,
             unauthenticated=limits.unauthenticated,
-            name_session=name_session,
         )
         self.sessions = EngineRoute(self._engine, self)
         """The route of Engine.IO, for who puts something in front of it."""
         self._engine.bind(self._intake)
+
+    def name_sessions(self, new_name: Callable[[], str]) -> None:
+        """Have sessions named so from now on: unguessable at each call. To be called before there is any."""
+        self._intake.name_session = new_name
 
     # Transport
 
