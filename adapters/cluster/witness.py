@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import Final
 
 import msgspec
@@ -23,14 +22,16 @@ MAX_WATCHED: Final = 65_536
 class Witness:
     """Watches one answer, and tells its owner what is new of it."""
 
-    __slots__ = ("_delivery", "_is_written", "_link", "_number", "_said", "began")
+    __slots__ = ("_delivery", "_is_to_finish", "_is_written", "_link", "_number", "_said", "began", "sid")
 
-    def __init__(self, link: Link, number: AnswerNumber, delivery: Delivery, began: float) -> None:
+    def __init__(self, sid: str, link: Link, number: AnswerNumber, delivery: Delivery, began: float) -> None:
+        self.sid = sid
         self._link = link
         self._number = number
         self._delivery = delivery
         self._said: Seen | None = None
         self._is_written = False
+        self._is_to_finish = False
         self.began = began
         link.unfinished += 1
 
@@ -42,6 +43,8 @@ class Witness:
         """All of it was handed to this side's system, or the connection is closed."""
         self._is_written = True
         self.look()
+        if self._is_to_finish:
+            self.finish()
 
     def look(self) -> None:
         for seen in self.news():
@@ -56,8 +59,9 @@ class Witness:
         return [seen]
 
     def finish(self) -> None:
-        """Tell the owner the last, as it is."""
-        if not self.is_final:
+        """Tell the owner the last, as it is, once all of it is written."""
+        self._is_to_finish = True
+        if self._is_written and not self.is_final:
             seen = msgspec.structs.replace(self._seen(), is_final=True)
             self._say(seen)
             self._link.tell(seen)
@@ -81,39 +85,47 @@ class Witness:
 
 
 class Witnesses:
-    """Of each session the last answer that was written here. ``sweep`` is to be called about once a second."""
+    """Of the answers that were written here. ``sweep`` is to be called about once a second."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._by_sid: OrderedDict[str, Witness] = OrderedDict()
+        # In the order in which they were written.
+        self._all: dict[Witness, None] = {}
+        self._last_of: dict[str, Witness] = {}
 
     def watch(self, sid: str, link: Link, number: AnswerNumber, delivery: Delivery) -> None:
         """An answer has just been given to the connection of its client."""
-        before = self._by_sid.pop(sid, None)
-        if before is not None:
-            before.finish()
-        witness = self._by_sid[sid] = Witness(link, number, delivery, self._clock.monotonic())
+        witness = Witness(sid, link, number, delivery, self._clock.monotonic())
+        self._all[witness] = None
+        self._last_of[sid] = witness
         delivery.when_written(witness.written)
         delivery.watch(witness.look)
         asyncio.get_running_loop().call_later(FIRST_LOOK_SECONDS, witness.look)
-        if len(self._by_sid) > MAX_WATCHED:
-            self._by_sid.popitem(last=False)[1].finish()
+        if len(self._all) > MAX_WATCHED:
+            oldest = next(iter(self._all))
+            oldest.finish()
+            self._forget(oldest)
 
     def news_of(self, sid: str) -> list[Seen]:
-        """What is to be told to the owner together with the next request of the session."""
-        witness = self._by_sid.get(sid)
+        """What is to be told to the owner together with the next request of the session: of its last answer."""
+        witness = self._last_of.get(sid)
         if witness is None:
             return []
         news = witness.news()
         if witness.is_final:
-            del self._by_sid[sid]
+            self._forget(witness)
         return news
 
     def sweep(self) -> None:
         due = self._clock.monotonic() - WATCHED_SECONDS
-        for sid, witness in list(self._by_sid.items()):
+        for witness in list(self._all):
             witness.look()
             if witness.began <= due:
                 witness.finish()
-            if witness.is_final:
-                del self._by_sid[sid]
+            if witness.is_final or witness.began <= due:
+                self._forget(witness)
+
+    def _forget(self, witness: Witness) -> None:
+        self._all.pop(witness, None)
+        if self._last_of.get(witness.sid) is witness:
+            del self._last_of[witness.sid]

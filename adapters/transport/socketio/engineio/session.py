@@ -404,6 +404,7 @@ class Session:
         if arrival is Arrival.UNCERTAIN and now >= poll.uncertain_until:
             arrival = self._decide(answer.delivery, is_proxied=poll.is_proxied)
         if arrival is Arrival.ARRIVED:
+            self._repeats = self._repeats or poll.request == answer.request
             self._answer_arrived()
         elif arrival is Arrival.LOST:
             poll.uncertain_until = None

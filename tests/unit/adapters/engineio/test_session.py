@@ -166,6 +166,76 @@ def test_an_answer_that_has_arrived_is_followed_by_the_next(
     assert polling.events() == [Received("mark")]
 
 
+UNCONFIRMED = {"is_confirmed": False, "is_acknowledged": False}
+
+
+@pytest.mark.parametrize(("evidence", "again", "is_proxied"), [*ARRIVED, *LOST])
+@pytest.mark.parametrize("is_stamped", [True, False])
+def test_what_another_node_says_late_counts_as_if_it_had_been_known(
+    polling: Stepped, evidence: Evidence, *, again: bool, is_proxied: bool, is_stamped: bool
+) -> None:
+    known = Stepped(POLLING)
+    late = Evidence(**UNCONFIRMED)
+    for stepped, delivery in ((known, evidence), (polling, late)):
+        stepped.send("one", "mark")
+        stepped.poll("a", is_proxied=is_proxied, is_stamped=is_stamped)
+        stepped.session.answer_given(delivery)
+        stepped.send("two")
+    request = "a" if again else "b"
+    expected = known.poll(request, is_proxied=is_proxied, is_stamped=is_stamped)
+    assert polling.poll(request, is_proxied=is_proxied, is_stamped=is_stamped) is None
+    assert polling.events() == []
+    vars(late).update(vars(evidence))
+    polling.session.reconsider(polling.now)
+    assert polling.answer() == expected
+    assert polling.events() == known.events()
+
+
+def test_a_session_ends_whose_answer_no_node_confirms(polling: Stepped) -> None:
+    polling.send("one", "mark")
+    assert polling.poll("a") == "4one"
+    polling.session.answer_given(Evidence(**UNCONFIRMED))
+    polling.send("two")
+    assert polling.poll("b") is None
+    assert polling.after(ACKNOWLEDGED_WITHIN + 0.1) == [Closed("answer_uncertain")]
+
+
+def test_a_session_ends_whose_answer_is_in_doubt_when_the_node_by_which_it_went_is_gone(polling: Stepped) -> None:
+    polling.send("one", "mark")
+    polling.poll("a")
+    evidence = Evidence(is_witnessed=False, **UNCONFIRMED)
+    polling.session.answer_given(evidence)
+    polling.session.answer_doubted(evidence)
+    assert polling.events() == [Closed("answer_uncertain")]
+
+
+def test_the_doubt_about_an_answer_that_was_followed_ends_nothing(polling: Stepped) -> None:
+    polling.send("one", "mark")
+    polling.poll("a")
+    evidence = Evidence(is_witnessed=False, was_followed=True, **UNCONFIRMED)
+    polling.session.answer_given(evidence)
+    polling.session.answer_doubted(evidence)
+    assert polling.session.is_open
+
+
+@pytest.mark.parametrize(
+    ("request_target", "is_stamped", "ends"), [("b", False, False), ("a", True, False), ("a", False, True)]
+)
+def test_of_an_answer_that_was_written_by_a_node_that_is_gone_the_next_poll_says_more(
+    polling: Stepped, request_target: str, *, is_stamped: bool, ends: bool
+) -> None:
+    polling.send("one", "mark")
+    assert polling.poll("a", is_stamped=is_stamped) == "4one"
+    polling.session.answer_given(Evidence(is_witnessed=False, is_acknowledged=False))
+    polling.send("two")
+    answer = polling.poll(request_target, is_stamped=is_stamped)
+    if ends:
+        assert answer is None
+        assert polling.after(ACKNOWLEDGED_WITHIN + 0.1) == [Closed("answer_uncertain")]
+    else:
+        assert answer == ("4one" if request_target == "a" else "4two")
+
+
 def test_an_answer_whose_connection_was_cut_is_not_given_again_to_who_polls_on(polling: Stepped) -> None:
     """The connection was reset behind the answer, before the client's system had acknowledged it."""
     polling.send("one", "mark")
