@@ -87,3 +87,4 @@ lint: .venv/.installed-dev
 clean:
 	rm -rf .venv docs/_build adapters/client/node_modules tests/benchmarks/node/node_modules
 	rm -rf tests/e2e/js/node_modules tests/e2e/frameworks/node_modules tests/e2e/validators/node_modules
+	rm -rf tests/e2e/prisma/node_modules

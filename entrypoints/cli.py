@@ -1,4 +1,4 @@
-"""``synkrone-socket serve | demo | token | publish | listen | check-config | migrate``."""
+"""``synkrone-socket serve | demo | token | publish | listen | check-config | migrate | outbox``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 
 from adapters.contract.json_text import InvalidJson, parse_object
 from domain.errors import InvalidPublication
-from entrypoints import client, server, workers
+from entrypoints import client, outbox, server, workers
 from entrypoints.demo import story, terminal
 from entrypoints.settings import MissingSetting, Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
@@ -100,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("migrate", help="bring what the store holds into the form of this version")
     _add_config(command)
     command.set_defaults(run=_migrate)
+
+    command = commands.add_parser(
+        "outbox", help="what waits to be published from a PostgreSQL database, and what cannot be"
+    )
+    _add_config(command)
+    outbox.add_arguments(command)
+    command.set_defaults(run=partial(_outbox, command))
     return parser
 
 
@@ -199,6 +207,15 @@ def _migrate(options: argparse.Namespace) -> int:
     with _settings(options) as (settings, _):
         print(server.migrate(settings))
     return 0
+
+
+def _outbox(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    if fault := outbox.fault(options):
+        command.error(fault)
+    with _settings(options) as (settings, _):
+        said, is_done = outbox.run(settings, options)
+    print(said)
+    return 0 if is_done else 1
 
 
 def _port(text: str) -> int:

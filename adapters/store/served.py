@@ -73,8 +73,8 @@ class ServedOutbox(Outbox, Protocol):
     def retry(self, numbers: Sequence[int] | None) -> int:
         """Let parked items wait again, behind all that does; all of them for None. How many there were."""
 
-    def discard(self, numbers: Sequence[int] | None) -> int:
-        """Forget parked items; all of them for None. How many there were."""
+    def discard(self, numbers: Sequence[int]) -> int:
+        """Forget parked items. How many there were."""
 
 
 @runtime_checkable

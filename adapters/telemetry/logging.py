@@ -108,7 +108,7 @@ class LoggingTelemetry:
         self._limited("item skipped", {"source": source, "resume_id": resume_id, "reason": reason}, source)
 
     def parked(self, item: str, reason: str) -> None:
-        self._limited("parked", {"item": item, "reason": reason, "advice": "synkrone-socket outbox"}, "outbox")
+        self._limited("parked", {"item": item, "reason": reason, "advice": "synkrone-socket outbox"}, "outbox", item)
 
     def _refused(self, message: str, fields: dict[str, str]) -> None:
         self._limited(message, fields, fields["code"], fields["reason"])

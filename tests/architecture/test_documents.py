@@ -29,6 +29,7 @@ SWAPPING = "tests/architecture/test_swapping.py::test_what_the_document_says_is_
 SERVED = f"{DOCUMENTS}test_serve_connect_publish_and_see_it_on_both_devices_only"
 INBOX_PAGE = f"{DOCUMENTS}test_the_page_with_the_inbox_shows_it_and_marks_as_read"
 RIGHTS = "tests/e2e/test_postgresql.py::test_a_role_that_may_only_read_and_write_rows_serves"
+IN_SQL = "tests/e2e/test_publish_in_sql.py::"
 README_SHOWS = "tests/architecture/test_documents.py::test_the_readme_shows_what_the_tutorial_has"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
 
@@ -108,6 +109,11 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
         "python",
         "send_outbox",
     ): OUTBOX,
+    ("docs/how-to/publish-in-sql.md", "sql", "GRANT"): f"{IN_SQL}test_plain_sql",
+    ("docs/how-to/publish-in-sql.md", "sql", "BEGIN"): f"{IN_SQL}test_plain_sql",
+    ("docs/how-to/publish-in-sql.md", "python", "import psycopg"): f"{IN_SQL}test_psycopg",
+    ("docs/how-to/publish-in-sql.md", "python", "sqlalchemy"): f"{IN_SQL}test_sqlalchemy",
+    ("docs/how-to/publish-in-sql.md", "js", "PrismaClient"): f"{IN_SQL}test_prisma",
     ("docs/how-to/proxies.md", "nginx", "upgrade"): (
         "tests/e2e/test_proxy_and_tls.py::test_the_default_client_behind_a_proxy"
     ),
@@ -143,6 +149,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/reference/commands.md", "text", "synkrone-socket listen"): GENERATED,
     ("docs/reference/commands.md", "text", "synkrone-socket check-config"): GENERATED,
     ("docs/reference/commands.md", "text", "synkrone-socket migrate"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket outbox"): GENERATED,
     ("docs/explanation/code.md", "text", "domain/"): NotRun("it shows the folders"),
     ("docs/explanation/code.md", "python", ".rooms("): f"{DOCUMENTS}test_the_policy_is_plain_functions",
     ("docs/explanation/code.md", "python", "MemoryTransport"): f"{DOCUMENTS}test_the_domain_runs_without_a_socket",

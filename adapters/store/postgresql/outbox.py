@@ -108,7 +108,7 @@ class PostgresqlOutbox:
         """As ``state``."""
         return parked.retry(self._address, numbers)
 
-    def discard(self, numbers: Sequence[int] | None) -> int:
+    def discard(self, numbers: Sequence[int]) -> int:
         """As ``state``."""
         return parked.discard(self._address, numbers)
 

@@ -21,8 +21,7 @@ _PARKED = f"""
 _RETRY = "SELECT synkrone.retry_parked(%(numbers)s::bigint[])"
 _DISCARD = """
     WITH gone AS (
-        DELETE FROM synkrone.parked
-        WHERE %(numbers)s::bigint[] IS NULL OR number = ANY (%(numbers)s::bigint[]) RETURNING number)
+        DELETE FROM synkrone.parked WHERE number = ANY (%(numbers)s::bigint[]) RETURNING number)
     SELECT count(*) FROM gone"""
 
 
@@ -46,7 +45,7 @@ def retry(address: Address, numbers: Sequence[int] | None) -> int:
     return _changed(address, _RETRY, numbers)
 
 
-def discard(address: Address, numbers: Sequence[int] | None) -> int:
+def discard(address: Address, numbers: Sequence[int]) -> int:
     return _changed(address, _DISCARD, numbers)
 
 

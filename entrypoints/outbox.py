@@ -1,0 +1,104 @@
+"""``synkrone-socket outbox``: what applications published in their transactions and is not in the log."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import datetime
+from typing import Final
+
+from adapters.contract.json_text import timestamp
+from adapters.store.served import OutboxState, ServedOutbox, StoreWithOutbox
+from domain.errors import SynkroneError
+from entrypoints.container import build_store
+from entrypoints.settings import Settings, SettingsError
+
+RETRY, DISCARD = "retry", "discard"
+_DONE: Final = {RETRY: "put back", DISCARD: "discarded"}
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", nargs="?", choices=[RETRY, DISCARD], help="of what is parked (default: list it)")
+    command.add_argument("numbers", nargs="*", type=_number, metavar="NUMBER", help="as listed")
+    command.add_argument("--all", action="store_true", help="retry all that is parked")
+    command.add_argument("--json", action="store_true", help="list as JSON")
+
+
+def fault(options: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments together."""
+    if options.json and options.action is not None:
+        return "--json: only what is listed is written as JSON"
+    if options.all and (options.action != RETRY or options.numbers):
+        return "--all: stands for the numbers of retry"
+    if options.action is not None and not options.numbers and not options.all:
+        return f"{options.action} needs a NUMBER" + (" or --all" if options.action == RETRY else "")
+    return None
+
+
+def run(settings: Settings, options: argparse.Namespace) -> tuple[str, bool]:
+    """What is to be printed, and whether all that was asked for is done. Raises SettingsError."""
+    outbox = _outbox(settings)
+    try:
+        if options.action is None:
+            state = outbox.state()
+            return (_as_json(state) if options.json else _as_text(state)), True
+        done = outbox.retry(None if options.all else options.numbers) if options.action == RETRY else 0
+        if options.action == DISCARD:
+            done = outbox.discard(options.numbers)
+    except SynkroneError as error:
+        raise SettingsError(f"store: {error}") from None
+    asked = done if options.all else len(set(options.numbers))
+    others = f"; of {asked - done} others nothing is parked" if done < asked else ""
+    return f"{done} {_DONE[options.action]}{others}", done == asked
+
+
+def _outbox(settings: Settings) -> ServedOutbox:
+    store = build_store(settings)
+    if not isinstance(store, StoreWithOutbox):
+        raise SettingsError(f"store: {store.place} has no outbox, a postgresql:// has one")
+    return store.outbox
+
+
+def _as_json(state: OutboxState) -> str:
+    parked = [
+        {
+            "number": one.number,
+            "type": one.type,
+            "id": one.id,
+            "published_at": timestamp(one.published_at),
+            "parked_at": timestamp(one.parked_at),
+            "reason": one.reason,
+        }
+        for one in state.parked
+    ]
+    return json.dumps(
+        {
+            "waiting": state.waiting,
+            "oldest": timestamp(state.oldest) if state.oldest is not None else None,
+            "parked_total": state.parked_total,
+            "parked": parked,
+        },
+        ensure_ascii=False,
+        indent=2,
+    )
+
+
+def _as_text(state: OutboxState) -> str:
+    since = f", the first since {_time(state.oldest)}" if state.oldest is not None else ""
+    lines = [f"waiting: {state.waiting}{since}", f"parked: {state.parked_total}"]
+    for one in state.parked:
+        named = f"{one.type}, {one.id}" if one.id is not None else one.type
+        lines.append(f"  {one.number}  published {_time(one.published_at)}  {named}: {one.reason}")
+    if state.parked_total > len(state.parked):
+        lines.append(f"  and {state.parked_total - len(state.parked)} more")
+    return "\n".join(lines)
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00") + " UTC"
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**63:
+        raise argparse.ArgumentTypeError("must be a number as listed")
+    return int(text)
