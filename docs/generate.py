@@ -100,13 +100,14 @@ SETTINGS: Final[Mapping[str, str]] = {
     ),
     "internal.port": (
         "0 picks a free one; none: no internal listener. Nodes that share a PostgreSQL need it, see "
-        "[Cluster](../explanation/cluster.md)"
+        "[Cluster](../explanation/cluster.md). Of several `workers` each has its own: this one and as many behind it, "
+        "one more while they are replaced; none: free ones, on this machine alone"
     ),
     "internal.tls.cert": "a PEM file; the other nodes trust it as they do any authority of their system",
     "internal.tls.key": "a PEM file",
     "node.address": (
         "where the other nodes reach the internal listener, as `http://10.0.0.5:8001`; none: `internal.host` and "
-        "the port. Needed where `internal.host` is every address"
+        "the port. Needed where `internal.host` is every address. Of several `workers` each has its own port"
     ),
     "retention.log": "how long a cursor stays good, and an id is remembered",
     "retention.inbox": "how long an item stays in lists and counts; never shorter than `retention.log`",

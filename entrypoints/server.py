@@ -37,14 +37,14 @@ from adapters.store.served import ServedStore, StoreWithOutbox
 from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
-from entrypoints.container import Container, build_container, build_store
+from entrypoints.container import SHARED_STORES, Container, build_container, build_store
 from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
 from entrypoints.inherited import inherited_sockets
 from entrypoints.internal import Internal, InternalPortTaken
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
-from entrypoints.settings_types import written
+from entrypoints.settings_types import MAX_PORT, written
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import Supervisor, every, repeat, until
 from entrypoints.tls import check_tls
@@ -367,6 +367,20 @@ def open_port(settings: Settings) -> list[socket.socket]:
         raise _cannot_listen(settings, error) from None
 
 
+def check_workers(settings: Settings) -> None:
+    """Whether there can be several, where several are wanted. Raises SettingsError."""
+    if settings.workers == 1:
+        return
+    if settings.store.scheme not in SHARED_STORES:
+        stores = " or ".join(f"{scheme}://" for scheme in SHARED_STORES)
+        raise SettingsError(f"workers: {settings.workers} of them need a store that they can share: {stores}")
+    if settings.node.address is not None and not settings.internal.port:
+        raise SettingsError("internal.port: must be a port, as node.address is one with workers")
+    highest = MAX_PORT - settings.workers
+    if settings.internal.port and settings.internal.port > highest:
+        raise SettingsError(f"internal.port: must be at most {highest}, as workers have those behind it")
+
+
 def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> SettingsError:
     if isinstance(error, socket.gaierror | UnicodeError):
         return SettingsError(f"host: {settings.host} is not an address of this machine")
@@ -381,6 +395,7 @@ def check(settings: Settings) -> list[str]:
 
     Raises SettingsError.
     """
+    check_workers(settings)
     container = build_container(settings)
     check_tls(settings.tls, "tls")
     passing: list[str] = []

@@ -75,6 +75,7 @@ class Address(str):
 
 
 MAX_WORKERS = 256
+MAX_PORT = 65_535
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?", re.ASCII)
 _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 _KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -232,7 +233,7 @@ NodeAddress = Annotated[str, AfterValidator(_node_address)]
 KeyName = Annotated[str, AfterValidator(_key_name)]
 TokenBytes = Annotated[int, BeforeValidator(_no_flag), Field(ge=1_024, le=65_536)]
 WorkerCount = Annotated[int, BeforeValidator(_no_flag), Field(ge=1, le=MAX_WORKERS)]
-Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]
+Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=MAX_PORT)]
 
 
 class Section(BaseModel):

@@ -54,6 +54,25 @@ class Place:
         return cls(number, line, sockets)
 
 
+def settings_of(settings: Settings, number: int) -> Settings:
+    """Those of one worker, whose internal listener has a port of its own.
+
+    Without a port in the settings it is a free one, which this machine alone reaches. Else the first worker has that
+    port, and each other one the next.
+    """
+    if settings.internal.port is None:
+        internal = settings.internal.model_copy(update={"host": "127.0.0.1", "port": 0})
+        return settings.model_copy(update={"internal": internal})
+    if settings.internal.port == 0:
+        return settings
+    internal = settings.internal.model_copy(update={"port": settings.internal.port + number - 1})
+    node = settings.node
+    if node.address is not None:
+        host, _, port = node.address.rpartition(":")
+        node = node.model_copy(update={"address": f"{host}:{int(port) + number - 1}"})
+    return settings.model_copy(update={"internal": internal, "node": node})
+
+
 class SupervisorLine:
     """To the process that started this one. It breaks when that ends, also by a kill, and this one ends too."""
 

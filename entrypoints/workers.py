@@ -19,16 +19,15 @@ from typing import Final
 from adapters.http.listening import address_of, close_bound
 from adapters.system.ids import SystemRandomness
 from domain.ports import Randomness
-from entrypoints.container import SHARED_STORES
 from entrypoints.event_loop import run
 from entrypoints.inherited import inherited_sockets
-from entrypoints.server import WRONG_SETTING, open_port, print_address, serve, with_settings
-from entrypoints.settings import Settings, SettingsError
+from entrypoints.server import WRONG_SETTING, check_workers, open_port, print_address, serve, with_settings
+from entrypoints.settings import Settings
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import FIRST_DELAY, HEALTHY_AFTER, MAX_DELAY
 from entrypoints.tls import check_tls
-from entrypoints.worker import HURRY, LEAVE, STOP, VARIABLE, Place, work
+from entrypoints.worker import HURRY, LEAVE, STOP, VARIABLE, Place, settings_of, work
 
 _log = logging.getLogger("synkrone.workers")
 
@@ -306,9 +305,7 @@ async def supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int
 
 def run_workers(settings: Settings) -> int:
     """The supervising process. Raises SettingsError."""
-    if settings.store.scheme not in SHARED_STORES:
-        stores = " or ".join(f"{scheme}://" for scheme in SHARED_STORES)
-        raise SettingsError(f"workers: {settings.workers} of them need a store that they can share: {stores}")
+    check_workers(settings)
     check_tls(settings.tls, "tls")
     inherited = inherited_sockets(os.environ, os.getpid())
     sockets = inherited or open_port(settings)
@@ -329,7 +326,7 @@ def main(config: Path | None = None, workers: int | None = None) -> int:
 
     def serve_as(settings: Settings, sources: Sources) -> int:
         if place is not None:
-            return run(work(place, settings, sources))
+            return run(work(place, settings_of(settings, place.number), sources))
         if settings.workers > 1:
             return run_workers(settings)
         return run(serve(settings, sources, inherited_sockets(os.environ, os.getpid())))
