@@ -22,7 +22,7 @@ SWEEP_SECONDS = 0.1
 
 
 class Port:
-    """Where ``listener`` listens on 127.0.0.1."""
+    """Where ``listener`` listens on 127.0.0.1, on a socket of its own or on one that it was given."""
 
     def __init__(
         self,
@@ -32,9 +32,10 @@ class Port:
         tls: ssl.SSLContext | None = None,
         send_buffer: int | None = None,
         taken_over: Callable[[], int] = lambda: 0,
+        given: socket.socket | None = None,
         **limits: Any,
     ) -> None:
-        listening = socket.create_server(("127.0.0.1", 0))
+        listening = given if given is not None else socket.create_server(("127.0.0.1", 0))
         if send_buffer is not None:
             # Connections inherit it, so that what a client does not take soon waits in the server.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
@@ -58,6 +59,7 @@ class Port:
             refuse_at_once=lambda _: None,
             clock=SystemClock(),
             randomness=FixedRandomness(),
+            inherited=given is not None,
         )
 
     @property
