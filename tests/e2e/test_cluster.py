@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.cluster import BEHIND_NGINX, QUICK_PINGS, Cluster, balanced_line_to, cluster, nginx_to
-from tests.e2e.followers import Follower, PythonFollower
+from tests.cluster import BEHIND_NGINX, Cluster, balanced_line_to, cluster, nginx_to
+from tests.e2e.followers import CurlFollower, Follower
 from tests.postgresql import Servers
 from tests.processes import token
 
@@ -26,7 +26,7 @@ async def published(nodes: Cluster, title: str) -> str:
 @pytest.mark.gen_test(timeout=60)
 async def test_what_one_node_stores_another_delivers(postgresql: Servers, tmp_path: Path) -> None:
     async with cluster(tmp_path, nodes=2, server=postgresql.of(18)) as two:
-        follower = PythonFollower(two.nodes[1].url, OWN, ["websocket"])
+        follower = CurlFollower(two.nodes[1].url, OWN)
         await follower.start()
         await follower.has(await published(two, "hello"))
         await follower.stop()
@@ -35,17 +35,18 @@ async def test_what_one_node_stores_another_delivers(postgresql: Servers, tmp_pa
 @pytest.mark.check
 @pytest.mark.gen_test(timeout=120)
 async def test_nodes_that_are_killed_paused_and_cut_off_come_back(tmp_path: Path) -> None:
-    async with cluster(tmp_path, nodes=2, settings=QUICK_PINGS) as two, balanced_line_to(two.ports) as line:
+    async with cluster(tmp_path, nodes=2) as two, balanced_line_to(two.ports) as line:
         first, second = two.nodes
-        follower = PythonFollower(line.url, OWN, ["websocket"])
+        follower = CurlFollower(line.url, OWN)
         await follower.start()
         first.kill()
         await follower.has(await published(two, "one is dead"))
         first.start_again()
         await first.ready()
         second.pause()
-        await follower.has(await published(two, "the other stands still"))
+        identifier = await published(two, "the other stands still")
         second.go_on()
+        await follower.has(identifier)
         for fail in (second.line.cut, second.line.sever, second.line.swallow, second.line.hold):
             fail()
             identifier = await published(two, f"the other cannot {fail.__name__}")
@@ -63,7 +64,7 @@ async def test_nginx_sends_each_request_to_the_next_node(postgresql: Servers, tm
         cluster(tmp_path, nodes=2, server=postgresql.of(18), settings=BEHIND_NGINX) as two,
         nginx_to(two.ports, tmp_path / "nginx") as nginx,
     ):
-        followers: list[Follower] = [PythonFollower(nginx.url, OWN, ["websocket"]) for _ in range(2)]
+        followers: list[Follower] = [CurlFollower(nginx.url, OWN) for _ in range(2)]
         for follower in followers:
             await follower.start()
         for node in two.nodes:
