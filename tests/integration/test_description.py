@@ -201,6 +201,7 @@ def test_every_error_that_anybody_is_told_has_its_code_in_the_documents() -> Non
         "connection_gone",
         "entries_missing",
         "error",
+        "lease_lost",
         "protocol_error",
         "store_unusable",
     }
