@@ -26,7 +26,8 @@ class RawWebSocket:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, server: Server) -> AsyncIterator[RawWebSocket]:
+    async def open(cls, server: Server, *, sid: str | None = None) -> AsyncIterator[RawWebSocket]:
+        """With a ``sid``, for the session of that name."""
         for listening in server._sockets:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
         address, port = server.url.removeprefix("http://").split(":")
@@ -37,8 +38,9 @@ class RawWebSocket:
             loop = asyncio.get_running_loop()
             await loop.sock_connect(sock, (address, int(port)))
             key = base64.b64encode(os.urandom(16)).decode()
+            session = f"&sid={sid}" if sid is not None else ""
             request = (
-                f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {address}:{port}\r\n"
+                f"GET /socket.io/?EIO=4&transport=websocket{session} HTTP/1.1\r\nHost: {address}:{port}\r\n"
                 f"Upgrade: websocket\r\nConnection: Upgrade\r\n"
                 f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
             )
@@ -51,10 +53,14 @@ class RawWebSocket:
 
     async def connect(self, token: str, **auth: object) -> None:
         """Send CONNECT and wait for nothing."""
-        message = ("40" + json.dumps({"token": token, **auth})).encode()
+        await self.send("40" + json.dumps({"token": token, **auth}))
+
+    async def send(self, packet: str) -> None:
+        message = packet.encode()
         mask = os.urandom(4)
         masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(message))
-        frame = b"\x81\xfe" + len(message).to_bytes(2, "big") + mask + masked
+        length = b"\xfe" + len(message).to_bytes(2, "big") if len(message) > 125 else bytes((0x80 | len(message),))
+        frame = b"\x81" + length + mask + masked
         await asyncio.get_running_loop().sock_sendall(self._sock, frame)
 
     async def read(self, size: int) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
 from entrypoints.server import Server
 from tests.engine_io import Asking, Peer, WebSocketPeer, connected, event, http_session
+from tests.raw_websocket import RawWebSocket
 from tests.serving import eventually, open_sockets, publish, token
 from tests.two_nodes import PATH, FixedMembers, WanderingPeer, node, two_nodes
 
@@ -131,3 +133,63 @@ async def test_a_poll_whose_client_leaves_takes_nothing_with_it() -> None:
 
 def is_polled(server: Server, peer: WanderingPeer) -> bool:
     return bool(server.container.socketio()._engine.sessions[peer.sid].is_polled)
+
+
+@pytest.mark.gen_test
+async def test_a_node_that_is_about_to_stop_sends_polls_elsewhere() -> None:
+    async with two_nodes() as (one, other), http_session() as session:
+        peer = await WanderingPeer.open(session, [one.url, other.url])
+        await connected(peer, token("42"))
+        poll = asyncio.ensure_future(session.get(other.url + peer.target))
+        await eventually(lambda: is_polled(one, peer))
+        await other.container.forwarding().release()
+        async with await poll as answer:
+            assert (answer.status, await answer.text(), answer.headers["Connection"]) == (200, "6", "close")
+        await publish_to_42(session, one, "one")
+        async with session.get(one.url + peer.target) as answer:
+            assert "mission.assigned" in await answer.text()
+
+
+@pytest.mark.gen_test
+async def test_a_poll_whose_forwarder_is_gone_gives_way_to_the_next() -> None:
+    async with two_nodes() as (one, other), http_session() as session:
+        peer = await WanderingPeer.open(session, [one.url])
+        await connected(peer, token("42"))
+        # What is for browsers sends a poll again by itself.
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(other.url).port)
+        writer.write(f"GET {peer.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await eventually(lambda: is_polled(one, peer))
+        await other.container.forwarding().close()
+        assert await reader.read() == b""
+        writer.close()
+        listening = asyncio.ensure_future(titles(peer, 2))
+        await publish_to_42(session, one, "one")
+        await publish_to_42(session, one, "two")
+        assert await listening == ["one", "two"]
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_reads_nothing_behind_another_node_slows_down_nobody_and_is_cut() -> None:
+    limits = {"queue_bytes": 262_144, "notification_bytes": 65_536}
+    async with two_nodes(limits=limits) as (one, other), http_session() as session:
+        peer = await WanderingPeer.open(session, [one.url, other.url])
+        await connected(peer, token("42"))
+        async with RawWebSocket.open(other, sid=peer.sid) as client:
+            await client.send("2probe")
+            await client.send("5")
+            await eventually(lambda: open_sockets(one) == 1)
+            max_waiting = 0
+            for number in range(300):
+                await publish_to_42(session, one, str(number), data={"text": 60_000 * "x"})
+                waiting = [splice._outgoing.unsent for splice in other.container.forwarding().route._splices]
+                max_waiting = max(max_waiting, *waiting, 0)
+                if not one.open_connections:
+                    break
+            await eventually(lambda: one.open_connections == 0, within=8)
+            assert max_waiting < 100_000
+            # What it was sent before the end, it gets in order.
+            while await client.read(65_536):
+                pass
+            found = [arguments[0]["title"] for name, arguments in client.events() if name == "notification.new"]
+            assert found == [str(number) for number in range(len(found))]
+            assert len(found) > 3
