@@ -65,18 +65,18 @@ class Line(Connection[TupleRow]):
     """
 
     answer_seconds = ANSWER_SECONDS
-    is_doubtful = False
-    """Something was committed that others may not have."""
+    doubt: str | None = None
+    """What the server warned of: something may be committed that a standby lacks."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         answer = super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
-        if self.is_doubtful:
-            raise psycopg.OperationalError("the wait for a standby was cut short")
+        if self.doubt is not None:
+            raise psycopg.OperationalError(self.doubt)
         return answer
 
     def heed(self, notice: Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING" and notice.sqlstate in _DOUBTFUL:
-            self.is_doubtful = True
+            self.doubt = notice.message_primary or "a warning"
 
 
 class Address:
@@ -168,7 +168,10 @@ def check_server(line: Line) -> None:
 
 def is_uncertain(line: Line) -> bool:
     """After an error: whether what was sent may have been committed, as nothing says that it was not."""
-    return line.is_doubtful or line.info.transaction_status in {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
+    return line.doubt is not None or line.info.transaction_status in {
+        TransactionStatus.ACTIVE,
+        TransactionStatus.UNKNOWN,
+    }
 
 
 def one_line(error: psycopg.Error) -> str:
