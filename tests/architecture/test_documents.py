@@ -31,6 +31,8 @@ INBOX_PAGE = f"{DOCUMENTS}test_the_page_with_the_inbox_shows_it_and_marks_as_rea
 RIGHTS = "tests/e2e/test_postgresql.py::test_a_role_that_may_only_read_and_write_rows_serves"
 IN_SQL = "tests/e2e/test_publish_in_sql.py::"
 README_SHOWS = "tests/architecture/test_documents.py::test_the_readme_shows_what_the_tutorial_has"
+BY_HAND = "tests/e2e/test_cluster_documents.py::test_two_nodes_behind_nginx_by_hand"
+RESTORED = "tests/e2e/test_cluster_documents.py::test_what_was_restored_refuses_what_it_lost"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
 
 
@@ -124,7 +126,22 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/deploy.md", "ini", "[Socket]"): NotRun(
         "it needs systemd; test_inherited_sockets.py has its launcher"
     ),
-    ("docs/how-to/deploy.md", "dockerfile", "FROM python"): NotRun("it needs a container runtime and a registry"),
+    ("docs/how-to/deploy.md", "bash", "docker build"): NotRun("it needs a container runtime and a registry"),
+    ("docs/how-to/cluster.md", "bash", "mkdir -m 700"): NotRun(
+        "compose needs a container runtime; test_cluster_documents.py looks at its file, and makes the secrets"
+    ),
+    ("docs/how-to/cluster.md", "bash", "curl http"): NotRun("it asks what compose has started"),
+    ("docs/how-to/cluster.md", "bash", "kill node-1"): NotRun("it kills what compose has started"),
+    ("docs/how-to/cluster.md", "bash", "apt-get"): NotRun("it installs from registries"),
+    ("docs/how-to/cluster.md", "bash", "CREATE ROLE"): BY_HAND,
+    ("docs/how-to/cluster.md", "bash", "cat > synkrone.toml"): BY_HAND,
+    ("docs/how-to/cluster.md", "bash", "SYNKRONE_PORT=8001"): BY_HAND,
+    ("docs/how-to/cluster.md", "bash", "SYNKRONE_PORT=8002"): BY_HAND,
+    ("docs/how-to/cluster.md", "bash", "nginx -p"): BY_HAND,
+    ("docs/how-to/cluster.md", "bash", "synkrone-socket listen"): BY_HAND,
+    ("docs/how-to/cluster.md", "bash", "synkrone-socket publish"): BY_HAND,
+    ("docs/how-to/cluster.md", "bash", "pg_dump"): RESTORED,
+    ("docs/how-to/cluster.md", "bash", "pg_restore"): RESTORED,
     ("docs/how-to/backup.md", "bash", "sqlite3"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/backup.md", "bash", "rm -f"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/postgresql.md", "sql", "CREATE ROLE"): RIGHTS,
