@@ -6,7 +6,7 @@ VENV_PYTHON := .venv/bin/python
 # Bytecode is kept also where the environment has it otherwise: every process of the tests imports the same.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check client campaign fuzz bench docs lint clean
+.PHONY: demo test check client campaign prove fuzz bench docs lint clean
 
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
@@ -27,6 +27,11 @@ client: .venv/.installed-test
 # The campaigns (fuzz, kills, cuts) in full; the tests above run them with smaller counts.
 campaign: .venv/.installed-test
 	CAMPAIGN=full $(VENV_PYTHON) -m pytest -m campaign -s $(ARGS)
+
+# Random histories of publishers, clients and faults against real servers, and a verdict: docs/explanation/proof.md.
+# ARGS="--seed 7 --minutes 10 --against cluster".
+prove: .venv/.installed-test
+	$(VENV_PYTHON) -m tests.prove $(ARGS)
 
 # Coverage-guided, SECONDS for each target.
 fuzz: .venv/.installed-fuzz

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from entrypoints.settings import Settings
 from tests.database_line import DatabaseLine
 from tests.e2e.line import Line
 from tests.e2e.proxy import PROXY_ADDRESS, Proxy, Upstream, find_nginx
@@ -29,30 +28,15 @@ LOG_SHOWN = 20_000
 """Characters of a node's log, from its end."""
 
 
-class Node:
-    """One node: the process, and the line between it and the database. It keeps its port over restarts."""
+class Machine:
+    """A server that a test can kill, pause and start again. It keeps its port."""
 
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        line: DatabaseLine,
-        database: str,
-        settings: Mapping[str, str],
-        module: str | None = None,
-    ) -> None:
+    def __init__(self, name: str, folder: Path, settings: Mapping[str, str], module: str | None = None) -> None:
         """``module`` has the commands of a server that is not the one of this project, as in ``ServerProcess``."""
         self.name = name
-        self.line = line
         self.is_paused = False
-        own = {
-            "SYNKRONE_STORE": line.url(database),
-            "SYNKRONE_PORT": str(port_to_keep()),
-            "SYNKRONE_LOG__FORMAT": "json",
-        }
-        if "internal" in Settings.model_fields:
-            own["SYNKRONE_INTERNAL__PORT"] = "0"
-        self.process = ServerProcess(folder, {**ONE_SECRET, **own, **settings}, module=module)
+        own = {**ONE_SECRET, "SYNKRONE_PORT": str(port_to_keep()), **settings}
+        self.process = ServerProcess(folder, own, module=module)
 
     def __repr__(self) -> str:
         return self.name
@@ -95,7 +79,7 @@ class Node:
         await self.ready()
 
     def pause(self) -> None:
-        """SIGSTOP: the machine stands still, with its connections."""
+        """SIGSTOP: it stands still, with its connections."""
         os.kill(self.process.pid, signal.SIGSTOP)
         self.is_paused = True
 
@@ -107,6 +91,23 @@ class Node:
     def close(self) -> None:
         self.go_on()
         self.process.kill()
+
+
+class Node(Machine):
+    """One of several, and the line between it and the database."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        line: DatabaseLine,
+        database: str,
+        settings: Mapping[str, str],
+        module: str | None = None,
+    ) -> None:
+        self.line = line
+        own = {"SYNKRONE_STORE": line.url(database), "SYNKRONE_INTERNAL__PORT": "0"}
+        super().__init__(name, folder, {**own, **settings}, module)
 
 
 class Cluster:

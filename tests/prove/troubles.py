@@ -1,0 +1,174 @@
+"""All that fails, at random: lines of clients, servers and their clocks, the database and what leads there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable, Coroutine
+from typing import TypeAlias
+
+from tests.cluster import Cluster, Machine, Node
+from tests.e2e.line import Cut
+from tests.prove.history import History
+from tests.prove.node import CLOCK
+from tests.prove.stage import Stage
+
+Trouble: TypeAlias = Callable[[], Coroutine[None, None, None]]
+
+BETWEEN_SECONDS = (0.3, 2.0)
+CUT_OFF_SECONDS = (0.2, 6.0)
+PAUSED_SECONDS = (0.5, 12.0)
+CLOCK_SECONDS = (-20.0, 600.0)
+"""Further back users' tokens would not be valid yet."""
+
+
+def set_clock(server: Machine, apart: float) -> None:
+    """So many seconds from the true time."""
+    (server.process.directory / CLOCK).write_text(str(apart))
+
+
+class Troubles:
+    """Makes them until it is cancelled, one or several at a time; ``mend`` then ends those under way."""
+
+    def __init__(self, stage: Stage, history: History, choice: random.Random) -> None:
+        self._stage = stage
+        self._history = history
+        self._choice = choice
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._busy: set[Machine] = set()
+        kinds: dict[Trouble, int] = {self._cut_clients: 6, self._sever_clients: 3, self._swallow_clients: 2}
+        kinds |= {self._kill: 3, self._restart: 1, self._pause: 2, self._set_clock: 1}
+        if stage.cluster is not None:
+            kinds |= {self._cut_database: 4, self._cut_off: 4, self._kill_database: 1, self._pause_database: 1}
+        self._kinds = list(kinds)
+        self._weights = list(kinds.values())
+
+    async def make(self) -> None:
+        while True:
+            await asyncio.sleep(self._choice.uniform(*BETWEEN_SECONDS))
+            (trouble,) = self._choice.choices(self._kinds, self._weights)
+            task = asyncio.create_task(trouble())
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+
+    async def mend(self) -> None:
+        """Wait for the end of those under way, each of which leaves everything whole. Raises what went wrong."""
+        while self._under_way:
+            done, _ = await asyncio.wait(self._under_way)
+            for task in done:
+                task.result()
+        for server in self._stage.servers:
+            set_clock(server, 0)
+
+    def _note(self, what: object, **how: object) -> None:
+        self._history.write("trouble", of=str(what), **how)
+
+    # between clients and servers
+
+    async def _cut_clients(self) -> None:
+        line, how = self._choice.choice(self._stage.lines), self._choice.choice(list(Cut))
+        self._note("a line", how=how.value, calls=line.cut(how))
+
+    async def _sever_clients(self) -> None:
+        line, how = self._choice.choice(self._stage.lines), self._choice.choice(list(Cut))
+        self._note("a line", how=f"severed by {how.value}")
+        line.sever(how)
+        await asyncio.sleep(self._choice.uniform(*CUT_OFF_SECONDS))
+        line.mend()
+
+    async def _swallow_clients(self) -> None:
+        line = self._choice.choice(self._stage.lines)
+        self._note("a line", how="swallows what the server sends")
+        line.swallow()
+        await asyncio.sleep(self._choice.uniform(*CUT_OFF_SECONDS))
+        line.cut(Cut.LOST)
+
+    # servers
+
+    def _idle(self) -> Machine | None:
+        """One that nothing else happens to."""
+        idle = [server for server in self._stage.servers if server not in self._busy]
+        return self._choice.choice(idle) if idle else None
+
+    async def _kill(self) -> None:
+        if (server := self._idle()) is not None:
+            self._busy.add(server)
+            self._note(server, how="kill -9")
+            await asyncio.to_thread(server.kill)
+            await asyncio.sleep(self._choice.uniform(0, 1))
+            server.start_again()
+            await server.ready()
+            self._busy.discard(server)
+
+    async def _restart(self) -> None:
+        if (server := self._idle()) is not None:
+            self._busy.add(server)
+            self._note(server, how="restart")
+            await server.restart()
+            self._busy.discard(server)
+
+    async def _pause(self) -> None:
+        if (server := self._idle()) is not None:
+            self._busy.add(server)
+            self._note(server, how="pause")
+            server.pause()
+            await asyncio.sleep(self._choice.uniform(*PAUSED_SECONDS))
+            server.go_on()
+            self._busy.discard(server)
+
+    async def _set_clock(self) -> None:
+        server = self._choice.choice(self._stage.servers)
+        apart = self._choice.uniform(*CLOCK_SECONDS)
+        self._note(server, how=f"its clock is set to {apart:+.1f} s")
+        set_clock(server, apart)
+
+    # the database
+
+    def _a_node(self) -> Node:
+        node = self._choice.choice(self._stage.servers)
+        assert isinstance(node, Node)
+        return node
+
+    def _cluster(self) -> Cluster:
+        assert self._stage.cluster is not None
+        return self._stage.cluster
+
+    async def _cut_database(self) -> None:
+        node = self._a_node()
+        self._note(node, how="its connections to the database are cut")
+        await asyncio.to_thread(node.line.cut)
+
+    async def _cut_off(self) -> None:
+        node = self._a_node()
+        if node not in self._busy:
+            self._busy.add(node)
+            fail = self._choice.choice((node.line.sever, node.line.swallow, node.line.hold))
+            self._note(node, how=f"its line to the database: {fail.__name__}")
+            await asyncio.to_thread(fail)
+            await asyncio.sleep(self._choice.uniform(*CUT_OFF_SECONDS))
+            await asyncio.to_thread(node.line.mend)
+            self._busy.discard(node)
+
+    async def _kill_database(self) -> None:
+        """As a crash does: it recovers what it had committed."""
+        if not self._busy:
+            self._busy.update(self._stage.servers)
+            self._note("the database", how="crash")
+            server = self._cluster().server
+            await asyncio.to_thread(server.stop, how=signal.SIGQUIT)
+            await asyncio.to_thread(server.start)
+            self._busy.clear()
+
+    async def _pause_database(self) -> None:
+        if not self._busy:
+            self._busy.update(self._stage.servers)
+            self._note("the database", how="pause")
+            server = self._cluster().server
+            await asyncio.to_thread(server.pause)
+            await asyncio.sleep(self._choice.uniform(*CUT_OFF_SECONDS))
+            await asyncio.to_thread(server.go_on)
+            self._busy.clear()
