@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from domain.delivery.hub import Subscription
-from domain.errors import ConnectionGone, DisconnectedByOperator, SynkroneError, TooManyConnections
+from domain.errors import ConnectionGone, DisconnectedByOperator, SynkroneError, TooManyConnections, Unavailable
 from domain.model import (
     AckId,
     ConnectionInfo,
@@ -47,7 +47,7 @@ class Connection:
     It has an ``identity`` once its token is verified, and a ``pid`` once it is let in. Its ``start`` is kept until its
     reply has been sent. ``came_at`` is the head of the log as it was read for its start; ``disconnection`` is the last
     one of its user while it was connecting. ``is_live``: its replay is over, or has failed. ``closing``: it has been
-    told to end.
+    told to end. At ``leaves_at`` it will be, for ``leaves_for``.
     ``requests`` are carried out in their order, and the first is under way while it ``is_working`` and ``is_live``.
     """
 
@@ -66,7 +66,8 @@ class Connection:
     is_live: bool = False
     warned: bool = False
     closing: bool = False
-    drain_at: float | None = None
+    leaves_at: float | None = None
+    leaves_for: Unavailable | None = None
     received: Position | None = None
     requests: deque[Request] = field(default_factory=deque)
     is_working: bool = True

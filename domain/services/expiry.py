@@ -1,8 +1,10 @@
-"""Connections that end at their time: with their token, or with the server."""
+"""Connections that end at their time: with their token, or with the server's being able to serve them."""
 
 from __future__ import annotations
 
-from domain.errors import ShuttingDown, TokenExpired
+from collections.abc import Sequence
+
+from domain.errors import ShuttingDown, TokenExpired, Unavailable
 from domain.model import Expiring
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock
@@ -27,8 +29,8 @@ class ExpiryService:
     def _look_at(self, connection: Connection, now: float) -> None:
         if connection.identity is None or connection.deadlines is None:
             return
-        if connection.drain_at is not None and now >= connection.drain_at:
-            self._connections.close(connection, ShuttingDown())
+        if connection.leaves_at is not None and connection.leaves_for is not None and now >= connection.leaves_at:
+            self._connections.close(connection, connection.leaves_for)
         elif now >= connection.deadlines.close_at:
             self._connections.close(connection, TokenExpired("the token of this connection has expired"))
         elif now >= connection.deadlines.warn_at and connection.has_reply and not connection.warned:
@@ -38,7 +40,16 @@ class ExpiryService:
     def drain(self) -> None:
         """Have everybody let in no more, and ``tick`` close the connections there are, spread out."""
         self._connections.is_draining = True
+        self._schedule(list(self._connections.all), ShuttingDown())
+
+    def send_away(self, why: Unavailable) -> None:
+        """Have ``tick`` close the connections there are, spread out, as this server is of no use to them any more.
+
+        Those that are to leave already leave as they were to: it may be said again and again.
+        """
+        self._schedule([connection for connection in self._connections.all if connection.leaves_at is None], why)
+
+    def _schedule(self, connections: Sequence[Connection], why: Unavailable) -> None:
         now = self._clock.monotonic()
-        schedule = self._policy.drain_schedule(len(self._connections.all))
-        for connection, delay in zip(self._connections.all, schedule, strict=True):
-            connection.drain_at = now + delay
+        for connection, delay in zip(connections, self._policy.drain_schedule(len(connections)), strict=True):
+            connection.leaves_at, connection.leaves_for = now + delay, why

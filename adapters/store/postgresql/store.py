@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -83,6 +84,7 @@ class _Open:
     failing: bool = False
     missing: int | None = None
     """The offset of an entry that is not there."""
+    heard_at: float | None = None
     closed: bool = False
 
 
@@ -219,7 +221,14 @@ class PostgresqlStore:
             job.settle(answer)
         _tell_behind(state)
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago the log was last looked at in the database, whether or not there was more in it."""
+        heard_at = self._state.heard_at if self._state is not None else None
+        return self._clock.monotonic() - heard_at if heard_at is not None else math.inf
+
     def _hear(self, state: _Open, news: News) -> None:
+        state.heard_at = self._clock.monotonic()
         self._know(state, news.generations)
         state.log_floor = news.floor
         if state.tail.head < news.floor and not news.entries:

@@ -1,7 +1,7 @@
 """Trimming a log in a PostgreSQL database, in steps of a few milliseconds each, by one server at a time.
 
-What is old leaves the log at once, by moving its floor. Entries are removed behind the floor; contents stay until they
-are too old for the inboxes.
+What is old leaves the log at once, by moving its floor, but not before every node that holds a lease has read it.
+Entries are removed behind the floor; contents stay until they are too old for the inboxes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _TURN = b"""
 _OLD = b"""
     SELECT log_offset, stored_at FROM (
         SELECT log_offset, stored_at FROM synkrone.entries
-        WHERE log_offset > %(floor)s::bigint AND log_offset <= %(given)s::bigint
+        WHERE log_offset > %(floor)s::bigint
+            AND log_offset <= least(%(given)s::bigint, (SELECT min(log_offset) FROM synkrone.nodes))
         ORDER BY log_offset LIMIT %(most)s::integer) AS oldest
     WHERE stored_at <= %(before)s::bigint ORDER BY log_offset DESC LIMIT 1"""
 _RAISE = b"UPDATE synkrone.log SET floor = %(floor)s::bigint, floor_stored_at = %(stored_at)s::bigint"
@@ -68,8 +69,8 @@ _FORGET_APPENDS = b"DELETE FROM synkrone.appends WHERE stored_at < %(before)s::b
 
 @value
 class Step:
-    """``given`` is the offset up to which every follower has been given all. Without ``now`` the database says what
-    time it is."""
+    """``given`` is the offset up to which every follower of this server has been given all. Without ``now`` the database
+    says what time it is."""
 
     now: datetime | None
     given: int

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
+from domain.errors import Unavailable
 from domain.model import Position
 from domain.policy import ConnectionPolicy
 from tests.doubles import START, FixedRandomness
@@ -102,6 +104,28 @@ def test_draining_ends_within_its_time_however_many_there_are() -> None:
             world.expiry.tick()
             for client in clients:
                 await closed(client)
+
+    run(story())
+
+
+def test_who_is_sent_away_leaves_spread_out_and_may_come_back_to_the_same_server() -> None:
+    async def story() -> None:
+        policy = ConnectionPolicy(drain_rate=2.0, connections_per_user=8)
+        async with World(policy=policy).running() as world:
+            clients = [await world.connect("ann") for _ in range(4)]
+            world.expiry.send_away(Unavailable("elsewhere they are served"))
+            left: list[int] = []
+            for _ in range(5):
+                world.expiry.tick()
+                await asyncio.sleep(0)
+                left.append(sum(not client.connected for client in clients))
+                # Said again it puts nobody off.
+                world.expiry.send_away(Unavailable("elsewhere they are served"))
+                world.clock.advance(0.5)
+            assert left == [1, 2, 3, 4, 4]
+            closing = first(clients[3], "session.closing")
+            assert (closing["code"], closing["retryable"], closing["reconnect"]) == ("unavailable", True, True)
+            assert (await world.connect("ann")).connected
 
     run(story())
 
