@@ -1,4 +1,4 @@
-"""``synkrone-socket serve | demo | token | publish | listen | check-config | migrate | outbox``."""
+"""``synkrone-socket serve | demo | token | publish | listen | check-config | migrate | outbox | nodes``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import aiohttp
 import msgspec
 
 from adapters.contract.json_text import InvalidJson, parse_object
-from domain.errors import InvalidPublication
-from entrypoints import client, outbox, server, workers
+from domain.errors import InvalidPublication, StoreUnavailable
+from entrypoints import client, nodes, outbox, server, workers
 from entrypoints.demo import story, terminal
 from entrypoints.settings import MissingSetting, Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
@@ -108,6 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(command)
     outbox.add_arguments(command)
     command.set_defaults(run=partial(_outbox, command))
+
+    command = commands.add_parser("nodes", help="list the servers that share the store, as each last said of itself")
+    _add_config(command)
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=_nodes)
     return parser
 
 
@@ -216,6 +221,17 @@ def _outbox(command: argparse.ArgumentParser, options: argparse.Namespace) -> in
         said, is_done = outbox.run(settings, options)
     print(said)
     return 0 if is_done else 1
+
+
+def _nodes(options: argparse.Namespace) -> int:
+    with _settings(options) as (settings, _):
+        try:
+            members = asyncio.run(nodes.read_members(settings))
+        except StoreUnavailable as error:
+            print(f"synkrone-socket: {error}", file=sys.stderr)
+            return 1
+    print(nodes.as_json(members) if options.json else nodes.as_table(members))
+    return 0
 
 
 def _port(text: str) -> int:

@@ -29,9 +29,13 @@ from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
 from adapters.client.routes import client_routes
+from adapters.cluster.contact import PATH as CONTACT_PATH
+from adapters.cluster.contact import ContactRoute, HttpContacts
 from adapters.cluster.members import Members
+from adapters.cluster.membership import Membership
 from adapters.cluster.node import Forwarding, ForwardingLimits
 from adapters.cluster.sids import SessionNames
+from adapters.http.exchange import Route
 from adapters.http.files import FileRoute
 from adapters.http.peer import PeerPolicy
 from adapters.source.http_feed import HttpFeed
@@ -42,6 +46,7 @@ from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from adapters.system.configuration import ConfigurationError
 from adapters.system.ids import SystemRandomness
+from adapters.system.nodes import Registry
 from adapters.system.pids import KeyedPids
 from adapters.telemetry.logging import LoggingTelemetry
 from adapters.transport.arrivals import Arrivals
@@ -61,7 +66,7 @@ from entrypoints.settings import (
     SettingsError,
 )
 from entrypoints.settings_types import Address
-from entrypoints.version import known_version
+from entrypoints.version import installed_version, known_version
 
 SINGLE_KEY_NAME = "api.key"
 STREAM_PING = timedelta(seconds=15)
@@ -210,8 +215,8 @@ def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals
 def build_forwarding(
     settings: Settings, clock: Clock, peers: PeerPolicy, transport: SocketIoTransport, members: Members | None
 ) -> Forwarding | None:
-    """None for a server that is no node."""
-    if members is None:
+    """None for a server that is no node, or that others cannot ask."""
+    if members is None or settings.internal.port is None:
         return None
     limits = settings.limits
     transport.name_sessions(SessionNames(members).new)
@@ -254,6 +259,20 @@ def build_postgresql_store(settings: Settings, clock: Clock) -> ServedStore:
         retention_inbox=settings.retention.inbox_age,
         inbox_per_user=settings.retention.inbox_per_user,
     )
+
+
+def build_membership(registry: Registry | None, clock: Clock, randomness: Randomness) -> Membership | None:
+    """None for a server whose store is its own."""
+    if registry is None:
+        return None
+    return Membership(registry, HttpContacts(), version=installed_version(), clock=clock, randomness=randomness)
+
+
+def build_contact_routes(membership: Membership | None, store: ServedStore) -> Mapping[str, Route]:
+    """What the other nodes ask of this one."""
+    if membership is None:
+        return {}
+    return {CONTACT_PATH: ContactRoute(membership, lambda: store.silent_seconds)}
 
 
 def build_memory_source(url: Address) -> MemorySource:
@@ -325,7 +344,12 @@ class Container(containers.DeclarativeContainer):
     )
     peers = providers.Singleton(build_peers, settings, telemetry)
     arrivals = providers.Singleton(Arrivals)
+    registry = providers.Singleton(lambda store: store.registry(), store)
+    membership = providers.Singleton(build_membership, registry, clock, randomness)
+    members: providers.Provider[Members | None] = membership
+    contact_routes = providers.Singleton(build_contact_routes, membership, store)
     socketio = providers.Singleton(build_socketio, settings, clock, peers, arrivals)
+    forwarding = providers.Singleton(build_forwarding, settings, clock, peers, socketio, members)
     sse = providers.Singleton(build_sse, settings, clock, peers, arrivals)
     transports = providers.Singleton(lambda *transports: transports, socketio, sse)
 
@@ -340,8 +364,6 @@ class Container(containers.DeclarativeContainer):
         telemetry=telemetry,
         policy=policy,
     )
-    members: providers.Provider[Members | None] = providers.Object(None)
-    forwarding = providers.Singleton(build_forwarding, settings, clock, peers, socketio, members)
 
     connections = application.provided.connections
     publishing = application.provided.publishing

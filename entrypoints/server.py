@@ -23,7 +23,9 @@ from adapters.api.handlers import NotFound
 from adapters.api.routes import internal_routes
 from adapters.auth.callers import Callers
 from adapters.auth.served import ServedVerifier
+from adapters.cluster.membership import Load, Membership
 from adapters.cluster.node import Forwarding
+from adapters.http.exchange import Route
 from adapters.http.listening import (
     HttpLimits,
     Listener,
@@ -34,6 +36,7 @@ from adapters.http.listening import (
     raise_descriptor_limit,
 )
 from adapters.store.served import ServedStore, StoreWithOutbox
+from adapters.system.nodes import Registry
 from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
@@ -42,6 +45,7 @@ from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
 from entrypoints.inherited import inherited_sockets
 from entrypoints.internal import Internal, InternalPortTaken
+from entrypoints.lag import Lag
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import MAX_PORT, written
@@ -60,6 +64,8 @@ SHUTDOWN_SECONDS = 28.0
 WRONG_SETTING = 2
 LEAVE_SECONDS = (1.0, 4.0)
 """For at least and at most so long a server that leaves its port to others still serves who has come to it."""
+SILENT_SECONDS = 5.0
+"""After which it counts as a fault that nobody has looked what others have stored."""
 
 
 class Server:
@@ -85,6 +91,7 @@ class Server:
         self._sources: list[asyncio.Task[None]] = []
         self._supervisors: list[Supervisor] = []
         self._draining = False
+        self._lag = Lag(container.clock())
         self._delivery: Supervisor
         self.listener: Listener
 
@@ -106,6 +113,10 @@ class Server:
         connections: int = self._container.connections().open_connections
         return connections
 
+    def _load(self) -> Load:
+        delivered = self._container.application().hub.delivered
+        return Load(self.open_connections, delivered.offset if delivered is not None else 0)
+
     def run_beside(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """As long as it is running. A defect in it ends the server."""
         self._background.append(self._start(coroutine))
@@ -119,6 +130,7 @@ class Server:
         store: ServedStore = container.store()
         verifier: ServedVerifier = container.verifier()
         callers: Callers | None = container.callers()
+        membership: Membership | None = container.membership()
         async with AsyncExitStack() as stack:
             stack.callback(self._close_sockets)
             stack.push_async_callback(verifier.close)
@@ -128,6 +140,11 @@ class Server:
                 await store.open()
                 stack.push_async_callback(store.close)
                 await application.hub.begin()
+                if membership is not None:
+                    stack.push_async_callback(membership.close)
+                    await membership.begin(
+                        self.internal_url or "", load=self._load, send_away=application.expiry.send_away
+                    )
             except SynkroneError as error:
                 raise SettingsError(f"store: {error}") from None
             stack.push_async_callback(self._store_last_marks)
@@ -136,6 +153,8 @@ class Server:
             stack.push_async_callback(self._stop, self._background)
             stack.push_async_callback(self._stop, self._sources)
             self._delivery = self._supervised("delivery", application.delivery.deliver)
+            if membership is not None:
+                self.run_beside(membership.run())
             for transport in transports:
                 self.run_beside(every(transport.sweep_seconds, transport.sweep))
             self._supervised("marks", partial(repeat, TICK_SECONDS, self._store_marks))
@@ -166,15 +185,17 @@ class Server:
     async def _serving_nodes(self, internal: Internal) -> AsyncIterator[None]:
         """Answer the other nodes and operators, on the internal listener."""
         container = self._container
+        registry: Registry | None = container.registry()
         router = tornado.web.Application(
-            internal_routes(readiness=self.readiness),
+            internal_routes(readiness=self.readiness, read_roll=registry.roll if registry is not None else None),
             default_handler_class=NotFound,
             log_function=_log_request,
         )
         forwarding = self._forwarding
+        of_nodes: Mapping[str, Route] = container.contact_routes()
         listener = internal.listener(
             router,
-            forwarding.internal_routes if forwarding is not None else {},
+            {**of_nodes, **(forwarding.internal_routes if forwarding is not None else {})},
             clock=container.clock(),
             randomness=container.randomness(),
             taken_over=lambda: forwarding.open_links if forwarding is not None else 0,
@@ -195,13 +216,17 @@ class Server:
 
     async def readiness(self) -> dict[str, str | None]:
         """What has to work, by name, each with what is wrong with it or None."""
-        return await self._serving_faults() | {supervisor.name: supervisor.fault for supervisor in self._supervisors}
+        supervised = {supervisor.name: supervisor.fault for supervisor in self._supervisors}
+        return await self._serving_faults() | {"tail": await self._tail_fault()} | supervised
 
     async def _serving_faults(self) -> dict[str, str | None]:
         """The same, of that without which no client can be served."""
+        membership: Membership | None = self._container.membership()
         return {
             "server": ShuttingDown.code if self._draining else None,
             "store": await self._store_fault(),
+            "listener": self._listener_fault(),
+            "lease": membership.fault if membership is not None else None,
             "keys": self._container.verifier().fault,
             self._delivery.name: self._delivery.fault,
         }
@@ -210,6 +235,7 @@ class Server:
         """While a fault is known, clients are told so at their handshake, on which they back off."""
         while True:
             faults = await self._serving_faults()
+            await self._tail_fault()
             ready = all(fault is None for fault in faults.values())
             for transport in transports:
                 transport.set_ready(ready=ready)
@@ -261,6 +287,22 @@ class Server:
         except StoreUnavailable as error:
             return error.code
         return None
+
+    def _listener_fault(self) -> str | None:
+        try:
+            silent: float = self._container.store().silent_seconds
+        except StoreUnavailable as error:
+            return error.code
+        return f"the log was not read for {silent:.0f} s" if silent > SILENT_SECONDS else None
+
+    async def _tail_fault(self) -> str | None:
+        container = self._container
+        delivered = container.application().hub.delivered
+        try:
+            head = await container.store().head()
+        except StoreUnavailable as error:
+            return error.code
+        return self._lag.fault(head.offset, delivered.offset if delivered is not None else 0)
 
     def _new_listener(self, router: Router, transports: Sequence[ServedTransport]) -> Listener:
         limits = self._settings.limits

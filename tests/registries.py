@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import count
 
 from adapters.system.nodes import LeaseLost, Member, Roll
@@ -45,6 +46,7 @@ class MemoryRegistry:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._held: dict[str, int] = {}
+        self.lease = timedelta(seconds=cluster.lease)
         self.is_cut_off = False
         self.rolls = 0
         """How often it was looked who is there."""

@@ -10,6 +10,7 @@ from adapters.api.backends import Backend
 from adapters.api.connections import ConnectionsHandler
 from adapters.api.health import LiveHandler, Readiness, ReadyHandler
 from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler, Users
+from adapters.api.nodes import NodesHandler, ReadRoll
 
 Route: TypeAlias = tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]
 
@@ -32,9 +33,10 @@ def api_routes(
     ]
 
 
-def internal_routes(*, readiness: Readiness) -> list[Route]:
+def internal_routes(*, readiness: Readiness, read_roll: ReadRoll | None = None) -> list[Route]:
     """Of the internal listener, for operators and the other nodes."""
-    return _health_routes(readiness)
+    of_nodes: list[Route] = [(r"/admin/nodes", NodesHandler, {"read_roll": read_roll})] if read_roll is not None else []
+    return [*_health_routes(readiness), *of_nodes]
 
 
 def _health_routes(readiness: Readiness) -> list[Route]:

@@ -23,7 +23,7 @@ class Members(Protocol):
         """
 
     async def find(self, boot: str) -> Member | None:
-        """A node by its boot, itself among them; None for one that holds no lease.
+        """A node by its boot, itself among them; None for one that holds no lease, or has no internal listener.
 
         One that is not known is looked for in the registry, at most once a second for all of them.
         """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from adapters.cluster.cut_off import is_cut_off
+from adapters.cluster.cut_off import CutOff
 from adapters.cluster.secrets import Secrets
 from adapters.cluster.unknown import UnknownBoots
 from adapters.system.nodes import LeaseLost, Member, Registry, Roll
@@ -19,7 +19,6 @@ from domain.ports import Clock, Randomness
 
 _log = logging.getLogger("synkrone.cluster")
 
-LEASE_SECONDS: Final = 15.0
 INTERVALS_A_LEASE: Final = 3
 BOOT_BYTES: Final = 6
 
@@ -49,10 +48,7 @@ class Contacts(Protocol):
 
 
 class Membership:
-    """The Members of one node. ``begin`` takes its lease, and ``run`` keeps it for as long as it lives.
-
-    ``send_away`` has all clients closed, spread out, to come back to whichever server they find.
-    """
+    """The Members of one node. ``begin`` takes its lease, and ``run`` keeps it for as long as it lives."""
 
     def __init__(
         self,
@@ -60,20 +56,17 @@ class Membership:
         contacts: Contacts,
         *,
         version: str,
-        load: Callable[[], Load],
-        send_away: Callable[[Unavailable], None],
         clock: Clock,
         randomness: Randomness,
-        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._registry = registry
         self._contacts = contacts
         self._version = version
-        self._load = load
-        self._send_away = send_away
+        self._load: Callable[[], Load]
+        self._send_away: Callable[[Unavailable], None]
         self._clock = clock
         self._randomness = randomness
-        self._lease_seconds = lease_seconds
+        self._lease_seconds = registry.lease.total_seconds()
         self._address = ""
         self._boot = new_boot()
         self._next_boot: str | None = None
@@ -81,11 +74,12 @@ class Membership:
         self._renewed_at = clock.monotonic()
         self._renewal: asyncio.Task[Roll] | None = None
         self._members: dict[str, Member] = {}
-        self._secrets = Secrets(clock, spread_seconds=lease_seconds)
+        self._secrets = Secrets(clock, spread_seconds=self._lease_seconds)
         self._unknown = UnknownBoots()
         self._next_look: asyncio.Task[None] | None = None
         self._looks: set[asyncio.Task[None]] = set()
         self._looked_at = clock.monotonic() - LOOK_UP_SECONDS
+        self._cut_off = CutOff(self._lease_seconds)
         self._is_cut_off = False
         self._warned_of: frozenset[str] = frozenset()
 
@@ -109,32 +103,28 @@ class Membership:
         """What is wrong with its lease, for operators."""
         if self._next_boot is not None:
             return LeaseLost.code
-        unrenewed = self._unrenewed_seconds
+        unrenewed = self._clock.monotonic() - self._renewed_at
         return f"not renewed for {unrenewed:.0f} s" if unrenewed > self._lease_seconds else None
 
-    @property
-    def _unrenewed_seconds(self) -> float:
-        return self._clock.monotonic() - self._renewed_at
-
     async def find(self, boot: str) -> Member | None:
-        found = self._members.get(boot)
-        if found is None and self._unknown.seek(boot):
+        if boot not in self._members and self._unknown.seek(boot):
             if self._next_look is None:
                 self._next_look = asyncio.get_running_loop().create_task(self._look())
                 self._looks.add(self._next_look)
                 self._next_look.add_done_callback(self._looks.discard)
             await asyncio.shield(self._next_look)
-            found = self._members.get(boot)
-        return found
+        found = self._members.get(boot)
+        return found if found is not None and (found.address or boot == self._boot) else None
 
     # from the first lease to the last
 
-    async def begin(self, address: str) -> None:
+    async def begin(self, address: str, *, load: Callable[[], Load], send_away: Callable[[Unavailable], None]) -> None:
         """Take a lease. ``address`` is the URL of its internal listener; empty: it has none.
 
-        Raises StoreUnavailable.
+        ``send_away`` has all clients closed, spread out, to come back to whichever server they find. Raises
+        StoreUnavailable.
         """
-        self._address = address
+        self._address, self._load, self._send_away = address, load, send_away
         self._renewed(await self._registry.renew(self._own()))
 
     async def run(self) -> None:
@@ -182,6 +172,7 @@ class Membership:
 
     def _renewed(self, roll: Roll) -> None:
         self._renewed_at = self._clock.monotonic()
+        self._cut_off.renewed()
         self._is_cut_off = False
         self._learn(roll)
 
@@ -223,7 +214,7 @@ class Membership:
     async def _without_store(self) -> float:
         others = [one for one in self._members.values() if one.boot != self._boot and one.address][:ASKED_AT_ONCE]
         answers = await asyncio.gather(*(self._contacts.ask(one, self.secrets) for one in others))
-        if self._unrenewed_seconds >= self._lease_seconds and is_cut_off(answers):
+        if self._cut_off.hear(answers, now=self._clock.monotonic(), renewed_at=self._renewed_at):
             if not self._is_cut_off:
                 _log.error("cut off from the store: all clients are sent to others", extra={"answers": answers})
             self._is_cut_off = True

@@ -222,6 +222,13 @@ class MemoryStore:
     async def secret(self) -> bytes:
         return self._secret
 
+    @property
+    def silent_seconds(self) -> float:
+        return 0.0
+
+    def registry(self) -> None:
+        """It is one server's own."""
+
     async def ensure_writable(self) -> None:
         """It always is."""
 

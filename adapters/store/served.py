@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from adapters.system.nodes import Registry
 from domain.errors import SynkroneError
 from domain.model.value import value
 from domain.ports import Outbox, Store
@@ -38,6 +39,16 @@ class ServedStore(Store, Protocol):
 
     async def close(self) -> None:
         """Finish what was begun, and let go of the store."""
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago the log was last read to its end; 0 where nobody else could have added to it.
+
+        Raises StoreUnavailable while it is not open.
+        """
+
+    def registry(self) -> Registry | None:
+        """A new one, where the servers that share it register; None for a store that is one server's own."""
 
     async def tidy(self) -> bool:
         """One small step of removing what need not be kept; whether there is more. Raises StoreUnavailable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from domain.errors import SynkroneError
@@ -53,6 +53,10 @@ class Registry(Protocol):
     that have ended. What of them is left in a database that is started anew, promoted or copied is void, and so is the
     secret of before. While leases end because nobody can renew any, none counts as ended.
     """
+
+    @property
+    def lease(self) -> timedelta:
+        """How long one lasts after it was renewed."""
 
     async def renew(self, own: Member) -> Roll:
         """Take a lease or renew it, and read who else holds one. To be called every few seconds.

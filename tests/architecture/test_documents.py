@@ -167,6 +167,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/reference/commands.md", "text", "synkrone-socket check-config"): GENERATED,
     ("docs/reference/commands.md", "text", "synkrone-socket migrate"): GENERATED,
     ("docs/reference/commands.md", "text", "synkrone-socket outbox"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket nodes"): GENERATED,
     ("docs/explanation/code.md", "text", "domain/"): NotRun("it shows the folders"),
     ("docs/explanation/code.md", "python", ".rooms("): f"{DOCUMENTS}test_the_policy_is_plain_functions",
     ("docs/explanation/code.md", "python", "MemoryTransport"): f"{DOCUMENTS}test_the_domain_runs_without_a_socket",

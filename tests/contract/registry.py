@@ -12,7 +12,7 @@ from adapters.system.nodes import LeaseLost, Member, Registry
 from domain.errors import StoreUnavailable
 from tests.doubles import START
 
-LEASE = 15.0
+LEASE_SECONDS = 15.0
 INTERVAL = 5.0
 
 
@@ -41,7 +41,7 @@ def node(boot: str, *, offset: int = 0, connections: int = 0, number: int = 0) -
     return Member(boot, f"http://{boot}.example:9000", "1.2.3", since, connections, offset)
 
 
-async def settled(registries: Registries, *nodes: tuple[Registry, Member], seconds: float = LEASE) -> None:
+async def settled(registries: Registries, *nodes: tuple[Registry, Member], seconds: float = LEASE_SECONDS) -> None:
     """All of them renew for as long as it takes until whoever is missing is gone."""
     passed = 0.0
     while True:
@@ -98,7 +98,7 @@ class RegistryContract:
         lively, paused = registries.new(), registries.new()
         one, two = (lively, node("one-----")), (paused, node("two-----", number=1))
         await settled(registries, one, two)
-        await settled(registries, one, seconds=LEASE - 2 * INTERVAL)
+        await settled(registries, one, seconds=LEASE_SECONDS - 2 * INTERVAL)
         assert boots((await lively.roll()).members) == ["one-----", "two-----"]
         await registries.time_passes(INTERVAL)
         assert boots((await lively.roll()).members) == ["one-----"]
@@ -123,11 +123,11 @@ class RegistryContract:
         first, second, dead = registries.new(), registries.new(), registries.new()
         one, two = (first, node("one-----")), (second, node("two-----", number=1))
         await settled(registries, one, two, (dead, node("three---", number=2)))
-        await registries.time_passes(10 * LEASE)
+        await registries.time_passes(10 * LEASE_SECONDS)
         back = await first.renew(one[1])
         assert not back.is_settled
         assert boots(back.members) == ["one-----", "two-----", "three---"]
-        await settled(registries, one, seconds=LEASE - 2 * INTERVAL)
+        await settled(registries, one, seconds=LEASE_SECONDS - 2 * INTERVAL)
         assert boots((await second.renew(two[1])).members) == ["one-----", "two-----", "three---"]
         await registries.time_passes(INTERVAL)
         settled_again = await first.renew(one[1])

@@ -8,9 +8,10 @@ from typing import ClassVar
 import pytest
 from tornado.ioloop import IOLoop
 
+from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.nodes import PostgresqlRegistry
 from adapters.system.nodes import Registry
-from tests.contract.registry import LEASE, Registries, RegistryContract, boots, node, settled
+from tests.contract.registry import LEASE_SECONDS, Registries, RegistryContract, boots, node, settled
 from tests.doubles import ManualClock
 from tests.postgresql import PostgresqlServer, Servers
 from tests.registries import Cluster, MemoryRegistry
@@ -19,7 +20,7 @@ from tests.registries import Cluster, MemoryRegistry
 class MemoryRegistries(Registries):
     def __init__(self) -> None:
         self._clock = ManualClock()
-        self._cluster = Cluster(self._clock, LEASE)
+        self._cluster = Cluster(self._clock, LEASE_SECONDS)
 
     def new(self) -> Registry:
         return MemoryRegistry(self._cluster)
@@ -43,7 +44,7 @@ class PostgresqlRegistries(Registries):
         self.opened: list[PostgresqlRegistry] = []
 
     def new(self) -> Registry:
-        self.opened.append(PostgresqlRegistry(self._server.url(self._database)))
+        self.opened.append(PostgresqlRegistry(Address(self._server.url(self._database))))
         return self.opened[-1]
 
     def _execute(self, statement: str) -> None:
@@ -89,8 +90,8 @@ class PostgresqlRegistryContract(RegistryContract):
         lively, dead = registries.new(), registries.new()
         one = (lively, node("one-----"))
         await settled(registries, one, (dead, node("two-----", number=1)))
-        await registries.time_passes(-1000 * LEASE)
-        await settled(registries, one, seconds=2 * LEASE)
+        await registries.time_passes(-1000 * LEASE_SECONDS)
+        await settled(registries, one, seconds=2 * LEASE_SECONDS)
         assert boots((await lively.roll()).members) == ["one-----"]
 
 

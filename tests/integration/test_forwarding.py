@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from adapters.cluster.node import Forwarding
 from entrypoints.server import Server
 from tests.engine_io import Asking, Peer, WebSocketPeer, connected, event, http_session
 from tests.raw_websocket import RawWebSocket
@@ -34,6 +35,12 @@ async def titles(peer: Peer, number: int) -> list[str]:
         if name == "notification.new":
             found.append(arguments[0]["title"])
     return found
+
+
+def forwarding_of(server: Server) -> Forwarding:
+    forwarding = server.container.forwarding()
+    assert forwarding is not None
+    return forwarding
 
 
 @pytest.mark.gen_test
@@ -142,7 +149,7 @@ async def test_a_node_that_is_about_to_stop_sends_polls_elsewhere() -> None:
         await connected(peer, token("42"))
         poll = asyncio.ensure_future(session.get(other.url + peer.target))
         await eventually(lambda: is_polled(one, peer))
-        await other.container.forwarding().release()
+        await forwarding_of(other).release()
         async with await poll as answer:
             assert (answer.status, await answer.text(), answer.headers["Connection"]) == (200, "6", "close")
         await publish_to_42(session, one, "one")
@@ -159,7 +166,7 @@ async def test_a_poll_whose_forwarder_is_gone_gives_way_to_the_next() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(other.url).port)
         writer.write(f"GET {peer.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await eventually(lambda: is_polled(one, peer))
-        await other.container.forwarding().close()
+        await forwarding_of(other).close()
         assert await reader.read() == b""
         writer.close()
         listening = asyncio.ensure_future(titles(peer, 2))
@@ -181,7 +188,7 @@ async def test_a_client_that_reads_nothing_behind_another_node_slows_down_nobody
             max_waiting = 0
             for number in range(300):
                 await publish_to_42(session, one, str(number), data={"text": 60_000 * "x"})
-                waiting = [splice._outgoing.unsent for splice in other.container.forwarding().route._splices]
+                waiting = [splice._outgoing.unsent for splice in forwarding_of(other).route._splices]
                 max_waiting = max(max_waiting, *waiting, 0)
                 if not one.open_connections:
                     break

@@ -14,7 +14,7 @@ import psycopg
 from adapters.store.jobs import Job, JobQueue
 from adapters.store.postgresql.connecting import Address, one_line
 from adapters.store.postgresql.database import Database
-from adapters.store.times import microseconds, moment
+from adapters.store.times import MICROSECOND, microseconds, moment
 from adapters.system.nodes import LeaseLost, Member, Roll
 from domain.errors import StoreUnavailable
 
@@ -49,13 +49,16 @@ class PostgresqlRegistry:
     Nothing connects before it is used.
     """
 
-    def __init__(self, url: str, *, password: str | None = None, lease: timedelta = LEASE) -> None:
-        """Raises ConfigurationError."""
-        self._address = Address(url, password)
-        self._lease = lease // timedelta(microseconds=1)
+    def __init__(self, address: Address, lease: timedelta = LEASE) -> None:
+        self._address = address
+        self._lease = lease
         self._held: tuple[str, str] | None = None
         self._queue = JobQueue(_JOBS, _JOBS_BYTES)
         self._thread: threading.Thread | None = None
+
+    @property
+    def lease(self) -> timedelta:
+        return self._lease
 
     async def renew(self, own: Member) -> Roll:
         return await self._do(lambda db: self._renew(db, own))
@@ -85,7 +88,7 @@ class PostgresqlRegistry:
                 "connections": own.connections,
                 "offset": own.offset,
                 "held_in": held_in,
-                "lease": self._lease,
+                "lease": self._lease // MICROSECOND,
                 "name": secrets.token_hex(_NAME_BYTES),
                 "secret": secrets.token_bytes(SECRET_BYTES),
             },
@@ -96,14 +99,14 @@ class PostgresqlRegistry:
         return self._members(db, secret, is_settled=is_settled)
 
     def _roll(self, db: Database) -> Roll:
-        row = db.execute(_CLUSTER, {"lease": self._lease}).fetchone()
+        row = db.execute(_CLUSTER, {"lease": self._lease // MICROSECOND}).fetchone()
         if row is None:
             raise StoreUnavailable("no node has registered yet")
         secret, is_settled = row
         return self._members(db, secret, is_settled=is_settled)
 
     def _members(self, db: Database, secret: bytes, *, is_settled: bool) -> Roll:
-        rows = db.execute(_MEMBERS, {"lease": self._lease, "is_settled": is_settled}).fetchall()
+        rows = db.execute(_MEMBERS, {"lease": self._lease // MICROSECOND, "is_settled": is_settled}).fetchall()
         members = tuple(
             Member(boot, address, version, moment(since), connections, offset, lag)
             for boot, address, version, since, connections, offset, lag in rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from adapters.store.postgresql.controls import Order, Ordering
 from adapters.store.postgresql.database import Database
 from adapters.store.postgresql.items import Looking, View
 from adapters.store.postgresql.log import Following, Reading
+from adapters.store.postgresql.nodes import PostgresqlRegistry
 from adapters.store.postgresql.opening import open_database
 from adapters.store.postgresql.outbox import PostgresqlOutbox
 from adapters.store.postgresql.relaying import Parking, Relay, Relaying
@@ -76,6 +76,7 @@ class _Open:
     tail: Tail
     log_floor: int
     secret: bytes
+    heard_at: float
     writer: Writer = field(init=False)
     readers: Readers = field(init=False)
     watcher: LogWatcher = field(init=False)
@@ -84,7 +85,6 @@ class _Open:
     failing: bool = False
     missing: int | None = None
     """The offset of an entry that is not there."""
-    heard_at: float | None = None
     closed: bool = False
 
 
@@ -170,7 +170,7 @@ class PostgresqlStore:
         )
         tail = Tail(found.tail_floor)
         tail.append(found.entries)
-        state = _Open(found.generations, tail, found.floor, found.secret)
+        state = _Open(found.generations, tail, found.floor, found.secret, self._clock.monotonic())
         connect = partial(Database, self._address)
         state.writer = Writer(connect(), partial(self._done, state), loop)
         state.readers = Readers(connect, loop)
@@ -220,12 +220,6 @@ class PostgresqlStore:
         for job, answer in zip(group.jobs, written.answers, strict=True):
             job.settle(answer)
         _tell_behind(state)
-
-    @property
-    def silent_seconds(self) -> float:
-        """How long ago the log was last looked at in the database, whether or not there was more in it."""
-        heard_at = self._state.heard_at if self._state is not None else None
-        return self._clock.monotonic() - heard_at if heard_at is not None else math.inf
 
     def _hear(self, state: _Open, news: News) -> None:
         state.heard_at = self._clock.monotonic()
@@ -457,6 +451,13 @@ class PostgresqlStore:
 
     async def secret(self) -> bytes:
         return self._opened().secret
+
+    def registry(self) -> PostgresqlRegistry:
+        return PostgresqlRegistry(self._listen_address)
+
+    @property
+    def silent_seconds(self) -> float:
+        return self._clock.monotonic() - self._opened().heard_at
 
     async def ensure_writable(self) -> None:
         state = self._opened()

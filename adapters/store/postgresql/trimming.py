@@ -69,8 +69,10 @@ _FORGET_APPENDS = b"DELETE FROM synkrone.appends WHERE stored_at < %(before)s::b
 
 @value
 class Step:
-    """``given`` is the offset up to which every follower of this server has been given all. Without ``now`` the database
-    says what time it is."""
+    """``given`` is the offset up to which every follower of this server has been given all.
+
+    Without ``now`` the database says what time it is.
+    """
 
     now: datetime | None
     given: int

@@ -350,6 +350,13 @@ class SqliteStore:
     async def secret(self) -> bytes:
         return self._opened().secret
 
+    @property
+    def silent_seconds(self) -> float:
+        return 0.0
+
+    def registry(self) -> None:
+        """It is one server's own."""
+
     async def ensure_writable(self) -> None:
         if self._opened().lacking:
             raise StoreUnavailable

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from adapters.cluster.membership import ANSWER_SECONDS, LEASE_SECONDS, RETRY_SECONDS, Load, Membership
+from adapters.cluster.membership import ANSWER_SECONDS, RETRY_SECONDS, Load, Membership
 from adapters.system.nodes import Member, Roll
 from domain.errors import Unavailable
 from tests.doubles import FixedRandomness, ManualClock
 from tests.registries import Cluster, MemoryRegistry
 
+LEASE_SECONDS = 15.0
 INTERVAL = 5.0
 
 
@@ -44,8 +45,6 @@ class Node:
             self.registry,
             self.peers,
             version="1.2.3",
-            load=lambda: Load(self.connections, cluster.head),
-            send_away=self._send_away,
             clock=cluster.clock,
             randomness=FixedRandomness(1.0),
         )
@@ -54,7 +53,9 @@ class Node:
         self.sent_away.append(why.code)
 
     async def begin(self) -> None:
-        await self.membership.begin(self.address)
+        await self.membership.begin(
+            self.address, load=lambda: Load(self.connections, self.cluster.head), send_away=self._send_away
+        )
 
     async def live(self, seconds: float) -> None:
         """Let it do what it does in that time."""
