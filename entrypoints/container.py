@@ -268,6 +268,11 @@ def build_membership(registry: Registry | None, clock: Clock, randomness: Random
     return Membership(registry, HttpContacts(), version=installed_version(), clock=clock, randomness=randomness)
 
 
+def members_of(membership: Membership | None) -> Members | None:
+    """What forwarding needs of it."""
+    return membership
+
+
 def build_contact_routes(membership: Membership | None, store: ServedStore) -> Mapping[str, Route]:
     """What the other nodes ask of this one."""
     if membership is None:
@@ -346,7 +351,7 @@ class Container(containers.DeclarativeContainer):
     arrivals = providers.Singleton(Arrivals)
     registry = providers.Singleton(lambda store: store.registry(), store)
     membership = providers.Singleton(build_membership, registry, clock, randomness)
-    members: providers.Provider[Members | None] = membership
+    members = providers.Singleton(members_of, membership)
     contact_routes = providers.Singleton(build_contact_routes, membership, store)
     socketio = providers.Singleton(build_socketio, settings, clock, peers, arrivals)
     forwarding = providers.Singleton(build_forwarding, settings, clock, peers, socketio, members)
