@@ -357,6 +357,27 @@ async def test_what_is_taken_out_by_hand_while_it_is_prepared_is_not_published(
         assert await relay.titles(2) == ["a", "b"]
 
 
+async def test_a_row_that_has_the_number_of_one_that_a_failover_lost_is_another_one(
+    url: str, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that read the lost one does not take it for that."""
+    read = outbox._Session._read
+
+    def read_and_fail_over(session: Any, numbers: Any) -> Any:
+        found = read(session, numbers)
+        application.execute(
+            "UPDATE synkrone.outbox SET title = 'new', published_at = published_at + 1 WHERE title = 'lost'"
+        )
+        return found
+
+    monkeypatch.setattr(outbox._Session, "_read", read_and_fail_over)
+    monkeypatch.setattr(outbox, "WHOLE_SECONDS", 0.2)
+    publish(application, "lost")
+    async with relaying(url) as relay:
+        assert await relay.titles(1) == ["new"]
+        await nothing_waits(application)
+
+
 async def test_whoever_may_only_publish_can_do_nothing_else(server: PostgresqlServer, database: str, url: str) -> None:
     role = f"app_{database}"
     server.execute(f"CREATE ROLE {role} LOGIN")
@@ -373,7 +394,7 @@ async def test_whoever_may_only_publish_can_do_nothing_else(server: PostgresqlSe
                 "SELECT FROM synkrone.outbox",
                 "SELECT FROM synkrone.entries",
                 "DELETE FROM synkrone.outbox",
-                "SELECT synkrone.park(ARRAY[1], ARRAY['x'])",
+                "SELECT synkrone.park(ARRAY[1], ARRAY[1], ARRAY['x'])",
                 "SELECT synkrone.retry_parked(NULL)",
                 "SELECT secret FROM synkrone.log",
             ):

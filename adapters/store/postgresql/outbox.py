@@ -19,8 +19,9 @@ from adapters.contract.json_text import InvalidJson
 from adapters.contract.publications import parse_publication
 from adapters.store.postgresql import parked
 from adapters.store.postgresql.connecting import Address, one_line
-from adapters.store.postgresql.database import Database, Row
+from adapters.store.postgresql.database import Database
 from adapters.store.postgresql.outbox_place import Place
+from adapters.store.postgresql.relaying import OutboxRow
 from adapters.store.served import OutboxState
 from adapters.store.times import moment
 from domain.errors import InvalidPublication, StoreUnavailable
@@ -53,7 +54,7 @@ _LOOK = f"""
     ORDER BY number""".encode()  # noqa: S608
 # In a statement of its own: the id is then one that was given out after the snapshot of the look.
 _READ = b"""
-    SELECT newest, number, recipient::text, type, title, body, data::text, id, expires_at
+    SELECT newest, number, published_at, recipient::text, type, title, body, data::text, id, expires_at
     FROM (SELECT pg_current_xact_id()::text::bigint AS newest) AS mine
     LEFT JOIN synkrone.outbox ON number = ANY(%(numbers)s::bigint[])
     ORDER BY number"""
@@ -63,17 +64,18 @@ _UNREADABLE: Final = FieldError("data", "holds an unpaired surrogate or a number
 
 
 class PostgresqlOutbox:
-    """``take_over`` and ``park`` are what the store does with rows, by their numbers."""
+    """``take_over`` and ``park`` are what the store does with rows."""
 
     def __init__(
         self,
         address: Address,
-        take_over: Callable[[Sequence[int], Sequence[Draft]], Awaitable[Mapping[int, Appended]]],
-        park: Callable[[Mapping[int, str]], Awaitable[Collection[int]]],
+        take_over: Callable[[Sequence[OutboxRow], Sequence[Draft]], Awaitable[Mapping[OutboxRow, Appended]]],
+        park: Callable[[Mapping[OutboxRow, str]], Awaitable[Collection[OutboxRow]]],
     ) -> None:
         self._address = address
         self._take_over = take_over
         self._park = park
+        self._given: Mapping[str, OutboxRow] = {}
 
     async def waiting(self) -> AsyncGenerator[Sequence[Incoming], None]:
         """As the port has it, while no other server relays."""
@@ -82,7 +84,8 @@ class PostgresqlOutbox:
             while True:
                 looked = await session.look()
                 if looked.items:
-                    yield looked.items
+                    self._given = {str(row.number): row for row in looked.items}
+                    yield list(looked.items.values())
                 await asyncio.sleep(looked.pause)
         finally:
             session.close()
@@ -90,13 +93,14 @@ class PostgresqlOutbox:
     async def take_over(self, drafts: Mapping[str, Draft]) -> Mapping[str, Appended]:
         if not drafts:
             return {}
-        outcomes = await self._take_over([int(name) for name in drafts], list(drafts.values()))
-        return {str(number): appended for number, appended in outcomes.items()}
+        outcomes = await self._take_over([self._given[name] for name in drafts], list(drafts.values()))
+        return {str(row.number): appended for row, appended in outcomes.items()}
 
     async def park(self, reasons: Mapping[str, str]) -> Collection[str]:
         if not reasons:
             return ()
-        return [str(number) for number in await self._park({int(name): why for name, why in reasons.items()})]
+        parked = await self._park({self._given[name]: why for name, why in reasons.items()})
+        return [str(row.number) for row in parked]
 
     # for operators, over connections of their own
 
@@ -117,7 +121,7 @@ class PostgresqlOutbox:
 class _Looked:
     """What was found, and for how many seconds nobody need look again."""
 
-    items: Sequence[Incoming]
+    items: Mapping[OutboxRow, Incoming]
     pause: float
 
 
@@ -148,7 +152,7 @@ class _Session:
             self._db.execute(f"SET idle_session_timeout = '{SILENT_SECONDS}s'".encode())
             (self._has_lock,) = self._db.one(_LOCK)
             if not self._has_lock:
-                return _Looked((), STAND_BY_SECONDS)
+                return _Looked({}, STAND_BY_SECONDS)
         began = time.monotonic()
         wanted = {"missing": list(self._place.missing), "after": self._place.after}
         if began - self._read_whole_at > WHOLE_SECONDS:
@@ -158,15 +162,18 @@ class _Session:
         oldest_open = rows[0][0]
         weights = {number: weight for _, number, weight in rows if number is not None}
         numbers = _first(weights)
-        newest, items = self._read(numbers) if numbers else (0, [])
+        newest, items = self._read(numbers) if numbers else (0, {})
         more = len(numbers) < len(weights)
         self._place.read(numbers, is_all=not more, oldest_open=oldest_open, newest=newest)
         return _Looked(items, 0 if more else _pause_after(time.monotonic() - began))
 
-    def _read(self, numbers: Sequence[int]) -> tuple[int, list[Incoming]]:
+    def _read(self, numbers: Sequence[int]) -> tuple[int, dict[OutboxRow, Incoming]]:
         """A transaction id, and what is still there."""
         rows = self._db.execute(_READ, {"numbers": numbers}).fetchall()
-        return rows[0][0], [_incoming(row[1:]) for row in rows if row[1] is not None]
+        found = [row[1:] for row in rows if row[1] is not None]
+        return rows[0][0], {
+            OutboxRow(number, published_at): _incoming(number, *row) for number, published_at, *row in found
+        }
 
 
 def _pause_after(seconds: float) -> float:
@@ -185,8 +192,16 @@ def _first(weights: Mapping[int, int]) -> list[int]:
     return numbers
 
 
-def _incoming(row: Row) -> Incoming:
-    number, recipient, kind, title, body, data, id_, expires_at = row
+def _incoming(
+    number: int,
+    recipient: str,
+    kind: str,
+    title: str | None,
+    body: str | None,
+    data: str | None,
+    id_: str | None,
+    expires_at: int | None,
+) -> Incoming:
     publication = {
         "to": msgspec.Raw(recipient.encode()),
         "type": kind,

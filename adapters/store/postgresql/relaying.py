@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,26 +16,34 @@ from domain.model import Appended, AppendOutcome
 from domain.model.value import value
 
 _TAKEN_BY_ANOTHER: Final = "SK001"
-_STILL_THERE = b"SELECT number FROM synkrone.outbox WHERE number = ANY(%(numbers)s::bigint[])"
-_PARK = b"SELECT synkrone.park(%(numbers)s::bigint[], %(reasons)s::text[])"
+_STILL_THERE = b"SELECT number, published_at FROM synkrone.outbox WHERE number = ANY(%(numbers)s::bigint[])"
+_PARK = b"SELECT synkrone.park(%(numbers)s::bigint[], %(published)s::bigint[], %(reasons)s::text[])"
+
+
+@value
+class OutboxRow:
+    """Names a row; its number alone does not, as a database that took the place of another one may give it again."""
+
+    number: int
+    published_at: int
 
 
 @value
 class Relay:
-    """Rows of the outbox, by their numbers, and what is appended of them, in the same order."""
+    """Rows of the outbox, and what is appended of them, in the same order."""
 
-    numbers: Sequence[int]
+    rows: Sequence[OutboxRow]
     append: Append
 
 
 class Relaying(Appending):
-    """Work of the writer. A relay is answered with what became of each row that was still there, by its number."""
+    """Work of the writer. A relay is answered with what became of each row that was still there."""
 
-    query = append_query("synkrone.take_from_outbox(%(name)s::uuid, %(numbers)s::bigint[])")
+    query = append_query("synkrone.take_from_outbox(%(name)s::uuid, %(numbers)s::bigint[], %(published)s::bigint[])")
 
     def __init__(self, relays: Sequence[Relay], *, sync: bool) -> None:
         super().__init__([relay.append for relay in relays], sync=sync)
-        self._numbers = [relay.numbers for relay in relays]
+        self._rows = [relay.rows for relay in relays]
 
     def run(self, db: Database) -> Written:
         while True:
@@ -50,51 +58,55 @@ class Relaying(Appending):
         return bool(self._taken(decision.outcomes))
 
     def _also(self, decision: Decision) -> dict[str, object]:
-        return {"numbers": self._taken(decision.outcomes)}
+        return _named(self._taken(decision.outcomes))
 
     def _answers(self, outcomes: Outcomes) -> Sequence[object]:
-        return self._by_number(outcomes)
+        return self._by_row(outcomes)
 
-    def _taken(self, outcomes: Outcomes) -> list[int]:
+    def _taken(self, outcomes: Outcomes) -> list[OutboxRow]:
         """A duplicate is in the log already; a conflict stays, to be parked."""
         return [
-            number
-            for appended in self._by_number(outcomes)
-            for number, one in appended.items()
+            row
+            for appended in self._by_row(outcomes)
+            for row, one in appended.items()
             if one.outcome is not AppendOutcome.CONFLICT
         ]
 
-    def _by_number(self, outcomes: Outcomes) -> list[dict[int, Appended]]:
-        by_number: list[dict[int, Appended]] = []
-        for numbers, appended in zip(self._numbers, outcomes, strict=True):
+    def _by_row(self, outcomes: Outcomes) -> list[dict[OutboxRow, Appended]]:
+        by_row: list[dict[OutboxRow, Appended]] = []
+        for rows, appended in zip(self._rows, outcomes, strict=True):
             if isinstance(appended, SynkroneError):
                 # Of a checkpoint, and a relay has none.
                 raise appended
-            by_number.append(dict(zip(numbers, appended, strict=True)))
-        return by_number
+            by_row.append(dict(zip(rows, appended, strict=True)))
+        return by_row
 
     def _leave_out_what_is_gone(self, db: Database) -> None:
-        wanted = [number for numbers in self._numbers for number in numbers]
-        there = {number for (number,) in db.execute(_STILL_THERE, {"numbers": wanted})}
+        found = db.execute(_STILL_THERE, {"numbers": [row.number for rows in self._rows for row in rows]})
+        there = {OutboxRow(number, published_at) for number, published_at in found}
         self._batches = [
-            replace(batch, drafts=[one for number, one in zip(numbers, batch.drafts, strict=True) if number in there])
-            for numbers, batch in zip(self._numbers, self._batches, strict=True)
+            replace(batch, drafts=[one for row, one in zip(rows, batch.drafts, strict=True) if row in there])
+            for rows, batch in zip(self._rows, self._batches, strict=True)
         ]
-        self._numbers = [[number for number in numbers if number in there] for numbers in self._numbers]
+        self._rows = [[row for row in rows if row in there] for rows in self._rows]
 
 
 class Parking:
-    """Work of the writer: each is answered with the numbers of the rows that were set aside, as they were there."""
+    """Work of the writer: each is answered with the rows that were set aside, as they were there."""
 
     once = False
 
-    def __init__(self, each: Sequence[Mapping[int, str]]) -> None:
-        self._reasons: dict[int, str] = {}
+    def __init__(self, each: Sequence[Mapping[OutboxRow, str]]) -> None:
+        self._reasons: dict[OutboxRow, str] = {}
         for reasons in each:
             self._reasons |= reasons
         self._each = each
 
     def run(self, db: Database) -> Written:
-        rows = db.execute(_PARK, {"numbers": list(self._reasons), "reasons": list(self._reasons.values())})
-        parked = {number for (number,) in rows}
-        return Written([[number for number in reasons if number in parked] for reasons in self._each])
+        parameters = _named(self._reasons) | {"reasons": list(self._reasons.values())}
+        parked = {number for (number,) in db.execute(_PARK, parameters)}
+        return Written([[row for row in reasons if row.number in parked] for reasons in self._each])
+
+
+def _named(rows: Collection[OutboxRow]) -> dict[str, object]:
+    return {"numbers": [row.number for row in rows], "published": [row.published_at for row in rows]}

@@ -25,7 +25,7 @@ from adapters.store.postgresql.log import Following, Reading
 from adapters.store.postgresql.nodes import PostgresqlRegistry
 from adapters.store.postgresql.opening import open_database
 from adapters.store.postgresql.outbox import PostgresqlOutbox
-from adapters.store.postgresql.relaying import Parking, Relay, Relaying
+from adapters.store.postgresql.relaying import OutboxRow, Parking, Relay, Relaying
 from adapters.store.postgresql.threads import DOUBT_SECONDS, Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
 from adapters.store.postgresql.users import Acknowledging, Registering
@@ -350,20 +350,20 @@ class PostgresqlStore:
         """What applications publish in their own transactions."""
         return self._outbox
 
-    async def _take_over(self, numbers: Sequence[int], drafts: Sequence[Draft]) -> Mapping[int, Appended]:
+    async def _take_over(self, rows: Sequence[OutboxRow], drafts: Sequence[Draft]) -> Mapping[OutboxRow, Appended]:
         self._opened()
         prepared = await prepare(drafts)
         state = self._opened()
         known = _known(state)
         batch = Batch(prepared, None, all_or_nothing=False)
-        wanted = Relay(numbers, Append(batch, self._stored_at(), known.offset, known.epoch))
+        wanted = Relay(rows, Append(batch, self._stored_at(), known.offset, known.epoch))
         weight = sum(one.weight for one in prepared)
-        taken: Mapping[int, Appended] = await state.writer.do(self._relaying, wanted, weight=weight)
+        taken: Mapping[OutboxRow, Appended] = await state.writer.do(self._relaying, wanted, weight=weight)
         await _caught_up_with(state, taken.values())
         return taken
 
-    async def _park(self, reasons: Mapping[int, str]) -> Collection[int]:
-        parked: Collection[int] = await self._opened().writer.do(Parking, reasons)
+    async def _park(self, reasons: Mapping[OutboxRow, str]) -> Collection[OutboxRow]:
+        parked: Collection[OutboxRow] = await self._opened().writer.do(Parking, reasons)
         return parked
 
     # users

@@ -122,7 +122,7 @@ COMMENT ON FUNCTION synkrone.synkrone_publish IS
     'under which it is listed while it waits.';
 REVOKE ALL ON FUNCTION synkrone.synkrone_publish FROM PUBLIC;
 
-CREATE FUNCTION synkrone.take_from_outbox(append_name uuid, numbers bigint[]) RETURNS void
+CREATE FUNCTION synkrone.take_from_outbox(append_name uuid, numbers bigint[], published bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     taken integer;
@@ -133,7 +133,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    DELETE FROM synkrone.outbox WHERE number = ANY (numbers);
+    DELETE FROM synkrone.outbox
+    WHERE number = ANY (numbers) AND (number, published_at) IN (SELECT * FROM unnest(numbers, published));
     GET DIAGNOSTICS taken = ROW_COUNT;
     IF taken <> cardinality(numbers) THEN
         RAISE EXCEPTION 'another server took some of these out of the outbox' USING ERRCODE = 'SK001';
@@ -141,11 +142,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION synkrone.take_from_outbox IS
-    'In the statement of an append: with what is appended these rows go, all of them, or nothing is done.';
+    'In the statement of an append: with what is appended these rows go, all of them, or nothing is done. By their '
+    'numbers and times: a database that took the place of another one may give a number again.';
 
-CREATE FUNCTION synkrone.park(numbers bigint[], reasons text[]) RETURNS SETOF bigint
+CREATE FUNCTION synkrone.park(numbers bigint[], published bigint[], reasons text[]) RETURNS SETOF bigint
 LANGUAGE sql AS $$
-    WITH gone AS (DELETE FROM synkrone.outbox WHERE number = ANY (numbers) RETURNING *)
+    WITH gone AS (
+        DELETE FROM synkrone.outbox
+        WHERE number = ANY (numbers) AND (number, published_at) IN (SELECT * FROM unnest(numbers, published))
+        RETURNING *)
     INSERT INTO synkrone.parked
         (number, published_at, weight, recipient, type, title, body, data, id, expires_at, parked_at, reason)
     SELECT gone.*, extract(epoch FROM clock_timestamp()) * 1000000, given.reason
