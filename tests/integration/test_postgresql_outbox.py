@@ -407,6 +407,30 @@ async def test_whoever_may_only_publish_can_do_nothing_else(server: PostgresqlSe
         server.execute(f"DROP ROLE {role}")
 
 
+async def test_a_role_that_may_only_read_and_write_rows_relays_parks_and_puts_back(
+    server: PostgresqlServer, database: str, application: Application
+) -> None:
+    role = f"server_{database}"
+    server.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        for statement in (
+            f"GRANT USAGE ON SCHEMA synkrone TO {role}",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA synkrone TO {role}",
+        ):
+            server.execute(statement, database)
+        url = server.url(database, role)
+        async with relaying(url, ConnectionPolicy(notification_bytes=1_000)) as relay:
+            publish(application, "a", "x" * 2_000)
+            assert await relay.titles(1) == ["a"]
+            await nothing_waits(application)
+        async with relaying(url) as relay:
+            assert desk(url).retry(None) == 1
+            assert await relay.titles(1) == ["x" * 2_000]
+    finally:
+        server.execute(f"DROP OWNED BY {role}", database)
+        server.execute(f"DROP ROLE {role}")
+
+
 async def test_the_search_path_of_the_caller_does_not_matter(url: str, application: Application) -> None:
     """Nor what the caller has put into it."""
     for statement in (

@@ -42,8 +42,8 @@ WHOLE_SECONDS: Final = 60.0
 BATCH_ROWS: Final = 500
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
-# ``SYNK`` and 1.
-_LOCK = b"SELECT pg_try_advisory_lock(1398361675, 1)"
+# ``SYNK`` and 2: whoever migrates has 0, and whoever moves something into the database 1.
+_LOCK = f"SELECT pg_try_advisory_lock({0x53594E4B}, 2)".encode()
 _LOOK = f"""
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, number, weight
     FROM (VALUES (1)) AS once LEFT JOIN (
@@ -64,7 +64,8 @@ _UNREADABLE: Final = FieldError("data", "holds an unpaired surrogate or a number
 
 
 class PostgresqlOutbox:
-    """``take_over`` and ``park`` are what the store does with rows."""
+    """``take_over`` and ``park`` are what the store does with rows. ``address`` leads to no pooler that gives each
+    transaction another connection of the server's."""
 
     def __init__(
         self,
