@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.database_line import DatabaseLine
 from tests.e2e.line import Line
 from tests.e2e.proxy import PROXY_ADDRESS, Proxy, Upstream, find_nginx
+from tests.forked import SERVER
 from tests.postgresql import PostgresqlServer, running_server
 from tests.processes import ONE_SECRET, ServerProcess, port_to_keep
 
@@ -31,12 +32,12 @@ LOG_SHOWN = 20_000
 class Machine:
     """A server that a test can kill, pause and start again. It keeps its port."""
 
-    def __init__(self, name: str, folder: Path, settings: Mapping[str, str], module: str | None = None) -> None:
-        """``module`` has the commands of a server that is not the one of this project, as in ``ServerProcess``."""
+    def __init__(self, name: str, folder: Path, settings: Mapping[str, str], program: str = SERVER) -> None:
+        """``program`` is the module that serves, as in ``ServerProcess``."""
         self.name = name
         self.is_paused = False
         own = {**ONE_SECRET, "SYNKRONE_PORT": str(port_to_keep()), **settings}
-        self.process = ServerProcess(folder, own, module=module)
+        self.process = ServerProcess(folder, own, program=program)
 
     def __repr__(self) -> str:
         return self.name
@@ -103,11 +104,11 @@ class Node(Machine):
         line: DatabaseLine,
         database: str,
         settings: Mapping[str, str],
-        module: str | None = None,
+        program: str = SERVER,
     ) -> None:
         self.line = line
         own = {"SYNKRONE_STORE": line.url(database), "SYNKRONE_INTERNAL__PORT": "0"}
-        super().__init__(name, folder, {**own, **settings}, module)
+        super().__init__(name, folder, {**own, **settings}, program)
 
 
 class Cluster:
@@ -145,7 +146,7 @@ async def cluster(
     nodes: int = 2,
     server: PostgresqlServer | None = None,
     settings: Mapping[str, str] | None = None,
-    module: str | None = None,
+    program: str = SERVER,
 ) -> AsyncIterator[Cluster]:
     """Nodes on a database of their own, all of them ready. Without a ``server`` they get one of their own, too.
 
@@ -159,7 +160,7 @@ async def cluster(
         started: list[Node] = []
         for number, line in enumerate(lines):
             name = f"node-{number}"
-            node = Node(name, folder / name, line, database, settings or {}, module)
+            node = Node(name, folder / name, line, database, settings or {}, program)
             stack.callback(node.close)
             started.append(node)
         all_nodes = Cluster(server, database, started)

@@ -113,16 +113,19 @@ class ServerProcess:
         ca: Path | None = None,
         descriptors: int | None = None,
         module: str | None = None,
+        program: str = SERVER,
         anew: bool = False,
     ) -> None:
         """``ca`` is the certificate to trust where the server speaks TLS itself; ``descriptors`` limits its own.
 
-        ``module`` has the commands of a server that is not the one of this project. ``anew``: started as an operator
-        does, not forked, and so with the limits and the ignored signals of the test.
+        ``module`` has the commands of a server that is not the one of this project, and ``program`` is a module whose
+        ``main`` serves in the place of this project's. ``anew``: started as an operator does, not forked, and so with
+        the limits and the ignored signals of the test.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._settings = {"SYNKRONE_PORT": "0"} | dict(settings)
+        self._program = program
         self._tls = ssl.create_default_context(cafile=ca) if ca is not None else None
         self._command: list[str] | None = None
         if module is not None:
@@ -141,7 +144,7 @@ class ServerProcess:
         stderr.touch()
         if self._command is None:
             self._process: Forked | subprocess.Popen[bytes] = Forked(
-                SERVER,
+                self._program,
                 directory=self.directory,
                 environment=environment(self._settings),
                 stdout=stdout,

@@ -16,7 +16,7 @@ from tests.processes import ONE_SECRET
 from tests.prove.node import FAULT
 
 NODES = 3
-MODULE = "tests.prove.node"
+PROGRAM = "tests.prove.node"
 SETTINGS = {
     **ONE_SECRET,
     **QUICK_PINGS,
@@ -55,12 +55,12 @@ async def on_stage(against: str, folder: Path, fault: str | None) -> AsyncIterat
     settings = SETTINGS | ({FAULT: fault} if fault is not None else {})
     async with AsyncExitStack() as stack:
         if against == "sqlite":
-            server = Machine("server", folder / "server", settings, MODULE)
+            server = Machine("server", folder / "server", settings, PROGRAM)
             stack.callback(server.close)
             await server.ready()
             stage = Stage([server])
         else:
-            nodes = await stack.enter_async_context(cluster(folder, nodes=NODES, settings=settings, module=MODULE))
+            nodes = await stack.enter_async_context(cluster(folder, nodes=NODES, settings=settings, program=PROGRAM))
             stage = Stage(nodes.nodes, nodes)
             if shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin"):
                 stage.proxy = await stack.enter_async_context(nginx_to(nodes.ports, folder / "nginx"))
