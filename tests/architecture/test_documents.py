@@ -51,6 +51,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("README.md", "html", "<!doctype html>"): README_SHOWS,
     ("README.md", "bash", "http.server"): README_SHOWS,
     ("README.md", "bash", "/v1/notifications"): README_SHOWS,
+    ("docs/explanation/proof.md", "bash", "make prove"): NotRun("tests/prove/test_prove.py runs it without make"),
     ("docs/tutorial/page.md", "bash", "cat >"): SERVED,
     ("docs/tutorial/page.md", "bash", "synkrone-socket serve"): SERVED,
     ("docs/tutorial/page.md", "html", "<synkrone-inbox"): f"{DOCUMENTS}test_the_page_with_the_component_shows_it",
