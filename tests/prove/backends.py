@@ -29,11 +29,11 @@ class Caller:
         self._servers = servers
 
     async def ask(
-        self, call: int, method: str, path: str, token: str, body: object = None
+        self, call: int, method: str, path: str, token: str, body: object = None, **more: str
     ) -> tuple[int, dict[str, Any]] | None:
-        """One attempt at one of them."""
+        """One attempt at one of them; ``more`` are headers."""
         server = self.choice.choice(self._servers)
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **more}
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ATTEMPT_SECONDS)) as session,
@@ -71,6 +71,9 @@ class Publisher:
         while not self._is_over:
             await asyncio.sleep(choice.expovariate(self._rate))
             bodies = [self._body() for _ in range(choice.choice((1, 1, 1, 1, 5)))]
+            if choice.random() < 0.1:
+                for body in bodies:
+                    del body["id"]
             attempts = [self.say(bodies)]
             if choice.random() < 0.1:
                 # To two servers at once, as after a time-out that was too short.
@@ -78,7 +81,7 @@ class Publisher:
             await asyncio.gather(*attempts)
             if choice.random() < 0.1:
                 await self.say(bodies)
-            if choice.random() < 0.05:
+            if choice.random() < 0.05 and "id" in bodies[0]:
                 await self.say([{**self._body(), "id": bodies[0]["id"]}])
 
     def _body(self) -> dict[str, Any]:
@@ -95,14 +98,18 @@ class Publisher:
         return {"to": choice.choice(to), "type": "proof", "title": title, "id": name, "data": {"name": name}}
 
     async def say(self, bodies: Sequence[dict[str, Any]]) -> None:
-        """Until there is an answer other than that it cannot be stored at the moment."""
+        """Until there is an answer other than that it cannot be stored at the moment.
+
+        Without ids of its own the request has a key, by which it is known again.
+        """
+        key = {} if "id" in bodies[0] else {"Idempotency-Key": bodies[0]["data"]["name"]}
         path, body = ("/v1/notifications", bodies[0]) if len(bodies) == 1 else ("/v1/notifications/batch", bodies)
         while True:
             call = self._caller.history.call("publish", bodies=bodies)
-            answer = await self._caller.ask(call, "POST", path, API_KEY, body)
+            answer = await self._caller.ask(call, "POST", path, API_KEY, body, **key)
             if answer is not None and answer[0] != 503:
                 if answer[0] in (200, 201):
-                    self.ids = [*self.ids[-50:], *(each["id"] for each in bodies)]
+                    self.ids = [*self.ids[-50:], *(each["id"] for each in answer[1].get("results", [answer[1]]))]
                 return
             await asyncio.sleep(self._caller.choice.uniform(*RETRY_SECONDS))
 

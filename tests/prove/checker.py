@@ -10,6 +10,7 @@ seconds. ``python -m tests.prove.checker FILE`` judges one. It uses the standard
 | ``answer`` | ``call``, ``status`` and ``body``. A call without an answer may have been carried out or not |
 | ``connects`` | ``client``, ``user``, ``keeps``: whether it says where it was, if it ever was anywhere |
 | ``event`` | ``client``, ``name``, ``arguments``: as its application got it |
+| ``replied`` | ``client``, and ``as_of`` and ``counts`` of the reply to what it asked over its connection |
 | ``quiet`` | from here on nothing fails, and every client stays until it has everything |
 | ``gave_up`` | ``client``: it had not got everything a minute later |
 | ``inbox`` | ``user``, ``items`` newest first, ``counts``: what is listed in the end |
@@ -163,6 +164,8 @@ class Checker:
                 self._take_connect(record)
             case "event":
                 self._take_event(record)
+            case "replied":
+                self._take_reply(record)
             case "gave_up":
                 self._breach("lost", f"{record['client']} had not got everything after a minute without any trouble")
             case "inbox":
@@ -266,6 +269,19 @@ class Checker:
             self._breach("twice", f"{who} was at {stay.covered}, and was told that it goes on behind {offset}")
         else:
             stay.covered = offset
+
+    def _take_reply(self, record: Record) -> None:
+        """Everything up to its cursor came before it, and everything else will come behind it."""
+        self.statistics["replies"] += 1
+        who, as_of = record["client"], offset_of(record["as_of"])
+        stay = self._clients[who].stay
+        if stay is None:
+            self._breach("answers", f"{who} got a reply before session.ready")
+            return
+        self._counted.append((stay.user, as_of, counts_of(record["counts"]), f"the reply to {who}"))
+        if as_of < stay.covered:
+            self._breach("order", f"{who} was at {stay.covered}, and got a reply as of {as_of}")
+        stay.covered = max(stay.covered, as_of)
 
     def _take_delivery(self, who: str, client: Client, entry: Entry) -> None:
         offset, stay = entry.offset, client.stay

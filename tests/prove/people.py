@@ -21,6 +21,7 @@ from tests.prove.history import History
 
 STAY_SECONDS = (3.0, 20.0)
 AWAY_SECONDS = (0.0, 2.0)
+ASK_SECONDS = (0.3, 3.0)
 CONNECT_SECONDS = 6.0
 SILENT_SECONDS = 8.0
 """A stream on which nothing comes for so long, not even a comment, is given up."""
@@ -67,6 +68,11 @@ class Person(ABC):
         if isinstance(arguments[-1], str):
             self.cursor = arguments[-1]
 
+    def _replied(self, answer: Mapping[str, Any]) -> None:
+        """An answer on its place between the events: to a question over the same connection."""
+        if answer["ok"]:
+            self._history.write("replied", client=self.name, as_of=answer["as_of"], counts=answer["counts"])
+
     def _parts(self, why: str) -> None:
         self._history.write("parts", client=self.name, why=why)
         self.is_welcome = False
@@ -86,6 +92,7 @@ class PythonPerson(Person):
         """``transports`` are those it may use; with None, as it comes."""
         super().__init__(*arguments)
         self._transports = transports
+        self._present: socketio.AsyncClient | None = None
 
     async def live(self) -> None:
         while True:
@@ -96,6 +103,7 @@ class PythonPerson(Person):
     async def _visit(self) -> str:
         gone = asyncio.Event()
         client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+        self._present = client
         client.on("connect", self._connects)
         client.on("*", lambda name, *arguments: self._got(name, arguments))
         client.on("disconnect", lambda _reason: gone.set())
@@ -111,18 +119,30 @@ class PythonPerson(Person):
             return f"cannot connect: {error}"
         else:
             waiting = [asyncio.ensure_future(each) for each in (gone.wait(), self._until_it_leaves())]
+            asking = asyncio.create_task(self._ask(client))
             try:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for each in waiting:
+                for each in (*waiting, asking):
                     each.cancel()
             return "cut" if gone.is_set() else "left"
         finally:
             # What still comes is not read any more: the next connection starts from what was written down.
+            self._present = None
             client.on("*", lambda *_arguments: None)
             client.on("connect", lambda: None)
             with contextlib.suppress(Exception):
                 await asyncio.shield(end(client))
+
+    async def _ask(self, client: socketio.AsyncClient) -> None:
+        while True:
+            await asyncio.sleep(self._choice.uniform(*ASK_SECONDS))
+            with contextlib.suppress(socketio.exceptions.SocketIOError):
+                await client.emit("inbox.count", {}, callback=lambda answer: self._is_here(client, answer))
+
+    def _is_here(self, client: socketio.AsyncClient, answer: Mapping[str, Any]) -> None:
+        if client is self._present:
+            self._replied(answer)
 
 
 class ForgetfulPerson(PythonPerson):
@@ -197,6 +217,7 @@ class JsPerson(Person):
         client = _Talkative(self._script, self.line.url, auth, JS_OPTIONS, None)
         await client.open()
         reading = asyncio.create_task(self._read(client))
+        asking = asyncio.create_task(self._ask(client))
         try:
             while True:
                 self._leaves_at = time.monotonic() + self._choice.uniform(*STAY_SECONDS)
@@ -210,7 +231,14 @@ class JsPerson(Person):
                 await client.connect(auth)
         finally:
             reading.cancel()
+            asking.cancel()
             await client.close()
+
+    async def _ask(self, client: JsClient) -> None:
+        while True:
+            await asyncio.sleep(self._choice.uniform(*ASK_SECONDS))
+            if self.is_welcome:
+                await client.emit("inbox.count", {})
 
     async def _read(self, client: JsClient) -> None:
         while True:
@@ -220,6 +248,8 @@ class JsPerson(Person):
                     self._got(happening["name"], happening["args"])
                 case "connect":
                     self._history.write("connects", client=self.name, user=self.user, keeps=True)
+                case "ack" if "error" not in happening:
+                    self._replied(happening["answer"])
                 case "disconnect":
                     self._parts(happening["reason"])
                 case "connect_error" if not happening["active"]:

@@ -76,6 +76,10 @@ class Told:
         value = {"id": name, "type": "t", "title": name, "data": {"name": name}, "audience": "user"} | changes
         return self.hears("notification.new", value, offset, client)
 
+    def replied(self, as_of: int, found: Mapping[str, int], client: str = "phone") -> Self:
+        self._write("replied", client=client, as_of=f"e:{as_of}", counts=found)
+        return self
+
     def inbox(
         self, as_of: int, items: Sequence[Mapping[str, Any]], found: Mapping[str, int], user: str = "ada"
     ) -> Self:
@@ -103,6 +107,11 @@ def test_a_history_without_a_fault_is_believed() -> None:
     breaches, statistics = judge(told.records)
     assert breaches == []
     assert (statistics["deliveries"], statistics["acknowledged"], statistics["entries"]) == (5, 3, 4)
+
+
+def test_a_reply_is_as_of_what_came_before_it() -> None:
+    told = Told().connects(0).published("a", 1).gets("a", 1).replied(1, counts(1, 1, 1)).published("b", 2)
+    assert told.gets("b", 2).replied(3, counts(2, 2, 2)).broken() == set()
 
 
 def test_what_was_never_answered_may_be_stored_or_not() -> None:
@@ -162,6 +171,18 @@ BAD: Mapping[str, tuple[str, Told]] = {
         Told().published("a", 2).published("b", 1),
     ),
     "counted without what was acknowledged": ("order", Told().published("a", 1).counted(0, NOBODY)),
+    "a reply before what it counts": (
+        "order",
+        Told().connects(0).published("a", 1).replied(1, counts(1, 1, 1)).gets("a", 1),
+    ),
+    "a reply behind what it does not know": (
+        "order",
+        Told().connects(0).published("a", 1).gets("a", 1).replied(0, NOBODY),
+    ),
+    "a reply without what it counts": (
+        "lost",
+        Told().connects(0).published("a", 1).replied(1, counts(1, 1, 1)),
+    ),
     "counted one too many": ("counts", Told().connects(0).published("a", 1).gets("a", 1).counted(1, counts(2, 1, 1))),
     "a mark that is not counted": (
         "counts",
