@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +18,11 @@ from adapters.cluster.contact import HttpContacts
 from adapters.cluster.membership import Membership
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.nodes import PostgresqlRegistry
+from entrypoints.container import Container
 from entrypoints.server import Server, open_server
 from entrypoints.settings import validate_settings
 from tests.database_line import DatabaseLine
-from tests.engine_io import WebSocketPeer, connected, event, http_session, until_closed
+from tests.engine_io import HandshakeRefused, WebSocketPeer, connected, event, http_session, until_closed
 from tests.integration.test_commands import run
 from tests.postgresql import PostgresqlServer, Servers
 from tests.processes import ONE_SECRET
@@ -45,8 +47,11 @@ def database(postgresql_server: PostgresqlServer) -> Iterator[str]:
 @asynccontextmanager
 async def node(url: str, *, lease: timedelta = LONG, **values: Any) -> AsyncIterator[Server]:
     settings = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}, "store": url, "internal": {"port": 0}}
-    server = open_server(validate_settings(settings | values))
-    server.container.registry.override(PostgresqlRegistry(Address(url), lease))
+    Container.registry.override(PostgresqlRegistry(Address(url), lease))
+    try:
+        server = open_server(validate_settings(settings | values))
+    finally:
+        Container.registry.reset_last_overriding()
     async with server.running():
         yield server
 
@@ -75,6 +80,15 @@ async def reason(peer: WebSocketPeer) -> dict[str, Any]:
     name, (why,) = closings[-1]
     assert name == "session.closing"
     return dict(why)
+
+
+async def let_in(session: aiohttp.ClientSession, server: Server) -> WebSocketPeer:
+    """As a client that comes back where it is put off."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(HandshakeRefused):
+                return await WebSocketPeer.open(session, server.url)
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -139,7 +153,7 @@ async def test_a_node_that_others_took_for_dead_sends_its_clients_away_and_serve
         assert (why["code"], why["reconnect"]) == ("unavailable", True)
         await eventually(lambda: membership(server).boot != before, within=5)
         assert await failures(session, server) == {}
-        peer = await WebSocketPeer.open(session, server.url)
+        peer = await let_in(session, server)
         await connected(peer, token("42"))
         await publish(session, other.url, {"to": {"user": "42"}, "type": "t"})
         for each in (peer, bystander):
@@ -223,3 +237,16 @@ async def test_an_idle_cluster_says_nothing_and_renews_a_lease_a_node_every_five
                 assert 5 <= sum(one == boot for one, _ in renewals) <= 1 + seconds // 4
             assert [postgresql_server.execute(each, database) for each in (written, clusters)] == before
             assert list(watching.notifies(timeout=0)) == []
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_session_may_be_asked_for_at_any_node(postgresql_server: PostgresqlServer, database: str) -> None:
+    url, path = postgresql_server.url(database), "/socket.io/?EIO=4&transport=polling"
+    async with node(url) as first, node(url) as second, http_session() as session:
+        async with session.get(first.url + path) as answer:
+            sid = json.loads((await answer.text())[1:])["sid"]
+        connect = "40" + json.dumps({"token": token("42")})
+        async with session.post(f"{second.url}{path}&sid={sid}", data=connect) as answer:
+            assert (answer.status, await answer.text()) == (200, "ok")
+        async with session.get(f"{second.url}{path}&sid={sid}") as answer:
+            assert (await answer.text()).startswith("40{")
