@@ -20,7 +20,7 @@ class Lag:
     def fault(self, head: int, delivered: int) -> str | None:
         """None while everything is delivered within TOLERATED_SECONDS."""
         now = self._clock.monotonic()
-        if delivered >= self._head:
+        if delivered >= self._head or head < self._head:
             self._head, self._seen_at = head, now
         is_late = now - self._seen_at > TOLERATED_SECONDS
         return f"behind by {head - delivered}" if is_late and head > delivered else None
