@@ -40,12 +40,31 @@ class NewLink(NamedTuple):
 
 
 async def set_up_link(to: Member, secret: bytes, turns: Turns) -> NewLink:
-    """Raises Unreachable. Whoever waits for it has to bound the time."""
+    """Tries twice, but for a node that is gone: nothing has been asked over it yet. Raises Unreachable.
+
+    Whoever waits for it has to bound the time.
+    """
+    try:
+        return await _set_up(to, secret, turns)
+    except _Broken:
+        try:
+            return await _set_up(to, secret, turns)
+        except _Broken as error:
+            raise Unreachable(str(error)) from None
+
+
+class _Broken(Exception):
+    """The connection broke while it was set up."""
+
+
+async def _set_up(to: Member, secret: bytes, turns: Turns) -> NewLink:
     nonce = secrets.token_bytes(NONCE_BYTES)
     try:
         stream, head = await _upgraded(to, nonce, turns)
-    except (OSError, StreamClosedError, UnsatisfiableReadError, ValueError) as error:
+    except (ConnectionRefusedError, UnsatisfiableReadError, ValueError) as error:
         raise Unreachable(str(error)) from None
+    except (OSError, StreamClosedError) as error:
+        raise _Broken(str(error)) from None
     found = _HEAD.match(head)
     if found is None:
         stream.close()
