@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 
 from adapters.cluster.members import Member
+from adapters.cluster.node import Forwarding
 from entrypoints.container import Container
 from entrypoints.server import Server
 from tests.engine_io import COUNTS, SEPARATOR, TIMEOUT, Closed
@@ -71,6 +72,12 @@ def _members_of_new_containers(members: FixedMembers) -> Iterator[None]:
         yield
     finally:
         Container.members.reset_last_overriding()
+
+
+def forwarding_of(server: Server) -> Forwarding:
+    found = server.container.forwarding()
+    assert found is not None
+    return found
 
 
 class WanderingPeer:

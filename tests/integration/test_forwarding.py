@@ -15,7 +15,7 @@ from entrypoints.server import Server
 from tests.engine_io import Asking, Peer, WebSocketPeer, connected, event, http_session
 from tests.raw_websocket import RawWebSocket
 from tests.serving import eventually, open_sockets, publish, token
-from tests.two_nodes import PATH, FixedMembers, WanderingPeer, node, two_nodes
+from tests.two_nodes import PATH, FixedMembers, WanderingPeer, forwarding_of, node, two_nodes
 
 SECRET = b"s" * 32
 UNKNOWN = {"code": 1, "message": "Session ID unknown"}

@@ -14,7 +14,7 @@ from entrypoints.server import Server
 from tests.accepting import Acceptor
 from tests.engine_io import SEPARATOR, Closed, connected, event, http_session
 from tests.serving import publish, token
-from tests.two_nodes import FixedMembers, WanderingPeer, member, node
+from tests.two_nodes import FixedMembers, WanderingPeer, forwarding_of, member, node
 
 pytestmark = [pytest.mark.check, pytest.mark.gen_test(timeout=300)]
 
@@ -147,8 +147,7 @@ async def test_a_poll_is_cut_between_two_nodes(direction: bool) -> None:  # noqa
         published: list[str] = []
         cut = octets = 0
         while octets < 3_000:
-            forwarding = other.container.forwarding()
-            forwarding.route.links.close()
+            forwarding_of(other).route.links.close()
             await asyncio.sleep(0)
             line.cut_behind(octets, direction)
             title = f"{octets}"
