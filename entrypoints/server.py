@@ -277,6 +277,8 @@ class Server:
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             await until(application.publishing.is_up_to_date)
             application.expiry.drain()
+            if self._forwarding is not None:
+                await self._forwarding.drain(self._settings.limits.drain_time.total_seconds())
             await until(all_gone, look_every=0.1)
             if self._forwarding is not None:
                 await self._forwarding.release()

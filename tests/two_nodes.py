@@ -8,10 +8,11 @@ import itertools
 import json
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -45,10 +46,12 @@ def member(boot: str, address: str) -> Member:
 
 
 @asynccontextmanager
-async def node(members: FixedMembers, **settings: Any) -> AsyncIterator[Server]:
+async def node(
+    members: FixedMembers, *, internal: Mapping[str, object] = MappingProxyType({}), **settings: Any
+) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         with _members_of_new_containers(members):
-            server = await stack.enter_async_context(serving(internal={"port": 0}, **settings))
+            server = await stack.enter_async_context(serving(internal={"port": 0, **internal}, **settings))
         assert server.internal_url is not None
         members.known[members.boot] = member(members.boot, server.internal_url)
         yield server

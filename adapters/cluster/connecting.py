@@ -11,7 +11,7 @@ import ssl
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from adapters.cluster.frames import NONCE_BYTES, LinkKeys, link_keys
 from adapters.cluster.members import Member
@@ -39,55 +39,72 @@ class NewLink(NamedTuple):
     keys: LinkKeys
 
 
-async def set_up_link(to: Member, secret: bytes, turns: Turns) -> NewLink:
-    """Tries twice, but for a node that is gone: nothing has been asked over it yet. Raises Unreachable.
+class LinkMaker:
+    """Sets up links to other nodes."""
 
-    Whoever waits for it has to bound the time.
-    """
-    try:
-        return await _set_up(to, secret, turns)
-    except _Broken:
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._trust: ssl.SSLContext | None = None
+
+    async def set_up(self, to: Member, secret: bytes) -> NewLink:
+        """Tries twice, but for a node that is gone: nothing has been asked over it yet. Raises Unreachable.
+
+        Whoever waits for it has to bound the time.
+        """
         try:
-            return await _set_up(to, secret, turns)
-        except _Broken as error:
+            return await self._try(to, secret)
+        except _Broken:
+            try:
+                return await self._try(to, secret)
+            except _Broken as error:
+                raise Unreachable(str(error)) from None
+
+    async def _try(self, to: Member, secret: bytes) -> NewLink:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        try:
+            stream, head = await self._upgraded(to, nonce)
+        except (ConnectionRefusedError, UnsatisfiableReadError, ValueError) as error:
             raise Unreachable(str(error)) from None
+        except (OSError, StreamClosedError) as error:
+            raise _Broken(str(error)) from None
+        found = _HEAD.match(head)
+        if found is None:
+            stream.close()
+            raise Unreachable("the node at that address is another, or of another version")
+        return NewLink(stream, link_keys(secret, to.boot, nonce, base64.b64decode(found[1])))
+
+    async def _upgraded(self, to: Member, nonce: bytes) -> tuple[Stream, bytes]:
+        url = urlsplit(to.address)
+        host, port = url.hostname or "", url.port or 0
+        request = (
+            f"GET {LINK_PATH} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n"
+            f"{NODE_FIELD}: {to.boot}\r\n{NONCE_FIELD}: {base64.b64encode(nonce).decode()}\r\n\r\n"
+        ).encode()
+        sock = await _connected(host, port)
+        try:
+            if url.scheme == "https":
+                return await self._over_tls(sock, host, request)
+            head = await _exchanged(sock, request)
+            return SocketStream(sock, self._turns), head
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _over_tls(self, sock: socket.socket, host: str, request: bytes) -> tuple[Stream, bytes]:
+        if self._trust is None:
+            self._trust = ssl.create_default_context()
+        secured = await IOStream(sock).start_tls(server_side=False, ssl_options=self._trust, server_hostname=host)
+        try:
+            await secured.write(request)
+            head = await secured.read_until(b"\r\n\r\n", max_bytes=_HEAD_BYTES)
+        except BaseException:
+            secured.close()
+            raise
+        return TlsStream(secured, self._turns), head
 
 
 class _Broken(Exception):
     """The connection broke while it was set up."""
-
-
-async def _set_up(to: Member, secret: bytes, turns: Turns) -> NewLink:
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    try:
-        stream, head = await _upgraded(to, nonce, turns)
-    except (ConnectionRefusedError, UnsatisfiableReadError, ValueError) as error:
-        raise Unreachable(str(error)) from None
-    except (OSError, StreamClosedError) as error:
-        raise _Broken(str(error)) from None
-    found = _HEAD.match(head)
-    if found is None:
-        stream.close()
-        raise Unreachable("the node at that address is another, or of another version")
-    return NewLink(stream, link_keys(secret, to.boot, nonce, base64.b64decode(found[1])))
-
-
-async def _upgraded(to: Member, nonce: bytes, turns: Turns) -> tuple[Stream, bytes]:
-    url = urlsplit(to.address)
-    host, port = url.hostname or "", url.port or 0
-    request = (
-        f"GET {LINK_PATH} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n"
-        f"{NODE_FIELD}: {to.boot}\r\n{NONCE_FIELD}: {base64.b64encode(nonce).decode()}\r\n\r\n"
-    ).encode()
-    sock = await _connected(host, port)
-    try:
-        if url.scheme == "https":
-            return await _over_tls(sock, host, request, turns)
-        head = await _exchanged(sock, request)
-        return SocketStream(sock, turns), head
-    except BaseException:
-        sock.close()
-        raise
 
 
 async def _connected(host: str, port: int) -> socket.socket:
@@ -135,17 +152,3 @@ async def _exchanged(sock: socket.socket, request: bytes) -> bytes:
             raise ConnectionResetError("it has closed the connection")
         head += octets
     return head
-
-
-async def _over_tls(sock: socket.socket, host: str, request: bytes, turns: Turns) -> tuple[Stream, bytes]:
-    plain = IOStream(sock)
-    secured: SSLIOStream = await plain.start_tls(
-        server_side=False, ssl_options=ssl.create_default_context(), server_hostname=host
-    )
-    try:
-        await secured.write(request)
-        head = await secured.read_until(b"\r\n\r\n", max_bytes=_HEAD_BYTES)
-    except BaseException:
-        secured.close()
-        raise
-    return TlsStream(secured, turns), head

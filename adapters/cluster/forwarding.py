@@ -101,9 +101,15 @@ class ForwardingRoute:
         for request in list(self._under_way):
             request.keep_time(now)
 
+    async def end_splices(self, seconds: float) -> None:
+        """End what is spliced here, spread over that time, as this node is about to stop: its clients come back."""
+        splices = list(self._splices)
+        for splice in splices:
+            splice.close()
+            await asyncio.sleep(seconds / len(splices))
+
     async def release(self) -> None:
-        """Have every poll that waits here answered, so that its client asks again elsewhere, and end what is spliced:
-        this node is about to stop."""
+        """Have every poll that waits here answered, so that its client asks again elsewhere."""
         for request in list(self._under_way):
             request.release()
         if self._under_way:

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict, deque
 from typing import Final, Protocol
 
-from adapters.cluster.connecting import Unreachable, set_up_link
+from adapters.cluster.connecting import LinkMaker, Unreachable
 from adapters.cluster.frames import BrokenLink, FrameReader, FrameWriter
 from adapters.cluster.members import Member, Members
 from adapters.cluster.messages import Answer, End, FromOwner, NoAnswer, Request, Seen, Spliced, Told, decode_from_owner
@@ -116,7 +116,7 @@ class Links:
     def __init__(self, members: Members, clock: Clock, *, max_links: int) -> None:
         self._members = members
         self._clock = clock
-        self._turns = Turns(clock)
+        self._maker = LinkMaker(Turns(clock))
         self._max_links = max_links
         self._free: defaultdict[str, deque[Link]] = defaultdict(deque)
         self._open: defaultdict[str, set[Link]] = defaultdict(set)
@@ -138,7 +138,7 @@ class Links:
         self._coming[to.boot] += 1
         try:
             async with asyncio.timeout(REACH_SECONDS):
-                stream, keys = await set_up_link(to, self._members.secrets[0], self._turns)
+                stream, keys = await self._maker.set_up(to, self._members.secrets[0])
         except TimeoutError:
             raise Unreachable("it has not answered in time") from None
         finally:

@@ -66,8 +66,12 @@ class Forwarding:
     def sweep(self) -> None:
         self.route.sweep()
 
+    async def drain(self, seconds: float) -> None:
+        """This node is about to stop: end the connections that are spliced here, spread over that time."""
+        await self.route.end_splices(seconds)
+
     async def release(self) -> None:
-        """Have what waits here for other nodes answered: this one is about to stop."""
+        """At last, have the polls that wait here for other nodes answered, so that their clients ask elsewhere."""
         await self.route.release()
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,8 @@ import pytest
 
 from adapters.cluster.node import Forwarding
 from entrypoints.server import Server
-from tests.engine_io import Asking, Peer, WebSocketPeer, connected, event, http_session
+from tests.e2e.certificates import make_certificate
+from tests.engine_io import Asking, Peer, WebSocketPeer, connected, event, http_session, until_closed
 from tests.raw_websocket import RawWebSocket
 from tests.serving import eventually, open_sockets, publish, token
 from tests.two_nodes import PATH, FixedMembers, WanderingPeer, forwarding_of, node, two_nodes
@@ -200,3 +202,48 @@ async def test_a_client_that_reads_nothing_behind_another_node_slows_down_nobody
             found = [arguments[0]["title"] for name, arguments in client.events() if name == "notification.new"]
             assert found == [str(number) for number in range(len(found))]
             assert len(found) > 3
+
+
+@pytest.mark.gen_test
+async def test_a_session_whose_node_drains_is_told_so_behind_another_node() -> None:
+    async with two_nodes() as (one, other), http_session() as session:
+        peer = await WanderingPeer.open(session, [one.url, other.url])
+        await connected(peer, token("42"))
+        draining = asyncio.ensure_future(one.drain())
+        names = [event(packet)[0] for packet in await until_closed(peer) if packet.startswith("42")]
+        assert "session.closing" in names
+        await draining
+
+
+@pytest.mark.gen_test
+async def test_a_node_that_drains_ends_what_is_spliced_there_and_nothing_else() -> None:
+    async with two_nodes(limits={"drain_time": 0}) as (one, other), http_session() as session:
+        peers = [await WanderingPeer.open(session, [one.url]) for _ in range(2)]
+        websockets = []
+        for peer, by in zip(peers, (one, other), strict=True):
+            await connected(peer, token("42"))
+            websocket = await session.ws_connect(f"{by.url}{PATH.replace('polling', 'websocket')}&sid={peer.sid}")
+            await websocket.send_str("2probe")
+            await websocket.receive()
+            await websocket.send_str("5")
+            websockets.append(websocket)
+        await eventually(lambda: open_sockets(one) == 2)
+        await other.drain()
+        await eventually(lambda: one.open_connections == 1)
+        assert open_sockets(one) == 1
+
+
+@pytest.mark.gen_test
+async def test_nodes_reach_each_other_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = make_certificate(tmp_path)
+    internal = {"tls": {"cert": str(certificate.cert), "key": str(certificate.key)}}
+    async with two_nodes(internal=internal) as (one, other), http_session() as session:
+        assert (one.internal_url or "").startswith("https://")
+        peer = await WanderingPeer.open(session, [one.url, other.url])
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.cert))
+        await connected(peer, token("42"))
+        await publish_to_42(session, one, "large", data={"text": 60_000 * "x"})
+        assert await titles(peer, 1) == ["large"]
+        websocket = await session.ws_connect(f"{other.url}{PATH.replace('polling', 'websocket')}&sid={peer.sid}")
+        await websocket.send_str("2probe")
+        assert await websocket.receive_str() == "3probe"
