@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from adapters.cluster.node import Forwarding
 from entrypoints.server import Server
 from tests.e2e.certificates import make_certificate
 from tests.engine_io import Asking, Peer, WebSocketPeer, connected, event, http_session, until_closed
@@ -37,12 +36,6 @@ async def titles(peer: Peer, number: int) -> list[str]:
         if name == "notification.new":
             found.append(arguments[0]["title"])
     return found
-
-
-def forwarding_of(server: Server) -> Forwarding:
-    forwarding = server.container.forwarding()
-    assert forwarding is not None
-    return forwarding
 
 
 @pytest.mark.gen_test
