@@ -1,4 +1,4 @@
-"""``synkrone-socket serve | demo | token | publish | listen | check-config | migrate | outbox | nodes``."""
+"""``synkrone-socket serve | demo | token | publish | listen | check-config | migrate | move | outbox | nodes``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from adapters.contract.json_text import InvalidJson, parse_object
 from domain.errors import InvalidPublication, StoreUnavailable
 from entrypoints import client, nodes, outbox, server, workers
 from entrypoints.demo import story, terminal
+from entrypoints.move import NotMoved, move
+from entrypoints.move_progress import display_for
 from entrypoints.settings import MissingSetting, Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import MAX_WORKERS, duration
@@ -101,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("migrate", help="bring what the store holds into the form of this version")
     _add_config(command)
     command.set_defaults(run=_migrate)
+
+    command = commands.add_parser("move", help="bring a store from a SQLite file into the database of the settings")
+    _add_config(command)
+    command.add_argument(
+        "--from", dest="source", metavar="URL", required=True, help="for example sqlite:///synkrone.db"
+    )
+    command.add_argument("--json", action="store_true", help="say how far it has come in lines of JSON")
+    command.set_defaults(run=_move)
 
     command = commands.add_parser(
         "outbox", help="what waits to be published from a PostgreSQL database, and what cannot be"
@@ -211,6 +221,16 @@ def _check_config(options: argparse.Namespace) -> int:
 def _migrate(options: argparse.Namespace) -> int:
     with _settings(options) as (settings, _):
         print(server.migrate(settings))
+    return 0
+
+
+def _move(options: argparse.Namespace) -> int:
+    with _settings(options) as (settings, _):
+        try:
+            move(settings, options.source, display_for(as_json=options.json))
+        except NotMoved as error:
+            print(f"synkrone-socket: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

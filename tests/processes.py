@@ -168,6 +168,10 @@ class ServerProcess:
         self._settings["SYNKRONE_PORT"] = str(self.port)
         self._start()
 
+    def change(self, settings: Mapping[str, str]) -> None:
+        """From the next start on."""
+        self._settings |= settings
+
     def back_up(self, backup: Path) -> None:
         """Copy its file, as it is at the moment."""
         with (

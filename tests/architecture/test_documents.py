@@ -149,6 +149,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/postgresql.md", "bash", "synkrone-socket migrate"): RIGHTS,
     ("docs/how-to/postgresql.md", "sql", "GRANT"): RIGHTS,
     ("docs/how-to/postgresql.md", "toml", "store_password_file"): RIGHTS,
+    ("docs/how-to/move.md", "bash", "--from"): (
+        "tests/e2e/test_moving.py::test_a_move_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing"
+    ),
     ("docs/examples/README.md", "bash", "opaque_tokens serve"): EXAMPLES,
     ("docs/examples/README.md", "bash", "json_lines serve"): EXAMPLES,
     ("docs/examples/README.md", "diff", "opaque_tokens"): SWAPPING,
@@ -169,6 +172,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/reference/commands.md", "text", "synkrone-socket migrate"): GENERATED,
     ("docs/reference/commands.md", "text", "synkrone-socket outbox"): GENERATED,
     ("docs/reference/commands.md", "text", "synkrone-socket nodes"): GENERATED,
+    ("docs/reference/commands.md", "text", "synkrone-socket move"): GENERATED,
     ("docs/explanation/code.md", "text", "domain/"): NotRun("it shows the folders"),
     ("docs/explanation/code.md", "python", ".rooms("): f"{DOCUMENTS}test_the_policy_is_plain_functions",
     ("docs/explanation/code.md", "python", "MemoryTransport"): f"{DOCUMENTS}test_the_domain_runs_without_a_socket",

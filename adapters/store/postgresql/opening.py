@@ -12,6 +12,7 @@ import psycopg
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database
 from adapters.store.postgresql.log import stored, tail_floor
+from adapters.store.postgresql.moved import wait_for_move
 from adapters.store.postgresql.schema import prepare, unusable
 from adapters.store.served import StoreUnusable
 from domain.errors import StoreUnavailable
@@ -39,6 +40,7 @@ def open_database(
     """Blocks, for as long as it takes to read so much of a tail. Raises StoreUnusable."""
     try:
         prepare(address, migrates=migrates)
+        wait_for_move(address)
         with closing(Database(address)) as db:
             secret = _secret(db)
             db.begin_epoch(at)

@@ -17,6 +17,7 @@ import msgspec
 
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.sealing import seal_of
 from domain.errors import SynkroneError
 
 _log = logging.getLogger("synkrone.store")
@@ -128,12 +129,16 @@ MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_version_1, _versi
 """What makes a file of version n one of n + 1. A new file goes through all of them, so that every file is the same."""
 
 
+class FileInUse(StoreUnusable):
+    """Another process has it open."""
+
+
 class FileLock:
     """Held by the one process that has a store open. It is a file beside it, because closing any descriptor of the
     database itself would release the locks that SQLite holds on it."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StoreUnusable where another has it, or the file cannot be made."""
+        """Raises FileInUse where another has it, and StoreUnusable where the file cannot be made."""
         path = path.absolute()
         lock = path
         try:
@@ -147,7 +152,7 @@ class FileLock:
         except OSError as error:
             os.close(self._descriptor)
             if isinstance(error, BlockingIOError):
-                raise StoreUnusable(IN_USE.format(path)) from None
+                raise FileInUse(IN_USE.format(path)) from None
             raise StoreUnusable(f"{path} cannot be locked: {error.strerror}") from None
 
     def release(self) -> None:
@@ -327,6 +332,9 @@ def _version_of(db: sqlite3.Connection, path: Path) -> int:
         return 0
     if application != APPLICATION_ID:
         raise StoreUnusable(f"{path} is a database of another application: name another file in the setting store")
+    seal = seal_of(db)
+    if seal is not None:
+        raise StoreUnusable(f"{path} was moved to {seal.place}: name that in the setting store")
     if not 0 < version <= len(MIGRATIONS):
         raise StoreUnusable(
             f"{path} is of version {version}, and this program knows versions up to {len(MIGRATIONS)}: "

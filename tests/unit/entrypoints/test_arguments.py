@@ -108,12 +108,13 @@ def test_check_config_says_where_it_would_listen(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["serve", "check-config", "migrate", "token", "publish", "listen"])
+@pytest.mark.parametrize("command", ["serve", "check-config", "migrate", "move", "token", "publish", "listen"])
 def test_a_file_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     required = {
         "token": ["--user", "42", "--role", "freelance"],
         "publish": ["--to", "everyone", "--type", "t"],
         "listen": ["--token", "x"],
+        "move": ["--from", "sqlite:///x"],
     }
     assert main([command, "--config", str(tmp_path / "none"), *required.get(command, [])]) == 2
     assert capsys.readouterr().err == (
@@ -134,3 +135,37 @@ def test_migrate_needs_nothing_but_the_store(
     monkeypatch.setenv("SYNKRONE_STORE", "memory://")
     assert main(["migrate"]) == 0
     assert capsys.readouterr().out == "memory://: there is nothing to migrate\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "store", "code", "said"),
+    [
+        ("sqlite:///none.db", "postgresql://localhost/x", 1, "none.db is no file"),
+        ("sqlite:///none.db", "sqlite:///other.db", 2, "STORE: must name the database to move to"),
+        (
+            "postgresql://localhost/y",
+            "postgresql://localhost/x",
+            2,
+            "--from: must be sqlite:/// and the path of a file",
+        ),
+        ("sqlite:none.db", "postgresql://localhost/x", 2, "--from: must be sqlite:/// and the path of a file"),
+        ("sqlite:///none.db", "postgresql://a:b@c:d@e/x", 2, "STORE: must be a URL such as"),
+    ],
+)
+def test_what_cannot_be_moved_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    source: str,
+    store: str,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNKRONE_STORE", store)
+    assert main(["move", "--from", source]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("synkrone-socket: ")
+    assert said in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

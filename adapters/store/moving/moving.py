@@ -1,0 +1,217 @@
+"""The course of a move: copy and verify, follow, and once the server has ended the rest, the seal and the opening.
+
+Until the file is sealed it is what counts, and whatever happens it can be served from again. From then on it is the
+database, which is opened right behind that. A move that broke off at any point goes on from there when it is run again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from adapters.store.moving.digests import digest
+from adapters.store.moving.progress import Moved, Progress, Step
+from adapters.store.moving.source import Slice, Source
+from adapters.store.moving.tables import TABLES, Copied
+from adapters.store.moving.target import Contained, Target, placed
+from adapters.store.postgresql import schema as postgresql
+from adapters.store.postgresql.connecting import Address, one_line
+from adapters.store.served import StoreUnusable
+from adapters.store.sqlite import schema as sqlite
+from adapters.store.sqlite.sealing import Seal, seal_of
+
+LOOK_SECONDS: Final = 0.02
+"""How often is looked whether the server has ended."""
+
+ROUND_SECONDS: Final = 1.0
+ROUND_SHARE: Final = 20
+"""Between two rounds of following is so many times as long as one takes: the machine is the server's."""
+
+
+def move(path: Path, address: Address, *, migrates: bool, tell: Callable[[Progress], None]) -> Moved:
+    """Blocks until the server that serves from the file has ended, and everything is in the database.
+
+    With ``migrates`` an older schema of the database becomes one of today's first. Raises StoreUnusable.
+    """
+    path = path.absolute()
+    if not path.is_file():
+        raise StoreUnusable(f"{path} is no file")
+    with ExitStack() as stack, _faults(path):
+        target = stack.enter_context(closing(Target(address, migrates=migrates)))
+        course = _Course(path, target, tell)
+        stack.callback(course.close)
+        return course.run()
+
+
+class _Course:
+    def __init__(self, path: Path, target: Target, tell: Callable[[Progress], None]) -> None:
+        self._path = path
+        self._target = target
+        self._tell = tell
+        self._lock = _lock(path)
+        if self._lock is not None and not _is_sealed(path):
+            sqlite.prepare_file(path)
+        self._source = Source(path)
+        self._copied = [(table, Copied(self._source, table)) for table in TABLES]
+        self._upto = 0
+
+    def close(self) -> None:
+        self._source.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def run(self) -> Moved:
+        self._source.check()
+        if self._is_finished():
+            return Moved(self._target.head, 0, before=True)
+        self._begin()
+        self._verify()
+        self._advance(Step.COPYING)
+        self._verify_tables()
+        self._follow()
+        return self._finish()
+
+    def _is_finished(self) -> bool:
+        begun, seal = self._target.move, self._source.seal
+        name = begun.name if begun is not None else None
+        if seal is not None and seal.move != name:
+            raise StoreUnusable(
+                f"{self._path} was moved to {seal.place}, and {self._target.place} is not that database"
+            )
+        if begun is None or not begun.is_finished:
+            return False
+        if seal is None:
+            raise StoreUnusable(f"{self._target.place} holds a store already, which is not that of {self._path}")
+        return True
+
+    def _begin(self) -> None:
+        begun, extent = self._target.move, self._source.extent
+        if begun is None:
+            self._target.begin(self._source.secret, extent)
+            self._upto = extent.first - 1
+            return
+        if self._target.secret != self._source.secret:
+            raise StoreUnusable(f"a move of another file than {self._path} into {self._target.place} was begun")
+        if begun.copied_upto > extent.head:
+            raise self._difference(extent.head, begun.copied_upto)
+        self._upto = begun.copied_upto
+        # What has changed since that run is not known: they are copied anew.
+        for table in TABLES:
+            self._target.empty(table)
+
+    def _verify(self) -> None:
+        """What an earlier run has copied: the file may be another one by now, put back from a backup."""
+        self._trim()
+        after = self._source.extent.first - 1
+        while after < self._upto:
+            self._tell(Progress(Step.VERIFYING, after, self._upto))
+            part, extent = self._source.slice_after(after, self._upto)
+            entries_after = max(after, extent.first_entry - 1)
+            # The first contents are on their way out: of their rooms some may be gone.
+            contents_after = max(after, extent.first_content)
+            whole = [row for row in part.contents if row[0] > contents_after]
+            expected = _contained(Slice(after, part.upto, part.entries, whole))
+            if self._target.contained(entries_after, contents_after, part.upto) != expected:
+                raise self._difference(after, part.upto)
+            after = part.upto
+
+    def _advance(self, step: Step) -> None:
+        """Bring the database to where the file is. While a server writes there is more by the end."""
+        head = self._trim()
+        while self._upto < head:
+            self._tell(Progress(step, self._upto, head))
+            part, _ = self._source.slice_after(self._upto)
+            if self._target.copy(part) != _contained(part):
+                raise self._difference(part.after, part.upto)
+            self._upto = part.upto
+        for table, copied in self._copied:
+            for rows in copied.changed():
+                self._target.put(table, rows)
+            for keys in copied.gone():
+                self._target.remove(table, keys)
+        self._tell(Progress(step, self._upto, max(self._upto, head)))
+
+    def _trim(self) -> int:
+        """Let the database lose what the file has lost. The offset of the file's last entry."""
+        extent = self._source.extent
+        self._target.trim(extent)
+        rooms = self._source.rooms_at(extent.first_content)
+        if rooms is not None:
+            self._target.keep_rooms(extent.first_content, rooms)
+        self._upto = max(self._upto, extent.first - 1)
+        return extent.head
+
+    def _verify_tables(self) -> None:
+        for table, copied in self._copied:
+            if self._target.digest_of(table) != digest(copied.rows()):
+                raise StoreUnusable(f"what was copied of {table.name} is not what is in the database: {_ANEW}")
+
+    def _follow(self) -> None:
+        """Until the server has ended, and no other can begin to serve from the file."""
+        due = 0.0
+        while self._lock is None:
+            began = time.monotonic()
+            if began >= due:
+                self._advance(Step.FOLLOWING)
+                now = time.monotonic()
+                due = now + max(ROUND_SECONDS, ROUND_SHARE * (now - began))
+            self._lock = _lock(self._path)
+            if self._lock is None:
+                time.sleep(LOOK_SECONDS)
+
+    def _finish(self) -> Moved:
+        began = time.monotonic()
+        self._advance(Step.FINISHING)
+        head = self._source.extent.head
+        if self._target.head != head:
+            raise self._difference(self._target.head, head)
+        self._target.flush()
+        begun = self._target.move
+        if begun is not None and self._source.seal is None:
+            self._source.put_seal(Seal(self._target.place, begun.name))
+        self._target.finish()
+        return Moved(head, time.monotonic() - began)
+
+    def _difference(self, after: int, upto: int) -> StoreUnusable:
+        places = f"{self._path} and {self._target.place}"
+        return StoreUnusable(f"{places} do not have the same between the offsets {after} and {upto}: {_ANEW}")
+
+
+_ANEW: Final = "drop the schema synkrone there, and run it again"
+
+
+def _contained(part: Slice) -> Contained:
+    """What the database has of a slice once it is copied."""
+    return Contained(digest(part.entries), digest(part.contents), sum(1 for _ in placed(part)))
+
+
+def _lock(path: Path) -> sqlite.FileLock | None:
+    """None while a server has the file open."""
+    try:
+        return sqlite.FileLock(path)
+    except sqlite.FileInUse:
+        return None
+
+
+def _is_sealed(path: Path) -> bool:
+    with closing(sqlite.connect(path)) as db:
+        return seal_of(db) is not None
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    """Whatever fails is said in a line."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise sqlite.unusable(path, error) from None
+    except psycopg.Error as error:
+        if postgresql.is_passing(error):
+            raise StoreUnusable(f"{one_line(error)}: run it again, and it goes on from there") from None
+        raise postgresql.unusable(error) from None

@@ -1,0 +1,161 @@
+"""The SQLite file that is moved: read in slices of the log, beside the server that has it open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.store.served import StoreUnusable
+from adapters.store.sqlite.log import head, log_floor
+from adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, connect
+from adapters.store.sqlite.sealing import SEALED, Seal, put_seal, seal_of
+from domain.model.value import value
+
+Row = tuple[Any, ...]
+
+SLICE_OFFSETS: Final = 2000
+SLICE_BYTES: Final = 8 * 1024 * 1024
+
+_UPTO = """
+    SELECT max(offset) FROM (
+        SELECT offset, sum(bytes) OVER (ORDER BY offset) AS total, row_number() OVER (ORDER BY offset) AS number FROM (
+            SELECT offset, coalesce(length(payload), 0) + coalesce(length(rooms), 0) AS bytes
+            FROM contents WHERE offset > :after AND offset <= :last
+            UNION ALL
+            SELECT offset, coalesce(length(payload), 0) + coalesce(length(rooms), 0)
+            FROM entries WHERE offset > :after AND offset <= :last))
+    WHERE total <= :bytes OR number = 1"""
+_ENTRIES = """
+    SELECT offset, stored_at, event, form, CAST(rooms AS TEXT), CAST(payload AS TEXT) FROM entries
+    WHERE offset > ? AND offset <= ? ORDER BY offset"""
+_CONTENTS = """
+    SELECT offset, stored_at, expires_at, id, type, form, CAST(rooms AS TEXT), CAST(payload AS TEXT), key, digest
+    FROM contents WHERE offset > ? AND offset <= ? ORDER BY offset"""
+
+
+@value
+class Extent:
+    """How far a log reaches. Entries before ``first_entry`` and contents before ``first_content`` are gone.
+
+    ``floor_stored_at`` is when the last contents at or before the floor were stored, or 0.
+    """
+
+    head: int
+    floor: int
+    floor_stored_at: int
+    first_entry: int
+    first_content: int
+
+    @property
+    def first(self) -> int:
+        return min(self.first_entry, self.first_content)
+
+
+@value
+class Slice:
+    """What lies between two offsets, the first of them not included.
+
+    ``entries`` are rows of offset, time, event, form, rooms and payload; ``contents`` of offset, time, expiry, id,
+    type, form, rooms, payload, key and digest.
+    """
+
+    after: int
+    upto: int
+    entries: Sequence[Row]
+    contents: Sequence[Row]
+
+
+class Source:
+    """The file, which has to be there. It is not changed until it is sealed.
+
+    One thread uses it. Everything raises sqlite3.Error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.db = connect(self.path)
+        # What was copied is remembered on the disk: there may be more of it than fits into memory.
+        self.db.execute("PRAGMA temp_store = FILE")
+        self.db.execute("ATTACH '' AS copied")
+
+    def close(self) -> None:
+        self.db.close()
+
+    @property
+    def place(self) -> str:
+        """As a URL for operators."""
+        return f"sqlite:///{self.path}"
+
+    @property
+    def seal(self) -> Seal | None:
+        return seal_of(self.db)
+
+    def put_seal(self, seal: Seal) -> None:
+        """Nobody serves from the file any more. It is on the disk when this returns."""
+        put_seal(self.db, seal)
+
+    def check(self) -> None:
+        """Raises StoreUnusable where this program cannot read the file as it is."""
+        (application,) = self.db.execute("PRAGMA application_id").fetchone()
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        if application != APPLICATION_ID:
+            raise StoreUnusable(f"{self.path} is no store of this server")
+        if version % SEALED != len(MIGRATIONS):
+            raise StoreUnusable(
+                f"{self.path} is of version {version % SEALED}, and {len(MIGRATIONS)} is needed: "
+                "serve from it once with this program, or stop the server"
+            )
+
+    @property
+    def secret(self) -> bytes:
+        (secret,) = self.db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
+        return bytes(secret)
+
+    @property
+    def extent(self) -> Extent:
+        with self._snapshot():
+            return self._extent()
+
+    def slice_after(self, after: int, upto: int | None = None) -> tuple[Slice, Extent]:
+        """The next one, with an offset no further than that, and how far the log reached when it was read."""
+        with self._snapshot():
+            extent = self._extent()
+            last = min(after + SLICE_OFFSETS, extent.head if upto is None else upto)
+            (found,) = self.db.execute(_UPTO, {"after": after, "last": last, "bytes": SLICE_BYTES}).fetchone()
+            end = last if found is None else found
+            entries = self.db.execute(_ENTRIES, (after, end)).fetchall()
+            contents = self.db.execute(_CONTENTS, (after, end)).fetchall()
+            return Slice(after, end, entries, contents), extent
+
+    def rooms_at(self, offset: int) -> str | None:
+        """Where the contents at an offset are still placed; None where there are no contents."""
+        row = self.db.execute(
+            "SELECT coalesce(CAST(rooms AS TEXT), '') FROM contents WHERE offset = ?", (offset,)
+        ).fetchone()
+        return str(row[0]) if row is not None else None
+
+    def _extent(self) -> Extent:
+        last, floor = head(self.db), log_floor(self.db)
+        (first_entry,) = self.db.execute("SELECT min(offset) FROM entries").fetchone()
+        (first_content,) = self.db.execute("SELECT min(offset) FROM contents").fetchone()
+        stored = self.db.execute(
+            "SELECT stored_at FROM contents WHERE offset <= ? ORDER BY offset DESC LIMIT 1", (floor,)
+        ).fetchone()
+        return Extent(
+            head=last,
+            floor=floor,
+            floor_stored_at=stored[0] if stored is not None else 0,
+            first_entry=last + 1 if first_entry is None else first_entry,
+            first_content=last + 1 if first_content is None else first_content,
+        )
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """A short one: while it lasts, what the server writes cannot be put into the file."""
+        self.db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.db.execute("ROLLBACK")

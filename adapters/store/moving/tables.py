@@ -1,0 +1,212 @@
+"""The tables of a store whose rows change: what of them differs from what was copied before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from adapters.store.moving.source import Row, Source
+from domain.model.value import value
+
+ROWS_AT_ONCE: Final = 5000
+
+_USER = "substr((SELECT name FROM rooms WHERE rooms.id = m.user), 6)"
+"""The name of a user, whom SQLite knows as the room ``user:…``."""
+_ROOM = "(SELECT name FROM rooms WHERE rooms.id = m.room)"
+
+
+@value
+class Column:
+    """Of a table in PostgreSQL: its name, its type, and the expression for it of a row ``m`` in SQLite."""
+
+    name: str
+    type: str
+    of: str
+
+
+@value
+class Table:
+    """``source`` is what SQLite has, with a key and ``values`` of its own, one of which is never NULL. The first
+    columns of ``target`` are its key in PostgreSQL."""
+
+    name: str
+    source: str
+    key_types: Mapping[str, str]
+    values: Sequence[str]
+    target: Sequence[Column]
+
+    @property
+    def key(self) -> Sequence[str]:
+        return tuple(self.key_types)
+
+    @property
+    def target_key(self) -> Sequence[Column]:
+        return self.target[: len(self.key)]
+
+
+TABLES: Final = (
+    Table(
+        "epochs",
+        "generations",
+        {"number": "INTEGER"},
+        ("epoch", "first", "opened_at"),
+        (
+            Column("number", "integer", "m.number"),
+            Column("epoch", "text", "m.epoch"),
+            Column("first", "bigint", "m.first"),
+            Column("opened_at", "bigint", "m.opened_at"),
+            # Of no database: whoever opens this one begins a new epoch.
+            Column("incarnation", "text", "'moved'"),
+        ),
+    ),
+    Table(
+        "checkpoints",
+        "checkpoints",
+        {"source": "TEXT"},
+        ("resume_id",),
+        (Column("source", "text", "m.source"), Column("resume_id", "text", "m.resume_id")),
+    ),
+    Table(
+        "trimmed",
+        "(SELECT id AS room, trimmed FROM rooms WHERE trimmed > 0)",
+        {"room": "INTEGER"},
+        ("trimmed",),
+        (Column("room", "text", _ROOM), Column("log_offset", "bigint", "m.trimmed")),
+    ),
+    Table(
+        "starts",
+        "starts",
+        {"user": "INTEGER", "room": "INTEGER"},
+        ("start",),
+        (
+            Column("user_id", "text", _USER),
+            Column("room", "text", _ROOM),
+            Column("start_offset", "bigint", "m.start"),
+        ),
+    ),
+    Table(
+        "marks",
+        "marks",
+        {"user": "INTEGER", "role": "TEXT"},
+        ("offset",),
+        (
+            Column("user_id", "text", _USER),
+            Column("role", "text", "m.role"),
+            Column("log_offset", "bigint", "m.offset"),
+        ),
+    ),
+    Table(
+        "watermarks",
+        "watermarks",
+        {"user": "INTEGER", "offset": "INTEGER"},
+        ("at",),
+        (
+            Column("user_id", "text", _USER),
+            Column("log_offset", "bigint", "m.offset"),
+            Column("read_at", "bigint", "m.at"),
+        ),
+    ),
+    Table(
+        "state",
+        "state",
+        {"user": "INTEGER", "offset": "INTEGER"},
+        ("read_at", "seen_at", "archived_at", "deleted"),
+        (
+            Column("user_id", "text", _USER),
+            Column("log_offset", "bigint", "m.offset"),
+            Column("read_at", "bigint", "m.read_at"),
+            Column("seen_at", "bigint", "m.seen_at"),
+            Column("archived_at", "bigint", "m.archived_at"),
+            Column("deleted", "boolean", "CASE WHEN m.deleted THEN 'true' ELSE 'false' END"),
+        ),
+    ),
+)
+
+
+class Copied:
+    """What was copied of a table, remembered beside the file for as long as the ``source`` is open.
+
+    So that what has changed is found out by SQLite alone: a million rows take less than a second.
+    """
+
+    def __init__(self, source: Source, table: Table) -> None:
+        self._db = source.db
+        self._table = table
+        self._named = ", ".join(f"{column.of} AS to_{column.name}" for column in table.target)
+        # Of the types that they have in the file: otherwise SQLite looks for none of them by the key.
+        keys = ", ".join(f"{name} {type_}" for name, type_ in table.key_types.items())
+        values = ", ".join(table.values)
+        self._db.execute(
+            f"CREATE TABLE copied.{table.name} ({keys}, {values}, PRIMARY KEY ({', '.join(table.key)})) WITHOUT ROWID"
+        )
+
+    def changed(self) -> Iterator[list[Row]]:
+        """Rows for PostgreSQL that are not there yet, or are others, many at once. They count as copied when the next
+        ones are asked for."""
+        table, width = self._table, len(self._table.key) + len(self._table.values)
+        values = f"({', '.join(f'm.{name}' for name in table.values)})"
+        copied = f"({', '.join(f'c.{name}' for name in table.values)})"
+        same = " AND ".join(f"c.{name} = m.{name}" for name in table.key)
+        mine = ", ".join(f"m.{name}" for name in (*table.key, *table.values))
+        after: Row = ()
+        while True:
+            rows = self._db.execute(
+                f"""
+                SELECT {mine}, {self._named}
+                FROM {table.source} AS m LEFT JOIN copied.{table.name} AS c ON {same}
+                WHERE {values} IS NOT {copied} {self._behind(after)}
+                ORDER BY {", ".join(f"m.{name}" for name in table.key)} LIMIT {ROWS_AT_ONCE}""",  # noqa: S608
+                after,
+            ).fetchall()
+            if not rows:
+                return
+            yield [row[width:] for row in rows]
+            after = rows[-1][: len(table.key)]
+            marks = ", ".join("?" * width)
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                f"REPLACE INTO copied.{table.name} VALUES ({marks})",  # noqa: S608
+                [row[:width] for row in rows],
+            )
+            self._db.execute("COMMIT")
+
+    def gone(self) -> Iterator[list[Row]]:
+        """The keys for PostgreSQL of rows that were copied and are no more, many at once. They count as removed when
+        the next ones are asked for. To be called after ``changed``."""
+        table = self._table
+        # Everything that is there was copied: with as many rows none is gone.
+        counts = self._db.execute(
+            f"SELECT (SELECT count(*) FROM copied.{table.name}), (SELECT count(*) FROM {table.source})"  # noqa: S608
+        ).fetchone()
+        if counts[0] == counts[1]:
+            return
+        same = " AND ".join(f"c.{name} = m.{name}" for name in table.key)
+        keys = ", ".join(f"m.{name}" for name in table.key)
+        named = ", ".join(column.of for column in table.target_key)
+        while True:
+            rows = self._db.execute(
+                f"""
+                SELECT {keys}, {named} FROM copied.{table.name} AS m
+                WHERE NOT EXISTS (SELECT 1 FROM {table.source} AS c WHERE {same})
+                ORDER BY {keys} LIMIT {ROWS_AT_ONCE}"""  # noqa: S608
+            ).fetchall()
+            if not rows:
+                return
+            yield [row[len(table.key) :] for row in rows]
+            where = " AND ".join(f"{name} = ?" for name in table.key)
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                f"DELETE FROM copied.{table.name} WHERE {where}",  # noqa: S608
+                [row[: len(table.key)] for row in rows],
+            )
+            self._db.execute("COMMIT")
+
+    def rows(self) -> Iterator[Row]:
+        """All that was copied, as PostgreSQL is to have it."""
+        return iter(self._db.execute(f"SELECT {self._named} FROM copied.{self._table.name} AS m"))  # noqa: S608
+
+    def _behind(self, after: Row) -> str:
+        if not after:
+            return ""
+        keys = ", ".join(f"m.{name}" for name in self._table.key)
+        return f"AND ({keys}) > ({', '.join('?' * len(after))})"

@@ -1,0 +1,40 @@
+"""A move of another store into a PostgreSQL database, as those see it who want to open the database meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import psycopg
+
+from adapters.store.postgresql.connecting import Address, Line
+from adapters.store.served import StoreUnusable
+
+_log = logging.getLogger("synkrone.store")
+
+MOVING: Final = (0x53594E4B, 1)
+"""An advisory lock of the database, which whoever moves something into it holds: ``SYNK`` and 1."""
+
+WAIT_SECONDS: Final = 60
+"""A server that is started while a move ends waits for it. One that has to wait for longer was started too early."""
+
+
+def wait_for_move(address: Address) -> None:
+    """Return when no move is under way, or none that is not finished. Raises StoreUnusable, and psycopg.Error."""
+    with address.connect(statement_timeout=False) as line:
+        if not is_unfinished(line):
+            return
+        _log.warning("a move into this database is not finished yet: waiting for it")
+        line.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'".encode())
+        line.answer_seconds = 2.0 * WAIT_SECONDS
+        try:
+            # Given back at once: of a pooled connection somebody else would have it.
+            line.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", MOVING)
+        except psycopg.errors.LockNotAvailable:
+            raise StoreUnusable("a move into this database is under way: start again when it has ended") from None
+        if is_unfinished(line):
+            raise StoreUnusable("a move into this database is not finished: run synkrone-socket move again")
+
+
+def is_unfinished(line: Line) -> bool:
+    return line.execute("SELECT FROM synkrone.moving WHERE finished_at IS NULL").fetchone() is not None

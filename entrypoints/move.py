@@ -1,0 +1,55 @@
+"""``move``: a store goes from a SQLite file into the PostgreSQL database of the settings, while a server serves."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from adapters.system.configuration import ConfigurationError
+from domain.errors import SynkroneError
+from entrypoints.move_progress import Display
+from entrypoints.settings import Settings, SettingsError
+from entrypoints.settings_types import Address
+
+
+class NotMoved(Exception):
+    """It broke off. The message is one line."""
+
+
+def move(settings: Settings, source: str, display: Display) -> None:
+    """Blocks until the server that serves from the file has ended, and everything is in the database.
+
+    ``source`` is as the setting ``store`` has a file. Raises SettingsError and NotMoved.
+    """
+    try:
+        # What they need is an extra.
+        from adapters.store.moving import moving  # noqa: PLC0415
+        from adapters.store.postgresql.connecting import Address as DatabaseAddress  # noqa: PLC0415
+    except ImportError:
+        raise SettingsError("store: needs psycopg: pip install 'synkrone-socket[postgresql]'") from None
+    path = _path_of(source)
+    if settings.store.scheme != "postgresql":
+        raise SettingsError("store: must name the database to move to, as postgresql://…")
+    password = settings.store_password.get_secret_value() if settings.store_password is not None else None
+    try:
+        address = DatabaseAddress(settings.store, password)
+    except ConfigurationError as error:
+        raise SettingsError(f"store: {error.message}") from None
+    began = time.monotonic()
+    try:
+        moved = moving.move(path, address, migrates=settings.store_migrate, tell=display.show)
+    except SynkroneError as error:
+        raise NotMoved(str(error)) from None
+    finally:
+        display.close()
+    display.end(moved, address.place, time.monotonic() - began)
+
+
+def _path_of(source: str) -> Path:
+    address = Address(source)
+    if address.scheme != "sqlite":
+        raise SettingsError("--from: must be sqlite:/// and the path of a file")
+    try:
+        return address.path
+    except ConfigurationError as error:
+        raise SettingsError(f"--from: {error.message}") from None

@@ -1,0 +1,48 @@
+"""All rows of a store, as a SQLite file and as a PostgreSQL database have them: after a move they are the same."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.postgresql import PostgresqlServer
+
+Rows = set[tuple[Any, ...]]
+
+_USER = "(SELECT substr(name, 6) FROM rooms WHERE id = user)"
+_ROOM = "(SELECT name FROM rooms WHERE id = room)"
+_IN_THE_FILE: Mapping[str, str] = {
+    "log": "SELECT (SELECT value FROM meta WHERE name = 'secret'), (SELECT value FROM meta WHERE name = 'log_floor')",
+    "epochs": "SELECT number, epoch, first, opened_at FROM generations",
+    "entries": "SELECT offset, stored_at, event, form, CAST(rooms AS TEXT), CAST(payload AS TEXT) FROM entries",
+    "contents": """SELECT offset, stored_at, expires_at, id, type, form, CAST(rooms AS TEXT), CAST(payload AS TEXT)
+        FROM contents""",
+    "ids": "SELECT id, offset, key, digest FROM contents",
+    "placed": f"SELECT {_ROOM}, offset, item, expires_at FROM placed",  # noqa: S608
+    "trimmed": "SELECT name, trimmed FROM rooms WHERE trimmed > 0",
+    "starts": f"SELECT {_USER}, {_ROOM}, start FROM starts",  # noqa: S608
+    "marks": f"SELECT {_USER}, role, offset FROM marks",  # noqa: S608
+    "state": f"SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted FROM state",  # noqa: S608
+    "watermarks": f"SELECT {_USER}, offset, at FROM watermarks",  # noqa: S608
+    "checkpoints": "SELECT source, resume_id FROM checkpoints",
+}
+_IN_THE_DATABASE: Mapping[str, str] = {
+    "log": "SELECT secret, floor FROM synkrone.log",
+    "epochs": "SELECT number, epoch, first, opened_at FROM synkrone.epochs",
+    "placed": "SELECT room, log_offset, item, expires_at FROM synkrone.placed",
+}
+
+
+def rows_of_file(path: Path) -> dict[str, Rows]:
+    with closing(sqlite3.connect(path)) as db:
+        return {table: set(db.execute(query)) for table, query in _IN_THE_FILE.items()}
+
+
+def rows_of_database(server: PostgresqlServer, name: str) -> dict[str, Rows]:
+    return {
+        table: set(server.execute(_IN_THE_DATABASE.get(table, f"SELECT * FROM synkrone.{table}"), name))  # noqa: S608
+        for table in _IN_THE_FILE
+    }

@@ -1,0 +1,335 @@
+"""A move from a SQLite file into a PostgreSQL database, step by step: what goes with it, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.store.moving import moving
+from adapters.store.moving.progress import Step
+from adapters.store.moving.source import Source
+from adapters.store.moving.target import Target
+from adapters.store.postgresql import moved
+from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.store import PostgresqlStore
+from adapters.store.served import StoreUnusable
+from adapters.store.sqlite import changes
+from adapters.store.sqlite.schema import APPLICATION_ID
+from adapters.store.sqlite.store import SqliteStore
+from adapters.system.clock import SystemClock
+from domain.model import Action, Checkpoint, Room
+from tests.contract.inbox_harness import (
+    ANN,
+    COMPANY,
+    DUPLICATE,
+    HOUR,
+    STORED,
+    draft,
+    ids_of,
+    outcomes,
+    pass_time,
+    register,
+)
+from tests.contract.moved_rows import rows_of_database, rows_of_file
+from tests.doubles import ManualClock
+from tests.integration.postgresql_harness import opened
+from tests.moving import RunningMove
+from tests.postgresql import PostgresqlServer, Servers
+
+pytestmark = [pytest.mark.check, pytest.mark.gen_test(timeout=60)]
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+@pytest.fixture(params=[15, 18])
+def server(postgresql: Servers, request: pytest.FixtureRequest) -> PostgresqlServer:
+    return postgresql.of(request.param)
+
+
+@pytest.fixture
+def database(server: PostgresqlServer) -> Iterator[str]:
+    """With nothing in it."""
+    name = server.new_database()
+    yield name
+    server.drop_databases([name])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "synkrone.db"
+
+
+@pytest.fixture(autouse=True)
+def fast_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(moving, "ROUND_SHARE", 1)
+
+
+@asynccontextmanager
+async def serving_from(file: Path, clock: ManualClock, **options: Any) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(file, clock=clock, **options)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def fill(file: Path, number: int = 3) -> None:
+    """As a server that has ended leaves it."""
+    async with serving_from(file, ManualClock()) as store:
+        await register(store)
+        await store.append([draft(f"n-{one}") for one in range(number)])
+
+
+async def move(file: Path, url: str) -> RunningMove:
+    """One without a server beside it."""
+    move = RunningMove(file, url)
+    await move.ended()
+    return move
+
+
+def refusal(move: RunningMove) -> str:
+    assert isinstance(move.error, StoreUnusable)
+    return str(move.error)
+
+
+async def test_what_is_done_while_it_follows_goes_with_it(
+    server: PostgresqlServer, database: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "WATERMARKS_PER_USER", 2)
+    clock = ManualClock()
+    retention = {"retention_log": HOUR, "retention_inbox": 2 * HOUR}
+    async with serving_from(file, clock, **retention) as store:
+        ann = await register(store)
+        many = draft("n-many", ANN, *(Room(f"user:u-{number}") for number in range(1500)))
+        await store.append([draft("n-0"), draft("n-1", COMPANY, key="k-1"), many])
+        await store.change(ann, Action.READ, ["n-0"], clock.now())
+        await store.read_all(ann, None, clock.now())
+        clock.advance(3600)
+        await store.append([draft("n-2"), draft("n-3")])
+        move = RunningMove(file, server.url(database))
+        await move.followed()
+        copied = rows_of_database(server, database)
+        assert copied["state"]
+        await store.change(ann, Action.ARCHIVE, ["n-2"], clock.now())
+        await store.change(ann, Action.UNARCHIVE, ["n-2"], clock.now())
+        for number in range(3):
+            await store.append([draft(f"more-{number}")])
+            await store.read_all(ann, None, clock.now())
+        await store.append([draft("n-4")], checkpoint=Checkpoint("feed", "r-4"))
+        await store.acknowledge({(ann.user, ann.role): await store.head()})
+        await register(store, "bob")
+        # Until of the oldest contents some have left their rooms, and others have not.
+        clock.advance(3601)
+        while await store.tidy():
+            rooms = [row[6] for row in rows_of_file(file)["contents"] if row[3] == "n-many"]
+            if rooms and rooms[0].count("\n") < 1000:
+                break
+        else:
+            raise AssertionError("it went at once")
+    await move.ended()
+    assert move.moved is not None, move.error
+    after = rows_of_database(server, database)
+    assert after == rows_of_file(file)
+    # Otherwise nothing of it was tried.
+    for table in copied.keys() - {"epochs"}:
+        assert after[table] != copied[table], table
+    assert any(row[3] == "n-many" for row in after["contents"])
+    async with opened(server.url(database), clock, **retention) as store:
+        assert outcomes(await store.append([draft("n-4"), draft("x", COMPANY, key="k-1")])) == [DUPLICATE, STORED]
+        assert await store.checkpoint("feed") == "r-4"
+        await pass_time(store, clock, HOUR)
+
+
+async def test_a_cursor_of_the_file_goes_on_in_the_database_where_the_next_epoch_begins(
+    server: PostgresqlServer, database: str, file: Path
+) -> None:
+    await fill(file)
+    async with serving_from(file, ManualClock()) as before:
+        cursor, secret = await before.head(), await before.secret()
+    assert (await move(file, server.url(database))).moved is not None
+    async with opened(server.url(database)) as store:
+        assert await store.secret() == secret
+        ann = await register(store)
+        (appended,) = await store.append([draft("next")])
+        assert (appended.position.offset, appended.position.epoch == cursor.epoch) == (cursor.offset + 1, False)
+        page = await store.read(ann, cursor, max_entries=10, max_bytes=1 << 20)
+        assert [entry.position for entry in page.entries] == [appended.position]
+        assert await ids_of(store, ann) == ["next", "n-2", "n-1", "n-0"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_file_of_an_older_version_is_made_one_of_today_s_first(
+    server: PostgresqlServer, database: str, file: Path, version: int
+) -> None:
+    if version == 1:
+        shutil.copy(DATA / "inbox-1.sqlite", file)
+    else:
+        with closing(sqlite3.connect(file)) as db:
+            db.executescript((DATA / "inbox-2.sql").read_text())
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute("PRAGMA user_version = 2")
+    ended = await move(file, server.url(database))
+    assert ended.moved is not None, ended.error
+    assert rows_of_database(server, database) == rows_of_file(file)
+
+
+async def test_a_file_that_was_sealed_is_refused_and_says_where_the_store_is(
+    server: PostgresqlServer, database: str, file: Path
+) -> None:
+    await fill(file)
+    assert (await move(file, server.url(database))).moved is not None
+    store = SqliteStore(file, clock=SystemClock())
+    said = f"{file} was moved to {Address(server.url(database)).place}: name that in the setting store"
+    for attempt in (store.check, store.migrate):
+        with pytest.raises(StoreUnusable) as refused:
+            attempt()
+        assert str(refused.value) == said
+    with pytest.raises(StoreUnusable) as refused:
+        await store.open()
+    assert str(refused.value) == said
+    again = await move(file, server.url(database))
+    assert again.moved is not None
+    assert again.moved.before
+
+
+@pytest.mark.parametrize("where", ["put_seal", "finish"])
+async def test_one_that_breaks_off_around_the_seal_goes_forward(
+    server: PostgresqlServer, database: str, file: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(file)
+    with monkeypatch.context() as patch:
+
+        def break_off(*_: object) -> None:
+            raise StoreUnusable("broken off")
+
+        patch.setattr(Target if where == "finish" else Source, where, break_off)
+        assert refusal(await move(file, server.url(database))) == "broken off"
+    database_store = PostgresqlStore(server.url(database), clock=SystemClock())
+    with pytest.raises(StoreUnusable, match="is not finished: run synkrone-socket move again"):
+        await database_store.open()
+    if where == "put_seal":
+        # Whoever goes back may store more, and move again.
+        await fill(file, 5)
+    else:
+        with pytest.raises(StoreUnusable, match="was moved to"):
+            await SqliteStore(file, clock=SystemClock()).open()
+    again = await move(file, server.url(database))
+    assert again.moved is not None, again.error
+    assert Step.VERIFYING in again.steps
+    assert rows_of_database(server, database) == rows_of_file(file)
+    async with opened(server.url(database)) as store:
+        assert len(await ids_of(store, await register(store))) == (5 if where == "put_seal" else 3)
+
+
+async def test_a_server_that_is_started_while_a_move_ends_waits_for_it(
+    server: PostgresqlServer, database: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(file)
+    async with serving_from(file, ManualClock()) as before:
+        move = RunningMove(file, server.url(database))
+        await move.followed()
+        after = PostgresqlStore(server.url(database), clock=SystemClock())
+        opening = asyncio.create_task(after.open())
+        waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while not server.execute(waiting, database):
+            await asyncio.sleep(0.01)
+            assert not opening.done()
+        await before.append([draft("last")])
+    await opening
+    await move.ended()
+    assert await ids_of(after, await register(after)) == ["last", "n-2", "n-1", "n-0"]
+    await after.close()
+
+
+async def test_a_server_that_is_started_too_early_says_so(
+    server: PostgresqlServer, database: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moved, "WAIT_SECONDS", 1)
+    await fill(file)
+    async with serving_from(file, ManualClock()):
+        move = RunningMove(file, server.url(database))
+        await move.followed()
+        with pytest.raises(StoreUnusable, match="is under way: start again when it has ended"):
+            await PostgresqlStore(server.url(database), clock=SystemClock()).open()
+        assert refusal(await move_beside(file, server.url(database))) == "another move into this database is under way"
+    await move.ended()
+    assert move.moved is not None
+
+
+async def move_beside(file: Path, url: str) -> RunningMove:
+    second = RunningMove(file, url)
+    await second.ended()
+    return second
+
+
+async def test_only_what_nobody_has_opened_is_moved_into(server: PostgresqlServer, database: str, file: Path) -> None:
+    await fill(file)
+    async with opened(server.url(database)):
+        pass
+    assert refusal(await move(file, server.url(database))).startswith("a server has stored in this database")
+    async with serving_from(file, ManualClock()) as store:
+        assert (await store.head()).offset == 3
+
+
+async def test_a_move_belongs_to_one_file_and_one_database(
+    server: PostgresqlServer, database: str, file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.db"
+    for one in (file, other):
+        await fill(one)
+    broken_off = RunningMove(file, server.url(database), break_off_at=1)
+    await broken_off.ended()
+    assert refusal(await move(other, server.url(database))).startswith("a move of another file than")
+    assert (await move(file, server.url(database))).moved is not None
+    assert "holds a store already" in refusal(await move(other, server.url(database)))
+    second = server.new_database()
+    assert f"was moved to {Address(server.url(database)).place}" in refusal(await move(file, server.url(second)))
+    server.drop_databases([second])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE synkrone.contents SET payload = replace(payload, 'n-1', 'n-9') WHERE id = 'n-1'",
+        "UPDATE synkrone.ids SET digest = NULL WHERE id = 'n-1'",
+        "DELETE FROM synkrone.placed WHERE log_offset = 2",
+        "DELETE FROM synkrone.entries WHERE log_offset = 2",
+        "UPDATE synkrone.entries SET stored_at = stored_at + 1 WHERE log_offset = 2",
+    ],
+)
+async def test_a_difference_in_what_was_copied_stops_it(
+    server: PostgresqlServer, database: str, file: Path, damage: str
+) -> None:
+    await fill(file)
+    broken_off = RunningMove(file, server.url(database), break_off_at=2)
+    await broken_off.ended()
+    server.execute(damage, database)
+    said = refusal(await move(file, server.url(database)))
+    assert "do not have the same between the offsets 0 and 3" in said
+    assert "drop the schema synkrone" in said
+    async with serving_from(file, ManualClock()) as store:
+        assert (await store.head()).offset == 3
+
+
+async def test_a_file_that_was_put_back_from_a_backup_is_noticed(
+    server: PostgresqlServer, database: str, file: Path, tmp_path: Path
+) -> None:
+    await fill(file, 2)
+    backup = Path(shutil.copy(file, tmp_path / "backup.db"))
+    await fill(file, 4)
+    broken_off = RunningMove(file, server.url(database), break_off_at=2)
+    await broken_off.ended()
+    shutil.copy(backup, file)
+    assert "do not have the same between the offsets 2 and 4" in refusal(await move(file, server.url(database)))
+    async with serving_from(file, ManualClock()) as store:
+        await store.append([draft(f"other-{number}") for number in range(2)])
+    assert "do not have the same between the offsets 0 and 4" in refusal(await move(file, server.url(database)))
