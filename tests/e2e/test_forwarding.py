@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,8 +13,7 @@ import pytest
 
 from tests.cluster import BEHIND_NGINX, Cluster, balanced_line_to, cluster, nginx_to
 from tests.e2e import many
-from tests.e2e.clients import NODE, Clients
-from tests.e2e.followers import Follower, JsFollower, PythonFollower
+from tests.e2e.clients import NODE
 from tests.e2e.test_stock_clients import AT_ONCE, IS_FULL, TRANSPORTS, VERSIONS, Many
 from tests.postgresql import Servers
 from tests.processes import token
@@ -45,7 +42,8 @@ async def publish_by_turns(nodes: Cluster, user: str, number: int) -> list[str]:
     bursts, turns = cycle(AT_ONCE), cycle(nodes.nodes)
     while len(ids) < number:
         for _ in range(min(next(bursts), number - len(ids))):
-            ids.append(str((await next(turns).process.publish({"user": user}))["id"]))
+            answer = await next(turns).process.publish({"user": user})
+            ids.append(str(answer["id"]))
         await asyncio.sleep(PACE_SECONDS)
     return ids
 
