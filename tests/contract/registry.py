@@ -117,6 +117,17 @@ class RegistryContract:
             await paused.renew(node("two-----", number=1))
 
     @pytest.mark.gen_test
+    async def test_a_lease_that_was_removed_before_an_outage_is_lost_behind_it(self, registries: Registries) -> None:
+        lively, paused = registries.new(), registries.new()
+        one, two = (lively, node("one-----")), (paused, node("two-----", number=1))
+        await settled(registries, one, two)
+        await settled(registries, one)
+        await registries.time_passes(10 * LEASE_SECONDS)
+        assert not (await lively.renew(one[1])).is_settled
+        with pytest.raises(LeaseLost):
+            await paused.renew(node("two-----", number=1))
+
+    @pytest.mark.gen_test
     async def test_after_an_outage_no_lease_has_ended_until_there_was_time_to_renew_it(
         self, registries: Registries
     ) -> None:
