@@ -84,6 +84,12 @@ SETTINGS: Final[Mapping[str, str]] = {
     ),
     "store_password": "of `postgresql://`; it is never shown",
     "store_password_file": "the same from a file",
+    "store_listen": (
+        "of `postgresql://`: where `store` leads to a pooler that pools by transaction, an address around it"
+    ),
+    "store_durability": (
+        "of `postgresql://`; `sync`: nothing is stored unless `synchronous_standby_names` is set in the database"
+    ),
     "store_migrate": (
         "bring an older schema into the form of today at the start; `false`: only `synkrone-socket migrate` does"
     ),

@@ -236,6 +236,7 @@ def build_forwarding(
 
 def build_memory_store(settings: Settings, clock: Clock) -> MemoryStore:
     settings.store.check_bare()
+    _check_is_alone(settings)
     return MemoryStore(
         clock=clock,
         max_entries=settings.limits.memory_entries,
@@ -243,6 +244,27 @@ def build_memory_store(settings: Settings, clock: Clock) -> MemoryStore:
         retention=settings.retention.log,
         inbox_per_user=settings.retention.inbox_per_user,
     )
+
+
+def build_sqlite_store(settings: Settings, clock: Clock) -> SqliteStore:
+    _check_is_alone(settings)
+    return SqliteStore(
+        settings.store.path,
+        clock=clock,
+        retention_log=settings.retention.log,
+        retention_inbox=settings.retention.inbox_age,
+        inbox_per_user=settings.retention.inbox_per_user,
+    )
+
+
+def _check_is_alone(settings: Settings) -> None:
+    """What somebody relies on is not passed over. Raises ConfigurationError."""
+    for name, is_given in (
+        ("store_durability", settings.store_durability == "sync"),
+        ("store_listen", settings.store_listen is not None),
+    ):
+        if is_given:
+            raise ConfigurationError(name, f"is for a store of postgresql://, and the store is {settings.store.scheme}")
 
 
 def build_postgresql_store(settings: Settings, clock: Clock) -> ServedStore:
@@ -254,7 +276,9 @@ def build_postgresql_store(settings: Settings, clock: Clock) -> ServedStore:
         settings.store,
         clock=clock,
         password=_plain(settings.store_password) if settings.store_password is not None else None,
+        listen_url=settings.store_listen,
         migrates=settings.store_migrate,
+        sync=settings.store_durability == "sync",
         retention_log=settings.retention.log,
         retention_inbox=settings.retention.inbox_age,
         inbox_per_user=settings.retention.inbox_per_user,
@@ -331,14 +355,7 @@ class Container(containers.DeclarativeContainer):
     store = providers.Selector(
         settings.provided.store.scheme,
         memory=providers.Singleton(build_memory_store, settings, clock),
-        sqlite=providers.Singleton(
-            SqliteStore,
-            settings.provided.store.path,
-            clock=clock,
-            retention_log=settings.provided.retention.log,
-            retention_inbox=settings.provided.retention.inbox_age,
-            inbox_per_user=settings.provided.retention.inbox_per_user,
-        ),
+        sqlite=providers.Singleton(build_sqlite_store, settings, clock),
         postgresql=providers.Singleton(build_postgresql_store, settings, clock),
     )
     pids = providers.Singleton(KeyedPids, store.provided.secret)

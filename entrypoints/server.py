@@ -513,6 +513,10 @@ def notices(settings: Settings, sources: Sources) -> list[str]:
     if retention.inbox_age > retention.inbox:
         raised = written(retention.inbox_age)
         said.append(f"retention.inbox was raised to {raised}, as items stay no shorter than in the log (retention.log)")
+    if settings.store_password is not None and settings.store.scheme != "postgresql":
+        said.append(
+            f"a store of {settings.store.scheme} has no password, and the one that is given is ignored (store_password)"
+        )
     return [sources.mentioned(line) for line in said]
 
 

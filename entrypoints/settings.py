@@ -279,6 +279,8 @@ class Settings(SectionWithSecrets):
     store: Address = Address("sqlite:///synkrone.db")
     store_password: SecretStr | None = None
     store_password_file: Path | None = None
+    store_listen: Address | None = None
+    store_durability: Literal["async", "sync"] = "async"
     store_migrate: bool = True
     replay: Literal["undelivered", "none"] = "undelivered"
     cors_origins: JsonList[CorsOrigin] = Field(default_factory=list)

@@ -13,6 +13,7 @@ from adapters.store.postgresql.store import PostgresqlStore
 from tests.contract.inbox_harness import OpenedStore, OpenStore
 from tests.contract.store import StoreContract
 from tests.doubles import ManualClock
+from tests.pgbouncer import Pgbouncer, running_pgbouncer
 from tests.postgresql import PostgresqlServer, Servers
 
 pytestmark = pytest.mark.check
@@ -26,6 +27,10 @@ class PostgresqlContract(StoreContract):
     def server(self, postgresql: Servers) -> PostgresqlServer:
         return postgresql.of(self.version)
 
+    def urls(self, server: PostgresqlServer, database: str) -> tuple[str, str | None]:
+        """Where it is, and where to listen."""
+        return server.url(database), None
+
     @pytest.fixture
     def open_inbox(self, clock: ManualClock, io_loop: IOLoop, server: PostgresqlServer) -> Iterator[OpenStore]:
         opened: list[PostgresqlStore] = []
@@ -33,8 +38,10 @@ class PostgresqlContract(StoreContract):
 
         async def open_inbox(*, retention: timedelta = timedelta(days=30), inbox_per_user: int = 10_000) -> OpenedStore:
             databases.append(server.new_store())
+            url, listen_url = self.urls(server, databases[-1])
             inbox = PostgresqlStore(
-                server.url(databases[-1]),
+                url,
+                listen_url=listen_url,
                 clock=clock,
                 stamped_by=clock,
                 retention_log=retention,
@@ -61,3 +68,20 @@ class TestPostgresql15BehindItsTail(PostgresqlContract):
 
     version = 15
     tail_entries = 1
+
+
+class TestThroughPgbouncer(PostgresqlContract):
+    """Every transaction is another connection's of the server."""
+
+    version = 15
+    bouncer: ClassVar[Pgbouncer]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def bounce(cls, postgresql: Servers) -> Iterator[None]:
+        with running_pgbouncer(postgresql.of(cls.version)) as bouncer:
+            cls.bouncer = bouncer
+            yield
+
+    def urls(self, server: PostgresqlServer, database: str) -> tuple[str, str | None]:
+        return self.bouncer.url(database), server.url(database)

@@ -116,12 +116,17 @@ def test_a_file_that_is_missing_is_said_where_it_matters(tmp_path: Path) -> None
 async def test_a_pod_beside_services_of_its_own_name_starts_and_says_how(serve: Serve) -> None:
     injected = of_kubernetes("synkrone") | of_kubernetes("synkrone-socket") | of_kubernetes("synkrone-redis")
     # The port that the test asks for is a setting beside them.
-    server = serve(ONE_SECRET | injected | {"SYNKRONE_PORT": "0", "SYNKRONE_RETENTION__LOG": "400d"})
+    server = serve(
+        ONE_SECRET
+        | injected
+        | {"SYNKRONE_PORT": "0", "SYNKRONE_RETENTION__LOG": "400d", "SYNKRONE_STORE_PASSWORD": "p"}
+    )
     ignored = sorted(injected.keys() - {"SYNKRONE_PORT"})
     log = [record["event"] for record in map(json.loads, server.log.splitlines())]
-    assert log[:2] == [
+    assert log[:3] == [
         f"not settings, but of an orchestrator, and ignored: {', '.join(ignored)}",
         "retention.inbox was raised to 400d, as items stay no shorter than in the log (SYNKRONE_RETENTION__LOG)",
+        "a store of sqlite has no password, and the one that is given is ignored (SYNKRONE_STORE_PASSWORD)",
     ]
     (serving,) = server.records("serving")
     assert serving["version"] == installed_version()

@@ -422,6 +422,18 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {**ONE_SECRET, "source": {"url": "https://x/", "ca_file": "/nowhere"}},
         "source.ca_file: cannot use /nowhere: No such file or directory",
     ),
+    (
+        {**ONE_SECRET, "store_durability": "sync"},
+        "store_durability: is for a store of postgresql://, and the store is sqlite",
+    ),
+    (
+        {**ONE_SECRET, "store": "memory://", "store_listen": "postgresql://x/y"},
+        "store_listen: is for a store of postgresql://, and the store is memory",
+    ),
+    (
+        {**ONE_SECRET, "store": "postgresql://x/y", "store_listen": "postgresql://a:b@x/y", "store_password": "c"},
+        "store_listen: has a password in it, and another one is given beside it",
+    ),
 ]
 
 

@@ -34,6 +34,7 @@ from adapters.store.registration import Recent, Registration
 from adapters.store.tail import Follower, Tail
 from adapters.store.times import microseconds
 from adapters.store.window import Kept, Window
+from adapters.system.configuration import ConfigurationError
 from domain.errors import CursorRefused, EntriesMissing, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     Action,
@@ -122,12 +123,13 @@ class PostgresqlStore:
     ) -> None:
         """Raises ConfigurationError."""
         self._address = Address(url, password, has_session=listen_url is None)
-        self._listen_address = Address(listen_url, password) if listen_url is not None else self._address
+        self._listen_address = _address_to_listen(listen_url, password) if listen_url is not None else self._address
         self._clock = clock
         self._stamped_by = stamped_by
         self._appending = partial(Appending, sync=sync)
         self._changing = partial(Changing, sync=sync)
         self._ordering = partial(Ordering, sync=sync)
+        self._trimming = partial(Trimming, sync=sync)
         self._relaying = partial(Relaying, sync=sync)
         self._migrates = migrates
         self._retention_log = retention_log
@@ -472,7 +474,7 @@ class PostgresqlStore:
         if state.writer.defect is not None:
             raise RuntimeError("nothing can be stored any more") from state.writer.defect
         step = Step(self._stored_at(), state.tail.given_to_all, self._retention_log, self._kept.retention)
-        trimmed: Trimmed = await state.writer.do(Trimming, step, applied=partial(_trimmed, state))
+        trimmed: Trimmed = await state.writer.do(self._trimming, step, applied=partial(_trimmed, state))
         return trimmed.more
 
 
@@ -480,6 +482,13 @@ def _trimmed(state: _Open, trimmed: Trimmed) -> None:
     state.log_floor = trimmed.floor
     while state.tail.floor < min(state.log_floor, state.tail.head):
         state.tail.drop_first()
+
+
+def _address_to_listen(url: str, password: str | None) -> Address:
+    try:
+        return Address(url, password)
+    except ConfigurationError as error:
+        raise ConfigurationError("store_listen", error.message) from None
 
 
 def _known(state: _Open) -> Known:

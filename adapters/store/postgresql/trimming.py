@@ -91,12 +91,15 @@ class Trimming:
 
     once = False
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], *, sync: bool) -> None:
         self._steps = steps
+        self._sync = sync
 
     def run(self, db: Database) -> Written:
         step = self._steps[-1]
         with db.transaction():
+            # So that it is noticed where nothing can be stored, and where it can again.
+            db.execute(b"SELECT synkrone.set_durability(%(sync)s::boolean)", {"sync": self._sync})
             row = db.execute(_TURN, {"now": stored_time(step.now)}).fetchone()
             if row is None:
                 # Another server is at it.
