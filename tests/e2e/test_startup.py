@@ -126,7 +126,7 @@ async def test_a_pod_beside_services_of_its_own_name_starts_and_says_how(serve: 
     assert log[:3] == [
         f"not settings, but of an orchestrator, and ignored: {', '.join(ignored)}",
         "retention.inbox was raised to 400d, as items stay no shorter than in the log (SYNKRONE_RETENTION__LOG)",
-        "a store of sqlite has no password, and the one that is given is ignored (SYNKRONE_STORE_PASSWORD)",
+        "a store of sqlite has no password, and the one that is given is ignored (store_password)",
     ]
     (serving,) = server.records("serving")
     assert serving["version"] == installed_version()
