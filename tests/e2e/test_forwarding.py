@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from tests.cluster import BEHIND_NGINX, Cluster, balanced_line_to, cluster, nginx_to
+from tests.cluster import BEHIND_NGINX, QUICK_PINGS, Cluster, balanced_line_to, cluster, nginx_to
 from tests.e2e import many
-from tests.e2e.clients import NODE
+from tests.e2e.clients import NODE, Clients
+from tests.e2e.followers import Follower, JsFollower, PythonFollower
 from tests.e2e.test_stock_clients import AT_ONCE, IS_FULL, TRANSPORTS, VERSIONS, Many
 from tests.postgresql import Servers
 from tests.processes import token
@@ -21,6 +25,7 @@ from tests.processes import token
 NUMBER = 200 if IS_FULL else 60
 KILLS = 30 if IS_FULL else 6
 PACE_SECONDS = 0.01
+RETURNING: dict[str, object] = {} if IS_FULL else {"reconnectionDelay": 200, "reconnectionDelayMax": 1000}
 BALANCERS = ("line", "nginx")
 """A line takes each connection to the next node, nginx each request."""
 
@@ -41,9 +46,8 @@ async def publish_by_turns(nodes: Cluster, user: str, number: int) -> list[str]:
     ids: list[str] = []
     bursts, turns = cycle(AT_ONCE), cycle(nodes.nodes)
     while len(ids) < number:
-        for _ in range(min(next(bursts), number - len(ids))):
-            answer = await next(turns).process.publish({"user": user})
-            ids.append(str(answer["id"]))
+        burst = min(next(bursts), number - len(ids))
+        ids += [str((await next(turns).process.publish({"user": user}))["id"]) for _ in range(burst)]
         await asyncio.sleep(PACE_SECONDS)
     return ids
 
@@ -107,3 +111,78 @@ async def test_python_clients(postgresql: Servers, tmp_path: Path, module: str, 
         balanced(three, tmp_path, balancer) as url,
     ):
         await each_gets_everything_once(three, url, (sys.executable, many.__file__), {module: module}, NUMBER)
+
+
+class Publishing:
+    """Publishes to one user without a pause, each notification by a node that answers, until it is told to stop."""
+
+    def __init__(self, nodes: Cluster, user: str) -> None:
+        self._nodes = nodes
+        self._user = user
+        self._is_over = False
+        self.ids: list[str] = []
+
+    async def run(self) -> None:
+        number = 0
+        while not self._is_over:
+            number += 1
+            await self.publish(f"{self._user}-{number}")
+            await asyncio.sleep(PACE_SECONDS)
+
+    async def publish(self, identifier: str) -> None:
+        """With the same id as often as it takes: it is stored once."""
+        body = {"to": {"user": self._user}, "type": "mission.assigned", "id": identifier}
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            while True:
+                node = random.choice(self._nodes.answering or self._nodes.nodes)
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    status, _ = await node.process.post(session, body)
+                    if status in (200, 201):
+                        self.ids.append(identifier)
+                        return
+                await asyncio.sleep(0.05)
+
+    def stop(self) -> None:
+        self._is_over = True
+
+
+@pytest.mark.check
+@pytest.mark.campaign
+@pytest.mark.parametrize("balancer", BALANCERS)
+@pytest.mark.gen_test(timeout=900 if IS_FULL else 180)
+async def test_nodes_are_killed_while_clients_poll_and_upgrade_behind_others(
+    postgresql: Servers, tmp_path: Path, clients: Clients, balancer: str
+) -> None:
+    own = token("42")
+    async with (
+        cluster(tmp_path, nodes=3, server=postgresql.of(18), settings=BEHIND_NGINX | QUICK_PINGS) as three,
+        balanced(three, tmp_path, balancer) as url,
+    ):
+        followers: list[Follower] = [
+            JsFollower(url, own, clients, RETURNING),
+            JsFollower(url, own, clients, RETURNING | {"transports": ["polling"]}),
+            PythonFollower(url, own, ["polling"]),
+            PythonFollower(url, own),
+        ]
+        for follower in followers:
+            await follower.start()
+        publishing = Publishing(three, "42")
+        running = asyncio.create_task(publishing.run())
+        for _ in range(KILLS):
+            await asyncio.sleep(random.uniform(0.5, 2))
+            killed = random.choice(three.nodes)
+            killed.kill()
+            await asyncio.sleep(random.uniform(0, 1))
+            killed.start_again()
+            await killed.ready()
+        publishing.stop()
+        await running
+        await publishing.publish("last")
+        for follower in followers:
+            await follower.has("last")
+            offsets = [logged.offset for logged in follower.diary.logged]
+            got = [logged.id for logged in follower.diary.logged if logged.id is not None]
+            print(f"{follower.name}: {follower.diary}, of {len(publishing.ids)} published")
+            assert offsets == sorted(set(offsets))
+            assert got == publishing.ids
+            await follower.stop()
