@@ -29,7 +29,8 @@ pid nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 512; }}
 http {{
-  access_log off;
+  log_format asked '$status $request_uri';
+  access_log access.log asked;
   client_body_temp_path body;
   proxy_temp_path proxy;
   fastcgi_temp_path fastcgi;
@@ -147,6 +148,7 @@ class Proxy:
             )
         )
         self._log = directory / "stderr"
+        self._accesses = directory / "access.log"
         with self._log.open("wb") as stderr:
             self._process = subprocess.Popen(
                 [nginx, "-p", directory, "-e", "stderr", "-c", configuration], stdin=subprocess.DEVNULL, stderr=stderr
@@ -165,6 +167,11 @@ class Proxy:
             assert self._process.poll() is None, f"nginx ended by itself: {self._log.read_text()}"
             assert time.monotonic() < deadline, f"nginx does not answer: {self._log.read_text()}"
             time.sleep(0.02)
+
+    def answered(self, status: int) -> list[str]:
+        """The targets of the requests that were answered so by now, whoever answered."""
+        lines = (line.split(" ", 1) for line in self._accesses.read_text().splitlines())
+        return [target for code, target in lines if code == str(status)]
 
     def close(self) -> None:
         self._process.terminate()

@@ -8,15 +8,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import aiohttp
-
-from tests.processes import ServerProcess
 
 RETRY_SECONDS = 0.05
 ATTEMPT_SECONDS = 5.0
 PUBLISHERS = 4
+
+
+class Publishing(Protocol):
+    """What takes notifications: a server, or one of several."""
+
+    async def post(self, session: aiohttp.ClientSession, body: Mapping[str, object]) -> tuple[int, dict[str, Any]]:
+        """Status and body of the answer."""
 
 
 @dataclass(eq=False)
@@ -26,7 +31,7 @@ class Backend:
     ``acknowledged`` holds the cursor of each id that was for the user; ``retries`` counts what had to be said again.
     """
 
-    server: ServerProcess
+    server: Publishing
     user: str
     role: str
     rate: float
@@ -36,6 +41,9 @@ class Backend:
     duplicates: int = 0
     _stopping: bool = False
     _publishers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{len(self.acknowledged)} acknowledged, {self.retries} tried again"
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession()

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-import aiohttp
 import pytest
 
 from tests.e2e.clients import Clients
@@ -22,6 +21,7 @@ from tests.e2e.conftest import Serve
 from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollower
 from tests.e2e.line import Cut, Line
 from tests.e2e.publishing import Backend
+from tests.e2e.staying import check_all_came_once, following, reading, report_on
 from tests.processes import ONE_SECRET, ServerProcess, port_to_keep, token
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
@@ -123,39 +123,19 @@ async def stays_up(serve: Serve, clients: Clients, trouble: Trouble, name: str) 
         ]
         # They are there from the first notification on: what was for all before a user came is not theirs.
         async with following(followers), backend:
-            async with reading(server, backend, own):
+            async with reading(lambda: server.url, backend, own):
                 amount = await trouble(server, followers, lines)
             await backend.stop()
             backend.acknowledged["last"] = await backend.say("last", {"user": USER})
             await asyncio.gather(*(follower.has("last") for follower in followers))
-        report(f"{name}: {amount}; {len(backend.acknowledged)} acknowledged, {backend.retries} tried again", followers)
+        report_on(
+            f"{name}: {amount}; {len(backend.acknowledged)} acknowledged, {backend.retries} tried again", followers
+        )
         for follower in followers:
-            check(follower, backend)
+            assert follower.diary.recovered, f"{follower.name}: it was never cut"
+            check_all_came_once(follower, backend)
         # What users did to their notifications is in the log too: the same events for all, at the same places.
         assert followers[0].diary.logged == followers[1].diary.logged == followers[2].diary.logged
-
-
-def check(follower: Follower, backend: Backend) -> None:
-    diary, name = follower.diary, follower.name
-    offsets = [logged.offset for logged in diary.logged]
-    assert offsets == sorted(set(offsets)), f"{name}: something came twice, or out of order"
-    got = {logged.id: logged.cursor for logged in diary.logged if logged.id is not None}
-    missing = backend.acknowledged.keys() - got.keys()
-    assert not missing, f"{name}: {len(missing)} were lost, {sorted(missing)[:5]} among them"
-    assert got == backend.acknowledged, f"{name}: something came that was for others, or another place was acknowledged"
-    assert sum(logged.id is not None for logged in diary.logged) == len(got), f"{name}: an id came twice"
-    assert diary.recovered, f"{name}: it was never cut"
-    assert all(diary.recovered), f"{name}: {diary.recovered.count(False)} times it was not recovered"
-    if isinstance(follower, JsFollower):
-        assert all(follower.connects), f"socket.recovered was false {follower.connects.count(False)} times"
-
-
-def report(line: str, followers: Sequence[Follower]) -> None:
-    parts = [
-        f"{f.name} got {len(f.diary.ids)} in {f.diary.welcomes} connections, {sum(f.diary.recovered)} recovered"
-        for f in followers
-    ]
-    print(f"campaign {line}; {'; '.join(parts)}", flush=True)
 
 
 @asynccontextmanager
@@ -168,42 +148,3 @@ async def lines_to(server: ServerProcess, number: int) -> AsyncIterator[list[Lin
     finally:
         for line in lines:
             await line.close()
-
-
-@asynccontextmanager
-async def following(followers: Sequence[Follower]) -> AsyncIterator[None]:
-    try:
-        for follower in followers:
-            await follower.start()
-        yield
-    finally:
-        for follower in followers:
-            await follower.stop()
-
-
-@asynccontextmanager
-async def reading(server: ServerProcess, backend: Backend, own: str) -> AsyncIterator[None]:
-    """Another device of the user reads, archives and deletes meanwhile. What it has asked for is done at the end."""
-    enough = asyncio.Event()
-    task = asyncio.create_task(read_now_and_then(server, backend, own, enough))
-    try:
-        yield
-    finally:
-        enough.set()
-        await task
-
-
-async def read_now_and_then(server: ServerProcess, backend: Backend, own: str, enough: asyncio.Event) -> None:
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {own}"}) as session:
-        while not enough.is_set():
-            await asyncio.sleep(0.1)
-            ids = list(backend.acknowledged)[-5:]
-            action = random.choice(("read", "unread", "seen", "archive", "unarchive", "delete", "read_all"))
-            body = {} if action == "read_all" else {"ids": ids}
-            if not ids:
-                continue
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with session.post(
-                    f"{server.url}/v1/inbox/{action}", json=body, timeout=aiohttp.ClientTimeout(total=5)
-                ) as answer:
-                    assert answer.status in (200, 503), await answer.text()
