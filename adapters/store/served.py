@@ -48,7 +48,10 @@ class ServedStore(Store, Protocol):
         """
 
     def registry(self) -> Registry | None:
-        """A new one, where the servers that share it register; None for a store that is one server's own."""
+        """Where the servers that share it register; None for a store that is one server's own.
+
+        What users do is refused while a lease that was taken there is lost.
+        """
 
     async def tidy(self) -> bool:
         """One small step of removing what need not be kept; whether there is more. Raises StoreUnavailable."""

@@ -6,7 +6,7 @@ What changes is found out while the user is locked, and before the log is: whoev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -19,8 +19,9 @@ from adapters.store.postgresql import items
 from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.database import Database, Parameters, Row, Written, stored_time
 from adapters.store.postgresql.items import ITEMS, NEWEST, TIMES, View, items_of
+from adapters.store.postgresql.nodes import Held, has_lease
 from adapters.store.times import microseconds, moment
-from domain.errors import CursorRefused
+from domain.errors import CursorRefused, StoreUnavailable
 from domain.model import Action, Changed, Entry, Json, Position, RecoveryReason, Room, UserId
 from domain.model.value import value
 from domain.rules.item_state import ItemTimes
@@ -102,7 +103,7 @@ class Change:
 class _Effect:
     """What one change does: rows of state, and events; or why it does nothing."""
 
-    refused: CursorRefused | None = None
+    refused: CursorRefused | StoreUnavailable | None = None
     changed: int = 0
     events: Sequence[tuple[str, Json]] = ()
     items: Sequence[tuple[int, ItemTimes]] = ()
@@ -127,15 +128,19 @@ class Changing:
 
     once = True
 
-    def __init__(self, changes: Sequence[Change], *, sync: bool) -> None:
+    def __init__(
+        self, changes: Sequence[Change], *, sync: bool, held: Callable[[], Held | None] = lambda: None
+    ) -> None:
+        """``held`` is the lease without which nothing is changed: others may have done more for its clients by then."""
         self._changes = changes
         self._sync = sync
+        self._held = held
         self._commits = [_Commit(some) for some in _of_different_users(changes)]
 
     def run(self, db: Database) -> Written:
         for commit in self._commits:
             if not commit.is_done:
-                _carry_out(db, commit, sync=self._sync)
+                _carry_out(db, commit, sync=self._sync, held=self._held())
         # Counted once it is stored, of a snapshot that has it, and not while the log is locked.
         with db.snapshot() as snapshot:
             aged = items.aged_upto(db, self._changes[-1].view.window)
@@ -166,13 +171,16 @@ def _of_different_users(changes: Sequence[Change]) -> list[list[Change]]:
     return [list(commit.values()) for commit in commits]
 
 
-def _carry_out(db: Database, commit: _Commit, *, sync: bool) -> None:
+def _carry_out(db: Database, commit: _Commit, *, sync: bool, held: Held | None) -> None:
     names = sorted({_lock_of(change.user) for change in commit.changes})
     db.begin()
     db.execute(_LOCK, {"space": _LOCK_SPACE, "names": names})
     # Whoever was at it before had the users locked until its end.
     known = db.execute(_FIRST, {"name": commit.name}).fetchone() if commit.may_be_done else None
-    if known is None:
+    if known is None and held is not None and not has_lease(db, held):
+        commit.effects = [_Effect(refused=StoreUnavailable("the lease is lost")) for _ in commit.changes]
+        db.execute(b"COMMIT")
+    elif known is None:
         aged = items.aged_upto(db, commit.changes[-1].view.window)
         commit.effects = [_effect(db, change, aged) for change in commit.changes]
         if any(effect.events for effect in commit.effects):

@@ -17,6 +17,7 @@ from adapters.store.postgresql.database import Database
 from adapters.store.times import MICROSECOND, microseconds, moment
 from adapters.system.nodes import LeaseLost, Member, Roll
 from domain.errors import StoreUnavailable
+from domain.model.value import value
 
 R = TypeVar("R")
 
@@ -40,7 +41,24 @@ _MEMBERS = b"""
     WHERE NOT %(is_settled)s::boolean
         OR renewed_at > extract(epoch FROM clock_timestamp()) * 1000000 - %(lease)s::bigint
     ORDER BY since, boot"""
+_HAS_LEASE = b"SELECT synkrone.has_lease(%(boot)s::text, %(cluster)s::text, %(lease)s::bigint)"
 _LEAVE = b"DELETE FROM synkrone.nodes WHERE boot = %(boot)s::text"
+
+
+@value
+class Held:
+    """A lease as it was when it was last renewed, in the cluster of that name."""
+
+    boot: str
+    cluster: str
+    lease: timedelta
+
+
+def has_lease(db: Database, held: Held) -> bool:
+    """Whether it may still be acted upon. Raises psycopg.Error."""
+    parameters = {"boot": held.boot, "cluster": held.cluster, "lease": held.lease // MICROSECOND}
+    (is_held,) = db.one(_HAS_LEASE, parameters)
+    return bool(is_held)
 
 
 class PostgresqlRegistry:
@@ -52,13 +70,18 @@ class PostgresqlRegistry:
     def __init__(self, address: Address, lease: timedelta = LEASE) -> None:
         self._address = address
         self._lease = lease
-        self._held: tuple[str, str] | None = None
+        self._held: Held | None = None
         self._queue = JobQueue(_JOBS, _JOBS_BYTES)
         self._thread: threading.Thread | None = None
 
     @property
     def lease(self) -> timedelta:
         return self._lease
+
+    @property
+    def held(self) -> Held | None:
+        """None before the first one was taken."""
+        return self._held
 
     async def renew(self, own: Member) -> Roll:
         return await self._do(lambda db: self._renew(db, own))
@@ -77,7 +100,7 @@ class PostgresqlRegistry:
     # in the thread
 
     def _renew(self, db: Database, own: Member) -> Roll:
-        held_in = self._held[1] if self._held is not None and self._held[0] == own.boot else None
+        held_in = self._held.cluster if self._held is not None and self._held.boot == own.boot else None
         is_lost, cluster, secret, is_settled = db.one(
             _RENEW,
             {
@@ -95,7 +118,7 @@ class PostgresqlRegistry:
         )
         if is_lost:
             raise LeaseLost
-        self._held = own.boot, cluster
+        self._held = Held(own.boot, cluster, self._lease)
         return self._members(db, secret, is_settled=is_settled)
 
     def _roll(self, db: Database) -> Roll:

@@ -127,7 +127,8 @@ class PostgresqlStore:
         self._clock = clock
         self._stamped_by = stamped_by
         self._appending = partial(Appending, sync=sync)
-        self._changing = partial(Changing, sync=sync)
+        self._registry = PostgresqlRegistry(self._listen_address)
+        self._changing = partial(Changing, sync=sync, held=lambda: self._registry.held)
         self._ordering = partial(Ordering, sync=sync)
         self._trimming = partial(Trimming, sync=sync)
         self._relaying = partial(Relaying, sync=sync)
@@ -455,7 +456,7 @@ class PostgresqlStore:
         return self._opened().secret
 
     def registry(self) -> PostgresqlRegistry:
-        return PostgresqlRegistry(self._listen_address)
+        return self._registry
 
     @property
     def silent_seconds(self) -> float:

@@ -17,6 +17,19 @@ CREATE UNLOGGED TABLE synkrone.nodes (
     lag bigint NOT NULL,
     renewed_at bigint NOT NULL);
 
+CREATE FUNCTION synkrone.has_lease(own_boot text, held_in text, lease bigint) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+    SELECT NOT EXISTS (
+        SELECT FROM synkrone.cluster, (SELECT extract(epoch FROM clock_timestamp()) * 1000000 - lease) AS past (at)
+        WHERE incarnation = synkrone.incarnation()
+            AND NOT (steady_from > past.at AND name <> held_in)
+            AND NOT EXISTS (
+                SELECT FROM synkrone.nodes
+                WHERE boot = own_boot AND (renewed_at > past.at OR steady_from > past.at)))
+$$;
+COMMENT ON FUNCTION synkrone.has_lease IS
+    'Whether a node that held a lease in the cluster of the name "held_in" has it still, or may come over with it.';
+
 CREATE FUNCTION synkrone.renew_lease(
     own_boot text, own_address text, own_version text, own_since bigint, own_connections integer, own_offset bigint,
     held_in text, lease bigint, new_name text, new_secret bytea,
