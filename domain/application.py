@@ -7,7 +7,7 @@ from typing import Any
 
 from domain.delivery.hub import WINDOW_BYTES, Hub
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Pids, Randomness, Store, Telemetry, TokenVerifier, Transport
+from domain.ports import Clock, Pids, Presence, Randomness, Store, Telemetry, TokenVerifier, Transport
 from domain.services.catching_up import CatchingUp
 from domain.services.connecting import ConnectionService
 from domain.services.connections import Connections
@@ -29,6 +29,7 @@ class Application:
         *,
         verifier: TokenVerifier,
         store: Store,
+        presence: Presence,
         transports: Sequence[Transport[Any, Any]],
         pids: Pids,
         clock: Clock,
@@ -39,9 +40,9 @@ class Application:
     ) -> None:
         policy = policy if policy is not None else ConnectionPolicy()
         self.hub = Hub(log=store, policy=policy, clock=clock, window_bytes=window_bytes)
-        self.connections = Connections(policy, telemetry)
+        self.connections = Connections(policy, presence, telemetry)
         self.hub.obey(self.connections.carry_out)
-        self.directory = DirectoryService(log=store, connections=self.connections)
+        self.directory = DirectoryService(log=store, presence=presence, connections=self.connections)
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
         self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
@@ -53,6 +54,7 @@ class Application:
         self.connecting = ConnectionService(
             hub=self.hub,
             connections=self.connections,
+            presence=presence,
             verifier=verifier,
             recovery=self.recovery,
             catching_up=catching_up,

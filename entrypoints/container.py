@@ -41,7 +41,8 @@ from adapters.http.peer import PeerPolicy
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
 from adapters.store.memory import MemoryStore
-from adapters.store.served import ServedStore
+from adapters.store.presence import LocalPresence
+from adapters.store.served import ServedPresence, ServedStore, SharedStore
 from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from adapters.system.configuration import ConfigurationError
@@ -304,6 +305,12 @@ def build_contact_routes(membership: Membership | None, store: ServedStore) -> M
     return {CONTACT_PATH: ContactRoute(membership, lambda: store.silent_seconds)}
 
 
+def build_presence(settings: Settings, store: ServedStore, membership: Membership | None) -> ServedPresence:
+    if membership is None or not isinstance(store, SharedStore):
+        return LocalPresence()
+    return store.presence(boot=lambda: membership.boot, most=settings.limits.connections_per_user)
+
+
 def build_memory_source(url: Address) -> MemorySource:
     url.check_bare()
     return MemorySource()
@@ -369,6 +376,7 @@ class Container(containers.DeclarativeContainer):
     registry = providers.Singleton(lambda store: store.registry(), store)
     membership = providers.Singleton(build_membership, registry, clock, randomness)
     members = providers.Singleton(members_of, membership)
+    presence = providers.Singleton(build_presence, settings, store, membership)
     contact_routes = providers.Singleton(build_contact_routes, membership, store)
     socketio = providers.Singleton(build_socketio, settings, clock, peers, arrivals)
     forwarding = providers.Singleton(build_forwarding, settings, clock, peers, socketio, members)
@@ -379,6 +387,7 @@ class Container(containers.DeclarativeContainer):
         Application,
         verifier=verifier,
         store=store,
+        presence=presence,
         transports=transports,
         pids=pids,
         clock=clock,

@@ -35,7 +35,7 @@ from adapters.http.listening import (
     close_bound,
     raise_descriptor_limit,
 )
-from adapters.store.served import ServedStore, StoreWithOutbox
+from adapters.store.served import ServedPresence, ServedStore, StoreWithOutbox
 from adapters.system.nodes import Registry
 from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
@@ -128,6 +128,7 @@ class Server:
         application = container.application()
         transports: Sequence[ServedTransport] = container.transports()
         store: ServedStore = container.store()
+        presence: ServedPresence = container.presence()
         verifier: ServedVerifier = container.verifier()
         callers: Callers | None = container.callers()
         membership: Membership | None = container.membership()
@@ -139,6 +140,8 @@ class Server:
             try:
                 await store.open()
                 stack.push_async_callback(store.close)
+                await presence.open()
+                stack.push_async_callback(presence.close)
                 await application.hub.begin()
                 if membership is not None:
                     stack.push_async_callback(membership.close)
@@ -155,6 +158,7 @@ class Server:
             self._delivery = self._supervised("delivery", application.delivery.deliver)
             if membership is not None:
                 self.run_beside(membership.run())
+            self.run_beside(presence.follow())
             for transport in transports:
                 self.run_beside(every(transport.sweep_seconds, transport.sweep))
             self._supervised("marks", partial(repeat, TICK_SECONDS, self._store_marks))

@@ -1,15 +1,15 @@
-"""What the server needs of a store that it runs, beside the domain's port."""
+"""What the server needs of a store and its presence, which it runs, beside the domain's ports."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from adapters.system.nodes import Registry
 from domain.errors import SynkroneError
 from domain.model.value import value
-from domain.ports import Outbox, Store
+from domain.ports import Outbox, Presence, Store
 
 
 class StoreUnusable(SynkroneError):
@@ -97,3 +97,25 @@ class StoreWithOutbox(Protocol):
 
     @property
     def outbox(self) -> ServedOutbox: ...
+
+
+class ServedPresence(Presence, Protocol):
+    async def open(self) -> None:
+        """Make it usable, once the store is open. Raises SynkroneError, with what is wrong in one line."""
+
+    async def follow(self) -> None:
+        """See to it that what other servers want is done here, for as long as there may be any."""
+
+    async def close(self) -> None:
+        """Say that nobody is here any more, and let go of the store."""
+
+
+@runtime_checkable
+class SharedStore(Protocol):
+    """A store that several servers may have open at a time."""
+
+    def presence(self, *, boot: Callable[[], str], most: int) -> ServedPresence:
+        """Who is connected on all of them. ``boot`` is the name of this one; a user may have ``most`` connections.
+
+        To be called before ``open``.
+        """

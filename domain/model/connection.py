@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import NewType, TypeAlias
 
-from domain.model.identity import Identity
+from domain.model.identity import Identity, UserId
 from domain.model.inbox import Changed, Counted, Counts, Listing
 from domain.model.log import Entry, Position
 from domain.model.value import value
@@ -189,3 +189,16 @@ class ConnectionInfo:
     transport: str
     remote_address: str
     since: datetime
+
+
+@value
+class Present:
+    """A connection as other servers are to know it.
+
+    ``continues`` is the pid of the one whose place it takes, which its client had before.
+    """
+
+    user: UserId
+    pid: str
+    continues: str | None
+    info: ConnectionInfo

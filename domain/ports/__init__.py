@@ -11,6 +11,7 @@ from domain.ports.log import Log
 from domain.ports.notification_source import NotificationSource
 from domain.ports.outbox import Outbox
 from domain.ports.pids import Pids
+from domain.ports.presence import Presence
 from domain.ports.publisher import Publisher
 from domain.ports.randomness import Randomness
 from domain.ports.store import Store
@@ -33,6 +34,7 @@ __all__ = [
     "Outbox",
     "Outlet",
     "Pids",
+    "Presence",
     "Publisher",
     "Randomness",
     "Store",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from domain.delivery.hub import Hub
@@ -19,9 +20,9 @@ from domain.errors import (
     Superseded,
     Unavailable,
 )
-from domain.model import AckId, ConnectReply, DisconnectReason, Page, Position, Subscriber
+from domain.model import AckId, ConnectReply, DisconnectReason, Page, Position, Present, Subscriber
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Outlet, Telemetry, TokenVerifier, Transport
+from domain.ports import Clock, Outlet, Presence, Telemetry, TokenVerifier, Transport
 from domain.requests import Asked, ConnectRequest
 from domain.services.catching_up import CatchingUp
 from domain.services.connections import Connection, Connections, Request
@@ -38,6 +39,7 @@ class ConnectionService:
         *,
         hub: Hub,
         connections: Connections,
+        presence: Presence,
         verifier: TokenVerifier,
         recovery: RecoveryService,
         catching_up: CatchingUp,
@@ -49,6 +51,7 @@ class ConnectionService:
     ) -> None:
         self._hub = hub
         self._connections = connections
+        self._presence = presence
         self._verifier = verifier
         self._recovery = recovery
         self._catching_up = catching_up
@@ -87,6 +90,12 @@ class ConnectionService:
         rooms = self._policy.rooms(identity)
         connection.subscription.join(rooms)
         start = await self._recovery.start(identity, rooms, credentials.resume_request)
+        self._connections.ensure_open(connection)
+        await self._presence.admit(
+            connection.subscription.outlet,
+            Present(identity.user, start.pid, start.continues, connection.info),
+            partial(self._connections.close, connection),
+        )
         self._connections.ensure_open(connection)
         connection.subscriber, connection.start = start.subscriber, start
         self._supersede(start.continues)

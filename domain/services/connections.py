@@ -21,7 +21,7 @@ from domain.model import (
     UserId,
 )
 from domain.policy import ConnectionPolicy, Deadlines
-from domain.ports import Outlet, Telemetry
+from domain.ports import Outlet, Presence, Telemetry
 from domain.requests import Asked
 from domain.services.recovery import Start
 
@@ -72,12 +72,23 @@ class Connection:
     requests: deque[Request] = field(default_factory=deque)
     is_working: bool = True
 
+    @property
+    def info(self) -> ConnectionInfo:
+        return ConnectionInfo(
+            self.device,
+            self.identity.role if self.identity is not None else "",
+            self.subscription.outlet.technology,
+            self.remote_address,
+            self.since,
+        )
+
 
 class Connections:
     """Those of this server. While ``is_draining`` nobody is let in."""
 
-    def __init__(self, policy: ConnectionPolicy, telemetry: Telemetry) -> None:
+    def __init__(self, policy: ConnectionPolicy, presence: Presence, telemetry: Telemetry) -> None:
         self._policy = policy
+        self._presence = presence
         self._telemetry = telemetry
         self._by_outlet: dict[Outlet, Connection] = {}
         self._by_user: dict[UserId, dict[Connection, None]] = {}
@@ -148,6 +159,7 @@ class Connections:
         if connection.closing or not self._has(connection):
             return
         connection.closing = True
+        self._presence.leave(connection.subscription.outlet)
         self._telemetry.closing(connection.subscription.outlet.id, connection.identity, error.code, error.detail)
         connection.subscription.close(self._policy.refusal(error))
 
@@ -164,6 +176,7 @@ class Connections:
             return
         del self._by_outlet[connection.subscription.outlet]
         connection.subscription.leave()
+        self._presence.leave(connection.subscription.outlet)
         if connection.pid is not None and self._by_pid.get(connection.pid) is connection:
             del self._by_pid[connection.pid]
         if connection.identity is not None:
@@ -204,16 +217,7 @@ class Connections:
     # operators
 
     def connections_of(self, user: UserId) -> Sequence[ConnectionInfo]:
-        return [
-            ConnectionInfo(
-                connection.device,
-                connection.identity.role if connection.identity is not None else "",
-                connection.subscription.outlet.technology,
-                connection.remote_address,
-                connection.since,
-            )
-            for connection in self._open_of(user)
-        ]
+        return [connection.info for connection in self._open_of(user)]
 
     def disconnect(self, user: UserId, *, reconnect: bool) -> int:
         """Close all that the user has here; how many there were."""

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 
 from domain.errors import StoreUnavailable
 from domain.model import ConnectionInfo, DisconnectUser, UserId
-from domain.ports import Log
+from domain.ports import Log, Presence
 from domain.services.connections import Connections
 
 
 class DirectoryService:
     """The ConnectionDirectory of the domain."""
 
-    def __init__(self, *, log: Log, connections: Connections) -> None:
+    def __init__(self, *, log: Log, presence: Presence, connections: Connections) -> None:
         self._log = log
+        self._presence = presence
         self._connections = connections
 
     async def connections_of(self, user: UserId) -> Sequence[ConnectionInfo]:
-        return self._connections.connections_of(user)
+        elsewhere = await self._presence.elsewhere(user)
+        own = self._connections.connections_of(user)
+        return sorted([*elsewhere, *own], key=lambda info: info.since) if elsewhere else own
 
     async def disconnect(self, user: UserId, *, reconnect: bool) -> int:
         order = DisconnectUser(user, reconnect)

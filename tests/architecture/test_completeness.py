@@ -13,14 +13,15 @@ import pytest
 from domain import ports
 from tests.architecture.source import ROOT, modules, tree
 
-FOLDERS = {
-    "transport": ports.Transport,
-    "auth": ports.TokenVerifier,
-    "source": ports.NotificationSource,
-    "store": ports.Store,
-}
+PORTS = [
+    ("transport", ports.Transport),
+    ("auth", ports.TokenVerifier),
+    ("source", ports.NotificationSource),
+    ("store", ports.Store),
+    ("store", ports.Presence),
+]
 
-PARAMETERS = [pytest.param(folder, port, id=folder) for folder, port in FOLDERS.items()]
+PARAMETERS = [pytest.param(folder, port, id=port.__name__) for folder, port in PORTS]
 
 
 def is_adapter(candidate: type, port: type) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 from adapters.store.memory import MemoryStore
+from adapters.store.presence import LocalPresence
 from adapters.system.pids import KeyedPids
 from adapters.transport.memory.transport import MemoryConnection, MemoryFrame, MemoryTransport
 from domain.application import Application
@@ -212,6 +213,7 @@ class Server:
         application = Application(
             verifier=seen_verifier,
             store=seen_store,
+            presence=LocalPresence(),
             transports=[seen_transport],
             pids=KeyedPids(seen_store.secret),
             clock=clock,

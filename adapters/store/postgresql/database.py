@@ -184,12 +184,14 @@ class Snapshot:
 class Written:
     """What the writer has done: what everybody who waits for it is answered, in their order, and what was appended.
 
-    An answer may be a SynkroneError.
+    An answer may be a SynkroneError. ``is_news``: other servers are to be given a hint, as they are where something was
+    appended.
     """
 
     answers: Sequence[object]
     entries: Sequence[Entry] = ()
     generations: Generations | None = None
+    is_news: bool = False
 
 
 class Work(Protocol):

@@ -25,6 +25,7 @@ from adapters.store.postgresql.log import Following, Reading
 from adapters.store.postgresql.nodes import PostgresqlRegistry
 from adapters.store.postgresql.opening import open_database
 from adapters.store.postgresql.outbox import PostgresqlOutbox
+from adapters.store.postgresql.presence import PRESENCE_CHANNEL, PostgresqlPresence
 from adapters.store.postgresql.relaying import OutboxRow, Parking, Relay, Relaying
 from adapters.store.postgresql.threads import DOUBT_SECONDS, Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
@@ -137,9 +138,16 @@ class PostgresqlStore:
         self._kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
         self._tail_entries = tail_entries
         self._tail_bytes = tail_bytes
+        self._hinted: dict[str, Callable[[], None]] = {}
         self._state: _Open | None = None
         self._registered: Recent[tuple[UserId, str], Subscriber] = Recent(RECENT_USERS)
         self._outbox = PostgresqlOutbox(self._listen_address, self._take_over, self._park)
+
+    def presence(self, *, boot: Callable[[], str], most: int) -> PostgresqlPresence:
+        """As the constructor of a PostgresqlPresence has them. To be called before ``open``: hints come from there."""
+        presence = PostgresqlPresence(self._address, boot=boot, most=most)
+        self._hinted[PRESENCE_CHANNEL] = presence.hear
+        return presence
 
     # opening and closing
 
@@ -184,6 +192,7 @@ class PostgresqlStore:
             own=lambda: state.writer.process_id,
             stored_at=self._stored_at,
             tell=partial(self._hear, state),
+            others=self._hinted,
         )
         # Of another database, it may be.
         self._registered = Recent(RECENT_USERS)

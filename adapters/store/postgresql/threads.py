@@ -54,8 +54,17 @@ class Group:
 class Writer:
     """The one thread that writes. ``done`` is called in the loop with each group, and settles its jobs."""
 
-    def __init__(self, database: Database, done: Callable[[Group], None], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        database: Database,
+        done: Callable[[Group], None],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        channel: str = CHANNEL,
+    ) -> None:
+        """``channel`` is where other servers are given hints."""
         self._db = database
+        self._channel = channel
         self._done = done
         self._loop = loop
         self._queue = JobQueue(QUEUE_JOBS, QUEUE_BYTES)
@@ -84,6 +93,12 @@ class Writer:
         job = Job(work, argument, self._loop.create_future(), weight, applied)
         self._queue.put(job)
         return await job.future
+
+    def begin(self, work: Callable[[Sequence[A]], Work], argument: A) -> None:
+        """The same for nobody who waits for it. Raises StoreUnavailable where too much waits."""
+        nobody = self._loop.create_future()
+        nobody.cancel()
+        self._queue.put(Job(work, argument, nobody))
 
     def close(self) -> None:
         """Finish what waits, and let go of the database; blocks."""
@@ -123,7 +138,7 @@ class Writer:
         if self._failing:
             self._failing = False
             _log.warning("the store can be written again")
-        if written.entries and self._hint_at is None:
+        if (written.entries or written.is_news) and self._hint_at is None:
             self._hint_at = max(time.monotonic(), self._hinted_at + HINT_SECONDS)
         return Group(jobs, written)
 
@@ -154,13 +169,13 @@ class Writer:
         return max(0.0, self._hint_at - time.monotonic()) if self._hint_at is not None else None
 
     def _hint(self) -> None:
-        """Tell other servers that there is more in the log, in a transaction of its own: where it fails they look by
+        """Tell other servers that there is something new, in a transaction of its own: where it fails they look by
         themselves before long."""
         if self._hint_at is None or time.monotonic() < self._hint_at:
             return
         self._hint_at, self._hinted_at = None, time.monotonic()
         try:
-            self._db.execute(f"NOTIFY {CHANNEL}".encode())
+            self._db.execute(f"NOTIFY {self._channel}".encode())
         except psycopg.Error as error:
             _log.debug("no hint of what was stored could be given: %s", one_line(error))
             self._db.recover()

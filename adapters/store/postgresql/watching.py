@@ -9,7 +9,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Final
@@ -67,15 +67,18 @@ class LogWatcher:
         own: Callable[[], int | None],
         stored_at: Callable[[], datetime | None],
         tell: Callable[[News], None],
+        others: Mapping[str, Callable[[], None]],
     ) -> None:
         """``own`` is the server's process whose hints are about what is known here; ``stored_at`` is what an epoch is
-        said to begin at, None for the time of the database."""
+        said to begin at, None for the time of the database. ``others`` are called in the loop where there is a hint on
+        the channel of their name."""
         self._address = address
         self._loop = loop
         self._known = known
         self._own = own
         self._stored_at = stored_at
         self._tell = tell
+        self._others = others
         self._scrubber = Scrubber()
         self._missing: int | None = None
         self._over = threading.Event()
@@ -104,7 +107,8 @@ class LogWatcher:
         while not self._over.is_set():
             try:
                 with closing(Database(self._address)) as db:
-                    db.execute(f"LISTEN {CHANNEL}".encode())
+                    for channel in (CHANNEL, *self._others):
+                        db.execute(f"LISTEN {channel}".encode())
                     while not self._over.is_set():
                         self._look(db)
                         if failing:
@@ -122,7 +126,10 @@ class LogWatcher:
         """For a hint of somebody else's, or until it is time to look."""
         look_at = time.monotonic() + LOOK_SECONDS
         while not self._over.is_set() and (left := look_at - time.monotonic()) > 0:
-            if any(hint.pid != self._own() for hint in db.line.notifies(timeout=0)):
+            hints = list(db.line.notifies(timeout=0))
+            for channel in {hint.channel for hint in hints} & self._others.keys():
+                self._loop.call_soon_threadsafe(self._others[channel])
+            if any(hint.channel == CHANNEL and hint.pid != self._own() for hint in hints):
                 return
             select.select((db.line.fileno(), self._woken.fileno()), (), (), left)
 

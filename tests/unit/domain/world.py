@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from adapters.contract.commands import read_command
 from adapters.store.memory import MemoryStore
+from adapters.store.presence import LocalPresence
 from adapters.system.pids import KeyedPids
 from adapters.transport.memory.client import Event, MemoryClient
 from adapters.transport.memory.transport import MemoryTransport
@@ -64,6 +65,7 @@ class World:
         self.application = Application(
             verifier=verifier,
             store=store,
+            presence=LocalPresence(),
             transports=[seen_transport],
             pids=KeyedPids(store.secret),
             clock=self.clock,
