@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -52,15 +52,25 @@ def programs(version: int) -> Path | None:
 class PostgresqlServer:
     """A server on a Unix socket, or on a port of the loopback interface too."""
 
-    def __init__(self, version: int, folder: Path, *files: Path, **settings: str) -> None:
-        """The files it has beside its data: settings name them without a folder."""
+    def __init__(
+        self,
+        version: int,
+        folder: Path,
+        *files: Path,
+        backup_of: PostgresqlServer | None = None,
+        follows: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """The files it has beside its data: settings name them without a folder. It begins as a base backup of another
+        one, where that is given, and may be a standby that follows it."""
+        self.version = version
         found = programs(version)
         require(found is not None, HOW_TO_GET[version])
         assert found is not None
         self._programs = found
         self._folder = folder
         self._data = folder / "data"
-        self._settings = _SETTINGS | settings
+        self._settings = _SETTINGS | dict(settings or {})
         self._numbers = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         self._template: str | None = None
@@ -69,7 +79,12 @@ class PostgresqlServer:
         if os.geteuid() == 0:
             os.chown(folder, NOBODY, NOBODY)
             self._as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-        self._run("initdb", "-D", self._data, "-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        if backup_of is None:
+            self._run("initdb", "-D", self._data, "-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        else:
+            of = (*("-h", backup_of.folder), *("-p", backup_of.port), *("-U", "owner"))
+            how = ("--no-sync", "--checkpoint=fast", *(["--write-recovery-conf"] if follows else []))
+            self._run("pg_basebackup", "-D", self._data, *of, *how)
         for file in files:
             own = Path(shutil.copy(file, self._data))
             own.chmod(0o600)
@@ -89,6 +104,11 @@ class PostgresqlServer:
     @property
     def data(self) -> Path:
         return self._data
+
+    @property
+    def folder(self) -> Path:
+        """Of its socket and its data."""
+        return self._folder
 
     @property
     def socket(self) -> str:
@@ -141,6 +161,15 @@ class PostgresqlServer:
         (self._data / "pg_hba.conf").write_text("\n".join([*lines, ""]))
         os.kill(self.process_id, signal.SIGHUP)
 
+    def set(self, name: str, value: str) -> None:
+        """A setting, from now on."""
+        self.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.execute("SELECT pg_reload_conf()")
+
+    def promote(self) -> None:
+        """A standby becomes one that takes writes."""
+        self._run("pg_ctl", "promote", "-D", self._data, "-w")
+
     def pause(self) -> None:
         """All of its processes stand still, with their connections."""
         self._signal_all(signal.SIGSTOP)
@@ -187,12 +216,28 @@ def running_server(version: int, *files: Path, **settings: str) -> Iterator[Post
     memory = Path("/dev/shm")  # noqa: S108
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if memory.is_dir() else None))
     try:
-        server = PostgresqlServer(version, folder, *files, **settings)
+        server = PostgresqlServer(version, folder, *files, settings=settings)
         server.start()
         try:
             yield server
         finally:
             server.stop(how=signal.SIGQUIT)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_copy(server: PostgresqlServer, *, follows: bool) -> Iterator[PostgresqlServer]:
+    """A server that begins as a base backup of another one: a standby that ``follows`` it, or one beside it."""
+    memory = Path("/dev/shm")  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if memory.is_dir() else None))
+    try:
+        copy = PostgresqlServer(server.version, folder, backup_of=server, follows=follows)
+        copy.start()
+        try:
+            yield copy
+        finally:
+            copy.stop(how=signal.SIGQUIT)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
