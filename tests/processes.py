@@ -126,6 +126,8 @@ class ServerProcess:
         self.directory = directory
         self._settings = {"SYNKRONE_PORT": "0"} | dict(settings)
         self._program = program
+        # Workers are more processes to start, and the second one waits for the first.
+        self._start_seconds = START_SECONDS * int(self._settings.get("SYNKRONE_WORKERS", "1"))
         self._tls = ssl.create_default_context(cafile=ca) if ca is not None else None
         self._command: list[str] | None = None
         if module is not None:
@@ -189,7 +191,7 @@ class ServerProcess:
 
     def wait_until_ready(self) -> None:
         """Wait for the printed address, and for ``/health/ready`` behind it."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         while not self._is_ready():
             assert self._process.poll() is None, f"the server ended by itself:\n{self.log}"
             assert time.monotonic() < deadline, f"the server is not ready:\n{self.log}"

@@ -92,7 +92,7 @@ def test_who_comes_while_a_server_is_away_waits_for_the_next_one(
 
 
 @pytest.mark.check
-@pytest.mark.gen_test(timeout=90)
+@pytest.mark.gen_test(timeout=180)
 async def test_workers_serve_a_socket_that_they_were_given(
     processes: ExitStack, tmp_path: Path, postgresql: Servers
 ) -> None:

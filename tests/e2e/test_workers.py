@@ -29,7 +29,7 @@ KILLS = 6
 USER, ROLE = "42", "freelance"
 
 
-@pytest.mark.gen_test(timeout=90)
+@pytest.mark.gen_test(timeout=180)
 async def test_workers_serve_one_port_and_drain_together(serve: Serve, postgresql: Servers) -> None:
     server = serve_with_workers(serve, postgresql)
     workers = workers_of(server)
@@ -54,7 +54,7 @@ def run_to_end(folder: Path, settings: dict[str, str], *arguments: str) -> subpr
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -79,7 +79,7 @@ def test_what_keeps_a_worker_from_serving_is_said_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.check
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test(timeout=180)
 async def test_a_second_signal_ends_all_at_once(serve: Serve, postgresql: Servers) -> None:
     server = serve_with_workers(serve, postgresql, settings={"SYNKRONE_LIMITS__DRAIN_RATE": "0.1"})
     async with http_session() as session:
@@ -95,7 +95,24 @@ async def test_a_second_signal_ends_all_at_once(serve: Serve, postgresql: Server
 
 
 @pytest.mark.check
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test(timeout=180)
+async def test_a_signal_to_all_processes_at_once_asks_once(serve: Serve, postgresql: Servers) -> None:
+    # As systemd and a terminal send it.
+    server = serve_with_workers(serve, postgresql)
+    async with http_session() as session:
+        peers = [await WebSocketPeer.open(session, server.url) for _ in range(4)]
+        for peer in peers:
+            await connected(peer, token(USER))
+        for pid in (*workers_of(server), server.pid):
+            os.kill(pid, signal.SIGTERM)
+        for peer in peers:
+            assert "shutting_down" in await peer.next()
+        assert await server.exit_code() == 0
+    assert [record["drained"] for record in server.records("stopped")] == [True, True]
+
+
+@pytest.mark.check
+@pytest.mark.gen_test(timeout=180)
 async def test_where_the_supervisor_is_killed_its_workers_end_and_another_can_start(
     serve: Serve, postgresql: Servers
 ) -> None:
@@ -109,7 +126,7 @@ async def test_where_the_supervisor_is_killed_its_workers_end_and_another_can_st
 
 
 @pytest.mark.check
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test(timeout=180)
 async def test_a_worker_that_hangs_ends_all_the_same_where_the_supervisor_is_killed(
     serve: Serve, postgresql: Servers
 ) -> None:
@@ -130,8 +147,11 @@ async def test_kills_of_workers_lose_nothing_and_double_nothing(
     server = serve_with_workers(serve, postgresql)
     own = token(USER, ROLE)
     followers: list[Follower] = [
+        JsFollower(server.url, own, clients, QUICK),
+        JsFollower(server.url, own, clients, QUICK | {"transports": ["polling"]}),
         JsFollower(server.url, own, clients, QUICK | {"transports": ["websocket"]}),
-        PythonFollower(server.url, own, ["websocket"]),
+        PythonFollower(server.url, own),
+        PythonFollower(server.url, own, ["polling"]),
         CurlFollower(server.url, own),
     ]
     for follower in followers:
@@ -244,7 +264,7 @@ async def test_nobody_who_comes_while_the_workers_are_replaced_is_refused(serve:
 
 
 @pytest.mark.check
-@pytest.mark.gen_test(timeout=90)
+@pytest.mark.gen_test(timeout=180)
 async def test_a_new_worker_that_does_not_serve_replaces_nobody(
     serve: Serve, postgresql: Servers, tmp_path: Path
 ) -> None:
@@ -266,7 +286,7 @@ async def test_a_new_worker_that_does_not_serve_replaces_nobody(
 
 
 @pytest.mark.check
-@pytest.mark.gen_test(timeout=90)
+@pytest.mark.gen_test(timeout=180)
 async def test_workers_share_a_socket_that_was_given_to_them(serve: Serve, postgresql: Servers, tmp_path: Path) -> None:
     path = tmp_path / "workers.sock"
     server = serve_with_workers(serve, postgresql, settings={"SYNKRONE_HOST": f"unix:{path}"})

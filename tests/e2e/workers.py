@@ -13,7 +13,7 @@ from tests.postgresql import Servers
 from tests.processes import ONE_SECRET, ServerProcess
 
 COMMANDS = "entrypoints.cli"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def shared_store(postgresql: Servers) -> dict[str, str]:
