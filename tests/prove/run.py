@@ -13,10 +13,9 @@ from tests.processes import token
 from tests.prove.backends import Caller, Publisher, Reader
 from tests.prove.history import History
 from tests.prove.people import ForgetfulPerson, JsPerson, Person, PythonPerson, StreamPerson
-from tests.prove.stage import Stage, on_stage
+from tests.prove.stage import USERS, Stage, on_stage
 from tests.prove.troubles import Troubles
 
-USERS = {"ada": "freelance", "bob": "freelance", "cleo": "company"}
 PUBLISHERS = 3
 PUBLISHED_PER_SECOND = 4.0
 """By each publisher, beside batches."""

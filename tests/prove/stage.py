@@ -15,6 +15,8 @@ from tests.e2e.proxy import Proxy
 from tests.processes import ONE_SECRET
 from tests.prove.node import FAULT
 
+USERS = {"ada": "freelance", "bob": "freelance", "cleo": "company"}
+"""Their roles."""
 NODES = 3
 PROGRAM = "tests.prove.node"
 SETTINGS = {

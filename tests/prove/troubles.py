@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections.abc import Callable, Coroutine
 from typing import TypeAlias
 
+import aiohttp
+
 from tests.cluster import Cluster, Machine, Node
 from tests.e2e.line import Cut
 from tests.prove.history import History
 from tests.prove.node import CLOCK
-from tests.prove.stage import Stage
+from tests.prove.stage import USERS, Stage
 
 Trouble: TypeAlias = Callable[[], Coroutine[None, None, None]]
 
 BETWEEN_SECONDS = (0.3, 2.0)
-CUT_OFF_SECONDS = (0.2, 6.0)
-PAUSED_SECONDS = (0.5, 12.0)
+SOME_SECONDS = (0.2, 8.0)
+LONG_SECONDS = (16.0, 24.0)
+"""Longer than nodes keep their leases."""
+LONG_CHANCE = 0.2
+CALL_SECONDS = 5.0
 CLOCK_SECONDS = (-20.0, 600.0)
 """Further back users' tokens would not be valid yet."""
 
@@ -38,7 +44,7 @@ class Troubles:
         self._under_way: set[asyncio.Task[None]] = set()
         self._busy: set[Machine] = set()
         kinds: dict[Trouble, int] = {self._cut_clients: 6, self._sever_clients: 3, self._swallow_clients: 2}
-        kinds |= {self._kill: 3, self._restart: 1, self._pause: 2, self._set_clock: 1}
+        kinds |= {self._kill: 3, self._restart: 1, self._pause: 2, self._set_clock: 1, self._disconnect: 1}
         if stage.cluster is not None:
             kinds |= {self._cut_database: 4, self._cut_off: 4, self._kill_database: 1, self._pause_database: 1}
         self._kinds = list(kinds)
@@ -67,6 +73,11 @@ class Troubles:
     def _note(self, what: object, **how: object) -> None:
         self._history.write("trouble", of=str(what), **how)
 
+    def _for_a_while(self) -> float:
+        """Seconds that something happens to one of several nodes; the others go on."""
+        is_long = self._stage.cluster is not None and self._choice.random() < LONG_CHANCE
+        return self._choice.uniform(*(LONG_SECONDS if is_long else SOME_SECONDS))
+
     # between clients and servers
 
     async def _cut_clients(self) -> None:
@@ -77,14 +88,14 @@ class Troubles:
         line, how = self._choice.choice(self._stage.lines), self._choice.choice(list(Cut))
         self._note("a line", how=f"severed by {how.value}")
         line.sever(how)
-        await asyncio.sleep(self._choice.uniform(*CUT_OFF_SECONDS))
+        await asyncio.sleep(self._choice.uniform(*SOME_SECONDS))
         line.mend()
 
     async def _swallow_clients(self) -> None:
         line = self._choice.choice(self._stage.lines)
         self._note("a line", how="swallows what the server sends")
         line.swallow()
-        await asyncio.sleep(self._choice.uniform(*CUT_OFF_SECONDS))
+        await asyncio.sleep(self._choice.uniform(*SOME_SECONDS))
         line.cut(Cut.LOST)
 
     # servers
@@ -116,7 +127,7 @@ class Troubles:
             self._busy.add(server)
             self._note(server, how="pause")
             server.pause()
-            await asyncio.sleep(self._choice.uniform(*PAUSED_SECONDS))
+            await asyncio.sleep(self._for_a_while())
             server.go_on()
             self._busy.discard(server)
 
@@ -125,6 +136,14 @@ class Troubles:
         apart = self._choice.uniform(*CLOCK_SECONDS)
         self._note(server, how=f"its clock is set to {apart:+.1f} s")
         set_clock(server, apart)
+
+    async def _disconnect(self) -> None:
+        """As an operator does, who lets a user's clients come back."""
+        server, user = self._choice.choice(self._stage.servers), self._choice.choice(sorted(USERS))
+        self._note(server, how=f"disconnects {user}")
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, AssertionError):
+            async with asyncio.timeout(CALL_SECONDS):
+                await server.process.connections(user, "DELETE", "?reconnect=true")
 
     # the database
 
@@ -149,7 +168,7 @@ class Troubles:
             fail = self._choice.choice((node.line.sever, node.line.swallow, node.line.hold))
             self._note(node, how=f"its line to the database: {fail.__name__}")
             await asyncio.to_thread(fail)
-            await asyncio.sleep(self._choice.uniform(*CUT_OFF_SECONDS))
+            await asyncio.sleep(self._for_a_while())
             await asyncio.to_thread(node.line.mend)
             self._busy.discard(node)
 
@@ -169,6 +188,6 @@ class Troubles:
             self._note("the database", how="pause")
             server = self._cluster().server
             await asyncio.to_thread(server.pause)
-            await asyncio.sleep(self._choice.uniform(*CUT_OFF_SECONDS))
+            await asyncio.sleep(self._choice.uniform(*SOME_SECONDS))
             await asyncio.to_thread(server.go_on)
             self._busy.clear()
