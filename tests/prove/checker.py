@@ -12,6 +12,7 @@ seconds. ``python -m tests.prove.checker FILE`` judges one. It uses the standard
 | ``event`` | ``client``, ``name``, ``arguments``: as its application got it |
 | ``replied`` | ``client``, and ``as_of`` and ``counts`` of the reply to what it asked over its connection |
 | ``quiet`` | from here on nothing fails, and every client stays until it has everything |
+| ``defect`` | ``server``, and what it ``said`` |
 | ``gave_up`` | ``client``: it had not got everything a minute later |
 | ``inbox`` | ``user``, ``items`` newest first, ``counts``: what is listed in the end |
 
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import json
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ PROMISES = {
     "retry": "what is published again with its id is stored once",
     "recovered": "a client that says where it was is taken on from there",
     "answers": "every answer is one that the contract knows",
+    "defects": "no server ends by itself, or with a defect",
 }
 
 
@@ -148,6 +150,8 @@ class Checker:
         self._acknowledged = 0
         self._counted: list[tuple[str, int, Counts, str]] = []
         """User, position, what was counted there, and who said so."""
+        self._welcomed: list[tuple[str, int, Counts, float, str]] = []
+        """User, where it goes on, what was counted somewhere behind that, when, and who was told so."""
         self._inboxes: dict[str, Record] = {}
 
     # what was seen, record by record
@@ -168,6 +172,8 @@ class Checker:
                 self._take_reply(record)
             case "gave_up":
                 self._breach("lost", f"{record['client']} had not got everything after a minute without any trouble")
+            case "defect":
+                self._breach("defects", f"{record['server']}: {record['said']}")
             case "inbox":
                 self._inboxes[record["user"]] = record
             case other:
@@ -260,6 +266,7 @@ class Checker:
     def _take_welcome(self, who: str, client: Client, ready: Record, cursor: str, at: float) -> None:
         client.counts = counts_of(ready["counts"])
         offset, stay = offset_of(cursor), client.stay
+        self._welcomed.append((client.user, offset, client.counts, at, who))
         if stay is not None and client.keeps and not ready["recovered"]:
             self._breach("recovered", f"{who} was at {stay.covered} and was not taken on: {ready['reason']}")
         if stay is None or not ready["recovered"]:
@@ -413,6 +420,7 @@ class Checker:
             expected = inbox.counts_at(as_of)
             if counts != expected:
                 self._breach("counts", f"{who} as of {as_of} counted {counts} and not {expected}")
+        self._check_welcomes(user, offsets)
         final = self._inboxes.get(user)
         if final is None:
             return
@@ -426,6 +434,24 @@ class Checker:
         for name, client in self._clients.items():
             if client.user == user and client.counts is not None and client.counts != counts_of(final["counts"]):
                 self._breach("counts", f"{name} heard last of {client.counts}, and it is {counts_of(final['counts'])}")
+
+    def _check_welcomes(self, user: str, offsets: Sequence[int]) -> None:
+        """Who is welcomed is told what was counted at some moment: of all they were told or will be, before what was
+        asked for later."""
+        inbox = Inbox(self._log, self._publications, offsets)
+        counts = [inbox.counts_at(0), *map(inbox.counts_at, offsets)]
+        tried = sorted(
+            (publication.tried, offset)
+            for publication in self._publications.values()
+            if publication.is_for(user, self._roles[user])
+            for offset in publication.offsets
+        )
+        for owner, begins, told, at, who in self._welcomed:
+            if owner == user:
+                later = [offset for _, offset in tried[bisect_right(tried, (at, FOREVER)) :]]
+                first, last = bisect_right(offsets, begins), bisect_left(offsets, min(later, default=FOREVER))
+                if told not in counts[first : last + 1]:
+                    self._breach("counts", f"{who} was welcomed behind {begins} with {told}, which it never was")
 
 
 TIMES = ("read_at", "seen_at", "archived_at")

@@ -67,9 +67,11 @@ class _Run:
             acting = [group.create_task(publisher.publish()) for publisher in self._publishers]
             acting += [group.create_task(reader.read()) for reader in self._readers]
             making = group.create_task(troubles.make())
+            watching = group.create_task(troubles.watch())
             await asyncio.sleep(seconds)
             making.cancel()
             await troubles.mend()
+            watching.cancel()
             await asyncio.gather(*(server.ready() for server in self._stage.servers))
             self._history.write("quiet")
             for publisher in self._publishers:
@@ -81,6 +83,10 @@ class _Run:
             await self._last_looks()
             for life in lives:
                 life.cancel()
+        for server in self._stage.servers:
+            for line in server.process.log.splitlines():
+                if "Traceback" in line:
+                    self._history.write("defect", server=str(server), said=line[-1000:])
 
     async def _people(self) -> Sequence[Person]:
         kinds: list[Callable[..., Person]] = [PythonPerson, StreamPerson, ForgetfulPerson]

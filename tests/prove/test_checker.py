@@ -61,10 +61,17 @@ class Told:
         return self
 
     def connects(
-        self, offset: int, client: str = "phone", user: str = "ada", *, recovered: bool = False, keeps: bool = True
+        self,
+        offset: int,
+        client: str = "phone",
+        user: str = "ada",
+        *,
+        recovered: bool = False,
+        keeps: bool = True,
+        found: Mapping[str, int] = NOBODY,
     ) -> Self:
         self._write("connects", client=client, user=user, keeps=keeps)
-        ready = {"recovered": recovered, "reason": None, "counts": NOBODY}
+        ready = {"recovered": recovered, "reason": None, "counts": found}
         return self.hears("session.ready", ready, offset, client)
 
     def hears(self, name: str, value: Mapping[str, Any], offset: int | None, client: str = "phone") -> Self:
@@ -86,6 +93,10 @@ class Told:
         self._write("inbox", user=user, items=items, counts=found, as_of=f"e:{as_of}")
         return self
 
+    def fails(self) -> Self:
+        self._write("defect", server="node-0", said="Traceback")
+        return self
+
     def broken(self) -> set[str]:
         return {breach.promise for breach in judge(self.records)[0]}
 
@@ -99,8 +110,12 @@ def test_a_history_without_a_fault_is_believed() -> None:
     told = Told().connects(0).published("a", 1).gets("a", 1).published("b", 2, {"everyone": True})
     told.gets("b", 2, audience="everyone").counted(2, counts(2, 2, 2))
     told.hears("notification.updated", {"ids": ["a"], "change": {"read_at": "t", "seen_at": "t"}}, 3)
-    told.connects(3, recovered=True).published("c", 4, {"role": "company"}).counted(4, counts(1, 1, 2))
-    told.connects(0, "desk", "bob").gets("b", 2, "desk", audience="everyone").gets("c", 4, "desk", audience="role")
+    told.connects(3, recovered=True, found=counts(1, 1, 2)).published("c", 4, {"role": "company"}).counted(
+        4, counts(1, 1, 2)
+    )
+    told.connects(0, "desk", "bob", found=counts(1, 1, 1)).gets("b", 2, "desk", audience="everyone").gets(
+        "c", 4, "desk", audience="role"
+    )
     told.hears("inbox.counts", counts(1, 1, 2), None)
     told.hears("inbox.counts", counts(2, 2, 2), None, "desk").inbox(4, [item("c"), item("b")], counts(2, 2, 2), "bob")
     told.inbox(4, [item("b"), item("a", read=True, seen=True)], counts(1, 1, 2))
@@ -129,7 +144,7 @@ def test_of_a_retry_the_answer_says_that_it_is_a_duplicate() -> None:
 
 def test_a_client_without_a_cursor_goes_on_where_another_device_was() -> None:
     told = Told().connects(0).published("a", 1).gets("a", 1)
-    assert told.connects(1, "tablet", keeps=False).broken() == set()
+    assert told.connects(1, "tablet", keeps=False, found=counts(1, 1, 1)).broken() == set()
 
 
 def test_a_client_without_a_cursor_may_get_again_what_it_had() -> None:
@@ -183,6 +198,14 @@ BAD: Mapping[str, tuple[str, Told]] = {
         "lost",
         Told().connects(0).published("a", 1).replied(1, counts(1, 1, 1)),
     ),
+    "welcomed with counts of never": (
+        "counts",
+        Told().connects(0).published("a", 1).gets("a", 1).connects(1, recovered=True, found=counts(2, 2, 2)),
+    ),
+    "welcomed with counts of later": (
+        "counts",
+        Told().connects(0, found=counts(1, 1, 1)).published("a", 1).gets("a", 1),
+    ),
     "counted one too many": ("counts", Told().connects(0).published("a", 1).gets("a", 1).counted(1, counts(2, 1, 1))),
     "a mark that is not counted": (
         "counts",
@@ -222,6 +245,7 @@ BAD: Mapping[str, tuple[str, Told]] = {
     "under another id": ("retry", (told := Told()).stored(told.asks("a"), "a", 1, stored_as="b")),
     "taken on from nowhere": ("recovered", Told().connects(0).published("a", 1).gets("a", 1).connects(1)),
     "an answer of a defect": ("answers", (told := Told()).answers(told.asks("a"), 500)),
+    "a server that ended": ("defects", Told().fails()),
     "an event before session.ready": ("answers", Told().connects(0).connects(0).hears("session.ready", {
         "recovered": True, "reason": None, "counts": NOBODY}, 0)),
 }  # fmt: skip

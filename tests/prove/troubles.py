@@ -25,6 +25,7 @@ LONG_SECONDS = (16.0, 24.0)
 """Longer than nodes keep their leases."""
 LONG_CHANCE = 0.2
 CALL_SECONDS = 5.0
+LOOK_SECONDS = 0.3
 CLOCK_SECONDS = (-20.0, 600.0)
 """Further back users' tokens would not be valid yet."""
 
@@ -102,8 +103,29 @@ class Troubles:
 
     def _idle(self) -> Machine | None:
         """One that nothing else happens to."""
-        idle = [server for server in self._stage.servers if server not in self._busy]
+        idle = [server for server in self._stage.servers if server not in self._busy and server.is_running]
         return self._choice.choice(idle) if idle else None
+
+    async def _start_again(self, server: Machine) -> None:
+        """As those do who look after servers: one that cannot start without its database is started until it can."""
+        while True:
+            if not server.is_running:
+                server.start_again()
+            with contextlib.suppress(AssertionError):
+                await server.ready()
+                return
+            self._note(server, how="does not start" if server.is_running else "ended as it started")
+
+    async def watch(self) -> None:
+        """Start what has ended by itself, until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for server in self._stage.servers:
+                if server not in self._busy and not server.is_running:
+                    self._history.write("defect", server=str(server), said=f"it ended: {server.process.log[-500:]}")
+                    self._busy.add(server)
+                    await self._start_again(server)
+                    self._busy.discard(server)
 
     async def _kill(self) -> None:
         if (server := self._idle()) is not None:
@@ -111,15 +133,17 @@ class Troubles:
             self._note(server, how="kill -9")
             await asyncio.to_thread(server.kill)
             await asyncio.sleep(self._choice.uniform(0, 1))
-            server.start_again()
-            await server.ready()
+            await self._start_again(server)
             self._busy.discard(server)
 
     async def _restart(self) -> None:
         if (server := self._idle()) is not None:
             self._busy.add(server)
             self._note(server, how="restart")
-            await server.restart()
+            code = await server.stop()
+            if code != 0:
+                self._history.write("defect", server=str(server), said=f"it ended with {code} behind SIGTERM")
+            await self._start_again(server)
             self._busy.discard(server)
 
     async def _pause(self) -> None:
