@@ -7,7 +7,7 @@ import contextlib
 from typing import Final, Protocol
 
 from adapters.cluster.connecting import Unreachable
-from adapters.cluster.links import Link, Links
+from adapters.cluster.links import REACH_SECONDS, Link, Links
 from adapters.cluster.members import Member, Members
 from adapters.cluster.messages import Answer, ClientLeft, Release, Request
 from adapters.cluster.served import Owner
@@ -186,7 +186,8 @@ class ForwardedRequest:
         self._link: Link | None = None
         self._splice: Splice | None = None
         self._has_left = False
-        self._give_up_at = route.clock.monotonic() + route.answer_seconds
+        is_upgrade = "websocket" in head.headers.words("upgrade")
+        self._give_up_at = route.clock.monotonic() + (REACH_SECONDS if is_upgrade else route.answer_seconds)
 
     # MessageHandler
 
@@ -256,7 +257,7 @@ class ForwardedRequest:
         self._exchange.keeps_alive = False
 
     def keep_time(self, now: float) -> None:
-        """Give up on an owner that does not answer."""
+        """Give up on an owner that does not answer. An upgrade it answers at once."""
         if now >= self._give_up_at and self._link is not None:
             self._link.wire.close()
 
