@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,7 +124,7 @@ class JsFollower(Follower):
 
     name = "js"
 
-    def __init__(self, url: str, token: str, clients: Clients, options: dict[str, object]) -> None:
+    def __init__(self, url: str, token: str, clients: Clients, options: Mapping[str, object]) -> None:
         super().__init__(url, token)
         self.connects: list[bool] = []
         self._clients = clients

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +16,8 @@ import pytest
 
 from tests.cluster import BEHIND_NGINX, QUICK_PINGS, Cluster, balanced_line_to, cluster, nginx_to
 from tests.e2e import many
-from tests.e2e.clients import NODE
+from tests.e2e.clients import NODE, Clients
+from tests.e2e.followers import Follower, JsFollower, PythonFollower
 from tests.e2e.test_stock_clients import AT_ONCE, IS_FULL, TRANSPORTS, VERSIONS, Many
 from tests.postgresql import Servers
 from tests.processes import token

@@ -21,7 +21,8 @@ from tests.e2e.conftest import Serve
 from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollower
 from tests.e2e.moves import MoveProcess
 from tests.e2e.publishing import Backend
-from tests.e2e.test_cuts_and_kills import OPTIONS, ROLE, USER, check, following, reading, report
+from tests.e2e.staying import check_all_came_once, following, reading, report_on
+from tests.e2e.test_cuts_and_kills import OPTIONS, ROLE, USER
 from tests.postgresql import PostgresqlServer, running_server
 from tests.processes import API_KEY, ONE_SECRET, ServerProcess, port_to_keep, run_to_end, token
 
@@ -103,7 +104,7 @@ async def test_a_move_that_is_killed_again_and_again_loses_nothing_and_doubles_n
         ]
         backend = Backend(server, USER, ROLE, PER_SECOND)
         async with following(followers), backend:
-            async with reading(server, backend, own):
+            async with reading(lambda: server.url, backend, own):
                 await kill_beside_the_server(moving, "copying")
                 await kill_beside_the_server(moving, "following")
                 welcomes = [follower.diary.welcomes for follower in followers]
@@ -113,13 +114,13 @@ async def test_a_move_that_is_killed_again_and_again_loses_nothing_and_doubles_n
             await backend.stop()
             backend.acknowledged["last"] = await backend.say("last", {"user": USER})
             await asyncio.gather(*(follower.has("last") for follower in followers))
-        report(
+        report_on(
             f"move: 3 kills, by the last of which the file was {'sealed' if sealed else 'not sealed'}; "
             f"{len(backend.acknowledged)} acknowledged, {backend.retries} tried again",
             followers,
         )
         for follower in followers:
-            check(follower, backend)
+            check_all_came_once(follower, backend)
         assert followers[0].diary.logged == followers[1].diary.logged == followers[2].diary.logged
         assert (await server.inbox(token("old-7"), "/count"))["counts"]["total"] == BEFORE // OTHERS
         assert server.stop() == 0

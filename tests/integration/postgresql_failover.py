@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from adapters.store.postgresql.store import PostgresqlStore
+from adapters.store.presence import LocalPresence
 from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
@@ -84,6 +85,7 @@ class Node:
             clock=SystemClock(),
             randomness=SystemRandomness(),
             telemetry=RecordingTelemetry(),
+            presence=LocalPresence(),
         )
 
     @asynccontextmanager
