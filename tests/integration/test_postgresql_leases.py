@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from adapters.store.postgresql.connecting import Address
-from adapters.store.postgresql.nodes import PostgresqlRegistry
+from adapters.store.postgresql.nodes import CLOSE_SECONDS, PostgresqlRegistry
 from adapters.system.nodes import LeaseLost
 from domain.errors import StoreUnavailable
 from domain.model import Action
 from tests.contract.inbox_harness import ANN, HOUR, draft, reader
 from tests.contract.registry import node
+from tests.database_line import DatabaseLine
 from tests.doubles import START, ManualClock
 from tests.integration.postgresql_harness import opened
 from tests.postgresql import Servers
@@ -110,4 +113,22 @@ async def test_a_node_whose_lease_is_lost_changes_nothing_for_its_clients(postgr
         assert not await acts()
     await registry.close()
     await others.close()
+    server.drop_databases([database])
+
+
+async def test_a_registry_whose_database_says_nothing_is_let_go_of(postgresql: Servers) -> None:
+    server = postgresql.of(18)
+    database = server.new_store()
+    with DatabaseLine(server) as line:
+        registry = PostgresqlRegistry(Address(line.url(database)))
+        await registry.renew(node("one-----"))
+        line.swallow()
+        renewing = asyncio.create_task(registry.renew(node("one-----")))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(CLOSE_SECONDS + 2):
+            await registry.close()
+        with pytest.raises(StoreUnavailable):
+            await renewing
+        with pytest.raises(StoreUnavailable):
+            await registry.renew(node("one-----"))
     server.drop_databases([database])

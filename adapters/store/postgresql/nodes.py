@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -23,6 +24,10 @@ R = TypeVar("R")
 
 LEASE: Final = timedelta(seconds=15)
 SECRET_BYTES: Final = 32
+ANSWER_SECONDS: Final = 4.0
+"""A server that has not answered by then is asked again over another connection, in time for the lease."""
+
+CLOSE_SECONDS: Final = 2.0
 
 _NAME_BYTES: Final = 16
 _JOBS: Final = 100
@@ -95,7 +100,7 @@ class PostgresqlRegistry:
     async def close(self) -> None:
         self._queue.close()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
 
     # in the thread
 
@@ -152,15 +157,22 @@ class PostgresqlRegistry:
         try:
             while jobs := self._queue.take(1, _JOBS_BYTES):
                 (job,) = jobs
-                job.argument.call_soon_threadsafe(job.settle, _outcome(db, job))
+                _settle(job, _outcome(db, job))
         finally:
             for job in (*jobs, *self._queue.give_up()):
-                job.argument.call_soon_threadsafe(job.settle, StoreUnavailable())
+                _settle(job, StoreUnavailable())
             db.close()
 
 
 def _leave(db: Database, boot: str) -> None:
     db.execute(_LEAVE, {"boot": boot})
+
+
+def _settle(job: Job, outcome: object) -> None:
+    loop: asyncio.AbstractEventLoop = job.argument
+    # Once the loop has ended nobody waits for it.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(job.settle, outcome)
 
 
 def _outcome(db: Database, job: Job) -> object:
@@ -169,6 +181,7 @@ def _outcome(db: Database, job: Job) -> object:
     while True:
         tries += 1
         try:
+            db.line.answer_seconds = ANSWER_SECONDS
             return job.operation(db)
         except (LeaseLost, StoreUnavailable) as error:
             return error
