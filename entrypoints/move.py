@@ -32,17 +32,22 @@ def move(settings: Settings, source: str, display: Display) -> None:
         raise SettingsError("store: must name the database to move to, as postgresql://…")
     password = settings.store_password.get_secret_value() if settings.store_password is not None else None
     try:
-        address = DatabaseAddress(settings.store, password)
+        store = DatabaseAddress(settings.store, password)
+        # Around a pooler: the move holds a lock for as long as it lasts.
+        line = DatabaseAddress(settings.store_listen, password) if settings.store_listen is not None else store
     except ConfigurationError as error:
         raise SettingsError(f"store: {error.message}") from None
+    database = moving.Database(
+        line, store.place, migrates=settings.store_migrate, sync=settings.store_durability == "sync"
+    )
     began = time.monotonic()
     try:
-        moved = moving.move(path, address, migrates=settings.store_migrate, tell=display.show)
+        moved = moving.move(path, database, tell=display.show)
     except SynkroneError as error:
         raise NotMoved(str(error)) from None
     finally:
         display.close()
-    display.end(moved, address.place, time.monotonic() - began)
+    display.end(moved, store.place, time.monotonic() - began)
 
 
 def _path_of(source: str) -> Path:

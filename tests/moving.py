@@ -35,7 +35,8 @@ class RunningMove:
 
     def _run(self) -> None:
         try:
-            self.moved = moving.move(self._path, Address(self._url), migrates=True, tell=self._hear)
+            address = Address(self._url)
+            self.moved = moving.move(self._path, moving.Database(address, address.place), tell=self._hear)
         except (BrokenOff, StoreUnusable) as error:
             self.error = error
         finally:

@@ -16,7 +16,7 @@ from adapters.store.moving import moving
 from adapters.store.moving.progress import Step
 from adapters.store.moving.source import Source
 from adapters.store.moving.target import Target
-from adapters.store.postgresql import moved
+from adapters.store.postgresql import moved, opening
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.served import StoreUnusable
@@ -87,6 +87,15 @@ async def fill(file: Path, number: int = 3) -> None:
     async with serving_from(file, ManualClock()) as store:
         await register(store)
         await store.append([draft(f"n-{one}") for one in range(number)])
+
+
+async def read_all_twice(file: Path) -> None:
+    async with serving_from(file, ManualClock()) as store:
+        ann = await register(store)
+        for _ in range(2):
+            head = await store.head()
+            await store.append([draft(f"after-{head.offset}")])
+            await store.read_all(ann, None, ManualClock().now())
 
 
 async def move(file: Path, url: str) -> RunningMove:
@@ -205,7 +214,9 @@ async def test_a_file_that_was_sealed_is_refused_and_says_where_the_store_is(
 async def test_one_that_breaks_off_around_the_seal_goes_forward(
     server: PostgresqlServer, database: str, file: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(changes, "WATERMARKS_PER_USER", 2)
     await fill(file)
+    await read_all_twice(file)
     with monkeypatch.context() as patch:
 
         def break_off(*_: object) -> None:
@@ -217,8 +228,9 @@ async def test_one_that_breaks_off_around_the_seal_goes_forward(
     with pytest.raises(StoreUnusable, match="is not finished: run synkrone-socket move again"):
         await database_store.open()
     if where == "put_seal":
-        # Whoever goes back may store more, and move again.
+        # Whoever goes back may store more, and forget some, and move again.
         await fill(file, 5)
+        await read_all_twice(file)
     else:
         with pytest.raises(StoreUnusable, match="was moved to"):
             await SqliteStore(file, clock=SystemClock()).open()
@@ -227,7 +239,7 @@ async def test_one_that_breaks_off_around_the_seal_goes_forward(
     assert Step.VERIFYING in again.steps
     assert rows_of_database(server, database) == rows_of_file(file)
     async with opened(server.url(database)) as store:
-        assert len(await ids_of(store, await register(store))) == (5 if where == "put_seal" else 3)
+        assert len(await ids_of(store, await register(store))) == (9 if where == "put_seal" else 5)
 
 
 async def test_a_server_that_is_started_while_a_move_ends_waits_for_it(
@@ -263,6 +275,20 @@ async def test_a_server_that_is_started_too_early_says_so(
         assert refusal(await move_beside(file, server.url(database))) == "another move into this database is under way"
     await move.ended()
     assert move.moved is not None
+
+
+async def test_a_server_that_looked_just_before_a_move_began_opens_nothing(
+    server: PostgresqlServer, database: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(file)
+    async with serving_from(file, ManualClock()):
+        move = RunningMove(file, server.url(database))
+        await move.followed()
+        monkeypatch.setattr(opening, "wait_for_move", lambda _: None)
+        with pytest.raises(StoreUnusable, match="a move into this database is not finished"):
+            await PostgresqlStore(server.url(database), clock=SystemClock()).open()
+    await move.ended()
+    assert rows_of_database(server, database) == rows_of_file(file)
 
 
 async def move_beside(file: Path, url: str) -> RunningMove:

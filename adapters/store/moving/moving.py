@@ -19,12 +19,14 @@ from adapters.store.moving.digests import digest
 from adapters.store.moving.progress import Moved, Progress, Step
 from adapters.store.moving.source import Slice, Source
 from adapters.store.moving.tables import TABLES, Copied
-from adapters.store.moving.target import Contained, Target, placed
+from adapters.store.moving.target import Contained, Database, Target, placed
 from adapters.store.postgresql import schema as postgresql
-from adapters.store.postgresql.connecting import Address, one_line
+from adapters.store.postgresql.connecting import one_line
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite import schema as sqlite
 from adapters.store.sqlite.sealing import Seal, seal_of
+
+__all__ = ["Database", "move"]
 
 LOOK_SECONDS: Final = 0.02
 """How often is looked whether the server has ended."""
@@ -34,16 +36,16 @@ ROUND_SHARE: Final = 20
 """Between two rounds of following is so many times as long as one takes: the machine is the server's."""
 
 
-def move(path: Path, address: Address, *, migrates: bool, tell: Callable[[Progress], None]) -> Moved:
+def move(path: Path, database: Database, *, tell: Callable[[Progress], None]) -> Moved:
     """Blocks until the server that serves from the file has ended, and everything is in the database.
 
-    With ``migrates`` an older schema of the database becomes one of today's first. Raises StoreUnusable.
+    Raises StoreUnusable.
     """
     path = path.absolute()
     if not path.is_file():
         raise StoreUnusable(f"{path} is no file")
     with ExitStack() as stack, _faults(path):
-        target = stack.enter_context(closing(Target(address, migrates=migrates)))
+        target = stack.enter_context(closing(Target(database)))
         course = _Course(path, target, tell)
         stack.callback(course.close)
         return course.run()

@@ -55,6 +55,20 @@ _DISPLACE: Final = """
 
 
 @value
+class Database:
+    """Where to move to, without a pooler in between. It is called ``place``, a URL for operators.
+
+    With ``migrates`` an older schema becomes one of today's first; with ``sync`` a standby has everything before it
+    counts as moved.
+    """
+
+    address: Address
+    place: str
+    migrates: bool = True
+    sync: bool = False
+
+
+@value
 class Contained:
     """What is stored between two offsets."""
 
@@ -78,11 +92,12 @@ class Target:
     Everything raises psycopg.Error.
     """
 
-    def __init__(self, address: Address, *, migrates: bool) -> None:
+    def __init__(self, database: Database) -> None:
         """Raises StoreUnusable."""
-        prepare(address, migrates=migrates)
-        self.place = address.place
-        self._line = address.connect(statement_timeout=False)
+        prepare(database.address, migrates=database.migrates)
+        self.place = database.place
+        self._sync = database.sync
+        self._line = database.address.connect(statement_timeout=False)
         try:
             self._line.answer_seconds = _ANSWER_SECONDS
             self._line.execute("SET synkrone.moving = 'on'")
@@ -267,9 +282,7 @@ class Target:
 
     def _durably(self, statement: str) -> None:
         with self._line.transaction():
-            (commits,) = self._one("SELECT current_setting('synchronous_commit')")
-            if commits == "off":
-                self._line.execute("SET LOCAL synchronous_commit = local")
+            self._line.execute("SELECT synkrone.set_durability(%s)", (self._sync,))
             self._line.execute(_query(statement))
 
 

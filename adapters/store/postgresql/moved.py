@@ -25,11 +25,12 @@ def wait_for_move(address: Address) -> None:
         if not is_unfinished(line):
             return
         _log.warning("a move into this database is not finished yet: waiting for it")
-        line.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'".encode())
         line.answer_seconds = 2.0 * WAIT_SECONDS
         try:
-            # Given back at once: of a pooled connection somebody else would have it.
-            line.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", MOVING)
+            # Both for a transaction: of a pooled connection somebody else would have it.
+            with line.transaction():
+                line.execute(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'".encode())
+                line.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", MOVING)
         except psycopg.errors.LockNotAvailable:
             raise StoreUnusable("a move into this database is under way: start again when it has ended") from None
         if is_unfinished(line):
