@@ -576,12 +576,14 @@ async def serve_until_stopped(
     async with server.running():
         announce(server)
         store: ServedStore = server.container.store()
+        membership: Membership | None = server.container.membership()
         _log.info(
             "serving",
             extra={
                 "version": installed_version(),
                 "url": server.url,
                 "store": store.place,
+                "boot": membership.boot if membership is not None else None,
                 "settings": sources.where,
                 "loop": type(loop).__module__.partition(".")[0],
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,3 +119,28 @@ async def test_a_database_that_is_away_for_longer_than_a_lease_cuts_nobody(clien
             assert follower.diary.welcomes == 1
             assert "sent to others" not in node.process.log
             await follower.stop()
+
+
+@pytest.mark.gen_test(timeout=180)
+async def test_a_node_whose_words_to_the_database_vanish_sends_its_clients_to_others(tmp_path: Path) -> None:
+    async with cluster(tmp_path, nodes=2) as two, balanced_line_to(two.ports) as line:
+        cut, lively = two.nodes
+        follower = CurlFollower(line.url, OWN)
+        await follower.start()
+        await cut.process.has_connections("42", 1)
+        before = cut.process.records("serving")[0]["boot"]
+        assert before in await until(two, 2)
+        async with publishing(lively) as ids:
+            await follower.has(await first_of(ids))
+            cut.line.swallow()
+            since = time.monotonic()
+            await follower.welcomed(2)
+            # Its lease is over after 15 s, and a try at the database and at the other node takes a while.
+            assert 14 < time.monotonic() - since < 30
+            assert before not in await until(two, 1)
+            cut.line.mend()
+            assert before not in await until(two, 2)
+        await follower.has(ids[-1])
+        await follower.stop()
+        assert_whole(follower, ids)
+        assert "cut off from the store" in cut.process.log
