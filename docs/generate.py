@@ -129,7 +129,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "limits.unauthenticated": (
         "sessions that have not connected yet, beside the connections: of more than that the oldest go"
     ),
-    "limits.connections_per_user": "the oldest is closed beyond it",
+    "limits.connections_per_user": "on all nodes together; the oldest is closed beyond it",
     "limits.events_per_second": "of one client",
     "limits.events_burst": "of one client, at once",
     "limits.publish_bytes": "largest body of one notification",

@@ -21,7 +21,7 @@ class DirectoryService:
     async def connections_of(self, user: UserId) -> Sequence[ConnectionInfo]:
         elsewhere = await self._presence.elsewhere(user)
         own = self._connections.connections_of(user)
-        return sorted([*elsewhere, *own], key=lambda info: info.since) if elsewhere else own
+        return sorted([*elsewhere, *own], key=lambda info: info.since)
 
     async def disconnect(self, user: UserId, *, reconnect: bool) -> int:
         order = DisconnectUser(user, reconnect)

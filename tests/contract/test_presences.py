@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import signal
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import count
 from typing import Any, ClassVar
 
 import pytest
@@ -329,3 +332,59 @@ async def test_a_storm_of_clients_is_few_transactions(database: Database) -> Non
     assert asked <= 40
     assert len(await other.elsewhere(UserId("u-1999"))) == 1
     assert await other.elsewhere(ANN) == []
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.gen_test(timeout=120)
+async def test_whatever_happens_in_the_end_all_agree_and_nobody_has_too_many(database: Database, seed: int) -> None:
+    rng = random.Random(seed)
+    with line_to(database.server) as line:
+        database.line = line
+        servers = [await database.open_server() for _ in range(3)]
+        users = [UserId(f"u-{number}") for number in range(4)]
+        numbers = count()
+
+        async def come_and_go(server: Server) -> None:
+            for _ in range(60):
+                if rng.random() < 0.3 and server.clients:
+                    server.leave(rng.choice(list(server.clients.values())))
+                    continue
+                pid = f"p-{rng.randrange(12)}" if rng.random() < 0.4 else f"own-{next(numbers)}"
+                with suppress(StoreUnavailable):
+                    await server.connect(user=rng.choice(users), pid=pid, continues=pid if pid[0] == "p" else None)
+                await asyncio.sleep(rng.random() * 0.02)
+
+        async def trouble() -> None:
+            for _ in range(6):
+                await asyncio.sleep(rng.random() * 0.3)
+                line.sever()
+                await asyncio.sleep(rng.choice([0.0, 0.0, 0.5]))
+                line.mend()
+                if rng.random() < 0.5:
+                    server = rng.choice(servers)
+                    database.end_lease(database.boots[server.name])
+                    database.boots[server.name] = f"{server.name}-{next(numbers)}"
+                    database.lease(database.boots[server.name])
+                if rng.random() < 0.3:
+                    database.execute("TRUNCATE synkrone.connections, synkrone.present")
+
+        await asyncio.gather(trouble(), *(come_and_go(server) for server in servers))
+
+        def here() -> list[tuple[str, str]]:
+            return sorted((database.boots[server.name], client) for server in servers for client in server.clients)
+
+        def agree() -> bool:
+            living = set(database.boots.values())
+            return [row for row in database.registered if row[0] in living] == here()
+
+        def nobody_has_too_many() -> bool:
+            present = [client for server in servers for client in server.clients.values()]
+            return max(Counter(client.user for client in present).values()) <= MOST
+
+        await eventually(agree, within=20)
+        # As far as what was lost with the table does not show before others come.
+        for user in users:
+            await servers[0].connect(user=user)
+        await eventually(nobody_has_too_many, within=10)
+        await eventually(agree, within=10)

@@ -98,6 +98,22 @@ async def test_the_oldest_of_too_many_goes_wherever_it_is(database_server: Postg
         assert [event(await peer.next())[1][0]["id"] for peer in others] == ["n-1"] * 3
 
 
+async def test_of_many_that_come_at_once_as_many_stay_as_may(database_server: PostgresqlServer) -> None:
+    async with two_servers(database_server, connections_per_user=3) as two:
+        peers = await asyncio.gather(*(two.connect(number % 2, device=f"d-{number}") for number in range(16)))
+        async with asyncio.timeout(SEEN_WITHIN):
+            while True:
+                shown = await two.devices(0)
+                if len(shown) == 3 and await two.devices(1) == shown:
+                    break
+                await asyncio.sleep(0.01)
+        await two.publish(0, "n-1")
+        ended = [(await until_closed(peer))[-1] for number, peer in enumerate(peers) if f"d-{number}" not in shown]
+        assert ended == ["41"] * 13
+        staying = [peer for number, peer in enumerate(peers) if f"d-{number}" in shown]
+        assert [event(await peer.next())[1][0]["id"] for peer in staying] == ["n-1"] * 3
+
+
 async def test_a_client_that_comes_to_another_server_supersedes_its_connection(
     database_server: PostgresqlServer,
 ) -> None:

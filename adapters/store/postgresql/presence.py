@@ -123,9 +123,12 @@ class PostgresqlPresence:
     # what others want
 
     async def follow(self) -> None:
-        """See to it that what other servers want is done here, for ever."""
+        """See to it that what other servers want is done here, for ever. Raises RuntimeError once a defect has ended
+        the writing for good."""
         while True:
             self._heard.clear()
+            if self._writer is not None and self._writer.defect is not None:
+                raise RuntimeError("nobody can be registered any more") from self._writer.defect
             if self._here or self._is_astray:
                 try:
                     await self._look()
