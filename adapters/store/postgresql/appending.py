@@ -62,7 +62,7 @@ class Append:
     batch: Batch
     at: datetime | None
     known: int
-    known_epoch: str
+    known_epoch: str | None
 
 
 def append_name() -> UUID:

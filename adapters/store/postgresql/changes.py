@@ -90,7 +90,7 @@ class Change:
     at: datetime
     stored_at: datetime | None
     known: int
-    known_epoch: str
+    known_epoch: str | None
     all_read: bool = False
     up_to: Position | None = None
 

@@ -26,7 +26,7 @@ class Order:
     control: Control
     at: datetime | None
     known: int
-    known_epoch: str
+    known_epoch: str | None
 
 
 class Ordering:

@@ -65,7 +65,10 @@ BEGIN
     SELECT * INTO newest FROM synkrone.epochs ORDER BY number DESC LIMIT 1;
     epoch_number := newest.number;
     epoch := newest.epoch;
-    IF newest.incarnation IS DISTINCT FROM synkrone.incarnation() OR (newest.epoch = known_epoch AND head < known) THEN
+    IF newest.incarnation IS DISTINCT FROM synkrone.incarnation()
+        OR (newest.epoch = known_epoch AND head < known)
+        OR NOT EXISTS (SELECT FROM synkrone.epochs WHERE epochs.epoch = coalesce(known_epoch, newest.epoch))
+    THEN
         epoch_number := coalesce(newest.number, 0) + 1;
         epoch := encode(uuid_send(gen_random_uuid()), 'hex');
         INSERT INTO synkrone.epochs
@@ -75,8 +78,8 @@ END
 $$;
 COMMENT ON FUNCTION synkrone.lock_log IS
     'Nobody else appends until the transaction ends. The head is found at or behind the offset "known", which was there '
-    'as "known_epoch" was the last epoch. Where the database is another one than that of the last epoch, or has '
-    'less than it had in it, a new epoch begins. Without "at" the time is the database''s own.';
+    'as "known_epoch" was the last epoch. Where the database is another one than that of the last epoch or than '
+    'what is known of, or has less than it had, a new epoch begins. Without "at" the time is the database''s own.';
 
 CREATE FUNCTION synkrone.append(
     append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,

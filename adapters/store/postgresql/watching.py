@@ -35,9 +35,10 @@ _PAUSE_SECONDS: Final = 1.0
 
 @value
 class Known:
-    """What of the log is known: its last epoch, and an offset that was there in it."""
+    """What of the log is known: its last epoch, and an offset that was there in it. Without an epoch it may be another
+    log's."""
 
-    epoch: str
+    epoch: str | None
     offset: int
 
 
@@ -140,6 +141,7 @@ class LogWatcher:
             if news is None:
                 db.begin_epoch(self._stored_at(), known.offset, known.epoch)
                 _log.warning("the database was started anew, is another one, or has less: a new epoch begins")
+                known = Known(None, known.offset)
                 continue
             self._tell_and_wait(news)
             if not news.entries:
@@ -151,7 +153,9 @@ class LogWatcher:
         entries: Sequence[Entry] = ()
         with db.snapshot() as snapshot:
             generations = snapshot.generations
-            if not db.is_same() or (generations.present == known.epoch and snapshot.head < known.offset):
+            has_less = generations.present == known.epoch and snapshot.head < known.offset
+            is_other = known.epoch is not None and known.epoch not in generations
+            if has_less or is_other or not db.is_same():
                 db.execute(b"COMMIT")
                 return None
             missing = self._missing_in(snapshot)
