@@ -24,7 +24,7 @@ from tests.engine_io import WebSocketPeer, connected, http_session
 from tests.postgresql import Servers
 from tests.processes import API_KEY, ONE_SECRET, ServerProcess, environment, port_to_keep, token
 
-QUICK = {"reconnectionDelay": 50, "reconnectionDelayMax": 200}
+QUICK: dict[str, object] = {"reconnectionDelay": 50, "reconnectionDelayMax": 200}
 KILLS = 6
 USER, ROLE = "42", "freelance"
 
