@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -20,7 +22,7 @@ from tests.e2e.conftest import Serve
 from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollower
 from tests.e2e.publishing import Backend
 from tests.e2e.workers import lives, replace_workers, serve_with_workers, until, workers_of
-from tests.engine_io import WebSocketPeer, connected, http_session
+from tests.engine_io import PollingPeer, WebSocketPeer, connected, http_session
 from tests.postgresql import Servers
 from tests.processes import API_KEY, ONE_SECRET, ServerProcess, environment, port_to_keep, token
 
@@ -145,6 +147,30 @@ async def test_kills_of_workers_lose_nothing_and_double_nothing(
     serve: Serve, clients: Clients, postgresql: Servers
 ) -> None:
     server = serve_with_workers(serve, postgresql)
+    async with followed(server, clients) as backend:
+        for kill in range(1, KILLS + 1):
+            before = len(backend.acknowledged)
+            await until(lambda before=before: len(backend.acknowledged) > before + 20)  # type: ignore[misc]
+            os.kill(random.choice(sorted(workers_of(server))), signal.SIGKILL)
+            await until(lambda kill=kill: len(server.records("serving")) == 2 + kill)  # type: ignore[misc]
+
+
+@pytest.mark.check
+@pytest.mark.gen_test(timeout=180)
+async def test_workers_are_replaced_and_nothing_is_lost_or_doubled(
+    serve: Serve, clients: Clients, postgresql: Servers
+) -> None:
+    server = serve_with_workers(serve, postgresql, settings={"SYNKRONE_LIMITS__DRAIN_TIME": "2s"})
+    async with followed(server, clients) as backend:
+        await until(lambda: len(backend.acknowledged) > 20)
+        replace_workers(server)
+        await until(lambda: bool(server.records("workers replaced")), within=120)
+    assert [record["drained"] for record in server.records("stopped")] == [True, True]
+
+
+@asynccontextmanager
+async def followed(server: ServerProcess, clients: Clients) -> AsyncIterator[Backend]:
+    """Every kind of stock client, and who publishes for them; in the end each has to have all of it, once, in order."""
     own = token(USER, ROLE)
     followers: list[Follower] = [
         JsFollower(server.url, own, clients, QUICK),
@@ -157,20 +183,16 @@ async def test_kills_of_workers_lose_nothing_and_double_nothing(
     for follower in followers:
         await follower.start()
     async with Backend(server, USER, ROLE, rate=50) as backend:
-        for kill in range(1, KILLS + 1):
-            before = len(backend.acknowledged)
-            await until(lambda before=before: len(backend.acknowledged) > before + 20)  # type: ignore[misc]
-            os.kill(random.choice(sorted(workers_of(server))), signal.SIGKILL)
-            await until(lambda kill=kill: len(server.records("serving")) == 2 + kill)  # type: ignore[misc]
+        yield backend
         await backend.stop()
         last = await backend.say("last", {"user": USER})
-        for follower in followers:
-            await follower.has("last")
-            await follower.stop()
-            got = [logged.id for logged in follower.diary.logged]
-            expected = {**backend.acknowledged, "last": last}
-            assert got == sorted(expected, key=lambda identifier: int(expected[identifier].rpartition(":")[2]))
-            assert all(follower.diary.recovered), follower.name
+    expected = {**backend.acknowledged, "last": last}
+    for follower in followers:
+        await follower.has("last")
+        await follower.stop()
+        got = [logged.id for logged in follower.diary.logged]
+        assert got == sorted(expected, key=lambda identifier: int(expected[identifier].rpartition(":")[2]))
+        assert all(follower.diary.recovered), follower.name
 
 
 class Visitors:
@@ -184,19 +206,22 @@ class Visitors:
         self._tasks: list[asyncio.Task[None]] = []
 
     def begin(self) -> None:
-        visits = [self._connect, self._connect, self._ask, self._stream, self._publish, self._publish_on_kept]
+        visits = [self._ask, self._stream, self._publish, self._publish_on_kept]
         self._tasks = [asyncio.create_task(visit()) for visit in visits]
+        self._tasks += [asyncio.create_task(self._connect(kind)) for kind in (WebSocketPeer, PollingPeer)]
 
     async def end(self) -> None:
         self._going = False
         await asyncio.gather(*self._tasks)
 
-    async def _connect(self) -> None:
+    async def _connect(self, kind: type[WebSocketPeer | PollingPeer]) -> None:
         while self._going:
             try:
-                async with http_session() as session:
-                    peer = await WebSocketPeer.open(session, self._server.url)
+                # Each request by a connection of its own, and so to any worker.
+                async with http_session(aiohttp.TCPConnector(force_close=True)) as session:
+                    peer = await kind.open(session, self._server.url)
                     await connected(peer, token(USER))
+                    await peer.close()
             except Exception as error:
                 self.troubles.append(f"connecting: {error!r}")
                 raise
