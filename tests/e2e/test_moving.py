@@ -11,6 +11,7 @@ import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -33,6 +34,8 @@ ROUNDS = 7 if IS_FULL else 1
 PER_SECOND = 100.0
 BEFORE = 20_000 if IS_FULL else 4_000
 OTHERS = 100
+AT_ONCE = 2000
+FOLLOWING_SECONDS = 900.0
 
 pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
@@ -78,10 +81,10 @@ async def fill(server: ServerProcess, number: int) -> None:
     """Notifications of before, for others."""
     headers = {"Authorization": f"Bearer {API_KEY}"}
     async with aiohttp.ClientSession(headers=headers) as session:
-        for first in range(0, number, 1000):
+        for first in range(0, number, AT_ONCE):
             batch = [
                 {"to": {"user": f"old-{one % OTHERS}"}, "type": "old", "id": f"old-{one}", "body": "x" * 200}
-                for one in range(first, min(first + 1000, number))
+                for one in range(first, min(first + AT_ONCE, number))
             ]
             async with session.post(f"{server.url}/v1/notifications/batch", json=batch) as answer:
                 assert answer.status == 200, await answer.text()
@@ -161,15 +164,16 @@ async def kill_once_the_server_has_ended(moving: Moving) -> bool:
     return sealed
 
 
-async def finish(moving: Moving) -> None:
-    """As an operator does: the server is restarted once the move says so."""
+async def finish(moving: Moving) -> dict[str, Any]:
+    """As an operator does: the server is restarted once the move says so. What it says in the end."""
     server = moving.server
     run = moving.begin()
     if server.is_running():
-        await run.step("following")
+        await run.step("following", within=FOLLOWING_SECONDS)
         server.terminate()
         assert await server.exit_code() == 0
     moving.serve_from_the_database()
     assert await run.exit_code() == 0, run.errors
     await server.ready()
     assert moving.is_sealed
+    return await run.step("moved")
