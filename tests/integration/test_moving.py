@@ -225,6 +225,7 @@ async def test_one_that_breaks_off_around_the_seal_goes_forward(
         patch.setattr(Target if where == "finish" else Source, where, break_off)
         assert refusal(await move(file, server.url(database))) == "broken off"
     database_store = PostgresqlStore(server.url(database), clock=SystemClock())
+    assert database_store.check() == "a move into this database is not finished"
     with pytest.raises(StoreUnusable, match="is not finished: run synkrone-socket move again"):
         await database_store.open()
     if where == "put_seal":
@@ -238,6 +239,7 @@ async def test_one_that_breaks_off_around_the_seal_goes_forward(
     assert again.moved is not None, again.error
     assert Step.VERIFYING in again.steps
     assert rows_of_database(server, database) == rows_of_file(file)
+    assert database_store.check() is None
     async with opened(server.url(database)) as store:
         assert len(await ids_of(store, await register(store))) == (9 if where == "put_seal" else 5)
 

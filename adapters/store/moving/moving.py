@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,27 +46,41 @@ def move(path: Path, database: Database, *, tell: Callable[[Progress], None]) ->
         raise StoreUnusable(f"{path} is no file")
     with ExitStack() as stack, _faults(path):
         target = stack.enter_context(closing(Target(database)))
-        course = _Course(path, target, tell)
-        stack.callback(course.close)
-        return course.run()
+        lock = stack.enter_context(closing(_Lock(path)))
+        if lock.take() and not _is_sealed(path):
+            sqlite.prepare_file(path)
+        source = stack.enter_context(closing(Source(path)))
+        return _Course(source, target, lock, tell).run()
+
+
+class _Lock:
+    """That of the file: whoever has it may serve from the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: sqlite.FileLock | None = None
+
+    def take(self) -> bool:
+        """Whether it is held. False while a server has the file open."""
+        if self._held is None:
+            with suppress(sqlite.FileInUse):
+                self._held = sqlite.FileLock(self._path)
+        return self._held is not None
+
+    def close(self) -> None:
+        if self._held is not None:
+            self._held.release()
 
 
 class _Course:
-    def __init__(self, path: Path, target: Target, tell: Callable[[Progress], None]) -> None:
-        self._path = path
+    def __init__(self, source: Source, target: Target, lock: _Lock, tell: Callable[[Progress], None]) -> None:
+        self._path = source.path
+        self._source = source
         self._target = target
+        self._lock = lock
         self._tell = tell
-        self._lock = _lock(path)
-        if self._lock is not None and not _is_sealed(path):
-            sqlite.prepare_file(path)
-        self._source = Source(path)
-        self._copied = [(table, Copied(self._source, table)) for table in TABLES]
+        self._copied = [(table, Copied(source, table)) for table in TABLES]
         self._upto = 0
-
-    def close(self) -> None:
-        self._source.close()
-        if self._lock is not None:
-            self._lock.release()
 
     def run(self) -> Moved:
         self._source.check()
@@ -157,15 +171,13 @@ class _Course:
     def _follow(self) -> None:
         """Until the server has ended, and no other can begin to serve from the file."""
         due = 0.0
-        while self._lock is None:
+        while not self._lock.take():
             began = time.monotonic()
             if began >= due:
                 self._advance(Step.FOLLOWING)
                 now = time.monotonic()
                 due = now + max(ROUND_SECONDS, ROUND_SHARE * (now - began))
-            self._lock = _lock(self._path)
-            if self._lock is None:
-                time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
 
     def _finish(self) -> Moved:
         began = time.monotonic()
@@ -191,14 +203,6 @@ _ANEW: Final = "drop the schema synkrone there, and run it again"
 def _contained(part: Slice) -> Contained:
     """What the database has of a slice once it is copied."""
     return Contained(digest(part.entries), digest(part.contents), sum(1 for _ in placed(part)))
-
-
-def _lock(path: Path) -> sqlite.FileLock | None:
-    """None while a server has the file open."""
-    try:
-        return sqlite.FileLock(path)
-    except sqlite.FileInUse:
-        return None
 
 
 def _is_sealed(path: Path) -> bool:

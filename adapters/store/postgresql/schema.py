@@ -10,6 +10,7 @@ from typing import Final
 import psycopg
 
 from adapters.store.postgresql.connecting import Address, Line, check_server, one_line
+from adapters.store.postgresql.moved import is_unfinished
 from adapters.store.served import StoreUnusable
 from domain.model.value import value
 
@@ -91,13 +92,14 @@ def check(address: Address, *, migrates: bool) -> str | None:
         with address.connect() as line:
             check_server(line)
             found = version_of(line)
+            is_moving = not found.is_old and is_unfinished(line)
     except psycopg.Error as error:
         if is_passing(error):
             return one_line(error)
         raise unusable(error) from None
     if found.is_old and not migrates:
         raise StoreUnusable(_of_old(found))
-    return None
+    return "a move into this database is not finished" if is_moving else None
 
 
 def version_of(line: Line) -> SchemaVersion:
