@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Stage:
     cluster: Cluster | None = None
     proxy: Proxy | None = None
     lines: list[Line] = field(default_factory=list)
+    copies: ExitStack = field(default_factory=ExitStack)
+    """Of the database, that were made meanwhile."""
 
     async def line(self) -> Line:
         """A new one for a client: of several, by turns through nginx and to one node for each connection."""
@@ -62,8 +64,9 @@ async def on_stage(against: str, folder: Path, fault: str | None) -> AsyncIterat
             await server.ready()
             stage = Stage([server])
         else:
+            copies = stack.enter_context(ExitStack())
             nodes = await stack.enter_async_context(cluster(folder, nodes=NODES, settings=settings, program=PROGRAM))
-            stage = Stage(nodes.nodes, nodes)
+            stage = Stage(nodes.nodes, nodes, copies=copies)
             if shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin"):
                 stage.proxy = await stack.enter_async_context(nginx_to(nodes.ports, folder / "nginx"))
         stack.push_async_callback(stage.close)

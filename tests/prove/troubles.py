@@ -13,6 +13,7 @@ import aiohttp
 
 from tests.cluster import Cluster, Machine, Node
 from tests.e2e.line import Cut
+from tests.postgresql import running_copy
 from tests.prove.history import History
 from tests.prove.node import CLOCK
 from tests.prove.stage import USERS, Stage
@@ -26,13 +27,18 @@ LONG_SECONDS = (16.0, 24.0)
 LONG_CHANCE = 0.2
 CALL_SECONDS = 5.0
 LOOK_SECONDS = 0.3
+COPY_SECONDS = 30.0
+IN_SYNC = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
 CLOCK_SECONDS = (-20.0, 600.0)
 """Further back users' tokens would not be valid yet."""
 
 
 def set_clock(server: Machine, apart: float) -> None:
-    """So many seconds from the true time."""
-    (server.process.directory / CLOCK).write_text(str(apart))
+    """So many seconds from the true time, from one reading to the next."""
+    file = server.process.directory / CLOCK
+    new = file.with_suffix(".new")
+    new.write_text(str(apart))
+    new.replace(file)
 
 
 class Troubles:
@@ -48,6 +54,7 @@ class Troubles:
         kinds |= {self._kill: 3, self._restart: 1, self._pause: 2, self._set_clock: 1, self._disconnect: 1}
         if stage.cluster is not None:
             kinds |= {self._cut_database: 4, self._cut_off: 4, self._kill_database: 1, self._pause_database: 1}
+            kinds |= {self._promote: 1}
         self._kinds = list(kinds)
         self._weights = list(kinds.values())
 
@@ -204,6 +211,23 @@ class Troubles:
             server = self._cluster().server
             await asyncio.to_thread(server.stop, how=signal.SIGQUIT)
             await asyncio.to_thread(server.start)
+            self._busy.clear()
+
+    async def _promote(self) -> None:
+        """A synchronous standby takes the place of the database, which is gone for good."""
+        if not self._busy:
+            self._busy.update(self._stage.servers)
+            before = self._cluster().server
+            copy = await asyncio.to_thread(self._stage.copies.enter_context, running_copy(before, follows=True))
+            await asyncio.to_thread(before.set, "synchronous_standby_names", "*")
+            async with asyncio.timeout(COPY_SECONDS):
+                while not await asyncio.to_thread(before.execute, IN_SYNC):  # noqa: ASYNC110 (it tells nobody)
+                    await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._choice.uniform(*SOME_SECONDS))
+            self._note("the database", how="is gone, and its standby promoted")
+            await asyncio.to_thread(before.stop, how=signal.SIGQUIT)
+            await asyncio.to_thread(copy.promote)
+            await asyncio.to_thread(self._cluster().lead_to, copy)
             self._busy.clear()
 
     async def _pause_database(self) -> None:
