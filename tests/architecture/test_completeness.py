@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.system.nodes import Registry
 from domain import ports
 from tests.architecture.source import ROOT, modules, tree
 
@@ -19,6 +20,7 @@ PORTS = [
     ("source", ports.NotificationSource),
     ("store", ports.Store),
     ("store", ports.Presence),
+    ("store", Registry),
 ]
 
 PARAMETERS = [pytest.param(folder, port, id=port.__name__) for folder, port in PORTS]
