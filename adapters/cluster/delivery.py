@@ -16,11 +16,12 @@ MAX_DELIVERIES: Final = 65_536
 class ForwardedDelivery:
     """The DeliveryEvidence of an answer that went by another node: what that node has told of it.
 
-    Before it has said a first word, whether it wrote the answer is not known.
+    Before it has said a first word, whether it has the answer at all is not known; and if it is gone before it has
+    written the whole of it, neither is what came of that.
     """
 
     __slots__ = (
-        "_told", "is_acknowledged", "is_confirmed", "is_witnessed", "number", "was_cut", "was_cut_short",
+        "_is_written", "_told", "is_acknowledged", "is_confirmed", "is_witnessed", "number", "was_cut", "was_cut_short",
         "was_followed", "was_reset",
     )  # fmt: skip
 
@@ -28,6 +29,7 @@ class ForwardedDelivery:
         self.number = number
         self.is_confirmed = False
         self.is_witnessed = True
+        self._is_written = False
         self.was_followed = self.was_cut = self.was_cut_short = self.was_reset = self.is_acknowledged = False
         self._told: Callable[[], None] | None = None
 
@@ -37,6 +39,7 @@ class ForwardedDelivery:
     def tell(self, seen: Seen) -> None:
         """The forwarder has said more. What it said before, and may come later over another link, stays true."""
         self.is_confirmed = True
+        self._is_written = self._is_written or seen.is_written
         self.was_followed = self.was_followed or seen.was_followed
         self.was_cut = self.was_cut or seen.was_cut
         self.was_cut_short = self.was_cut_short or seen.was_cut_short
@@ -51,6 +54,7 @@ class ForwardedDelivery:
     def lost_sight(self) -> None:
         """The forwarder will say no more."""
         self.is_witnessed = False
+        self.is_confirmed = self._is_written
         self._tell_watcher(is_last=True)
 
     def _tell_watcher(self, *, is_last: bool) -> None:

@@ -184,7 +184,6 @@ class ForwardedRequest:
         self._boot = boot
         self._body = bytearray()
         self._link: Link | None = None
-        self._splice: Splice | None = None
         self._has_left = False
         is_upgrade = "websocket" in head.headers.words("upgrade")
         self._give_up_at = route.clock.monotonic() + (REACH_SECONDS if is_upgrade else route.answer_seconds)
@@ -215,12 +214,18 @@ class ForwardedRequest:
         except Unreachable:
             self._refuse()
             return
-        if self._has_left or self._exchange.is_closed:
+        if self._is_pointless:
             self._route.links.put_back(link)
             self._done()
             return
         self._link = link
         link.ask(self._request(), self)
+
+    @property
+    def _is_pointless(self) -> bool:
+        """What has come whole is carried out, whether its client waits for the answer or not. A poll is for the answer
+        alone, and so is an upgrade."""
+        return self._head.method != "POST" and (self._has_left or self._exchange.is_closed)
 
     def _request(self) -> Request:
         head = self._head
@@ -279,27 +284,8 @@ class ForwardedRequest:
         self._link = None
         self._exchange.close()
 
-    def spliced(self) -> None:
+    def spliced(self) -> Splice | None:
         self._done()
-        if self._link is None:
-            return
-        if self._exchange.is_closed:
-            self._link.wire.close()
-            return
-        self._splice = self._route.splice(self._exchange, self._link)
-
-    def spliced_received(self, octets: bytes) -> None:
-        if self._splice is not None:
-            self._splice.received(octets)
-
-    def spliced_drained(self, unsent: int) -> None:
-        if self._splice is not None:
-            self._splice.drained(unsent)
-
-    def spliced_ended(self) -> None:
-        if self._splice is not None:
-            self._splice.ended()
-
-    def spliced_closed(self) -> None:
-        if self._splice is not None:
-            self._splice.closed()
+        if self._link is None or self._exchange.is_closed:
+            return None
+        return self._route.splice(self._exchange, self._link)

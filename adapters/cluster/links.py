@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from adapters.cluster.connecting import LinkMaker, Unreachable
 from adapters.cluster.frames import BrokenLink, FrameReader, FrameWriter
 from adapters.cluster.members import Member, Members
-from adapters.cluster.messages import Answer, End, FromOwner, NoAnswer, Request, Seen, Spliced, Told, decode_from_owner
+from adapters.cluster.messages import Answer, End, FromOwner, Request, Seen, Spliced, Told, decode_from_owner
 from adapters.cluster.wire import Wire
 from adapters.http.turns import Turns
 from domain.ports import Clock
@@ -24,39 +24,43 @@ MAX_IDLE: Final = 64
 MAX_ANSWER_BYTES: Final = 33_554_432
 
 
+class Splicer(Protocol):
+    """What a spliced connection's bytes go to."""
+
+    def received(self, octets: bytes) -> None: ...
+
+    def drained(self, unsent: int) -> None: ...
+
+    def ended(self) -> None:
+        """The owner sends no more, and wants the connection closed in good order."""
+
+    def closed(self) -> None: ...
+
+
 class Asker(Protocol):
-    """Whose request a link carries. Of the first three one is called, once; of the others, after ``spliced``, any."""
+    """Whose request a link carries. One of these is called, once."""
 
     def answered(self, answer: Answer) -> None: ...
 
     def not_answered(self) -> None:
         """There will be no answer: the link is broken, or the owner has none."""
 
-    def spliced(self) -> None:
-        """The bytes of the connection go over this link from now on."""
-
-    def spliced_received(self, octets: bytes) -> None: ...
-
-    def spliced_drained(self, unsent: int) -> None: ...
-
-    def spliced_ended(self) -> None:
-        """The owner sends no more, and wants the connection closed in good order."""
-
-    def spliced_closed(self) -> None: ...
+    def spliced(self) -> Splicer | None:
+        """The bytes of the connection go over this link from now on; None where it is not there any more."""
 
 
 class Link:
-    """One link to another node. ``is_free``: it carries no request."""
+    """One link to another node. ``unfinished`` is how many answers went over it of which the owner is to be told
+    more."""
 
     def __init__(self, links: Links, to: Member) -> None:
         self.to = to
         self.idle_since = 0.0
+        self.unfinished = 0
         self.wire: Wire
         self._links = links
         self._asker: Asker | None = None
-        self._is_spliced = False
-        self.unfinished = 0
-        """Answers that went over it, of which the owner is still to be told more."""
+        self._splicer: Splicer | None = None
 
     def ask(self, request: Request, asker: Asker) -> None:
         self._asker = asker
@@ -69,43 +73,47 @@ class Link:
 
     def frame_received(self, content: bytes) -> None:
         message = decode_from_owner(content)
-        asker = self._asker
-        if asker is None:
-            raise BrokenLink("an answer to nothing")
-        if isinstance(message, bytes | End):
-            if not self._is_spliced:
-                raise BrokenLink("bytes of a connection that is not spliced")
-            if isinstance(message, bytes):
-                asker.spliced_received(message)
-            else:
-                asker.spliced_ended()
+        if self._splicer is not None:
+            self._pass_on(message, self._splicer)
+        elif self._asker is not None:
+            self._take(message, self._asker)
         else:
-            self._take(message, asker)
+            raise BrokenLink("an answer to nothing")
 
-    def _take(self, message: FromOwner, asker: Asker) -> None:
-        if self._is_spliced:
+    def _pass_on(self, message: FromOwner | bytes, splicer: Splicer) -> None:
+        if isinstance(message, bytes):
+            splicer.received(message)
+        elif isinstance(message, End):
+            splicer.ended()
+        else:
             raise BrokenLink("an answer on a spliced connection")
-        if isinstance(message, Spliced):
-            self._is_spliced = True
-            asker.spliced()
-            return
+
+    def _take(self, message: FromOwner | bytes, asker: Asker) -> None:
+        if isinstance(message, bytes | End):
+            raise BrokenLink("bytes of a connection that is not spliced")
         self._asker = None
+        if isinstance(message, Spliced):
+            self._splicer = asker.spliced()
+            if self._splicer is None:
+                self.wire.close()
+            return
         if isinstance(message, Answer):
             asker.answered(message)
-        elif isinstance(message, NoAnswer):
+        else:
             asker.not_answered()
         self._links.put_back(self)
 
     def wire_drained(self) -> None:
-        if self._is_spliced and self._asker is not None:
-            self._asker.spliced_drained(self.wire.unsent)
+        if self._splicer is not None:
+            self._splicer.drained(self.wire.unsent)
 
     def wire_closed(self) -> None:
         asker, self._asker = self._asker, None
+        splicer, self._splicer = self._splicer, None
         self._links.lost(self)
-        if asker is not None and self._is_spliced:
-            asker.spliced_closed()
-        elif asker is not None:
+        if splicer is not None:
+            splicer.closed()
+        if asker is not None:
             asker.not_answered()
 
 

@@ -18,10 +18,12 @@ _MESSAGE: Final = b"\x01"
 class Seen(msgspec.Struct, frozen=True, array_like=True):
     """What the forwarder has seen of an answer by now, in the words of ``adapters.http.exchange.Delivery``.
 
-    ``is_final``: nothing more will be said of it.
+    ``is_written``: all of it was handed to the forwarder's system, or will never be. ``is_final``: nothing more will be
+    said of it.
     """
 
     number: AnswerNumber
+    is_written: bool
     was_followed: bool
     was_cut: bool
     was_cut_short: bool

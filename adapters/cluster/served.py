@@ -231,6 +231,8 @@ class ServedLink:
 class LinkExchange:
     """The way back of a request that came over a link. Its client is at the other node."""
 
+    is_remote = True
+
     def __init__(self, link: ServedLink) -> None:
         self._link = link
         self._close_callback: Callable[[], None] | None = None

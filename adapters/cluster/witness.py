@@ -53,7 +53,7 @@ class Witness:
     def news(self) -> list[Seen]:
         """What the owner has not been told. It is to be told it, by whatever link."""
         seen = self._seen()
-        if not self._is_written or self.is_final or seen == self._said:
+        if self.is_final or seen == self._said:
             return []
         self._say(seen)
         return [seen]
@@ -75,12 +75,13 @@ class Witness:
         delivery = self._delivery
         return Seen(
             self._number,
+            is_written=self._is_written,
             was_followed=delivery.was_followed,
             was_cut=delivery.was_cut,
             was_cut_short=delivery.was_cut_short,
             was_reset=delivery.was_reset,
             is_acknowledged=delivery.is_acknowledged,
-            is_final=delivery.is_final,
+            is_final=self._is_written and delivery.is_final,
         )
 
 
@@ -99,6 +100,7 @@ class Witnesses:
         self._all[witness] = None
         self._last_of[sid] = witness
         delivery.when_written(witness.written)
+        witness.look()
         delivery.watch(witness.look)
         asyncio.get_running_loop().call_later(FIRST_LOOK_SECONDS, witness.look)
         if len(self._all) > MAX_WATCHED:

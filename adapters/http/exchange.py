@@ -92,6 +92,10 @@ class WayBack(Protocol):
     def is_closed(self) -> bool: ...
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the client is at another node."""
+
+    @property
     def date_line(self) -> str: ...
 
     def has_left(self) -> bool: ...
@@ -199,6 +203,8 @@ class Exchange(HTTPConnection):
 
     What is written after the client has left goes nowhere.
     """
+
+    is_remote = False
 
     def __init__(self, connection: HttpServerConnection, head: RequestHead) -> None:
         self.head = head

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 
+from adapters.http.exchange import Route
 from adapters.http.messages import RequestHead
 from adapters.system.clock import SystemClock
 from adapters.transport.socketio.engineio.packet import EncodedPacket
@@ -14,6 +15,7 @@ from adapters.transport.socketio.engineio.routes import EngineRoute
 from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
 from adapters.transport.socketio.engineio.session import SessionLimits
 from tests.listening import on_port
+from tests.protocol.detour import detour, is_taken
 
 PING_INTERVAL = 0.3
 PING_TIMEOUT = 0.2
@@ -34,10 +36,14 @@ class Echo:
         self.received: list[object] = []
         self.url = ""
         self.port = 0
-        self._numbers = count(1)
+        numbers = count(1)
+        self._new_name: Callable[[], str] = lambda: f"session-{next(numbers)}"
 
     def new_sid(self) -> str:
-        return f"session-{next(self._numbers)}"
+        return self._new_name()
+
+    def name_sessions(self, new_name: Callable[[], str]) -> None:
+        self._new_name = new_name
 
     def session_opened(self, session: ServedSession) -> None:
         pass
@@ -67,7 +73,13 @@ async def echoing(
 ) -> AsyncIterator[Echo]:
     session = SessionLimits(ping_interval=ping_interval, ping_timeout=ping_timeout, **limits)  # type: ignore[arg-type]
     echo = Echo(EngineLimits(message_bytes=MAX_PAYLOAD, session=session))
-    async with on_port(dict.fromkeys(("/engine.io/", "/engine.io"), EngineRoute(echo.engine, echo))) as port:
+    async with AsyncExitStack() as stack:
+        route: Route = EngineRoute(echo.engine, echo)
+        if is_taken():
+            route = await stack.enter_async_context(
+                detour(EngineRoute(echo.engine, echo), echo, echo.name_sessions, max_body_bytes=MAX_PAYLOAD)
+            )
+        port = await stack.enter_async_context(on_port(dict.fromkeys(("/engine.io/", "/engine.io"), route)))
         echo.port = port.number
         async with _swept(echo):
             yield echo

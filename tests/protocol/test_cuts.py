@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.http.exchange import Exchange
+from adapters.http.exchange import Exchange, Route
 from adapters.http.listening import Listener
 from adapters.http.peer import PeerPolicy
 from adapters.system.clock import SystemClock
@@ -40,6 +40,7 @@ from domain.ports import Outlet, Transport
 from domain.requests import Asked, ConnectRequest
 from tests.contract.transport_harness import reply
 from tests.listening import Port
+from tests.protocol.detour import detour, is_taken
 from tests.protocol.scripted_peer import (
     PLACES_OF_GET,
     PLACES_OF_POST,
@@ -74,6 +75,7 @@ class Served:
         self.went_live = 0
         self.port = 0
         self.http: Listener
+        self.close_links: Callable[[], None] = lambda: None
         self._offset = 0
         self._outlets: dict[Outlet, None] = {}
 
@@ -173,8 +175,24 @@ def requests_in_memory() -> int:
 
 @asynccontextmanager
 async def served() -> AsyncIterator[Served]:
-    it = Served()
-    port = Port(it.transport.routes, request_timeout=1.0, keepalive_timeout=1.0)
+    async with AsyncExitStack() as stack:
+        it = Served()
+        routes: Mapping[str, Route] = it.transport.routes
+        if is_taken():
+            transport = it.transport
+            max_body_bytes = LIMITS.message_bytes
+            route = await stack.enter_async_context(
+                detour(transport.sessions, transport, transport.name_sessions, max_body_bytes=max_body_bytes)
+            )
+            routes = dict.fromkeys(routes, route)
+            it.close_links = route.links.close
+        async with _served_at(it, routes):
+            yield it
+
+
+@asynccontextmanager
+async def _served_at(it: Served, routes: Mapping[str, Route]) -> AsyncIterator[None]:
+    port = Port(routes, request_timeout=1.0, keepalive_timeout=1.0)
     it.http, it.port = port.listener, port.number
     port.listener.start()
     before = descriptors()
@@ -189,8 +207,9 @@ async def served() -> AsyncIterator[Served]:
 
     sweeping = asyncio.create_task(sweep())
     try:
-        yield it
+        yield
         await it.all_gone()
+        it.close_links()
         await eventually(lambda: descriptors() <= before, within=ALL_GONE_WITHIN)
         # One more is the one that sweeps.
         await eventually(lambda: len(asyncio.all_tasks()) <= tasks + 1, within=ALL_GONE_WITHIN)

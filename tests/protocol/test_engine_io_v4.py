@@ -1053,8 +1053,11 @@ async def raw_websocket(echo: Echo) -> AsyncIterator[Wire]:
     try:
         await wire.send("\r\n".join((TARGET, *HANDSHAKE, "", "")).encode())
         end = await wire.read_to(b"\r\n\r\n")
-        await wire.read_until(end + 2)
-        await wire.read_until(end + 2 + wire.received[end + 1])
+        await wire.read_until(end + 4)
+        length, header = wire.received[end + 1], 2
+        if length == 126:
+            length, header = int.from_bytes(wire.received[end + 2 : end + 4], "big"), 4
+        await wire.read_until(end + header + length)
         yield wire
     finally:
         wire.cut(Cut.FIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
@@ -18,6 +19,10 @@ from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET
 from adapters.transport.socketio.engineio.websocket import accept_key
 
 RETRY_AFTER_SECONDS = 5
+WORD_SECONDS = 0.5
+"""In which another node has said that the client of a poll has left, where it has."""
+
+LOOK_AGAIN_SECONDS = 0.01
 
 _TEXT = "text/plain; charset=UTF-8"
 _JSON = "application/json"
@@ -174,6 +179,10 @@ class EngineRequest:
         return self._head.target
 
     @property
+    def is_remote(self) -> bool:
+        return self._exchange.is_remote
+
+    @property
     def is_proxied(self) -> bool:
         head = self._head
         return head.version == "HTTP/1.0" or head.remote_ip == UNIX or any(name in head.headers for name in _OF_PROXIES)
@@ -291,6 +300,15 @@ class EngineRequest:
             self._exchange.close()
             return
         self._exchange.set_close_callback(self._poll_aborted)
+        self._poll_unless_taken(session, self._engine.now() + WORD_SECONDS)
+
+    def _poll_unless_taken(self, session: ServedSession, until: float) -> None:
+        """Another node may be about to say that the client of the poll before this one has left."""
+        if self._exchange.is_closed:
+            return
+        if self._engine.may_be_free_soon(session, self) and self._engine.now() < until:
+            asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self._poll_unless_taken, session, until)
+            return
         try:
             self._engine.poll(session, self)
         except ProtocolError:

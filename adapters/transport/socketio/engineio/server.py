@@ -63,6 +63,10 @@ class PendingPoll(Protocol):
     def is_stamped(self) -> bool:
         """Whether its client is known to stamp each of its polls anew: one that is the same is one sent again."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether its client is at another node, which says when it has left."""
+
     def has_left(self) -> bool:
         """Whether its client has closed the connection, which may not have been told yet."""
 
@@ -335,6 +339,11 @@ class EngineServer:
             self._settle(session)
         if session.is_uncertain:
             asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self._look_again, session, request)
+
+    def may_be_free_soon(self, session: ServedSession, request: PendingPoll) -> bool:
+        """Whether another poll waits, of which it is not known here yet whether its client has left."""
+        earlier = session.poll_request
+        return earlier is not None and earlier.is_remote and earlier.target != request.target and not earlier.has_left()
 
     def _look_again(self, session: ServedSession, request: PendingPoll) -> None:
         """Whether the answer before this poll has been acknowledged by now."""

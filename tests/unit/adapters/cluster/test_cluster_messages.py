@@ -28,6 +28,7 @@ from adapters.cluster.messages import (
 
 SEEN = Seen(
     AnswerNumber(7),
+    is_written=True,
     was_followed=True,
     was_cut=False,
     was_cut_short=False,

@@ -16,6 +16,7 @@ from tests.doubles import ManualClock
 
 SEEN = Seen(
     AnswerNumber(1),
+    is_written=True,
     was_followed=False,
     was_cut=False,
     was_cut_short=False,
@@ -27,6 +28,9 @@ SEEN = Seen(
 
 def seen(**changed: bool) -> Seen:
     return msgspec.structs.replace(SEEN, **changed)
+
+
+HERE = seen(is_written=False)
 
 
 def test_nothing_is_known_before_the_other_node_has_said_it() -> None:
@@ -72,6 +76,15 @@ def test_of_what_is_not_final_no_more_is_known_when_the_link_is_gone() -> None:
     assert told == [False]
     assert not delivery.is_confirmed
     assert other.is_witnessed
+
+
+def test_of_what_was_not_written_whole_nothing_is_known_when_the_link_is_gone() -> None:
+    deliveries = Deliveries()
+    delivery = deliveries.new()
+    deliveries.tell(HERE)
+    assert delivery.is_confirmed
+    deliveries.lose_sight([delivery.number])
+    assert not delivery.is_confirmed
 
 
 def test_an_answer_that_has_not_left_this_node_is_lost_for_certain() -> None:
@@ -133,14 +146,14 @@ def watch(witnesses: Any, link: Any, number: int, written: Any) -> None:
 
 
 @pytest.mark.gen_test
-async def test_nothing_is_said_before_all_was_written(clock: ManualClock) -> None:
+async def test_that_it_is_here_is_said_before_all_was_written(clock: ManualClock) -> None:
     witnesses, link, written = watching(clock)
     witnesses.sweep()
-    assert link.said == []
+    assert link.said == [HERE]
     assert written.written is not None
     written.written()
     witnesses.sweep()
-    assert link.said == [seen()]
+    assert link.said == [HERE, seen()]
 
 
 @pytest.mark.gen_test
@@ -153,7 +166,7 @@ async def test_what_becomes_of_an_answer_is_said_once(clock: ManualClock) -> Non
     assert link.unfinished == 1
     written.becomes(was_cut=True, is_acknowledged=False, is_final=True)
     witnesses.sweep()
-    assert link.said == [seen(), seen(is_acknowledged=True), seen(was_cut=True, is_final=True)]
+    assert link.said == [HERE, seen(), seen(is_acknowledged=True), seen(was_cut=True, is_final=True)]
     assert link.unfinished == 0
 
 
@@ -166,7 +179,7 @@ async def test_what_is_news_goes_with_the_next_request(clock: ManualClock) -> No
     assert witnesses.news_of("another") == []
     assert witnesses.news_of("sid") == [seen(was_followed=True, is_final=True)]
     assert witnesses.news_of("sid") == []
-    assert link.said == [seen()]
+    assert link.said == [HERE, seen()]
     assert link.unfinished == 0
 
 
@@ -176,8 +189,9 @@ async def test_with_the_next_answer_of_a_session_the_last_is_not_forgotten(clock
     assert written.written is not None
     written.written()
     watch(witnesses, link, 2, Written())
+    link.said.clear()
     written.becomes(was_cut=True, is_final=True)
-    assert link.said == [seen(), seen(was_cut=True, is_final=True)]
+    assert link.said == [seen(was_cut=True, is_final=True)]
     assert link.unfinished == 1
 
 
@@ -188,7 +202,7 @@ async def test_an_answer_is_not_watched_for_ever(clock: ManualClock) -> None:
     written.written()
     clock.advance(WATCHED_SECONDS)
     witnesses.sweep()
-    assert link.said == [seen(), seen(is_final=True)]
+    assert link.said == [HERE, seen(), seen(is_final=True)]
     assert link.unfinished == 0
 
 
@@ -197,9 +211,9 @@ async def test_of_what_is_not_written_the_end_is_not_said_before(clock: ManualCl
     witnesses, link, slow = watching(clock)
     clock.advance(WATCHED_SECONDS)
     witnesses.sweep()
-    assert link.said == []
+    assert link.said == [HERE]
     assert slow.written is not None
     vars(slow).update(was_cut=True, was_cut_short=True, is_final=True)
     slow.written()
-    assert link.said == [seen(was_cut=True, was_cut_short=True, is_final=True)]
+    assert link.said == [HERE, seen(was_cut=True, was_cut_short=True, is_final=True)]
     assert link.unfinished == 0
