@@ -16,32 +16,30 @@ from domain.model import NOTIFICATION_NEW
 ROUND_SECONDS: Final = 60.0
 """From the beginning of one round through the whole log to that of the next, at least."""
 
-SLICE_ENTRIES: Final = 5_000
+SLICE_ENTRIES: Final = 2_000
 SLICE_NAME_BYTES: Final = 65_536
 """Of the rooms in a slice: each is looked up. One entry is looked at whatever it takes."""
 
+# By subqueries for one value each: anything else may be joined, and then reads all of a large table.
 _SLICE = f"""
     WITH slice AS MATERIALIZED (
-        SELECT log_offset, names, is_there, number,
-            sum(coalesce(octet_length(names), 0)) OVER (ORDER BY log_offset) AS bytes
+        SELECT log_offset, names, row_number() OVER following AS number,
+            sum(octet_length(coalesce(names, ''))) OVER following AS bytes
         FROM (
-            SELECT log_offset, row_number() OVER (ORDER BY log_offset) AS number,
-                CASE WHEN event = '{NOTIFICATION_NEW}'
-                    THEN (SELECT rooms FROM synkrone.contents WHERE contents.log_offset = entries.log_offset)
-                    ELSE rooms END AS names,
-                event <> '{NOTIFICATION_NEW}' OR EXISTS (
-                    SELECT FROM synkrone.contents WHERE contents.log_offset = entries.log_offset) AS is_there
-            FROM (
-                SELECT log_offset, event, rooms FROM synkrone.entries
-                WHERE log_offset > %(after)s::bigint AND log_offset <= %(upto)s::bigint
-                ORDER BY log_offset LIMIT %(entries)s::integer) AS entries) AS numbered)
+            SELECT log_offset, CASE WHEN event = '{NOTIFICATION_NEW}' THEN (
+                    SELECT coalesce(rooms, '') FROM synkrone.contents WHERE contents.log_offset = entries.log_offset)
+                ELSE coalesce(rooms, '') END AS names
+            FROM synkrone.entries
+            WHERE log_offset > %(after)s::bigint AND log_offset <= %(upto)s::bigint
+            ORDER BY log_offset LIMIT %(entries)s::integer) AS entries
+        WINDOW following AS (ORDER BY log_offset ROWS UNBOUNDED PRECEDING))
     SELECT max(log_offset),
         min(%(after)s::bigint + number) FILTER (
-            WHERE log_offset <> %(after)s::bigint + number OR NOT is_there OR EXISTS (
-                SELECT FROM string_to_table(names, E'\\n') AS named (room)
-                WHERE NOT EXISTS (
-                    SELECT FROM synkrone.placed
-                    WHERE placed.room = named.room AND placed.log_offset = slice.log_offset)))
+            WHERE log_offset <> %(after)s::bigint + number OR names IS NULL OR (
+                SELECT bool_or((
+                    SELECT true FROM synkrone.placed
+                    WHERE placed.room = named.room AND placed.log_offset = slice.log_offset) IS NULL)
+                FROM string_to_table(names, E'\\n') AS named (room)))
     FROM slice WHERE number = 1 OR bytes <= %(names)s::bigint""".encode()  # noqa: S608
 
 
