@@ -173,3 +173,29 @@ async def test_batches_are_bounded() -> None:
             counts.append(len(await next_offsets(tail, follower)))
     # What by itself is too much is given alone.
     assert counts == [FOLLOW_MAX_ENTRIES, 2, 2, 1, 1]
+
+
+@given(
+    st.lists(st.sampled_from(((ANN,), (BOB,), (ANN, BOB))), max_size=8),
+    st.integers(0, 8),
+    st.integers(0, 8),
+    st.lists(st.sampled_from(((ANN,), (BOB,))), max_size=4),
+)
+def test_what_is_cut_back_was_never_there(
+    before: list[tuple[Room, ...]], dropped: int, kept: int, after: list[tuple[Room, ...]]
+) -> None:
+    tail = filled(*before, floor=3)
+    for _ in range(min(dropped, len(tail))):
+        tail.drop_first()
+    end = min(3 + kept, tail.head)
+    with tail.following(end) as up_to_it, tail.following(tail.head) as to_the_end:
+        is_beyond = tail.head > end
+        tail.cut_back(end)
+        assert (tail.head, up_to_it.cut_off, to_the_end.cut_off) == (end, False, is_beyond)
+        assert up_to_it.wake.is_set()
+    tail.append([entry(offset, *names) for offset, names in enumerate(after, end + 1)])
+    assert tail.bytes == sum(weight(10, len(tail[offset].rooms)) for offset in range(tail.floor + 1, tail.head + 1))
+    for room in (ANN, BOB):
+        expected = [offset for offset in range(tail.floor + 1, tail.head + 1) if room in tail[offset].rooms]
+        assert list(tail.offsets(room, 0)) == expected
+        assert list(tail.newest_first(room, 0)) == expected[::-1]

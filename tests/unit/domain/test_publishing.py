@@ -204,6 +204,25 @@ def test_a_source_is_taken_over_from_where_the_log_says_it_stopped() -> None:
     run(story())
 
 
+def test_two_who_take_over_the_same_source_store_each_item_once() -> None:
+    async def story() -> None:
+        # Without ids nothing but the checkpoint tells that one is there already.
+        items = [Incoming(f"r{number}", publication(title=str(number))) for number in range(41)]
+        async with World().running() as world:
+            client = await world.connect("ann")
+            await asyncio.gather(*(world.publishing.consume(ListSource(items)) for _ in range(3)))
+            await world.settle()
+            titles = [
+                value["title"]
+                for name, (value, *_) in client.events
+                if name == "notification.new" and isinstance(value, dict)
+            ]
+            assert titles == [str(number) for number in range(41)]
+            assert await world.inbox.checkpoint("list") == "r40"
+
+    run(story())
+
+
 def test_what_a_source_brings_that_is_not_good_is_skipped_and_told() -> None:
     async def story() -> None:
         async with World(policy=ConnectionPolicy(notification_bytes=100)).running() as world:
