@@ -11,8 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from domain.model import UserId
 from entrypoints.server import Server
 from tests.engine_io import WebSocketPeer, connected, event, http_session, until_closed
+from tests.integration.postgresql_harness import Line, line_to
 from tests.postgresql import PostgresqlServer, Servers
 from tests.serving import API_KEY, eventually, publish, serving, token
 
@@ -61,12 +63,13 @@ class Two:
 
 
 @asynccontextmanager
-async def two_servers(database_server: PostgresqlServer, **limits: int) -> AsyncIterator[Two]:
+async def two_servers(database_server: PostgresqlServer, line: Line | None = None, **limits: int) -> AsyncIterator[Two]:
+    """The second one is behind the line, if there is one."""
     name = database_server.new_store()
+    stores = [database_server.url(name), line.url(name) if line is not None else database_server.url(name)]
     try:
         async with AsyncExitStack() as stack:
-            settings = {"store": database_server.url(name), "limits": limits}
-            servers = [await stack.enter_async_context(serving(**settings)) for _ in range(2)]
+            servers = [await stack.enter_async_context(serving(store=store, limits=limits)) for store in stores]
             session = await stack.enter_async_context(http_session())
             yield Two(session, servers)
     finally:
@@ -180,10 +183,10 @@ async def test_nothing_that_is_published_after_the_answer_is_sent_to_who_was_dis
             assert there[: len(sent[asked])] == sent[asked]
 
 
-async def sent_until_closed(peer: WebSocketPeer) -> list[str]:
+async def sent_until_closed(peer: WebSocketPeer, *, reconnect: bool = True) -> list[str]:
     """The cursors of what it was sent before it was told that an operator has ended it."""
-    *entries, closing = await until_closed(peer)
-    assert problem(closing) == ("session.closing", "disconnected_by_operator", True)
+    *entries, closing = [packet for packet in await until_closed(peer) if packet != "41"]
+    assert problem(closing) == ("session.closing", "disconnected_by_operator", reconnect)
     return [event(packet)[1][-1] for packet in entries]
 
 
@@ -196,6 +199,30 @@ async def test_who_comes_back_at_once_is_not_sent_away_again(database_server: Po
         await two.publish(0, "n-1")
         assert event(await back.next())[1][0]["id"] == "n-1"
         await two.sees(0, "back")
+
+
+async def test_a_server_without_the_database_closes_its_own_and_those_of_others_once_it_is_back(
+    database_server: PostgresqlServer,
+) -> None:
+    with line_to(database_server) as line:
+        async with two_servers(database_server, line) as two:
+            there, here = await two.connect(0, device="there"), await two.connect(1, device="here")
+            last = await two.connect(1, "43")
+            await two.sees(0, "there", "here")
+            line.sever()
+            assert await two.ask(0, "DELETE") == (200, {"disconnected": 2, "tokens_revoked": False})
+            assert problem((await until_closed(there))[0])[1] == "disconnected_by_operator"
+            await two.publish(0, "after")
+            for method in ("GET", "DELETE"):
+                status, answer = await two.ask(1, method, user="43")
+                assert (status, answer["code"]) == (503, "store_unavailable")
+            assert problem((await until_closed(last))[0])[1] == "disconnected_by_operator"
+            # The other one heard nothing of it yet.
+            assert len(two.servers[1].container.connections().connections_of(UserId("42"))) == 1
+            line.mend()
+            assert await sent_until_closed(here, reconnect=False) == []
+            await two.sees(0)
+            await two.sees(1)
 
 
 async def test_a_server_that_drains_leaves_nothing_behind(database_server: PostgresqlServer) -> None:
