@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,21 @@ def test_all_that_compose_names_is_there(compose: dict[str, Any]) -> None:
     made = block(PAGE, "bash", "mkdir -m 700").partition("for name in ")[2].partition(";")[0].split()
     assert {f"./secrets/{name}" for name in made} == {secret["file"] for secret in secrets.values()}
     assert (DEPLOY / "secrets").name in (ROOT / ".gitignore").read_text()
+
+
+def test_the_services_of_compose_have_the_addresses_that_others_expect(compose: dict[str, Any]) -> None:
+    (network,) = compose["networks"]["default"]["ipam"]["config"]
+    fixed = {
+        name: service["networks"]["default"]["ipv4_address"]
+        for name, service in compose["services"].items()
+        if "networks" in service
+    }
+    assert set(fixed) == {"node-1", "node-2", "nginx"}
+    assert len(set(fixed.values())) == 3
+    assert all(ip_address(address) in ip_network(network["subnet"]) for address in fixed.values())
+    for name in ("node-1", "node-2"):
+        trusted = compose["services"][name]["environment"]["SYNKRONE_TRUSTED_PROXIES"]
+        assert trusted == f'["{fixed["nginx"]}"]'
 
 
 def test_nginx_knows_the_nodes_of_compose(compose: dict[str, Any]) -> None:
