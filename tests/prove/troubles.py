@@ -54,7 +54,7 @@ class Troubles:
         kinds |= {self._kill: 3, self._restart: 1, self._pause: 2, self._set_clock: 1, self._disconnect: 1}
         if stage.cluster is not None:
             kinds |= {self._cut_database: 4, self._cut_off: 4, self._kill_database: 1, self._pause_database: 1}
-            kinds |= {self._promote: 1}
+            kinds |= {self._promote: 2}
         self._kinds = list(kinds)
         self._weights = list(kinds.values())
 
