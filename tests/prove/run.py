@@ -109,14 +109,15 @@ class _Run:
         for person in people:
             person.stay()
         await _within(EVERYTHING_SECONDS, lambda: all(person.is_welcome for person in people))
+        absent = {person.name for person in people if not person.is_welcome}
         last = {"to": {"everyone": True}, "type": "proof", "title": "", "id": "last", "data": {"name": "last"}}
         await self._publishers[0].say([last])
         # Who keeps no cursor may have come when another device of the user had it already.
         keeping = [person for person in people if person.keeps]
         await _within(EVERYTHING_SECONDS, lambda: all("last" in person.has for person in keeping))
-        for person in keeping:
-            if "last" not in person.has:
-                self._history.write("gave_up", client=person.name)
+        absent |= {person.name for person in keeping if "last" not in person.has}
+        for name in sorted(absent):
+            self._history.write("gave_up", client=name)
 
     async def _last_looks(self) -> None:
         """Until nothing happens any more that somebody had given up waiting for."""

@@ -42,13 +42,13 @@ def set_clock(server: Machine, apart: float) -> None:
 
 
 class Troubles:
-    """Makes them until it is cancelled, one or several at a time; ``mend`` then ends those under way."""
+    """Makes them until it is cancelled, one or several at a time; ``mend`` then waits for those under way."""
 
     def __init__(self, stage: Stage, history: History, choice: random.Random) -> None:
         self._stage = stage
         self._history = history
         self._choice = choice
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._begun: list[asyncio.Task[None]] = []
         self._busy: set[Machine] = set()
         kinds: dict[Trouble, int] = {self._cut_clients: 6, self._sever_clients: 3, self._swallow_clients: 2}
         kinds |= {self._kill: 3, self._restart: 1, self._pause: 2, self._set_clock: 1, self._disconnect: 1}
@@ -63,18 +63,11 @@ class Troubles:
             await asyncio.sleep(self._choice.uniform(*BETWEEN_SECONDS))
             (trouble,) = self._choice.choices(self._kinds, self._weights)
             task = asyncio.create_task(trouble())
-            self._under_way.add(task)
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+            self._begun.append(task)
 
     async def mend(self) -> None:
-        """Wait for the end of those under way, each of which leaves everything whole. Raises what went wrong."""
-        while self._under_way:
-            done, _ = await asyncio.wait(self._under_way)
-            for task in done:
-                task.result()
+        """Wait until all have ended, each of which leaves everything whole. Raises what went wrong in any."""
+        await asyncio.gather(*self._begun)
         for server in self._stage.servers:
             set_clock(server, 0)
 
