@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import aiohttp
 
 from tests.cluster import Cluster, Machine, Node
 from tests.e2e.line import Cut
-from tests.postgresql import running_copy
+from tests.postgresql import PostgresqlServer, running_copy
 from tests.prove.history import History
 from tests.prove.node import CLOCK
 from tests.prove.stage import USERS, Stage
@@ -50,11 +51,12 @@ class Troubles:
         self._choice = choice
         self._begun: list[asyncio.Task[None]] = []
         self._busy: set[Machine] = set()
+        self._database = asyncio.Lock()
         kinds: dict[Trouble, int] = {self._cut_clients: 6, self._sever_clients: 3, self._swallow_clients: 2}
         kinds |= {self._kill: 3, self._restart: 1, self._pause: 2, self._set_clock: 1, self._disconnect: 1}
         if stage.cluster is not None:
             kinds |= {self._cut_database: 4, self._cut_off: 4, self._kill_database: 1, self._pause_database: 1}
-            kinds |= {self._promote: 2}
+            kinds |= {self._promote: 1}
         self._kinds = list(kinds)
         self._weights = list(kinds.values())
 
@@ -198,37 +200,34 @@ class Troubles:
 
     async def _kill_database(self) -> None:
         """As a crash does: it recovers what it had committed."""
-        if not self._busy:
-            self._busy.update(self._stage.servers)
+        async with self._alone() as server:
             self._note("the database", how="crash")
-            server = self._cluster().server
             await asyncio.to_thread(server.stop, how=signal.SIGQUIT)
             await asyncio.to_thread(server.start)
-            self._busy.clear()
-
-    async def _promote(self) -> None:
-        """A synchronous standby takes the place of the database, which is gone for good."""
-        if not self._busy:
-            self._busy.update(self._stage.servers)
-            before = self._cluster().server
-            copy = await asyncio.to_thread(self._stage.copies.enter_context, running_copy(before, follows=True))
-            await asyncio.to_thread(before.set, "synchronous_standby_names", "*")
-            async with asyncio.timeout(COPY_SECONDS):
-                while not await asyncio.to_thread(before.execute, IN_SYNC):  # noqa: ASYNC110 (it tells nobody)
-                    await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.sleep(self._choice.uniform(*SOME_SECONDS))
-            self._note("the database", how="is gone, and its standby promoted")
-            await asyncio.to_thread(before.stop, how=signal.SIGQUIT)
-            await asyncio.to_thread(copy.promote)
-            await asyncio.to_thread(self._cluster().lead_to, copy)
-            self._busy.clear()
 
     async def _pause_database(self) -> None:
-        if not self._busy:
-            self._busy.update(self._stage.servers)
+        async with self._alone() as server:
             self._note("the database", how="pause")
-            server = self._cluster().server
             await asyncio.to_thread(server.pause)
             await asyncio.sleep(self._choice.uniform(*SOME_SECONDS))
             await asyncio.to_thread(server.go_on)
-            self._busy.clear()
+
+    async def _promote(self) -> None:
+        """A synchronous standby takes the place of the database, which is gone for good."""
+        async with self._alone() as server:
+            copy = await asyncio.to_thread(self._stage.copies.enter_context, running_copy(server, follows=True))
+            await asyncio.to_thread(server.set, "synchronous_standby_names", "*")
+            async with asyncio.timeout(COPY_SECONDS):
+                while not await asyncio.to_thread(server.execute, IN_SYNC):  # noqa: ASYNC110 (it tells nobody)
+                    await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._choice.uniform(*SOME_SECONDS))
+            self._note("the database", how="is gone, and its standby promoted")
+            await asyncio.to_thread(server.stop, how=signal.SIGQUIT)
+            await asyncio.to_thread(copy.promote)
+            await asyncio.to_thread(self._cluster().lead_to, copy)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[PostgresqlServer]:
+        """The database, to which nothing else happens meanwhile; to nodes it may."""
+        async with self._database:
+            yield self._cluster().server
