@@ -36,6 +36,9 @@ class FixedMembers:
         self.known = known
         self.looked_for: list[str] = []
 
+    def knows(self, boot: str) -> bool:
+        return boot in self.known
+
     async def find(self, boot: str) -> Member | None:
         self.looked_for.append(boot)
         return self.known.get(boot)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
+import os
 import re
-import secrets
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
-from adapters.cluster.frames import NONCE_BYTES, LinkKeys, link_keys
+from adapters.cluster.frames import NONCE_BYTES, LinkKeys, link_keys, secret_name
 from adapters.cluster.members import Member
-from adapters.cluster.served import LINK_PATH, NODE_FIELD, NONCE_FIELD, PROTOCOL
+from adapters.cluster.served import LINK_PATH, NODE_FIELD, NONCE_FIELD, PROTOCOL, SECRETS_FIELD
 from adapters.http.streams import SocketStream, Stream, TlsStream
 from adapters.http.turns import Turns
 
@@ -26,8 +28,14 @@ PROBES: Final = 3
 
 _HEAD_BYTES: Final = 4096
 _HEAD: Final = re.compile(
-    rb"HTTP/1\.1 101 [^\r\n]*\r\n(?:[^\r\n]+\r\n)*?" + NONCE_FIELD.encode() + rb": ([^\r\n]+)\r\n"
+    rb"HTTP/1\.1 101 [^\r\n]*\r\n(?:[^\r\n]+\r\n)*?"
+    + NONCE_FIELD.encode()
+    + rb": ([^\r\n]+)\r\n"
+    + SECRETS_FIELD.encode()
+    + rb": ([0-9a-f ]+)\r\n"
 )
+_SIGNING: Final = 2
+"""The secret that signs, and the one that does before or after it. Older ones others may have kept."""
 
 
 class Unreachable(Exception):
@@ -46,21 +54,23 @@ class LinkMaker:
         self._turns = turns
         self._trust: ssl.SSLContext | None = None
 
-    async def set_up(self, to: Member, secret: bytes) -> NewLink:
+    async def set_up(self, to: Member, secrets: Sequence[bytes]) -> NewLink:
         """Tries twice, but for a node that is gone: nothing has been asked over it yet. Raises Unreachable.
+
+        The first of the secrets signs that the other node has: one that has just come has no former one.
 
         Whoever waits for it has to bound the time.
         """
         try:
-            return await self._try(to, secret)
+            return await self._try(to, secrets)
         except _Broken:
             try:
-                return await self._try(to, secret)
+                return await self._try(to, secrets)
             except _Broken as error:
                 raise Unreachable(str(error)) from None
 
-    async def _try(self, to: Member, secret: bytes) -> NewLink:
-        nonce = secrets.token_bytes(NONCE_BYTES)
+    async def _try(self, to: Member, secrets: Sequence[bytes]) -> NewLink:
+        nonce = os.urandom(NONCE_BYTES)
         try:
             stream, head = await self._upgraded(to, nonce)
         except (ConnectionRefusedError, UnsatisfiableReadError, ValueError) as error:
@@ -71,7 +81,11 @@ class LinkMaker:
         if found is None:
             stream.close()
             raise Unreachable("the node at that address is another, or of another version")
-        return NewLink(stream, link_keys(secret, to.boot, nonce, base64.b64decode(found[1])))
+        try:
+            return NewLink(stream, _keys(to, secrets, nonce, *found.groups()))
+        except Unreachable:
+            stream.close()
+            raise
 
     async def _upgraded(self, to: Member, nonce: bytes) -> tuple[Stream, bytes]:
         url = urlsplit(to.address)
@@ -105,6 +119,18 @@ class LinkMaker:
 
 class _Broken(Exception):
     """The connection broke while it was set up."""
+
+
+def _keys(to: Member, secrets: Sequence[bytes], nonce: bytes, its_nonce: bytes, its_secrets: bytes) -> LinkKeys:
+    """Raises Unreachable."""
+    names = its_secrets.decode().split()
+    secret = next((one for one in secrets[:_SIGNING] if secret_name(one) in names), None)
+    if secret is None:
+        raise Unreachable("the node at that address has another secret")
+    try:
+        return link_keys(secret, to.boot, nonce, base64.b64decode(its_nonce))
+    except binascii.Error:
+        raise Unreachable("the node at that address answers with what is no nonce") from None
 
 
 async def _connected(host: str, port: int) -> socket.socket:

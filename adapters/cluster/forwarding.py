@@ -86,7 +86,7 @@ class ForwardingRoute:
         sid = head.query_values().get("sid", "")
         if head.method == "OPTIONS" or self._local.holds(sid):
             return self._local.open(head, exchange)
-        boot = self._names.boot_of(sid)
+        boot = self._names.owner_of(sid)
         if boot is None or boot == self._members.boot:
             return self._local.open(head, exchange)
         peer = VouchedPeer(self._peers.address(head), may_talk=self._peers.allows_origin(head))

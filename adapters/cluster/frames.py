@@ -18,6 +18,7 @@ _LENGTH_BYTES: Final = 4
 _CODE_BYTES: Final = 16
 _HEADER_BYTES: Final = _LENGTH_BYTES + _CODE_BYTES
 _NUMBER_BYTES: Final = 8
+_NAME_BYTES: Final = 8
 
 
 class BrokenLink(Exception):
@@ -35,6 +36,11 @@ def link_keys(secret: bytes, boot: str, forwarder_nonce: bytes, owner_nonce: byt
     """Of the cluster's secret, for a link to the node of that boot. The nonces are NONCE_BYTES long each."""
     link = hmac.digest(secret, b"link:" + boot.encode() + forwarder_nonce + owner_nonce, "sha256")
     return LinkKeys(hmac.digest(link, b"to owner", "sha256"), hmac.digest(link, b"from owner", "sha256"))
+
+
+def secret_name(secret: bytes) -> str:
+    """By which nodes that have it recognize a secret, and by which nobody can tell it."""
+    return hmac.digest(secret, b"name", "sha256")[:_NAME_BYTES].hex()
 
 
 class FrameWriter:

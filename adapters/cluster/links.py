@@ -146,7 +146,7 @@ class Links:
         self._coming[to.boot] += 1
         try:
             async with asyncio.timeout(REACH_SECONDS):
-                stream, keys = await self._maker.set_up(to, self._members.secrets[0])
+                stream, keys = await self._maker.set_up(to, self._members.secrets)
         except TimeoutError:
             raise Unreachable("it has not answered in time") from None
         finally:

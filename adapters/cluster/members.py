@@ -19,8 +19,12 @@ class Members(Protocol):
     def secrets(self) -> Sequence[bytes]:
         """Those by which others know what is the cluster's: the first one signs, and all of them verify.
 
-        A new one signs only once all nodes have it, and sessions of before live on.
+        A new one signs only once all nodes have it, and sessions of before live on. A node that came after it knows
+        none of before.
         """
+
+    def knows(self, boot: str) -> bool:
+        """Whether it can be found without looking for it."""
 
     async def find(self, boot: str) -> Member | None:
         """A node by its boot, itself among them; None for one that holds no lease, or has no internal listener.

@@ -106,6 +106,9 @@ class Membership:
         unrenewed = self._clock.monotonic() - self._renewed_at
         return f"not renewed for {unrenewed:.0f} s" if unrenewed > self._lease_seconds else None
 
+    def knows(self, boot: str) -> bool:
+        return boot in self._members
+
     async def find(self, boot: str) -> Member | None:
         if boot not in self._members and self._unknown.seek(boot):
             if self._next_look is None:

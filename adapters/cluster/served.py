@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Final, Protocol
 
 from adapters.cluster.delivery import Deliveries, ForwardedDelivery
-from adapters.cluster.frames import NONCE_BYTES, BrokenLink, FrameReader, FrameWriter, LinkKeys, link_keys
+from adapters.cluster.frames import NONCE_BYTES, BrokenLink, FrameReader, FrameWriter, LinkKeys, link_keys, secret_name
 from adapters.cluster.members import Members
 from adapters.cluster.messages import (
     Answer,
@@ -36,6 +36,7 @@ LINK_PATH: Final = "/cluster/link"
 PROTOCOL: Final = "synkrone-link/1"
 NODE_FIELD: Final = "Synkrone-Node"
 NONCE_FIELD: Final = "Synkrone-Nonce"
+SECRETS_FIELD: Final = "Synkrone-Secrets"
 
 MANY_NUMBERS: Final = 64
 
@@ -88,7 +89,8 @@ class LinkRoute:
         stream, early = exchange.hand_over()
         handshake = (
             f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: {PROTOCOL}\r\nConnection: Upgrade\r\n"
-            f"{NONCE_FIELD}: {base64.b64encode(own_nonce).decode()}\r\n\r\n"
+            f"{NONCE_FIELD}: {base64.b64encode(own_nonce).decode()}\r\n"
+            f"{SECRETS_FIELD}: {' '.join(map(secret_name, self._members.secrets))}\r\n\r\n"
         )
         stream.write(handshake.encode())
         link = ServedLink(stream, keys, self._owner, self._date, self._deliveries, self._max_request_bytes, self._ended)

@@ -29,6 +29,18 @@ class SessionNames:
         named = self._members.boot + _text(secrets.token_bytes(_RANDOM_BYTES))
         return named + _code(self._members.secrets[0], named)
 
+    def owner_of(self, sid: str) -> str | None:
+        """The boot of the node to ask for the session of this name; None where none may have it.
+
+        A node that is known is asked also where the code is wrong: it may have named the session under a former
+        secret, which whoever came later does not know. Whoever makes names up gets no more of it than by names that
+        were given; nobody is looked for.
+        """
+        parts = _NAME.fullmatch(sid)
+        if parts is not None and self._members.knows(parts[1]):
+            return parts[1]
+        return self.boot_of(sid)
+
     def boot_of(self, sid: str) -> str | None:
         """The boot of the node that has given this name; None where none has."""
         parts = _NAME.fullmatch(sid)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from adapters.cluster.members import Member
 from entrypoints.server import Server
 from tests.e2e.certificates import make_certificate
 from tests.engine_io import Asking, Peer, WebSocketPeer, connected, event, http_session, until_closed
@@ -19,6 +20,7 @@ from tests.serving import eventually, open_sockets, publish, token
 from tests.two_nodes import PATH, FixedMembers, WanderingPeer, forwarding_of, node, two_nodes
 
 SECRET = b"s" * 32
+FORMER = b"f" * 32
 UNKNOWN = {"code": 1, "message": "Session ID unknown"}
 
 
@@ -92,6 +94,23 @@ async def test_a_session_that_no_node_has_is_unknown() -> None:
         async with session.post(f"{server.url}{PATH}&sid={peer.sid}", data="3") as answer:
             assert (answer.status, await answer.json()) == (400, UNKNOWN)
         await WebSocketPeer.open(session, server.url)
+
+
+@pytest.mark.gen_test
+async def test_a_node_that_came_after_the_secret_changed_serves_sessions_of_before_and_is_served() -> None:
+    known: dict[str, Member] = {}
+    # As long as others may not know the new secret, the node that was there before signs with the former one.
+    async with (
+        http_session() as session,
+        node(FixedMembers(known, [FORMER, SECRET])) as before,
+        node(FixedMembers(known, [SECRET])) as after,
+    ):
+        for owner, other in ((before, after), (after, before)):
+            peer = await WanderingPeer.open(session, [owner.url, other.url])
+            await connected(peer, token("42"))
+            await publish_to_42(session, owner, "one")
+            assert await titles(peer, 1) == ["one"]
+            await peer.close()
 
 
 @pytest.mark.gen_test

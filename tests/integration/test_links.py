@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from adapters.cluster import served
-from adapters.cluster.frames import NONCE_BYTES, FrameReader, FrameWriter, LinkKeys, link_keys
+from adapters.cluster.frames import NONCE_BYTES, FrameReader, FrameWriter, LinkKeys, link_keys, secret_name
 from adapters.cluster.messages import Answer, ClientLeft, Request, ToOwner, decode_from_owner, encode, encode_spliced
-from adapters.cluster.served import LINK_PATH, NODE_FIELD, NONCE_FIELD, PROTOCOL
+from adapters.cluster.served import LINK_PATH, NODE_FIELD, NONCE_FIELD, PROTOCOL, SECRETS_FIELD
 from entrypoints.server import Server
 from tests.accepting import Acceptor
 from tests.engine_io import http_session
@@ -250,3 +250,33 @@ async def test_a_node_that_does_not_answer_costs_a_client_two_seconds() -> None:
         assert [answer.status for answer in answers] == [400, 400]
         assert 1.9 < asyncio.get_running_loop().time() - began < 4
     await mute.close()
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (f"{NONCE_FIELD}: no nonce", f"{SECRETS_FIELD}: {secret_name(SECRET)}"),
+        (f"{NONCE_FIELD}: {base64.b64encode(NONCE).decode()}", f"{SECRETS_FIELD}: {secret_name(FORMER)}"),
+        (f"{NONCE_FIELD}: {base64.b64encode(NONCE).decode()}",),
+    ],
+    ids=["no nonce", "another secret", "no secret"],
+)
+async def test_what_is_no_node_at_the_address_of_one_costs_a_client_its_session_and_no_time(
+    answers: tuple[str, ...],
+) -> None:
+    async def pretend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        lines = "".join(f"{line}\r\n" for line in ("HTTP/1.1 101 Switching Protocols", *answers))
+        writer.write(f"{lines}\r\n".encode())
+        await reader.read()
+
+    stranger = Acceptor(pretend)
+    known: dict[str, Any] = {}
+    gone = FixedMembers(known, [SECRET])
+    async with http_session() as session, node(FixedMembers(known, [SECRET])) as server:
+        async with node(gone) as owner:
+            peer = await WanderingPeer.open(session, [owner.url])
+        known[gone.boot] = member(gone.boot, f"http://127.0.0.1:{stranger.port}")
+        async with asyncio.timeout(5), session.get(server.url + peer.target) as answer:
+            assert answer.status == 400
+    await stranger.close()
