@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
@@ -10,6 +11,29 @@ from adapters.contract.json_text import timestamp
 from adapters.system.nodes import Member, Roll
 
 ReadRoll: TypeAlias = Callable[[], Awaitable[Roll]]
+
+
+class SharedRoll:
+    """Reads the roll once for all who ask meanwhile. The registry answers one question after the other, and whoever
+    asks for the list again and again must not stand in the way of this node's lease."""
+
+    def __init__(self, read_roll: ReadRoll) -> None:
+        self._read_roll = read_roll
+        self._reading: asyncio.Future[Roll] | None = None
+
+    async def __call__(self) -> Roll:
+        """Raises StoreUnavailable."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read_roll())
+            self._reading.add_done_callback(self._read)
+        # Whoever leaves takes the answer from nobody else.
+        return await asyncio.shield(self._reading)
+
+    def _read(self, reading: asyncio.Future[Roll]) -> None:
+        self._reading = None
+        if not reading.cancelled():
+            # Those who asked may all have left.
+            reading.exception()
 
 
 class NodesHandler(ApiHandler):

@@ -195,6 +195,27 @@ async def test_a_node_that_is_cut_off_sends_its_clients_away_and_one_whose_store
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_however_often_the_nodes_are_listed_a_lease_is_renewed(
+    postgresql_server: PostgresqlServer, database: str
+) -> None:
+    everybody = aiohttp.TCPConnector(limit=0)
+    async with node(postgresql_server.url(database)) as server, http_session(everybody) as session:
+        await listed(session, server)
+        postgresql_server.pause()
+        try:
+            lists = [asyncio.ensure_future(listed(session, server)) for _ in range(300)]
+            # Behind the answer to the last of them all others have been asked.
+            await failures(session, server)
+            renewal = asyncio.ensure_future(membership(server).step())
+            await asyncio.sleep(0)
+        finally:
+            postgresql_server.go_on()
+        assert {len(nodes) for nodes in await asyncio.gather(*lists)} == {1}
+        await renewal
+        assert membership(server).fault is None
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_nodes_answer_one_another_and_nobody_else(postgresql_server: PostgresqlServer, database: str) -> None:
     url = postgresql_server.url(database)
     async with node(url) as server, http_session() as session:
