@@ -19,7 +19,7 @@ class Broken(AssertionError):
 
 
 @dataclass(slots=True)
-class _Log:
+class Log:
     """What a backup of the store brings back."""
 
     entries: list[Entry] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Oracle:
     """Told of every entry, of every start, and of what devices received; it asks the server nothing."""
 
     def __init__(self) -> None:
-        self.log = _Log()
+        self.log = Log()
         self.unstored: dict[int, dict[Place, int]] = {}
         """What each node knows, by its number, and has not stored."""
         self.pids: dict[str, tuple[str, str | None]] = {}
@@ -96,9 +96,9 @@ class Oracle:
     def crashed(self, node: int) -> None:
         self.unstored.pop(node, None)
 
-    def backup(self) -> _Log:
+    def backup(self) -> Log:
         log = self.log
-        return _Log(
+        return Log(
             log.entries.copy(),
             log.trimmed,
             log.generations.copy(),
@@ -108,7 +108,7 @@ class Oracle:
             log.ids.copy(),
         )
 
-    def restored(self, backup: _Log) -> None:
+    def restored(self, backup: Log) -> None:
         lost = len(self.log.entries) - len(backup.entries)
         self.counted["entries lost to a restore"] += max(0, lost)
         self.log = backup

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from adapters.contract.answers import answer_object
 from domain.errors import ConnectionGone, StoreUnavailable
 from domain.model import Answer, Audience, ConnectionId, Listing, Publication
 from domain.policy import ConnectionPolicy
 from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watched, cursors_of
-from tests.campaigns.recovery_oracle import Broken, Oracle, Place
+from tests.campaigns.recovery_oracle import Broken, Log, Oracle, Place
 from tests.campaigns.recovery_world import ROLES, USERS, Server, Store, View, token
 from tests.doubles import ManualClock
 from tests.unit.domain.world import answer_to
@@ -39,7 +40,7 @@ class Run(Watched):
             connections_per_user=len(kinds), replay_entries=self.rng.choice((1, 3, 500)), uniform=self.rng.uniform
         )
         self.numbers = 0
-        self.backup: tuple[object, object] | None = None
+        self.backup: tuple[dict[str, Any], Log] | None = None
         self.servers = [self._server(number) for number in range(nodes)]
 
     async def play(self) -> None:
@@ -57,6 +58,7 @@ class Run(Watched):
             self.lag: 3 * len(self.servers),
             self.restart: 2,
             self.copy_or_restore: 3,
+            self.promote: 3,
         }
         try:
             for step in self.rng.choices(list(steps), list(steps.values()), k=STEPS):
@@ -140,7 +142,10 @@ class Run(Watched):
             await self._render(self.rng.choice(away))
 
     async def _render(self, device: Device) -> None:
-        listing = await answer_to(self._any().inboxes, token(*device.place), "inbox.list", None)
+        server = self._any()
+        if server.view.is_lost:
+            return
+        listing = await answer_to(server.inboxes, token(*device.place), "inbox.list", None)
         assert isinstance(listing, Listing)
         device.cursor = str(listing.as_of)
         device.earn(device.cursor)
@@ -172,7 +177,8 @@ class Run(Watched):
         self.clock.advance(self.rng.uniform(0, 5))
         for server in self.servers:
             server.expiry.tick()
-            await server.counts.announce(100)
+            with suppress(StoreUnavailable):
+                await server.counts.announce(100)
 
     async def lag(self) -> None:
         gate = self._any().gate
@@ -185,7 +191,8 @@ class Run(Watched):
         """One of several goes on where it was killed; a server alone begins a new generation."""
         server = self._any()
         if self.rng.random() < 0.3:
-            await server.recovery.store_marks()
+            with suppress(StoreUnavailable):
+                await server.recovery.store_marks()
         await self._stop(server)
         self.counted["restarts"] += 1
         if len(self.servers) == 1:
@@ -194,19 +201,33 @@ class Run(Watched):
             await self.servers[server.number].start()
 
     async def copy_or_restore(self) -> None:
-        """What was stored since is lost, as where a standby is promoted that was behind."""
         if self.backup is None or self.rng.random() < 0.5:
             self.backup = self.store.backup(), self.oracle.backup()
             return
         for server in list(self.servers):
             await self._stop(server)
-        store, oracle = self.backup
-        self.store.restore(store)  # type: ignore[arg-type]
-        self.oracle.restored(oracle)  # type: ignore[arg-type]
-        self.backup = None
+        self._restore(*self.backup)
         self.counted["restores"] += 1
         await self._start()
         await self.publish()
+
+    async def promote(self) -> None:
+        """The same, and the servers run on: each notices when it hears of the log."""
+        if self.backup is None:
+            return
+        for device in self.devices:
+            if device.client is not None:
+                self.take(device, 1000)
+        self._restore(*self.backup)
+        self._begin()
+        self.counted["promotions"] += 1
+        if self.rng.random() < 0.7:
+            await self.publish()
+
+    def _restore(self, store: dict[str, Any], oracle: Log) -> None:
+        self.store.restore(store)
+        self.oracle.restored(oracle)
+        self.backup = None
 
     async def finish(self) -> None:
         """Everybody gets the rest, and nothing is left that nobody ever got."""
@@ -253,6 +274,10 @@ class Run(Watched):
                 auth["pid"] = "x" * 64
             self._notice_the_abandoned(device.place[0])
         server = device.server = self._any()
+        if server.view.is_lost:
+            # Whoever comes before it has noticed is told to come again.
+            self.counted["came too early"] += 1
+            return
         server.meanwhile.left = 0 if is_last else self.rng.randint(0, 3)
         client = server.transport.start(auth)
         await client.opened()
@@ -345,8 +370,11 @@ class Run(Watched):
         except Broken as broken:
             self.broken = broken
 
-    async def _start(self) -> None:
+    def _begin(self) -> None:
         self.store.begin(f"g{self.rng.getrandbits(32):x}")
+
+    async def _start(self) -> None:
+        self._begin()
         for server in self.servers:
             await server.start()
 

@@ -33,6 +33,7 @@ from domain.rules.recovery import Continuation, Resumption, Standing, continuati
 from domain.services import recovery
 from domain.services.catching_up import CatchingUp
 from domain.services.connecting import ConnectionService
+from domain.services.connections import Connections
 from domain.services.marks import Marks
 from domain.services.recovery import RecoveryService, Start
 from tests.campaigns.recovery_world import View
@@ -319,9 +320,16 @@ def tail_from_where_a_node_comes_to_know(patch: pytest.MonkeyPatch) -> None:
     """What was appended by others, while nothing was heard of them, is passed over."""
 
     async def only_the_newest(self: View, after: Position) -> AsyncIterator[Sequence[Entry]]:
-        async for entries in self._store.tail(after):
-            is_late = not self.gate.is_set()
-            await self.gate.wait()
-            yield entries[-1:] if is_late else entries
+        async for entries in tail(self, after):
+            yield entries[-1:]
 
+    tail = View.tail
     patch.setattr(View, "tail", only_the_newest)
+
+
+def clients_of_before_a_loss_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Connections, "close_all", lambda *_: 0)
+
+
+def marks_of_before_a_loss_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RecoveryService, "forget_marks", lambda _: None)

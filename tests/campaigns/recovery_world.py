@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from datetime import timedelta
 from functools import partial
@@ -13,10 +14,11 @@ from typing import Any, cast
 
 from adapters.store.memory import MemoryStore
 from adapters.store.presence import LocalPresence
+from adapters.store.tail import Follower
 from adapters.system.pids import KeyedPids
 from adapters.transport.memory.transport import MemoryConnection, MemoryFrame, MemoryTransport
 from domain.application import Application
-from domain.errors import StoreUnavailable
+from domain.errors import CursorRefused, StoreUnavailable
 from domain.model import (
     Answer,
     ConnectionId,
@@ -24,6 +26,7 @@ from domain.model import (
     Identity,
     Outgoing,
     Position,
+    RecoveryReason,
     Reply,
     Room,
     Subscriber,
@@ -68,6 +71,25 @@ class Store(MemoryStore):
         for owner, state in ((self._tail, backup["tail"]), (self, backup["own"])):
             for name, value in state.items():
                 setattr(owner, name, _copied(value))
+        for follower in self._tail._followers:
+            follower.wake.set()
+
+    @property
+    def epoch(self) -> str:
+        return self._generations.present
+
+    @contextmanager
+    def following(self, after: Position) -> Iterator[Follower]:
+        with self._tail.following(after.offset) as follower:
+            yield follower
+
+    async def next_batch(self, follower: Follower) -> Sequence[Entry]:
+        """What a follower was not given yet; none where there is nothing, and there may be now."""
+        if follower.given < self._tail.head:
+            return await self._tail.next_batch(follower)
+        follower.wake.clear()
+        await follower.wake.wait()
+        return ()
 
     def _register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         self._oracle.entered(user, role, rooms)
@@ -117,6 +139,12 @@ class View:
         self._oracle = oracle
         self._number = number
         self._known = Position("", 0)
+        self._epoch = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the log has lost something, which this server has not noticed yet."""
+        return self._epoch not in ("", self._store.epoch)
 
     def __getattr__(self, name: str) -> Any:
         """A server waits until it has heard of all that an answer includes."""
@@ -125,6 +153,8 @@ class View:
             return method
 
         async def caught_up(*arguments: Any, **named: Any) -> Any:
+            if self.is_lost:
+                raise StoreUnavailable
             is_stored, is_told = self.becomes() if name in _WRITES else (True, True)
             result = await method(*arguments, **named) if is_stored else None
             self._known = await self._store.head()
@@ -140,11 +170,22 @@ class View:
         return self._known
 
     async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
-        async for entries in self._store.tail(after):
-            await self.gate.wait()
-            yield entries
+        self._epoch = self._epoch or after.epoch
+        with self._store.following(after) as follower:
+            while True:
+                await self.gate.wait()
+                if self.is_lost:
+                    self._epoch = self._store.epoch
+                    raise CursorRefused(RecoveryReason.INVALID)
+                entries = await self._store.next_batch(follower)
+                await self.gate.wait()
+                if entries and not self.is_lost:
+                    yield entries
+                    await asyncio.sleep(0)
 
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        if self.is_lost:
+            raise StoreUnavailable
         await self._store.acknowledge(marks)
         self._oracle.marks_stored(self._number)
 
@@ -201,6 +242,7 @@ class Server:
         when_answered: Callable[[int, ConnectionId, Answer], None],
     ) -> None:
         self.number = number
+        self.view = view
         self.gate = view.gate
         self.meanwhile = Meanwhile(rng)
         expires_at = START + timedelta(days=365)
@@ -222,7 +264,7 @@ class Server:
             policy=policy,
             window_bytes=rng.choice((400, 100_000)),
         )
-        self.hub = application.hub
+        self.delivery = application.delivery
         self.connections = application.connections
         self.inboxes = application.inboxes
         self.counts = application.counts
@@ -234,7 +276,7 @@ class Server:
 
     async def start(self) -> None:
         self.gate.set()
-        self._tail = asyncio.create_task(self.hub.deliver())
+        self._tail = asyncio.create_task(self.delivery.deliver())
         await self.settle()
 
     async def settle(self) -> None:

@@ -38,6 +38,7 @@ MET = {
     "requests": 200,
     "restarts": 100,
     "restores": 50,
+    "promotions": 50,
     "counts compared": 100,
 }
 
@@ -106,6 +107,8 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     "and before what it does not": (switches.answer_without_a_pause, "before the answer|and was sent"),
     "what is published again is stored once": (switches.retries_stored_again, "stored twice"),
     "what a node has not heard of it looks for": (switches.tail_from_where_a_node_comes_to_know, LOST),
+    "where the log has lost something clients go": (switches.clients_of_before_a_loss_stay, f"{LOST}|{TWICE}"),
+    "and their marks are forgotten": (switches.marks_of_before_a_loss_stay, f"{LOST}|{TWICE}"),
 }
 
 
