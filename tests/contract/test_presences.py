@@ -55,8 +55,9 @@ class TestLocalPresence(PresenceContract):
 class Database:
     """A database of servers' own, and their leases."""
 
-    def __init__(self, server: PostgresqlServer) -> None:
+    def __init__(self, server: PostgresqlServer, *, has_session: bool = True) -> None:
         self.server = server
+        self.has_session = has_session
         self.name = server.new_store()
         self.servers: list[Server] = []
         self.boots: dict[str, str] = {}
@@ -70,7 +71,9 @@ class Database:
         name = f"s{len(self.servers)}"
         self.boots[name] = name
         self.lease(name)
-        presence = PostgresqlPresence(Address(self.url), boot=lambda: self.boots[name], most=MOST)
+        presence = PostgresqlPresence(
+            Address(self.url, has_session=self.has_session), boot=lambda: self.boots[name], most=MOST
+        )
         await presence.open()
         self.servers.append(Server(name, presence))
         return self.servers[-1]
@@ -96,10 +99,11 @@ class Database:
 
 class PostgresqlPresenceContract(SharedPresenceContract):
     version: ClassVar[int]
+    has_session: ClassVar[bool] = True
 
     @pytest.fixture
     def database(self, io_loop: IOLoop, postgresql: Servers) -> Iterator[Database]:
-        database = Database(postgresql.of(self.version))
+        database = Database(postgresql.of(self.version), has_session=self.has_session)
         yield database
         io_loop.run_sync(database.close)
         database.server.drop_databases([database.name])
@@ -116,7 +120,10 @@ class TestPostgresqlPresence18(PostgresqlPresenceContract):
 
 @pytest.mark.check
 class TestPostgresqlPresence15(PostgresqlPresenceContract):
+    """As through a pooler, which may give every transaction another connection."""
+
     version = 15
+    has_session = False
 
 
 @pytest.fixture
