@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict, deque
 from typing import Final, Protocol
 
@@ -11,8 +12,11 @@ from adapters.cluster.frames import BrokenLink, FrameReader, FrameWriter
 from adapters.cluster.members import Member, Members
 from adapters.cluster.messages import Answer, End, FromOwner, Request, Seen, Spliced, Told, decode_from_owner
 from adapters.cluster.wire import Wire
+from adapters.http.notices import Notice
 from adapters.http.turns import Turns
 from domain.ports import Clock
+
+_log = logging.getLogger("synkrone.cluster")
 
 REACH_SECONDS: Final = 2.0
 """For a new link. A client whose WebSocket is refused stays on polling for good: so it learns soon."""
@@ -107,6 +111,9 @@ class Link:
         if self._splicer is not None:
             self._splicer.drained(self.wire.unsent)
 
+    def wire_broken(self, error: BrokenLink) -> None:
+        self._links.broken(self, error)
+
     def wire_closed(self) -> None:
         asker, self._asker = self._asker, None
         splicer, self._splicer = self._splicer, None
@@ -129,6 +136,8 @@ class Links:
         self._free: defaultdict[str, deque[Link]] = defaultdict(deque)
         self._open: defaultdict[str, set[Link]] = defaultdict(set)
         self._coming: defaultdict[str, int] = defaultdict(int)
+        self._unreachable = Notice(_log, "another node cannot be reached", clock, logging.WARNING)
+        self._broken = Notice(_log, "another node broke the protocol of links", clock)
 
     @property
     def open_links(self) -> int:
@@ -141,16 +150,25 @@ class Links:
             link = free.pop()
             if not link.wire.is_closed:
                 return link
-        if len(self._open[to.boot]) + self._coming[to.boot] >= self._max_links:
-            raise Unreachable("there are too many links to it")
         self._coming[to.boot] += 1
+        try:
+            return await self._new(to)
+        except Unreachable as error:
+            self._unreachable.give(boot=to.boot, address=to.address, reason=str(error))
+            raise
+        finally:
+            self._coming[to.boot] -= 1
+            self._forget_if_none(to.boot)
+
+    async def _new(self, to: Member) -> Link:
+        links = self._open[to.boot]
+        if len(links) + self._coming[to.boot] > self._max_links:
+            raise Unreachable("there are too many links to it")
         try:
             async with asyncio.timeout(REACH_SECONDS):
                 stream, keys = await self._maker.set_up(to, self._members.secrets)
         except TimeoutError:
             raise Unreachable("it has not answered in time") from None
-        finally:
-            self._coming[to.boot] -= 1
         link = Link(self, to)
         link.wire = Wire(stream, link, FrameWriter(keys.to_owner), FrameReader((keys.from_owner,), MAX_ANSWER_BYTES))
         self._open[to.boot].add(link)
@@ -163,15 +181,20 @@ class Links:
             link.idle_since = self._clock.monotonic()
             self._free[link.to.boot].append(link)
 
+    def broken(self, link: Link, error: BrokenLink) -> None:
+        """It is about to be closed."""
+        self._broken.give(boot=link.to.boot, address=link.to.address, reason=str(error))
+
     def lost(self, link: Link) -> None:
         """It is closed."""
         boot = link.to.boot
-        links = self._open[boot]
-        links.discard(link)
-        free = self._free.get(boot)
-        if free is not None and link in free:
-            free.remove(link)
-        if not links and not self._coming[boot]:
+        self._open[boot].discard(link)
+        if link in self._free[boot]:
+            self._free[boot].remove(link)
+        self._forget_if_none(boot)
+
+    def _forget_if_none(self, boot: str) -> None:
+        if not self._open[boot] and not self._coming[boot]:
             for table in (self._open, self._free, self._coming):
                 table.pop(boot, None)
 

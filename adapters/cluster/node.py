@@ -65,6 +65,7 @@ class Forwarding:
 
     def sweep(self) -> None:
         self.route.sweep()
+        self._links.sweep()
 
     async def drain(self, seconds: float) -> None:
         """This node is about to stop: end the connections that are spliced here, spread over that time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import secrets
 from collections.abc import Callable
 from http import HTTPStatus
@@ -28,9 +29,12 @@ from adapters.cluster.messages import (
 from adapters.cluster.wire import Wire
 from adapters.http.exchange import DateField, Exchange, Fields, MessageHandler, WayBack
 from adapters.http.messages import Headers, RequestHead
+from adapters.http.notices import Notice
 from adapters.http.peer import VouchedPeer
 from adapters.http.streams import Stream, StreamEvents
 from domain.ports import Clock
+
+_log = logging.getLogger("synkrone.cluster")
 
 LINK_PATH: Final = "/cluster/link"
 PROTOCOL: Final = "synkrone-link/1"
@@ -42,6 +46,9 @@ MANY_NUMBERS: Final = 64
 
 SILENT_SECONDS: Final = 5.0
 """That a new link has for its first frame."""
+
+IDLE_SECONDS: Final = 150.0
+"""Behind the last frame: the other node closes a link before that, where it is there at all."""
 
 
 class ForwardedRequest(MessageHandler, Protocol):
@@ -60,12 +67,14 @@ class LinkRoute:
     request that is passed on may have, its head and its body together."""
 
     def __init__(self, members: Members, owner: Owner, clock: Clock, *, max_request_bytes: int) -> None:
+        self.owner = owner
         self._members = members
-        self._owner = owner
-        self._date = DateField(clock)
-        self._max_request_bytes = max_request_bytes
+        self.clock = clock
+        self.date = DateField(clock)
+        self._broken = Notice(_log, "what came as another node is none", clock, logging.WARNING)
+        self.max_request_bytes = max_request_bytes
         self._links: set[ServedLink] = set()
-        self._deliveries = Deliveries()
+        self.deliveries = Deliveries()
 
     @property
     def open_links(self) -> int:
@@ -93,11 +102,23 @@ class LinkRoute:
             f"{SECRETS_FIELD}: {' '.join(map(secret_name, self._members.secrets))}\r\n\r\n"
         )
         stream.write(handshake.encode())
-        link = ServedLink(stream, keys, self._owner, self._date, self._deliveries, self._max_request_bytes, self._ended)
+        link = ServedLink(self, stream, keys, exchange.head.remote_ip)
         self._links.add(link)
         link.open(early)
 
-    def _ended(self, link: ServedLink) -> None:
+    def sweep(self) -> None:
+        """Close links of nodes that have gone without a word."""
+        due = self.clock.monotonic() - IDLE_SECONDS
+        for link in list(self._links):
+            if link.is_idle and link.heard_at <= due:
+                link.close()
+
+    # for the links
+
+    def broken(self, address: str, error: BrokenLink) -> None:
+        self._broken.give(address=address, reason=str(error))
+
+    def ended(self, link: ServedLink) -> None:
         self._links.discard(link)
 
     async def close(self) -> None:
@@ -111,23 +132,15 @@ class LinkRoute:
 class ServedLink:
     """One link that another node has set up. It brings one request at a time, or the bytes of one connection."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        keys: list[LinkKeys],
-        owner: Owner,
-        date: DateField,
-        deliveries: Deliveries,
-        max_request_bytes: int,
-        ended: Callable[[ServedLink], None],
-    ) -> None:
-        self.date = date
+    def __init__(self, route: LinkRoute, stream: Stream, keys: list[LinkKeys], address: str) -> None:
+        self.date = route.date
+        self.heard_at = route.clock.monotonic()
+        self._route = route
+        self._address = address
         self._keys = keys
-        self._reader = FrameReader([each.to_owner for each in keys], max_request_bytes)
+        self._reader = FrameReader([each.to_owner for each in keys], route.max_request_bytes)
         self.wire = Wire(stream, self, FrameWriter(keys[0].from_owner), self._reader)
-        self._owner = owner
-        self._deliveries = deliveries
-        self._ended = ended
+        self._deliveries = route.deliveries
         self._exchange: LinkExchange | None = None
         self._handler: ForwardedRequest | None = None
         self._spliced: LinkStream | None = None
@@ -140,12 +153,18 @@ class ServedLink:
         self._is_silent = asyncio.get_running_loop().call_later(SILENT_SECONDS, self.close)
         self.wire.open(early)
 
+    @property
+    def is_idle(self) -> bool:
+        """It carries nothing."""
+        return self._exchange is None and self._spliced is None
+
     def close(self) -> None:
         self.wire.close()
 
     # WireEvents
 
     def frame_received(self, content: bytes) -> None:
+        self.heard_at = self._route.clock.monotonic()
         if self._is_silent is not None:
             self._is_silent.cancel()
             self._is_silent = None
@@ -169,11 +188,14 @@ class ServedLink:
         if self._spliced is not None:
             self._spliced.drained(self.wire.unsent)
 
+    def wire_broken(self, error: BrokenLink) -> None:
+        self._route.broken(self._address, error)
+
     def wire_closed(self) -> None:
         if self._is_silent is not None:
             self._is_silent.cancel()
         exchange, spliced = self._exchange, self._spliced
-        self._ended(self)
+        self._route.ended(self)
         if exchange is not None:
             exchange.client_left()
         if spliced is not None:
@@ -198,7 +220,7 @@ class ServedLink:
         )
         head.remote_ip, head.protocol = request.remote_ip, request.protocol
         exchange = self._exchange = LinkExchange(self)
-        handler = self._owner.open_forwarded(head, exchange, VouchedPeer(request.address, request.may_talk))
+        handler = self._route.owner.open_forwarded(head, exchange, VouchedPeer(request.address, request.may_talk))
         if exchange.is_over:
             handler.on_connection_close()
         else:

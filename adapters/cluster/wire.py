@@ -55,6 +55,9 @@ class WireEvents(Protocol):
     def wire_drained(self) -> None:
         """Some was written that had to wait."""
 
+    def wire_broken(self, error: BrokenLink) -> None:
+        """What came is no frame of the other node's; the link is about to be closed."""
+
     def wire_closed(self) -> None:
         """Told once, whoever closed it."""
 
@@ -111,7 +114,8 @@ class Wire:
                 self._events.frame_received(content)
                 if self._stream.is_closed:
                     return
-        except BrokenLink:
+        except BrokenLink as error:
+            self._events.wire_broken(error)
             self._stream.close()
 
     def stream_drained(self, unsent: int) -> None:

@@ -28,6 +28,7 @@ from adapters.contract.json_text import to_json
 from adapters.http.connection import HttpServerConnection, Peer, Stage
 from adapters.http.exchange import DateField, Exchange, MessageHandler, Route
 from adapters.http.messages import BadRequest, RequestHead
+from adapters.http.notices import Notice
 from adapters.http.problems import MEDIA_TYPE, bare_members
 from adapters.http.streams import SocketStream, Stream, TlsStream
 from adapters.http.turns import Turns
@@ -49,7 +50,6 @@ TORNADO_SECONDS = 0.0002
 
 PAUSE_SECONDS = (0.5, 1.5)
 GATHER_SECONDS = 0.1
-LOG_SECONDS = 60.0
 READ_CHUNK = 16_384
 
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -194,24 +194,6 @@ def close_bound(sockets: Iterable[socket.socket]) -> None:
         listening.close()
 
 
-class _Notice:
-    """A line of the log that is there once in ``LOG_SECONDS`` at most, with how often it was meant since the last."""
-
-    def __init__(self, message: str, clock: Clock, level: int = logging.ERROR) -> None:
-        self._message = message
-        self._level = level
-        self._clock = clock
-        self._times = 0
-        self._logged_at: float | None = None
-
-    def give(self, **details: object) -> None:
-        self._times += 1
-        now = self._clock.monotonic()
-        if self._logged_at is None or now - self._logged_at >= LOG_SECONDS:
-            _log.log(self._level, self._message, extra={**details, "times": self._times})
-            self._times, self._logged_at = 0, now
-
-
 class Listener:
     """Serves ``routes``, by their paths, and else the ``router``, on every connection of some listening sockets.
 
@@ -265,9 +247,9 @@ class Listener:
         self._sending: dict[HttpServerConnection, float] = {}
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._gathers = False
-        self._cannot_accept = _Notice("cannot accept connections", clock)
-        self._at_limit = _Notice("too many connections", clock)
-        self._refused: dict[HTTPStatus, _Notice] = {}
+        self._cannot_accept = Notice(_log, "cannot accept connections", clock)
+        self._at_limit = Notice(_log, "too many connections", clock)
+        self._refused: dict[HTTPStatus, Notice] = {}
 
     @property
     def connections(self) -> Collection[HttpServerConnection]:
@@ -486,7 +468,7 @@ class Listener:
         status = error.status
         notice = self._refused.get(status)
         if notice is None:
-            notice = self._refused[status] = _Notice("malformed request", self._clock, logging.WARNING)
+            notice = self._refused[status] = Notice(_log, "malformed request", self._clock, logging.WARNING)
         notice.give(status=int(status), reason=error.reason, address=connection.peer.remote_ip)
         return MEDIA_TYPE, to_json(bare_members(status, error.reason))
 

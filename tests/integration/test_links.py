@@ -280,3 +280,18 @@ async def test_what_is_no_node_at_the_address_of_one_costs_a_client_its_session_
         async with asyncio.timeout(5), session.get(server.url + peer.target) as answer:
             assert answer.status == 400
     await stranger.close()
+
+
+async def test_links_of_a_node_that_is_gone_without_a_word_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = FixedMembers({}, [SECRET])
+    async with node(members) as server, other_node(server) as other:
+        await other.begin(members.boot)
+        other.keys(SECRET, members.boot)
+        other.say(request())
+        assert isinstance(await other.hear(), Answer)
+        forwarding_of(server).sweep()
+        assert forwarding_of(server).open_links == 1
+        monkeypatch.setattr(served, "IDLE_SECONDS", 0.0)
+        forwarding_of(server).sweep()
+        assert await other.is_cut()
+        assert forwarding_of(server).open_links == 0
