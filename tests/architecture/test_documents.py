@@ -149,6 +149,21 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/postgresql.md", "bash", "synkrone-socket migrate"): RIGHTS,
     ("docs/how-to/postgresql.md", "sql", "GRANT"): RIGHTS,
     ("docs/how-to/postgresql.md", "toml", "store_password_file"): RIGHTS,
+    (
+        "docs/how-to/postgresql.md",
+        "toml",
+        "store_listen",
+    ): "tests/integration/test_container.py::test_the_settings_of_the_page_on_postgresql_reach_the_store",
+    (
+        "docs/how-to/postgresql.md",
+        "toml",
+        "store_durability",
+    ): "tests/integration/test_container.py::test_the_settings_of_the_page_on_postgresql_reach_the_store",
+    (
+        "docs/how-to/postgresql.md",
+        "sql",
+        "give_up",
+    ): "tests/integration/test_postgresql_missing.py::test_what_is_given_up_is_told_as_trimmed",
     ("docs/how-to/move.md", "bash", "--from"): (
         "tests/e2e/test_moving.py::test_a_move_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing"
     ),

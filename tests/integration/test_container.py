@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network
@@ -18,13 +19,15 @@ from adapters.api.inbox import UserHandler
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
 from adapters.store.memory import MemoryStore
+from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.sqlite.store import SqliteStore
 from domain.errors import InvalidToken
-from entrypoints.container import SELECTED_BY, Container, build_container
+from entrypoints.container import SELECTED_BY, Container, build_container, build_store
 from entrypoints.server import untried
 from entrypoints.settings import Settings, SettingsError, naming, read_settings, validate_settings
 from entrypoints.tls import check_tls
 from tests.contract.test_caller_verifiers import KEY, OTHER_KEY
+from tests.documents import block
 from tests.doubles import ManualClock
 from tests.e2e.certificates import make_certificate
 from tests.serving import API_KEY, SECRET, token
@@ -241,6 +244,20 @@ def test_the_store_is_the_one_of_the_settings(tmp_path: Path) -> None:
     assert isinstance(sqlite, SqliteStore)
     assert isinstance(build_container(validate_settings({**ONE_SECRET, "store": "memory://"})).store(), MemoryStore)
     assert list(tmp_path.iterdir()) == [], "building opens nothing"
+
+
+def test_the_settings_of_the_page_on_postgresql_reach_the_store() -> None:
+    page = "docs/how-to/postgresql.md"
+    pooled = tomllib.loads(block(page, "toml", "store_listen"))
+    synchronous = tomllib.loads(block(page, "toml", "store_durability"))
+    store = build_store(validate_settings({**ONE_SECRET, **pooled, **synchronous}))
+    assert isinstance(store, PostgresqlStore)
+    assert (store._address.has_session, store._listen_address.place) == (False, "postgresql://db.example/synkrone")
+    assert store._appending.keywords == {"sync": True}
+    plain = build_store(validate_settings({**ONE_SECRET, "store": pooled["store"]}))
+    assert isinstance(plain, PostgresqlStore)
+    assert (plain._address.has_session, plain._listen_address) == (True, plain._address)
+    assert plain._appending.keywords == {"sync": False}
 
 
 def test_without_keys_and_services_there_are_no_callers() -> None:

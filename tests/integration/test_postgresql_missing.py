@@ -16,6 +16,7 @@ from adapters.transport.memory.client import MemoryClient
 from domain.errors import ConnectionGone, EntriesMissing
 from domain.model import Audience, Publication
 from tests.contract.inbox_harness import ANN, BOB, draft
+from tests.documents import block
 from tests.integration.postgresql_failover import USER, Node
 from tests.integration.postgresql_harness import opened
 from tests.postgresql import PostgresqlServer, Servers
@@ -103,7 +104,7 @@ async def test_every_node_notices_what_is_missing_and_when_it_is_there_again(
 
 
 @pytest.mark.parametrize("table", ["entries", "contents", "placed"])
-async def test_what_is_given_up_is_told_as_trimmed_to_whoever_has_not_come_past_it(
+async def test_what_is_given_up_is_told_as_trimmed(
     server: PostgresqlServer, database: str, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scrubbing, "ROUND_SECONDS", 0.1)
@@ -117,7 +118,7 @@ async def test_what_is_given_up_is_told_as_trimmed_to_whoever_has_not_come_past_
             positions.append(appended.position)
         server.execute(TAKE_OUT.format(table, "log_offset = 7"), database)
         await says(node, missing=7)
-        server.execute("SELECT synkrone.give_up(7)", database)
+        server.execute(block("docs/how-to/postgresql.md", "sql", "give_up").replace("4711", "7"), database)
         await says(node, missing=None)
         for offset, told in ((6, (False, "trimmed")), (7, (True, None))):
             client = await node.transport.connect({"token": USER, "cursor": str(positions[offset - 1])})
