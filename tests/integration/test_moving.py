@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
@@ -18,6 +19,7 @@ from adapters.store.moving.source import Source
 from adapters.store.moving.target import Target
 from adapters.store.postgresql import moved, opening
 from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.schema import migrate
 from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite import changes
@@ -38,10 +40,11 @@ from tests.contract.inbox_harness import (
     register,
 )
 from tests.contract.moved_rows import rows_of_database, rows_of_file
+from tests.documents import block
 from tests.doubles import ManualClock
 from tests.integration.postgresql_harness import opened
 from tests.moving import RunningMove
-from tests.postgresql import PostgresqlServer, Servers
+from tests.postgresql import PostgresqlServer, Servers, running_server
 
 pytestmark = [pytest.mark.check, pytest.mark.gen_test(timeout=60)]
 
@@ -242,6 +245,40 @@ async def test_one_that_breaks_off_around_the_seal_goes_forward(
     assert database_store.check() is None
     async with opened(server.url(database)) as store:
         assert len(await ids_of(store, await register(store))) == (9 if where == "put_seal" else 5)
+
+
+async def test_the_rights_of_the_server_are_enough(server: PostgresqlServer, database: str, file: Path) -> None:
+    role = f"of_{database}"
+    migrate(Address(server.url(database)))
+    server.execute(f"CREATE ROLE {role} LOGIN")
+    grants = block("docs/how-to/postgresql.md", "sql", "GRANT").replace("TO synkrone;", f"TO {role};")
+    for statement in grants.split(";\n"):
+        server.execute(statement, database)
+    await fill(file)
+    ended = await move(file, server.url(database, role))
+    assert ended.moved is not None, ended.error
+    assert rows_of_database(server, database) == rows_of_file(file)
+    server.execute(f"DROP OWNED BY {role}", database)
+    server.execute(f"DROP ROLE {role}")
+
+
+async def test_a_database_that_crashes_ends_the_move_which_goes_on_when_it_is_back(file: Path) -> None:
+    with running_server(18) as server:
+        database = server.new_database()
+        await fill(file, 5000)
+        async with serving_from(file, ManualClock()) as store:
+            move = RunningMove(file, server.url(database))
+            await move.followed()
+            await asyncio.to_thread(server.stop, how=signal.SIGQUIT)
+            await move.ended()
+            assert refusal(move).endswith("run it again, and it goes on from there")
+            await asyncio.to_thread(server.start)
+            again = RunningMove(file, server.url(database))
+            await again.followed()
+            await store.append([draft("last")])
+        await again.ended()
+        assert again.moved is not None, again.error
+        assert rows_of_database(server, database) == rows_of_file(file)
 
 
 async def test_a_server_that_is_started_while_a_move_ends_waits_for_it(

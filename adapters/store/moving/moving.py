@@ -31,6 +31,9 @@ __all__ = ["Database", "move"]
 LOOK_SECONDS: Final = 0.02
 """How often is looked whether the server has ended."""
 
+CAUGHT_UP_SECONDS: Final = 0.5
+"""A round that takes no longer leaves as little for the next one."""
+
 ROUND_SECONDS: Final = 1.0
 ROUND_SHARE: Final = 20
 """Between two rounds of following is so many times as long as one takes: the machine is the server's."""
@@ -88,7 +91,7 @@ class _Course:
             return Moved(self._target.head, 0, before=True)
         self._begin()
         self._verify()
-        self._advance(Step.COPYING)
+        self._catch_up()
         self._verify_tables()
         self._follow()
         return self._finish()
@@ -136,6 +139,16 @@ class _Course:
             if self._target.contained(entries_after, contents_after, part.upto) != expected:
                 raise self._difference(after, part.upto)
             after = part.upto
+
+    def _catch_up(self) -> None:
+        """Until there is little left for the pause, or it becomes no less."""
+        took = float("inf")
+        while took > CAUGHT_UP_SECONDS:
+            before, began = took, time.monotonic()
+            self._advance(Step.COPYING)
+            took = time.monotonic() - began
+            if took >= before:
+                return
 
     def _advance(self, step: Step) -> None:
         """Bring the database to where the file is. While a server writes there is more by the end."""
@@ -218,6 +231,7 @@ def _faults(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise sqlite.unusable(path, error) from None
     except psycopg.Error as error:
-        if postgresql.is_passing(error):
+        # Of class 57 are those of a server that is stopped, or starts.
+        if postgresql.is_passing(error) or (error.sqlstate or "").startswith("57"):
             raise StoreUnusable(f"{one_line(error)}: run it again, and it goes on from there") from None
         raise postgresql.unusable(error) from None
