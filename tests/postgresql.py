@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -180,7 +180,9 @@ class PostgresqlServer:
     def _signal_all(self, number: signal.Signals) -> None:
         children = Path(f"/proc/{self.process_id}/task/{self.process_id}/children").read_text().split()
         for process in (self.process_id, *map(int, children)):
-            os.kill(process, number)
+            # One that has ended meanwhile is gone as soon as the first of them goes on.
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def url(self, database: str, user: str = "owner") -> str:
         return f"postgresql://{user}@/{database}?host={self._folder}&port={self.port}"
