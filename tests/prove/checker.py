@@ -33,6 +33,8 @@ from typing import Any, TypeAlias
 Record: TypeAlias = Mapping[str, Any]
 Counts: TypeAlias = tuple[int, int, int]
 """Unread, unseen, in all."""
+Times: TypeAlias = tuple[bool, bool, bool]
+"""Whether a notification is read, seen, archived."""
 
 NEW, UPDATED, DELETED = "notification.new", "notification.updated", "notification.deleted"
 LOGGED = (NEW, UPDATED, DELETED)
@@ -467,33 +469,47 @@ class Inbox:
         self._ids = {offset: next(iter(p.ids)) for p in publications.values() for offset in p.offsets}
         self._offsets = offsets
         self._next = 0
-        self.items: dict[str, tuple[bool, ...]] = {}
+        self._number: Counter[Times] = Counter()
+        self.items: dict[str, Times] = {}
 
     def counts_at(self, offset: int) -> Counts:
         """Of offsets that do not decrease."""
         while self._next < len(self._offsets) and self._offsets[self._next] <= offset:
             self._apply(self._offsets[self._next])
             self._next += 1
-        current = [(read, seen) for read, seen, archived in self.items.values() if not archived]
-        return sum(not read for read, _ in current), sum(not seen for _, seen in current), len(current)
+        current = [(read, seen, number) for (read, seen, archived), number in self._number.items() if not archived]
+        return (
+            sum(number for read, _, number in current if not read),
+            sum(number for _, seen, number in current if not seen),
+            sum(number for _, _, number in current),
+        )
 
     def _apply(self, offset: int) -> None:
         entry = self._log.get(offset)
         if entry is None or entry.event == NEW:
-            self.items[self._ids[offset]] = (False, False, False)
+            self._put(self._ids[offset], (False, False, False))
             return
         ids = list(self.items) if entry.value.get("all") else entry.value["ids"]
         for identifier in ids:
             before = self.items.get(identifier)
-            if before is None:
-                continue
-            if entry.event == DELETED:
-                del self.items[identifier]
-            else:
-                change = entry.value["change"]
-                self.items[identifier] = tuple(
-                    change[name] is not None if name in change else was for name, was in zip(TIMES, before, strict=True)
-                )
+            if before is not None:
+                self._put(identifier, None if entry.event == DELETED else after(before, entry.value["change"]))
+
+    def _put(self, identifier: str, times: Times | None) -> None:
+        before = self.items.pop(identifier, None)
+        if before is not None:
+            self._number[before] -= 1
+        if times is not None:
+            self.items[identifier] = times
+            self._number[times] += 1
+
+
+def after(times: Times, change: Record) -> Times:
+    """Those that a change names are set by it, or taken away."""
+    read, seen, archived = (
+        change[name] is not None if name in change else was for name, was in zip(TIMES, times, strict=True)
+    )
+    return read, seen, archived
 
 
 def read(file: Path) -> Iterator[Record]:
