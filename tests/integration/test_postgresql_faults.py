@@ -337,3 +337,25 @@ async def test_what_is_known_of_appends_is_not_kept(server: PostgresqlServer, da
             await store.append([draft(f"n-{number}")])
             await store.change(reader(ANN), Action.READ, [f"n-{number}"], START)
         await eventually(lambda: server.execute("SELECT count(*) FROM synkrone.appends", database) == [(1,)])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_defect_in_following_the_log_ends_the_server_and_is_no_silence(
+    server: PostgresqlServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a defect")
+
+    async def has_ended() -> bool:
+        try:
+            await store.tidy()
+        except RuntimeError as error:
+            return "not followed" in str(error)
+        return False
+
+    async with opened(server.url(database)) as store, asyncio.timeout(10):
+        monkeypatch.setattr(watching, "stored", fail)
+        async with opened(server.url(database)) as other:
+            await other.append([draft("a")])
+            while not await has_ended():  # noqa: ASYNC110 (it is asked about once a second in a server too)
+                await asyncio.sleep(0.05)

@@ -479,10 +479,12 @@ class PostgresqlStore:
 
     async def tidy(self) -> bool:
         """One small step of trimming; whether there is more to do. While writing fails it tries whether it can be
-        done again. Raises StoreUnavailable, and RuntimeError once a defect has ended writing for good."""
+        done again. Raises StoreUnavailable, and RuntimeError once a defect has ended writing or following for good."""
         state = self._opened()
         if state.writer.defect is not None:
             raise RuntimeError("nothing can be stored any more") from state.writer.defect
+        if state.watcher.defect is not None:
+            raise RuntimeError("the log is not followed any more") from state.watcher.defect
         step = Step(self._stored_at(), state.tail.given_to_all, self._retention_log, self._kept.retention)
         trimmed: Trimmed = await state.writer.do(self._trimming, step, applied=partial(_trimmed, state))
         return trimmed.more

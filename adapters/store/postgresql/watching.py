@@ -82,6 +82,8 @@ class LogWatcher:
         self._others = others
         self._scrubber = Scrubber()
         self._missing: int | None = None
+        self.defect: BaseException | None = None
+        """What ended the thread, if it was no fault of the database."""
         self._over = threading.Event()
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="store-watcher", daemon=True)
@@ -104,6 +106,13 @@ class LogWatcher:
         self._woken.close()
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:
+            self.defect = error
+            raise
+
+    def _follow(self) -> None:
         failing = False
         while not self._over.is_set():
             try:
