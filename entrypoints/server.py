@@ -115,7 +115,10 @@ class Server:
 
     def _load(self) -> Load:
         delivered = self._container.application().hub.delivered
-        return Load(self.open_connections, delivered.offset if delivered is not None else 0)
+        store: ServedStore = self._container.store()
+        return Load(
+            self.open_connections, delivered.offset if delivered is not None else 0, silent_seconds=store.silent_seconds
+        )
 
     def run_beside(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """As long as it is running. A defect in it ends the server."""

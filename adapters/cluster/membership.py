@@ -34,10 +34,14 @@ CUT_OFF: Final = "this server has lost touch with the store, and others have not
 
 @value
 class Load:
-    """What a node says of itself whenever it renews: ``offset`` is how far it has delivered the log."""
+    """What a node says of itself whenever it renews: ``offset`` is how far it has delivered the log.
+
+    ``silent_seconds``: so long ago it has last read what there is of the log.
+    """
 
     connections: int
     offset: int
+    silent_seconds: float = 0.0
 
 
 class Contacts(Protocol):
@@ -142,7 +146,7 @@ class Membership:
             self._renewal = asyncio.get_running_loop().create_task(self._registry.renew(self._own()))
         await asyncio.wait((self._renewal,), timeout=ANSWER_SECONDS)
         if not self._renewal.done():
-            return await self._without_store()
+            return await self._without_store(self._renewed_at)
         renewal, self._renewal = self._renewal, None
         try:
             roll = renewal.result()
@@ -150,10 +154,16 @@ class Membership:
             self._lose()
             return 0.0
         except StoreUnavailable:
-            return await self._without_store()
+            return await self._without_store(self._renewed_at)
         if self._next_boot is not None:
             self._become(self._next_boot)
         self._renewed(roll)
+        silent_seconds = self._load().silent_seconds
+        if silent_seconds > self._lease_seconds:
+            # It is alive, and its clients hear nothing: each use of the database has a connection of its own.
+            return await self._without_store(self._clock.monotonic() - silent_seconds)
+        self._cut_off.renewed()
+        self._is_cut_off = False
         interval = self._lease_seconds / INTERVALS_A_LEASE
         return self._randomness.uniform(0.8 * interval, interval)
 
@@ -175,8 +185,6 @@ class Membership:
 
     def _renewed(self, roll: Roll) -> None:
         self._renewed_at = self._clock.monotonic()
-        self._cut_off.renewed()
-        self._is_cut_off = False
         self._learn(roll)
 
     def _learn(self, roll: Roll) -> None:
@@ -214,10 +222,11 @@ class Membership:
         # Those that came since then were known under the lost boot too.
         self._send_away(Unavailable(LOST))
 
-    async def _without_store(self) -> float:
+    async def _without_store(self, reached_at: float) -> float:
+        """It was of use to clients last at that time."""
         others = [one for one in self._members.values() if one.boot != self._boot and one.address][:ASKED_AT_ONCE]
         answers = await asyncio.gather(*(self._contacts.ask(one, self.secrets) for one in others))
-        if self._cut_off.hear(answers, now=self._clock.monotonic(), renewed_at=self._renewed_at):
+        if self._cut_off.hear(answers, now=self._clock.monotonic(), renewed_at=reached_at):
             if not self._is_cut_off:
                 _log.error("cut off from the store: all clients are sent to others", extra={"answers": answers})
             self._is_cut_off = True

@@ -41,6 +41,7 @@ class Node:
         self.peers = Peers()
         self.sent_away: list[str] = []
         self.connections = 0
+        self.silent_seconds = 0.0
         self.membership = Membership(
             self.registry,
             self.peers,
@@ -54,7 +55,9 @@ class Node:
 
     async def begin(self) -> None:
         await self.membership.begin(
-            self.address, load=lambda: Load(self.connections, self.cluster.head), send_away=self._send_away
+            self.address,
+            load=lambda: Load(self.connections, self.cluster.head, self.silent_seconds),
+            send_away=self._send_away,
         )
 
     async def live(self, seconds: float) -> None:
@@ -210,6 +213,23 @@ async def test_a_cut_off_node_sends_its_clients_away_once_its_lease_is_over(clus
     sent_away = list(cut.sent_away)
     await live(60.0, cut, other)
     assert cut.sent_away == sent_away
+
+
+@pytest.mark.gen_test
+async def test_a_node_that_has_its_lease_and_hears_nothing_sends_its_clients_to_those_who_do(cluster: Cluster) -> None:
+    deaf, other = await pair(cluster)
+    deaf.silent_seconds = 60.0
+    deaf.peers.answers = {"http://two": 60.0}
+    await live(60.0, deaf, other)
+    assert deaf.sent_away == []
+    deaf.peers.answers = {"http://two": 0.3}
+    await live(2 * INTERVAL, deaf, other)
+    assert set(deaf.sent_away) == {"unavailable"}
+    assert deaf.membership.fault is None
+    deaf.silent_seconds = 0.0
+    sent_away = list(deaf.sent_away)
+    await live(60.0, deaf, other)
+    assert (deaf.sent_away, other.sent_away) == (sent_away, [])
 
 
 @pytest.mark.gen_test
