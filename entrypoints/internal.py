@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from tornado.routing import Router
 
+from adapters.cluster.connecting import probe_when_silent
 from adapters.http.exchange import Route
 from adapters.http.listening import HttpLimits, Listener, address_of, affordable_connections, bind
 from domain.ports import Clock, Randomness
@@ -38,12 +39,17 @@ class Internal:
             return None
         tls = check_tls(internal.tls, "internal.tls")
         try:
-            return cls(settings, bind(internal.host, internal.port), tls)
+            sockets = bind(internal.host, internal.port)
         except (socket.gaierror, UnicodeError):
             raise SettingsError(f"internal.host: {internal.host} is not an address of this machine") from None
         except OSError as error:
             kind = InternalPortTaken if error.errno == errno.EADDRINUSE else SettingsError
             raise kind(f"internal.port: cannot listen on {internal.port}: {error.strerror}") from None
+        for listening in sockets:
+            if listening.family != socket.AF_UNIX:
+                # Links of a node whose machine is gone would stay: most of them wait for a request.
+                probe_when_silent(listening)
+        return cls(settings, sockets, tls)
 
     def listener(
         self,

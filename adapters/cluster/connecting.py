@@ -142,7 +142,7 @@ async def _connected(host: str, port: int) -> socket.socket:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _probe_when_silent(sock)
+            probe_when_silent(sock)
             await loop.sock_connect(sock, address)
         except OSError as error:
             sock.close()
@@ -155,7 +155,8 @@ async def _connected(host: str, port: int) -> socket.socket:
     raise failure
 
 
-def _probe_when_silent(sock: socket.socket) -> None:
+def probe_when_silent(sock: socket.socket) -> None:
+    """Have its end noticed though nobody says so; of one that listens, that of all that it accepts."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", SILENCE_SECONDS),

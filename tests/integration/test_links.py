@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
+import socket
+import sys
+import termios
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,13 +16,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.cluster import served
+from adapters.cluster import connecting, served
 from adapters.cluster.frames import NONCE_BYTES, FrameReader, FrameWriter, LinkKeys, link_keys, secret_name
 from adapters.cluster.messages import Answer, ClientLeft, Request, ToOwner, decode_from_owner, encode, encode_spliced
 from adapters.cluster.served import LINK_PATH, NODE_FIELD, NONCE_FIELD, PROTOCOL, SECRETS_FIELD
 from entrypoints.server import Server
 from tests.accepting import Acceptor
 from tests.engine_io import http_session
+from tests.requirements import require
 from tests.serving import eventually
 from tests.two_nodes import PATH, FixedMembers, WanderingPeer, forwarding_of, member, node
 
@@ -27,6 +32,7 @@ pytestmark = pytest.mark.gen_test
 SECRET = b"s" * 32
 FORMER = b"f" * 32
 NONCE = b"n" * NONCE_BYTES
+_TCP_REPAIR = 19
 
 
 class OtherNode:
@@ -79,6 +85,18 @@ class OtherNode:
                 return None
             self._heard.extend(self._answers.feed(octets))
         return decode_from_owner(self._heard.popleft())
+
+    def unacknowledged_bytes(self) -> int:
+        octets = fcntl.ioctl(self._writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(octets, sys.byteorder)
+
+    def vanish(self) -> None:
+        """As with its machine: whoever is at the other end is told nothing."""
+        try:
+            self._writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            require(None, "a connection is let go of without a word by root only")
+        self._writer.transport.abort()
 
     async def is_cut(self) -> bool:
         try:
@@ -221,6 +239,20 @@ async def test_a_link_that_stays_silent_is_closed(monkeypatch: pytest.MonkeyPatc
         await other.begin(members.boot)
         assert await other.is_cut()
         await eventually(lambda: forwarding_of(server).open_links == 0)
+
+
+async def test_a_node_that_is_gone_without_a_word_leaves_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "SILENCE_SECONDS", 1)
+    members = FixedMembers({}, [SECRET])
+    async with node(members) as server, other_node(server) as other:
+        await other.begin(members.boot)
+        other.keys(SECRET, members.boot)
+        # Where something is still to be acknowledged, its end is noticed by that.
+        other.say(ClientLeft())
+        await eventually(lambda: other.unacknowledged_bytes() == 0)
+        other.vanish()
+        assert forwarding_of(server).open_links == 1
+        await eventually(lambda: forwarding_of(server).open_links == 0, within=served.SILENT_SECONDS - 1)
 
 
 async def test_a_node_that_does_not_answer_costs_a_client_two_seconds() -> None:
