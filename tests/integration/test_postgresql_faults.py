@@ -359,3 +359,26 @@ async def test_a_defect_in_following_the_log_ends_the_server_and_is_no_silence(
             await other.append([draft("a")])
             while not await has_ended():  # noqa: ASYNC110 (it is asked about once a second in a server too)
                 await asyncio.sleep(0.05)
+
+
+async def test_synchronously_nothing_is_stored_where_no_standby_is_named(
+    own_server: PostgresqlServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = own_server.new_store()
+    async with opened(own_server.url(database), sync=True) as store:
+        # Trimming does not make it look as if it worked.
+        for asked in (store.append([draft("a")]), store.tidy()):
+            with pytest.raises(StoreUnavailable):
+                await asked
+            with pytest.raises(StoreUnavailable):
+                await store.ensure_writable()
+        assert (await store.head()).offset == 0
+        assert "synchronous_standby_names is empty" in caplog.text
+        own_server.set("synchronous_standby_names", "nobody")
+        waits = asyncio.create_task(store.append([draft("a")]))
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        await eventually(lambda: own_server.execute(waiting) != [(0,)], within=10)
+        assert not waits.done()
+        waits.cancel()
+        # The store would wait for it as it closes.
+        own_server.set("synchronous_standby_names", "")
