@@ -35,7 +35,7 @@ from adapters.http.listening import (
     close_bound,
     raise_descriptor_limit,
 )
-from adapters.store.served import ServedPresence, ServedStore, StoreWithOutbox
+from adapters.store.served import ServedPresence, ServedStore, SharedStore, StoreWithOutbox
 from adapters.system.nodes import Registry
 from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
@@ -161,6 +161,8 @@ class Server:
             self._delivery = self._supervised("delivery", application.delivery.deliver)
             if membership is not None:
                 self.run_beside(membership.run())
+            if membership is not None and isinstance(store, SharedStore):
+                self.run_beside(self._hurry_at_new_epochs(membership, store))
             self.run_beside(presence.follow())
             for transport in transports:
                 self.run_beside(every(transport.sweep_seconds, transport.sweep))
@@ -247,6 +249,18 @@ class Server:
             for transport in transports:
                 transport.set_ready(ready=ready)
             listener.set_ready(ready=ready)
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _hurry_at_new_epochs(self, membership: Membership, store: SharedStore) -> None:
+        """Where an epoch begins the database may be another one, and every session of a node that has not come over to
+        it is unknown to those that have."""
+        known: str | None = None
+        while True:
+            with suppress(StoreUnavailable):
+                epoch = store.last_epoch()
+                if known not in (None, epoch):
+                    membership.hurry()
+                known = epoch
             await asyncio.sleep(TICK_SECONDS)
 
     async def leave(self) -> None:

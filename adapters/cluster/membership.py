@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -77,6 +78,7 @@ class Membership:
         self._since: datetime = clock.now()
         self._renewed_at = clock.monotonic()
         self._renewal: asyncio.Task[Roll] | None = None
+        self._hurried = asyncio.Event()
         self._members: dict[str, Member] = {}
         self._secrets = Secrets(clock, spread_seconds=self._lease_seconds)
         self._unknown = UnknownBoots()
@@ -138,7 +140,14 @@ class Membership:
         """Keep the lease, for ever."""
         while True:
             pause = await self.step()
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._hurried.wait()
+            self._hurried.clear()
+
+    def hurry(self) -> None:
+        """See to the lease at once: the database may be another one, in which nobody has one yet."""
+        self._hurried.set()
 
     async def step(self) -> float:
         """Renew once, and see to what comes of it; after how many seconds it is to be called again."""

@@ -119,3 +119,6 @@ class SharedStore(Protocol):
 
         To be called before ``open``.
         """
+
+    def last_epoch(self) -> str:
+        """In which whatever is stored next will be, as far as is known here. Raises StoreUnavailable."""

@@ -24,7 +24,7 @@ from entrypoints.settings import validate_settings
 from tests.database_line import DatabaseLine
 from tests.engine_io import HandshakeRefused, WebSocketPeer, connected, event, http_session, until_closed
 from tests.integration.test_commands import run
-from tests.postgresql import PostgresqlServer, Servers
+from tests.postgresql import PostgresqlServer, Servers, running_server
 from tests.processes import ONE_SECRET
 from tests.serving import API_KEY, SECRET, eventually, publish, token
 
@@ -192,6 +192,26 @@ async def test_a_node_that_is_cut_off_sends_its_clients_away_and_one_whose_store
             await eventually(lambda: membership(cut).fault is None, within=10)
             await publish(session, other.url, {"to": {"user": "42"}, "type": "t"})
             assert event(await bystander.next())[0] == "notification.new"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_behind_a_restart_of_the_database_a_node_comes_over_before_its_lease_is_due() -> None:
+    with running_server(18) as own:
+        database = own.new_store()
+        async with node(own.url(database), lease=timedelta(seconds=60)) as server, http_session() as session:
+            # Its first renewals are over by then.
+            await listed(session, server)
+            own.stop()
+            own.start()
+
+            def has_come_over() -> bool:
+                boots = own.execute(
+                    "SELECT boot FROM synkrone.nodes, synkrone.cluster WHERE incarnation = synkrone.incarnation()",
+                    database,
+                )
+                return boots == [(membership(server).boot,)]
+
+            await eventually(has_come_over, within=10)
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -467,6 +467,9 @@ class PostgresqlStore:
     def registry(self) -> PostgresqlRegistry:
         return self._registry
 
+    def last_epoch(self) -> str:
+        return self._opened().generations.present
+
     @property
     def silent_seconds(self) -> float:
         return self._clock.monotonic() - self._opened().heard_at

@@ -13,6 +13,7 @@ from adapters.system.nodes import Member, Roll
 from domain.errors import Unavailable
 from tests.doubles import FixedRandomness, ManualClock
 from tests.registries import Cluster, MemoryRegistry
+from tests.serving import eventually
 
 LEASE_SECONDS = 15.0
 INTERVAL = 5.0
@@ -283,6 +284,18 @@ async def test_when_the_database_is_another_one_nodes_come_over_and_stay_who_the
     assert list(first.membership.secrets) == list(second.membership.secrets) == [cluster.secret, secret]
     assert (first.membership.boot, second.membership.boot) == boots
     assert (first.sent_away, second.sent_away) == ([], [])
+
+
+@pytest.mark.gen_test
+async def test_a_node_in_a_hurry_comes_over_at_once(cluster: Cluster) -> None:
+    first, _ = await pair(cluster)
+    cluster.begin_anew()
+    running = asyncio.ensure_future(first.membership.run())
+    await eventually(lambda: first.membership.boot in cluster.leases)
+    cluster.begin_anew()
+    first.membership.hurry()
+    await eventually(lambda: first.membership.boot in cluster.leases)
+    running.cancel()
 
 
 @pytest.mark.gen_test
