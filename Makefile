@@ -37,8 +37,8 @@ prove: .venv/.installed-test
 fuzz: .venv/.installed-fuzz
 	$(VENV_PYTHON) -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
-# This server beside Socket.IO on Node and the stock python-socketio: about 45 minutes. Writes docs/benchmark.*, and what
-# docs/explanation/performance.md and the README say of them.
+# This server beside Socket.IO on Node and the stock python-socketio: about an hour and a half.
+# Writes docs/benchmark*, and what docs/explanation/performance.md and the README say of them. ARGS="--only nodes_across".
 bench: .venv/.installed-bench
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
@@ -73,7 +73,7 @@ lint: .venv/.installed-dev
 
 .venv/.installed-bench: .venv/.created pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	touch $@ .venv/.installed
+	touch $@ .venv/.installed-test .venv/.installed
 
 .venv/.installed-docs: .venv/.created pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'

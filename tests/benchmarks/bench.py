@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.clients import Crowd
+from tests.benchmarks.databases import Databases
 from tests.benchmarks.plan import Plan
 from tests.benchmarks.publishing import Publisher, batch, post_at_a_pace, publication, publishing
 from tests.benchmarks.results import Results
@@ -32,7 +33,8 @@ _WARM_UP_GAP = 20e-6
 class Bench:
     """What the scenarios share.
 
-    ``tokens`` are of distinct users whose ids are their places. ``folder`` is kept until the end of the run.
+    ``tokens`` are of distinct users whose ids are their places. ``folder`` and ``databases`` are kept until the end of
+    the run.
     """
 
     plan: Plan
@@ -41,11 +43,12 @@ class Bench:
     cores: Cores
     only: Collection[str]
     folder: Path
+    databases: Databases
 
     @asynccontextmanager
     async def serving(self, kind: Kind) -> AsyncIterator[tuple[Server, Crowd]]:
         """A fresh server and no clients yet."""
-        async with running(kind, self.cores) as server:
+        async with running(kind, self.cores, self.cores.server) as server:
             crowd = Crowd(server.url, self.tokens)
             try:
                 yield server, crowd

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.benchmarks.plan import Plan
+from tests.benchmarks.plan import Plan, SharedPlan
 from tests.benchmarks.results import SHARE, Measure, Series, Target, at
-from tests.benchmarks.servers import DURABLE, MEMORY, NODEJS, OURS, Kind
+from tests.benchmarks.servers import APPENDER, DURABLE, MEMORY, NODEJS, NODES, OURS, Kind
 
 LOG = (
     ("append", "appending an entry alone, CPU", "µs"),
@@ -16,6 +16,12 @@ LOG = (
     ("count", "counting an inbox of 20", "µs"),
     ("open", "opening the store", "ms"),
 )
+SHARED_LOG = (
+    ("shared-log-append", "appending an entry alone", "µs"),
+    ("shared-log-append-batch", "appending in batches of 100, an entry", "µs"),
+    ("shared-log-replay", "reading 10 missed entries", "µs"),
+)
+SHARED_LOG_TIMES = 1.15
 GROWTH = (
     ("unicast", "CPU a delivery, batches of 50 to user rooms", "µs"),
     ("room", "CPU a delivery, one room, paced", "µs"),
@@ -66,6 +72,35 @@ def measures_of(plan: Plan) -> Iterator[Measure]:
     for key, title, unit in LOG:
         for size in plan.log:
             yield Measure(at(key, size), f"{title}, log of {size:,}", unit, is_detail=True)
+    yield from _measures_of_nodes(plan.shared)
+
+
+def _measures_of_nodes(plan: SharedPlan) -> Iterator[Measure]:
+    batches = f"batches of {plan.batch:,} at once to"
+    for number in plan.nodes:
+        yield Measure(at("shared-append", number), f"{batches} {_nodes(number)}: a notification", "µs")
+    pace = f"one publish a request, {plan.rate.a_second:,}/s, to {_nodes(plan.most)} in turn"
+    held = f"{pace}, a transaction open for {plan.held_seconds:g} s elsewhere"
+    for suffix, title in (("", pace), ("-held", held)):
+        yield Measure(f"shared-commits{suffix}", f"{title}: commits that append, a publish", "")
+        yield Measure(
+            f"shared-transactions{suffix}", f"{title}: all that write or give a hint, a publish", "", is_detail=True
+        )
+        yield Measure(f"shared-p50{suffix}", f"{title}: publish to socket of another node, p50", "ms")
+        yield Measure(f"shared-p99{suffix}", f"{title}: publish to socket of another node, p99", "ms")
+        yield Measure(f"shared-late{suffix}", f"{title}: load generator late, p99", "ms", is_detail=True)
+    idle = f"{_nodes(plan.most)}, {plan.members:,} connections, nothing published"
+    yield Measure("shared-idle-statements", f"{idle}: statements a second and node", "")
+    yield Measure("shared-idle-hints", f"{idle}: NOTIFY a second and node", "")
+    yield Measure("shared-idle-leases", f"{idle}: renewals of the lease a second and node", "")
+    yield Measure("shared-strangers", "an entry of which a node has no recipient: read by it", "octets")
+    for key, title, unit in SHARED_LOG:
+        for size in plan.log:
+            yield Measure(at(key, size), f"{title}, log of {size:,}", unit, is_detail=True)
+
+
+def _nodes(number: int) -> str:
+    return "one node" if number == 1 else f"{number} nodes"
 
 
 def targets_of(plan: Plan) -> Iterator[Target]:
@@ -95,6 +130,27 @@ def targets_of(plan: Plan) -> Iterator[Target]:
     short, long = plan.log[0], plan.log[-1]
     for key, title, _ in LOG:
         yield _beside_itself(f"{title}: log of {long:,} against {short:,}", at(key, long), at(key, short), 1.1)
+    yield from _targets_of_nodes(plan.shared)
+
+
+def _targets_of_nodes(plan: SharedPlan) -> Iterator[Target]:
+    for number in (plan.nodes[0], plan.most):
+        key = at("shared-append", number)
+        # 0.8 times as many a second.
+        yield Target(f"batches to {_nodes(number)}", (key, NODES.name), (key, APPENDER.name), 1.25)
+    for suffix, title in (("", ""), ("-held", ", with a transaction held open")):
+        yield Target(f"commits a publish{title}", (f"shared-commits{suffix}", NODES.name), None, 0.25)
+        yield Target(f"publish to socket of another node, p99{title}", (f"shared-p99{suffix}", NODES.name), None, 25)
+    held = "publish to socket of another node, p99: a transaction held open elsewhere against none"
+    yield Target(held, ("shared-p99-held", NODES.name), ("shared-p99", NODES.name))
+    yield Target("NOTIFY of an idle node", ("shared-idle-hints", NODES.name), None, 0)
+    # One every 5 s, and one more at the edge of the time that is looked at.
+    most = 1 / 5 + 1 / plan.idle_seconds
+    yield Target("leases of an idle node", ("shared-idle-leases", NODES.name), None, most)
+    short, long = plan.log[0], plan.log[-1]
+    for key, title, _ in SHARED_LOG:
+        over, under = (at(key, long), NODES.name), (at(key, short), NODES.name)
+        yield Target(f"{title}: log of {long:,} against {short:,}", over, under, SHARED_LOG_TIMES)
 
 
 def _both(title: str, key: str, stored: tuple[float, Kind], in_memory: tuple[float, Kind]) -> Iterator[Target]:

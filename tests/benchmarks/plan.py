@@ -43,6 +43,29 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedPlan:
+    """What is done to nodes that share a database.
+
+    ``nodes`` are how many there are, most of them last. Each is posted ``batches`` of ``batch``. Clients are a multiple
+    of the nodes. ``held_seconds`` is for how long a transaction has been open under the load as its measuring begins;
+    ``log`` are sizes of the log, in entries.
+    """
+
+    nodes: tuple[int, ...]
+    batch: int
+    batches: int
+    members: int
+    rate: Rate
+    held_seconds: float
+    idle_seconds: float
+    log: tuple[int, ...]
+
+    @property
+    def most(self) -> int:
+        return self.nodes[-1]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The sizes of a run, in connections, and its load.
 
@@ -63,11 +86,12 @@ class Plan:
     rate_beside_idle: Rate
     missed: int
     log: tuple[int, ...]
+    shared: SharedPlan
 
     @property
     def users(self) -> int:
         """How many users there are, the one who reads slowly among them."""
-        return max(self.members, self.idle, self.returning, *self.growth) + 1
+        return max(self.members, self.idle, self.returning, self.shared.members, *self.growth) + 1
 
     def load_of(self, kind: Kind) -> Load:
         return self.stock_load if kind is STOCK else self.load
@@ -93,6 +117,16 @@ FULL = Plan(
     rate_beside_idle=Rate(1000, 10),
     missed=10,
     log=(10_000, 10_000_000),
+    shared=SharedPlan(
+        nodes=(1, 2, 3),
+        batch=1000,
+        batches=60,
+        members=999,
+        rate=Rate(1000, 10),
+        held_seconds=60,
+        idle_seconds=20,
+        log=(10_000, 1_000_000),
+    ),
 )
 QUICK = Plan(
     members=100,
@@ -108,4 +142,14 @@ QUICK = Plan(
     rate_beside_idle=Rate(1000, 1),
     missed=10,
     log=(4000, 20_000),
+    shared=SharedPlan(
+        nodes=(1, 2, 3),
+        batch=100,
+        batches=8,
+        members=30,
+        rate=Rate(150, 2),
+        held_seconds=1,
+        idle_seconds=6,
+        log=(1000, 4000),
+    ),
 )

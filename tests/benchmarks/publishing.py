@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from tests.benchmarks.programs.control import SENT_BASE
@@ -34,6 +34,14 @@ _SENT = str(SENT_BASE).encode()
 
 class Rejected(Exception):
     """A post was not answered with success."""
+
+
+class Poster(Protocol):
+    """Where requests are posted to. Both raise Rejected."""
+
+    def post(self, request: bytes) -> None: ...
+
+    async def answered(self) -> None: ...
 
 
 class Publisher:
@@ -110,9 +118,7 @@ async def publishing(url: str) -> AsyncIterator[Publisher]:
         publisher.close()
 
 
-async def post_at_a_pace(
-    publisher: Publisher, number: int, interval: float, make: Callable[[int], bytes]
-) -> array[float]:
+async def post_at_a_pace(publisher: Poster, number: int, interval: float, make: Callable[[int], bytes]) -> array[float]:
     """Post what ``make`` makes of 0, 1, 2, ..., ``interval`` seconds apart, whatever the answers: an open loop.
 
     Returns by how many seconds each was late. Waits for the answers. Raises Rejected.

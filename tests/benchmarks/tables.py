@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from tests.benchmarks.results import SHARE, Verdict
-from tests.benchmarks.servers import DURABLE, KINDS, MEMORY, NODEJS, OURS
+from tests.benchmarks.servers import DURABLE, KINDS, MEMORY, NODEJS, NODES, OURS, PEERS, SHARED, Kind
 
 Run: TypeAlias = Mapping[str, Any]
 """What ``docs/benchmark.json`` holds."""
@@ -41,7 +41,25 @@ def section(run: Run) -> str:
         f"by a ticker in it. {_load(run)}"
     )
     own = "This server beside itself:"
-    return "\n\n".join((about, servers_table(run, details=False), own, own_table(run)))
+    parts = [about, servers_table(run, details=False), own, own_table(run)]
+    if has_nodes(run):
+        nodes = (
+            "Nodes that share a PostgreSQL server, which flushes to the disk; all of them, and the load generator, on "
+            "the same cores. Of the appending function alone: as many bare clients as nodes, with as much to append."
+        )
+        parts += [
+            nodes,
+            servers_table(run, details=False, among=SHARED),
+            "Nodes beside themselves:",
+            own_table(run, among=SHARED),
+            "![Notifications appended a second, by the number of nodes](../benchmark-nodes.svg)",
+        ]
+    return "\n\n".join(parts)
+
+
+def has_nodes(run: Run) -> bool:
+    """Whether nodes that share a database were measured."""
+    return any(NODES.name in measure["servers"] for measure in run["measures"].values())
 
 
 def brief(run: Run) -> str:
@@ -63,18 +81,22 @@ def brief(run: Run) -> str:
     return table([("", *(_TITLES[server] for server in servers), "aim"), *rows])
 
 
-def servers_table(run: Run, *, details: bool) -> str:
+def servers_table(run: Run, *, details: bool, among: Sequence[Kind] = PEERS) -> str:
     """One row a measure, one column a server, and what is aimed at beside what is reached."""
-    measures = run["measures"]
-    shown = {key: measure for key, measure in measures.items() if details or not measure["is_detail"]}
-    servers = [kind.name for kind in KINDS if any(kind.name in measure["servers"] for measure in shown.values())]
+    names = {kind.name for kind in among}
+    shown = {
+        key: measure
+        for key, measure in run["measures"].items()
+        if names & measure["servers"].keys() and (details or not measure["is_detail"])
+    }
+    servers = [kind.name for kind in among if any(kind.name in measure["servers"] for measure in shown.values())]
     rows = []
     for key, measure in shown.items():
         found = (measure["servers"].get(server) for server in servers)
         aimed = [target for target in run["targets"] if target["over"]["measure"] == key and not _is_own(target)]
         rows.append(
             (
-                f"{measure['title']}, {measure['unit']}",
+                _named(measure["title"], measure["unit"]),
                 *(_spread(summary) if summary else "" for summary in found),
                 "; ".join(_aim(target, measure["unit"]) for target in aimed),
                 "; ".join(_reached(target, measure["unit"]) for target in aimed),
@@ -83,15 +105,17 @@ def servers_table(run: Run, *, details: bool) -> str:
     return table([("", *(_TITLES[server] for server in servers), "aim", "reached"), *rows])
 
 
-def own_table(run: Run) -> str:
-    """One row a target that this server has beside itself."""
-    measures = run["measures"]
+def own_table(run: Run, among: Sequence[Kind] = PEERS) -> str:
+    """One row a target that a server has beside itself."""
+    measures, names = run["measures"], {kind.name for kind in among}
     rows = []
     for target in filter(_is_own, run["targets"]):
+        if target["over"]["server"] not in names:
+            continue
         over, under = (measures[target[side]["measure"]] for side in ("over", "under"))
         rows.append(
             (
-                f"{target['title']}, {over['unit']}",
+                _named(target["title"], over["unit"]),
                 _spread(under["servers"][target["under"]["server"]]),
                 _spread(over["servers"][target["over"]["server"]]),
                 f"≤ {number(target['at_most'])} ×{', the noise' if target['is_noise'] else ''}",
@@ -133,7 +157,11 @@ def _load(run: Run) -> str:
 
 
 def _is_own(target: Mapping[str, Any]) -> bool:
-    return target["under"] is not None and target["under"]["server"] == target["over"]["server"] == OURS.name
+    return target["under"] is not None and target["under"]["server"] == target["over"]["server"]
+
+
+def _named(title: str, unit: str) -> str:
+    return f"{title}, {unit}" if unit else title
 
 
 def _spread(summary: Mapping[str, Any]) -> str:
@@ -143,12 +171,14 @@ def _spread(summary: Mapping[str, Any]) -> str:
 
 def _aim(target: Mapping[str, Any], unit: str) -> str:
     most = f"{target['at_most']:,g}"
-    limit = f"≤ {most} {unit}" if target["under"] is None else f"≤ {most} × {_TITLES[target['under']['server']]}"
+    limit = (
+        f"≤ {most} {unit}".rstrip() if target["under"] is None else f"≤ {most} × {_TITLES[target['under']['server']]}"
+    )
     return _of_store(target, limit)
 
 
 def _reached(target: Mapping[str, Any], unit: str) -> str:
-    reached = f"{_spread(target)} {unit if target['under'] is None else '×'}"
+    reached = f"{_spread(target)} {unit if target['under'] is None else '×'}".rstrip()
     verdict = target["verdict"]
     said = f"**{verdict}**" if verdict == Verdict.MISSED.value else verdict
     return _of_store(target, f"{reached}, {said}")

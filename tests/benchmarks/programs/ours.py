@@ -13,12 +13,17 @@ from entrypoints.settings import validate_settings
 from tests.benchmarks.programs.control import Control
 
 
-async def main(*, secret: str, api_key: str, folder: str, ping_interval: float, durable: bool) -> None:
+async def main(
+    *, secret: str, api_key: str, folder: str, ping_interval: float, durable: bool, database: str | None = None
+) -> None:
+    """With a database it is a node."""
+    stored = f"sqlite:///{folder}/synkrone.db" if durable else "memory://"
     settings = {
         "port": 0,
         "auth": {"secret": secret},
         "api": {"key": api_key},
-        "store": f"sqlite:///{folder}/synkrone.db" if durable else "memory://",
+        "store": stored if database is None else database,
+        "internal": {} if database is None else {"port": 0},
         "limits": {"ping_interval": f"{ping_interval:.0f}s"},
     }
     async with open_server(validate_settings(settings)).running() as server:
