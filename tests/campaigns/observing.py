@@ -30,6 +30,7 @@ class Observed:
         self._log = log
         self._window = window
         self.url = url
+        self.is_killed = False
 
     @property
     def port(self) -> int:
@@ -47,6 +48,11 @@ class Observed:
         finally:
             writer.close()
         return answer
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.is_killed = True
+        self._process.kill()
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], *, within: float) -> dict[str, Any]:
         """Ask until the condition holds of what the server has. Raises AssertionError with what it has."""
@@ -70,7 +76,7 @@ class Observed:
 
 @asynccontextmanager
 async def observed(tmp_path: Path, **settings: Any) -> AsyncIterator[Observed]:
-    """Its log must hold no traceback in the end."""
+    """Its log must hold no traceback in the end, and it must end in good order unless it was killed."""
     store = f"sqlite:///{tmp_path / 'synkrone.db'}"
     values = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}, "store": store} | settings
     log = tmp_path / "observed.log"
@@ -91,9 +97,11 @@ async def observed(tmp_path: Path, **settings: Any) -> AsyncIterator[Observed]:
     try:
         line = await asyncio.wait_for(process.stdout.readline(), 20)
         addresses = json.loads(line)
-        yield Observed(process, log, addresses["url"], addresses["window"])
-        process.stdin.close()
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        server = Observed(process, log, addresses["url"], addresses["window"])
+        yield server
+        if not server.is_killed:
+            process.stdin.close()
+            assert await asyncio.wait_for(process.wait(), 30) == 0
     finally:
         await abort_all()
         if process.returncode is None:
