@@ -86,6 +86,7 @@ def _measures_of_nodes(plan: SharedPlan) -> Iterator[Measure]:
         yield Measure(
             f"shared-transactions{suffix}", f"{title}: all that write or give a hint, a publish", "", is_detail=True
         )
+        yield Measure(f"shared-cpu{suffix}", f"{title}: CPU of all nodes, a publish", "µs")
         yield Measure(f"shared-p50{suffix}", f"{title}: publish to socket of another node, p50", "ms")
         yield Measure(f"shared-p99{suffix}", f"{title}: publish to socket of another node, p99", "ms")
         yield Measure(f"shared-late{suffix}", f"{title}: load generator late, p99", "ms", is_detail=True)

@@ -150,18 +150,23 @@ def _times(bench: Bench, seconds: float) -> int:
 async def _measure_across(bench: Bench, kind: Kind, database: str, nodes: Sequence[Node], held: str) -> None:
     plan, server = bench.plan.shared, bench.databases.server
     each = _times(bench, plan.rate.seconds)
-    before, begun = head(server, database), transactions(server)
+    before, begun, spent = head(server, database), transactions(server), await _cpu_of(nodes)
     delays = [node.crowd.time_deliveries(range(len(node.crowd.clients))) for node in nodes]
     lateness = await _post_across(bench, nodes, each)
     for node in nodes:
         node.crowd.time_deliveries(None)
     publishes = each * plan.members
+    bench.note(f"shared-cpu{held}", kind, (await _cpu_of(nodes) - spent) / publishes * MICRO)
     all_delays = array("d", itertools.chain.from_iterable(delays))
     bench.note(f"shared-commits{held}", kind, commits_after(server, database, before) / publishes)
     bench.note(f"shared-transactions{held}", kind, (transactions(server) - begun) / publishes)
     bench.note(f"shared-p50{held}", kind, percentile(all_delays, 50) * MILLI)
     bench.note(f"shared-p99{held}", kind, percentile(all_delays, 99) * MILLI)
     bench.note(f"shared-late{held}", kind, percentile(lateness, 99) * MILLI)
+
+
+async def _cpu_of(nodes: Sequence[Node]) -> float:
+    return sum([(await node.server.usage()).cpu for node in nodes])
 
 
 async def _post_across(bench: Bench, nodes: Sequence[Node], each: int) -> array[float]:

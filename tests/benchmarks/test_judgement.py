@@ -131,6 +131,23 @@ def test_the_document_has_a_place_for_what_is_found() -> None:
     assert marked(with_marked(PERFORMANCE, section(found))) == section(found)
 
 
+def test_nodes_that_share_a_database_have_tables_of_their_own() -> None:
+    measures = [COST, Measure("shared", "a piece of shared work", "")]
+    beside = Target("beside the function", ("shared", "nodes"), ("shared", "appender"), 1.25)
+    held = Target("held against none", ("shared-held", "nodes"), ("shared", "nodes"), 2)
+    found = Results([*measures, Measure("shared-held", "held", "", is_detail=True)], [beside, held], is_full=True)
+    for found.round in range(5):
+        found.add("cost", "ours", 9)
+        found.add("shared", "nodes", 5)
+        found.add("shared-held", "nodes", 10)
+        found.add("shared", "appender", 4)
+    said = section({**ABOUT, **found.as_json()}).splitlines()
+    assert "|  | this server | aim | reached |" in said
+    assert "|  | nodes on PostgreSQL | the appending function alone | aim | reached |" in said
+    assert "| a piece of shared work | 5.00 | 4.00 | ≤ 1.25 × the appending function alone | 1.25 ×, met |" in said
+    assert "| held against none | 5.00 | 10.0 | ≤ 2.00 × | 2.00 ×, met |" in said
+
+
 def test_the_documents_say_what_the_last_run_found() -> None:
     run = json.loads((REPOSITORY / "docs" / "benchmark.json").read_text())
     if all("title" in measure for measure in run["measures"].values()):
