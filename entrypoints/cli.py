@@ -19,7 +19,7 @@ import msgspec
 
 from adapters.contract.json_text import InvalidJson, parse_object
 from domain.errors import InvalidPublication, StoreUnavailable
-from entrypoints import client, nodes, outbox, server, workers
+from entrypoints import checking, client, nodes, outbox, workers
 from entrypoints.demo import story, terminal
 from entrypoints.move import NotMoved, move
 from entrypoints.move_progress import display_for
@@ -206,21 +206,21 @@ def _listen(options: argparse.Namespace) -> int:
 
 def _check_config(options: argparse.Namespace) -> int:
     with _settings(options) as (settings, sources):
-        passing = server.check(settings)
+        passing = checking.check(settings)
         print(f"The settings are good: serve would listen on {settings.address}.")
         print(f"Settings file: {sources.where}")
-        for line in server.notices(settings, sources):
+        for line in checking.notices(settings, sources):
             print(f"Note: {line}")
         for line in passing:
             print(f"For the moment it could not: {sources.named(line)}")
-        if untried := server.untried(settings):
+        if untried := checking.untried(settings):
             print(f"Not tried: {', '.join(untried)}.")
     return 0
 
 
 def _migrate(options: argparse.Namespace) -> int:
     with _settings(options) as (settings, _):
-        print(server.migrate(settings))
+        print(checking.migrate(settings))
     return 0
 
 

@@ -1,20 +1,14 @@
-"""``serve``: settings, container, open in order, serve, drain, close in reverse."""
+"""A server: settings, container, open in order, serve, drain, close in reverse."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import tornado.web
 from tornado.routing import Router
@@ -31,37 +25,25 @@ from adapters.http.listening import (
     Listener,
     address_of,
     affordable_connections,
-    bind,
-    close_bound,
-    raise_descriptor_limit,
 )
 from adapters.store.served import ServedPresence, ServedStore, SharedStore, StoreWithOutbox
 from adapters.system.nodes import Registry
-from adapters.telemetry.logs import configure_logging
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
-from entrypoints.container import SHARED_STORES, Container, build_container, build_store
-from entrypoints.event_loop import run
-from entrypoints.garbage import Garbage
-from entrypoints.inherited import inherited_sockets
-from entrypoints.internal import Internal, InternalPortTaken
+from entrypoints.binding import open_port
+from entrypoints.container import Container, build_container
+from entrypoints.internal import Internal
 from entrypoints.lag import Lag
-from entrypoints.settings import Settings, SettingsError, naming, read_settings
-from entrypoints.settings_sources import Sources
-from entrypoints.settings_types import MAX_PORT, written
-from entrypoints.stopping import StopSignals
+from entrypoints.settings import Settings, SettingsError
 from entrypoints.supervisor import Supervisor, every, repeat, until
 from entrypoints.tls import check_tls
-from entrypoints.version import installed_version
 
 _log = logging.getLogger("synkrone.server")
 
 TICK_SECONDS = 1.0
 TIDY_PAUSE = 0.05
-GARBAGE_SECONDS = 60.0
 COUNTS_AT_ONCE = 50
 SHUTDOWN_SECONDS = 28.0
-WRONG_SETTING = 2
 LEAVE_SECONDS = (1.0, 4.0)
 """For at least and at most so long a server that leaves its port to others still serves who has come to it."""
 SILENT_SECONDS = 5.0
@@ -424,77 +406,6 @@ def open_server(settings: Settings, inherited: Sequence[socket.socket] = ()) -> 
     return Server(settings, container, sockets, internal, inherited=bool(inherited))
 
 
-def open_port(settings: Settings) -> list[socket.socket]:
-    """Sockets that listen where the settings say. Raises SettingsError."""
-    try:
-        return bind(settings.host, settings.port)
-    except (OSError, UnicodeError) as error:
-        raise _cannot_listen(settings, error) from None
-
-
-def check_workers(settings: Settings) -> None:
-    """Whether there can be several, where several are wanted. Raises SettingsError."""
-    if settings.workers == 1:
-        return
-    if settings.store.scheme not in SHARED_STORES:
-        stores = " or ".join(f"{scheme}://" for scheme in SHARED_STORES)
-        raise SettingsError(f"workers: {settings.workers} of them need a store that they can share: {stores}")
-    if settings.node.address is not None and not settings.internal.port:
-        raise SettingsError("internal.port: must be a port, as node.address is one with workers")
-    highest = MAX_PORT - settings.workers
-    if settings.internal.port and settings.internal.port > highest:
-        raise SettingsError(f"internal.port: must be at most {highest}, as workers have those behind it")
-
-
-def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> SettingsError:
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return SettingsError(f"host: {settings.host} is not an address of this machine")
-    setting = "host" if settings.is_unix else "port"
-    # For a path that is too long there is a text alone.
-    reason = error.strerror or str(error)
-    return SettingsError(f"{setting}: cannot listen on {settings.address}: {reason}")
-
-
-def check(settings: Settings) -> list[str]:
-    """Try what ``serve`` does before it serves, without opening the store: what stands in its way for the moment only.
-
-    Raises SettingsError.
-    """
-    check_workers(settings)
-    container = build_container(settings)
-    check_tls(settings.tls, "tls")
-    passing: list[str] = []
-    try:
-        internal = Internal.bound(settings)
-    except InternalPortTaken as error:
-        passing.append(str(error))
-    else:
-        if internal is not None:
-            internal.close()
-    try:
-        sockets = bind(settings.host, settings.port)
-    except (OSError, UnicodeError) as error:
-        if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
-            raise _cannot_listen(settings, error) from None
-        passing.append(str(_cannot_listen(settings, error)))
-    else:
-        close_bound(sockets)
-    try:
-        in_use = container.store().check()
-    except SynkroneError as error:
-        raise SettingsError(f"store: {error}") from None
-    return [*passing, *([f"store: {in_use}"] if in_use is not None else [])]
-
-
-def migrate(settings: Settings) -> str:
-    """Bring what the store holds into the form of today; what was done. Raises SettingsError."""
-    store = build_store(settings)
-    try:
-        return f"{store.place}: {store.migrate()}"
-    except SynkroneError as error:
-        raise SettingsError(f"store: {error}") from None
-
-
 def _log_request(handler: tornado.web.RequestHandler) -> None:
     request = handler.request
     caller = getattr(handler, "caller", None)
@@ -508,153 +419,3 @@ def _log_request(handler: tornado.web.RequestHandler) -> None:
             "caller": caller.name if caller is not None else None,
         },
     )
-
-
-def untried(settings: Settings) -> list[str]:
-    """What ``check`` does not look at, as it lies elsewhere."""
-    issuers = settings.auth.issuers
-    local = [
-        each.secret or each.public_key or (each.jwks and urlsplit(each.jwks).scheme not in ("http", "https"))
-        for each in issuers
-    ]
-    fetched = [f"the keys of {each.issuer}" for each, is_local in zip(issuers, local, strict=True) if not is_local]
-    if settings.auth.verifier.host is not None:
-        fetched.append("what auth.verifier names")
-    if settings.source.url.host is not None:
-        fetched.append("the feed of source.url")
-    return fetched
-
-
-def notices(settings: Settings, sources: Sources) -> list[str]:
-    """What is not as somebody who has written the settings may think."""
-    said = []
-    if sources.ignored:
-        said.append(f"not settings, but of an orchestrator, and ignored: {', '.join(sources.ignored)}")
-    retention = settings.retention
-    if retention.inbox_age > retention.inbox:
-        raised = written(retention.inbox_age)
-        said.append(f"retention.inbox was raised to {raised}, as items stay no shorter than in the log (retention.log)")
-    if settings.store_password is not None and settings.store.scheme != "postgresql":
-        said.append(
-            f"a store of {settings.store.scheme} has no password, and the one that is given is ignored (store_password)"
-        )
-    return [sources.mentioned(line) for line in said]
-
-
-class Drained(Enum):
-    """How a drain ended."""
-
-    ALL = "everybody was told, and has gone"
-    SLOWLY = "the time for it was over"
-    HURRIED = "a second signal cut it short"
-
-
-async def _drain(server: Server, signals: StopSignals) -> Drained:
-    loop = asyncio.get_running_loop()
-
-    async def drain() -> None:
-        if signals.others_go_on:
-            await server.leave()
-        await server.drain()
-
-    drained, hurried = loop.create_task(drain()), loop.create_task(signals.hurry.wait())
-    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
-    hurried.cancel()
-    if not drained.done():
-        drained.cancel()
-        _log.warning("it is to end at once; the rest is cut")
-        return Drained.HURRIED
-    if isinstance(drained.exception(), TimeoutError):
-        _log.warning("drained too slowly; the rest is cut")
-        return Drained.SLOWLY
-    drained.result()
-    return Drained.ALL
-
-
-async def serve(settings: Settings, sources: Sources, inherited: Sequence[socket.socket] = ()) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second one ends it at once. Returns the exit code."""
-    server = open_server(settings, inherited)
-    signals = StopSignals(asyncio.get_running_loop())
-    return await serve_until_stopped(server, settings, sources, signals, lambda server: print_address(server.url))
-
-
-def print_address(url: str) -> None:
-    print(f"synkrone-socket is listening on {url}", flush=True)  # noqa: T201 (the address is the output)
-
-
-async def serve_until_stopped(
-    server: Server, settings: Settings, sources: Sources, signals: StopSignals, announce: Callable[[Server], None]
-) -> int:
-    """Serve, say so by ``announce``, and drain when told to stop. Returns the exit code."""
-    garbage = Garbage()
-    loop = asyncio.get_running_loop()
-    for line in notices(settings, sources):
-        _log.info(line)
-    async with server.running():
-        announce(server)
-        store: ServedStore = server.container.store()
-        membership: Membership | None = server.container.membership()
-        _log.info(
-            "serving",
-            extra={
-                "version": installed_version(),
-                "url": server.url,
-                "store": store.place,
-                "boot": membership.boot if membership is not None else None,
-                "settings": sources.where,
-                "loop": type(loop).__module__.partition(".")[0],
-            },
-        )
-        garbage.start()
-        server.run_beside(every(GARBAGE_SECONDS, lambda: garbage.tidy(server.open_connections)))
-        stopped = loop.create_task(signals.stop.wait())
-        await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
-        if server.failed.done():
-            stopped.cancel()
-            server.failed.result()
-        began = loop.time()
-        _log.info(
-            "draining",
-            extra={
-                "signal": signals.first.name if signals.first is not None else None,
-                "others_go_on": signals.others_go_on,
-            },
-        )
-        drained = await _drain(server, signals)
-    _log.info("stopped", extra={"drained": drained is Drained.ALL, "seconds": round(loop.time() - began, 3)})
-    return 1 if drained is Drained.HURRIED else 0
-
-
-def with_settings(
-    serve_as: Callable[[Settings, Sources], int],
-    config: Path | None = None,
-    *,
-    workers: int | None = None,
-    log_fields: Mapping[str, object] | None = None,
-) -> int:
-    """Serve as the settings say, of which ``workers`` may be another; the exit code, ``WRONG_SETTING`` for a wrong one.
-
-    Each line of the log has ``log_fields``.
-    """
-    try:
-        settings, sources = read_settings(os.environ, config)
-        if workers is not None:
-            settings = settings.model_copy(update={"workers": workers})
-        configure_logging(settings.log.level, settings.log.format, fields=log_fields)
-        raise_descriptor_limit()
-        with naming(sources):
-            return serve_as(settings, sources)
-    except SettingsError as error:
-        print(f"synkrone-socket: {error}", file=sys.stderr)  # noqa: T201
-        return WRONG_SETTING
-
-
-def main() -> int:
-    """One server, whatever ``workers`` says: the exit code is 1 where a second signal ended it."""
-    return with_settings(
-        lambda settings, sources: run(serve(settings, sources, inherited_sockets(os.environ, os.getpid())))
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

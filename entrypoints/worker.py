@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from entrypoints.inherited import opened
-from entrypoints.server import Server, open_server, serve_until_stopped
+from entrypoints.server import Server, open_server
+from entrypoints.serving import serve_until_stopped
 from entrypoints.settings import Settings
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals

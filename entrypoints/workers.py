@@ -19,9 +19,11 @@ from typing import Final
 from adapters.http.listening import address_of, close_bound
 from adapters.system.ids import SystemRandomness
 from domain.ports import Randomness
+from entrypoints.binding import open_port
+from entrypoints.checking import check_workers
 from entrypoints.event_loop import run
 from entrypoints.inherited import inherited_sockets
-from entrypoints.server import WRONG_SETTING, check_workers, open_port, print_address, serve, with_settings
+from entrypoints.serving import WRONG_SETTING, print_address, serve, with_settings
 from entrypoints.settings import Settings
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals

@@ -18,7 +18,7 @@ from pathlib import Path
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["entrypoints.cli"])
 
-SERVER = "entrypoints.server"
+SERVER = "entrypoints.serving"
 CLI = "entrypoints.cli"
 
 

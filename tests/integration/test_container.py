@@ -22,8 +22,8 @@ from adapters.store.memory import MemoryStore
 from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.sqlite.store import SqliteStore
 from domain.errors import InvalidToken
+from entrypoints.checking import untried
 from entrypoints.container import SELECTED_BY, Container, build_container, build_store
-from entrypoints.server import untried
 from entrypoints.settings import Settings, SettingsError, naming, read_settings, validate_settings
 from entrypoints.tls import check_tls
 from tests.contract.test_caller_verifiers import KEY, OTHER_KEY

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from adapters.http.listening import bind
-from entrypoints.server import check
+from entrypoints.checking import check
 from entrypoints.settings import SettingsError, validate_settings
 from tests.engine_io import http_session
 from tests.serving import SECRET, serving

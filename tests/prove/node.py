@@ -24,7 +24,7 @@ from adapters.transport.socketio.transport import SocketIoTransport
 from adapters.transport.sse.transport import SseTransport
 from domain.model import Appended, AppendOutcome, Arrival, Arrived, Counted, Draft, Identity, Page, Position, Room
 from domain.policy import ConnectionPolicy
-from entrypoints import server
+from entrypoints import serving
 
 CLOCK = "clock"
 FAULT = "PROVE_FAULT"
@@ -215,7 +215,7 @@ def main() -> int:
     fault = os.environ.get(FAULT)
     if fault:
         FAULTS[fault][0]()
-    return server.main()
+    return serving.main()
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -15,28 +14,29 @@ from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
 from adapters.store.postgresql import items, log, schema, users
 from adapters.store.postgresql.appending import Append, Appending
-from adapters.store.postgresql.arrivals import Arriving, Found, arrive
+from adapters.store.postgresql.arrivals import Arriving, arrive
 from adapters.store.postgresql.changes import Change, Changing
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.controls import Order, Ordering
 from adapters.store.postgresql.database import Database
 from adapters.store.postgresql.items import Looking, View
-from adapters.store.postgresql.log import Following, Reading
+from adapters.store.postgresql.log import Reading
 from adapters.store.postgresql.nodes import PostgresqlRegistry
+from adapters.store.postgresql.opened import Opened
 from adapters.store.postgresql.opening import open_database
 from adapters.store.postgresql.outbox import PostgresqlOutbox
 from adapters.store.postgresql.presence import PRESENCE_CHANNEL, PostgresqlPresence
 from adapters.store.postgresql.relaying import OutboxRow, Parking, Relay, Relaying
-from adapters.store.postgresql.threads import DOUBT_SECONDS, Group, Readers, Writer
+from adapters.store.postgresql.threads import Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
 from adapters.store.postgresql.users import Acknowledging, Registering
-from adapters.store.postgresql.watching import Known, LogWatcher, News
+from adapters.store.postgresql.watching import LogWatcher, News
 from adapters.store.registration import Recent, Registration
-from adapters.store.tail import Follower, Tail
+from adapters.store.tail import Tail
 from adapters.store.times import microseconds
 from adapters.store.window import Kept, Window
 from adapters.system.configuration import ConfigurationError
-from domain.errors import CursorRefused, EntriesMissing, PublicationTooLarge, StoreUnavailable
+from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     Action,
     Appended,
@@ -65,29 +65,8 @@ _log = logging.getLogger("synkrone.store")
 RECENT_USERS = 20_000
 
 _CHECKPOINT = one_by_one(users.checkpoint)
-_FOLLOWING = one_by_one(log.following)
 _LISTING = one_by_one(items.listing)
 _PAGE = one_by_one(log.page)
-
-
-@dataclass(eq=False, slots=True)
-class _Open:
-    """What there is from open() on; of a closed one, what was asked for before is still answered."""
-
-    generations: Generations
-    tail: Tail
-    log_floor: int
-    secret: bytes
-    heard_at: float
-    writer: Writer = field(init=False)
-    readers: Readers = field(init=False)
-    watcher: LogWatcher = field(init=False)
-    followers: set[Follower] = field(default_factory=set)
-    behind: list[asyncio.Future[None]] = field(default_factory=list)
-    failing: bool = False
-    missing: int | None = None
-    """The offset of an entry that is not there."""
-    closed: bool = False
 
 
 class PostgresqlStore:
@@ -139,7 +118,7 @@ class PostgresqlStore:
         self._tail_entries = tail_entries
         self._tail_bytes = tail_bytes
         self._hinted: dict[str, Callable[[], None]] = {}
-        self._state: _Open | None = None
+        self._state: Opened | None = None
         self._registered: Recent[tuple[UserId, str], Subscriber] = Recent(RECENT_USERS)
         self._outbox = PostgresqlOutbox(self._listen_address, self._take_over, self._park)
 
@@ -181,14 +160,14 @@ class PostgresqlStore:
         )
         tail = Tail(found.tail_floor)
         tail.append(found.entries)
-        state = _Open(found.generations, tail, found.floor, found.secret, self._clock.monotonic())
+        state = Opened(found.generations, tail, found.floor, found.secret, self._clock.monotonic())
         connect = partial(Database, self._address)
         state.writer = Writer(connect(), partial(self._done, state), loop)
         state.readers = Readers(connect, loop)
         state.watcher = LogWatcher(
             self._listen_address,
             loop,
-            known=partial(_known, state),
+            known=state.known,
             own=lambda: state.writer.process_id,
             stored_at=self._stored_at,
             tell=partial(self._hear, state),
@@ -205,20 +184,20 @@ class PostgresqlStore:
             return
         state.closed = True
         state.watcher.stop()
-        _wake(state)
+        state.wake()
         await asyncio.to_thread(state.readers.close)
         await asyncio.to_thread(state.writer.close)
         await asyncio.to_thread(state.watcher.close)
-        _tell_behind(state)
+        state.tell_behind()
 
-    def _opened(self) -> _Open:
+    def _opened(self) -> Opened:
         if self._state is None or self._state.closed:
             raise StoreUnavailable
         return self._state
 
     # what the threads have done, in the loop
 
-    def _done(self, state: _Open, group: Group) -> None:
+    def _done(self, state: Opened, group: Group) -> None:
         """First the tail has the entries, then caches the rest, and then it is told."""
         written = group.written
         state.failing = written is None
@@ -231,19 +210,19 @@ class PostgresqlStore:
         self._add(state, written.entries)
         for job, answer in zip(group.jobs, written.answers, strict=True):
             job.settle(answer)
-        _tell_behind(state)
+        state.tell_behind()
 
-    def _hear(self, state: _Open, news: News) -> None:
+    def _hear(self, state: Opened, news: News) -> None:
         state.heard_at = self._clock.monotonic()
         self._know(state, news.generations)
         state.log_floor = news.floor
         if state.tail.head < news.floor and not news.entries:
             state.tail.begin_at(news.floor)
         self._add(state, news.entries)
-        _note_missing(state, news.missing)
-        _tell_behind(state)
+        state.note_missing(news.missing)
+        state.tell_behind()
 
-    def _know(self, state: _Open, generations: Generations) -> None:
+    def _know(self, state: Opened, generations: Generations) -> None:
         """None that is older than what is known: threads answer in any order."""
         known = state.generations
         if generations.present in known and generations.present != known.present:
@@ -255,9 +234,9 @@ class PostgresqlStore:
             state.tail.cut_back(end)
             self._registered = Recent(RECENT_USERS)
         state.generations = generations
-        _tell_behind(state)
+        state.tell_behind()
 
-    def _add(self, state: _Open, entries: Sequence[Entry]) -> None:
+    def _add(self, state: Opened, entries: Sequence[Entry]) -> None:
         """What follows the tail. The rest it has already, or is read before long by whoever follows the log. What was
         stored in a database that is not the one any more belongs nowhere."""
         tail, position = state.tail, state.generations.position
@@ -282,19 +261,19 @@ class PostgresqlStore:
         if weight > QUEUE_BYTES:
             raise PublicationTooLarge("what was published at once is more than can be stored at once")
         state = self._opened()
-        known = _known(state)
+        known = state.known()
         batch_wanted = Batch(prepared, checkpoint, all_or_nothing)
         wanted = Append(batch_wanted, self._stored_at(), known.offset, known.epoch)
         appended: Sequence[Appended] = await state.writer.do(self._appending, wanted, weight=weight)
-        await _caught_up_with(state, appended)
+        await state.caught_up_with(appended)
         return appended
 
     async def append_control(self, control: Control) -> Position:
         state = self._opened()
-        known = _known(state)
+        known = state.known()
         wanted = Order(control, self._stored_at(), known.offset, known.epoch)
         at: Position = await state.writer.do(self._ordering, wanted)
-        await _caught_up_if_possible(state, at)
+        await state.caught_up_if_possible(at)
         return at
 
     async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
@@ -305,7 +284,7 @@ class PostgresqlStore:
             state.followers.add(follower)
             try:
                 while True:
-                    yield await _next_batch(state, follower)
+                    yield await state.next_batch(follower)
                     # What these set off, writes to sockets above all, gets its turn before the next ones.
                     await asyncio.sleep(0)
             finally:
@@ -314,19 +293,19 @@ class PostgresqlStore:
     async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
         state = self._opened()
         request = Arriving(arrivals, self._window(), state.tail.floor)
-        with _suspecting(state):
+        with state.suspecting():
             found = await state.readers.do(arrive, request)
             if None in found.each:
                 await state.writer.do(Registering, [Registration(one.user, one.role, one.rooms) for one in arrivals])
                 found = await state.readers.do(arrive, request)
-        await _caught_up(state, found.head)
+        await state.caught_up(found.head)
         if any(after.offset < state.tail.floor for after in found.left_to_the_tail):
             # It has given up meanwhile what would be on their pages.
-            with _suspecting(state):
+            with state.suspecting():
                 found = await state.readers.do(arrive, replace(request, tail_floor=None))
-            await _caught_up(state, found.head)
+            await state.caught_up(found.head)
         return [
-            _arrived(state, arrival, one, found.head)
+            state.arrived(arrival, one, found.head)
             for arrival, one in zip(arrivals, found.each, strict=True)
             if one is not None
         ]
@@ -335,10 +314,10 @@ class PostgresqlStore:
         state = self._checked(after)
         tail = state.tail
         if after.offset >= tail.floor:
-            return _tail_page(state, subscriber, after, tail.head, max_entries, max_bytes)
-        with _suspecting(state):
+            return state.tail_page(subscriber, after, tail.head, max_entries, max_bytes)
+        with state.suspecting():
             page = await state.readers.do(_PAGE, Reading(subscriber, after, max_entries, max_bytes))
-        await _caught_up(state, page.upto)
+        await state.caught_up(page.upto)
         return page
 
     async def head(self) -> Position:
@@ -348,7 +327,7 @@ class PostgresqlStore:
     async def checkpoint(self, source: str) -> str | None:
         return await self._opened().readers.do(_CHECKPOINT, source)
 
-    def _checked(self, position: Position) -> _Open:
+    def _checked(self, position: Position) -> Opened:
         state = self._opened()
         fault = state.generations.fault(position, state.tail.head)
         if fault is not None:
@@ -366,12 +345,12 @@ class PostgresqlStore:
         self._opened()
         prepared = await prepare(drafts)
         state = self._opened()
-        known = _known(state)
+        known = state.known()
         batch = Batch(prepared, None, all_or_nothing=False)
         wanted = Relay(rows, Append(batch, self._stored_at(), known.offset, known.epoch))
         weight = sum(one.weight for one in prepared)
         taken: Mapping[OutboxRow, Appended] = await state.writer.do(self._relaying, wanted, weight=weight)
-        await _caught_up_with(state, taken.values())
+        await state.caught_up_with(taken.values())
         return taken
 
     async def _park(self, reasons: Mapping[OutboxRow, str]) -> Collection[OutboxRow]:
@@ -395,7 +374,7 @@ class PostgresqlStore:
             raise StoreUnavailable
         # Whoever starts where the log ends reads on from there.
         start = max(subscriber.starts.values(), default=0)
-        await _until(state, lambda: state.tail.head >= start)
+        await state.until(lambda: state.tail.head >= start)
         self._registered.put((user, role), subscriber)
         return subscriber
 
@@ -409,7 +388,7 @@ class PostgresqlStore:
     async def count(self, subscriber: Subscriber) -> Counted:
         state = self._opened()
         counted = await state.readers.do(items.count, self._view(subscriber))
-        await _caught_up(state, counted.as_of)
+        await state.caught_up(counted.as_of)
         return counted
 
     async def given_up(self) -> int:
@@ -418,19 +397,19 @@ class PostgresqlStore:
     async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
         state = self._opened()
         listing = await state.readers.do(_LISTING, Looking(self._view(subscriber), query))
-        await _caught_up(state, listing.as_of)
+        await state.caught_up(listing.as_of)
         return listing
 
     async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
         state = self._opened()
-        known = _known(state)
+        known = state.known()
         return await self._change(
             state, Change(self._view(subscriber), action, ids, at, self._stored_at(), known.offset, known.epoch)
         )
 
     async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
         state = self._opened() if up_to is None else self._checked(up_to)
-        known = _known(state)
+        known = state.known()
         wanted = Change(
             self._view(subscriber),
             Action.READ,
@@ -444,9 +423,9 @@ class PostgresqlStore:
         )
         return await self._change(state, wanted)
 
-    async def _change(self, state: _Open, wanted: Change) -> Changed:
+    async def _change(self, state: Opened, wanted: Change) -> Changed:
         changed: Changed = await state.writer.do(self._changing, wanted)
-        await _caught_up_if_possible(state, changed.as_of)
+        await state.caught_up_if_possible(changed.as_of)
         return changed
 
     def _view(self, subscriber: Subscriber) -> View:
@@ -478,7 +457,7 @@ class PostgresqlStore:
         state = self._opened()
         if state.failing:
             raise StoreUnavailable
-        _check_complete(state)
+        state.check_complete()
 
     async def tidy(self) -> bool:
         """One small step of trimming; whether there is more to do. While writing fails it tries whether it can be
@@ -489,14 +468,8 @@ class PostgresqlStore:
         if state.watcher.defect is not None:
             raise RuntimeError("the log is not followed any more") from state.watcher.defect
         step = Step(self._stored_at(), state.tail.given_to_all, self._retention_log, self._kept.retention)
-        trimmed: Trimmed = await state.writer.do(self._trimming, step, applied=partial(_trimmed, state))
+        trimmed: Trimmed = await state.writer.do(self._trimming, step, applied=state.trimmed)
         return trimmed.more
-
-
-def _trimmed(state: _Open, trimmed: Trimmed) -> None:
-    state.log_floor = trimmed.floor
-    while state.tail.floor < min(state.log_floor, state.tail.head):
-        state.tail.drop_first()
 
 
 def _address_to_listen(url: str, password: str | None) -> Address:
@@ -504,136 +477,3 @@ def _address_to_listen(url: str, password: str | None) -> Address:
         return Address(url, password)
     except ConfigurationError as error:
         raise ConfigurationError("store_listen", error.message) from None
-
-
-def _known(state: _Open) -> Known:
-    """Called by any thread: the epoch first, which changes after the tail was cut back."""
-    epoch = state.generations.present
-    return Known(epoch, state.tail.head)
-
-
-@contextmanager
-def _suspecting(state: _Open) -> Iterator[None]:
-    """Of what one reader finds missing all are to hear; itself it is told that it cannot be read."""
-    try:
-        yield
-    except EntriesMissing as error:
-        state.watcher.suspect(error.offset)
-        raise StoreUnavailable(str(error)) from None
-
-
-def _note_missing(state: _Open, missing: int | None) -> None:
-    if missing == state.missing:
-        return
-    state.missing = missing
-    if missing is None:
-        _log.warning("what was missing in the log is there again")
-    else:
-        _log.error("what was stored at offset %d is not there: nobody is served until it is", missing)
-        _wake(state)
-
-
-def _tail_page(
-    state: _Open, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int
-) -> Page:
-    """A page of what the tail has up to an offset."""
-    entries, more = state.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
-    return Page(entries, entries[-1].position if more else state.generations.position(upto), more)
-
-
-def _arrived(state: _Open, arrival: Arrival, found: Found, head: Position) -> Arrived:
-    where, page = found.continuation, found.page
-    if page is None:
-        page = _tail_page(state, found.subscriber, where.after, head.offset, arrival.max_entries, arrival.max_bytes)
-    return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
-
-
-async def _next_batch(state: _Open, follower: Follower) -> Sequence[Entry]:
-    tail = state.tail
-    while follower.given >= tail.head:
-        follower.wake.clear()
-        _check_followed(state, follower)
-        await follower.wake.wait()
-    _check_followed(state, follower)
-    if follower.given >= tail.floor:
-        return await tail.next_batch(follower)
-    # While this is read the tail may go on, but not the log's floor: what was not given stays.
-    with _suspecting(state):
-        entries = await state.readers.do(_FOLLOWING, Following(follower.given, tail.floor))
-    follower.given = entries[-1].position.offset
-    return entries
-
-
-def _check_followed(state: _Open, follower: Follower) -> None:
-    if state.closed:
-        raise StoreUnavailable
-    if follower.cut_off:
-        raise CursorRefused(RecoveryReason.INVALID)
-    _check_complete(state)
-
-
-def _check_complete(state: _Open) -> None:
-    if state.missing is not None:
-        raise EntriesMissing(state.missing)
-
-
-class _Lost(StoreUnavailable):
-    """What was stored is not in the database any more."""
-
-
-async def _caught_up(state: _Open, position: Position) -> None:
-    """Wait until the tail has what a reader has seen: an answer as of an entry comes after it in every respect.
-
-    Raises StoreUnavailable where it has not after a while, or will not.
-    """
-
-    def has_come() -> bool:
-        fault = state.generations.fault(position, state.tail.head)
-        if fault is RecoveryReason.INVALID and position.epoch != state.generations.present:
-            raise _Lost
-        return fault is None and state.tail.head >= position.offset
-
-    await _until(state, has_come)
-
-
-async def _until(state: _Open, condition: Callable[[], bool]) -> None:
-    """Raises StoreUnavailable where that takes too long."""
-    try:
-        async with asyncio.timeout(DOUBT_SECONDS):
-            while not condition():
-                if state.closed:
-                    raise StoreUnavailable
-                behind = asyncio.get_running_loop().create_future()
-                state.behind.append(behind)
-                await behind
-    except TimeoutError:
-        raise StoreUnavailable from None
-
-
-async def _caught_up_with(state: _Open, appended: Collection[Appended]) -> None:
-    """The same for the last of them."""
-    if appended:
-        await _caught_up_if_possible(state, max((one.position for one in appended), key=lambda at: at.offset))
-
-
-async def _caught_up_if_possible(state: _Open, position: Position) -> None:
-    """The same of what is stored, and has to be answered as long as it is. Raises StoreUnavailable where it was lost
-    since."""
-    try:
-        await _caught_up(state, position)
-    except _Lost:
-        raise
-    except StoreUnavailable:
-        _log.warning("what was stored up to %d was not read again in time", position.offset)
-
-
-def _wake(state: _Open) -> None:
-    for follower in state.followers:
-        follower.wake.set()
-
-
-def _tell_behind(state: _Open) -> None:
-    behind, state.behind = state.behind, []
-    for future in behind:
-        if not future.done():
-            future.set_result(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoints.server import check_workers
+from entrypoints.checking import check_workers
 from entrypoints.settings import Settings, SettingsError, validate_settings
 from entrypoints.worker import VARIABLE, Place, settings_of
 

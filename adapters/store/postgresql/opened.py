@@ -1,0 +1,189 @@
+"""A store in a PostgreSQL database while it is open: what it knows of the log, and waiting for more of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from adapters.store.jobs import one_by_one
+from adapters.store.postgresql import log
+from adapters.store.postgresql.arrivals import Found
+from adapters.store.postgresql.log import Following
+from adapters.store.postgresql.threads import DOUBT_SECONDS, Readers, Writer
+from adapters.store.postgresql.trimming import Trimmed
+from adapters.store.postgresql.watching import Known, LogWatcher
+from adapters.store.tail import Follower, Tail
+from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
+from domain.model import (
+    Appended,
+    Arrival,
+    Arrived,
+    Entry,
+    Page,
+    Position,
+    RecoveryReason,
+    Subscriber,
+)
+from domain.rules.epochs import Generations
+
+_log = logging.getLogger("synkrone.store")
+
+_FOLLOWING = one_by_one(log.following)
+
+
+class _Lost(StoreUnavailable):
+    """What was stored is not in the database any more."""
+
+
+@dataclass(eq=False, slots=True)
+class Opened:
+    """What there is from open() on; of a closed one, what was asked for before is still answered."""
+
+    generations: Generations
+    tail: Tail
+    log_floor: int
+    secret: bytes
+    heard_at: float
+    writer: Writer = field(init=False)
+    readers: Readers = field(init=False)
+    watcher: LogWatcher = field(init=False)
+    followers: set[Follower] = field(default_factory=set)
+    behind: list[asyncio.Future[None]] = field(default_factory=list)
+    failing: bool = False
+    missing: int | None = None
+    """The offset of an entry that is not there."""
+    closed: bool = False
+
+    def trimmed(self, trimmed: Trimmed) -> None:
+        """The log begins later now."""
+        self.log_floor = trimmed.floor
+        while self.tail.floor < min(self.log_floor, self.tail.head):
+            self.tail.drop_first()
+
+    def known(self) -> Known:
+        """Called by any thread: the epoch first, which changes after the tail was cut back."""
+        epoch = self.generations.present
+        return Known(epoch, self.tail.head)
+
+    @contextmanager
+    def suspecting(self) -> Iterator[None]:
+        """Of what one reader finds missing all are to hear; itself it is told that it cannot be read."""
+        try:
+            yield
+        except EntriesMissing as error:
+            self.watcher.suspect(error.offset)
+            raise StoreUnavailable(str(error)) from None
+
+    def note_missing(self, missing: int | None) -> None:
+        """An entry is not there, or none is missing any more."""
+        if missing == self.missing:
+            return
+        self.missing = missing
+        if missing is None:
+            _log.warning("what was missing in the log is there again")
+        else:
+            _log.error("what was stored at offset %d is not there: nobody is served until it is", missing)
+            self.wake()
+
+    def tail_page(self, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int) -> Page:
+        """A page of what the tail has up to an offset."""
+        entries, more = self.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
+        return Page(entries, entries[-1].position if more else self.generations.position(upto), more)
+
+    def arrived(self, arrival: Arrival, found: Found, head: Position) -> Arrived:
+        """What a reader found, with a page of what the tail has where that is all there is."""
+        where, page = found.continuation, found.page
+        if page is None:
+            page = self.tail_page(found.subscriber, where.after, head.offset, arrival.max_entries, arrival.max_bytes)
+        return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
+
+    async def next_batch(self, follower: Follower) -> Sequence[Entry]:
+        """Wait for what a follower was not given yet.
+
+        Raises CursorRefused where the log has lost some of what was given, and StoreUnavailable.
+        """
+        tail = self.tail
+        while follower.given >= tail.head:
+            follower.wake.clear()
+            self.check_followed(follower)
+            await follower.wake.wait()
+        self.check_followed(follower)
+        if follower.given >= tail.floor:
+            return await tail.next_batch(follower)
+        # While this is read the tail may go on, but not the log's floor: what was not given stays.
+        with self.suspecting():
+            entries = await self.readers.do(_FOLLOWING, Following(follower.given, tail.floor))
+        follower.given = entries[-1].position.offset
+        return entries
+
+    def check_followed(self, follower: Follower) -> None:
+        """As ``next_batch`` raises."""
+        if self.closed:
+            raise StoreUnavailable
+        if follower.cut_off:
+            raise CursorRefused(RecoveryReason.INVALID)
+        self.check_complete()
+
+    def check_complete(self) -> None:
+        """Raises EntriesMissing."""
+        if self.missing is not None:
+            raise EntriesMissing(self.missing)
+
+    async def caught_up(self, position: Position) -> None:
+        """Wait until the tail has what a reader has seen: an answer as of an entry comes after it in every respect.
+
+        Raises StoreUnavailable where it has not after a while, or will not.
+        """
+
+        def has_come() -> bool:
+            fault = self.generations.fault(position, self.tail.head)
+            if fault is RecoveryReason.INVALID and position.epoch != self.generations.present:
+                raise _Lost
+            return fault is None and self.tail.head >= position.offset
+
+        await self.until(has_come)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Raises StoreUnavailable where that takes too long."""
+        try:
+            async with asyncio.timeout(DOUBT_SECONDS):
+                while not condition():
+                    if self.closed:
+                        raise StoreUnavailable
+                    behind = asyncio.get_running_loop().create_future()
+                    self.behind.append(behind)
+                    await behind
+        except TimeoutError:
+            raise StoreUnavailable from None
+
+    async def caught_up_with(self, appended: Collection[Appended]) -> None:
+        """The same for the last of them."""
+        if appended:
+            await self.caught_up_if_possible(max((one.position for one in appended), key=lambda at: at.offset))
+
+    async def caught_up_if_possible(self, position: Position) -> None:
+        """The same of what is stored, and has to be answered as long as it is.
+
+        Raises StoreUnavailable where it was lost since.
+        """
+        try:
+            await self.caught_up(position)
+        except _Lost:
+            raise
+        except StoreUnavailable:
+            _log.warning("what was stored up to %d was not read again in time", position.offset)
+
+    def wake(self) -> None:
+        """Have all followers look what there is for them."""
+        for follower in self.followers:
+            follower.wake.set()
+
+    def tell_behind(self) -> None:
+        """Have those who wait for the tail look whether it has come so far."""
+        behind, self.behind = self.behind, []
+        for future in behind:
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,151 @@
+"""``serve``: a server from its start to its end, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+
+from adapters.cluster.membership import Membership
+from adapters.http.listening import raise_descriptor_limit
+from adapters.store.served import ServedStore
+from adapters.telemetry.logs import configure_logging
+from entrypoints.checking import notices
+from entrypoints.event_loop import run
+from entrypoints.garbage import Garbage
+from entrypoints.inherited import inherited_sockets
+from entrypoints.server import Server, open_server
+from entrypoints.settings import Settings, SettingsError, naming, read_settings
+from entrypoints.settings_sources import Sources
+from entrypoints.stopping import StopSignals
+from entrypoints.supervisor import every
+from entrypoints.version import installed_version
+
+_log = logging.getLogger("synkrone.server")
+
+GARBAGE_SECONDS = 60.0
+WRONG_SETTING = 2
+
+
+class Drained(Enum):
+    """How a drain ended."""
+
+    ALL = "everybody was told, and has gone"
+    SLOWLY = "the time for it was over"
+    HURRIED = "a second signal cut it short"
+
+
+async def _drain(server: Server, signals: StopSignals) -> Drained:
+    loop = asyncio.get_running_loop()
+
+    async def drain() -> None:
+        if signals.others_go_on:
+            await server.leave()
+        await server.drain()
+
+    drained, hurried = loop.create_task(drain()), loop.create_task(signals.hurry.wait())
+    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not drained.done():
+        drained.cancel()
+        _log.warning("it is to end at once; the rest is cut")
+        return Drained.HURRIED
+    if isinstance(drained.exception(), TimeoutError):
+        _log.warning("drained too slowly; the rest is cut")
+        return Drained.SLOWLY
+    drained.result()
+    return Drained.ALL
+
+
+async def serve(settings: Settings, sources: Sources, inherited: Sequence[socket.socket] = ()) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second one ends it at once. Returns the exit code."""
+    server = open_server(settings, inherited)
+    signals = StopSignals(asyncio.get_running_loop())
+    return await serve_until_stopped(server, settings, sources, signals, lambda server: print_address(server.url))
+
+
+def print_address(url: str) -> None:
+    print(f"synkrone-socket is listening on {url}", flush=True)  # noqa: T201 (the address is the output)
+
+
+async def serve_until_stopped(
+    server: Server, settings: Settings, sources: Sources, signals: StopSignals, announce: Callable[[Server], None]
+) -> int:
+    """Serve, say so by ``announce``, and drain when told to stop. Returns the exit code."""
+    garbage = Garbage()
+    loop = asyncio.get_running_loop()
+    for line in notices(settings, sources):
+        _log.info(line)
+    async with server.running():
+        announce(server)
+        store: ServedStore = server.container.store()
+        membership: Membership | None = server.container.membership()
+        _log.info(
+            "serving",
+            extra={
+                "version": installed_version(),
+                "url": server.url,
+                "store": store.place,
+                "boot": membership.boot if membership is not None else None,
+                "settings": sources.where,
+                "loop": type(loop).__module__.partition(".")[0],
+            },
+        )
+        garbage.start()
+        server.run_beside(every(GARBAGE_SECONDS, lambda: garbage.tidy(server.open_connections)))
+        stopped = loop.create_task(signals.stop.wait())
+        await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
+        if server.failed.done():
+            stopped.cancel()
+            server.failed.result()
+        began = loop.time()
+        _log.info(
+            "draining",
+            extra={
+                "signal": signals.first.name if signals.first is not None else None,
+                "others_go_on": signals.others_go_on,
+            },
+        )
+        drained = await _drain(server, signals)
+    _log.info("stopped", extra={"drained": drained is Drained.ALL, "seconds": round(loop.time() - began, 3)})
+    return 1 if drained is Drained.HURRIED else 0
+
+
+def with_settings(
+    serve_as: Callable[[Settings, Sources], int],
+    config: Path | None = None,
+    *,
+    workers: int | None = None,
+    log_fields: Mapping[str, object] | None = None,
+) -> int:
+    """Serve as the settings say, of which ``workers`` may be another; the exit code, ``WRONG_SETTING`` for a wrong one.
+
+    Each line of the log has ``log_fields``.
+    """
+    try:
+        settings, sources = read_settings(os.environ, config)
+        if workers is not None:
+            settings = settings.model_copy(update={"workers": workers})
+        configure_logging(settings.log.level, settings.log.format, fields=log_fields)
+        raise_descriptor_limit()
+        with naming(sources):
+            return serve_as(settings, sources)
+    except SettingsError as error:
+        print(f"synkrone-socket: {error}", file=sys.stderr)  # noqa: T201
+        return WRONG_SETTING
+
+
+def main() -> int:
+    """One server, whatever ``workers`` says: the exit code is 1 where a second signal ended it."""
+    return with_settings(
+        lambda settings, sources: run(serve(settings, sources, inherited_sockets(os.environ, os.getpid())))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
