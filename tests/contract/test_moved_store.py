@@ -44,6 +44,7 @@ class MovingMachine(InboxMachine):
             database = PostgresqlStore(
                 self._url,
                 clock=self.clock,
+                stamped_by=self.clock,
                 retention_log=self.log_retention,
                 retention_inbox=RETENTION,
                 inbox_per_user=self.per_user,
