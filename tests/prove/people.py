@@ -127,12 +127,10 @@ class PythonPerson(Person):
                     each.cancel()
             return "cut" if gone.is_set() else "left"
         finally:
-            # What still comes is not read any more: the next connection starts from what was written down.
-            self._present = None
-            client.on("*", lambda *_arguments: None)
-            client.on("connect", lambda: None)
+            # What its library has taken by then may count as received, and is written down to the last.
             with contextlib.suppress(Exception):
                 await asyncio.shield(end(client))
+            self._present = None
 
     async def _ask(self, client: socketio.AsyncClient) -> None:
         while True:

@@ -89,12 +89,14 @@ class _Run:
                     self._history.write("defect", server=str(server), said=line[-1000:])
 
     async def _people(self) -> Sequence[Person]:
-        kinds: list[Callable[..., Person]] = [PythonPerson, StreamPerson, ForgetfulPerson]
+        kinds: list[Callable[..., Person]] = [PythonPerson, StreamPerson]
         if self._script is not None:
             kinds[0] = partial(JsPerson, script=self._script)
         kinds_of: dict[str, list[Callable[..., Person]]] = {
             "ada": [*kinds, partial(PythonPerson, transports=["polling"])],
-            "bob": [StreamPerson, partial(PythonPerson, transports=["websocket"])],
+            # Not for a user of the client in JavaScript: what comes while that one leaves, its application never gets,
+            # and a device without a cursor is not given what the library of another has received.
+            "bob": [StreamPerson, partial(PythonPerson, transports=["websocket"]), ForgetfulPerson],
             "cleo": [PythonPerson, StreamPerson],
         }
         people: list[Person] = []
