@@ -46,9 +46,9 @@ class Window:
 
     async def watch(self) -> None:
         while True:
-            due, used = time.monotonic() + WATCH_SECONDS, time.process_time()
+            due, used = time.monotonic() + WATCH_SECONDS, time.thread_time()
             await asyncio.sleep(WATCH_SECONDS)
-            late, worked = time.monotonic() - due, time.process_time() - used
+            late, worked = time.monotonic() - due, time.thread_time() - used
             self._longest_stall = max(self._longest_stall, late)
             # Of what it was late, the rest may be what others did with the machine.
             self._longest_work = max(self._longest_work, min(late, worked))

@@ -112,6 +112,7 @@ async def test_a_crowd_stays_while_the_database_is_away_and_the_nodes_idle(
         await asyncio.sleep(DOWN_SECONDS)
         after = [await node.ask() for node in nodes]
         seconds = time.monotonic() - since
+        assert [client for client in crowd if client.is_closed.done()] == []
         await asyncio.to_thread(server.start)
         returned = time.monotonic()
         attempts = await asyncio.gather(*(published(node, http, returned + BACK_WITHIN) for node in nodes))
