@@ -53,6 +53,9 @@ def root(tmp_path: Path) -> Path:
     for name in (*PACKAGES, "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    # The settings of that page are tried with the container.
+    (tmp_path / "docs" / "how-to").mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "how-to" / "postgresql.md", tmp_path / "docs" / "how-to")
     return tmp_path
 
 

@@ -158,6 +158,7 @@ class HttpPeer:
     def __init__(self, *, head_bytes: int, body_bytes: int) -> None:
         self.head_bytes = head_bytes
         self.body_bytes = body_bytes
+        self.keeps_alive = True
         self.date = DateField(cast("Clock", _Noon()))
         self.line = Line()
         self.turns = cast("Turns", self.line)
