@@ -50,7 +50,8 @@ class Publisher:
     What is posted while all of them wait for an answer waits for one itself, in order.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
+        self._number = connections
         address = urlsplit(url)
         assert address.hostname is not None
         assert address.port is not None
@@ -64,7 +65,7 @@ class Publisher:
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
-        for _ in range(CONNECTIONS):
+        for _ in range(self._number):
             _, connection = await loop.create_connection(lambda: _Connection(self._answered), *self._address)
             self._connections.append(connection)
             self._idle.append(connection)
@@ -109,8 +110,8 @@ class Publisher:
 
 
 @asynccontextmanager
-async def publishing(url: str) -> AsyncIterator[Publisher]:
-    publisher = Publisher(url)
+async def publishing(url: str, connections: int = CONNECTIONS) -> AsyncIterator[Publisher]:
+    publisher = Publisher(url, connections)
     try:
         await publisher.open()
         yield publisher

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from tests.benchmarks.databases import (
     transactions,
 )
 from tests.benchmarks.publishing import (
+    CONNECTIONS,
     Publisher,
     batch,
     post_at_a_pace,
@@ -83,10 +84,10 @@ async def _running_nodes(bench: Bench, urls: Sequence[str]) -> AsyncIterator[Seq
 
 
 @asynccontextmanager
-async def _publishing_to(nodes: Sequence[Node], backends: int = 1) -> AsyncIterator[Sequence[Publisher]]:
-    """So many backends of each node. They connect just now: nobody may stay connected and say nothing for long."""
+async def _publishing_to(urls: Iterable[str], connections: int = CONNECTIONS) -> AsyncIterator[Sequence[Publisher]]:
+    """They connect just now, and over no more than they use: who is connected and says nothing for long is cut."""
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(publishing(node.server.url)) for node in nodes for _ in range(backends)]
+        yield [await stack.enter_async_context(publishing(url, connections)) for url in urls]
 
 
 async def append(bench: Bench, kind: Kind) -> None:
@@ -108,7 +109,7 @@ async def _posting(bench: Bench, nodes: Sequence[Node]) -> float:
     """Seconds until all batches are answered."""
     plan = bench.plan.shared
     request = batch([number % plan.members for number in range(plan.batch)])
-    async with _publishing_to(nodes, BACKENDS) as backends:
+    async with _publishing_to([node.server.url for node in nodes] * BACKENDS, connections=1) as backends:
         await asyncio.gather(*(post_one_by_one(backend, [request]) for backend in backends))
         start = time.monotonic()
         each = plan.batches // BACKENDS
@@ -172,7 +173,7 @@ async def _cpu_of(nodes: Sequence[Node]) -> float:
 async def _post_across(bench: Bench, nodes: Sequence[Node], each: int) -> array[float]:
     """So many to each user, at the plan's rate, until all have come; by how many seconds each was posted late."""
     plan = bench.plan.shared
-    async with _publishing_to(nodes) as publishers:
+    async with _publishing_to(node.server.url for node in nodes) as publishers:
         lateness = await post_at_a_pace(
             NextNode(publishers),
             each * plan.members,
@@ -212,7 +213,7 @@ async def strangers(bench: Bench, kind: Kind) -> None:
             a_second = (line.octets - octets) / (time.monotonic() - start)
             octets, start = line.octets, time.monotonic()
             requests = (batch([number % plan.members for number in range(plan.batch)]) for _ in range(plan.batches))
-            async with _publishing_to([node]) as (publisher,):
+            async with _publishing_to([node.server.url], connections=1) as (publisher,):
                 await post_one_by_one(publisher, requests)
             await all_nodes_at(server, database, plan.batches * plan.batch)
             read = line.octets - octets - a_second * (time.monotonic() - start)
