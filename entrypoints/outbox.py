@@ -48,7 +48,7 @@ def run(settings: Settings, options: argparse.Namespace) -> tuple[str, bool]:
     except SynkroneError as error:
         raise SettingsError(f"store: {error}") from None
     asked = done if options.all else len(set(options.numbers))
-    others = f"; of {asked - done} others nothing is parked" if done < asked else ""
+    others = f"; not parked: {asked - done}" if done < asked else ""
     return f"{done} {_DONE[options.action]}{others}", done == asked
 
 
@@ -88,7 +88,7 @@ def _as_text(state: OutboxState) -> str:
     lines = [f"waiting: {state.waiting}{since}", f"parked: {state.parked_total}"]
     for one in state.parked:
         named = f"{one.type}, {one.id}" if one.id is not None else one.type
-        lines.append(f"  {one.number}  published {_time(one.published_at)}  {named}: {one.reason}")
+        lines.append(f"  {one.number}  called {_time(one.published_at)}  {named}: {one.reason}")
     if state.parked_total > len(state.parked):
         lines.append(f"  and {state.parked_total - len(state.parked)} more")
     return "\n".join(lines)

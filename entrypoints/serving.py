@@ -108,7 +108,7 @@ async def serve_until_stopped(
             "draining",
             extra={
                 "signal": signals.first.name if signals.first is not None else None,
-                "others_go_on": signals.others_go_on,
+                "is_replaced": signals.others_go_on,
             },
         )
         drained = await _drain(server, signals)

@@ -199,6 +199,10 @@ class Membership:
     def _learn(self, roll: Roll) -> None:
         """Who is missing while the roll is not settled may still come back."""
         known = {member.boot: member for member in roll.members}
+        if roll.is_settled:
+            for gone in self._members.keys() - known.keys() - {self._boot}:
+                address = self._members[gone].address
+                _log.info("another server has left, or its lease has ended", extra={"boot": gone, "address": address})
         self._members = known if roll.is_settled else self._members | known
         self._secrets.learn(roll.secret)
         self._unknown.found(known)

@@ -182,6 +182,6 @@ async def test_an_operator_sees_what_is_parked_puts_it_back_and_discards_it(shop
     discarded = typed(shop, "discard", str(first))
     assert (discarded.returncode, discarded.stdout) == (0, "1 discarded\n")
     again = typed(shop, "retry", str(first), str(second))
-    assert (again.returncode, again.stdout) == (1, "1 put back; of 1 others nothing is parked\n")
+    assert (again.returncode, again.stdout) == (1, "1 put back; not parked: 1\n")
     assert typed(shop, "retry", "--all").returncode == 0
     assert typed(shop, "discard").returncode == 2

@@ -284,7 +284,7 @@ async def test_nobody_who_comes_while_the_workers_are_replaced_is_refused(serve:
     assert visitors.served > 200
     assert len(workers_of(server)) == 2
     assert not before & workers_of(server)
-    assert [record["others_go_on"] for record in server.records("draining")] == [True] * 2
+    assert [record["is_replaced"] for record in server.records("draining")] == [True] * 2
     assert server.stop() == 0
 
 

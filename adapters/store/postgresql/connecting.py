@@ -176,5 +176,7 @@ def is_uncertain(line: Line) -> bool:
 
 def one_line(error: psycopg.Error) -> str:
     """What went wrong, without what somebody stored or sent."""
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+        return "no server of this version has used the database yet: start one, or run synkrone-socket migrate"
     said = error.diag.message_primary or str(error)
     return " ".join(said.split()) or type(error).__name__

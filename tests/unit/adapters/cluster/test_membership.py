@@ -348,3 +348,15 @@ async def test_a_node_that_ends_gives_its_lease_back(cluster: Cluster) -> None:
     assert await first.membership.find(boot) is None
     cluster.is_away = True
     await first.membership.close()
+
+
+@pytest.mark.gen_test
+async def test_a_node_that_is_gone_is_logged_once_by_those_that_stay(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await pair(cluster)
+    gone = second.membership.boot
+    with caplog.at_level(logging.INFO, "synkrone.cluster"):
+        await first.live(3 * LEASE_SECONDS)
+    told = [record for record in caplog.records if "has left" in record.getMessage()]
+    assert [(vars(record)["boot"], vars(record)["address"]) for record in told] == [(gone, "http://two")]
