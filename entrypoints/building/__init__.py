@@ -1,0 +1,1 @@
+"""Adapters built as the settings say: what the container calls."""

@@ -1,0 +1,106 @@
+"""Who users and callers are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from adapters.auth.api_keys import ApiKey, ApiKeys, hash_key, parse_hash
+from adapters.auth.callers import Callers
+from adapters.auth.issuers import Issuer, Issuers, KeySource
+from adapters.auth.jwks import RemoteKeys
+from adapters.auth.jwt import JwtVerifier
+from adapters.auth.keys import StaticKeys
+from adapters.auth.locations import Discovery, JwksUrl
+from adapters.auth.service_tokens import ServiceTokens
+from domain.ports import Clock
+from entrypoints.building.errors import as_settings_errors, plain
+from entrypoints.settings import SCOPES, ApiSettings, AuthSettings, IssuerSettings, MissingSetting, SettingsError
+
+SINGLE_KEY_NAME = "api.key"
+
+
+def build_issuers(auth: AuthSettings, clock: Clock) -> Issuers:
+    """Raises SettingsError, naming the setting."""
+    if auth.secret is not None:
+        with as_settings_errors("auth"):
+            secret = _shared(auth.secret)
+            issuer = Issuer(
+                keys=secret,
+                algorithms=["HS256"],
+                audience=auth.audience,
+                roles=auth.roles,
+                user_claim=auth.user_claim,
+                role_claim=auth.role_claim,
+            )
+            return Issuers([issuer])
+    if not auth.issuers:
+        raise MissingSetting("auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers")
+    issuers = [_issuer(settings, f"auth.issuers[{index}]", clock) for index, settings in enumerate(auth.issuers)]
+    with as_settings_errors("auth"):
+        return Issuers(issuers, shared_user_ids=auth.shared_user_ids)
+
+
+def _issuer(settings: IssuerSettings, path: str, clock: Clock) -> Issuer:
+    with as_settings_errors(path):
+        return Issuer(
+            keys=_keys(settings, path, clock),
+            algorithms=settings.algorithms or (["HS256"] if settings.secret is not None else ["RS256"]),
+            issuer=settings.issuer,
+            audience=settings.audience,
+            roles=settings.roles,
+            user_claim=settings.user_claim,
+            role_claim=settings.role_claim,
+            user_prefix=settings.user_prefix,
+            services=settings.services,
+        )
+
+
+def _shared(secrets: Sequence[SecretStr]) -> StaticKeys:
+    return StaticKeys.from_secret(*(secret.get_secret_value().encode() for secret in secrets))
+
+
+def _keys(settings: IssuerSettings, path: str, clock: Clock) -> KeySource:
+    if settings.secret is not None:
+        return _shared(settings.secret)
+    if settings.public_key is not None:
+        return StaticKeys.from_pem(settings.public_key.encode())
+    if settings.jwks is not None and urlsplit(settings.jwks).scheme not in ("http", "https"):
+        try:
+            return StaticKeys.from_jwks(Path(settings.jwks).read_bytes())
+        except OSError as error:
+            raise SettingsError(f"{path}.jwks: cannot read {settings.jwks}: {error.strerror}") from None
+    if settings.jwks is not None:
+        return RemoteKeys(JwksUrl(settings.jwks), clock)
+    return RemoteKeys(Discovery(settings.issuer), clock)
+
+
+def build_jwt_verifier(auth: AuthSettings, issuers: Issuers, clock: Clock) -> JwtVerifier:
+    auth.verifier.check_bare()
+    return JwtVerifier(issuers, clock, auth.leeway, auth.token_bytes)
+
+
+def build_callers(
+    api: ApiSettings, auth: AuthSettings, build_issuers: Callable[[], Issuers], clock: Clock
+) -> Callers | None:
+    """Who may call the backend API; None for nobody. Raises SettingsError.
+
+    Issuers are needed for service tokens alone, and users' tokens may be of another kind.
+    """
+    keys = []
+    if api.key is not None:
+        with as_settings_errors("api"):
+            keys.append(ApiKey(SINGLE_KEY_NAME, hash_key(api.key.get_secret_value()), SCOPES))
+    for index, settings in enumerate(api.keys):
+        with as_settings_errors(f"api.keys[{index}]"):
+            digest = parse_hash(settings.hash) if settings.hash is not None else hash_key(plain(settings.key))
+            keys.append(ApiKey(settings.name, digest, frozenset(settings.scopes)))
+    services = any(issuer.services for issuer in auth.issuers)
+    if not keys and not services:
+        return None
+    with as_settings_errors("api"):
+        tokens = ServiceTokens(build_issuers(), clock, auth.leeway, auth.token_bytes) if services else None
+        return Callers(ApiKeys(keys), tokens)

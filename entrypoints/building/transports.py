@@ -1,0 +1,72 @@
+"""What connections are served by, and the policy for them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from adapters.http.peer import PeerPolicy
+from adapters.transport.arrivals import Arrivals
+from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
+from adapters.transport.sse.transport import SseLimits, SseTransport
+from domain.policy import ConnectionPolicy
+from domain.ports import Clock, Randomness, Telemetry
+from entrypoints.settings import REPLAY_BYTES, Settings
+
+STREAM_PING = timedelta(seconds=15)
+
+
+def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy:
+    limits = settings.limits
+    return ConnectionPolicy(
+        leeway=settings.auth.leeway,
+        token_bytes=settings.auth.token_bytes,
+        replays_undelivered=settings.replay == "undelivered",
+        connections=limits.connections,
+        connections_per_user=limits.connections_per_user,
+        requests_waiting=limits.events_burst,
+        notification_bytes=limits.notification_bytes,
+        # Below what may wait at all, or a slow but steady reader would be cut in its replay.
+        replay_bytes=min(REPLAY_BYTES, limits.queue_bytes // 2),
+        drain=limits.drain_time,
+        drain_rate=limits.drain_rate,
+        uniform=randomness.uniform,
+    )
+
+
+def build_peers(settings: Settings, telemetry: Telemetry) -> PeerPolicy:
+    return PeerPolicy(trusted_proxies=settings.trusted_proxies, origins=settings.cors_origins, telemetry=telemetry)
+
+
+def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SseTransport:
+    limits = settings.limits
+    return SseTransport(
+        clock=clock,
+        peers=peers,
+        arrivals=arrivals,
+        limits=SseLimits(
+            queue_bytes=limits.queue_bytes,
+            connections=limits.connections,
+            connecting=limits.unauthenticated,
+            ping_interval=min(limits.ping_interval, STREAM_PING).total_seconds(),
+        ),
+    )
+
+
+def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SocketIoTransport:
+    limits = settings.limits
+    return SocketIoTransport(
+        clock=clock,
+        peers=peers,
+        arrivals=arrivals,
+        limits=SocketIoLimits(
+            message_bytes=limits.message_bytes,
+            queue_bytes=limits.queue_bytes,
+            connect_timeout=limits.connect_timeout.total_seconds(),
+            connections=limits.connections,
+            unauthenticated=limits.unauthenticated,
+            events_per_second=limits.events_per_second,
+            events_burst=limits.events_burst,
+            ping_interval=limits.ping_interval.total_seconds(),
+            ping_timeout=limits.ping_timeout.total_seconds(),
+        ),
+    )
