@@ -226,10 +226,13 @@ def codes_table() -> str:
     return "\n".join(rows)
 
 
+def command_names() -> list[str]:
+    return re.findall(r"^    ([a-z-]+)(?: |$)", said_by("--help"), re.MULTILINE)
+
+
 def commands_text() -> str:
     """What every command says of itself."""
-    names = re.findall(r"^    ([a-z-]+)(?: |$)", said_by("--help"), re.MULTILINE)
-    texts = {name: said_by(name, "--help").strip() for name in names}
+    texts = {name: said_by(name, "--help").strip() for name in command_names()}
     return "\n\n".join(f"## {name}\n\n```text\n{text}\n```" for name, text in texts.items())
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from adapters.api.description.problems import codes
-from docs.generate import CODES, PARTS, REFERENCE, SETTINGS, current, settings
+from docs.generate import CODES, PARTS, REFERENCE, SETTINGS, command_names, current, settings
 from entrypoints.settings import Settings
 from tests.architecture.source import ROOT
 from tests.documents import Block, blocks, page, pages
@@ -178,16 +178,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
         f"{DOCUMENTS}test_a_client_lists_and_marks_read_and_a_stream_hears_of_it"
     ),
     ("docs/reference/tokens.md", "toml", "auth.issuers"): f"{DOCUMENTS}test_the_issuers_are_settings",
-    ("docs/reference/commands.md", "text", "synkrone-socket serve"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket demo"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket token"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket publish"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket listen"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket check-config"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket migrate"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket outbox"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket nodes"): GENERATED,
-    ("docs/reference/commands.md", "text", "synkrone-socket move"): GENERATED,
+    **{
+        ("docs/reference/commands.md", "text", f"usage: synkrone-socket {name} "): GENERATED for name in command_names()
+    },
     ("docs/explanation/code.md", "text", "domain/"): NotRun("it shows the folders"),
     ("docs/explanation/code.md", "python", ".rooms("): f"{DOCUMENTS}test_the_policy_is_plain_functions",
     ("docs/explanation/code.md", "python", "MemoryTransport"): f"{DOCUMENTS}test_the_domain_runs_without_a_socket",

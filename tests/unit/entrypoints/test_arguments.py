@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.contract.json_text import to_json
-from entrypoints.cli import _parser, main
+from entrypoints.cli import main, parser
 
 
 def publish_arguments(*arguments: str) -> Any:
-    return _parser().parse_args(["publish", *arguments])
+    return parser().parse_args(["publish", *arguments])
 
 
 @pytest.mark.parametrize(

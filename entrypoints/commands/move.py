@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from pathlib import Path
 
 from adapters.system.configuration import ConfigurationError
 from domain.errors import SynkroneError
-from entrypoints.move_progress import Display
+from entrypoints.commands.options import DONE, FAILED, Commands, add_command, add_config, complain, settings_of
+from entrypoints.move_progress import Display, display_for
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_types import Address
 
 
 class NotMoved(Exception):
     """It broke off. The message is one line."""
+
+
+def add_to(commands: Commands) -> None:
+    about = "bring a store from a SQLite file into the database of the settings"
+    examples = (
+        "move --from sqlite:///synkrone.db",
+        "move --config new.toml --from sqlite:////var/lib/synkrone/synkrone.db",
+    )
+    command = add_command(commands, "move", about, examples=examples)
+    add_config(command)
+    command.add_argument(
+        "--from", dest="source", metavar="URL", required=True, help="for example sqlite:///synkrone.db"
+    )
+    command.add_argument("--json", action="store_true", help="say how far it has come in lines of JSON")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    with settings_of(options) as (settings, _):
+        try:
+            move(settings, options.source, display_for(as_json=options.json))
+        except NotMoved as error:
+            complain(error)
+            return FAILED
+    return DONE
 
 
 def move(settings: Settings, source: str, display: Display) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from adapters.contract.json_text import timestamp
 from adapters.store.served import OutboxState, ServedOutbox, StoreWithOutbox
 from domain.errors import SynkroneError
+from entrypoints.commands.options import DONE, FAILED, Commands, add_command, add_config, settings_of
 from entrypoints.container import build_store
 from entrypoints.settings import Settings, SettingsError
 
@@ -17,14 +19,28 @@ RETRY, DISCARD = "retry", "discard"
 _DONE: Final = {RETRY: "put back", DISCARD: "discarded"}
 
 
-def add_arguments(command: argparse.ArgumentParser) -> None:
+def add_to(commands: Commands) -> None:
+    about = "what waits to be published from a PostgreSQL database, and what cannot be"
+    examples = ("outbox", "outbox --json", "outbox retry 7 8", "outbox retry --all", "outbox discard 9")
+    command = add_command(commands, "outbox", about, examples=examples)
+    add_config(command)
     command.add_argument("action", nargs="?", choices=[RETRY, DISCARD], help="of what is parked (default: list it)")
     command.add_argument("numbers", nargs="*", type=_number, metavar="NUMBER", help="as listed")
     command.add_argument("--all", action="store_true", help="retry all that is parked")
     command.add_argument("--json", action="store_true", help="list as JSON")
+    command.set_defaults(run=partial(run, command))
 
 
-def fault(options: argparse.Namespace) -> str | None:
+def run(command: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    if fault := _fault(options):
+        command.error(fault)
+    with settings_of(options) as (settings, _):
+        said, is_done = _carry_out(settings, options)
+    print(said)
+    return DONE if is_done else FAILED
+
+
+def _fault(options: argparse.Namespace) -> str | None:
     """What is wrong with the arguments together."""
     if options.json and options.action is not None:
         return "--json: only what is listed is written as JSON"
@@ -35,7 +51,7 @@ def fault(options: argparse.Namespace) -> str | None:
     return None
 
 
-def run(settings: Settings, options: argparse.Namespace) -> tuple[str, bool]:
+def _carry_out(settings: Settings, options: argparse.Namespace) -> tuple[str, bool]:
     """What is to be printed, and whether all that was asked for is done. Raises SettingsError."""
     outbox = _outbox(settings)
     try:

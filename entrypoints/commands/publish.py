@@ -1,0 +1,86 @@
+"""``synkrone-socket publish``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from adapters.contract.json_text import InvalidJson, parse_object
+from domain.errors import InvalidPublication
+from entrypoints import client
+from entrypoints.commands.options import (
+    DONE,
+    FAILED,
+    Commands,
+    a_text,
+    add_command,
+    add_config,
+    add_url,
+    complain,
+    settings_of,
+    url_of,
+)
+from entrypoints.settings import MissingSetting
+
+
+def add_to(commands: Commands) -> None:
+    examples = (
+        "publish --to user:42 --type mission.assigned --title 'A mission for you'",
+        "publish --to role:company --type invoice.paid --data '{\"invoice\": 7}' --id invoice-7",
+        "publish --url https://notifications.example --to everyone --type maintenance.planned",
+    )
+    command = add_command(commands, "publish", "post a notification to a running server", examples=examples)
+    add_config(command)
+    add_url(command)
+    command.add_argument("--to", type=_audience, required=True, help="user:ID, users:ID,ID, role:NAME or everyone")
+    command.add_argument("--type", type=a_text, required=True, help="for example mission.assigned")
+    command.add_argument("--title", type=a_text)
+    command.add_argument("--body", type=a_text)
+    command.add_argument("--data", type=_json_object, help="a JSON object")
+    command.add_argument("--id", type=a_text, help="makes a retry safe")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    with settings_of(options) as (settings, _):
+        if settings.api.key is None:
+            raise MissingSetting("api.key: is required (SYNKRONE_API__KEY)")
+        key = settings.api.key.get_secret_value()
+    body: dict[str, Any] = {"to": options.to, "type": options.type}
+    body |= {name: value for name in ("title", "body", "data", "id") if (value := getattr(options, name)) is not None}
+    url = url_of(options, settings)
+    try:
+        status, answer = asyncio.run(client.publish(url, key, body))
+    except (aiohttp.ClientError, TimeoutError) as error:
+        complain(f"cannot reach {url}: {error or type(error).__name__}")
+        return FAILED
+    print(answer, file=sys.stdout if status < 400 else sys.stderr)
+    return DONE if status < 400 else FAILED
+
+
+def _audience(text: str) -> dict[str, object]:
+    kind, _, names = a_text(text).partition(":")
+    if kind == "everyone" and not names:
+        return {"everyone": True}
+    if kind in ("user", "role") and names:
+        return {kind: names}
+    if kind == "users" and names:
+        return {"users": names.split(",")}
+    raise argparse.ArgumentTypeError("must be user:ID, users:ID,ID, role:NAME or everyone")
+
+
+def _json_object(text: str) -> msgspec.Raw:
+    """Passed on as it was written: reading and writing it anew would change its numbers."""
+    data = a_text(text).encode()
+    try:
+        parse_object(data)
+    except InvalidJson as error:
+        raise argparse.ArgumentTypeError(f"must be JSON: {error.detail}") from None
+    except InvalidPublication:
+        raise argparse.ArgumentTypeError("must be a JSON object") from None
+    return msgspec.Raw(data)

@@ -1,0 +1,33 @@
+"""The commands, in the order in which ``--help`` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from entrypoints.commands import (
+    check_config,
+    demo,
+    listen,
+    migrate,
+    move,
+    nodes,
+    outbox,
+    publish,
+    serve,
+    token,
+)
+from entrypoints.commands.options import Commands
+
+COMMANDS: Final[Sequence[Callable[[Commands], None]]] = (
+    serve.add_to,
+    demo.add_to,
+    token.add_to,
+    publish.add_to,
+    listen.add_to,
+    check_config.add_to,
+    migrate.add_to,
+    move.add_to,
+    outbox.add_to,
+    nodes.add_to,
+)
