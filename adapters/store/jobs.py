@@ -70,6 +70,16 @@ class JobQueue:
         with self._changed:
             return self._closed and not self._jobs
 
+    @property
+    def has_some(self) -> bool:
+        with self._changed:
+            return bool(self._jobs)
+
+    def gather(self, enough: int, timeout: float) -> bool:
+        """Wait for so many to wait, for so many seconds: whether they do, or no more can come."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._jobs) >= enough or self._closed, timeout)
+
     def take(self, max_jobs: int, max_bytes: int, timeout: float | None = None) -> list[Job]:
         """What waits, up to that much; waits for something, with a ``timeout`` so many seconds. Empty: the queue is
         closed, and nothing will come, or nothing came in time."""

@@ -29,8 +29,13 @@ CHANNEL: Final = "synkrone_log"
 HINT_SECONDS = 0.005
 """So far apart are hints to other servers at least: all of them take a lock that the whole database shares."""
 
-GATHERING_SECONDS = 0.004
-"""Commits begin at least so far apart while there are several writers at a time, who then share them."""
+APART_SECONDS = 0.004
+GATHERING_SECONDS = 0.012
+GATHERED_JOBS = 4
+"""While there are several writers at a time, who then share commits, these begin at least ``APART_SECONDS`` apart, and
+``GATHERING_SECONDS`` where fewer jobs wait than ``GATHERED_JOBS``."""
+SHARED_SECONDS = 0.1
+"""For so long there are several writers, once something has waited for a commit of somebody else's."""
 
 DOUBT_SECONDS = 10.0
 """For so long is asked what became of something that was on its way as a connection broke."""
@@ -70,6 +75,8 @@ class Writer:
         self._queue = JobQueue(QUEUE_JOBS, QUEUE_BYTES)
         self._hint_at: float | None = None
         self._hinted_at = 0.0
+        self._began = 0.0
+        self._shared_until = 0.0
         self._failing = False
         self.defect: BaseException | None = None
         """What ended the thread, if it was no fault of the database."""
@@ -108,18 +115,33 @@ class Writer:
     def _run(self) -> None:
         try:
             while not self._queue.is_over:
+                self._gather()
                 jobs = self._queue.take(_GROUP_JOBS, _GROUP_BYTES, self._hint_due_in())
-                next_commit = time.monotonic() + GATHERING_SECONDS
+                self._began = time.monotonic()
                 for some in _by_work(jobs):
-                    self._loop.call_soon_threadsafe(self._done, self._group(some))
+                    group = self._group(some)
+                    # Of those whose jobs these are none has gone on yet.
+                    if len(jobs) > 1 or self._queue.has_some:
+                        self._shared_until = time.monotonic() + SHARED_SECONDS
+                    self._loop.call_soon_threadsafe(self._done, group)
                 self._hint()
-                if len(jobs) > 1:
-                    time.sleep(max(0.0, next_commit - time.monotonic()))
         finally:
             left = self._queue.give_up()
             if left:
                 self._loop.call_soon_threadsafe(self._done, Group(left, None))
             self._db.close()
+
+    def _gather(self) -> None:
+        """Have those who write at a time share a commit. Who writes alone, each once the one before is answered, never
+        waits."""
+        if time.monotonic() >= self._shared_until:
+            return
+        time.sleep(max(0.0, self._began + APART_SECONDS - time.monotonic()))
+        while (left := self._began + GATHERING_SECONDS - time.monotonic()) > 0:
+            hint_due_in = self._hint_due_in()
+            if self._queue.gather(GATHERED_JOBS, left if hint_due_in is None else min(left, hint_due_in)):
+                return
+            self._hint()
 
     def _group(self, jobs: Sequence[Job]) -> Group:
         work: Work = jobs[0].operation([job.argument for job in jobs])

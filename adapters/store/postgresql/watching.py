@@ -29,6 +29,8 @@ from domain.rules.epochs import Generations
 _log = logging.getLogger("synkrone.store")
 
 LOOK_SECONDS: Final = 0.25
+APART_SECONDS: Final = 0.005
+"""Looks begin at least so far apart, however many hints there are: each costs about what a commit does."""
 _PAUSE_SECONDS: Final = 1.0
 """After an error."""
 
@@ -82,6 +84,7 @@ class LogWatcher:
         self._others = others
         self._scrubber = Scrubber()
         self._missing: int | None = None
+        self._looked_at = 0.0
         self.defect: BaseException | None = None
         """What ended the thread, if it was no fault of the database."""
         self._over = threading.Event()
@@ -140,10 +143,12 @@ class LogWatcher:
             for channel in {hint.channel for hint in hints} & self._others.keys():
                 self._loop.call_soon_threadsafe(self._others[channel])
             if any(hint.channel == CHANNEL and hint.pid != self._own() for hint in hints):
+                self._over.wait(max(0.0, self._looked_at + APART_SECONDS - time.monotonic()))
                 return
             select.select((db.line.fileno(), self._woken.fileno()), (), (), left)
 
     def _look(self, db: Database) -> None:
+        self._looked_at = time.monotonic()
         known = self._known()
         while not self._over.is_set():
             news = self._news(db, known)
