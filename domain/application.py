@@ -39,7 +39,7 @@ class Application:
         window_bytes: int = WINDOW_BYTES,
     ) -> None:
         policy = policy if policy is not None else ConnectionPolicy()
-        self.hub = Hub(log=store, policy=policy, clock=clock, window_bytes=window_bytes)
+        self.hub = Hub(log=store, policy=policy, clock=clock, telemetry=telemetry, window_bytes=window_bytes)
         self.connections = Connections(policy, presence, telemetry)
         self.hub.obey(self.connections.carry_out)
         self.directory = DirectoryService(log=store, presence=presence, connections=self.connections)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dependency_injector import containers, providers
+from prometheus_client import CollectorRegistry
 
 from adapters.api.backends import Backend
 from adapters.api.inbox import Users
@@ -17,7 +18,10 @@ from adapters.store.served import ServedStore
 from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
+from adapters.telemetry.exposition import Exposition
+from adapters.telemetry.fan_out import FanOut
 from adapters.telemetry.logging import LoggingTelemetry
+from adapters.telemetry.metrics import Metrics
 from adapters.transport.arrivals import Arrivals
 from domain.application import Application
 from entrypoints.building.auth import build_callers, build_issuers, build_jwt_verifier
@@ -46,7 +50,10 @@ class Container(containers.DeclarativeContainer):
 
     clock = providers.Singleton(SystemClock)
     randomness = providers.Singleton(SystemRandomness)
-    telemetry = providers.Singleton(LoggingTelemetry, clock)
+    counted = providers.Singleton(CollectorRegistry)
+    metrics = providers.Singleton(Metrics, counted, clock)
+    exposition = providers.Singleton(Exposition, counted)
+    telemetry = providers.Singleton(FanOut, providers.Singleton(LoggingTelemetry, clock), metrics)
     policy = providers.Singleton(build_policy, settings, randomness)
 
     issuers = providers.Singleton(build_issuers, settings.provided.auth, clock)

@@ -178,7 +178,11 @@ class Server:
         container = self._container
         registry: Registry | None = container.registry()
         router = tornado.web.Application(
-            internal_routes(readiness=self.readiness, read_roll=registry.roll if registry is not None else None),
+            internal_routes(
+                readiness=self.readiness,
+                expose=container.exposition().expose,
+                read_roll=registry.roll if registry is not None else None,
+            ),
             default_handler_class=NotFound,
             log_function=_log_request,
         )

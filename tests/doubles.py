@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from domain.errors import InvalidToken
-from domain.model import ConnectionId, DisconnectReason, Identity, Position
+from domain.model import (
+    Appended,
+    ConnectionId,
+    DisconnectReason,
+    Draft,
+    Entry,
+    Identity,
+    Position,
+    RecoveryReason,
+    UserId,
+)
+from domain.ports import Sent
 from domain.requests import ConnectRequest
 
 START = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -59,20 +70,32 @@ class RecordingTelemetry:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
-        self.received: dict[ConnectionId, Position | None] = {}
+        self.ends: dict[ConnectionId, Position | None] = {}
+        """Up to where the client of one that has ended had got the log."""
+        self.taken = 0
+        self.sent: list[Sent] = []
+        self.replayed_entries = 0
+        self.receipts: list[tuple[ConnectionId, Position]] = []
 
     def connected(
-        self, connection: ConnectionId, identity: Identity, request: ConnectRequest, device: str | None
+        self,
+        connection: ConnectionId,
+        identity: Identity,
+        request: ConnectRequest,
+        device: str | None,
+        *,
+        recovered: bool,
+        reason: RecoveryReason | None,
     ) -> None:
         self.calls.append(("connected", connection, identity.user, device or ""))
 
-    def refused(self, request: ConnectRequest, code: str, reason: str) -> None:
+    def refused(self, connection: ConnectionId, request: ConnectRequest, code: str, reason: str) -> None:
         self.calls.append(("refused", code, reason))
 
     def disconnected(
         self, connection: ConnectionId, identity: Identity, reason: DisconnectReason, received: Position | None
     ) -> None:
-        self.received[connection] = received
+        self.ends[connection] = received
         self.calls.append(("disconnected", connection, identity.user, reason))
 
     def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:
@@ -92,6 +115,25 @@ class RecordingTelemetry:
 
     def parked(self, item: str, reason: str) -> None:
         self.calls.append(("parked", item, reason))
+
+    def received(self, connection: ConnectionId, upto: Position) -> None:
+        self.receipts.append((connection, upto))
+
+    def published(self, by: str, drafts: Sequence[Draft], appended: Sequence[Appended], seconds: float) -> None:
+        self.calls.append(("published", by, *(one.outcome.value for one in appended)))
+
+    def publish_refused(self, by: str, code: str, reason: str) -> None:
+        self.calls.append(("publish_refused", by, code, reason))
+
+    def delivered(self, entries: Sequence[Entry], sent: Sequence[Sent]) -> None:
+        self.taken += len(entries)
+        self.sent.extend(sent)
+
+    def replayed(self, transport: str, entries: int) -> None:
+        self.replayed_entries += entries
+
+    def acted(self, by: str, action: str, user: UserId | None = None, *, detail: str | None = None) -> None:
+        self.calls.append(("acted", by, action, user or "", detail or ""))
 
     def named(self, name: str) -> list[tuple[str, ...]]:
         return [call[1:] for call in self.calls if call[0] == name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
 from adapters.contract.json_text import timestamp
-from domain.errors import InvalidArgument
+from domain.errors import InvalidArgument, StoreUnavailable
 from domain.model import ConnectionInfo, UserId
 from domain.policy import is_name, name_fault
 
@@ -35,9 +35,23 @@ class ConnectionsHandler(BackendHandler):
             connections = await self.backend.directory.connections_of(UserId(user))
             self.answer(200, {"connections": [_connection(info) for info in connections]})
             return
-        closed = await self.backend.directory.disconnect(UserId(user), reconnect=self._reconnect())
+        reconnect = self._reconnect()
+        closed = await self._disconnect(UserId(user), reconnect=reconnect)
         # Whoever has a good token may come back: only its issuer can revoke that.
         self.answer(200, {"disconnected": closed, "tokens_revoked": False})
+
+    async def _disconnect(self, user: UserId, *, reconnect: bool) -> int:
+        until = "come back" if reconnect else "stay away"
+        try:
+            closed = await self.backend.directory.disconnect(user, reconnect=reconnect)
+        except StoreUnavailable:
+            self._note(user, f"those of this server alone, as the store cannot be reached; clients {until}")
+            raise
+        self._note(user, f"connections: {closed}; clients {until}")
+        return closed
+
+    def _note(self, user: UserId, detail: str) -> None:
+        self.backend.telemetry.acted(self.caller_name, "disconnected", user, detail=detail)
 
     def _reconnect(self) -> bool:
         value = self.get_query_argument("reconnect", "false")

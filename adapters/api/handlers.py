@@ -190,5 +190,10 @@ class BackendHandler(BodyHandler):
     async def admit(self) -> None:
         self.caller = await self.backend.admit(self._bearer_token(), self.scope)
 
+    @property
+    def caller_name(self) -> str:
+        """For operators."""
+        return self.caller.name if self.caller is not None else ""
+
     def refused(self, refusal: SynkroneError) -> None:
         self.backend.refused(self.request, refusal)

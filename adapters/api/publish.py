@@ -123,6 +123,11 @@ class PublishRequest:
     def media_type(self) -> str:
         return self._head.headers.get("content-type", "").partition(";")[0].strip().lower()
 
+    @property
+    def caller_name(self) -> str:
+        """For operators; nobody who was not admitted publishes."""
+        return self.caller.name if self.caller is not None else ""
+
     def idempotency_key(self) -> str | None:
         """Raises InvalidArgument."""
         keys = self._head.headers.get_list("idempotency-key")
@@ -152,6 +157,9 @@ class PublishRequest:
         return bearer_token(self._head.headers.get("authorization", ""))
 
     def _fail(self, error: SynkroneError) -> None:
+        if self.caller is not None:
+            telemetry = self._route.backend.telemetry
+            telemetry.publish_refused(self.caller.name, error.code, error.detail or error.title)
         status = status_of(error)
         fields = fields_of(error, status, has_credential=bool(self._credential))
         self._respond(status, members_of(error, status), MEDIA_TYPE, fields)
@@ -172,7 +180,9 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
     async def publish_one(request: PublishRequest) -> tuple[HTTPStatus, object]:
         """One publication: 201 ``{id, cursor, duplicate}``."""
         publication = parse_publication(request.body)
-        (appended,) = await backend.publisher.publish([publication], idempotency_key=request.idempotency_key())
+        (appended,) = await backend.publisher.publish(
+            [publication], by=request.caller_name, idempotency_key=request.idempotency_key()
+        )
         return HTTPStatus.CREATED, _result(appended)
 
     async def publish_batch(request: PublishRequest) -> tuple[HTTPStatus, object]:
@@ -180,7 +190,7 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
         batch = await read_batch(request.body, request.media_type)
         try:
             appended = await backend.publisher.publish(
-                batch.items, idempotency_key=request.idempotency_key(), by_index=True
+                batch.items, by=request.caller_name, idempotency_key=request.idempotency_key(), by_index=True
             )
         except InvalidPublication as error:
             raise batch.refusal(error) from None

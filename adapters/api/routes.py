@@ -10,6 +10,7 @@ from adapters.api.backends import Backend
 from adapters.api.connections import ConnectionsHandler
 from adapters.api.health import LiveHandler, Readiness, ReadyHandler
 from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler, Users
+from adapters.api.metrics import Expose, MetricsHandler
 from adapters.api.nodes import NodesHandler, ReadRoll, SharedRoll
 
 Route: TypeAlias = tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]
@@ -33,12 +34,12 @@ def api_routes(
     ]
 
 
-def internal_routes(*, readiness: Readiness, read_roll: ReadRoll | None = None) -> list[Route]:
+def internal_routes(*, readiness: Readiness, expose: Expose, read_roll: ReadRoll | None = None) -> list[Route]:
     """Of the internal listener, for operators and the other nodes."""
     of_nodes: list[Route] = []
     if read_roll is not None:
         of_nodes.append((r"/admin/nodes", NodesHandler, {"read_roll": SharedRoll(read_roll)}))
-    return [*_health_routes(readiness), *of_nodes]
+    return [*_health_routes(readiness), (r"/metrics", MetricsHandler, {"expose": expose}), *of_nodes]
 
 
 def _health_routes(readiness: Readiness) -> list[Route]:

@@ -333,10 +333,11 @@ class MemoryStore:
 
     def _log(self, subscriber: Subscriber, events: Sequence[tuple[str, Json]]) -> None:
         rooms, now = frozenset((Room.of_user(subscriber.user),)), self._clock.monotonic()
+        stored_at = self._clock.now()
         first = self._tail.head + 1
         self._store(
             [
-                _Record(Entry(self._position(offset), rooms, event, payload), now)
+                _Record(Entry(self._position(offset), rooms, event, payload, stored_at=stored_at), now)
                 for offset, (event, payload) in enumerate(events, first)
             ]
         )
@@ -420,6 +421,7 @@ class MemoryStore:
         outcomes: list[Appended] = []
         by_id: dict[str, _Record] = {}
         by_key: dict[str, _Record] = {}
+        stored_at = self._clock.now()
         for prepared in batch:
             draft, notification = prepared.draft, prepared.draft.notification
             id_, key = notification.id, draft.idempotency_key
@@ -434,7 +436,9 @@ class MemoryStore:
                 outcomes.append(Appended(outcome, first.id, first.entry.position))
                 continue
             position = self._position(self._tail.head + 1 + len(records))
-            entry = Entry(position, draft.rooms, NOTIFICATION_NEW, prepared.payload, notification.expires_at)
+            entry = Entry(
+                position, draft.rooms, NOTIFICATION_NEW, prepared.payload, notification.expires_at, None, stored_at
+            )
             record = _Record(entry, now, id_, key, prepared.digest, notification.type, notification.created_at)
             records.append(record)
             outcomes.append(Appended(AppendOutcome.STORED, id_, position))

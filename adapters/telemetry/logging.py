@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from domain.model import ConnectionId, DisconnectReason, Identity, Position
-from domain.ports import Clock
+from adapters.telemetry.logs import AUDIT_LOGGER
+from domain.model import (
+    Appended,
+    AppendOutcome,
+    ConnectionId,
+    DisconnectReason,
+    Draft,
+    Entry,
+    Identity,
+    Position,
+    RecoveryReason,
+    UserId,
+)
+from domain.ports import Clock, Sent
 from domain.requests import ConnectRequest
 
 _log = logging.getLogger("synkrone")
+_audit = logging.getLogger(AUDIT_LOGGER)
 
 
 REASONS_MAX = 32
@@ -57,8 +70,17 @@ class LoggingTelemetry:
         self._seconds_between = seconds_between
         self._repeated: dict[tuple[str, str], _Reasons] = {}
 
+    # connections
+
     def connected(
-        self, connection: ConnectionId, identity: Identity, request: ConnectRequest, device: str | None
+        self,
+        connection: ConnectionId,
+        identity: Identity,
+        request: ConnectRequest,
+        device: str | None,
+        *,
+        recovered: bool,
+        reason: RecoveryReason | None,
     ) -> None:
         _log.info(
             "connected",
@@ -69,13 +91,16 @@ class LoggingTelemetry:
                 "device": device,
                 "transport": request.transport,
                 "address": request.remote_address,
+                "recovered": recovered,
+                "reason": reason.value if reason is not None else None,
             },
         )
 
-    def refused(self, request: ConnectRequest, code: str, reason: str) -> None:
+    def refused(self, connection: ConnectionId, request: ConnectRequest, code: str, reason: str) -> None:
         self._refused(
             "refused",
             {
+                "connection": connection,
                 "code": code,
                 "reason": reason,
                 "address": request.remote_address,
@@ -83,8 +108,9 @@ class LoggingTelemetry:
             },
         )
 
-    def request_refused(self, remote_address: str, route: str, code: str, reason: str) -> None:
-        self._refused("refused", {"code": code, "reason": reason, "address": remote_address, "route": route})
+    def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:
+        user = identity.user if identity is not None else None
+        _log.info("closing", extra={"connection": connection, "user": user, "code": code, "detail": detail})
 
     def disconnected(
         self, connection: ConnectionId, identity: Identity, reason: DisconnectReason, received: Position | None
@@ -93,9 +119,53 @@ class LoggingTelemetry:
         extra = {"connection": connection, "user": identity.user, "reason": reason, "received": upto}
         _log.info("disconnected", extra=extra)
 
-    def closing(self, connection: ConnectionId, identity: Identity | None, code: str, detail: str | None) -> None:
-        user = identity.user if identity is not None else None
-        _log.info("closing", extra={"connection": connection, "user": user, "code": code, "detail": detail})
+    # publishing
+
+    def published(self, by: str, drafts: Sequence[Draft], appended: Sequence[Appended], seconds: float) -> None:
+        if not _log.isEnabledFor(logging.INFO):
+            return
+        first, *others = appended
+        kinds = {one.notification.audience.value for one in drafts}
+        outcomes = Counter(one.outcome for one in appended)
+        _log.info(
+            "published",
+            extra={
+                "caller": by,
+                "id": first.id if not others else None,
+                "cursor": str(appended[-1].position),
+                "count": len(drafts),
+                "audience": "+".join(sorted(kinds)),
+                "rooms": sum(len(one.rooms) for one in drafts),
+                "outcome": first.outcome.value if len(outcomes) == 1 else "mixed",
+                "duplicates": outcomes[AppendOutcome.DUPLICATE],
+                "seconds": round(seconds, 6),
+            },
+        )
+
+    def publish_refused(self, by: str, code: str, reason: str) -> None:
+        self._limited("publish refused", {"caller": by, "code": code, "reason": reason}, code, reason)
+
+    def skipped(self, source: str, resume_id: str, reason: str) -> None:
+        self._limited("item skipped", {"source": source, "resume_id": resume_id, "reason": reason}, source)
+
+    def parked(self, item: str, reason: str) -> None:
+        self._limited("parked", {"item": item, "reason": reason, "advice": "synkrone-socket outbox"}, "outbox", item)
+
+    # delivery: a line for each would be more than anybody reads
+
+    def delivered(self, entries: Sequence[Entry], sent: Sequence[Sent]) -> None:
+        pass
+
+    def replayed(self, transport: str, entries: int) -> None:
+        pass
+
+    def received(self, connection: ConnectionId, upto: Position) -> None:
+        pass
+
+    # requests without a connection, and pages
+
+    def request_refused(self, remote_address: str, route: str, code: str, reason: str) -> None:
+        self._refused("refused", {"code": code, "reason": reason, "address": remote_address, "route": route})
 
     def caller_refused(self, remote_address: str, code: str, reason: str) -> None:
         self._refused("caller refused", {"code": code, "reason": reason, "address": remote_address})
@@ -104,11 +174,10 @@ class LoggingTelemetry:
         fields = {"origin": origin, "own_origin": own, "address": remote_address, "setting": setting, "advice": advice}
         self._limited("origin refused", fields, setting or "")
 
-    def skipped(self, source: str, resume_id: str, reason: str) -> None:
-        self._limited("item skipped", {"source": source, "resume_id": resume_id, "reason": reason}, source)
+    # operators
 
-    def parked(self, item: str, reason: str) -> None:
-        self._limited("parked", {"item": item, "reason": reason, "advice": "synkrone-socket outbox"}, "outbox", item)
+    def acted(self, by: str, action: str, user: UserId | None = None, *, detail: str | None = None) -> None:
+        _audit.info(action, extra={"caller": by, "user": user, "detail": detail})
 
     def _refused(self, message: str, fields: dict[str, str]) -> None:
         self._limited(message, fields, fields["code"], fields["reason"])

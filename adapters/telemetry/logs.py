@@ -12,6 +12,9 @@ import structlog
 LogFormat = Literal["auto", "json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+AUDIT_LOGGER = "synkrone.audit"
+"""Who did what on whose behalf: logged at every level."""
+
 # Below these levels they log what clients send, tokens among it.
 _QUIET = {
     "socketio": logging.ERROR,
@@ -62,6 +65,7 @@ def configure_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
 

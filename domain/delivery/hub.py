@@ -16,7 +16,7 @@ from domain.delivery.window import Window
 from domain.errors import ConnectionGone
 from domain.model import Control, Disconnect, Entry, Outgoing, Position, Room
 from domain.policy import ConnectionPolicy
-from domain.ports import Clock, Log, Transport
+from domain.ports import Clock, Log, Sent, Telemetry, Transport
 from domain.ports.transport import Frame, Outlet
 
 O = TypeVar("O", bound=Outlet)  # noqa: E741 (an outlet)
@@ -38,12 +38,14 @@ class Hub:
         log: Log,
         policy: ConnectionPolicy,
         clock: Clock,
+        telemetry: Telemetry,
         window_bytes: int = WINDOW_BYTES,
         window_entries: int = WINDOW_ENTRIES,
     ) -> None:
         self._log = log
         self._policy = policy
         self._clock = clock
+        self._telemetry = telemetry
         self._window = Window(window_bytes, window_entries)
         self._audiences: dict[Transport[Any, Any], _Audience[Any, Any]] = {}
         self._observers: list[Callable[[Sequence[Entry]], None]] = []
@@ -117,17 +119,21 @@ class Hub:
         A turn ends between entries only: in the middle of one, a pause could not say up to where everything was sent.
         """
         now, ends_at = self._clock.now(), self._clock.monotonic() + TURN_SECONDS
+        taken: list[Entry] = []
         delivered: list[Entry] = []
+        sent: list[Sent] = []
         while waiting and (not delivered or self._clock.monotonic() < ends_at):
             entry = waiting.popleft()
             is_current = self._policy.is_current(entry, now)
-            self._deliver(entry, is_current=is_current)
+            self._deliver(entry, sent, is_current=is_current)
+            taken.append(entry)
             if is_current:
                 delivered.append(entry)
+        self._telemetry.delivered(taken, sent)
         for observe in self._observers:
             observe(delivered)
 
-    def _deliver(self, entry: Entry, *, is_current: bool) -> None:
+    def _deliver(self, entry: Entry, sent: list[Sent], *, is_current: bool) -> None:
         while self._ahead.any_due(entry.position.offset - 1):
             for subscription in self._ahead.take(entry.position.offset - 1, WINDOW_ENTRIES):
                 subscription.enter()
@@ -137,7 +143,9 @@ class Hub:
         elif is_current:
             gone = self._window.add(entry)
             for audience in self._audiences.values():
-                audience.deliver(entry)
+                connections = audience.deliver(entry)
+                if connections:
+                    sent.append(Sent(audience.name, entry, connections))
                 audience.forget(gone)
         self._delivered = entry.position
 
@@ -147,9 +155,8 @@ class Hub:
         """Send what was delivered beyond ``after``; False where the window does not reach back to it."""
         if not self._window.reaches(after.offset):
             return False
-        for entry in self.current(self._window.after(after.offset)):
-            if not subscription.rooms.isdisjoint(entry.rooms):
-                subscription.send(entry)
+        missed = self.current(self._window.after(after.offset))
+        subscription.catch_up([entry for entry in missed if not subscription.rooms.isdisjoint(entry.rooms)])
         if self._delivered is None or after.offset > self._delivered.offset:
             self._ahead.put(subscription, after.offset)
         else:
@@ -159,6 +166,10 @@ class Hub:
     def withdraw(self, subscription: Subscription[Any, Any]) -> None:
         """Whether or not it was to go live later."""
         self._ahead.put(subscription, None)
+
+    def replayed(self, transport: str, entries: int) -> None:
+        """So many were sent to one that had missed them."""
+        self._telemetry.replayed(transport, entries)
 
     def current(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those that are still to be delivered."""
@@ -209,8 +220,14 @@ class Subscription(Generic[O, F]):
         if not self.is_open:
             raise ConnectionGone
         # Some may have expired while there was no room.
-        for entry in self._hub.current(entries):
+        self.catch_up(self._hub.current(entries))
+
+    def catch_up(self, entries: Sequence[Entry]) -> None:
+        """Send what it has missed."""
+        for entry in entries:
             self.send(entry)
+        if entries and self.is_open:
+            self._hub.replayed(self._audience.name, len(entries))
 
     def resume(self, after: Position) -> bool:
         """Go live: what was and will be delivered beyond ``after`` is sent, and nothing at or below it.
@@ -262,6 +279,7 @@ class _Audience(Generic[O, F]):
 
     def __init__(self, transport: Transport[O, F], window: Window) -> None:
         self.transport = transport
+        self.name = transport.name
         self._window = window
         self._by_room: dict[Room, dict[O, None]] = {}
         self._frames: dict[int, F] = {}
@@ -282,10 +300,12 @@ class _Audience(Generic[O, F]):
                 if not outlets:
                     del self._by_room[room]
 
-    def deliver(self, entry: Entry) -> None:
+    def deliver(self, entry: Entry) -> int:
+        """To how many it was sent."""
         outlets = self._in(entry.rooms)
         if outlets:
             self.transport.send(outlets, self.frame(entry))
+        return len(outlets)
 
     def frame(self, entry: Entry) -> F:
         """Encoded once, however many get it, now or soon."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
 from typing import TypeAlias
@@ -61,6 +62,8 @@ class Entry:
     ``payload`` is the event's first argument; the cursor, ``str(position)``, is its last.
     From the instant ``expires_at`` the entry is neither delivered nor replayed.
     One with a ``control`` is in no room: it is for the servers, and no client ever gets it.
+    ``stored_at`` is when it was, in UTC, where who brings it knows: by the clock of this server where it stored the
+    entry, else by that of the store. It is the same entry with and without.
     """
 
     position: Position
@@ -69,6 +72,7 @@ class Entry:
     payload: Json
     expires_at: datetime | None = None
     control: Control | None = None
+    stored_at: datetime | None = field(default=None, compare=False)
 
 
 @value

@@ -16,7 +16,7 @@ from domain.ports.publisher import Publisher
 from domain.ports.randomness import Randomness
 from domain.ports.store import Store
 from domain.ports.subscribers import Subscribers
-from domain.ports.telemetry import Telemetry
+from domain.ports.telemetry import Sent, Telemetry
 from domain.ports.token_verifier import TokenVerifier
 from domain.ports.transport import Frame, Outlet, Transport
 
@@ -37,6 +37,7 @@ __all__ = [
     "Presence",
     "Publisher",
     "Randomness",
+    "Sent",
     "Store",
     "Subscribers",
     "Telemetry",

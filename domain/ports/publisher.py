@@ -16,11 +16,13 @@ class Publisher(Protocol):
         self,
         publications: Sequence[Publication | InvalidPublication],
         *,
+        by: str = "",
         idempotency_key: str | None = None,
         by_index: bool = False,
     ) -> Sequence[Appended]:
         """Store all or none. Returned means stored as durably as the store promises.
 
+        ``by`` is who publishes, for operators.
         What could not be read stands in its place as what is wrong with it, so that all that is wrong is said at once.
         Raises InvalidPublication, PublicationTooLarge or PublicationConflict, naming the bad ones by their index where
         there are several or ``by_index`` asks for it; StoreUnavailable or ShuttingDown, and then nothing was stored.

@@ -40,6 +40,10 @@ class Transport(Hashable, Protocol[O_contra, F]):
     ``disconnect`` do nothing.
     """
 
+    @property
+    def name(self) -> str:
+        """For operators, the same for all its connections."""
+
     def bind(self, events: ConnectionEvents) -> None:
         """Say who decides. Called once, before the first client."""
 

@@ -68,10 +68,10 @@ class ConnectionService:
             try:
                 reply = await self._let_in(connection, request)
             except InvalidToken as error:
-                self._telemetry.refused(request, error.code, error.reason)
+                self._telemetry.refused(outlet.id, request, error.code, error.reason)
                 raise
             except (InvalidArgument, Unavailable) as error:
-                self._telemetry.refused(request, error.code, str(error))
+                self._telemetry.refused(outlet.id, request, error.code, str(error))
                 raise
             undo.pop_all()  # it stays
         return reply
@@ -100,7 +100,14 @@ class ConnectionService:
         connection.subscriber, connection.start = start.subscriber, start
         self._supersede(start.continues)
         self._connections.let_in(connection, identity, start.pid, start.counted.as_of)
-        self._telemetry.connected(connection.subscription.outlet.id, identity, request, credentials.device)
+        self._telemetry.connected(
+            connection.subscription.outlet.id,
+            identity,
+            request,
+            credentials.device,
+            recovered=start.recovered,
+            reason=start.reason,
+        )
         return ConnectReply(
             identity=identity,
             pid=start.pid,
@@ -161,6 +168,7 @@ class ConnectionService:
             return
         if connection.received is None or upto.offset > connection.received.offset:
             connection.received = upto
+            self._telemetry.received(outlet.id, upto)
             self._recovery.acknowledge(connection.subscriber, upto)
 
     def disconnected(self, outlet: Outlet, reason: DisconnectReason) -> None:

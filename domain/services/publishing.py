@@ -19,6 +19,9 @@ from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError,
 from domain.policy import ConnectionPolicy
 from domain.ports import Checkpoints, Clock, Log, NotificationSource, Outbox, Randomness, Telemetry
 
+OUTBOX = "outbox"
+"""Who publishes what an outbox held, for operators."""
+
 
 class PublishingService:
     """The Publisher of the domain. ``consume`` is to be run for each source, and ``relay`` for an outbox."""
@@ -48,12 +51,14 @@ class PublishingService:
         self,
         publications: Sequence[Publication | InvalidPublication],
         *,
+        by: str = "",
         idempotency_key: str | None = None,
         by_index: bool = False,
     ) -> Sequence[Appended]:
         if self._closed:
             raise ShuttingDown
         by_index = by_index or len(publications) != 1
+        began = self._clock.monotonic()
         good = self._policy.check_all(publications, by_index=by_index)
         now = self._clock.now()
         drafts = [
@@ -74,6 +79,7 @@ class PublishingService:
             if by_index:
                 raise PublicationConflict(summary(conflicts)).about(conflicts)
             raise PublicationConflict(conflicts[0].message)
+        self._published(by, drafts, outcomes, began)
         return outcomes
 
     def close(self) -> None:
@@ -114,6 +120,7 @@ class PublishingService:
     async def _take_over(self, source: str, batch: Sequence[Incoming], after: str | None) -> None:
         drafts: list[Draft] = []
         taken: list[str] = []
+        began = self._clock.monotonic()
         for item in batch:
             try:
                 drafts.append(self._draft_of(item))
@@ -122,6 +129,7 @@ class PublishingService:
             else:
                 taken.append(item.resume_id)
         outcomes = await self._log.append(drafts, checkpoint=Checkpoint(source, batch[-1].resume_id, after))
+        self._published(source, drafts, outcomes, began)
         for resume_id, appended in zip(taken, outcomes, strict=True):
             if appended.outcome is AppendOutcome.CONFLICT:
                 self._telemetry.skipped(source, resume_id, _conflict(appended))
@@ -139,16 +147,23 @@ class PublishingService:
         """Everything of the batch is taken over or parked."""
         drafts: dict[str, Draft] = {}
         faults: dict[str, str] = {}
+        began = self._clock.monotonic()
         for item in batch:
             try:
                 drafts[item.resume_id] = self._draft_of(item)
             except (InvalidPublication, PublicationTooLarge) as error:
                 faults[item.resume_id] = str(error)
-        for name, appended in (await outbox.take_over(drafts)).items():
+        taken = await outbox.take_over(drafts)
+        self._published(OUTBOX, [drafts[name] for name in taken], list(taken.values()), began)
+        for name, appended in taken.items():
             if appended.outcome is AppendOutcome.CONFLICT:
                 faults[name] = _conflict(appended)
         for name in await outbox.park(faults):
             self._telemetry.parked(name, faults[name])
+
+    def _published(self, by: str, drafts: Sequence[Draft], outcomes: Sequence[Appended], began: float) -> None:
+        if drafts:
+            self._telemetry.published(by, drafts, outcomes, self._clock.monotonic() - began)
 
     def _draft_of(self, item: Incoming) -> Draft:
         if item.publication is None:

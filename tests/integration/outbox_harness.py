@@ -58,7 +58,7 @@ async def relay(store: PostgresqlStore, policy: ConnectionPolicy, telemetry: Rec
     service = PublishingService(
         log=store,
         checkpoints=store,
-        hub=Hub(log=store, policy=policy, clock=clock),
+        hub=Hub(log=store, policy=policy, clock=clock, telemetry=telemetry),
         policy=policy,
         clock=clock,
         randomness=SystemRandomness(),

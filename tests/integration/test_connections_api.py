@@ -239,7 +239,10 @@ async def test_a_token_is_not_revoked_and_the_answer_says_so() -> None:
 
 
 @pytest.mark.gen_test
-async def test_without_a_store_they_go_but_it_is_said_that_this_was_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_store_they_go_but_it_is_said_that_this_was_not_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "synkrone.audit")
     async with operating() as operator:
         peer = await WebSocketPeer.open(operator.session, operator.server.url)
         await connected(peer, token("42"))
@@ -251,6 +254,24 @@ async def test_without_a_store_they_go_but_it_is_said_that_this_was_not_all(monk
         status, problem, _ = await operator.send("DELETE", "42")
         assert (status, problem["code"]) == (503, "store_unavailable")
         assert (await until_closed(peer))[-1] == "41"
+        (record,) = [record for record in caplog.records if record.name == "synkrone.audit"]
+        assert (record.message, record.__dict__["user"]) == ("disconnected", "42")
+        assert record.__dict__["detail"].startswith("those of this server alone")
+
+
+@pytest.mark.gen_test
+async def test_who_sent_somebody_away_is_in_the_audit_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "synkrone.audit")
+    async with operating() as operator:
+        peer = await WebSocketPeer.open(operator.session, operator.server.url)
+        await connected(peer, token("42"))
+        await operator.send("DELETE", "42", "?reconnect=true", key=WRITE_KEY)
+        await operator.send("DELETE", "42", key=READ_KEY)
+        await operator.send("GET", "42", key=READ_KEY)
+    (record,) = [record for record in caplog.records if record.name == "synkrone.audit"]
+    told = record.__dict__
+    assert (record.message, told["caller"], told["user"]) == ("disconnected", "disconnects", "42")
+    assert told["detail"] == "connections: 1; clients come back"
 
 
 # ids

@@ -57,7 +57,7 @@ class Log:
         self.service = PublishingService(
             log=self.inbox,
             checkpoints=self.inbox,
-            hub=Hub(log=self.inbox, policy=policy, clock=clock),
+            hub=Hub(log=self.inbox, policy=policy, clock=clock, telemetry=self.telemetry),
             policy=policy,
             clock=clock,
             randomness=FixedRandomness(),

@@ -30,6 +30,20 @@ async def test_it_answers_whether_the_server_is_well_and_serves_no_client() -> N
 
 
 @pytest.mark.gen_test
+async def test_it_says_what_is_counted_to_whoever_asks_there_and_to_nobody_else() -> None:
+    async with serving(internal={"port": 0}) as server, http_session() as session:
+        async with session.get(f"{server.internal_url}/metrics") as answer:
+            assert answer.status == 200
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            assert "synkrone_receipts_total 0.0" in await answer.text()
+        accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
+        async with session.get(f"{server.internal_url}/metrics", headers=accept) as answer:
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+            assert (await answer.text()).endswith("# EOF\n")
+        assert await status(f"{server.url}/metrics") == 404
+
+
+@pytest.mark.gen_test
 async def test_there_is_none_unless_it_is_wanted() -> None:
     async with serving() as server:
         assert server.internal_url is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -113,6 +113,7 @@ class Appending:
 
     def _append(self, db: Database, decision: Decision) -> Written | None:
         """None where some of their ids or keys are taken, or a checkpoint has moved."""
+        stored_at = datetime.now(UTC)
         first, epoch, is_refused, *_ = db.one(
             self.query,
             {
@@ -144,6 +145,7 @@ class Appending:
                 NOTIFICATION_NEW,
                 one.payload,
                 one.draft.notification.expires_at,
+                stored_at=stored_at,
             )
             for offset, one in enumerate(decision.new, first)
         ]

@@ -76,7 +76,9 @@ class LogTransaction:
             for locator in one.locators:
                 locators += (locator, offset)
             placed += [(room, offset, 1, expires_at) for room in draft.rooms]
-            self.entries.append(Entry(Position(epoch, offset), draft.rooms, NOTIFICATION_NEW, payload, ends))
+            self.entries.append(
+                Entry(Position(epoch, offset), draft.rooms, NOTIFICATION_NEW, payload, ends, stored_at=self.now)
+            )
         self.head += len(new)
         _ENTRIES.insert(self.db, range(first, self.head + 1), self.stored_at)
         _CONTENTS.insert(self.db, contents, self.stored_at)
@@ -91,7 +93,7 @@ class LogTransaction:
             self.head += 1
             changes += (self.head, one.event, one.room.encode(), one.payload)
             placed.append((one.room, self.head, 0, None))
-            self.entries.append(Entry(self.as_of, frozenset((one.room,)), one.event, one.payload))
+            self.entries.append(Entry(self.as_of, frozenset((one.room,)), one.event, one.payload, stored_at=self.now))
         _CHANGES.insert(self.db, changes, self.stored_at)
         self._place(placed)
 

@@ -126,6 +126,10 @@ class MemoryTransport:
 
     # Transport
 
+    @property
+    def name(self) -> str:
+        return "memory"
+
     def bind(self, events: ConnectionEvents) -> None:
         self._events = events
 

@@ -98,6 +98,10 @@ class SocketIoTransport:
 
     # Transport
 
+    @property
+    def name(self) -> str:
+        return "socketio"
+
     def bind(self, events: ConnectionEvents) -> None:
         self._connections.events = events
 

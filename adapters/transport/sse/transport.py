@@ -135,6 +135,10 @@ class SseTransport:
 
     # Transport
 
+    @property
+    def name(self) -> str:
+        return "sse"
+
     def bind(self, events: ConnectionEvents) -> None:
         self._events = events
 

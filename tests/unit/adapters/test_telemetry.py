@@ -7,14 +7,26 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from adapters.contract.connect_requests import connect_request
 from adapters.telemetry.logging import REASONS_MAX, LoggingTelemetry
 from adapters.telemetry.logs import LogFormat, LogLevel, configure_logging
-from domain.model import ConnectionId, DisconnectReason, Identity, Position, UserId
+from domain.model import (
+    Appended,
+    AppendOutcome,
+    Audience,
+    ConnectionId,
+    DisconnectReason,
+    Draft,
+    Identity,
+    Notification,
+    Position,
+    RecoveryReason,
+    UserId,
+)
 from tests.doubles import START, ManualClock
 
 TOKEN = "pRiVaTe"
@@ -31,7 +43,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def loggers_as_before() -> Iterator[None]:
-    names = ["socketio", "engineio", "tornado.access", "tornado.general", "asyncio", "aiohttp"]
+    names = ["synkrone.audit", "socketio", "engineio", "tornado.access", "tornado.general", "asyncio", "aiohttp"]
     levels = {name: logging.getLogger(name).level for name in names}
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -68,7 +80,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_the_life_of_a_connection(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
-    telemetry.connected(CONNECTION, IDENTITY, HELLO, "phone")
+    telemetry.connected(CONNECTION, IDENTITY, HELLO, "phone", recovered=False, reason=RecoveryReason.TRIMMED)
     telemetry.closing(CONNECTION, IDENTITY, "slow_consumer", None)
     telemetry.disconnected(CONNECTION, IDENTITY, DisconnectReason.TRANSPORT_CLOSE, Position("e", 7))
     telemetry.closing(CONNECTION, None, "connect_timeout", "10 s")
@@ -83,6 +95,8 @@ def test_the_life_of_a_connection(telemetry: LoggingTelemetry, stream: io.String
             "device": "phone",
             "transport": "websocket",
             "address": "203.0.113.7",
+            "recovered": False,
+            "reason": "trimmed",
         },
         {**connection, "event": "closing", "user": "42", "code": "slow_consumer", "detail": None},
         {**connection, "event": "disconnected", "user": "42", "reason": "transport_close", "received": "e:7"},
@@ -96,15 +110,15 @@ def test_refusals_are_one_line_a_second_and_the_rest_is_counted(
     telemetry: LoggingTelemetry, stream: io.StringIO, clock: ManualClock
 ) -> None:
     for _ in range(1000):
-        telemetry.refused(HELLO, "invalid_token", "the signature is not good")
+        telemetry.refused(CONNECTION, HELLO, "invalid_token", "the signature is not good")
     clock.advance(0.99)
-    telemetry.refused(HELLO, "invalid_token", "the signature is not good")
-    telemetry.refused(HELLO, "invalid_token", "iss is not a string")
+    telemetry.refused(CONNECTION, HELLO, "invalid_token", "the signature is not good")
+    telemetry.refused(CONNECTION, HELLO, "invalid_token", "iss is not a string")
     clock.advance(0.01)
-    telemetry.refused(HELLO, "invalid_token", "the signature is not good")
+    telemetry.refused(CONNECTION, HELLO, "invalid_token", "the signature is not good")
     clock.advance(1)
-    telemetry.refused(HELLO, "invalid_token", "iss is not a string")
-    line = {**REFUSED, "code": "invalid_token", "address": "203.0.113.7", "transport": "websocket"}
+    telemetry.refused(CONNECTION, HELLO, "invalid_token", "iss is not a string")
+    line = {**REFUSED, "connection": "c-1", "code": "invalid_token", "address": "203.0.113.7", "transport": "websocket"}
     assert lines(stream) == [
         {**line, "reason": "the signature is not good"},
         {**line, "reason": "iss is not a string"},
@@ -144,7 +158,7 @@ def test_however_many_reasons_there_are_the_lines_and_the_memory_are_bounded_and
         return len(reasons.known)
 
     for number in range(10_000):
-        telemetry.refused(HELLO, "invalid_argument", f"ids[{number}]")
+        telemetry.refused(CONNECTION, HELLO, "invalid_argument", f"ids[{number}]")
     # For those beyond there is one more line a second.
     assert len(lines(stream)) == REASONS_MAX + 1
     assert other_reasons() == REASONS_MAX
@@ -152,10 +166,10 @@ def test_however_many_reasons_there_are_the_lines_and_the_memory_are_bounded_and
         clock.advance(1)
         for _ in range(2):
             for number in range(REASONS_MAX + 5):
-                telemetry.refused(HELLO, "invalid_argument", f"other {second} {number}")
+                telemetry.refused(CONNECTION, HELLO, "invalid_argument", f"other {second} {number}")
     clock.advance(1)
     for number in range(REASONS_MAX + 5):
-        telemetry.refused(HELLO, "invalid_argument", f"last {number}")
+        telemetry.refused(CONNECTION, HELLO, "invalid_argument", f"last {number}")
     logged = lines(stream)
     assert len(logged) == 5 * (REASONS_MAX + 1)
     assert other_reasons() == REASONS_MAX
@@ -169,8 +183,8 @@ def test_a_reason_that_comes_back_later_is_not_hidden_by_others(
 ) -> None:
     for second in range(3):
         for number in range(REASONS_MAX - 1):
-            telemetry.refused(HELLO, "invalid_token", f"{second} {number}")
-        telemetry.refused(HELLO, "invalid_token", "the issuer is not known here")
+            telemetry.refused(CONNECTION, HELLO, "invalid_token", f"{second} {number}")
+        telemetry.refused(CONNECTION, HELLO, "invalid_token", "the issuer is not known here")
         clock.advance(1)
     assert [line["reason"] for line in lines(stream)].count("the issuer is not known here") == 3
 
@@ -178,7 +192,7 @@ def test_a_reason_that_comes_back_later_is_not_hidden_by_others(
 def test_one_kind_of_refusal_does_not_hide_another(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
     for _ in range(2):
         for code in ("invalid_token", "token_expired", "keys_unavailable"):
-            telemetry.refused(HELLO, code, "x")
+            telemetry.refused(CONNECTION, HELLO, code, "x")
     assert [line["code"] for line in lines(stream)] == ["invalid_token", "token_expired", "keys_unavailable"]
 
 
@@ -225,7 +239,7 @@ def test_the_limit_goes_by_the_monotonic_clock(stream: io.StringIO, clock: Manua
     for seconds in (0, 59, 1):
         clock.advance(seconds)
         clock.jump(START - clock.now())
-        telemetry.refused(HELLO, "invalid_token", "x")
+        telemetry.refused(CONNECTION, HELLO, "invalid_token", "x")
     assert [line.get("suppressed_before") for line in lines(stream)] == [None, 1]
 
 
@@ -305,3 +319,86 @@ def test_configuring_again_replaces_what_was_before(stream: io.StringIO) -> None
     logging.getLogger("synkrone").info("x")
     assert first.getvalue() == ""
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def draft(to: Audience, title: str = "a secret") -> Draft:
+    notification = Notification("n-1", "mission.assigned", title, title, None, to.kind, START, None)
+    return Draft(notification, to.rooms, own_id=False)
+
+
+def stored(id_: str, offset: int, outcome: AppendOutcome = AppendOutcome.STORED) -> Appended:
+    return Appended(outcome, id_, Position("e", offset))
+
+
+def test_a_publish_is_one_line_without_its_content(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
+    one, all_ = Audience.users(["42", "43"]), Audience.everyone()
+    telemetry.published("billing", [draft(one)], [stored("n-1", 7)], 0.0123456789)
+    appended = [stored("n-1", 7, AppendOutcome.DUPLICATE), stored("n-2", 8), stored("n-3", 9)]
+    telemetry.published("feed", [draft(one), draft(one), draft(all_)], appended, 2.0)
+    line = {"level": "info", "event": "published"}
+    assert lines(stream) == [
+        {
+            **line,
+            "caller": "billing",
+            "id": "n-1",
+            "cursor": "e:7",
+            "count": 1,
+            "audience": "user",
+            "rooms": 2,
+            "outcome": "stored",
+            "duplicates": 0,
+            "seconds": 0.012346,
+        },
+        {
+            **line,
+            "caller": "feed",
+            "id": None,
+            "cursor": "e:9",
+            "count": 3,
+            "audience": "everyone+user",
+            "rooms": 5,
+            "outcome": "mixed",
+            "duplicates": 1,
+            "seconds": 2.0,
+        },
+    ]
+    assert "secret" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("level", get_args(LogLevel))
+def test_what_operators_do_is_logged_at_every_level(level: LogLevel, stream: io.StringIO) -> None:
+    configure_logging(level, "json", stream)
+    telemetry = LoggingTelemetry(ManualClock())
+    telemetry.acted("support", "disconnected", UserId("42"), detail="2 connections")
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    del line["timestamp"]
+    assert line == {
+        "level": "info",
+        "logger": "synkrone.audit",
+        "event": "disconnected",
+        "caller": "support",
+        "user": "42",
+        "detail": "2 connections",
+    }
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_the_facts_are_the_same_in_every_format(log_format: LogFormat, stream: io.StringIO) -> None:
+    configure_logging("info", log_format, stream)
+    telemetry = LoggingTelemetry(ManualClock())
+    telemetry.published("billing", [draft(Audience.users(["42"]))], [stored("n-1", 7)], 0.5)
+    telemetry.closing(CONNECTION, IDENTITY, "slow_consumer", None)
+    for fact in (
+        "published",
+        "billing",
+        "n-1",
+        "e:7",
+        "user",
+        "stored",
+        "0.5",
+        "closing",
+        "c-1",
+        "42",
+        "slow_consumer",
+    ):
+        assert fact in stream.getvalue()

@@ -83,6 +83,7 @@ class _Transport:
         self._real = real
         self._point = point
         self.disconnect = real.disconnect
+        self.name = real.name
 
     def bind(self, events: ConnectionEvents) -> None:
         self._real.bind(cast("ConnectionEvents", _Events(events, self)))

@@ -28,7 +28,7 @@ from domain.model import (
 )
 from domain.policy import ConnectionPolicy
 from domain.ports import ConnectionEvents, Log
-from tests.doubles import START, ManualClock
+from tests.doubles import START, ManualClock, RecordingTelemetry
 
 ANN, BOB, NOBODY = Room("user:ann"), Room("user:bob"), Room("user:nobody")
 CLOSING = Disconnect(ShuttingDown().problem, reconnect=True, retry_after=timedelta(seconds=1))
@@ -56,6 +56,8 @@ class RecordingTransport:
         self.writes: list[int] = []
         self.when_encoded: Callable[[RecordedFrame], None] | None = None
         self.when_asked_for_room: Callable[[Outlet], None] | None = None
+
+    name = "recording"
 
     def bind(self, events: ConnectionEvents) -> None:
         raise NotImplementedError
@@ -114,12 +116,14 @@ class House:
 
     def __init__(self, *, head: int = 0, window_bytes: int = 4096, window_entries: int = 100) -> None:
         self.clock = ManualClock()
+        self.telemetry = RecordingTelemetry()
         self.log = HandWrittenLog(head)
         self.transport = RecordingTransport()
         self.hub = Hub(
             log=cast("Log", self.log),
             policy=ConnectionPolicy(),
             clock=self.clock,
+            telemetry=self.telemetry,
             window_bytes=window_bytes,
             window_entries=window_entries,
         )
@@ -145,7 +149,7 @@ class House:
 
     def deliver(self, *entries: Entry) -> None:
         for one in entries:
-            self.hub._deliver(one, is_current=ConnectionPolicy().is_current(one, self.clock.now()))
+            self.hub._deliver(one, [], is_current=ConnectionPolicy().is_current(one, self.clock.now()))
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:

@@ -153,7 +153,7 @@ def test_the_end_of_a_connection_says_how_far_its_client_had_the_log() -> None:
             world.connecting.received(outlet, Position("e", 1))
             for client in (reads, reads_not):
                 client.disconnect()
-            assert world.telemetry.received == {reads.connection: Position("e", 2), reads_not.connection: None}
+            assert world.telemetry.ends == {reads.connection: Position("e", 2), reads_not.connection: None}
             world.connecting.received(outlet, Position("e", 3))
 
     run(story())
