@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import socket
 from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from entrypoints.settings import SettingsError
 
 FIRST_DESCRIPTOR = 3
+INTERNAL: Final = "internal"
+"""The name of a socket (``FileDescriptorName=``) that is for the internal listener. All others are for clients."""
+
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
-def inherited_sockets(environ: MutableMapping[str, str], process_id: int) -> list[socket.socket]:
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """Sockets that go on after this process. Where there are none of a kind, those of the settings are opened."""
+
+    public: Sequence[socket.socket] = ()
+    internal: Sequence[socket.socket] = ()
+
+
+def inherited_sockets(environ: MutableMapping[str, str], process_id: int) -> Inherited:
     """Those of ``LISTEN_FDS``, where ``LISTEN_PID`` is this process; else none. The variables are taken away, and
     no program that this one starts gets the sockets by itself.
 
@@ -19,11 +32,18 @@ def inherited_sockets(environ: MutableMapping[str, str], process_id: int) -> lis
     """
     given = {name: environ.pop(name, "") for name in _VARIABLES}
     if given["LISTEN_PID"] != str(process_id):
-        return []
+        return Inherited()
     number = given["LISTEN_FDS"]
     if not number.isascii() or not number.isdigit():
         raise SettingsError(f"LISTEN_FDS: must be a number, not {number!r}")
-    return opened(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(number)))
+    names = given["LISTEN_FDNAMES"].split(":") if given["LISTEN_FDNAMES"] else [""] * int(number)
+    if len(names) != int(number):
+        raise SettingsError(f"LISTEN_FDNAMES: names {len(names)} sockets, and there are {number}")
+    sockets = opened(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + len(names)))
+    return Inherited(
+        [sock for sock, name in zip(sockets, names, strict=True) if name != INTERNAL],
+        [sock for sock, name in zip(sockets, names, strict=True) if name == INTERNAL],
+    )
 
 
 def opened(descriptors: Sequence[int]) -> list[socket.socket]:

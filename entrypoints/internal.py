@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from tornado.routing import Router
 
 from adapters.cluster.connecting import probe_when_silent
 from adapters.http.exchange import Route
-from adapters.http.listening import UNIX_PREFIX, HttpLimits, Listener, address_of, affordable_connections, bind
+from adapters.http.listening import HttpLimits, Listener, address_of, affordable_connections, bind
 from domain.ports import Clock, Randomness
 from entrypoints.settings import HEAD_BYTES, Settings, SettingsError
 from entrypoints.tls import check_tls
@@ -24,32 +24,38 @@ class InternalPortTaken(SettingsError):
 class Internal:
     """The bound sockets of the internal listener. ``address`` is the URL by which other nodes reach them."""
 
-    def __init__(self, settings: Settings, sockets: list[socket.socket], tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, settings: Settings, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None, *, inherited: bool
+    ) -> None:
         self._settings = settings
+        self._inherited = inherited
         self._sockets = sockets
         self._tls = tls
         own = address_of(sockets[0], scheme="http" if tls is None else "https")
         self.address = settings.node.address or own
 
     @classmethod
-    def bound(cls, settings: Settings) -> Internal | None:
-        """None where the settings want none. Raises SettingsError, and InternalPortTaken."""
+    def bound(cls, settings: Settings, inherited: Sequence[socket.socket] = ()) -> Internal | None:
+        """On inherited sockets, where there are some; None where the settings want none.
+
+        Raises SettingsError, and InternalPortTaken.
+        """
         internal = settings.internal
-        if internal.port is None:
+        if internal.port is None and not inherited:
             return None
         tls = check_tls(internal.tls, "internal.tls")
         try:
-            sockets = bind(internal.host, internal.port)
+            sockets = list(inherited) or bind(internal.host, internal.port or 0)
         except (socket.gaierror, UnicodeError):
             raise SettingsError(f"internal.host: {internal.host} is not an address of this machine") from None
         except OSError as error:
             kind = InternalPortTaken if error.errno == errno.EADDRINUSE else SettingsError
             raise kind(f"internal.port: cannot listen on {internal.port}: {error.strerror}") from None
-        if not internal.host.startswith(UNIX_PREFIX):
-            for listening in sockets:
+        for listening in sockets:
+            if listening.family != socket.AF_UNIX:
                 # Links of a node whose machine is gone would stay: most of them wait for a request.
                 probe_when_silent(listening)
-        return cls(settings, sockets, tls)
+        return cls(settings, sockets, tls, inherited=bool(inherited))
 
     def listener(
         self,
@@ -79,6 +85,7 @@ class Internal:
             refuse_at_once=lambda _head: None,
             clock=clock,
             randomness=randomness,
+            inherited=self._inherited,
         )
 
     def close(self) -> None:

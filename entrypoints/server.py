@@ -32,6 +32,7 @@ from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.binding import open_port
 from entrypoints.container import Container, build_container
+from entrypoints.inherited import Inherited
 from entrypoints.internal import Internal
 from entrypoints.lag import Lag
 from entrypoints.settings import Settings, SettingsError
@@ -249,11 +250,11 @@ class Server:
                 known = epoch
             await asyncio.sleep(TICK_SECONDS)
 
-    async def leave(self) -> None:
-        """Take no new connections, as others take them from the same port; serve those who have come, and wait until
-        they are let in."""
+    async def leave(self, least: float = LEAVE_SECONDS[0]) -> None:
+        """Take no new connections, as others take them from the same port; serve those who have come, for ``least``
+        seconds, and wait until they are let in."""
         self.listener.leave()
-        least, most = LEAVE_SECONDS
+        most = LEAVE_SECONDS[1]
 
         async def nobody_comes() -> bool:
             is_expected = any(transport.connecting for transport in self._container.transports())
@@ -393,21 +394,22 @@ class Server:
             await asyncio.wait(tasks)
 
 
-def open_server(settings: Settings, inherited: Sequence[socket.socket] = ()) -> Server:
+def open_server(settings: Settings, inherited: Inherited | None = None) -> Server:
     """Build everything and bind the ports, but for those of inherited sockets, without serving yet.
 
     Raises SettingsError.
     """
     container = build_container(settings)
     check_tls(settings.tls, "tls")
-    internal = Internal.bound(settings)
+    inherited = inherited or Inherited()
+    internal = Internal.bound(settings, inherited.internal)
     try:
-        sockets = list(inherited) or open_port(settings)
+        sockets = list(inherited.public) or open_port(settings)
     except SettingsError:
         if internal is not None:
             internal.close()
         raise
-    return Server(settings, container, sockets, internal, inherited=bool(inherited))
+    return Server(settings, container, sockets, internal, inherited=bool(inherited.public))
 
 
 def _log_request(handler: tornado.web.RequestHandler) -> None:

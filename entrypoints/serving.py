@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from adapters.telemetry.logs import configure_logging
 from entrypoints.checking import notices
 from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
-from entrypoints.inherited import inherited_sockets
+from entrypoints.inherited import Inherited, inherited_sockets
 from entrypoints.server import Server, open_server
+from entrypoints.service_manager import ServiceManager
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
@@ -31,6 +32,11 @@ _log = logging.getLogger("synkrone.server")
 GARBAGE_SECONDS = 60.0
 WRONG_SETTING = 2
 
+AWAITED_LEAVE_SECONDS = 0.25
+AWAITED_DRAIN = timedelta(seconds=0.5)
+"""What it takes to let go of clients that wait for the next server on the same socket, however many they are: they come
+back all at once in any case, and each second of it is one for which publishers wait too."""
+
 
 class Drained(Enum):
     """How a drain ended."""
@@ -40,12 +46,14 @@ class Drained(Enum):
     HURRIED = "a second signal cut it short"
 
 
-async def _drain(server: Server, signals: StopSignals) -> Drained:
+async def _drain(server: Server, signals: StopSignals, *, is_awaited: bool) -> Drained:
     loop = asyncio.get_running_loop()
 
     async def drain() -> None:
         if signals.others_go_on:
             await server.leave()
+        elif is_awaited:
+            await server.leave(AWAITED_LEAVE_SECONDS)
         await server.drain()
 
     drained, hurried = loop.create_task(drain()), loop.create_task(signals.hurry.wait())
@@ -62,11 +70,32 @@ async def _drain(server: Server, signals: StopSignals) -> Drained:
     return Drained.ALL
 
 
-async def serve(settings: Settings, sources: Sources, inherited: Sequence[socket.socket] = ()) -> int:
+async def serve(
+    settings: Settings, sources: Sources, inherited: Inherited | None = None, manager: ServiceManager | None = None
+) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second one ends it at once. Returns the exit code."""
+    manager = manager or ServiceManager()
+    is_awaited = inherited is not None and bool(inherited.public)
+    if is_awaited:
+        limits = settings.limits.model_copy(update={"drain_time": min(settings.limits.drain_time, AWAITED_DRAIN)})
+        settings = settings.model_copy(update={"limits": limits})
     server = open_server(settings, inherited)
     signals = StopSignals(asyncio.get_running_loop())
-    return await serve_until_stopped(server, settings, sources, signals, lambda server: print_address(server.url))
+
+    def announce(server: Server) -> None:
+        print_address(server.url)
+        manager.ready(f"listening on {server.url}")
+        server.run_beside(manager.watch())
+
+    return await serve_until_stopped(
+        server,
+        settings,
+        sources,
+        signals,
+        announce,
+        on_stop=lambda: manager.stopping("draining"),
+        is_awaited=is_awaited,
+    )
 
 
 def print_address(url: str) -> None:
@@ -74,9 +103,19 @@ def print_address(url: str) -> None:
 
 
 async def serve_until_stopped(
-    server: Server, settings: Settings, sources: Sources, signals: StopSignals, announce: Callable[[Server], None]
+    server: Server,
+    settings: Settings,
+    sources: Sources,
+    signals: StopSignals,
+    announce: Callable[[Server], None],
+    *,
+    on_stop: Callable[[], None] = lambda: None,
+    is_awaited: bool = False,
 ) -> int:
-    """Serve, say so by ``announce``, and drain when told to stop. Returns the exit code."""
+    """Serve, say so by ``announce``, and drain when told to stop, which ``on_stop`` is called for first.
+
+    ``is_awaited``: who comes meanwhile waits for the next server, on the same sockets. Returns the exit code.
+    """
     garbage = Garbage()
     loop = asyncio.get_running_loop()
     for line in notices(settings, sources):
@@ -104,6 +143,7 @@ async def serve_until_stopped(
             stopped.cancel()
             server.failed.result()
         began = loop.time()
+        on_stop()
         _log.info(
             "draining",
             extra={
@@ -111,7 +151,7 @@ async def serve_until_stopped(
                 "is_replaced": signals.others_go_on,
             },
         )
-        drained = await _drain(server, signals)
+        drained = await _drain(server, signals, is_awaited=is_awaited)
     _log.info("stopped", extra={"drained": drained is Drained.ALL, "seconds": round(loop.time() - began, 3)})
     return 1 if drained is Drained.HURRIED else 0
 
@@ -143,7 +183,14 @@ def with_settings(
 def main() -> int:
     """One server, whatever ``workers`` says: the exit code is 1 where a second signal ended it."""
     return with_settings(
-        lambda settings, sources: run(serve(settings, sources, inherited_sockets(os.environ, os.getpid())))
+        lambda settings, sources: run(
+            serve(
+                settings,
+                sources,
+                inherited_sockets(os.environ, os.getpid()),
+                ServiceManager.taken(os.environ, os.getpid()),
+            )
+        )
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from entrypoints.inherited import opened
+from entrypoints.inherited import Inherited, opened
 from entrypoints.server import Server, open_server
 from entrypoints.serving import serve_until_stopped
 from entrypoints.settings import Settings
@@ -118,7 +118,7 @@ async def work(place: Place, settings: Settings, sources: Sources) -> int:
             await asyncio.sleep(READY_LOOK_SECONDS)
         line.say(SERVING)
 
-    server = open_server(settings, opened(place.sockets))
+    server = open_server(settings, Inherited(opened(place.sockets)))
     return await serve_until_stopped(
         server, settings, sources, signals, lambda server: server.run_beside(say_when_ready(server))
     )

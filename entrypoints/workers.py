@@ -23,8 +23,9 @@ from entrypoints.binding import open_port
 from entrypoints.checking import check_workers
 from entrypoints.event_loop import run
 from entrypoints.inherited import inherited_sockets
+from entrypoints.service_manager import ServiceManager
 from entrypoints.serving import WRONG_SETTING, print_address, serve, with_settings
-from entrypoints.settings import Settings
+from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import FIRST_DELAY, HEALTHY_AFTER, MAX_DELAY
@@ -130,11 +131,15 @@ class Workers:
 
     One that ends is started again, after a pause that doubles from start to start, and is short again for one that ran
     for a while. Where none serves for ``GIVE_UP_SECONDS`` they are given up. While they are replaced there is one
-    more, so that their numbers are 1 to ``size`` + 1.
+    more, so that their numbers are 1 to ``size`` + 1. Where the sockets are ``inherited`` who comes while the workers
+    end waits for those that come after them.
     """
 
-    def __init__(self, size: int, sockets: Sequence[socket.socket], randomness: Randomness) -> None:
+    def __init__(
+        self, size: int, sockets: Sequence[socket.socket], randomness: Randomness, *, inherited: bool = False
+    ) -> None:
         self._size = size
+        self._inherited = inherited
         self._sockets = sockets
         self._randomness = randomness
         self._alive: dict[int, Worker] = {}
@@ -259,7 +264,7 @@ class Workers:
         """Drain them all; 0 where they end in good order, else 1."""
         workers = list(self._alive.values())
         for worker in workers:
-            worker.tell(STOP)
+            worker.tell(LEAVE if self._inherited else STOP)
         ended = asyncio.gather(*(worker.ends(STOP_SECONDS) for worker in workers))
         hurried = asyncio.create_task(signals.hurry.wait())
         await asyncio.wait((ended, hurried), return_when=asyncio.FIRST_COMPLETED)
@@ -285,34 +290,50 @@ async def _ended(supervising: asyncio.Task[int]) -> int:
     return 0 if supervising.cancelled() else supervising.result()
 
 
-async def supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+async def supervise(
+    settings: Settings, sockets: Sequence[socket.socket], manager: ServiceManager, *, inherited: bool
+) -> int:
     """Until SIGTERM, SIGINT or SIGHUP, then have all workers drain; a second signal ends them at once.
 
     SIGUSR2 has them replaced. Returns the exit code.
     """
     loop = asyncio.get_running_loop()
     signals = StopSignals(loop)
-    workers = Workers(settings.workers, sockets, SystemRandomness())
+    workers = Workers(settings.workers, sockets, SystemRandomness(), inherited=inherited)
     loop.add_signal_handler(signal.SIGUSR2, workers.replace_all)
     url = address_of(sockets[0], scheme="https" if settings.tls.cert is not None else "http")
 
     def announce() -> None:
         print_address(url)
         _log.info("workers serve", extra={"workers": settings.workers, "url": url})
+        manager.ready(f"{settings.workers} workers serve {url}")
 
-    code = await workers.run(signals, announce)
+    async def say_that_it_ends() -> None:
+        await signals.stop.wait()
+        manager.stopping("the workers drain")
+
+    beside = [loop.create_task(say_that_it_ends()), loop.create_task(manager.watch())]
+    try:
+        code = await workers.run(signals, announce)
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside)
     _log.info("all workers have ended", extra={"code": code})
     return code
 
 
-def run_workers(settings: Settings) -> int:
+def run_workers(settings: Settings, manager: ServiceManager) -> int:
     """The supervising process. Raises SettingsError."""
     check_workers(settings)
     check_tls(settings.tls, "tls")
-    inherited = inherited_sockets(os.environ, os.getpid())
-    sockets = inherited or open_port(settings)
+    given = inherited_sockets(os.environ, os.getpid())
+    if given.internal:
+        raise SettingsError("LISTEN_FDNAMES: several workers cannot share a socket for the internal listener")
+    inherited = bool(given.public)
+    sockets = given.public or open_port(settings)
     try:
-        return run(supervise(settings, sockets))
+        return run(supervise(settings, sockets, manager, inherited=inherited))
     finally:
         if not inherited:
             close_bound(sockets)
@@ -325,12 +346,13 @@ def main(config: Path | None = None, workers: int | None = None) -> int:
     setting.
     """
     place = Place.take(os.environ)
+    manager = ServiceManager.taken(os.environ, os.getpid())
 
     def serve_as(settings: Settings, sources: Sources) -> int:
         if place is not None:
             return run(work(place, settings_of(settings, place.number), sources))
         if settings.workers > 1:
-            return run_workers(settings)
-        return run(serve(settings, sources, inherited_sockets(os.environ, os.getpid())))
+            return run_workers(settings, manager)
+        return run(serve(settings, sources, inherited_sockets(os.environ, os.getpid()), manager))
 
     return with_settings(serve_as, config, workers=workers, log_fields={"worker": place.number} if place else {})

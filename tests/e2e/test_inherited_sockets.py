@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.service import LAUNCHER, SERVE
 from tests.e2e.workers import PATIENCE, shared_store
 from tests.postgresql import Servers
 from tests.processes import ONE_SECRET, environment, port_to_keep
 from tests.requirements import require
 
-SERVE = (sys.executable, "-m", "entrypoints.cli", "serve")
-LAUNCHER = Path(__file__).with_name("activated.py")
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 

@@ -10,10 +10,11 @@ from contextlib import ExitStack
 import pytest
 
 from entrypoints import inherited
-from entrypoints.inherited import inherited_sockets
+from entrypoints.inherited import Inherited, inherited_sockets
 from entrypoints.settings import SettingsError
 
 ME = 4_711
+NONE = Inherited()
 FIRST = 200
 """Where the tests put what would be at 3, which is pytest's."""
 
@@ -48,18 +49,46 @@ def test_those_for_this_process_are_taken_once_and_no_further(descriptors: ExitS
     put(descriptors, socket.create_server(("127.0.0.1", 0)), FIRST + 1)
     environ = given(LISTEN_FDS="2", LISTEN_FDNAMES="http:http")
     taken = inherited_sockets(environ, ME)
-    assert [sock.fileno() for sock in taken] == [FIRST, FIRST + 1]
-    assert [sock.get_inheritable() for sock in taken] == [False, False]
+    assert [sock.fileno() for sock in taken.public] == [FIRST, FIRST + 1]
+    assert [sock.get_inheritable() for sock in taken.public] == [False, False]
+    assert taken.internal == []
     assert environ == {"PATH": "/bin"}
-    assert inherited_sockets(environ, ME) == []
-    for sock in taken:
+    assert inherited_sockets(environ, ME) == NONE
+    for sock in taken.public:
         sock.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "public", "internal"),
+    [
+        ("", [FIRST, FIRST + 1], []),
+        ("synkrone-socket.socket:unknown", [FIRST, FIRST + 1], []),
+        ("internal:public", [FIRST + 1], [FIRST]),
+        ("internal:internal", [], [FIRST, FIRST + 1]),
+    ],
+)
+def test_the_name_of_a_socket_says_whom_it_is_for(
+    descriptors: ExitStack, names: str, public: list[int], internal: list[int]
+) -> None:
+    put(descriptors, socket.create_server(("127.0.0.1", 0)), FIRST)
+    put(descriptors, socket.create_server(("127.0.0.1", 0)), FIRST + 1)
+    taken = inherited_sockets(given(LISTEN_FDS="2", LISTEN_FDNAMES=names), ME)
+    assert [sock.fileno() for sock in taken.public] == public
+    assert [sock.fileno() for sock in taken.internal] == internal
+    for sock in (*taken.public, *taken.internal):
+        sock.close()
+
+
+def test_as_many_names_as_sockets(descriptors: ExitStack) -> None:
+    put(descriptors, socket.create_server(("127.0.0.1", 0)), FIRST)
+    with pytest.raises(SettingsError, match=r"^LISTEN_FDNAMES: names 2 sockets, and there are 1$"):
+        inherited_sockets(given(LISTEN_FDNAMES="public:internal"), ME)
 
 
 @pytest.mark.parametrize("variables", [{"LISTEN_PID": "1"}, {"LISTEN_PID": ""}, {"LISTEN_FDS": "0"}])
 def test_those_for_another_process_are_left_alone(descriptors: ExitStack, variables: dict[str, str]) -> None:
     put(descriptors, socket.create_server(("127.0.0.1", 0)), FIRST)
-    assert inherited_sockets(given(**variables), ME) == []
+    assert inherited_sockets(given(**variables), ME) in (NONE, Inherited([], []))
     os.fstat(FIRST)
 
 
