@@ -64,7 +64,7 @@ SETTINGS: Final[Mapping[str, str]] = {
         "longest token, 1024 to 65536; the head of a request may have 8192 more. `limits.message_bytes` must "
         "exceed it by 2048"
     ),
-    "api.key": "one key with all scopes, at least 32 characters",
+    "api.key": "one key with all scopes but `admin`, at least 32 characters",
     "api.key_file": "the same from a file",
     "api.docs": "serve the description: `/docs`, `/openapi.json`, `/asyncapi.json`",
     "api.keys": "keys with scopes: `[[api.keys]]`. With none of these the backend API answers 403",
@@ -72,7 +72,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].hash": "`sha256:` and 64 hex digits; this or a key",
     "api.keys[].key": "the key itself, at least 32 characters",
     "api.keys[].key_file": "the same from a file",
-    "api.keys[].scopes": "of `publish`, `connections:read`, `connections:write`",
+    "api.keys[].scopes": "of `publish`, `connections:read`, `connections:write`, `admin`",
     "source.url": "or the `http(s)://` address of a feed, see [HTTP](http.md)",
     "source.token": "for the feed; never in the address",
     "source.token_file": "the same from a file",

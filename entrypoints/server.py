@@ -180,8 +180,10 @@ class Server:
         registry: Registry | None = container.registry()
         router = tornado.web.Application(
             internal_routes(
+                backend=container.backend(),
                 readiness=self.readiness,
                 expose=container.exposition().expose,
+                message_bytes=self._settings.limits.message_bytes,
                 read_roll=registry.roll if registry is not None else None,
             ),
             default_handler_class=NotFound,

@@ -45,7 +45,9 @@ HEAD_BYTES = 8_192
 CONNECT_BYTES = 2_048
 """Of a CONNECT packet, beside a token: cursors, a device with all its characters escaped, and what holds them."""
 CUT_AT_QUEUES = 8
-SCOPES = frozenset(("publish", "connections:read", "connections:write"))
+ADMIN = "admin"
+"""The scope of operators, which a key has only where it is named: ``api.key`` has it not."""
+SCOPES = frozenset(("publish", "connections:read", "connections:write", ADMIN))
 
 
 class SettingsError(Exception):

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from adapters.api.handlers import ApiHandler
+from adapters.api.backends import Backend
+from adapters.api.handlers import BackendHandler
 from adapters.contract.json_text import timestamp
 from adapters.system.nodes import Member, Roll
 
@@ -36,11 +37,18 @@ class SharedRoll:
             reading.exception()
 
 
-class NodesHandler(ApiHandler):
-    def initialize(self, *, read_roll: ReadRoll) -> None:
+class NodesHandler(BackendHandler):
+    methods = ("GET",)
+    scope = "admin"
+
+    def initialize(self, *, backend: Backend, max_body: int, read_roll: ReadRoll) -> None:  # type: ignore[override]
+        super().initialize(backend=backend, max_body=max_body)
         self._read_roll = read_roll
 
     async def get(self) -> None:
+        await self.handle()
+
+    async def handle(self, *_arguments: str) -> None:
         self.answer(200, nodes_object((await self._read_roll()).members))
 
 

@@ -34,11 +34,19 @@ def api_routes(
     ]
 
 
-def internal_routes(*, readiness: Readiness, expose: Expose, read_roll: ReadRoll | None = None) -> list[Route]:
+def internal_routes(
+    *,
+    backend: Backend,
+    readiness: Readiness,
+    expose: Expose,
+    message_bytes: int,
+    read_roll: ReadRoll | None = None,
+) -> list[Route]:
     """Of the internal listener, for operators and the other nodes."""
+    for_operators = {"backend": backend, "max_body": message_bytes}
     of_nodes: list[Route] = []
     if read_roll is not None:
-        of_nodes.append((r"/admin/nodes", NodesHandler, {"read_roll": SharedRoll(read_roll)}))
+        of_nodes.append((r"/admin/nodes", NodesHandler, {**for_operators, "read_roll": SharedRoll(read_roll)}))
     return [*_health_routes(readiness), (r"/metrics", MetricsHandler, {"expose": expose}), *of_nodes]
 
 

@@ -18,7 +18,15 @@ from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
 from domain.ports import Clock
 from entrypoints.building.errors import as_settings_errors, plain
-from entrypoints.settings import SCOPES, ApiSettings, AuthSettings, IssuerSettings, MissingSetting, SettingsError
+from entrypoints.settings import (
+    ADMIN,
+    SCOPES,
+    ApiSettings,
+    AuthSettings,
+    IssuerSettings,
+    MissingSetting,
+    SettingsError,
+)
 
 SINGLE_KEY_NAME = "api.key"
 
@@ -93,7 +101,7 @@ def build_callers(
     keys = []
     if api.key is not None:
         with as_settings_errors("api"):
-            keys.append(ApiKey(SINGLE_KEY_NAME, hash_key(api.key.get_secret_value()), SCOPES))
+            keys.append(ApiKey(SINGLE_KEY_NAME, hash_key(api.key.get_secret_value()), SCOPES - {ADMIN}))
     for index, settings in enumerate(api.keys):
         with as_settings_errors(f"api.keys[{index}]"):
             digest = parse_hash(settings.hash) if settings.hash is not None else hash_key(plain(settings.key))

@@ -28,6 +28,7 @@ from tests.postgresql import PostgresqlServer, Servers, running_server
 from tests.processes import ONE_SECRET
 from tests.serving import API_KEY, SECRET, eventually, publish, token
 
+ADMIN_KEY = "a key of operators, of at least 32 characters"
 LEASE = timedelta(seconds=3)
 LONG = timedelta(seconds=15)
 
@@ -46,7 +47,8 @@ def database(postgresql_server: PostgresqlServer) -> Iterator[str]:
 
 @asynccontextmanager
 async def node(url: str, *, lease: timedelta = LONG, **values: Any) -> AsyncIterator[Server]:
-    settings = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}, "store": url, "internal": {"port": 0}}
+    api = {"key": API_KEY, "keys": [{"name": "operator", "key": ADMIN_KEY, "scopes": ["admin"]}]}
+    settings = {"port": 0, "auth": {"secret": SECRET}, "api": api, "store": url, "internal": {"port": 0}}
     Container.registry.override(PostgresqlRegistry(Address(url), lease))
     try:
         server = open_server(validate_settings(settings | values))
@@ -63,7 +65,8 @@ def membership(server: Server) -> Membership:
 
 
 async def listed(session: aiohttp.ClientSession, server: Server) -> list[dict[str, Any]]:
-    async with session.get(f"{server.internal_url}/admin/nodes") as answer:
+    key = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    async with session.get(f"{server.internal_url}/admin/nodes", headers=key) as answer:
         assert answer.status == 200
         nodes: list[dict[str, Any]] = (await answer.json())["nodes"]
         return nodes
@@ -251,6 +254,18 @@ async def test_nodes_answer_one_another_and_nobody_else(postgresql_server: Postg
             assert answer.status == 404
         async with session.get(f"{server.url}/admin/nodes") as answer:
             assert answer.status == 404
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_the_list_of_nodes_is_for_keys_of_operators(postgresql_server: PostgresqlServer, database: str) -> None:
+    async with node(postgresql_server.url(database)) as server, http_session() as session:
+        for key, status in ((None, 401), ("x" * 40, 401), (API_KEY, 403), (ADMIN_KEY, 200)):
+            headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+            for method in ("GET", "HEAD"):
+                async with session.request(method, f"{server.internal_url}/admin/nodes", headers=headers) as answer:
+                    assert answer.status == status, key
+            if status == 403:
+                assert answer.headers["WWW-Authenticate"].endswith('error="insufficient_scope", scope="admin"')
 
 
 @pytest.mark.check

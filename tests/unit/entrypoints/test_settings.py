@@ -312,7 +312,7 @@ def key(**members: Any) -> dict[str, str]:
     return {"API__KEYS": json.dumps([{"name": "x", "key": KEY, **members}])}
 
 
-SCOPES = "connections:read, connections:write, publish"
+SCOPES = "admin, connections:read, connections:write, publish"
 DURATION = "must be a duration such as 30s, 10m, 1h or 30d"
 JSON = 'must be a list or table such as ["one", "two"]; in the environment, as JSON'
 NETWORK = "must be an IP address, a network such as 10.0.0.0/8, or unix"
@@ -380,7 +380,7 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         (key(hash="sha256:x"), "SYNKRONE_API__KEYS[0].key: exactly one of key, key_file and hash is needed"),
         (key(key=SHORT), "SYNKRONE_API__KEYS[0].key: must have at least 32 characters"),
         (key(name="a b"), "SYNKRONE_API__KEYS[0].name: must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'"),
-        (key(scopes=["admin"]), f"SYNKRONE_API__KEYS[0].scopes: 'admin' is not one of {SCOPES}"),
+        (key(scopes=["everything"]), f"SYNKRONE_API__KEYS[0].scopes: 'everything' is not one of {SCOPES}"),
         ({"SOURCE__URL": ""}, "SYNKRONE_SOURCE__URL: must not be empty"),
         ({"REPLAY": "all"}, "SYNKRONE_REPLAY: must be 'undelivered' or 'none'"),
         ({"RETENTION__INBOX_PER_USER": "0"}, "SYNKRONE_RETENTION__INBOX_PER_USER: must be at least 1"),
