@@ -16,6 +16,7 @@ from domain.services.delivering import DeliveryService
 from domain.services.directory import DirectoryService
 from domain.services.expiry import ExpiryService
 from domain.services.inboxes import InboxService
+from domain.services.lookups import LookupService
 from domain.services.publishing import PublishingService
 from domain.services.recovery import RecoveryService
 from domain.services.requests import RequestService
@@ -45,6 +46,7 @@ class Application:
         self.directory = DirectoryService(log=store, presence=presence, connections=self.connections)
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
         self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
+        self.lookups = LookupService(subscribers=store, inboxes=store)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
         self.expiry = ExpiryService(connections=self.connections, policy=policy, clock=clock)
         self.delivery = DeliveryService(

@@ -246,6 +246,10 @@ class MemoryStore:
             user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
         )
 
+    async def roles(self, user: UserId) -> Sequence[str]:
+        known = self._users.get(user)
+        return sorted(known.marks) if known is not None else ()
+
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         for (user, role), position in marks.items():
             known = self._user(user).marks

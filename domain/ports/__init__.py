@@ -6,6 +6,7 @@ from domain.ports.clock import Clock
 from domain.ports.connection_directory import ConnectionDirectory
 from domain.ports.connection_events import ConnectionEvents
 from domain.ports.inbox_access import InboxAccess
+from domain.ports.inbox_lookup import InboxLookup, Looked
 from domain.ports.inboxes import Inboxes
 from domain.ports.log import Log
 from domain.ports.notification_source import NotificationSource
@@ -28,8 +29,10 @@ __all__ = [
     "ConnectionEvents",
     "Frame",
     "InboxAccess",
+    "InboxLookup",
     "Inboxes",
     "Log",
+    "Looked",
     "NotificationSource",
     "Outbox",
     "Outlet",

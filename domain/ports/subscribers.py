@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from domain.model import Position, Room, Subscriber, UserId
@@ -15,6 +15,10 @@ class Subscribers(Protocol):
         """The user as a subscriber of the rooms. Where a shared room is new to them they start at its head, and in a
         new role their mark is their highest; that is stored before this returns. Their own room they have from its
         beginning."""
+
+    async def roles(self, user: UserId) -> Sequence[str]:
+        """In which roles the user was registered, in alphabetical order; none of a user who never was. It stores
+        nothing."""
 
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         """Store marks of users in roles: the highest position that some connection of theirs is known to have received.

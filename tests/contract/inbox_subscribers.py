@@ -219,6 +219,17 @@ class EnterContract:
         # What came meanwhile for a role one had before belongs to whoever has it again.
         assert await ids_of(inbox, await register(inbox)) == ["d", "a"]
 
+    async def test_whoever_asks_for_the_roles_of_a_user_makes_nobody_known(self, inbox: OpenedStore) -> None:
+        assert await inbox.roles(UserId("ann")) in ([], ())
+        await register(inbox, role="freelance")
+        await register(inbox)
+        await register(inbox, user="bob", role="admin")
+        assert list(await inbox.roles(UserId("ann"))) == ["company", "freelance"]
+        assert list(await inbox.roles(UserId("carl"))) == []
+        await inbox.append([draft("a", EVERYONE)])
+        carl = await register(inbox, user="carl")
+        assert await ids_of(inbox, carl) == []
+
     async def test_everybody_has_starts_of_their_own(self, inbox: OpenedStore) -> None:
         await register(inbox)
         await inbox.append([draft("a", EVERYONE)])

@@ -65,6 +65,7 @@ _log = logging.getLogger("synkrone.store")
 RECENT_USERS = 20_000
 
 _CHECKPOINT = one_by_one(users.checkpoint)
+_ROLES = one_by_one(users.roles)
 _LISTING = one_by_one(items.listing)
 _PAGE = one_by_one(log.page)
 
@@ -377,6 +378,10 @@ class PostgresqlStore:
         await state.until(lambda: state.tail.head >= start)
         self._registered.put((user, role), subscriber)
         return subscriber
+
+    async def roles(self, user: UserId) -> Sequence[str]:
+        roles: Sequence[str] = await self._opened().readers.do(_ROLES, user)
+        return roles
 
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         state = self._opened()

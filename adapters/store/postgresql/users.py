@@ -26,6 +26,7 @@ _MARKS = b"""
     SELECT (SELECT log_offset FROM synkrone.marks WHERE marks.user_id = mine.user_id AND marks.role = mine.role)
     FROM unnest(%(users)s::text[], %(roles)s::text[]) WITH ORDINALITY AS mine (user_id, role, number)
     ORDER BY number"""
+_ROLES = b"SELECT role FROM synkrone.marks WHERE user_id = %(user)s ORDER BY role"
 _START = b"""
     INSERT INTO synkrone.starts (user_id, room, start_offset)
     SELECT user_id, room, synkrone.head() FROM unnest(%(users)s::text[], %(rooms)s::text[]) AS given (user_id, room)
@@ -96,6 +97,12 @@ def standings(snapshot: Snapshot, those: Sequence[Arrival | Registration]) -> li
 def registered(snapshot: Snapshot, registrations: Sequence[Registration]) -> list[Subscriber | None]:
     """An operation of the readers. None for whoever is not registered yet."""
     return [one.subscriber if one is not None else None for one in standings(snapshot, registrations)]
+
+
+def roles(snapshot: Snapshot, user: UserId) -> Sequence[str]:
+    """For an operation of the readers."""
+    rows = snapshot.db.execute(_ROLES, {"user": user}).fetchall()
+    return [str(role) for (role,) in rows]
 
 
 class Registering:

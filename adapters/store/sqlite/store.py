@@ -58,6 +58,7 @@ __all__ = ["SqliteStore", "StoreUnusable"]
 RECENT_USERS = 20_000
 
 _CHECKPOINT = one_by_one(users.checkpoint)
+_ROLES = one_by_one(users.roles)
 _FOLLOWING = one_by_one(log.following)
 _LISTING = one_by_one(items.listing)
 _PAGE = one_by_one(log.page)
@@ -302,6 +303,9 @@ class SqliteStore:
             (subscriber,) = await state.writer.do(register, [registration])
         self._registered.put((user, role), subscriber)
         return subscriber
+
+    async def roles(self, user: UserId) -> Sequence[str]:
+        return await self._opened().readers.do(_ROLES, user)
 
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         state = self._opened()

@@ -37,6 +37,14 @@ def register(transaction: LogTransaction, registrations: Sequence[Registration])
     )
 
 
+def roles(db: sqlite3.Connection, user: UserId) -> Sequence[str]:
+    rows = db.execute(
+        "SELECT role FROM marks JOIN rooms ON rooms.id = marks.user WHERE rooms.name = ? ORDER BY role",
+        (Room.of_user(user),),
+    )
+    return [str(role) for (role,) in rows]
+
+
 Advance = Mapping[tuple[UserId, str], int]
 
 
