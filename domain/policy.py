@@ -26,12 +26,12 @@ from domain.model import (
     AudienceKind,
     Disconnect,
     Draft,
-    Entry,
     FieldError,
     Identity,
     Notification,
     Publication,
     Room,
+    TailEntry,
 )
 from domain.model.value import value
 from domain.requests import (
@@ -173,7 +173,7 @@ class ConnectionPolicy:
 
     # deliver
 
-    def is_current(self, entry: Entry, now: datetime) -> bool:
+    def is_current(self, entry: TailEntry, now: datetime) -> bool:
         """Whether an entry is still to be delivered."""
         return entry.expires_at is None or now < entry.expires_at
 

@@ -11,7 +11,7 @@ from tornado.routing import Router
 
 from adapters.cluster.connecting import probe_when_silent
 from adapters.http.exchange import Route
-from adapters.http.listening import HttpLimits, Listener, address_of, affordable_connections, bind
+from adapters.http.listening import UNIX_PREFIX, HttpLimits, Listener, address_of, affordable_connections, bind
 from domain.ports import Clock, Randomness
 from entrypoints.settings import HEAD_BYTES, Settings, SettingsError
 from entrypoints.tls import check_tls
@@ -52,7 +52,7 @@ class Internal:
             kind = InternalPortTaken if error.errno == errno.EADDRINUSE else SettingsError
             raise kind(f"internal.port: cannot listen on {internal.port}: {error.strerror}") from None
         for listening in sockets:
-            if listening.family != socket.AF_UNIX:
+            if not address_of(listening, scheme="http").startswith(UNIX_PREFIX):
                 # Links of a node whose machine is gone would stay: most of them wait for a request.
                 probe_when_silent(listening)
         return cls(settings, sockets, tls, inherited=bool(inherited))

@@ -13,10 +13,10 @@ from domain.model import (
     ConnectionId,
     DisconnectReason,
     Draft,
-    Entry,
     Identity,
     Position,
     RecoveryReason,
+    TailEntry,
     UserId,
 )
 from domain.ports import Sent
@@ -125,7 +125,7 @@ class RecordingTelemetry:
     def publish_refused(self, by: str, code: str, reason: str) -> None:
         self.calls.append(("publish_refused", by, code, reason))
 
-    def delivered(self, entries: Sequence[Entry], sent: Sequence[Sent]) -> None:
+    def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         self.taken += len(entries)
         self.sent.extend(sent)
 

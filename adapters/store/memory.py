@@ -41,7 +41,7 @@ from domain.model import (
     UserId,
 )
 from domain.model.value import value
-from domain.ports import Clock
+from domain.ports import Clock, Wanted
 from domain.rules.epochs import Generation, Generations
 from domain.rules.item_state import ItemTimes, UserState
 from domain.rules.recovery import Standing, continuation, floor_of
@@ -118,7 +118,7 @@ class MemoryStore:
         epoch = epoch if epoch is not None else secrets.token_hex(8)
         self._generations = Generations([Generation(1, epoch, 1, clock.now())])
         self._secret = secrets.token_bytes(32)
-        self._tail = Tail(0)
+        self._tail: Tail[Entry] = Tail(0)
         self._records: dict[int, _Record] = {}
         self._by_id: dict[str, _Record] = {}
         self._by_key: dict[str, _Record] = {}
@@ -177,7 +177,11 @@ class MemoryStore:
         self._store([_Record(entry, self._clock.monotonic())])
         return entry.position
 
-    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    async def tail(
+        self,
+        after: Position,
+        wanted: Wanted | None = None,  # noqa: ARG002 (every payload is at hand)
+    ) -> AsyncIterator[Sequence[Entry]]:
         self._check_position(after)
         if after.offset < self._tail.floor:
             raise CursorRefused(RecoveryReason.TRIMMED)

@@ -8,8 +8,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from domain.model import Entry, Room, Subscriber
+from domain.model import Room, Subscriber, TailEntry, Unfetched
+
+E = TypeVar("E", bound=TailEntry)
 
 FOLLOW_MAX_ENTRIES = 500
 FOLLOW_MAX_BYTES = 256 * 1024
@@ -34,7 +37,7 @@ class Follower:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Tail:
+class Tail(Generic[E]):
     """The entries after the offset ``floor``, up to ``head``, by offset and by room. For one event loop."""
 
     def __init__(self, floor: int) -> None:
@@ -42,14 +45,14 @@ class Tail:
         self.head = floor
         self.bytes = 0
         """About how much memory they take."""
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, E] = {}
         self._rooms: dict[Room, list[int]] = {}
         self._followers: set[Follower] = set()
 
     def __len__(self) -> int:
         return self.head - self.floor
 
-    def __getitem__(self, offset: int) -> Entry:
+    def __getitem__(self, offset: int) -> E:
         return self._entries[offset]
 
     @property
@@ -57,11 +60,11 @@ class Tail:
         """The offset up to which every follower has been given all."""
         return min((follower.given for follower in self._followers), default=self.head)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[E]) -> None:
         """Add entries, whose offsets follow each other and the head, and wake the followers."""
         for entry in entries:
             self.head = offset = entry.position.offset
-            self.bytes += weight(len(entry.payload), len(entry.rooms))
+            self.bytes += _weight(entry)
             self._entries[offset] = entry
             for room in entry.rooms:
                 self._rooms.setdefault(room, []).append(offset)
@@ -69,11 +72,11 @@ class Tail:
             for follower in self._followers:
                 follower.wake.set()
 
-    def drop_first(self) -> Entry:
+    def drop_first(self) -> E:
         """Give up the oldest entry."""
         self.floor += 1
         entry = self._entries.pop(self.floor)
-        self.bytes -= weight(len(entry.payload), len(entry.rooms))
+        self.bytes -= _weight(entry)
         for room in entry.rooms:
             self._drop_from(room)
         return entry
@@ -93,7 +96,7 @@ class Tail:
             self.begin_at(offset)
         while self.head > offset:
             entry = self._entries.pop(self.head)
-            self.bytes -= weight(len(entry.payload), len(entry.rooms))
+            self.bytes -= _weight(entry)
             for room in entry.rooms:
                 offsets = self._rooms[room]
                 offsets.pop()
@@ -125,10 +128,10 @@ class Tail:
 
     def page(
         self, subscriber: Subscriber, after: int, upto: int, *, max_entries: int, max_bytes: int
-    ) -> tuple[tuple[Entry, ...], bool]:
+    ) -> tuple[tuple[E, ...], bool]:
         """What a subscriber can reach after an offset that is not below the floor, up to another; and whether there is
         more."""
-        entries: list[Entry] = []
+        entries: list[E] = []
         size = 0
         rooms = [self.offsets(room, max(after, start)) for room, start in subscriber.starts.items()]
         for offset in heapq.merge(*rooms):
@@ -137,7 +140,7 @@ class Tail:
             if entries and entries[-1].position.offset == offset:
                 continue
             entry = self._entries[offset]
-            size += len(entry.payload)
+            size += _size(entry)
             if entries and (len(entries) >= max_entries or size > max_bytes):
                 return tuple(entries), True
             entries.append(entry)
@@ -152,18 +155,32 @@ class Tail:
         finally:
             self._followers.discard(follower)
 
-    async def next_batch(self, follower: Follower) -> list[Entry]:
+    async def next_batch(self, follower: Follower) -> list[E]:
         """What comes next for a follower who was given all below the floor; waits for it. It counts as given."""
         while follower.given >= self.head:
             follower.wake.clear()
             await follower.wake.wait()
-        entries: list[Entry] = []
+        entries = self.batch(follower.given)
+        follower.given = entries[-1].position.offset
+        return entries
+
+    def batch(self, after: int) -> list[E]:
+        """What comes after an offset between the floor and the head, as much as a follower is given at once."""
+        entries: list[E] = []
         size = 0
-        for offset in range(follower.given + 1, min(self.head, follower.given + FOLLOW_MAX_ENTRIES) + 1):
+        for offset in range(after + 1, min(self.head, after + FOLLOW_MAX_ENTRIES) + 1):
             entry = self._entries[offset]
-            size += len(entry.payload)
+            size += _size(entry)
             if entries and size > FOLLOW_MAX_BYTES:
                 break
             entries.append(entry)
-        follower.given = entries[-1].position.offset
         return entries
+
+
+def _size(entry: TailEntry) -> int:
+    """Of its payload, wherever that is."""
+    return entry.size if isinstance(entry, Unfetched) else len(entry.payload)
+
+
+def _weight(entry: TailEntry) -> int:
+    return weight(0 if isinstance(entry, Unfetched) else len(entry.payload), len(entry.rooms))

@@ -9,10 +9,10 @@ from domain.model import (
     ConnectionId,
     DisconnectReason,
     Draft,
-    Entry,
     Identity,
     Position,
     RecoveryReason,
+    TailEntry,
     UserId,
 )
 from domain.ports import Sent, Telemetry
@@ -68,7 +68,7 @@ class FanOut:
         for one in self._each:
             one.parked(item, reason)
 
-    def delivered(self, entries: Sequence[Entry], sent: Sequence[Sent]) -> None:
+    def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         for one in self._each:
             one.delivered(entries, sent)
 

@@ -14,10 +14,10 @@ from domain.model import (
     ConnectionId,
     DisconnectReason,
     Draft,
-    Entry,
     Identity,
     Position,
     RecoveryReason,
+    TailEntry,
     UserId,
 )
 from domain.ports import Clock, Sent
@@ -153,7 +153,7 @@ class LoggingTelemetry:
 
     # delivery: a line for each would be more than anybody reads
 
-    def delivered(self, entries: Sequence[Entry], sent: Sequence[Sent]) -> None:
+    def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         pass
 
     def replayed(self, transport: str, entries: int) -> None:

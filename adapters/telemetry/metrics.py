@@ -21,10 +21,10 @@ from domain.model import (
     ConnectionId,
     DisconnectReason,
     Draft,
-    Entry,
     Identity,
     Position,
     RecoveryReason,
+    TailEntry,
     UserId,
 )
 from domain.ports import Clock, Sent
@@ -223,7 +223,7 @@ class Metrics:
     def parked(self, item: str, reason: str) -> None:
         self._parked.add()
 
-    def delivered(self, entries: Sequence[Entry], sent: Sequence[Sent]) -> None:
+    def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         for entry in entries:
             self._entries.add(entry.event)
         for transport, entry, connections in sent:

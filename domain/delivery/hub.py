@@ -3,24 +3,28 @@
 A subscription is paused, or live. Whoever is paused is sent what the log holds, page after page, and resumes where that
 ends: what the tail brought meanwhile lies in the window, and follows at once. Where the window does not reach back so
 far, the log is read on. So each entry is sent once, in order, whenever it was published.
+
+What is for nobody here, live or paused, the tail may bring without its payload. Whoever joins later reads the log for
+themselves, and finds it there.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from domain.delivery.deadlines import Deadlines
 from domain.delivery.window import Window
 from domain.errors import ConnectionGone
-from domain.model import Control, Disconnect, Entry, Outgoing, Position, Room
+from domain.model import Control, Disconnect, Entry, Outgoing, Position, Room, TailEntry, Unfetched
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Log, Sent, Telemetry, Transport
 from domain.ports.transport import Frame, Outlet
 
 O = TypeVar("O", bound=Outlet)  # noqa: E741 (an outlet)
 F = TypeVar("F", bound=Frame)
+E = TypeVar("E", bound=TailEntry)
 
 WINDOW_BYTES = 1_048_576
 WINDOW_ENTRIES = 4_096
@@ -48,7 +52,8 @@ class Hub:
         self._telemetry = telemetry
         self._window = Window(window_bytes, window_entries)
         self._audiences: dict[Transport[Any, Any], _Audience[Any, Any]] = {}
-        self._observers: list[Callable[[Sequence[Entry]], None]] = []
+        self._members: Counter[Room] = Counter()
+        self._observers: list[Callable[[Sequence[TailEntry]], None]] = []
         self._controlled: list[Callable[[Control, Position], None]] = []
         self._delivered: Position | None = None
         # Live only from where the tail has not come yet, by the offset that they have already.
@@ -64,7 +69,11 @@ class Hub:
         """Those that somebody is live in."""
         return frozenset(room for audience in self._audiences.values() for room in audience.rooms)
 
-    def observe(self, observer: Callable[[Sequence[Entry]], None]) -> None:
+    def has_member(self, rooms: Iterable[Room]) -> bool:
+        """Whether somebody is in any of them, be they live or paused."""
+        return any(room in self._members for room in rooms)
+
+    def observe(self, observer: Callable[[Sequence[TailEntry]], None]) -> None:
         """Have it called with the entries that were delivered in a turn, behind the last of them."""
         self._observers.append(observer)
 
@@ -106,21 +115,21 @@ class Hub:
         Raises CursorRefused where it cannot: then live clients would miss entries in silence, and have to reconnect.
         See DeliveryService.
         """
-        async for entries in self._log.tail(await self.begin()):
+        async for entries in self._log.tail(await self.begin(), self.has_member):
             waiting = deque(entries)
             while waiting:
                 self._deliver_for_a_turn(waiting)
                 if waiting:
                     await self._clock.turn()
 
-    def _deliver_for_a_turn(self, waiting: deque[Entry]) -> None:
+    def _deliver_for_a_turn(self, waiting: deque[TailEntry]) -> None:
         """Take from them what can be delivered meanwhile.
 
         A turn ends between entries only: in the middle of one, a pause could not say up to where everything was sent.
         """
         now, ends_at = self._clock.now(), self._clock.monotonic() + TURN_SECONDS
-        taken: list[Entry] = []
-        delivered: list[Entry] = []
+        taken: list[TailEntry] = []
+        delivered: list[TailEntry] = []
         sent: list[Sent] = []
         while waiting and (not delivered or self._clock.monotonic() < ends_at):
             entry = waiting.popleft()
@@ -133,30 +142,44 @@ class Hub:
         for observe in self._observers:
             observe(delivered)
 
-    def _deliver(self, entry: Entry, sent: list[Sent], *, is_current: bool) -> None:
+    def _deliver(self, entry: TailEntry, sent: list[Sent], *, is_current: bool) -> None:
         while self._ahead.any_due(entry.position.offset - 1):
             for subscription in self._ahead.take(entry.position.offset - 1, WINDOW_ENTRIES):
                 subscription.enter()
-        if entry.control is not None:
+        if isinstance(entry, Entry) and entry.control is not None:
             for carry_out in self._controlled:
                 carry_out(entry.control, entry.position)
         elif is_current:
             gone = self._window.add(entry)
             for audience in self._audiences.values():
-                connections = audience.deliver(entry)
-                if connections:
-                    sent.append(Sent(audience.name, entry, connections))
+                if (sending := audience.deliver(entry)) is not None:
+                    sent.append(sending)
                 audience.forget(gone)
         self._delivered = entry.position
 
     # for subscriptions
 
+    def join(self, rooms: Collection[Room]) -> None:
+        """There is one more in each of them."""
+        self._members.update(rooms)
+
+    def leave(self, rooms: Collection[Room]) -> None:
+        for room in rooms:
+            self._members[room] -= 1
+            if not self._members[room]:
+                del self._members[room]
+
     def go_live(self, subscription: Subscription[Any, Any], after: Position) -> bool:
-        """Send what was delivered beyond ``after``; False where the window does not reach back to it."""
+        """Send what was delivered beyond ``after``; False where the window does not reach back to it, or lacks
+        something of it."""
         if not self._window.reaches(after.offset):
             return False
-        missed = self.current(self._window.after(after.offset))
-        subscription.catch_up([entry for entry in missed if not subscription.rooms.isdisjoint(entry.rooms)])
+        beyond = self.current(self._window.after(after.offset))
+        missed = [entry for entry in beyond if not subscription.rooms.isdisjoint(entry.rooms)]
+        fetched = [entry for entry in missed if isinstance(entry, Entry)]
+        if len(fetched) < len(missed):
+            return False
+        subscription.catch_up(fetched)
         if self._delivered is None or after.offset > self._delivered.offset:
             self._ahead.put(subscription, after.offset)
         else:
@@ -171,7 +194,7 @@ class Hub:
         """So many were sent to one that had missed them."""
         self._telemetry.replayed(transport, entries)
 
-    def current(self, entries: Iterable[Entry]) -> list[Entry]:
+    def current(self, entries: Iterable[E]) -> list[E]:
         """Those that are still to be delivered."""
         now = self._clock.now()
         return [entry for entry in entries if self._policy.is_current(entry, now)]
@@ -196,6 +219,7 @@ class Subscription(Generic[O, F]):
     def join(self, rooms: frozenset[Room]) -> None:
         """Before it is live for the first time. It leaves them by ending."""
         self.rooms = rooms
+        self._hub.join(rooms)
 
     def send(self, event: Outgoing) -> None:
         """Behind everything that was sent before."""
@@ -227,7 +251,7 @@ class Subscription(Generic[O, F]):
         for entry in entries:
             self.send(entry)
         if entries and self.is_open:
-            self._hub.replayed(self._audience.name, len(entries))
+            self._hub.replayed(self._audience.transport.name, len(entries))
 
     def resume(self, after: Position) -> bool:
         """Go live: what was and will be delivered beyond ``after`` is sent, and nothing at or below it.
@@ -261,8 +285,10 @@ class Subscription(Generic[O, F]):
 
     def leave(self) -> None:
         """It has ended."""
-        self.is_open = False
-        self._withdraw()
+        if self.is_open:
+            self.is_open = False
+            self._withdraw()
+            self._hub.leave(self.rooms)
 
     def enter(self) -> None:
         """For the hub: from the next entry on it is one of those who are sent it."""
@@ -279,7 +305,6 @@ class _Audience(Generic[O, F]):
 
     def __init__(self, transport: Transport[O, F], window: Window) -> None:
         self.transport = transport
-        self.name = transport.name
         self._window = window
         self._by_room: dict[Room, dict[O, None]] = {}
         self._frames: dict[int, F] = {}
@@ -300,12 +325,15 @@ class _Audience(Generic[O, F]):
                 if not outlets:
                     del self._by_room[room]
 
-    def deliver(self, entry: Entry) -> int:
-        """To how many it was sent."""
+    def deliver(self, entry: TailEntry) -> Sent | None:
+        """What was sent; None where nobody is in its rooms."""
         outlets = self._in(entry.rooms)
-        if outlets:
-            self.transport.send(outlets, self.frame(entry))
-        return len(outlets)
+        if not outlets:
+            return None
+        if isinstance(entry, Unfetched):
+            raise TypeError("the tail brought something for somebody without its payload")
+        self.transport.send(outlets, self.frame(entry))
+        return Sent(self.transport.name, entry, len(outlets))
 
     def frame(self, entry: Entry) -> F:
         """Encoded once, however many get it, now or soon."""
@@ -320,7 +348,7 @@ class _Audience(Generic[O, F]):
     def forget_all(self) -> None:
         self._frames.clear()
 
-    def forget(self, entries: Sequence[Entry]) -> None:
+    def forget(self, entries: Sequence[TailEntry]) -> None:
         for entry in entries:
             self._frames.pop(entry.position.offset, None)
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import takewhile
 
-from domain.model import Entry
+from domain.model import TailEntry, Unfetched
 
 
 class Window:
@@ -19,7 +19,7 @@ class Window:
     def __init__(self, max_bytes: int, max_entries: int) -> None:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[TailEntry] = deque()
         self._offsets: set[int] = set()
         self._bytes = 0
         self._complete_after = 0
@@ -31,28 +31,32 @@ class Window:
         self._bytes = 0
         self._complete_after = offset
 
-    def add(self, entry: Entry) -> list[Entry]:
+    def add(self, entry: TailEntry) -> list[TailEntry]:
         """Those that have to go for it, which may be itself."""
         self._entries.append(entry)
         self._offsets.add(entry.position.offset)
-        self._bytes += len(entry.payload)
+        self._bytes += _held(entry)
         gone = []
         while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
             oldest = self._entries.popleft()
             self._offsets.remove(oldest.position.offset)
-            self._bytes -= len(oldest.payload)
+            self._bytes -= _held(oldest)
             self._complete_after = oldest.position.offset
             gone.append(oldest)
         return gone
 
-    def holds(self, entry: Entry) -> bool:
+    def holds(self, entry: TailEntry) -> bool:
         return entry.position.offset in self._offsets
 
     def reaches(self, offset: int) -> bool:
         """Whether everything that was delivered beyond an offset is in it."""
         return offset >= self._complete_after
 
-    def after(self, offset: int) -> Iterator[Entry]:
+    def after(self, offset: int) -> Iterator[TailEntry]:
         """What was delivered beyond an offset, in order."""
         newest_first = list(takewhile(lambda entry: entry.position.offset > offset, reversed(self._entries)))
         return reversed(newest_first)
+
+
+def _held(entry: TailEntry) -> int:
+    return 0 if isinstance(entry, Unfetched) else len(entry.payload)

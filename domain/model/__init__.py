@@ -37,6 +37,8 @@ from domain.model.log import (
     Page,
     Position,
     Subscriber,
+    TailEntry,
+    Unfetched,
 )
 from domain.model.notification import (
     EVERYONE,
@@ -107,5 +109,7 @@ __all__ = [
     "ResumeRequest",
     "Room",
     "Subscriber",
+    "TailEntry",
+    "Unfetched",
     "UserId",
 ]

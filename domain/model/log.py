@@ -76,6 +76,23 @@ class Entry:
 
 
 @value
+class Unfetched:
+    """An entry that is for nobody here, as the tail gives it: all but its payload, which is left where it is stored.
+
+    ``size`` is that of the payload, in bytes.
+    """
+
+    position: Position
+    rooms: frozenset[Room]
+    event: str
+    size: int
+    expires_at: datetime | None = None
+
+
+TailEntry: TypeAlias = Entry | Unfetched
+
+
+@value
 class Subscriber:
     """A user in one role, and the rooms they can reach, each with their start in it.
 

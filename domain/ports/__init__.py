@@ -8,7 +8,7 @@ from domain.ports.connection_events import ConnectionEvents
 from domain.ports.inbox_access import InboxAccess
 from domain.ports.inbox_lookup import InboxLookup, Looked
 from domain.ports.inboxes import Inboxes
-from domain.ports.log import Log
+from domain.ports.log import Log, Wanted
 from domain.ports.notification_source import NotificationSource
 from domain.ports.outbox import Outbox
 from domain.ports.pids import Pids
@@ -46,4 +46,5 @@ __all__ = [
     "Telemetry",
     "TokenVerifier",
     "Transport",
+    "Wanted",
 ]

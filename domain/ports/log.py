@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, TypeAlias
 
-from domain.model import Appended, Arrival, Arrived, Checkpoint, Control, Draft, Entry, Page, Position, Subscriber
+from domain.model import (
+    Appended,
+    Arrival,
+    Arrived,
+    Checkpoint,
+    Control,
+    Draft,
+    Page,
+    Position,
+    Room,
+    Subscriber,
+    TailEntry,
+)
+
+Wanted: TypeAlias = Callable[[frozenset[Room]], bool]
+"""Whether somebody is to get what is in these rooms. It is asked often, and by any thread."""
 
 
 class Log(Protocol):
@@ -30,8 +45,11 @@ class Log(Protocol):
     async def append_control(self, control: Control) -> Position:
         """Store it as an entry in no room, and say where: every server meets it there as it follows the tail."""
 
-    def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    def tail(self, after: Position, wanted: Wanted | None = None) -> AsyncIterator[Sequence[TailEntry]]:
         """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.
+
+        What is not ``wanted`` as it is given may come without its payload; without ``wanted`` everything is. Whoever
+        begins to want something later reads the log from then on, which includes all that was given before.
 
         What a follower was not given yet is never trimmed. Raises CursorRefused where the position is not one of this
         log, or entries after it were trimmed while nobody followed.

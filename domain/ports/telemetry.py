@@ -14,6 +14,7 @@ from domain.model import (
     Identity,
     Position,
     RecoveryReason,
+    TailEntry,
     UserId,
 )
 from domain.requests import ConnectRequest
@@ -73,7 +74,7 @@ class Telemetry(Protocol):
 
     # delivery
 
-    def delivered(self, entries: Sequence[Entry], sent: Sequence[Sent]) -> None:
+    def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         """These entries of the log were taken to the rooms in one turn, and sent to those who were live there.
 
         The transports write at the end of that turn, or when their clients fetch it.

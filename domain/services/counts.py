@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from domain.delivery.deadlines import Deadlines
 from domain.delivery.hub import Hub, Subscription
 from domain.errors import StoreUnavailable
-from domain.model import NOTIFICATION_NEW, Counted, Counts, CountsChanged, Entry, Position, Room, Subscriber, UserId
+from domain.model import NOTIFICATION_NEW, Counted, Counts, CountsChanged, Position, Room, Subscriber, TailEntry, UserId
 from domain.ports import Clock, Inboxes
 
 AnySubscription: TypeAlias = Subscription[Any, Any]
@@ -50,7 +50,7 @@ class _News:
     tallies: dict[_Tally, None] = field(default_factory=dict)
     offsets: deque[int] = field(default_factory=lambda: deque(maxlen=NEWS_MAX))
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: TailEntry) -> None:
         offset = entry.position.offset
         if entry.event != NOTIFICATION_NEW or entry.expires_at is not None:
             self.complete_after = offset
@@ -125,7 +125,7 @@ class CountsService:
             if not news.tallies:
                 del self._news[room]
 
-    def _note(self, entries: Sequence[Entry]) -> None:
+    def _note(self, entries: Sequence[TailEntry]) -> None:
         few: dict[_Tally, None] = {}
         for entry in entries:
             self._noted = entry.position

@@ -15,7 +15,6 @@ from domain.delivery.hub import Hub, Subscription
 from domain.delivery.window import Window
 from domain.model import (
     Arrival,
-    Entry,
     Identity,
     Page,
     PidVerdict,
@@ -24,9 +23,11 @@ from domain.model import (
     ResumeRequest,
     Room,
     Subscriber,
+    TailEntry,
     UserId,
 )
 from domain.policy import ConnectionPolicy
+from domain.ports import Wanted
 from domain.rules import recovery as rules
 from domain.rules.epochs import Generations
 from domain.rules.recovery import Continuation, Resumption, Standing, continuation, refused_offset, resumption
@@ -36,6 +37,7 @@ from domain.services.connecting import ConnectionService
 from domain.services.connections import Connections
 from domain.services.marks import Marks
 from domain.services.recovery import RecoveryService, Start
+from tests.campaigns import recovery_world
 from tests.campaigns.recovery_world import View
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -319,12 +321,20 @@ def retries_stored_again(patch: pytest.MonkeyPatch) -> None:
 def tail_from_where_a_node_comes_to_know(patch: pytest.MonkeyPatch) -> None:
     """What was appended by others, while nothing was heard of them, is passed over."""
 
-    async def only_the_newest(self: View, after: Position) -> AsyncIterator[Sequence[Entry]]:
-        async for entries in tail(self, after):
+    async def only_the_newest(
+        self: View, after: Position, wanted: Wanted | None = None
+    ) -> AsyncIterator[Sequence[TailEntry]]:
+        async for entries in tail(self, after, wanted):
             yield entries[-1:]
 
     tail = View.tail
     patch.setattr(View, "tail", only_the_newest)
+
+
+def who_is_paused_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """By the tail: what is for nobody who is live is nobody's, without its payload."""
+    patch.setattr(Hub, "has_member", lambda hub, rooms: not hub.rooms.isdisjoint(rooms))
+    patch.setattr(recovery_world, "_outline", lambda entry: replace(entry, rooms=frozenset()))
 
 
 def clients_of_before_a_loss_stay(patch: pytest.MonkeyPatch) -> None:

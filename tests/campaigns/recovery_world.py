@@ -30,9 +30,12 @@ from domain.model import (
     Reply,
     Room,
     Subscriber,
+    TailEntry,
+    Unfetched,
     UserId,
 )
 from domain.policy import ConnectionPolicy
+from domain.ports import Wanted
 from domain.rules.epochs import Generation, Generations
 from tests.campaigns.recovery_oracle import Oracle
 from tests.doubles import START, FixedRandomness, ManualClock, RecordingTelemetry, StaticVerifier
@@ -169,7 +172,7 @@ class View:
             self._known = await self._store.head()
         return self._known
 
-    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    async def tail(self, after: Position, wanted: Wanted | None = None) -> AsyncIterator[Sequence[TailEntry]]:
         self._epoch = self._epoch or after.epoch
         with self._store.following(after) as follower:
             while True:
@@ -180,7 +183,7 @@ class View:
                 entries = await self._store.next_batch(follower)
                 await self.gate.wait()
                 if entries and not self.is_lost:
-                    yield entries
+                    yield [_outline(one) if wanted and not wanted(one.rooms) else one for one in entries]
                     await asyncio.sleep(0)
 
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
@@ -188,6 +191,12 @@ class View:
             raise StoreUnavailable
         await self._store.acknowledge(marks)
         self._oracle.marks_stored(self._number)
+
+
+def _outline(entry: Entry) -> TailEntry:
+    if entry.control is not None:
+        return entry
+    return Unfetched(entry.position, entry.rooms, entry.event, len(entry.payload), entry.expires_at)
 
 
 class Meanwhile(Points):

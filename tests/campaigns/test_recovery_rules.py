@@ -106,6 +106,7 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     "an answer comes after what it includes": (switches.answer_before_what_it_includes, "not sent"),
     "and before what it does not": (switches.answer_without_a_pause, "before the answer|and was sent"),
     "what is published again is stored once": (switches.retries_stored_again, "stored twice"),
+    "who is paused gets what came meanwhile with its payload": (switches.who_is_paused_is_forgotten, LOST),
     "what a node has not heard of it looks for": (switches.tail_from_where_a_node_comes_to_know, LOST),
     "where the log has lost something clients go": (switches.clients_of_before_a_loss_stay, f"{LOST}|{TWICE}"),
     "and their marks are forgotten": (switches.marks_of_before_a_loss_stay, f"{LOST}|{TWICE}"),

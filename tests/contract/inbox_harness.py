@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,7 @@ from domain.model import (
     RecoveryReason,
     Room,
     Subscriber,
+    TailEntry,
     UserId,
 )
 from domain.ports import Store
@@ -113,11 +114,18 @@ def rooms_of(user: str, role: str) -> frozenset[Room]:
     return frozenset((Room.of_user(user), Room.of_role(role), EVERYONE))
 
 
+def with_payloads(entries: Sequence[TailEntry]) -> list[Entry]:
+    """As whoever wants everything is given them."""
+    given = [entry for entry in entries if isinstance(entry, Entry)]
+    assert given == [*entries]
+    return given
+
+
 class Following:
     """One follower, and how far it has come."""
 
     def __init__(self, inbox: Store, after: Position) -> None:
-        self._batches: AsyncIterator[Sequence[Entry]] = inbox.tail(after)
+        self._batches = inbox.tail(after)
         self.entries: list[Entry] = []
 
     @property
@@ -127,7 +135,7 @@ class Following:
     async def until(self, offset: int) -> list[int]:
         async with asyncio.timeout(WITHIN):
             while not self.entries or self.entries[-1].position.offset < offset:
-                self.entries.extend(await anext(self._batches))
+                self.entries.extend(with_payloads(await anext(self._batches)))
         return self.offsets
 
     def start(self, offset: int) -> asyncio.Task[list[int]]:

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.contract.events import notification_json
 from domain.errors import CheckpointMoved, CursorRefused
-from domain.model import EVERYONE, Action, Appended, Checkpoint, Draft, Entry, Position, RecoveryReason, Room
+from domain.model import EVERYONE, Action, Appended, Checkpoint, Draft, Entry, Position, RecoveryReason, Room, TailEntry
 from tests.contract.inbox_harness import (
     ANN,
     BOB,
@@ -17,6 +17,7 @@ from tests.contract.inbox_harness import (
     DUPLICATE,
     HOUR,
     STORED,
+    WITHIN,
     Following,
     OpenedStore,
     OpenStore,
@@ -274,6 +275,27 @@ class FollowContract:
         for number in range(1200, 1300):
             await inbox.append([draft(f"n-{number}")])
         assert await following == [start.offset + n for n in range(1, 1301)]
+
+    async def test_what_a_follower_wants_has_its_payload_and_the_rest_its_place(self, inbox: OpenedStore) -> None:
+        start = await inbox.head()
+        wanted = {ANN}
+        following = inbox.tail(start, lambda rooms: not wanted.isdisjoint(rooms))
+        await inbox.append([draft("a", ANN), draft("b", BOB), draft("c", ANN, BOB)])
+        given: list[TailEntry] = []
+        async with asyncio.timeout(WITHIN):
+            while len(given) < 3:
+                given += await anext(following)
+            await inbox.append([draft("d", BOB)])
+            await turns()
+            wanted.add(BOB)
+            while len(given) < 4:
+                given += await anext(following)
+        everything = Following(inbox, start)
+        await everything.until(start.offset + 4)
+        assert [(one.position, one.rooms, one.event) for one in given] == [
+            (one.position, one.rooms, one.event) for one in everything.entries
+        ]
+        assert [given[number] for number in (0, 2, 3)] == [everything.entries[number] for number in (0, 2, 3)]
 
     async def test_what_was_answered_can_be_read(self, inbox: OpenedStore) -> None:
         start = await inbox.head()

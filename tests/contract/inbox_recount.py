@@ -34,6 +34,7 @@ from tests.contract.inbox_harness import (
     arrival,
     arrive,
     floor_of,
+    with_payloads,
 )
 from tests.doubles import ManualClock
 
@@ -167,7 +168,7 @@ class InboxMachine(RuleBasedStateMachine):
         head = await self.inbox.head()
         async with asyncio.timeout(5):
             while (self.log[-1].position if self.log else self.start).offset < head.offset:
-                batch = await anext(self.follower)
+                batch = with_payloads(await anext(self.follower))
                 self.log.extend(batch)
                 self.logged_at.extend([self.clock.now()] * len(batch))
         return head

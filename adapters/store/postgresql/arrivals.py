@@ -22,12 +22,13 @@ from domain.rules.recovery import Continuation, continuation
 class Arriving:
     """A request for what users are given.
 
-    With ``tail_floor`` a page that begins at or after that offset is left to whoever has the tail.
+    With ``tail_floors``, one for each arrival, a page that begins at or after that offset is left to whoever has the
+    tail.
     """
 
     arrivals: Sequence[Arrival]
     window: Window
-    tail_floor: int | None
+    tail_floors: Sequence[int] | None
 
 
 @value
@@ -47,11 +48,6 @@ class FoundTogether:
     each: Sequence[Found | None]
     head: Position
 
-    @property
-    def left_to_the_tail(self) -> list[Position]:
-        """The positions after which pages are to be made of the tail."""
-        return [one.continuation.after for one in self.each if one is not None and one.page is None]
-
 
 def arrive(snapshot: Snapshot, requests: Sequence[Arriving]) -> list[FoundTogether | SynkroneError]:
     """An operation of the readers."""
@@ -67,7 +63,9 @@ def arrive(snapshot: Snapshot, requests: Sequence[Arriving]) -> list[FoundTogeth
 def _arrive(snapshot: Snapshot, requests: Sequence[Arriving]) -> list[FoundTogether]:
     window = requests[-1].window
     arrivals = [arrival for request in requests for arrival in request.arrivals]
-    tail_floors = [request.tail_floor for request in requests for _ in request.arrivals]
+    tail_floors: list[int | None] = []
+    for request in requests:
+        tail_floors += request.tail_floors or [None] * len(request.arrivals)
     known = standings(snapshot, arrivals)
     there = [(arrival, floor, one) for arrival, floor, one in zip(arrivals, tail_floors, known, strict=True) if one]
     aged = items.aged_upto(snapshot.db, window)

@@ -23,13 +23,19 @@ Parameters = Mapping[str, object]
 
 _BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_SNAPSHOT = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-_LOG = b"""
-    SELECT synkrone.head(), floor,
-        (SELECT epoch FROM synkrone.epochs ORDER BY number LIMIT 1),
-        (SELECT epoch FROM synkrone.epochs ORDER BY number DESC LIMIT 1)
-    FROM synkrone.log"""
-_IS_SAME = b"""
-    SELECT incarnation = synkrone.incarnation() FROM synkrone.epochs ORDER BY number DESC LIMIT 1"""
+_IS_SAME = "(SELECT incarnation = synkrone.incarnation() FROM synkrone.epochs ORDER BY number DESC LIMIT 1)"
+
+
+def _log(is_same: str) -> bytes:
+    return f"""
+        SELECT synkrone.head(), floor,
+            (SELECT epoch FROM synkrone.epochs ORDER BY number LIMIT 1),
+            (SELECT epoch FROM synkrone.epochs ORDER BY number DESC LIMIT 1),
+            {is_same}
+        FROM synkrone.log""".encode()  # noqa: S608
+
+
+_LOG, _LOG_AND_WHETHER_IT_IS_THE_SAME = _log("NULL"), _log(_IS_SAME)
 
 
 def stored_time(at: datetime | None) -> int | None:
@@ -97,15 +103,16 @@ class Database:
             yield
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def snapshot(self, *, asks_whether_same: bool = False) -> Iterator[Snapshot]:
         """Everything that is read in it is of one moment."""
         line = self.line
         settings = b"" if self._address.has_session else local_settings(line) + b"; "
-        cursor = line.execute(_BEGIN_SNAPSHOT + settings + _LOG)
+        log = _LOG_AND_WHETHER_IT_IS_THE_SAME if asks_whether_same else _LOG
+        cursor = line.execute(_BEGIN_SNAPSHOT + settings + log)
         while cursor.nextset():
             pass
-        head, floor, oldest, newest = cursor.fetchone() or (0, 0, None, None)
-        yield Snapshot(self, head, floor, self.generations(oldest, newest))
+        head, floor, oldest, newest, is_same = cursor.fetchone() or (0, 0, None, None, None)
+        yield Snapshot(self, head, floor, self.generations(oldest, newest), is_same)
         self.line.execute(b"COMMIT")
 
     def generations(self, oldest: str | None, newest: str | None) -> Generations:
@@ -125,11 +132,6 @@ class Database:
     def read_generations(self) -> Generations:
         rows = self.execute(b"SELECT number, epoch, first, opened_at FROM synkrone.epochs ORDER BY number").fetchall()
         return Generations([Generation(number, epoch, first, moment(at)) for number, epoch, first, at in rows])
-
-    def is_same(self) -> bool:
-        """Whether the database is the one of the last epoch."""
-        (is_same,) = self.one(_IS_SAME)
-        return bool(is_same)
 
     def begin_epoch(self, at: datetime | None, known: int = 0, known_epoch: str | None = None) -> None:
         """Where the database is another one than that of the last epoch, or has less than was ``known`` in it."""
@@ -168,12 +170,16 @@ class Database:
 
 @value
 class Snapshot:
-    """The log at one moment. ``floor`` is the offset up to which everything has left it, though not every inbox."""
+    """The log at one moment. ``floor`` is the offset up to which everything has left it, though not every inbox.
+
+    ``is_same``: the database is the one of the last epoch. None where that was not asked.
+    """
 
     db: Database
     head: int
     floor: int
     generations: Generations
+    is_same: bool | None = None
 
     @property
     def as_of(self) -> Position:

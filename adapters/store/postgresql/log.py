@@ -13,9 +13,21 @@ from adapters.store.form import FORM, change, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.tail import ENTRY_OVERHEAD, FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, ROOM_OVERHEAD
 from adapters.store.times import moment
-from domain.errors import CursorRefused, EntriesMissing
-from domain.model import NOTIFICATION_NEW, Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
+from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
+from domain.model import (
+    NOTIFICATION_NEW,
+    Entry,
+    Json,
+    Page,
+    Position,
+    RecoveryReason,
+    Room,
+    Subscriber,
+    TailEntry,
+    Unfetched,
+)
 from domain.model.value import value
+from domain.ports import Wanted
 from domain.rules.epochs import Generations
 from domain.rules.recovery import floor_of
 
@@ -47,8 +59,8 @@ def _bytes_of(column: str) -> str:
 
 _SUMS = f"""
     sized AS (
-        SELECT log_offset, item, row_number() OVER following AS number, sum(bytes) OVER following AS bytes,
-            sum(bytes + names) OVER following AS total
+        SELECT log_offset, item, bytes AS size, row_number() OVER following AS number,
+            sum(bytes) OVER following AS bytes, sum(bytes + names) OVER following AS total
         FROM (SELECT found.*, {_bytes_of("payload")} AS bytes, {_bytes_of("rooms")} AS names FROM found) AS found
         WINDOW following AS (ORDER BY log_offset))"""  # noqa: S608
 # With a limit the planner leaves it as it is.
@@ -76,15 +88,30 @@ _PAGE = f"""
         number <= %(entries)s::integer AND bytes <= %(bytes)s::bigint AND total <= {PAGE_TOTAL_BYTES})
     ORDER BY log_offset""".encode()  # noqa: S608
 
-_FOLLOWING = f"""
-    WITH found AS (
-        SELECT log_offset, event = '{NOTIFICATION_NEW}' AS item FROM synkrone.entries
-        WHERE log_offset > %(after)s::bigint AND log_offset <= %(upto)s::bigint
-        ORDER BY log_offset LIMIT {FOLLOW_MAX_ENTRIES}),
-    {_SUMS}
-    SELECT log_offset, event, form, expires_at, rooms, payload FROM sized {_STORED}
-    WHERE number = 1 OR total <= {FOLLOW_MAX_BYTES}
-    ORDER BY log_offset""".encode()  # noqa: S608
+
+def _following(columns: str) -> bytes:
+    return f"""
+        WITH found AS (
+            SELECT log_offset, event = '{NOTIFICATION_NEW}' AS item FROM synkrone.entries
+            WHERE log_offset > %(after)s::bigint AND log_offset <= %(upto)s::bigint
+            ORDER BY log_offset LIMIT {FOLLOW_MAX_ENTRIES}),
+        {_SUMS}
+        SELECT log_offset, {columns} FROM sized {_STORED}
+        WHERE number = 1 OR total <= {FOLLOW_MAX_BYTES}
+        ORDER BY log_offset""".encode()  # noqa: S608
+
+
+_FOLLOWING = _following("event, form, expires_at, rooms, payload")
+# For most of them that is all that is read. Of what is in no room there is no payload, or servers want it.
+_OUTLINES = _following(
+    f"nullif(event, '{NOTIFICATION_NEW}'), form, expires_at, rooms, CASE WHEN rooms IS NULL THEN payload END, size"
+)
+_FETCHED = f"""
+    SELECT log_offset, event, form, expires_at, rooms, payload FROM (
+        SELECT log_offset, (
+            SELECT event = '{NOTIFICATION_NEW}' FROM synkrone.entries WHERE entries.log_offset = given.log_offset
+        ) AS item
+        FROM unnest(%(offsets)s::bigint[]) AS given (log_offset)) AS sized {_STORED}""".encode()  # noqa: S608
 
 _TAIL_FLOOR = f"""
     SELECT min(log_offset) - 1 FROM (
@@ -169,13 +196,43 @@ def stored(snapshot: Snapshot, after: int, upto: int) -> tuple[Entry, ...]:
 
     Raises StoreUnavailable where one is missing.
     """
-    rows = snapshot.db.execute(_FOLLOWING, {"after": after, "upto": upto}).fetchall()
+    return tuple(_entry(snapshot.generations, row) for row in _rows_between(snapshot, _FOLLOWING, after, upto))
+
+
+def outlined(snapshot: Snapshot, after: int, upto: int, wanted: Wanted) -> tuple[TailEntry, ...]:
+    """The same, without the payload of what is not ``wanted``."""
+    entries = [_outline(snapshot.generations, row) for row in _rows_between(snapshot, _OUTLINES, after, upto)]
+    some = fetched(snapshot, [one for one in entries if isinstance(one, Unfetched) and wanted(one.rooms)])
+    return tuple(some.get(entry.position, entry) for entry in entries)
+
+
+def fetched(snapshot: Snapshot, unfetched: Sequence[Unfetched]) -> Mapping[Position, Entry]:
+    """With their payloads.
+
+    Raises CursorRefused: TRIMMED; and StoreUnavailable, also where something else is at the position of one by now.
+    """
+    if not unfetched:
+        return {}
+    generations = snapshot.generations
+    for one in unfetched:
+        offset = one.position.offset
+        if offset > snapshot.head or generations.position(offset) != one.position:
+            raise StoreUnavailable(f"what the log had at offset {offset} is not in it any more")
+        if offset <= snapshot.floor:
+            raise CursorRefused(RecoveryReason.TRIMMED)
+    rows = snapshot.db.execute(_FETCHED, {"offsets": [one.position.offset for one in unfetched]})
+    entries = [_entry(generations, row) for row in rows]
+    return {entry.position: entry for entry in entries}
+
+
+def _rows_between(snapshot: Snapshot, query: bytes, after: int, upto: int) -> Sequence[Row]:
+    rows = snapshot.db.execute(query, {"after": after, "upto": upto}).fetchall()
     for expected, row in enumerate(rows, after + 1):
         if row[0] != expected:
             raise EntriesMissing(expected)
     if upto > after and not rows:
         raise EntriesMissing(after + 1)
-    return tuple(_entry(snapshot.generations, row) for row in rows)
+    return rows
 
 
 def tail_floor(snapshot: Snapshot, max_entries: int, max_bytes: int) -> int:
@@ -184,12 +241,27 @@ def tail_floor(snapshot: Snapshot, max_entries: int, max_bytes: int) -> int:
     return snapshot.head if floor is None else int(floor)
 
 
-def _entry(generations: Generations, row: Row) -> Entry:
-    offset, event, form, expires_at, names, payload = row
+def _outline(generations: Generations, row: Row) -> TailEntry:
+    offset, other_event, form, expires_at, names, payload, size = row
+    event = other_event or NOTIFICATION_NEW
+    if names is None:
+        return _entry(generations, (offset, event, form, expires_at, names, payload))
+    _check_form(offset, form)
+    ends = moment(expires_at) if expires_at is not None else None
+    return Unfetched(generations.position(offset), rooms_of(names), event, size, ends)
+
+
+def _check_form(offset: int, form: int | None) -> None:
+    """Raises StoreUnavailable."""
     if form is None:
         raise EntriesMissing(offset)
     if form != FORM:
         raise unknown_form(offset)
+
+
+def _entry(generations: Generations, row: Row) -> Entry:
+    offset, event, form, expires_at, names, payload = row
+    _check_form(offset, form)
     position = generations.position(offset)
     if payload is None:
         return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,10 +12,11 @@ from adapters.store.jobs import one_by_one
 from adapters.store.postgresql import log
 from adapters.store.postgresql.arrivals import Found
 from adapters.store.postgresql.log import Following
+from adapters.store.postgresql.partial_tail import PartialTail
 from adapters.store.postgresql.threads import DOUBT_SECONDS, Readers, Writer
 from adapters.store.postgresql.trimming import Trimmed
 from adapters.store.postgresql.watching import Known, LogWatcher
-from adapters.store.tail import Follower, Tail
+from adapters.store.tail import Follower
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
 from domain.model import (
     Appended,
@@ -25,13 +26,22 @@ from domain.model import (
     Page,
     Position,
     RecoveryReason,
+    Room,
     Subscriber,
+    TailEntry,
+    Unfetched,
 )
+from domain.ports import Wanted
 from domain.rules.epochs import Generations
 
 _log = logging.getLogger("synkrone.store")
 
 _FOLLOWING = one_by_one(log.following)
+_FETCHED = one_by_one(log.fetched)
+
+
+def _everything(_rooms: frozenset[Room]) -> bool:
+    return True
 
 
 class _Lost(StoreUnavailable):
@@ -43,14 +53,15 @@ class Opened:
     """What there is from open() on; of a closed one, what was asked for before is still answered."""
 
     generations: Generations
-    tail: Tail
+    tail: PartialTail
     log_floor: int
     secret: bytes
     heard_at: float
     writer: Writer = field(init=False)
     readers: Readers = field(init=False)
     watcher: LogWatcher = field(init=False)
-    followers: set[Follower] = field(default_factory=set)
+    followers: Mapping[Follower, Wanted] = field(default_factory=dict)
+    """Each with what it wants. It is replaced, not changed, as another thread looks at it."""
     behind: list[asyncio.Future[None]] = field(default_factory=list)
     failing: bool = False
     missing: int | None = None
@@ -67,6 +78,19 @@ class Opened:
         """Called by any thread: the epoch first, which changes after the tail was cut back."""
         epoch = self.generations.present
         return Known(epoch, self.tail.head)
+
+    def wants(self, rooms: frozenset[Room]) -> bool:
+        """Called by any thread."""
+        return any(wanted(rooms) for wanted in self.followers.values())
+
+    @contextmanager
+    def following(self, after: int, wanted: Wanted | None) -> Iterator[Follower]:
+        with self.tail.following(after) as follower:
+            self.followers = {**self.followers, follower: wanted or _everything}
+            try:
+                yield follower
+            finally:
+                self.followers = {one: its for one, its in self.followers.items() if one is not follower}
 
     @contextmanager
     def suspecting(self) -> Iterator[None]:
@@ -88,20 +112,28 @@ class Opened:
             _log.error("what was stored at offset %d is not there: nobody is served until it is", missing)
             self.wake()
 
-    def tail_page(self, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int) -> Page:
-        """A page of what the tail has up to an offset."""
-        entries, more = self.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
+    def tail_page(
+        self, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int
+    ) -> Page | None:
+        """A page of what the tail has up to an offset; None where it has not all of it."""
+        if after.offset < self.tail.whole_after(subscriber.starts):
+            return None
+        found, more = self.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
+        entries = tuple(entry for entry in found if isinstance(entry, Entry))
         return Page(entries, entries[-1].position if more else self.generations.position(upto), more)
 
-    def arrived(self, arrival: Arrival, found: Found, head: Position) -> Arrived:
-        """What a reader found, with a page of what the tail has where that is all there is."""
+    def arrived(self, arrival: Arrival, found: Found, head: Position) -> Arrived | None:
+        """What a reader found, with a page of the tail where it was left to it; None where the tail has not all of
+        it."""
         where, page = found.continuation, found.page
         if page is None:
             page = self.tail_page(found.subscriber, where.after, head.offset, arrival.max_entries, arrival.max_bytes)
+        if page is None:
+            return None
         return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
 
-    async def next_batch(self, follower: Follower) -> Sequence[Entry]:
-        """Wait for what a follower was not given yet.
+    async def next_batch(self, follower: Follower) -> Sequence[TailEntry]:
+        """Wait for what a follower was not given yet. What it wants by now has its payload.
 
         Raises CursorRefused where the log has lost some of what was given, and StoreUnavailable.
         """
@@ -111,12 +143,24 @@ class Opened:
             self.check_followed(follower)
             await follower.wake.wait()
         self.check_followed(follower)
+        # While it is read the tail may go on, but not the log's floor: what was not given stays.
+        entries: Sequence[TailEntry]
         if follower.given >= tail.floor:
-            return await tail.next_batch(follower)
-        # While this is read the tail may go on, but not the log's floor: what was not given stays.
-        with self.suspecting():
-            entries = await self.readers.do(_FOLLOWING, Following(follower.given, tail.floor))
+            entries = await self._fetched(follower, tail.batch(follower.given))
+        else:
+            with self.suspecting():
+                entries = await self.readers.do(_FOLLOWING, Following(follower.given, tail.floor))
         follower.given = entries[-1].position.offset
+        return entries
+
+    async def _fetched(self, follower: Follower, entries: Sequence[TailEntry]) -> Sequence[TailEntry]:
+        """With the payloads that came to be wanted after they were looked at, also while others are fetched."""
+        wanted = self.followers[follower]
+        while lacking := [one for one in entries if isinstance(one, Unfetched) and wanted(one.rooms)]:
+            with self.suspecting():
+                fetched = await self.readers.do(_FETCHED, lacking)
+            self.check_followed(follower)
+            entries = [fetched.get(entry.position, entry) for entry in entries]
         return entries
 
     def check_followed(self, follower: Follower) -> None:

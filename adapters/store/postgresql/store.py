@@ -14,7 +14,7 @@ from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
 from adapters.store.postgresql import items, log, schema, users
 from adapters.store.postgresql.appending import Append, Appending
-from adapters.store.postgresql.arrivals import Arriving, arrive
+from adapters.store.postgresql.arrivals import Arriving, FoundTogether, arrive
 from adapters.store.postgresql.changes import Change, Changing
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.controls import Order, Ordering
@@ -25,6 +25,7 @@ from adapters.store.postgresql.nodes import PostgresqlRegistry
 from adapters.store.postgresql.opened import Opened
 from adapters.store.postgresql.opening import open_database
 from adapters.store.postgresql.outbox import PostgresqlOutbox
+from adapters.store.postgresql.partial_tail import PartialTail
 from adapters.store.postgresql.presence import PRESENCE_CHANNEL, PostgresqlPresence
 from adapters.store.postgresql.relaying import OutboxRow, Parking, Relay, Relaying
 from adapters.store.postgresql.threads import Group, Readers, Writer
@@ -32,7 +33,6 @@ from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
 from adapters.store.postgresql.users import Acknowledging, Registering
 from adapters.store.postgresql.watching import LogWatcher, News
 from adapters.store.registration import Recent, Registration
-from adapters.store.tail import Tail
 from adapters.store.times import microseconds
 from adapters.store.window import Kept, Window
 from adapters.system.configuration import ConfigurationError
@@ -47,7 +47,6 @@ from domain.model import (
     Control,
     Counted,
     Draft,
-    Entry,
     InboxQuery,
     Listing,
     Page,
@@ -55,9 +54,10 @@ from domain.model import (
     RecoveryReason,
     Room,
     Subscriber,
+    TailEntry,
     UserId,
 )
-from domain.ports import Clock
+from domain.ports import Clock, Wanted
 from domain.rules.epochs import Generations
 
 _log = logging.getLogger("synkrone.store")
@@ -159,7 +159,7 @@ class PostgresqlStore:
             tail_entries=self._tail_entries,
             tail_bytes=self._tail_bytes,
         )
-        tail = Tail(found.tail_floor)
+        tail = PartialTail(found.tail_floor)
         tail.append(found.entries)
         state = Opened(found.generations, tail, found.floor, found.secret, self._clock.monotonic())
         connect = partial(Database, self._address)
@@ -169,6 +169,7 @@ class PostgresqlStore:
             self._listen_address,
             loop,
             known=state.known,
+            wanted=state.wants,
             own=lambda: state.writer.process_id,
             stored_at=self._stored_at,
             tell=partial(self._hear, state),
@@ -237,7 +238,7 @@ class PostgresqlStore:
         state.generations = generations
         state.tell_behind()
 
-    def _add(self, state: Opened, entries: Sequence[Entry]) -> None:
+    def _add(self, state: Opened, entries: Sequence[TailEntry]) -> None:
         """What follows the tail. The rest it has already, or is read before long by whoever follows the log. What was
         stored in a database that is not the one any more belongs nowhere."""
         tail, position = state.tail, state.generations.position
@@ -277,34 +278,36 @@ class PostgresqlStore:
         await state.caught_up_if_possible(at)
         return at
 
-    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    async def tail(self, after: Position, wanted: Wanted | None = None) -> AsyncIterator[Sequence[TailEntry]]:
         state = self._checked(after)
         if after.offset < state.log_floor:
             raise CursorRefused(RecoveryReason.TRIMMED)
-        with state.tail.following(after.offset) as follower:
-            state.followers.add(follower)
-            try:
-                while True:
-                    yield await state.next_batch(follower)
-                    # What these set off, writes to sockets above all, gets its turn before the next ones.
-                    await asyncio.sleep(0)
-            finally:
-                state.followers.discard(follower)
+        with state.following(after.offset, wanted) as follower:
+            while True:
+                yield await state.next_batch(follower)
+                # What these set off, writes to sockets above all, gets its turn before the next ones.
+                await asyncio.sleep(0)
 
     async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
         state = self._opened()
-        request = Arriving(arrivals, self._window(), state.tail.floor)
+        tail_floors = [state.tail.whole_after(arrival.rooms) for arrival in arrivals]
+        request = Arriving(arrivals, self._window(), tail_floors)
         with state.suspecting():
             found = await state.readers.do(arrive, request)
             if None in found.each:
                 await state.writer.do(Registering, [Registration(one.user, one.role, one.rooms) for one in arrivals])
                 found = await state.readers.do(arrive, request)
         await state.caught_up(found.head)
-        if any(after.offset < state.tail.floor for after in found.left_to_the_tail):
-            # It has given up meanwhile what would be on their pages.
+        arrived = self._arrived(state, arrivals, found)
+        if None in arrived:
+            # The tail has given up meanwhile what would be on their pages, or has got it without what is in it.
             with state.suspecting():
-                found = await state.readers.do(arrive, replace(request, tail_floor=None))
+                found = await state.readers.do(arrive, replace(request, tail_floors=None))
             await state.caught_up(found.head)
+            arrived = self._arrived(state, arrivals, found)
+        return [one for one in arrived if one is not None]
+
+    def _arrived(self, state: Opened, arrivals: Sequence[Arrival], found: FoundTogether) -> Sequence[Arrived | None]:
         return [
             state.arrived(arrival, one, found.head)
             for arrival, one in zip(arrivals, found.each, strict=True)
@@ -313,9 +316,9 @@ class PostgresqlStore:
 
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         state = self._checked(after)
-        tail = state.tail
-        if after.offset >= tail.floor:
-            return state.tail_page(subscriber, after, tail.head, max_entries, max_bytes)
+        page = state.tail_page(subscriber, after, state.tail.head, max_entries, max_bytes)
+        if page is not None:
+            return page
         with state.suspecting():
             page = await state.readers.do(_PAGE, Reading(subscriber, after, max_entries, max_bytes))
         await state.caught_up(page.upto)

@@ -18,12 +18,13 @@ import psycopg
 
 from adapters.store.postgresql.connecting import Address, one_line
 from adapters.store.postgresql.database import Database, Snapshot
-from adapters.store.postgresql.log import stored
+from adapters.store.postgresql.log import outlined
 from adapters.store.postgresql.scrubbing import Scrubber, lacks_entry
 from adapters.store.postgresql.threads import CHANNEL
 from domain.errors import EntriesMissing, StoreUnavailable
-from domain.model import Entry
+from domain.model import TailEntry
 from domain.model.value import value
+from domain.ports import Wanted
 from domain.rules.epochs import Generations
 
 _log = logging.getLogger("synkrone.store")
@@ -49,7 +50,7 @@ class News:
     """What the log has: ``entries`` follow each other, ``head`` is its end and ``floor`` what has left it. Before that
     was looked up, it was ``known`` to go up to an offset. With ``missing`` there is no entry at that offset."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[TailEntry]
     known: int
     head: int
     floor: int
@@ -67,17 +68,19 @@ class LogWatcher:
         loop: asyncio.AbstractEventLoop,
         *,
         known: Callable[[], Known],
+        wanted: Wanted,
         own: Callable[[], int | None],
         stored_at: Callable[[], datetime | None],
         tell: Callable[[News], None],
         others: Mapping[str, Callable[[], None]],
     ) -> None:
-        """``own`` is the server's process whose hints are about what is known here; ``stored_at`` is what an epoch is
-        said to begin at, None for the time of the database. ``others`` are called in the loop where there is a hint on
-        the channel of their name."""
+        """What is not ``wanted`` is told without its payload. ``own`` is the server's process whose hints are about
+        what is known here; ``stored_at`` is what an epoch is said to begin at, None for the time of the database.
+        ``others`` are called in the loop where there is a hint on the channel of their name."""
         self._address = address
         self._loop = loop
         self._known = known
+        self._wanted = wanted
         self._own = own
         self._stored_at = stored_at
         self._tell = tell
@@ -164,18 +167,18 @@ class LogWatcher:
 
     def _news(self, db: Database, known: Known) -> News | None:
         """None where an epoch has to begin first."""
-        entries: Sequence[Entry] = ()
-        with db.snapshot() as snapshot:
+        entries: Sequence[TailEntry] = ()
+        with db.snapshot(asks_whether_same=True) as snapshot:
             generations = snapshot.generations
             has_less = generations.present == known.epoch and snapshot.head < known.offset
             is_other = known.epoch is not None and known.epoch not in generations
-            if has_less or is_other or not db.is_same():
+            if has_less or is_other or not snapshot.is_same:
                 db.execute(b"COMMIT")
                 return None
             missing = self._missing_in(snapshot)
             if known.offset < snapshot.head:
                 try:
-                    entries = stored(snapshot, max(known.offset, snapshot.floor), snapshot.head)
+                    entries = outlined(snapshot, max(known.offset, snapshot.floor), snapshot.head, self._wanted)
                 except EntriesMissing as error:
                     missing = missing or error.offset
         return News(entries, known.offset, snapshot.head, snapshot.floor, generations, missing)

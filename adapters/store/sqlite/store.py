@@ -50,7 +50,7 @@ from domain.model import (
     Subscriber,
     UserId,
 )
-from domain.ports import Clock
+from domain.ports import Clock, Wanted
 from domain.rules.epochs import Generations
 
 __all__ = ["SqliteStore", "StoreUnusable"]
@@ -73,7 +73,7 @@ class _Open:
 
     lock: FileLock
     generations: Generations
-    tail: Tail
+    tail: Tail[Entry]
     log_floor: int
     secret: bytes
     writer: Writer[LogTransaction] = field(init=False)
@@ -162,7 +162,7 @@ class SqliteStore:
         except BaseException:
             lock.release()
             raise
-        tail = Tail(found.tail_floor)
+        tail: Tail[Entry] = Tail(found.tail_floor)
         tail.append(found.entries)
         state = _Open(lock, found.generations, tail, found.log_floor, found.secret)
         written = _Written(found.head, found.stored_at, found.generations)
@@ -235,7 +235,11 @@ class SqliteStore:
     async def append_control(self, control: Control) -> Position:
         return await self._opened().writer.do(_APPEND_CONTROL, control)
 
-    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    async def tail(
+        self,
+        after: Position,
+        wanted: Wanted | None = None,  # noqa: ARG002 (every payload is at hand)
+    ) -> AsyncIterator[Sequence[Entry]]:
         state = self._checked(after)
         if after.offset < state.log_floor:
             raise CursorRefused(RecoveryReason.TRIMMED)

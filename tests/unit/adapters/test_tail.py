@@ -20,8 +20,8 @@ def entry(offset: int, *rooms: Room, size: int = 10) -> Entry:
     return Entry(Position("e", offset), frozenset(rooms or (ANN,)), "notification.new", Json(b"x" * size))
 
 
-def filled(*rooms: tuple[Room, ...], floor: int = 0) -> Tail:
-    tail = Tail(floor)
+def filled(*rooms: tuple[Room, ...], floor: int = 0) -> Tail[Entry]:
+    tail = Tail[Entry](floor)
     tail.append([entry(offset, *names) for offset, names in enumerate(rooms, floor + 1)])
     return tail
 
@@ -35,7 +35,7 @@ def offsets(entries: tuple[Entry, ...]) -> list[int]:
 
 
 def test_an_empty_tail() -> None:
-    tail = Tail(7)
+    tail = Tail[Entry](7)
     assert (len(tail), tail.floor, tail.head, tail.bytes, tail.given_to_all) == (0, 7, 7, 0, 7)
     assert tail.page(subscriber({ANN: 0}), 7, tail.head, **PLENTY) == ((), False)
     assert list(tail.newest_first(ANN, 0)) == []
@@ -53,7 +53,7 @@ def test_entries_go_from_the_oldest_on() -> None:
 
 
 def test_what_it_takes_is_what_its_entries_take() -> None:
-    tail = Tail(0)
+    tail = Tail[Entry](0)
     tail.append([entry(1, ANN, BOB, size=100)])
     assert tail.bytes == weight(100, 2)
     tail.append([entry(2, ANN, size=5), entry(3, EVERYONE, size=7)])
@@ -64,7 +64,7 @@ def test_what_it_takes_is_what_its_entries_take() -> None:
 
 
 def test_the_rooms_of_what_is_gone_take_nothing() -> None:
-    tail = Tail(0)
+    tail = Tail[Entry](0)
     for offset in range(1, 2001):
         tail.append([entry(offset, Room(f"user:{offset}"), EVERYONE)])
         if len(tail) > 10:
@@ -125,7 +125,7 @@ def test_page_after_page_is_what_can_be_reached(
 # following
 
 
-async def next_offsets(tail: Tail, follower: Follower) -> list[int]:
+async def next_offsets(tail: Tail[Entry], follower: Follower) -> list[int]:
     async with asyncio.timeout(5):
         return offsets(tuple(await tail.next_batch(follower)))
 
@@ -161,7 +161,7 @@ async def test_what_was_given_to_all_is_what_the_slowest_has() -> None:
 
 @pytest.mark.gen_test
 async def test_batches_are_bounded() -> None:
-    tail = Tail(0)
+    tail = Tail[Entry](0)
     tail.append([entry(offset) for offset in range(1, FOLLOW_MAX_ENTRIES + 2)])
     first = FOLLOW_MAX_ENTRIES + 2
     half = FOLLOW_MAX_BYTES // 2

@@ -10,7 +10,7 @@ from typing import Any, cast
 from adapters.store.memory import MemoryStore
 from adapters.transport.memory.transport import MemoryConnection, MemoryFrame, MemoryTransport
 from domain.model import Answer, ConnectReply, Entry, Identity, Outgoing, Position, Reply
-from domain.ports import ConnectionEvents, Store, TokenVerifier, Transport
+from domain.ports import ConnectionEvents, Store, TokenVerifier, Transport, Wanted
 from domain.requests import ConnectRequest
 from tests.doubles import StaticVerifier
 
@@ -128,8 +128,8 @@ class Gate(asyncio.Event):
         gate.set()
         follow = inbox.tail
 
-        async def lagging(after: Position) -> AsyncIterator[Sequence[Entry]]:
-            async for entries in follow(after):
+        async def lagging(after: Position, wanted: Wanted | None = None) -> AsyncIterator[Sequence[Entry]]:
+            async for entries in follow(after, wanted):
                 await gate.wait()
                 yield entries
 

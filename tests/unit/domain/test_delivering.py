@@ -12,6 +12,7 @@ from adapters.store.memory import MemoryStore
 from adapters.transport.memory.client import MemoryClient
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
 from domain.model import Entry, Position, RecoveryReason
+from domain.ports import Wanted
 from tests.unit.domain.world import World, run, until
 
 
@@ -20,8 +21,8 @@ class BrokenStore(MemoryStore):
 
     fault: Exception | None = None
 
-    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
-        async for entries in super().tail(after):
+    async def tail(self, after: Position, wanted: Wanted | None = None) -> AsyncIterator[Sequence[Entry]]:
+        async for entries in super().tail(after, wanted):
             fault, self.fault = self.fault, None
             if fault is not None:
                 raise fault

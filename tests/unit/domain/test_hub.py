@@ -25,9 +25,11 @@ from domain.model import (
     Outgoing,
     Position,
     Room,
+    TailEntry,
+    Unfetched,
 )
 from domain.policy import ConnectionPolicy
-from domain.ports import ConnectionEvents, Log
+from domain.ports import ConnectionEvents, Log, Wanted
 from tests.doubles import START, ManualClock, RecordingTelemetry
 
 ANN, BOB, NOBODY = Room("user:ann"), Room("user:bob"), Room("user:nobody")
@@ -89,13 +91,15 @@ class HandWrittenLog:
     def __init__(self, head: int = 0) -> None:
         self.at_first = Position("e", head)
         self.followed_from: list[Position] = []
-        self.added: asyncio.Queue[Sequence[Entry] | Exception] = asyncio.Queue()
+        self.wanted: Wanted | None = None
+        self.added: asyncio.Queue[Sequence[TailEntry] | Exception] = asyncio.Queue()
 
     async def head(self) -> Position:
         return self.at_first
 
-    async def tail(self, after: Position) -> AsyncIterator[Sequence[Entry]]:
+    async def tail(self, after: Position, wanted: Wanted | None = None) -> AsyncIterator[Sequence[TailEntry]]:
         self.followed_from.append(after)
+        self.wanted = wanted
         while True:
             entries = await self.added.get()
             if isinstance(entries, Exception):
@@ -105,6 +109,10 @@ class HandWrittenLog:
 
 def entry(offset: int, *rooms: Room, size: int = 10, expires_at: datetime | None = None) -> Entry:
     return Entry(Position("e", offset), frozenset(rooms), "notification.new", Json(b"x" * size), expires_at)
+
+
+def unfetched(offset: int, *rooms: Room) -> Unfetched:
+    return Unfetched(Position("e", offset), frozenset(rooms), "notification.new", 10)
 
 
 def at(offset: int) -> Position:
@@ -147,7 +155,7 @@ class House:
         assert connection.resume(at(after))
         return connection, outlet
 
-    def deliver(self, *entries: Entry) -> None:
+    def deliver(self, *entries: TailEntry) -> None:
         for one in entries:
             self.hub._deliver(one, [], is_current=ConnectionPolicy().is_current(one, self.clock.now()))
 
@@ -346,6 +354,65 @@ def test_to_pause_twice_is_a_defect() -> None:
     connection.pause()
     with pytest.raises(RuntimeError, match="paused already"):
         connection.pause()
+
+
+# what the tail brings without its payload
+
+
+def test_the_tail_is_told_what_is_for_somebody_here_live_or_paused() -> None:
+    async def story() -> None:
+        house = House()
+        task = asyncio.create_task(house.hub.deliver())
+        await asyncio.sleep(0)
+        wanted = house.log.wanted
+        assert wanted is not None
+        assert not wanted(frozenset((ANN, EVERYONE)))
+        (paused, _), (other, _) = house.connected(ANN, EVERYONE), house.live(EVERYONE)
+        assert wanted(frozenset((ANN,)))
+        assert paused.resume(at(0))
+        paused.pause()
+        assert wanted(frozenset((ANN, NOBODY)))
+        assert not wanted(frozenset((BOB, NOBODY)))
+        for _ in range(2):
+            paused.leave()
+        assert not wanted(frozenset((ANN,)))
+        assert wanted(frozenset((EVERYONE,)))
+        other.close(CLOSING)
+        assert not wanted(frozenset((EVERYONE,)))
+        task.cancel()
+
+    run(story())
+
+
+def test_what_came_without_its_payload_counts_as_delivered() -> None:
+    house = House()
+    connection, outlet = house.live(ANN)
+    house.deliver(entry(1, ANN), unfetched(2, BOB), entry(3, ANN))
+    assert connection.pause() == at(3)
+    house.deliver(unfetched(4, BOB))
+    assert house.hub.delivered == at(4)
+    assert connection.resume(at(3))
+    assert outlet.sent == [1, 3]
+
+
+def test_who_joined_behind_what_has_no_payload_here_reads_the_log_for_it() -> None:
+    house = House()
+    house.deliver(entry(1, ANN), unfetched(2, BOB), entry(3, ANN))
+    (ann, anns), (bob, bobs) = house.connected(ANN), house.connected(BOB)
+    assert ann.resume(at(0))
+    assert anns.sent == [1, 3]
+    assert not bob.resume(at(1))
+    assert bobs.sent == []
+    assert bob.resume(at(2))
+    house.deliver(entry(4, BOB))
+    assert bobs.sent == [4]
+
+
+def test_that_somebody_here_would_get_what_has_no_payload_is_a_defect() -> None:
+    house = House()
+    house.live(ANN)
+    with pytest.raises(TypeError, match="without its payload"):
+        house.deliver(unfetched(1, ANN))
 
 
 # what has expired
