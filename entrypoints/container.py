@@ -22,6 +22,7 @@ from adapters.telemetry.exposition import Exposition
 from adapters.telemetry.fan_out import FanOut
 from adapters.telemetry.logging import LoggingTelemetry
 from adapters.telemetry.metrics import Metrics
+from adapters.telemetry.sampled import Sampled
 from adapters.transport.arrivals import Arrivals
 from domain.application import Application
 from entrypoints.building.auth import build_callers, build_issuers, build_jwt_verifier
@@ -38,6 +39,8 @@ from entrypoints.building.sources import build_feed, build_memory_source
 from entrypoints.building.stores import build_memory_store, build_postgresql_store, build_sqlite_store
 from entrypoints.building.transports import build_peers, build_policy, build_socketio, build_sse
 from entrypoints.settings import Settings, SettingsError
+from entrypoints.version import installed_version
+from entrypoints.vitals import Vitals
 
 
 class Container(containers.DeclarativeContainer):
@@ -56,7 +59,7 @@ class Container(containers.DeclarativeContainer):
     telemetry = providers.Singleton(FanOut, providers.Singleton(LoggingTelemetry, clock), metrics)
     policy = providers.Singleton(build_policy, settings, randomness)
 
-    issuers = providers.Singleton(build_issuers, settings.provided.auth, clock)
+    issuers = providers.Singleton(build_issuers, settings.provided.auth, clock, metrics.provided.keys_fetched)
     verifier = providers.Selector(
         settings.provided.auth.verifier.scheme,
         jwt=providers.Singleton(build_jwt_verifier, settings.provided.auth, issuers, clock),
@@ -66,8 +69,8 @@ class Container(containers.DeclarativeContainer):
     store = providers.Selector(
         settings.provided.store.scheme,
         memory=providers.Singleton(build_memory_store, settings, clock),
-        sqlite=providers.Singleton(build_sqlite_store, settings, clock),
-        postgresql=providers.Singleton(build_postgresql_store, settings, clock),
+        sqlite=providers.Singleton(build_sqlite_store, settings, clock, metrics),
+        postgresql=providers.Singleton(build_postgresql_store, settings, clock, metrics),
     )
     pids = providers.Singleton(KeyedPids, store.provided.secret)
     source = providers.Selector(
@@ -99,6 +102,9 @@ class Container(containers.DeclarativeContainer):
         telemetry=telemetry,
         policy=policy,
     )
+
+    vitals = providers.Singleton(Vitals, application, transports, store, source, clock)
+    sampled = providers.Singleton(Sampled, counted, vitals, providers.Callable(installed_version))
 
     connections = application.provided.connections
     publishing = application.provided.publishing
@@ -147,6 +153,7 @@ def build_container(settings: Settings) -> Container:
     for port, setting in SELECTED_BY.items():
         _build_selected(getattr(container, port), setting)
     container.application()
+    container.sampled()
     container.backend()
     return container
 

@@ -7,7 +7,8 @@ two searches among what is young is therefore set aside, and searched only while
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 YOUNG = (5_000, 5)
 """After so many more new objects than gone ones what is young is searched; after so many such searches, its survivors
@@ -23,21 +24,25 @@ _NEVER = 1_000_000
 
 
 class Garbage:
-    """``tidy`` is to be called once in a while, with the number of connections."""
+    """``tidy`` is to be called once in a while, with the number of connections. ``searched`` is called behind each
+    search, in whatever thread it ran, with the generation and how many seconds it took."""
 
-    def __init__(self) -> None:
+    def __init__(self, searched: Callable[[int, float], None] = lambda _generation, _seconds: None) -> None:
+        self._searched = searched
+        self._began = 0.0
         self._set_aside = 0
         self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
         """From now on; what start-up made stays for good."""
-        gc.callbacks.append(_set_survivors_aside)
+        gc.callbacks += [self._time, _set_survivors_aside]
         gc.set_threshold(*YOUNG, _NEVER)
         self._search()
 
     def stop(self) -> None:
         """As it was before."""
         gc.callbacks.remove(_set_survivors_aside)
+        gc.callbacks.remove(self._time)
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()
 
@@ -45,6 +50,13 @@ class Garbage:
         """Search through everything, where that does not take long and may find something."""
         if connections <= FEW_CONNECTIONS and gc.get_freeze_count() - self._set_aside > GROWTH:
             self._search()
+
+    def _time(self, phase: str, info: Mapping[str, int]) -> None:
+        """Python runs one search at a time."""
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self._searched(info["generation"], time.perf_counter() - self._began)
 
     def _search(self) -> None:
         gc.unfreeze()

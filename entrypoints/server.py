@@ -35,9 +35,11 @@ from entrypoints.container import Container, build_container
 from entrypoints.inherited import Inherited
 from entrypoints.internal import Internal
 from entrypoints.lag import Lag
+from entrypoints.pauses import watch_pauses
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.supervisor import Supervisor, every, repeat, until
 from entrypoints.tls import check_tls
+from entrypoints.vitals import Vitals
 
 _log = logging.getLogger("synkrone.server")
 
@@ -75,6 +77,7 @@ class Server:
         self._supervisors: list[Supervisor] = []
         self._draining = False
         self._lag = Lag(container.clock())
+        self._vitals: Vitals = container.vitals()
         self._delivery: Supervisor
         self.listener: Listener
 
@@ -199,6 +202,8 @@ class Server:
             taken_over=lambda: forwarding.open_links if forwarding is not None else 0,
         )
         self.run_beside(every(TICK_SECONDS, listener.sweep))
+        self.run_beside(container.vitals().measure())
+        self.run_beside(watch_pauses(container.clock(), container.metrics().loop_paused))
         if forwarding is not None:
             self.run_beside(every(TICK_SECONDS, forwarding.sweep))
         listener.start()
@@ -214,8 +219,10 @@ class Server:
 
     async def readiness(self) -> dict[str, str | None]:
         """What has to work, by name, each with what is wrong with it or None."""
-        supervised = {supervisor.name: supervisor.fault for supervisor in self._supervisors}
-        return await self._serving_faults() | {"tail": await self._tail_fault()} | supervised
+        return await self._serving_faults() | {"tail": await self._tail_fault()} | self._supervised_faults()
+
+    def _supervised_faults(self) -> dict[str, str | None]:
+        return {supervisor.name: supervisor.fault for supervisor in self._supervisors}
 
     async def _serving_faults(self) -> dict[str, str | None]:
         """The same, of that without which no client can be served."""
@@ -233,7 +240,7 @@ class Server:
         """While a fault is known, clients are told so at their handshake, on which they back off."""
         while True:
             faults = await self._serving_faults()
-            await self._tail_fault()
+            self._vitals.readiness = {**faults, "tail": await self._tail_fault(), **self._supervised_faults()}
             ready = all(fault is None for fault in faults.values())
             for transport in transports:
                 transport.set_ready(ready=ready)
@@ -314,6 +321,7 @@ class Server:
             head = await container.store().head()
         except StoreUnavailable as error:
             return error.code
+        self._vitals.head = head.offset
         return self._lag.fault(head.offset, delivered.offset if delivered is not None else 0)
 
     def _new_listener(self, router: Router, transports: Sequence[ServedTransport]) -> Listener:

@@ -116,7 +116,7 @@ async def serve_until_stopped(
 
     ``is_awaited``: who comes meanwhile waits for the next server, on the same sockets. Returns the exit code.
     """
-    garbage = Garbage()
+    garbage = Garbage(server.container.metrics().collected)
     loop = asyncio.get_running_loop()
     for line in notices(settings, sources):
         _log.info(line)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -70,12 +70,20 @@ class RemoteKeys:
     """
 
     def __init__(
-        self, location: Location, clock: Clock, *, times: CacheTimes | None = None, fetcher: Fetcher | None = None
+        self,
+        location: Location,
+        clock: Clock,
+        *,
+        times: CacheTimes | None = None,
+        fetcher: Fetcher | None = None,
+        fetched: Callable[[bool], None] = lambda _succeeded: None,
     ) -> None:
+        """``fetched`` is called with whether a fetch brought keys."""
         self._location = location
         self._clock = clock
         self._times = times or CacheTimes()
         self._fetcher = fetcher or Fetcher()
+        self._fetched = fetched
         self._ring: KeyRing | None = None
         self._fetched_at = 0.0
         self._asked_at: float | None = None
@@ -157,7 +165,9 @@ class RemoteKeys:
                 raise InvalidKeySet("it holds no key that can verify a signature")
         except (FetchFailed, InvalidKeySet) as error:
             _log.warning("keys of %s cannot be had: %s", self._location.name, error)
+            self._fetched(False)
         else:
             self._ring = ring
             self._asked_at = asked_at
             self._fetched_at = self._clock.monotonic()
+            self._fetched(True)

@@ -95,10 +95,15 @@ class HttpFeed:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=idle_timeout)
         self._backoff_min = backoff_min
         self._backoff_max = backoff_max
+        self._behind_since: float | None = None
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def lag_seconds(self) -> float:
+        return self._clock.monotonic() - self._behind_since if self._behind_since is not None else 0.0
 
     async def stream(self, after: str | None) -> AsyncGenerator[Sequence[Incoming], None]:
         resume_id = after or ""
@@ -106,17 +111,21 @@ class HttpFeed:
         failures = 0
         while True:
             started = self._clock.monotonic()
+            self._behind_since = started if self._behind_since is None else self._behind_since
             delivered = False
             reason = "the feed ended"
             parser = EventStreamParser(max_event_bytes=self._max_event_bytes, last_id=resume_id)
             try:
                 async with self._subscribe(resume_id) as body:
+                    self._behind_since = None
                     while data := await body.read(_READ_AT_A_TIME):
                         for events in _batches(await _parse(parser, data)):
                             batch = list(self._items(events, resume_id))
                             delivered = delivered or any(item.publication is not None for item in batch)
+                            self._behind_since = self._clock.monotonic()
                             yield batch
                             # Asked for more: these are stored.
+                            self._behind_since = None
                             resume_id = batch[-1].resume_id
                             # A store may take a batch without a pause, and what has arrived may be many.
                             await asyncio.sleep(0)

@@ -233,6 +233,10 @@ class MemoryStore:
     def registry(self) -> None:
         """It is one server's own."""
 
+    async def size(self) -> int:
+        """About."""
+        return self._tail.bytes
+
     async def ensure_writable(self) -> None:
         """It always is."""
 

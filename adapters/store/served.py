@@ -53,6 +53,9 @@ class ServedStore(Store, Protocol):
         What users do is refused while a lease that was taken there is lost.
         """
 
+    async def size(self) -> int:
+        """How many bytes it takes where it is kept. Raises StoreUnavailable."""
+
     async def tidy(self) -> bool:
         """One small step of removing what need not be kept; whether there is more. Raises StoreUnavailable."""
 

@@ -277,7 +277,7 @@ class Metrics:
     def scrubbed(self) -> None:
         self._scrubs.add()
 
-    def keys_fetched(self, *, succeeded: bool) -> None:
+    def keys_fetched(self, succeeded: bool) -> None:  # noqa: FBT001 (what it is called with)
         self._key_fetches.add("fetched" if succeeded else "failed")
 
     # what the process is observed by

@@ -23,6 +23,10 @@ class ServedTransport(Transport[Any, Any], Protocol):
         """Connections that were taken from the HTTP server and are still open."""
 
     @property
+    def waiting_bytes(self) -> int:
+        """What was sent and waits for clients to take it."""
+
+    @property
     def connecting(self) -> int:
         """How many clients have come, and are not let in yet."""
 

@@ -31,8 +31,10 @@ from entrypoints.settings import (
 SINGLE_KEY_NAME = "api.key"
 
 
-def build_issuers(auth: AuthSettings, clock: Clock) -> Issuers:
-    """Raises SettingsError, naming the setting."""
+def build_issuers(
+    auth: AuthSettings, clock: Clock, fetched: Callable[[bool], None] = lambda _succeeded: None
+) -> Issuers:
+    """``fetched`` is called whenever a key server was asked. Raises SettingsError, naming the setting."""
     if auth.secret is not None:
         with as_settings_errors("auth"):
             secret = _shared(auth.secret)
@@ -47,15 +49,17 @@ def build_issuers(auth: AuthSettings, clock: Clock) -> Issuers:
             return Issuers([issuer])
     if not auth.issuers:
         raise MissingSetting("auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers")
-    issuers = [_issuer(settings, f"auth.issuers[{index}]", clock) for index, settings in enumerate(auth.issuers)]
+    issuers = [
+        _issuer(settings, f"auth.issuers[{index}]", clock, fetched) for index, settings in enumerate(auth.issuers)
+    ]
     with as_settings_errors("auth"):
         return Issuers(issuers, shared_user_ids=auth.shared_user_ids)
 
 
-def _issuer(settings: IssuerSettings, path: str, clock: Clock) -> Issuer:
+def _issuer(settings: IssuerSettings, path: str, clock: Clock, fetched: Callable[[bool], None]) -> Issuer:
     with as_settings_errors(path):
         return Issuer(
-            keys=_keys(settings, path, clock),
+            keys=_keys(settings, path, clock, fetched),
             algorithms=settings.algorithms or (["HS256"] if settings.secret is not None else ["RS256"]),
             issuer=settings.issuer,
             audience=settings.audience,
@@ -71,7 +75,7 @@ def _shared(secrets: Sequence[SecretStr]) -> StaticKeys:
     return StaticKeys.from_secret(*(secret.get_secret_value().encode() for secret in secrets))
 
 
-def _keys(settings: IssuerSettings, path: str, clock: Clock) -> KeySource:
+def _keys(settings: IssuerSettings, path: str, clock: Clock, fetched: Callable[[bool], None]) -> KeySource:
     if settings.secret is not None:
         return _shared(settings.secret)
     if settings.public_key is not None:
@@ -82,8 +86,8 @@ def _keys(settings: IssuerSettings, path: str, clock: Clock) -> KeySource:
         except OSError as error:
             raise SettingsError(f"{path}.jwks: cannot read {settings.jwks}: {error.strerror}") from None
     if settings.jwks is not None:
-        return RemoteKeys(JwksUrl(settings.jwks), clock)
-    return RemoteKeys(Discovery(settings.issuer), clock)
+        return RemoteKeys(JwksUrl(settings.jwks), clock, fetched=fetched)
+    return RemoteKeys(Discovery(settings.issuer), clock, fetched=fetched)
 
 
 def build_jwt_verifier(auth: AuthSettings, issuers: Issuers, clock: Clock) -> JwtVerifier:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters.store.memory import MemoryStore
+from adapters.store.observing import StoreObserver
 from adapters.store.served import ServedStore
 from adapters.store.sqlite.store import SqliteStore
 from adapters.system.configuration import ConfigurationError
@@ -23,11 +24,12 @@ def build_memory_store(settings: Settings, clock: Clock) -> MemoryStore:
     )
 
 
-def build_sqlite_store(settings: Settings, clock: Clock) -> SqliteStore:
+def build_sqlite_store(settings: Settings, clock: Clock, observer: StoreObserver) -> SqliteStore:
     _check_is_alone(settings)
     return SqliteStore(
         settings.store.path,
         clock=clock,
+        observer=observer,
         retention_log=settings.retention.log,
         retention_inbox=settings.retention.inbox_age,
         inbox_per_user=settings.retention.inbox_per_user,
@@ -44,7 +46,7 @@ def _check_is_alone(settings: Settings) -> None:
             raise ConfigurationError(name, f"is for a store of postgresql://, and the store is {settings.store.scheme}")
 
 
-def build_postgresql_store(settings: Settings, clock: Clock) -> ServedStore:
+def build_postgresql_store(settings: Settings, clock: Clock, observer: StoreObserver) -> ServedStore:
     try:
         from adapters.store.postgresql.store import PostgresqlStore  # noqa: PLC0415 (what it needs is an extra)
     except ImportError:
@@ -52,6 +54,7 @@ def build_postgresql_store(settings: Settings, clock: Clock) -> ServedStore:
     return PostgresqlStore(
         settings.store,
         clock=clock,
+        observer=observer,
         password=plain(settings.store_password) if settings.store_password is not None else None,
         listen_url=settings.store_listen,
         migrates=settings.store_migrate,

@@ -54,6 +54,8 @@ class OpenedStore(Store, Protocol):
 
     async def tidy(self) -> bool: ...
 
+    async def size(self) -> int: ...
+
 
 class OpenStore(Protocol):
     """Opens an empty store. What is older than ``retention`` leaves the log, lists and counts."""

@@ -252,6 +252,13 @@ class FollowContract:
         await inbox.append([draft("a"), draft("e")])
         assert await more == [start.offset + n for n in (2, 3, 4, 5)]
 
+    async def test_a_follower_is_told_when_what_comes_was_stored(self, inbox: OpenedStore, clock: ManualClock) -> None:
+        following = Following(inbox, start := await inbox.head())
+        clock.advance(60)
+        await inbox.append([draft("a"), draft("b", BOB)])
+        await following.until(start.offset + 2)
+        assert [entry.stored_at for entry in following.entries] == [clock.now()] * 2
+
     async def test_followers_do_not_share_what_they_get(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         tasks = [Following(inbox, start).start(start.offset + 50) for _ in range(3)]

@@ -61,6 +61,11 @@ class StoreContract(
         first, second = await open_inbox(), await open_inbox()
         assert (await first.head()).epoch != (await second.head()).epoch
 
+    async def test_a_store_that_is_given_more_takes_more(self, inbox: OpenedStore) -> None:
+        before = await inbox.size()
+        await inbox.append([draft(str(number), body="x" * 1000) for number in range(1000)])
+        assert await inbox.size() > before + 1_000_000
+
     async def test_a_store_that_works_can_be_written_to(self, inbox: OpenedStore) -> None:
         await inbox.ensure_writable()
         await inbox.append([draft("a")])

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from prometheus_client import CollectorRegistry
+
 from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.presence import LocalPresence
 from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
+from adapters.telemetry.metrics import Metrics
 from adapters.transport.memory.transport import MemoryTransport
 from domain.application import Application
 from domain.errors import ConnectionGone, Unavailable
@@ -73,8 +76,13 @@ class Node:
 
     def __init__(self, server: PostgresqlServer, database: str, *, sync: bool) -> None:
         self.line = DatabaseLine(server)
+        self.metrics = CollectorRegistry()
         self.store = PostgresqlStore(
-            f"{self.line.url(database)}?connect_timeout=2", clock=SystemClock(), sync=sync, tail_entries=2000
+            f"{self.line.url(database)}?connect_timeout=2",
+            clock=SystemClock(),
+            observer=Metrics(self.metrics, SystemClock()),
+            sync=sync,
+            tail_entries=2000,
         )
         self.transport = MemoryTransport()
         self.application = Application(

@@ -30,7 +30,7 @@ from domain.errors import StoreUnavailable
 from domain.model import Appended, Checkpoint, Draft, Position, Room, Subscriber, UserId
 from domain.policy import ConnectionPolicy
 from domain.services.publishing import PublishingService
-from tests.doubles import FixedRandomness, RecordingTelemetry
+from tests.doubles import FixedRandomness, ManualClock, RecordingTelemetry
 from tests.feed_server import Answer, FeedServer, event, event_stream, eventually, notification
 
 pytestmark = pytest.mark.gen_test
@@ -513,3 +513,21 @@ def test_a_bad_ca_file_is_told_at_once(tmp_path: Path) -> None:
     for path, error in ((bad, ssl.SSLError), (tmp_path / "missing.pem", FileNotFoundError)):
         with pytest.raises(error):
             HttpFeed(url="https://feed.example", clock=SystemClock(), randomness=FixedRandomness(), ca_file=path)
+
+
+@pytest.mark.gen_test
+async def test_a_feed_says_since_when_it_may_be_behind(server: FeedServer) -> None:
+    clock, log = ManualClock(), Log()
+    feed = feed_of(server, clock=clock, backoff_min=0.01, backoff_max=0.01)
+    assert feed.lag_seconds == 0
+    server.answers += [answers(503)] * 3
+    server.add("a", notification("a"))
+    async with log.consuming(feed):
+        await eventually(lambda: len(server.requests) >= 2)
+        clock.advance(7)
+        # It is refused, and nobody knows what there would be.
+        assert feed.lag_seconds == 7
+        assert await log.stored(1) == ["a"]
+        await eventually(lambda: feed.lag_seconds == 0)
+        clock.advance(7)
+        assert feed.lag_seconds == 0

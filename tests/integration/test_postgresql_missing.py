@@ -94,6 +94,7 @@ async def test_every_node_notices_what_is_missing_and_when_it_is_there_again(
                 await end_of(client)
             assert client.reconnect
             await says(node, missing=7)
+            assert node.metrics.get_sample_value("synkrone_store_gaps_total") == 1
         errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
         assert sum("what was stored at offset 7 is not there" in error for error in errors) == 2
         server.execute(PUT_BACK.format(table), database)
@@ -101,6 +102,7 @@ async def test_every_node_notices_what_is_missing_and_when_it_is_there_again(
             await says(node, missing=None)
             client = await node.transport.connect({"token": USER})
             assert client.connected
+            assert (node.metrics.get_sample_value("synkrone_store_scrubs_total") or 0) > 0
 
 
 @pytest.mark.parametrize("table", ["entries", "contents", "placed"])

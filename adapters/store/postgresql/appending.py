@@ -14,7 +14,7 @@ from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM
 from adapters.store.postgresql.database import Database, Written, stored_time
 from adapters.store.postgresql.log import joined
-from adapters.store.times import microseconds
+from adapters.store.times import microseconds, moment
 from domain.errors import SynkroneError
 from domain.model import NOTIFICATION_NEW, Appended, Entry, Position
 from domain.model.value import value
@@ -113,7 +113,7 @@ class Appending:
 
     def _append(self, db: Database, decision: Decision) -> Written | None:
         """None where some of their ids or keys are taken, or a checkpoint has moved."""
-        stored_at = datetime.now(UTC)
+        stored_at = moment(self._at) if self._at is not None else datetime.now(UTC)
         first, epoch, is_refused, *_ = db.one(
             self.query,
             {

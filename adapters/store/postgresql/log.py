@@ -101,13 +101,14 @@ def _following(columns: str) -> bytes:
         ORDER BY log_offset""".encode()  # noqa: S608
 
 
-_FOLLOWING = _following("event, form, expires_at, rooms, payload")
+_STORED_AT = "(SELECT stored_at FROM synkrone.entries WHERE entries.log_offset = sized.log_offset)"
+_FOLLOWING = _following(f"event, form, expires_at, rooms, payload, {_STORED_AT}")
 # For most of them that is all that is read. Of what is in no room there is no payload, or servers want it.
 _OUTLINES = _following(
     f"nullif(event, '{NOTIFICATION_NEW}'), form, expires_at, rooms, CASE WHEN rooms IS NULL THEN payload END, size"
 )
 _FETCHED = f"""
-    SELECT log_offset, event, form, expires_at, rooms, payload FROM (
+    SELECT log_offset, event, form, expires_at, rooms, payload, {_STORED_AT} FROM (
         SELECT log_offset, (
             SELECT event = '{NOTIFICATION_NEW}' FROM synkrone.entries WHERE entries.log_offset = given.log_offset
         ) AS item
@@ -196,7 +197,8 @@ def stored(snapshot: Snapshot, after: int, upto: int) -> tuple[Entry, ...]:
 
     Raises StoreUnavailable where one is missing.
     """
-    return tuple(_entry(snapshot.generations, row) for row in _rows_between(snapshot, _FOLLOWING, after, upto))
+    rows = _rows_between(snapshot, _FOLLOWING, after, upto)
+    return tuple(_entry(snapshot.generations, row[:-1], row[-1]) for row in rows)
 
 
 def outlined(snapshot: Snapshot, after: int, upto: int, wanted: Wanted) -> tuple[TailEntry, ...]:
@@ -221,7 +223,7 @@ def fetched(snapshot: Snapshot, unfetched: Sequence[Unfetched]) -> Mapping[Posit
         if offset <= snapshot.floor:
             raise CursorRefused(RecoveryReason.TRIMMED)
     rows = snapshot.db.execute(_FETCHED, {"offsets": [one.position.offset for one in unfetched]})
-    entries = [_entry(generations, row) for row in rows]
+    entries = [_entry(generations, row[:-1], row[-1]) for row in rows]
     return {entry.position: entry for entry in entries}
 
 
@@ -259,9 +261,11 @@ def _check_form(offset: int, form: int | None) -> None:
         raise unknown_form(offset)
 
 
-def _entry(generations: Generations, row: Row) -> Entry:
+def _entry(generations: Generations, row: Row, written: int | None = None) -> Entry:
+    """``written`` is when it was, where that was read."""
     offset, event, form, expires_at, names, payload = row
     _check_form(offset, form)
+    stored_at = moment(written) if written is not None else None
     position = generations.position(offset)
     if payload is None:
         return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))
@@ -270,10 +274,10 @@ def _entry(generations: Generations, row: Row) -> Entry:
         told = change(offset, content)
         if names is None:
             return Entry(position, NOBODY, event, told, control=read_control(event, told))
-        return Entry(position, rooms_of(names), event, told)
+        return Entry(position, rooms_of(names), event, told, stored_at=stored_at)
     rooms = rooms_of(names)
     ends = moment(expires_at) if expires_at is not None else None
-    return Entry(position, rooms, event, notification(offset, content), ends)
+    return Entry(position, rooms, event, notification(offset, content), ends, None, stored_at)
 
 
 def joined(rooms: Iterable[Room]) -> str:

@@ -66,6 +66,7 @@ class Opened:
     failing: bool = False
     missing: int | None = None
     """The offset of an entry that is not there."""
+    scrubs: int = 0
     closed: bool = False
 
     def trimmed(self, trimmed: Trimmed) -> None:
@@ -101,16 +102,22 @@ class Opened:
             self.watcher.suspect(error.offset)
             raise StoreUnavailable(str(error)) from None
 
-    def note_missing(self, missing: int | None) -> None:
-        """An entry is not there, or none is missing any more."""
+    def note_missing(self, missing: int | None) -> bool:
+        """An entry is not there, or none is missing any more; whether that is news, and bad."""
         if missing == self.missing:
-            return
+            return False
         self.missing = missing
         if missing is None:
             _log.warning("what was missing in the log is there again")
         else:
             _log.error("what was stored at offset %d is not there: nobody is served until it is", missing)
             self.wake()
+        return missing is not None
+
+    def note_scrubs(self, scrubs: int) -> bool:
+        """So many times was the log looked through; whether that is once more."""
+        is_more, self.scrubs = scrubs > self.scrubs, scrubs
+        return is_more
 
     def tail_page(
         self, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int

@@ -10,6 +10,7 @@ from typing import Final
 import psycopg
 
 from adapters.store.postgresql.connecting import Address, Line, check_server, one_line
+from adapters.store.postgresql.database import Snapshot
 from adapters.store.postgresql.moved import is_unfinished
 from adapters.store.served import StoreUnusable
 from domain.model.value import value
@@ -25,6 +26,17 @@ _HAS_SCHEMA = b"SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'synkrone'"
 _HAS_VERSIONS = b"""
     SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
     WHERE nspname = 'synkrone' AND relname = 'schema_versions'"""
+
+_SIZE = b"""
+    SELECT coalesce(sum(pg_catalog.pg_total_relation_size(pg_class.oid)), 0)::bigint
+    FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = 'synkrone' AND relkind = 'r'"""
+
+
+def size(snapshot: Snapshot, _: object) -> int:
+    """How many bytes its tables take, with their indexes."""
+    (octets,) = snapshot.db.one(_SIZE, {})
+    return int(octets)
 
 
 @value

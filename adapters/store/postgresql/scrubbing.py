@@ -50,6 +50,8 @@ class Scrubber:
         self._clock = clock
         self._begun_at = float("-inf")
         self._upto: int | None = None
+        self.rounds = 0
+        """Those that have ended."""
 
     def look(self, snapshot: Snapshot) -> int | None:
         """Look at the next slice of the round that is under way, if one is; the first offset that lacks something."""
@@ -61,6 +63,7 @@ class Scrubber:
         after = max(self._upto, snapshot.floor)
         if after >= snapshot.head:
             self._upto = None
+            self.rounds += 1
             return None
         last, missing = _slice(snapshot, after, snapshot.head, SLICE_ENTRIES)
         self._upto = last

@@ -12,6 +12,7 @@ from functools import partial
 from adapters.store.decisions import Batch
 from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
+from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.postgresql import items, log, schema, users
 from adapters.store.postgresql.appending import Append, Appending
 from adapters.store.postgresql.arrivals import Arriving, FoundTogether, arrive
@@ -68,6 +69,7 @@ _CHECKPOINT = one_by_one(users.checkpoint)
 _ROLES = one_by_one(users.roles)
 _LISTING = one_by_one(items.listing)
 _PAGE = one_by_one(log.page)
+_SIZE = one_by_one(schema.size)
 
 
 class PostgresqlStore:
@@ -91,6 +93,7 @@ class PostgresqlStore:
         url: str,
         *,
         clock: Clock,
+        observer: StoreObserver | None = None,
         password: str | None = None,
         listen_url: str | None = None,
         migrates: bool = True,
@@ -106,6 +109,7 @@ class PostgresqlStore:
         self._address = Address(url, password, has_session=listen_url is None)
         self._listen_address = _address_to_listen(listen_url, password) if listen_url is not None else self._address
         self._clock = clock
+        self._observer = observer or Unobserved()
         self._stamped_by = stamped_by
         self._appending = partial(Appending, sync=sync)
         self._registry = PostgresqlRegistry(self._listen_address)
@@ -204,12 +208,14 @@ class PostgresqlStore:
         written = group.written
         state.failing = written is None
         if written is None:
+            self._observer.commit_failed()
             for job in group.jobs:
                 job.settle(StoreUnavailable())
             return
         if written.generations is not None:
             self._know(state, written.generations)
         self._add(state, written.entries)
+        self._observer.committed(len(group.jobs), len(written.entries), group.seconds)
         for job, answer in zip(group.jobs, written.answers, strict=True):
             job.settle(answer)
         state.tell_behind()
@@ -221,7 +227,10 @@ class PostgresqlStore:
         if state.tail.head < news.floor and not news.entries:
             state.tail.begin_at(news.floor)
         self._add(state, news.entries)
-        state.note_missing(news.missing)
+        if state.note_missing(news.missing):
+            self._observer.gap_found()
+        if state.note_scrubs(news.scrubs):
+            self._observer.scrubbed()
         state.tell_behind()
 
     def _know(self, state: Opened, generations: Generations) -> None:
@@ -232,6 +241,7 @@ class PostgresqlStore:
         end = known.common_end(generations, state.tail.head)
         if end < state.tail.head:
             _log.error("the log ended at %d, and was known up to %d: it has lost entries", end, state.tail.head)
+            self._observer.gap_found()
             # What was promised of the rest is void: whoever follows is told, and whatever was remembered is forgotten.
             state.tail.cut_back(end)
             self._registered = Recent(RECENT_USERS)
@@ -460,6 +470,9 @@ class PostgresqlStore:
     @property
     def silent_seconds(self) -> float:
         return self._clock.monotonic() - self._opened().heard_at
+
+    async def size(self) -> int:
+        return await self._opened().readers.do(_SIZE, None)
 
     async def ensure_writable(self) -> None:
         state = self._opened()

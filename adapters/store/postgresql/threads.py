@@ -50,10 +50,11 @@ _TO_BE_TRIED_AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.Serializat
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """Jobs that were done together, and what came of them; None where they failed."""
+    """Jobs that were done together, and what came of them; None where they failed. It took ``seconds``."""
 
     jobs: Sequence[Job]
     written: Written | None
+    seconds: float = 0.0
 
 
 class Writer:
@@ -145,6 +146,7 @@ class Writer:
 
     def _group(self, jobs: Sequence[Job]) -> Group:
         work: Work = jobs[0].operation([job.argument for job in jobs])
+        began = time.monotonic()
         try:
             written = self._carry_out(work)
         except psycopg.Error as error:
@@ -162,7 +164,7 @@ class Writer:
             _log.warning("the store can be written again")
         if (written.entries or written.is_news) and self._hint_at is None:
             self._hint_at = max(time.monotonic(), self._hinted_at + HINT_SECONDS)
-        return Group(jobs, written)
+        return Group(jobs, written, time.monotonic() - began)
 
     def _carry_out(self, work: Work) -> Written:
         """Where a connection breaks nobody knows whether it was committed: the work itself finds out, over another one.

@@ -48,7 +48,8 @@ class Known:
 @value
 class News:
     """What the log has: ``entries`` follow each other, ``head`` is its end and ``floor`` what has left it. Before that
-    was looked up, it was ``known`` to go up to an offset. With ``missing`` there is no entry at that offset."""
+    was looked up, it was ``known`` to go up to an offset. With ``missing`` there is no entry at that offset. It was
+    looked through ``scrubs`` times."""
 
     entries: Sequence[TailEntry]
     known: int
@@ -56,6 +57,7 @@ class News:
     floor: int
     generations: Generations
     missing: int | None
+    scrubs: int
 
 
 class LogWatcher:
@@ -181,7 +183,7 @@ class LogWatcher:
                     entries = outlined(snapshot, max(known.offset, snapshot.floor), snapshot.head, self._wanted)
                 except EntriesMissing as error:
                     missing = missing or error.offset
-        return News(entries, known.offset, snapshot.head, snapshot.floor, generations, missing)
+        return News(entries, known.offset, snapshot.head, snapshot.floor, generations, missing, self._scrubber.rounds)
 
     def _missing_in(self, snapshot: Snapshot) -> int | None:
         """What was missing is looked for before anything else."""

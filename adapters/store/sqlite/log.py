@@ -48,6 +48,7 @@ _MANY = b"\x1d"
 _ENTRY = f"""
     value || char(31) || coalesce(expires_at, '') || char(31) || coalesce(event, '') || char(31)
     || CASE WHEN {_ROOMS_BYTES} > :names THEN char({_MANY[0]}) ELSE coalesce(contents.rooms, entries.rooms, '') END
+    || char(31) || coalesce(contents.stored_at, entries.stored_at, '')
     || char(31) || coalesce(contents.payload, entries.payload, '')"""
 
 _ENTRIES = f"""
@@ -167,9 +168,14 @@ def _sizes_in(rooms: int) -> str:
 
 
 def _entries(
-    db: sqlite3.Connection, generations: Generations, offsets: Sequence[int], room_sets: RoomSets
+    db: sqlite3.Connection,
+    generations: Generations,
+    offsets: Sequence[int],
+    room_sets: RoomSets,
+    *,
+    timed: bool = False,
 ) -> tuple[Entry, ...]:
-    """Raises UnknownForm."""
+    """With ``timed`` they say when they were stored. Raises UnknownForm."""
     rows, unknown = db.execute(_ENTRIES, {"offsets": as_json(list(offsets)), "names": _MANY_NAMES_BYTES}).fetchone()
     if unknown is not None:
         raise unknown_form(unknown)
@@ -177,7 +183,7 @@ def _entries(
         return ()
     entries: list[Entry] = []
     for row in rows.split(ROW):
-        at, expires_at, event, names, payload = row.split(FIELD, 4)
+        at, expires_at, event, names, stored_at, payload = row.split(FIELD, 5)
         offset = int(at)
         position = generations.position(offset)
         if not payload:
@@ -185,12 +191,13 @@ def _entries(
             continue
         rooms = _many_rooms(db, offset, room_sets) if names == _MANY else _rooms(names)
         ends = moment(int(expires_at)) if expires_at else None
+        then = moment(int(stored_at)) if timed else None
         if event:
             name, content = event.decode(), change(offset, payload)
             control = read_control(name, content) if not rooms else None
-            entries.append(Entry(position, rooms, name, content, ends, control))
+            entries.append(Entry(position, rooms, name, content, ends, control, then))
         else:
-            entries.append(Entry(position, rooms, NOTIFICATION_NEW, notification(offset, payload), ends))
+            entries.append(Entry(position, rooms, NOTIFICATION_NEW, notification(offset, payload), ends, None, then))
     entries.sort(key=_offset)
     return tuple(entries)
 
@@ -249,7 +256,7 @@ def stored(
             break
         number += 1
     # In the log no offset is missing.
-    return _entries(db, generations, range(after + 1, after + 1 + number), room_sets)
+    return _entries(db, generations, range(after + 1, after + 1 + number), room_sets, timed=True)
 
 
 def tail_floor(db: sqlite3.Connection, max_entries: int, max_bytes: int) -> int:

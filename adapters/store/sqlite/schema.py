@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -165,6 +166,15 @@ IN_USE = f"{{}} is in use by another process: stop that one first, {_ELSEWHERE}"
 def lock_of(path: Path) -> Path:
     """The file that is locked while a store is open."""
     return path.with_name(f"{path.name}-lock")
+
+
+def size_of(path: Path) -> int:
+    """In bytes, of the file and what SQLite keeps beside it, some of which may be gone by now."""
+    size = 0
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            size += Path(f"{path}{suffix}").stat().st_size
+    return size
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

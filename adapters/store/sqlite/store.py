@@ -13,6 +13,7 @@ from pathlib import Path
 from adapters.store.decisions import Batch
 from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
+from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.registration import Recent, Registration
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite import items, log, users
@@ -22,7 +23,7 @@ from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
 from adapters.store.sqlite.items import Looking, View
 from adapters.store.sqlite.log import Following, Reading, RoomSets
 from adapters.store.sqlite.opening import open_file
-from adapters.store.sqlite.schema import MIGRATIONS, FileLock, check_file, connect, prepare_file
+from adapters.store.sqlite.schema import MIGRATIONS, FileLock, check_file, connect, prepare_file, size_of
 from adapters.store.sqlite.threads import Group, Readers, Writer
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.trimming import Step, Trimmed, Trimmer
@@ -111,6 +112,7 @@ class SqliteStore:
         path: Path | str,
         *,
         clock: Clock,
+        observer: StoreObserver | None = None,
         retention_log: timedelta = timedelta(days=30),
         retention_inbox: timedelta = timedelta(days=365),
         inbox_per_user: int = 10_000,
@@ -119,6 +121,7 @@ class SqliteStore:
     ) -> None:
         self._path = Path(path)
         self._clock = clock
+        self._observer = observer or Unobserved()
         self._kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
         self._tail_entries = tail_entries
         self._tail_bytes = tail_bytes
@@ -210,6 +213,9 @@ class SqliteStore:
         state.lacking = group.lacking
         if group.transaction is not None:
             self._add(state, group.transaction.entries)
+            self._observer.committed(len(group.jobs), len(group.transaction.entries), group.seconds)
+        else:
+            self._observer.commit_failed()
         for job, outcome in zip(group.jobs, group.outcomes, strict=True):
             job.settle(outcome)
         _tell_behind(state)
@@ -364,6 +370,10 @@ class SqliteStore:
 
     def registry(self) -> None:
         """It is one server's own."""
+
+    async def size(self) -> int:
+        self._opened()
+        return await asyncio.to_thread(size_of, self._path)
 
     async def ensure_writable(self) -> None:
         if self._opened().lacking:

@@ -52,13 +52,15 @@ T = TypeVar("T", bound=Transaction)
 class Group(Generic[T]):
     """Jobs that became one commit, with their results or errors in order. Without a ``transaction`` it failed.
 
-    ``lacking`` is how many bytes have to be written at once before the store works again; 0 while it does.
+    ``lacking`` is how many bytes have to be written at once before the store works again; 0 while it does. It took
+    ``seconds``.
     """
 
     jobs: Sequence[Job]
     outcomes: Sequence[object]
     transaction: T | None
     lacking: int
+    seconds: float = 0.0
 
 
 class Writer(Generic[T]):
@@ -123,6 +125,7 @@ class Writer(Generic[T]):
             self._disconnect()
 
     def _group(self, jobs: Sequence[Job]) -> Group[T]:
+        began = time.monotonic()
         try:
             db = self._connection()
             before = db.total_changes
@@ -130,6 +133,7 @@ class Writer(Generic[T]):
             transaction = self._begin(db)
             outcomes = list(outcomes_of(transaction, jobs))
             db.execute("COMMIT")
+            seconds = time.monotonic() - began
         except sqlite3.Error as error:
             if not self._lacking:
                 _log.error("a write to the store failed: %s", error)
@@ -146,7 +150,7 @@ class Writer(Generic[T]):
         if self._lacking and db.total_changes > before and _weight(jobs) >= self._lacking:
             self._lacking = 0
             _log.warning("the store can be written again")
-        return Group(jobs, outcomes, transaction, self._lacking)
+        return Group(jobs, outcomes, transaction, self._lacking, seconds)
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:

@@ -139,6 +139,10 @@ class SocketIoTransport:
         return self._engine.open_sockets
 
     @property
+    def waiting_bytes(self) -> int:
+        return sum(session.waiting_bytes for session in self._engine.sessions.values())
+
+    @property
     def connecting(self) -> int:
         return len(self._waiting)
 

@@ -130,6 +130,10 @@ class SseTransport:
         return len(self._open)
 
     @property
+    def waiting_bytes(self) -> int:
+        return sum(stream.untaken_bytes for stream in self._open)
+
+    @property
     def connecting(self) -> int:
         return len(self._connecting)
 
