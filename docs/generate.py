@@ -14,13 +14,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from prometheus_client import Metric
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from adapters.api.description.problems import codes
 from entrypoints import cli
-from entrypoints.settings import Settings
+from entrypoints.container import build_container
+from entrypoints.settings import Settings, validate_settings
 from entrypoints.settings_types import written
 
 REFERENCE: Final = Path(__file__).parent / "reference"
@@ -251,7 +253,28 @@ def said_by(*arguments: str) -> str:
     return output.getvalue()
 
 
-PARTS: Final = {"settings.md": settings_table, "commands.md": commands_text, "codes.md": codes_table}
+def metrics_table() -> str:
+    """One row a metric: its name as queries have it, its type, its labels, what it says."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for family in metrics():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(f"`{label}`" for label in family._labelnames)  # type: ignore[attr-defined]  # noqa: SLF001
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(rows)
+
+
+def metrics() -> list[Metric]:
+    """All that a server can say, whether or not it has anything to say of it yet."""
+    settings = validate_settings({"auth": {"secret": "x" * 32}, "store": "memory://"})
+    return list(build_container(settings).counted().collect())
+
+
+PARTS: Final = {
+    "settings.md": settings_table,
+    "commands.md": commands_text,
+    "codes.md": codes_table,
+    "metrics.md": metrics_table,
+}
 
 
 def current(page: str, text: str) -> str:

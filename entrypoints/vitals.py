@@ -58,6 +58,9 @@ class Vitals:
             if connection.identity is not None
         )
 
+    def connections_max(self) -> float:
+        return self._application.connections.most
+
     def queue_bytes(self) -> Mapping[str, float]:
         return {transport.name: transport.waiting_bytes for transport in self._transports}
 

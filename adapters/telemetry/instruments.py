@@ -36,7 +36,10 @@ class _Instrument(Collector):
 
 
 class Counter(_Instrument):
-    """Only ever grows. ``name`` is without ``_total``."""
+    """Only ever grows. ``name`` is without ``_total``.
+
+    The labels ``known`` are there from the start, with 0: of a series that begins with 1, nobody sees the first.
+    """
 
     def __init__(
         self,
@@ -45,9 +48,10 @@ class Counter(_Instrument):
         documentation: str,
         labels: Sequence[str] = (),
         *,
+        known: Sequence[Labels] = (),
         at_most: int = 100,
     ) -> None:
-        self._values: dict[Labels, float] = {} if labels else {(): 0}
+        self._values: dict[Labels, float] = dict.fromkeys(known, 0) if labels else {(): 0}
         self._at_most = at_most
         self._others: Labels = (OTHER,) * len(labels)
         super().__init__(registry, name, documentation, labels)

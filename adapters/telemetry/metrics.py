@@ -71,6 +71,7 @@ class Metrics:
             "synkrone_disconnects",
             "Connections that ended, by why; slow_consumer are readers that were cut.",
             ("reason",),
+            known=[(reason.value,) for reason in DisconnectReason],
         )
 
         self._publishes = counter(
@@ -143,7 +144,10 @@ class Metrics:
         )
 
         self._commits = counter(
-            "synkrone_store_commits", "Commits of the store, by whether they succeeded.", ("outcome",)
+            "synkrone_store_commits",
+            "Commits of the store, by whether they succeeded.",
+            ("outcome",),
+            known=[("stored",), ("failed",)],
         )
         self._commit_seconds = histogram(
             "synkrone_store_commit_seconds", "How long a commit took, with what it wrote.", buckets=SECONDS
@@ -159,7 +163,10 @@ class Metrics:
         )
         self._scrubs = counter("synkrone_store_scrubs", "Rounds in which the whole log was looked through for gaps.")
         self._key_fetches = counter(
-            "synkrone_key_fetches", "Questions to key servers, by whether they brought keys.", ("outcome",)
+            "synkrone_key_fetches",
+            "Questions to key servers, by whether they brought keys.",
+            ("outcome",),
+            known=[("fetched",), ("failed",)],
         )
 
         self._pauses = histogram(

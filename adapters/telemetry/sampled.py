@@ -18,6 +18,9 @@ class Readings(Protocol):
     def connections(self) -> Mapping[Labels, float]:
         """By what carries them, and role."""
 
+    def connections_max(self) -> float:
+        """As many as there may be."""
+
     def queue_bytes(self) -> Mapping[str, float]:
         """What waits for clients to take it, by transport."""
 
@@ -57,6 +60,11 @@ class Sampled:
             "Connections of users, those about to be let in among them, by what carries them now and by role.",
             ("transport", "role"),
             read=readings.connections,
+        )
+        gauge(
+            "synkrone_connections_max",
+            "As many connections as there may be (limits.connections).",
+            read=lambda: _single(readings.connections_max()),
         )
         gauge(
             "synkrone_queue_bytes",

@@ -108,9 +108,14 @@ class Connections:
         return self._by_outlet.values()
 
     @property
+    def most(self) -> int:
+        """As many as there may be whose token is good."""
+        return self._policy.connections
+
+    @property
     def is_full(self) -> bool:
         """Whether there are as many whose token is good as there may be."""
-        return self._verified + len(self._leaving) >= self._policy.connections
+        return self._verified + len(self._leaving) >= self.most
 
     def find(self, outlet: Outlet) -> Connection | None:
         """One that has not ended."""

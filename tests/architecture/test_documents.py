@@ -128,6 +128,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
         "it needs systemd; test_inherited_sockets.py has its launcher"
     ),
     ("docs/how-to/deploy.md", "bash", "docker build"): NotRun("it needs a container runtime and a registry"),
+    ("docs/how-to/monitor.md", "yaml", "scrape_configs"): (
+        "tests/architecture/test_monitoring.py::test_the_configuration_of_the_page_is_one"
+    ),
     ("docs/how-to/cluster.md", "bash", "mkdir -m 700"): NotRun(
         "compose needs a container runtime; test_cluster_documents.py looks at its file, and makes the secrets"
     ),

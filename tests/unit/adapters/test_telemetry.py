@@ -27,6 +27,7 @@ from domain.model import (
     RecoveryReason,
     UserId,
 )
+from tests.documents import page
 from tests.doubles import START, ManualClock
 
 TOKEN = "pRiVaTe"
@@ -402,3 +403,22 @@ def test_the_facts_are_the_same_in_every_format(log_format: LogFormat, stream: i
         "slow_consumer",
     ):
         assert fact in stream.getvalue()
+
+
+def test_the_page_of_lines_has_each_with_its_fields(telemetry: LoggingTelemetry, stream: io.StringIO) -> None:
+    telemetry.connected(CONNECTION, IDENTITY, HELLO, None, recovered=True, reason=None)
+    telemetry.closing(CONNECTION, IDENTITY, "slow_consumer", None)
+    telemetry.disconnected(CONNECTION, IDENTITY, DisconnectReason.TRANSPORT_CLOSE, None)
+    telemetry.published("billing", [draft(Audience.everyone())], [stored("n-1", 7)], 0.5)
+    telemetry.refused(CONNECTION, HELLO, "invalid_token", "x")
+    telemetry.caller_refused("203.0.113.8", "unauthenticated", "x")
+    telemetry.publish_refused("billing", "conflict", "x")
+    telemetry.origin_refused(remote_address="203.0.113.8", origin="a", own="b", setting="cors_origins", advice="x")
+    telemetry.skipped("feed", "1", "x")
+    telemetry.parked("1", "x")
+    told = {line.pop("event"): (line.pop("level"), set(line)) for line in lines(stream)}
+    rows = re.findall(r"^\| `([a-z ]+)` \| (\w+) \| (`[^;|]+`)", page("docs/reference/logs.md"), re.MULTILINE)
+    assert {event: (level, set(re.findall(r"`(\w+)`", fields))) for event, level, fields in rows} == told
+    # Every one of the port that says anything is above.
+    silent = {"delivered", "replayed", "received", "request_refused", "acted"}
+    assert len(told) == len([name for name in vars(LoggingTelemetry) if name[0] != "_"]) - len(silent)
