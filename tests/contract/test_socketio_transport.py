@@ -13,10 +13,12 @@ from adapters.http.peer import PeerPolicy
 from adapters.system.clock import SystemClock
 from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
+from domain.model import DisconnectReason
 from tests.contract.served_harness import Serving
 from tests.contract.transport_harness import PATIENCE, QUEUE_BYTES, Ending, Event, ScriptedEvents
 from tests.contract.transport_optional import AnyAuthContract, DelayedFaultContract, ReceiptContract, RequestContract
 from tests.engine_io import Closed, Peer, PollingPeer, WebSocketPeer, http_session
+from tests.serving import eventually
 
 
 class SocketIoClient:
@@ -139,6 +141,16 @@ class SocketIoContract(AnyAuthContract, DelayedFaultContract, ReceiptContract, R
         await client.next_event()
         assert client.packets[0].startswith("40")
         assert json.loads(client.packets[0][2:])["pid"] == "pid-of-ann"
+
+    async def test_a_client_that_says_goodbye_is_told_of_as_over_every_transport(
+        self, harness: SocketIoHarness, events: ScriptedEvents
+    ) -> None:
+        client = await harness.connect({"token": "ann"})
+        await client.next_event()
+        await client._peer.send("41")
+        await eventually(lambda: bool(events.reasons))
+        (reason,) = events.reasons.values()
+        assert reason is DisconnectReason.CLIENT_CLOSE
 
 
 @pytest.mark.gen_test

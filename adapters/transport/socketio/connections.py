@@ -185,10 +185,12 @@ class Connections:
         await self._working.wait(FINISH_SECONDS)
         await self._working.cancel()
 
-    async def _on_disconnect(self, sid: str, reason: DisconnectReason) -> None:
+    async def _on_disconnect(self, sid: str, reason: str) -> None:
         connection = self._connections.get(ConnectionId(sid))
         if connection is not None:
-            self._end_connection(connection, reason)
+            # What is not ours is the library's own word, for a client that has said DISCONNECT.
+            known = reason if isinstance(reason, DisconnectReason) else DisconnectReason.CLIENT_CLOSE
+            self._end_connection(connection, known)
 
     def _end_connection(self, connection: Connection, reason: DisconnectReason) -> None:
         if self._abandon(connection) and self.events is not None:
