@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -23,6 +24,8 @@ MAX_KEYS = 100
 """How many keys of a JWK Set are looked at."""
 MAX_SECRETS = 8
 """How many secrets of an issuer there may be: all are tried on a token that none of them signed."""
+
+_HMAC = [name for name, algorithm in ALGORITHMS.items() if algorithm.is_hmac]
 
 _NOT_A_KEY = (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError)
 """All that joserfc and cryptography raise for a key that is none."""
@@ -60,23 +63,37 @@ class KeyRing:
         """
         candidates = [key for key in self._keys if fits(key, algorithm)]
         if ALGORITHMS[algorithm].is_hmac:
-            # Secrets have no names; there are several while one takes the place of another.
-            return candidates
+            # There are several while one takes the place of another. Only those of a key set have names.
+            named = [key for key in candidates if kid is not None and key.kid == kid]
+            return named or [key for key in candidates if kid is None or key.kid is None]
         if kid is not None and self._named:
             return [key for key in candidates if key.kid == kid]
         return candidates if len(candidates) == 1 else []
 
 
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    """``field`` and ``name`` say where it is given: ``name`` is empty, or which one of that field it is."""
+
+    key: OctKey
+    field: str
+    name: str = ""
+
+    @property
+    def size(self) -> int:
+        return len(self.key.raw_value)
+
+    def wrong(self, message: str) -> ConfigurationError:
+        return ConfigurationError(self.field, f"{self.name} {message}".lstrip())
+
+
 class StaticKeys:
-    """Keys that never change: a KeySource. ``field`` is the setting they came from.
+    """Keys that never change: a KeySource. ``field`` is the setting they came from."""
 
-    ``secret_bytes`` has the length of each secret, by its field.
-    """
-
-    def __init__(self, ring: KeyRing, field: str, secret_bytes: Mapping[str, int] = MappingProxyType({})) -> None:
+    def __init__(self, ring: KeyRing, field: str, secrets: Sequence[_Secret] = ()) -> None:
         self._ring = ring
         self._field = field
-        self._secret_bytes = secret_bytes
+        self._secrets = secrets
 
     @classmethod
     def from_secret(cls, *secrets: bytes) -> StaticKeys:
@@ -87,7 +104,7 @@ class StaticKeys:
         keys = [_import_secret(secret, field) for secret, field in zip(secrets, fields, strict=True)]
         if len(set(secrets)) != len(secrets):
             raise ConfigurationError("secret", "two of them are the same")
-        return cls(KeyRing(keys), "secret", dict(zip(fields, map(len, secrets), strict=True)))
+        return cls(KeyRing(keys), "secret", [_Secret(key, field) for key, field in zip(keys, fields, strict=True)])
 
     @classmethod
     def from_pem(cls, pem: bytes) -> StaticKeys:
@@ -115,8 +132,14 @@ class StaticKeys:
 
     @classmethod
     def from_jwks(cls, document: bytes) -> StaticKeys:
-        """The content of a JWK Set file. Raises ConfigurationError where it is none, or no key in it is usable."""
+        """The content of a JWK Set file: public keys, of which those that are not usable are left out, or else secrets
+        (``kty`` is ``oct``), of which each has to be good.
+
+        Raises ConfigurationError where it is none, mixes the two, or has no usable key.
+        """
         try:
+            if secrets := _secrets_of(_members(document)):
+                return cls(KeyRing(secret.key for secret in secrets), "jwks", secrets)
             ring, skipped = parse_jwks(document)
         except InvalidKeySet as error:
             raise ConfigurationError("jwks", str(error)) from None
@@ -125,14 +148,16 @@ class StaticKeys:
             raise ConfigurationError("jwks", f"holds no key that can verify a signature{reasons}")
         return cls(ring, "jwks")
 
+    @property
+    def are_secrets(self) -> bool:
+        return bool(self._secrets)
+
     def check(self, algorithms: Collection[str]) -> None:
         for name in algorithms:
             least = ALGORITHMS[name].secret_bytes
-            for field, size in self._secret_bytes.items():
-                if size < least:
-                    raise ConfigurationError(
-                        field, f"has {size} bytes; {name} needs at least {least}, the size of its hash"
-                    )
+            for secret in self._secrets:
+                if secret.size < least and fits(secret.key, name):
+                    raise secret.wrong(f"has {secret.size} bytes; {name} needs at least {least}, the size of its hash")
         unfit = [name for name in algorithms if not self._ring.fits(name)]
         # A key set is replaced at the issuer's pace, and need not hold a key for every algorithm at all times.
         if unfit and (self._field != "jwks" or len(unfit) == len(algorithms)):
@@ -153,13 +178,7 @@ def parse_jwks(document: bytes) -> tuple[KeyRing, Sequence[str]]:
 
     A key that is no signature key by its own words is left out without a reason. Raises InvalidKeySet.
     """
-    try:
-        content = json.loads(document.decode())
-    except (ValueError, RecursionError):
-        raise InvalidKeySet("is not JSON in UTF-8") from None
-    members = content.get("keys") if isinstance(content, dict) else None
-    if not isinstance(members, list):
-        raise InvalidKeySet("is not a JWK Set: it has no list 'keys'")
+    members = _members(document)
     keys: list[Key] = []
     skipped: list[str] = []
     for index, member in enumerate(members[:MAX_KEYS]):
@@ -175,14 +194,64 @@ def parse_jwks(document: bytes) -> tuple[KeyRing, Sequence[str]]:
     return KeyRing(keys), skipped
 
 
-def _import_secret(secret: bytes, field: str) -> OctKey:
-    """Raises ConfigurationError."""
-    key_pair = ConfigurationError(field, "is a key of a key pair: a public key belongs in public_key")
+def _members(document: bytes) -> list[object]:
+    """Raises InvalidKeySet."""
+    try:
+        content = json.loads(document.decode())
+    except (ValueError, RecursionError):
+        raise InvalidKeySet("is not JSON in UTF-8") from None
+    members = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(members, list):
+        raise InvalidKeySet("is not a JWK Set: it has no list 'keys'")
+    return members
+
+
+def _secrets_of(members: Sequence[object]) -> Sequence[_Secret]:
+    """The secrets of a JWK Set (RFC 7518, section 6.4); none where it has public keys. Raises ConfigurationError."""
+    secrets = {
+        index: member for index, member in enumerate(members) if isinstance(member, dict) and member.get("kty") == "oct"
+    }
+    if not secrets:
+        return ()
+    if len(secrets) != len(members):
+        raise ConfigurationError("jwks", "holds shared secrets beside public keys, which must not be mixed")
+    if len(secrets) > MAX_SECRETS:
+        raise ConfigurationError("jwks", f"holds {len(secrets)} secrets; at most {MAX_SECRETS} are allowed")
+    imported = [
+        _import_oct(f"keys[{index}]", member) for index, member in secrets.items() if member.get("use") != "enc"
+    ]
+    if len({secret.key.raw_value for secret in imported}) != len(imported):
+        raise ConfigurationError("jwks", "holds the same secret twice")
+    names = [secret.key.kid for secret in imported if secret.key.kid is not None]
+    if len(set(names)) != len(names):
+        raise ConfigurationError("jwks", "holds two secrets with the same kid")
+    return imported
+
+
+def _import_oct(name: str, member: dict[str, Any]) -> _Secret:
+    """Raises ConfigurationError, which names the member."""
+    try:
+        _import_secret(_base64url(member["k"]), "jwks", name)
+        key = OctKey.import_key(member)
+        key.check_use("sig")
+        key.check_key_op("verify")
+    except ConfigurationError:
+        raise
+    except _NOT_A_KEY as error:
+        raise ConfigurationError("jwks", f"{name} is not a usable secret ({type(error).__name__})") from None
+    if key.alg is not None and not (key.alg in ALGORITHMS and ALGORITHMS[key.alg].is_hmac):
+        raise ConfigurationError("jwks", f"{name} has an alg that is not of HMAC")
+    return _Secret(key, "jwks", name)
+
+
+def _import_secret(secret: bytes, field: str, name: str = "") -> OctKey:
+    """Raises ConfigurationError. ``name`` is which one of a field's it is."""
+    key_pair = ConfigurationError(field, f"{name} is a key of a key pair: a public key belongs in public_key".lstrip())
     if secret.lstrip().startswith((b"-----BEGIN ", b"ssh-")):
         raise key_pair
-    least = min(algorithm.secret_bytes for algorithm in ALGORITHMS.values() if algorithm.is_hmac)
+    least = min(ALGORITHMS[name].secret_bytes for name in _HMAC)
     if len(secret) < least:
-        raise ConfigurationError(field, f"has {len(secret)} bytes; at least {least} are needed")
+        raise ConfigurationError(field, f"{name} has {len(secret)} bytes; at least {least} are needed".lstrip())
     try:
         return OctKey.import_key(secret)
     except ValueError:

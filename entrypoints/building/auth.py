@@ -58,9 +58,11 @@ def build_issuers(
 
 def _issuer(settings: IssuerSettings, path: str, clock: Clock, fetched: Callable[[bool], None]) -> Issuer:
     with as_settings_errors(path):
+        keys = _keys(settings, path, clock, fetched)
+        are_secrets = isinstance(keys, StaticKeys) and keys.are_secrets
         return Issuer(
-            keys=_keys(settings, path, clock, fetched),
-            algorithms=settings.algorithms or (["HS256"] if settings.secret is not None else ["RS256"]),
+            keys=keys,
+            algorithms=settings.algorithms or ["HS256" if are_secrets else "RS256"],
             issuer=settings.issuer,
             audience=settings.audience,
             roles=settings.roles,

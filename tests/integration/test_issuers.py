@@ -110,13 +110,14 @@ SHORT_JWK = {
     "e": "AQAB",
     "n": base64url(short_rsa_key().public_key().public_numbers().n.to_bytes(128)),
 }
+A_SECRET = {"kty": "oct", "k": base64url(SECRET), "kid": "secret"}
 BAD_JWKS: list[object] = [
     None,
     "key",
     [],
     {},
     SHORT_JWK,
-    {"kty": "oct", "k": base64url(SECRET), "kid": "secret"},
+    A_SECRET,
     {"kty": 7},
     {"kty": ["RSA"]},
     {"kty": "RSA"},
@@ -144,6 +145,10 @@ def test_a_bad_key_of_a_set_is_skipped_and_reported(bad: object) -> None:
     assert ring.knows("k1")
     assert len(skipped) == 1
     assert "keys[0]" in skipped[0]
+
+
+@pytest.mark.parametrize("bad", [bad for bad in BAD_JWKS if bad is not A_SECRET])
+def test_a_set_of_a_bad_key_is_none(bad: object) -> None:
     assert refused(StaticKeys.from_jwks, jwks(bad)).field == "jwks"
 
 
