@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
@@ -101,9 +101,10 @@ class Deadlines:
     close_at: float
 
 
-@value
+@dataclass(slots=True)
 class ConnectionPolicy:
-    """Who may connect, what they hear, and for how long.
+    """Who may connect, what they hear, and for how long. Whoever decides by it has the same one, so that all of them
+    change together.
 
     ``leeway`` allows for clocks that differ. A token has at most ``token_bytes``.
     With ``replays_undelivered`` a client that brings no good cursor starts after what its user is known to have
@@ -125,6 +126,11 @@ class ConnectionPolicy:
     drain: timedelta = timedelta(seconds=20)
     drain_rate: float = 250.0
     uniform: Callable[[float, float], float] = field(default=lambda low, high: (low + high) / 2)
+
+    def become(self, other: ConnectionPolicy) -> None:
+        """Decide as the other does, from the next decision on; what was decided stands."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(other, each.name))
 
     # authenticate
 

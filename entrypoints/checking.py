@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from urllib.parse import urlsplit
 
 from adapters.http.listening import bind, close_bound
 from domain.errors import SynkroneError
@@ -73,10 +72,7 @@ def migrate(settings: Settings) -> str:
 def untried(settings: Settings) -> list[str]:
     """What ``check`` does not look at, as it lies elsewhere."""
     issuers = settings.auth.issuers
-    local = [
-        each.secret or each.public_key or (each.jwks and urlsplit(each.jwks).scheme not in ("http", "https"))
-        for each in issuers
-    ]
+    local = [each.secret or each.public_key or each.jwks_file for each in issuers]
     fetched = [f"the keys of {each.issuer}" for each, is_local in zip(issuers, local, strict=True) if not is_local]
     if settings.auth.verifier.host is not None:
         fetched.append("what auth.verifier names")

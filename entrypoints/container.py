@@ -14,6 +14,7 @@ from adapters.api.backends import Backend
 from adapters.api.inbox import Users
 from adapters.api.publish import publish_routes
 from adapters.api.routes import api_routes
+from adapters.auth.key_servers import KeyServers
 from adapters.store.served import ServedStore
 from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
@@ -59,7 +60,8 @@ class Container(containers.DeclarativeContainer):
     telemetry = providers.Singleton(FanOut, providers.Singleton(LoggingTelemetry, clock), metrics)
     policy = providers.Singleton(build_policy, settings, randomness)
 
-    issuers = providers.Singleton(build_issuers, settings.provided.auth, clock, metrics.provided.keys_fetched)
+    key_servers = providers.Singleton(KeyServers, clock, metrics.provided.keys_fetched)
+    issuers = providers.Singleton(build_issuers, settings.provided.auth, key_servers)
     verifier = providers.Selector(
         settings.provided.auth.verifier.scheme,
         jwt=providers.Singleton(build_jwt_verifier, settings.provided.auth, issuers, clock),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -88,6 +90,13 @@ class IssuerSettings(SectionWithSecrets):
     def _claims_apart(self) -> IssuerSettings:
         _check_claims(self.user_claim, self.role_claim)
         return self
+
+    @property
+    def jwks_file(self) -> Path | None:
+        """Where ``jwks`` is a file."""
+        if self.jwks is None or urlsplit(self.jwks).scheme in ("http", "https"):
+            return None
+        return Path(self.jwks)
 
     @field_validator("services")
     @classmethod
@@ -349,6 +358,19 @@ def read_settings(environ: Mapping[str, str], file: Path | None = None) -> tuple
     with naming(sources):
         _override(values, given, "")
         return validate_settings(values), sources
+
+
+def read_again(sources: Sources, environ: Mapping[str, str]) -> tuple[Settings, Sources]:
+    """The settings of where they came from before. A file that was there has to be there. Raises SettingsError."""
+    settings, found = read_settings(environ, sources.file if sources.has_file else None)
+    return with_workers(settings, found, sources.workers)
+
+
+def with_workers(settings: Settings, sources: Sources, workers: int | None) -> tuple[Settings, Sources]:
+    """The same where the command line says how many there are; None: it does not."""
+    if workers is None:
+        return settings, sources
+    return settings.model_copy(update={"workers": workers}), replace(sources, workers=workers)
 
 
 @contextmanager

@@ -80,13 +80,15 @@ class Sources:
     """Where the settings of this process came from.
 
     ``file`` is the absolute path of the file, whether there is one or not. ``variables`` are those of the environment
-    that are settings, by the path of the setting; ``ignored`` those that are not.
+    that are settings, by the path of the setting; ``ignored`` those that are not. ``workers`` is what the command line
+    says of them, which comes first.
     """
 
     file: Path
     has_file: bool
     variables: Mapping[str, str] = field(default_factory=dict)
     ignored: Sequence[str] = ()
+    workers: int | None = None
 
     @classmethod
     def found(cls, file: Path, environ: Mapping[str, str], *, has_file: bool) -> Sources:

@@ -10,9 +10,10 @@ from domain.model import Caller
 from domain.ports import CallerVerifier, ConnectionDirectory, Publisher, Telemetry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Backend:
-    """What the routes for backends rest on; without ``callers`` they are closed to everybody."""
+    """What the routes for backends rest on; without ``callers``, who may be replaced at any time, they are closed to
+    everybody."""
 
     publisher: Publisher
     directory: ConnectionDirectory

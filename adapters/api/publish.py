@@ -6,7 +6,7 @@ Served without Tornado's request handlers, which cost more than all the rest of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -32,6 +32,8 @@ from domain.model import Appended, AppendOutcome, Caller
 
 JSON: Final = "application/json"
 SCOPE: Final = "publish"
+ONE_PATH: Final = "/v1/notifications"
+BATCH_PATH: Final = "/v1/notifications/batch"
 
 _FIELDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
@@ -202,11 +204,15 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
         }
 
     return {
-        "/v1/notifications": PublishRoute(backend, publish_one, media_types=(JSON,), max_body=publish_bytes),
-        "/v1/notifications/batch": PublishRoute(
-            backend, publish_batch, media_types=(JSON, NDJSON), max_body=batch_bytes
-        ),
+        ONE_PATH: PublishRoute(backend, publish_one, media_types=(JSON,), max_body=publish_bytes),
+        BATCH_PATH: PublishRoute(backend, publish_batch, media_types=(JSON, NDJSON), max_body=batch_bytes),
     }
+
+
+def set_publish_limits(routes: Mapping[str, PublishRoute], *, publish_bytes: int, batch_bytes: int) -> None:
+    """Take bodies of so many bytes from now on."""
+    routes[ONE_PATH].max_body = publish_bytes
+    routes[BATCH_PATH].max_body = batch_bytes
 
 
 def _result(appended: Appended) -> dict[str, object]:

@@ -119,6 +119,10 @@ class Issuers:
         """The code of what is wrong while no token of any issuer could be verified."""
         return KeysUnavailable.code if all(issuer.keys.are_unavailable() for issuer in self._issuers) else None
 
+    @property
+    def key_sources(self) -> Sequence[KeySource]:
+        return [issuer.keys for issuer in self._issuers]
+
     async def close(self) -> None:
         for issuer in self._issuers:
             await issuer.keys.close()

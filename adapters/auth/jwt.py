@@ -19,6 +19,10 @@ class JwtVerifier:
     ``leeway`` allows for clocks that differ.
     """
 
+    _issuers: Issuers
+    _tokens: SignedTokens
+    _leeway: timedelta
+
     def __init__(
         self,
         issuers: Issuers,
@@ -26,9 +30,14 @@ class JwtVerifier:
         leeway: timedelta = timedelta(seconds=30),
         token_bytes: int = DEFAULT_TOKEN_BYTES,
     ) -> None:
-        self._issuers = issuers
-        self._tokens = SignedTokens(issuers, token_bytes)
         self._clock = clock
+        self._token_bytes = token_bytes
+        self.replace(issuers, leeway)
+
+    def replace(self, issuers: Issuers, leeway: timedelta) -> None:
+        """Believe these issuers in place of those there were, from the next token on. They are not closed."""
+        self._issuers = issuers
+        self._tokens = SignedTokens(issuers, self._token_bytes)
         self._leeway = leeway
 
     async def verify(self, token: str) -> Identity:

@@ -18,6 +18,10 @@ class Location(Protocol):
     def name(self) -> str:
         """What logs call it."""
 
+    @property
+    def address(self) -> str:
+        """The configured URL, by which one is told from others of its kind."""
+
     async def jwks_uri(self, fetcher: Fetcher, /) -> str:
         """The URL of the JWK Set. Raises FetchFailed."""
 
@@ -28,11 +32,11 @@ class JwksUrl:
     def __init__(self, url: str) -> None:
         if not is_secure(url):
             raise ConfigurationError("jwks", "must be a file, or an https URL (http only on this machine)")
-        self._url = url
+        self.address = url
         self.name = url.partition("?")[0]
 
     async def jwks_uri(self, _: Fetcher) -> str:
-        return self._url
+        return self.address
 
 
 class Discovery:
@@ -46,8 +50,7 @@ class Discovery:
             raise ConfigurationError(
                 "issuer", "must be an https URL (http only on this machine), as its keys are looked up there"
             )
-        self._issuer = issuer
-        self.name = issuer
+        self.address = self.name = issuer
 
     async def jwks_uri(self, fetcher: Fetcher) -> str:
         metadata = await self._metadata(fetcher)
@@ -61,17 +64,17 @@ class Discovery:
         except ValueError as error:
             raise FetchFailed(f"the metadata is not valid: {error}") from None
         # Otherwise one issuer could have the keys of another believed (OpenID Connect Discovery 1.0, section 4.3).
-        if metadata["issuer"] != self._issuer:
+        if metadata["issuer"] != self.address:
             raise FetchFailed("the metadata is of another issuer")
         jwks_uri = str(metadata["jwks_uri"])
-        if not is_secure(jwks_uri) or (is_loopback(jwks_uri) and not is_loopback(self._issuer)):
+        if not is_secure(jwks_uri) or (is_loopback(jwks_uri) and not is_loopback(self.address)):
             raise FetchFailed("the metadata's jwks_uri is neither https nor of the issuer's own machine")
         return jwks_uri
 
     async def _metadata(self, fetcher: Fetcher) -> AuthorizationServerMetadata:
         try:
-            return OpenIDProviderMetadata(await fetcher.get_object(get_openid_url(self._issuer, external=True)))
+            return OpenIDProviderMetadata(await fetcher.get_object(get_openid_url(self.address, external=True)))
         except FetchFailed as failure:
             if not failure.absent:
                 raise
-        return AuthorizationServerMetadata(await fetcher.get_object(get_oauth_url(self._issuer, external=True)))
+        return AuthorizationServerMetadata(await fetcher.get_object(get_oauth_url(self.address, external=True)))

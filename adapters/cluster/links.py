@@ -132,7 +132,7 @@ class Links:
         self._members = members
         self._clock = clock
         self._maker = LinkMaker(Turns(clock))
-        self._max_links = max_links
+        self.max_links = max_links
         self._free: defaultdict[str, deque[Link]] = defaultdict(deque)
         self._open: defaultdict[str, set[Link]] = defaultdict(set)
         self._coming: defaultdict[str, int] = defaultdict(int)
@@ -162,7 +162,7 @@ class Links:
 
     async def _new(self, to: Member) -> Link:
         links = self._open[to.boot]
-        if len(links) + self._coming[to.boot] > self._max_links:
+        if len(links) + self._coming[to.boot] > self.max_links:
             raise Unreachable("there are too many links to it")
         try:
             async with asyncio.timeout(REACH_SECONDS):

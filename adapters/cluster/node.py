@@ -48,6 +48,10 @@ class Forwarding:
             members, sessions, clock, max_request_bytes=limits.head_bytes + limits.body_bytes + FRAME_BYTES
         )
 
+    def set_most_links(self, links: int) -> None:
+        """To one other node; those that are open stay."""
+        self.route.links.max_links = links
+
     @property
     def internal_routes(self) -> Mapping[str, Route]:
         """What the other nodes ask, by its path on the internal listener."""

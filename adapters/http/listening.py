@@ -228,7 +228,7 @@ class Listener:
         self._routes = dict(routes)
         self._sockets = list(sockets)
         self._tls = tls
-        self._limits = limits
+        self.set_limits(limits)
         self._taken_over = taken_over
         self._give_up_place = give_up_place
         self._refuse_at_once = refuse_at_once
@@ -237,6 +237,16 @@ class Listener:
         self._stages: dict[HttpServerConnection, Stage] = {}
         # Since when each has waited for what it waits for, the longest first.
         self._waiting: dict[Stage, dict[HttpServerConnection, float]] = {stage: {} for stage in Stage}
+        self._sending: dict[HttpServerConnection, float] = {}
+        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._gathers = False
+        self._cannot_accept = Notice(_log, "cannot accept connections", clock)
+        self._at_limit = Notice(_log, "too many connections", clock)
+        self._refused: dict[HTTPStatus, Notice] = {}
+
+    def set_limits(self, limits: HttpLimits) -> None:
+        """Keep these from now on, also with the connections that are open."""
+        self._limits = limits
         self._seconds = {
             Stage.FIRST_HEAD: limits.request_timeout,
             Stage.NEXT_HEAD: limits.keepalive_timeout,
@@ -244,12 +254,13 @@ class Listener:
             Stage.BODY: limits.request_timeout,
             Stage.END: limits.send_timeout,
         }
-        self._sending: dict[HttpServerConnection, float] = {}
-        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._gathers = False
-        self._cannot_accept = Notice(_log, "cannot accept connections", clock)
-        self._at_limit = Notice(_log, "too many connections", clock)
-        self._refused: dict[HTTPStatus, Notice] = {}
+
+    def prove_by(self, tls: ssl.SSLContext) -> None:
+        """Show whoever connects from now on this certificate, where connections are of TLS. Those that are open, or
+        shake hands, have theirs."""
+        if self._tls is None:
+            raise ValueError("a listener without TLS has no certificate")
+        self._tls = tls
 
     @property
     def connections(self) -> Collection[HttpServerConnection]:

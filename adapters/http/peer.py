@@ -67,11 +67,15 @@ class PeerPolicy:
         origins: Iterable[AllowedOrigin] = (),
         telemetry: Telemetry | None = None,
     ) -> None:
+        self._telemetry = telemetry
+        self.replace(trusted_proxies=trusted_proxies, origins=origins)
+
+    def replace(self, *, trusted_proxies: Iterable[Network], origins: Iterable[AllowedOrigin]) -> None:
+        """Have these in place of those there were, from the next request on."""
         trusted = tuple(trusted_proxies)
         self._trusted = tuple(network for network in trusted if network != UNIX)
         self._trusts_unix = UNIX in trusted
         self._origins = OriginSet(origins)
-        self._telemetry = telemetry
 
     def address(self, request: AnyRequest) -> str:
         """The client's address: the first one of the chain, from here on, that is not a trusted proxy."""

@@ -64,8 +64,14 @@ def configure_logging(
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level.upper())
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
+    set_log_level(level)
+
+
+def set_log_level(level: LogLevel) -> None:
+    """From the next record on."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
 

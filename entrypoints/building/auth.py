@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from adapters.auth.api_keys import ApiKey, ApiKeys, hash_key, parse_hash
 from adapters.auth.callers import Callers
 from adapters.auth.issuers import Issuer, Issuers, KeySource
-from adapters.auth.jwks import RemoteKeys
 from adapters.auth.jwt import JwtVerifier
+from adapters.auth.key_servers import KeyServers
 from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
@@ -31,10 +29,8 @@ from entrypoints.settings import (
 SINGLE_KEY_NAME = "api.key"
 
 
-def build_issuers(
-    auth: AuthSettings, clock: Clock, fetched: Callable[[bool], None] = lambda _succeeded: None
-) -> Issuers:
-    """``fetched`` is called whenever a key server was asked. Raises SettingsError, naming the setting."""
+def build_issuers(auth: AuthSettings, key_servers: KeyServers) -> Issuers:
+    """Raises SettingsError, naming the setting."""
     if auth.secret is not None:
         with as_settings_errors("auth"):
             secret = _shared(auth.secret)
@@ -49,16 +45,14 @@ def build_issuers(
             return Issuers([issuer])
     if not auth.issuers:
         raise MissingSetting("auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers")
-    issuers = [
-        _issuer(settings, f"auth.issuers[{index}]", clock, fetched) for index, settings in enumerate(auth.issuers)
-    ]
+    issuers = [_issuer(settings, f"auth.issuers[{index}]", key_servers) for index, settings in enumerate(auth.issuers)]
     with as_settings_errors("auth"):
         return Issuers(issuers, shared_user_ids=auth.shared_user_ids)
 
 
-def _issuer(settings: IssuerSettings, path: str, clock: Clock, fetched: Callable[[bool], None]) -> Issuer:
+def _issuer(settings: IssuerSettings, path: str, key_servers: KeyServers) -> Issuer:
     with as_settings_errors(path):
-        keys = _keys(settings, path, clock, fetched)
+        keys = _keys(settings, path, key_servers)
         are_secrets = isinstance(keys, StaticKeys) and keys.are_secrets
         return Issuer(
             keys=keys,
@@ -77,19 +71,19 @@ def _shared(secrets: Sequence[SecretStr]) -> StaticKeys:
     return StaticKeys.from_secret(*(secret.get_secret_value().encode() for secret in secrets))
 
 
-def _keys(settings: IssuerSettings, path: str, clock: Clock, fetched: Callable[[bool], None]) -> KeySource:
+def _keys(settings: IssuerSettings, path: str, key_servers: KeyServers) -> KeySource:
     if settings.secret is not None:
         return _shared(settings.secret)
     if settings.public_key is not None:
         return StaticKeys.from_pem(settings.public_key.encode())
-    if settings.jwks is not None and urlsplit(settings.jwks).scheme not in ("http", "https"):
+    if (file := settings.jwks_file) is not None:
         try:
-            return StaticKeys.from_jwks(Path(settings.jwks).read_bytes())
+            return StaticKeys.from_jwks(file.read_bytes())
         except OSError as error:
-            raise SettingsError(f"{path}.jwks: cannot read {settings.jwks}: {error.strerror}") from None
+            raise SettingsError(f"{path}.jwks: cannot read {file}: {error.strerror}") from None
     if settings.jwks is not None:
-        return RemoteKeys(JwksUrl(settings.jwks), clock, fetched=fetched)
-    return RemoteKeys(Discovery(settings.issuer), clock, fetched=fetched)
+        return key_servers.keys_at(JwksUrl(settings.jwks))
+    return key_servers.keys_at(Discovery(settings.issuer))
 
 
 def build_jwt_verifier(auth: AuthSettings, issuers: Issuers, clock: Clock) -> JwtVerifier:

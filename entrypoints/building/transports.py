@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from adapters.http.peer import PeerPolicy
 from adapters.transport.arrivals import Arrivals
-from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
-from adapters.transport.sse.transport import SseLimits, SseTransport
+from adapters.transport.socketio.transport import SocketIoTransport
+from adapters.transport.sse.transport import SseTransport
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Randomness, Telemetry
+from entrypoints.building.limits import socketio_limits, sse_limits
 from entrypoints.settings import REPLAY_BYTES, Settings
-
-STREAM_PING = timedelta(seconds=15)
 
 
 def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy:
@@ -38,35 +35,8 @@ def build_peers(settings: Settings, telemetry: Telemetry) -> PeerPolicy:
 
 
 def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SseTransport:
-    limits = settings.limits
-    return SseTransport(
-        clock=clock,
-        peers=peers,
-        arrivals=arrivals,
-        limits=SseLimits(
-            queue_bytes=limits.queue_bytes,
-            connections=limits.connections,
-            connecting=limits.unauthenticated,
-            ping_interval=min(limits.ping_interval, STREAM_PING).total_seconds(),
-        ),
-    )
+    return SseTransport(clock=clock, peers=peers, arrivals=arrivals, limits=sse_limits(settings))
 
 
 def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SocketIoTransport:
-    limits = settings.limits
-    return SocketIoTransport(
-        clock=clock,
-        peers=peers,
-        arrivals=arrivals,
-        limits=SocketIoLimits(
-            message_bytes=limits.message_bytes,
-            queue_bytes=limits.queue_bytes,
-            connect_timeout=limits.connect_timeout.total_seconds(),
-            connections=limits.connections,
-            unauthenticated=limits.unauthenticated,
-            events_per_second=limits.events_per_second,
-            events_burst=limits.events_burst,
-            ping_interval=limits.ping_interval.total_seconds(),
-            ping_timeout=limits.ping_timeout.total_seconds(),
-        ),
-    )
+    return SocketIoTransport(clock=clock, peers=peers, arrivals=arrivals, limits=socketio_limits(settings))

@@ -55,6 +55,12 @@ class Intake:
         self._handling = Tasks()
         self._ended_unhandled = 0
 
+    def set_limits(self, *, events_per_second: float, events_burst: int, unauthenticated: int) -> None:
+        """Who has sent something already keeps the pace that they were given."""
+        self._events_per_second = events_per_second
+        self._events_burst = events_burst
+        self._unauthenticated = unauthenticated
+
     async def close(self) -> None:
         await self._handling.cancel()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.contract.answers import answer_object
 from adapters.contract.session_events import session_event
@@ -91,6 +91,24 @@ class SocketIoTransport:
         self.sessions = EngineRoute(self._engine, self)
         """The route of Engine.IO, for who puts something in front of it."""
         self._engine.bind(self._intake)
+
+    def set_limits(self, limits: SocketIoLimits) -> None:
+        """Keep these from now on: for how many connect, and how long they may take, and for the events of those who
+        come. The others stay as they are: clients were told of them."""
+        self._limits = replace(
+            self._limits,
+            connect_timeout=limits.connect_timeout,
+            connections=limits.connections,
+            unauthenticated=limits.unauthenticated,
+            events_per_second=limits.events_per_second,
+            events_burst=limits.events_burst,
+        )
+        self._waiting.set_limits(connect_timeout=limits.connect_timeout, unauthenticated=limits.unauthenticated)
+        self._intake.set_limits(
+            events_per_second=limits.events_per_second,
+            events_burst=limits.events_burst,
+            unauthenticated=limits.unauthenticated,
+        )
 
     def name_sessions(self, new_name: Callable[[], str]) -> None:
         """Have sessions named so from now on: unguessable at each call. To be called before there is any."""

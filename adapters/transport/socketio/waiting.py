@@ -20,6 +20,11 @@ class Waiting:
         # The oldest first.
         self._clients: dict[ServedSession, Client] = {}
 
+    def set_limits(self, *, connect_timeout: float, unauthenticated: int) -> None:
+        """From the next sweep, and from the next session on."""
+        self._connect_timeout = connect_timeout
+        self._unauthenticated = unauthenticated
+
     def __len__(self) -> int:
         return len(self._clients)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from adapters.contract.json_text import to_json
@@ -115,6 +115,10 @@ class SseTransport:
         self._tasks = Tasks()
         self._accepting = True
         self._ready = True
+
+    def set_limits(self, limits: SseLimits) -> None:
+        """Keep these from now on, of ``connections`` and of those ``connecting``. The others stay as they are."""
+        self._limits = replace(self._limits, connections=limits.connections, connecting=limits.connecting)
 
     @property
     def routes(self) -> Mapping[str, Route]:
