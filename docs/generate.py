@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 from adapters.api.description.problems import codes
 from entrypoints import cli
 from entrypoints.container import build_container
+from entrypoints.reloading import LIVE
 from entrypoints.settings import Settings, validate_settings
 from entrypoints.settings_types import written
 
@@ -48,7 +49,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "auth.role_claim": "the same; refines `auth.secret`",
     "auth.issuers": "issuers, each with its own keys: `[[auth.issuers]]`, see [Tokens](tokens.md)",
     "auth.issuers[].issuer": "matched exactly with `iss`; required",
-    "auth.issuers[].jwks": "a URL or a file with its keys",
+    "auth.issuers[].jwks": "a URL, or a file with its public keys or else with its secrets",
     "auth.issuers[].secret": "a secret or a list",
     "auth.issuers[].secret_file": "the same from a file, one a line",
     "auth.issuers[].public_key": "PEM",
@@ -163,6 +164,7 @@ CODES: Final[Mapping[str, str]] = {
     "invalid_argument": "mend the argument that `detail` names",
     "invalid_json": "send JSON",
     "invalid_notification": "mend the fields that `errors` names",
+    "invalid_settings": "mend the setting that `errors` names; what was before still holds",
     "invalid_token": "sign in anew; the log says what was wrong with the token",
     "keys_unavailable": "come back later; operators: the issuer's key server",
     "method_not_allowed": "use a method that `Allow` names",
@@ -190,9 +192,13 @@ OVER_HTTP: Final[Mapping[str, str]] = {
 
 
 def settings_table() -> str:
-    """One row a setting: its name, its default, what it means."""
-    rows = (f"| `{name}` | {default} | {SETTINGS[name]} |" for name, default in settings(Settings))
-    return "\n".join(("| setting | default | meaning |", "|---|---|---|", *rows))
+    """One row a setting: its name, its default, whether another value holds at once, what it means."""
+    rows = (f"| `{name}` | {default} | {_holds(name)} | {SETTINGS[name]} |" for name, default in settings(Settings))
+    return "\n".join(("| setting | default | changes | meaning |", "|---|---|---|---|", *rows))
+
+
+def _holds(name: str) -> str:
+    return "at once" if name.partition("[")[0] in LIVE else "restart"
 
 
 def settings(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:

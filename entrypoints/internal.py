@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 
 from tornado.routing import Router
 
 from adapters.cluster.connecting import probe_when_silent
 from adapters.http.exchange import Route
-from adapters.http.listening import UNIX_PREFIX, HttpLimits, Listener, address_of, affordable_connections, bind
+from adapters.http.listening import UNIX_PREFIX, Listener, address_of, bind
 from domain.ports import Clock, Randomness
-from entrypoints.settings import HEAD_BYTES, Settings, SettingsError
-from entrypoints.tls import check_tls
+from entrypoints.building.limits import internal_http_limits
+from entrypoints.settings import Settings, SettingsError
+from entrypoints.tls import Certificate
 
 
 class InternalPortTaken(SettingsError):
@@ -25,13 +25,13 @@ class Internal:
     """The bound sockets of the internal listener. ``address`` is the URL by which other nodes reach them."""
 
     def __init__(
-        self, settings: Settings, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None, *, inherited: bool
+        self, settings: Settings, sockets: Sequence[socket.socket], certificate: Certificate, *, inherited: bool
     ) -> None:
         self._settings = settings
         self._inherited = inherited
         self._sockets = sockets
-        self._tls = tls
-        own = address_of(sockets[0], scheme="http" if tls is None else "https")
+        self.certificate = certificate
+        own = address_of(sockets[0], scheme="http" if certificate.context is None else "https")
         self.address = settings.node.address or own
 
     @classmethod
@@ -43,7 +43,7 @@ class Internal:
         internal = settings.internal
         if internal.port is None and not inherited:
             return None
-        tls = check_tls(internal.tls, "internal.tls")
+        certificate = Certificate(internal.tls, "internal.tls")
         try:
             sockets = list(inherited) or bind(internal.host, internal.port or 0)
         except (socket.gaierror, UnicodeError):
@@ -55,7 +55,7 @@ class Internal:
             if not address_of(listening, scheme="http").startswith(UNIX_PREFIX):
                 # Links of a node whose machine is gone would stay: most of them wait for a request.
                 probe_when_silent(listening)
-        return cls(settings, sockets, tls, inherited=bool(inherited))
+        return cls(settings, sockets, certificate, inherited=bool(inherited))
 
     def listener(
         self,
@@ -66,20 +66,12 @@ class Internal:
         randomness: Randomness,
         taken_over: Callable[[], int] = lambda: 0,
     ) -> Listener:
-        limits = self._settings.limits
-        return Listener(
+        listener = Listener(
             self._sockets,
             router,
             routes=routes,
-            tls=self._tls,
-            limits=HttpLimits(
-                head_bytes=HEAD_BYTES,
-                body_bytes=limits.message_bytes,
-                request_timeout=limits.request_timeout.total_seconds(),
-                keepalive_timeout=limits.keepalive_timeout.total_seconds(),
-                send_timeout=(limits.ping_interval + limits.ping_timeout).total_seconds(),
-                connections=affordable_connections(wanted=limits.connections),
-            ),
+            tls=self.certificate.context,
+            limits=internal_http_limits(self._settings),
             taken_over=taken_over,
             give_up_place=lambda: False,
             refuse_at_once=lambda _head: None,
@@ -87,6 +79,8 @@ class Internal:
             randomness=randomness,
             inherited=self._inherited,
         )
+        self.certificate.follow(listener.prove_by)
+        return listener
 
     def close(self) -> None:
         for listening in self._sockets:

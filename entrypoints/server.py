@@ -13,24 +13,22 @@ from typing import Any
 import tornado.web
 from tornado.routing import Router
 
+from adapters.api.backends import Backend
 from adapters.api.handlers import NotFound
+from adapters.api.reload import Reload
 from adapters.api.routes import internal_routes
 from adapters.auth.callers import Callers
 from adapters.auth.served import ServedVerifier
 from adapters.cluster.membership import Load, Membership
 from adapters.cluster.node import Forwarding
 from adapters.http.exchange import Route
-from adapters.http.listening import (
-    HttpLimits,
-    Listener,
-    address_of,
-    affordable_connections,
-)
+from adapters.http.listening import Listener, address_of
 from adapters.store.served import ServedPresence, ServedStore, SharedStore, StoreWithOutbox
 from adapters.system.nodes import Registry
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.binding import open_port
+from entrypoints.building.limits import http_limits
 from entrypoints.container import Container, build_container
 from entrypoints.inherited import Inherited
 from entrypoints.internal import Internal
@@ -38,7 +36,7 @@ from entrypoints.lag import Lag
 from entrypoints.pauses import watch_pauses
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.supervisor import Supervisor, every, repeat, until
-from entrypoints.tls import check_tls
+from entrypoints.tls import Certificate
 from entrypoints.vitals import Vitals
 
 _log = logging.getLogger("synkrone.server")
@@ -61,16 +59,19 @@ class Server:
         settings: Settings,
         container: Container,
         sockets: list[socket.socket],
+        certificate: Certificate,
         internal: Internal | None,
         *,
         inherited: bool = False,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._container = container
         self._sockets = sockets
-        self._internal = internal
+        self.certificate = certificate
+        self.internal = internal
         self._inherited = inherited
-        self._forwarding: Forwarding | None = container.forwarding()
+        self.forwarding: Forwarding | None = container.forwarding()
+        self.reload: Reload | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._background: list[asyncio.Task[None]] = []
         self._sources: list[asyncio.Task[None]] = []
@@ -80,6 +81,7 @@ class Server:
         self._vitals: Vitals = container.vitals()
         self._delivery: Supervisor
         self.listener: Listener
+        self.internal_listener: Listener | None = None
 
     @property
     def container(self) -> Container:
@@ -87,12 +89,12 @@ class Server:
 
     @property
     def url(self) -> str:
-        return address_of(self._sockets[0], scheme="https" if self._settings.tls.cert is not None else "http")
+        return address_of(self._sockets[0], scheme="https" if self.settings.tls.cert is not None else "http")
 
     @property
     def internal_url(self) -> str | None:
         """Where the other nodes reach this one; None where there is no internal listener."""
-        return self._internal.address if self._internal is not None else None
+        return self.internal.address if self.internal is not None else None
 
     @property
     def open_connections(self) -> int:
@@ -119,13 +121,11 @@ class Server:
         store: ServedStore = container.store()
         presence: ServedPresence = container.presence()
         verifier: ServedVerifier = container.verifier()
-        callers: Callers | None = container.callers()
         membership: Membership | None = container.membership()
         async with AsyncExitStack() as stack:
             stack.callback(self._close_sockets)
             stack.push_async_callback(verifier.close)
-            if callers is not None:
-                stack.push_async_callback(callers.close)
+            stack.push_async_callback(self._close_callers)
             try:
                 await store.open()
                 stack.push_async_callback(store.close)
@@ -166,9 +166,10 @@ class Server:
                 default_handler_class=NotFound,
                 log_function=_log_request,
             )
-            if self._internal is not None:
-                await stack.enter_async_context(self._serving_nodes(self._internal))
+            if self.internal is not None:
+                await stack.enter_async_context(self._serving_nodes(self.internal))
             listener = self._new_listener(api, transports)
+            self._follow(self.certificate)
             self.run_beside(every(TICK_SECONDS, application.expiry.tick, listener.sweep))
             self.run_beside(self._watch_readiness(transports, listener))
             listener.start()
@@ -186,13 +187,14 @@ class Server:
                 backend=container.backend(),
                 readiness=self.readiness,
                 expose=container.exposition().expose,
-                message_bytes=self._settings.limits.message_bytes,
+                message_bytes=self.settings.limits.message_bytes,
                 read_roll=registry.roll if registry is not None else None,
+                reload=self.reload,
             ),
             default_handler_class=NotFound,
             log_function=_log_request,
         )
-        forwarding = self._forwarding
+        forwarding = self.forwarding
         of_nodes: Mapping[str, Route] = container.contact_routes()
         listener = internal.listener(
             router,
@@ -201,12 +203,14 @@ class Server:
             randomness=container.randomness(),
             taken_over=lambda: forwarding.open_links if forwarding is not None else 0,
         )
+        self._follow(internal.certificate)
         self.run_beside(every(TICK_SECONDS, listener.sweep))
         self.run_beside(container.vitals().measure())
         self.run_beside(watch_pauses(container.clock(), container.metrics().loop_paused))
         if forwarding is not None:
             self.run_beside(every(TICK_SECONDS, forwarding.sweep))
         listener.start()
+        self.internal_listener = listener
         try:
             yield
         finally:
@@ -294,11 +298,11 @@ class Server:
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             await until(application.publishing.is_up_to_date)
             application.expiry.drain()
-            if self._forwarding is not None:
-                await self._forwarding.drain(self._settings.limits.drain_time.total_seconds())
+            if self.forwarding is not None:
+                await self.forwarding.drain(self.settings.limits.drain_time.total_seconds())
             await until(all_gone, look_every=0.1)
-            if self._forwarding is not None:
-                await self._forwarding.release()
+            if self.forwarding is not None:
+                await self.forwarding.release()
 
     async def _store_fault(self) -> str | None:
         try:
@@ -325,9 +329,8 @@ class Server:
         return self._lag.fault(head.offset, delivered.offset if delivered is not None else 0)
 
     def _new_listener(self, router: Router, transports: Sequence[ServedTransport]) -> Listener:
-        limits = self._settings.limits
         of_transports = {path: route for transport in transports for path, route in transport.routes.items()}
-        forwarding = self._forwarding
+        forwarding = self.forwarding
         if forwarding is not None:
             of_transports |= dict.fromkeys(self._container.socketio().routes, forwarding.route)
 
@@ -335,20 +338,12 @@ class Server:
             answers = (transport.refuse_at_once(head) for transport in transports)
             return next((answer for answer in answers if answer is not None), None)
 
-        return Listener(
+        listener = Listener(
             self._sockets,
             router,
             routes={**self._container.publish_routes(), **self._container.file_routes(), **of_transports},
-            tls=check_tls(self._settings.tls, "tls"),
-            limits=HttpLimits(
-                head_bytes=self._settings.head_bytes,
-                # Routes that take larger bodies say so themselves, once they know who is sending.
-                body_bytes=limits.message_bytes,
-                request_timeout=limits.request_timeout.total_seconds(),
-                keepalive_timeout=limits.keepalive_timeout.total_seconds(),
-                send_timeout=(limits.ping_interval + limits.ping_timeout).total_seconds(),
-                connections=affordable_connections(wanted=limits.connections + limits.unauthenticated),
-            ),
+            tls=self.certificate.context,
+            limits=http_limits(self.settings),
             taken_over=lambda: (
                 sum(transport.open_sockets for transport in transports)
                 + (forwarding.open_sockets if forwarding is not None else 0)
@@ -359,6 +354,12 @@ class Server:
             randomness=self._container.randomness(),
             inherited=self._inherited,
         )
+        self.certificate.follow(listener.prove_by)
+        return listener
+
+    def _follow(self, certificate: Certificate) -> None:
+        if certificate.context is not None:
+            self.run_beside(certificate.watch())
 
     def _supervised(
         self, name: str, run: Callable[[], Awaitable[None]], tasks: list[asyncio.Task[None]] | None = None
@@ -390,11 +391,16 @@ class Server:
         except StoreUnavailable as error:
             _log.warning("marks are not stored", extra={"code": error.code})
 
+    async def _close_callers(self) -> None:
+        backend: Backend = self._container.backend()
+        if isinstance(backend.callers, Callers):
+            await backend.callers.close()
+
     def _close_sockets(self) -> None:
         for listening in self._sockets:
             listening.close()
-        if self._internal is not None:
-            self._internal.close()
+        if self.internal is not None:
+            self.internal.close()
 
     @staticmethod
     async def _stop(tasks: list[asyncio.Task[None]]) -> None:
@@ -410,7 +416,7 @@ def open_server(settings: Settings, inherited: Inherited | None = None) -> Serve
     Raises SettingsError.
     """
     container = build_container(settings)
-    check_tls(settings.tls, "tls")
+    certificate = Certificate(settings.tls, "tls")
     inherited = inherited or Inherited()
     internal = Internal.bound(settings, inherited.internal)
     try:
@@ -419,7 +425,7 @@ def open_server(settings: Settings, inherited: Inherited | None = None) -> Serve
         if internal is not None:
             internal.close()
         raise
-    return Server(settings, container, sockets, internal, inherited=bool(inherited.public))
+    return Server(settings, container, sockets, certificate, internal, inherited=bool(inherited.public))
 
 
 def _log_request(handler: tornado.web.RequestHandler) -> None:

@@ -19,9 +19,10 @@ from entrypoints.checking import notices
 from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
 from entrypoints.inherited import Inherited, inherited_sockets
+from entrypoints.reloading import Reloading
 from entrypoints.server import Server, open_server
 from entrypoints.service_manager import ServiceManager
-from entrypoints.settings import Settings, SettingsError, naming, read_settings
+from entrypoints.settings import Settings, SettingsError, naming, read_settings, with_workers
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import every
@@ -73,14 +74,22 @@ async def _drain(server: Server, signals: StopSignals, *, is_awaited: bool) -> D
 async def serve(
     settings: Settings, sources: Sources, inherited: Inherited | None = None, manager: ServiceManager | None = None
 ) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second one ends it at once. Returns the exit code."""
+    """Serve until SIGTERM or SIGINT, then drain; a second one ends it at once. SIGHUP has the settings read again.
+
+    Returns the exit code.
+    """
     manager = manager or ServiceManager()
     is_awaited = inherited is not None and bool(inherited.public)
-    if is_awaited:
+
+    def adjusted(settings: Settings) -> Settings:
+        if not is_awaited:
+            return settings
         limits = settings.limits.model_copy(update={"drain_time": min(settings.limits.drain_time, AWAITED_DRAIN)})
-        settings = settings.model_copy(update={"limits": limits})
-    server = open_server(settings, inherited)
-    signals = StopSignals(asyncio.get_running_loop())
+        return settings.model_copy(update={"limits": limits})
+
+    server = open_server(adjusted(settings), inherited)
+    signals = StopSignals(asyncio.get_running_loop(), reloads=True)
+    reloading = Reloading(server, sources, adjust=adjusted, manager=manager)
 
     def announce(server: Server) -> None:
         print_address(server.url)
@@ -89,9 +98,9 @@ async def serve(
 
     return await serve_until_stopped(
         server,
-        settings,
         sources,
         signals,
+        reloading,
         announce,
         on_stop=lambda: manager.stopping("draining"),
         is_awaited=is_awaited,
@@ -104,9 +113,9 @@ def print_address(url: str) -> None:
 
 async def serve_until_stopped(
     server: Server,
-    settings: Settings,
     sources: Sources,
     signals: StopSignals,
+    reloading: Reloading,
     announce: Callable[[Server], None],
     *,
     on_stop: Callable[[], None] = lambda: None,
@@ -118,7 +127,7 @@ async def serve_until_stopped(
     """
     garbage = Garbage(server.container.metrics().collected)
     loop = asyncio.get_running_loop()
-    for line in notices(settings, sources):
+    for line in notices(server.settings, sources):
         _log.info(line)
     async with server.running():
         announce(server)
@@ -135,6 +144,7 @@ async def serve_until_stopped(
                 "loop": type(loop).__module__.partition(".")[0],
             },
         )
+        server.run_beside(reloading.obey(signals))
         garbage.start()
         server.run_beside(every(GARBAGE_SECONDS, lambda: garbage.tidy(server.open_connections)))
         stopped = loop.create_task(signals.stop.wait())
@@ -168,9 +178,7 @@ def with_settings(
     Each line of the log has ``log_fields``.
     """
     try:
-        settings, sources = read_settings(os.environ, config)
-        if workers is not None:
-            settings = settings.model_copy(update={"workers": workers})
+        settings, sources = with_workers(*read_settings(os.environ, config), workers)
         configure_logging(settings.log.level, settings.log.format, fields=log_fields)
         raise_descriptor_limit()
         with naming(sources):

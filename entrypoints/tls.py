@@ -1,10 +1,23 @@
-"""The certificate of a listener."""
+"""The certificate of a listener, which follows its files."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import logging
 import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from entrypoints.settings import SettingsError, TlsSettings
+
+_log = logging.getLogger("synkrone.server")
+
+LOOK_SECONDS: Final = 2.0
+"""Between two looks at the files. A change is used once two looks in a row have seen the same: a pair, or a chain of
+certificates, may be half written."""
 
 
 def check_tls(tls: TlsSettings, section: str) -> ssl.SSLContext | None:
@@ -28,3 +41,103 @@ def check_tls(tls: TlsSettings, section: str) -> ssl.SSLContext | None:
     except (ssl.SSLError, ValueError):
         raise SettingsError(f"{section}.cert: {tls.cert} and {tls.key} are no certificate with its key") from None
     return context
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A good pair, and what its files held: ``context`` is None without TLS. ``digests`` are of the certificate and of
+    the key, None for a file that cannot be read."""
+
+    tls: TlsSettings
+    context: ssl.SSLContext | None
+    digests: tuple[bytes | None, bytes | None]
+
+
+def load(tls: TlsSettings, section: str) -> Loaded:
+    """Raises SettingsError, naming the setting."""
+    # Before they are loaded: what is written meanwhile is seen as a change.
+    digests = digests_of(tls)
+    return Loaded(tls, check_tls(tls, section), digests)
+
+
+class Certificate:
+    """What a listener proves itself with: of a pair that is replaced, the listener is told.
+
+    A context is never changed. OpenSSL takes a certificate into one before it finds that the key is another's, and the
+    listener would be without either; a new context is good or is not used.
+    """
+
+    def __init__(self, tls: TlsSettings, section: str) -> None:
+        """Raises SettingsError, naming the setting in the ``section``."""
+        self._section = section
+        self._loaded = load(tls, section)
+        self._changed: tuple[bytes | None, bytes | None] | None = None
+        self._refused: tuple[bytes | None, bytes | None] | None = None
+        self._tell: Callable[[ssl.SSLContext], None] = lambda _context: None
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        return self._loaded.context
+
+    @property
+    def loaded(self) -> Loaded:
+        return self._loaded
+
+    def follow(self, tell: Callable[[ssl.SSLContext], None]) -> None:
+        """Have the listener told by this of each new context."""
+        self._tell = tell
+
+    def prepare(self, tls: TlsSettings) -> Loaded:
+        """Another pair, or what the files of the same now hold. Raises SettingsError."""
+        return load(tls, self._section)
+
+    def renewed(self, loaded: Loaded) -> Sequence[str]:
+        """The settings whose files hold something else than what is in use."""
+        pairs = zip(("cert", "key"), self._loaded.digests, loaded.digests, strict=True)
+        return [f"{self._section}.{name}" for name, before, now in pairs if before != now]
+
+    def use(self, loaded: Loaded) -> None:
+        """From the next handshake on; whoever is connected stays."""
+        self._loaded = loaded
+        self._changed = self._refused = None
+        if loaded.context is not None:
+            self._tell(loaded.context)
+
+    async def watch(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Use what the files hold, where that is new, has stayed the same since the last look, and is good."""
+        if self.context is None:
+            return
+        known = self._loaded
+        digests = await asyncio.to_thread(digests_of, known.tls)
+        changed, self._changed = self._changed, digests
+        if digests in (known.digests, self._refused) or digests != changed:
+            return
+        try:
+            loaded = await asyncio.to_thread(load, known.tls, self._section)
+        except SettingsError as error:
+            self._refused = digests
+            _log.error("the certificate has changed and cannot be used; the one before it stays: %s", error)
+            return
+        if self._loaded is known:
+            self.use(loaded)
+            _log.info("the certificate has changed and is used", extra={"setting": f"{self._section}.cert"})
+
+
+def digests_of(tls: TlsSettings) -> tuple[bytes | None, bytes | None]:
+    return digest(tls.cert), digest(tls.key)
+
+
+def digest(path: Path | None) -> bytes | None:
+    """Of what a file holds; None for one that cannot be read, and where there is none."""
+    if path is None:
+        return None
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from entrypoints.inherited import Inherited, opened
+from entrypoints.reloading import Reloading
 from entrypoints.server import Server, open_server
 from entrypoints.serving import serve_until_stopped
 from entrypoints.settings import Settings
@@ -26,8 +27,12 @@ VARIABLE = "WORKER_OF_SYNKRONE_SOCKET"
 SERVING = b"v"
 """What a worker says once it serves."""
 
-STOP, LEAVE, HURRY = b"s", b"l", b"h"
-"""What it is told: to drain with all others, to drain while others go on, and to end at once."""
+RELOADED = b"r"
+"""What it says where somebody has had it read the settings again, and the others are to do so too."""
+
+STOP, LEAVE, HURRY, RELOAD = b"s", b"l", b"h", b"r"
+"""What it is told: to drain with all others, to drain while others go on, to end at once, and to read the settings
+again."""
 
 READY_LOOK_SECONDS = 0.05
 END_SECONDS = 10.0
@@ -83,7 +88,12 @@ class SupervisorLine:
 
     def obey(self, loop: asyncio.AbstractEventLoop, signals: StopSignals) -> None:
         """From here on. In a thread, as it has to end a process whose loop hangs."""
-        orders = {STOP: signals.ask, LEAVE: signals.leave_to_others, HURRY: signals.ask_at_once}
+        orders = {
+            STOP: signals.ask,
+            LEAVE: signals.leave_to_others,
+            HURRY: signals.ask_at_once,
+            RELOAD: signals.ask_to_reload,
+        }
         threading.Thread(target=self._listen, args=(loop, orders), daemon=True).start()
 
     def say(self, what: bytes) -> None:
@@ -109,7 +119,7 @@ class SupervisorLine:
 async def work(place: Place, settings: Settings, sources: Sources) -> int:
     """Serve until told to end, or until the supervising process is gone. Returns the exit code."""
     loop = asyncio.get_running_loop()
-    signals = StopSignals(loop)
+    signals = StopSignals(loop, reloads=True)
     line = SupervisorLine(place.line)
     line.obey(loop, signals)
 
@@ -119,6 +129,12 @@ async def work(place: Place, settings: Settings, sources: Sources) -> int:
         line.say(SERVING)
 
     server = open_server(settings, Inherited(opened(place.sockets)))
+    reloading = Reloading(
+        server,
+        sources,
+        adjust=lambda settings: settings_of(settings, place.number),
+        pass_on=lambda: line.say(RELOADED),
+    )
     return await serve_until_stopped(
-        server, settings, sources, signals, lambda server: server.run_beside(say_when_ready(server))
+        server, sources, signals, reloading, lambda server: server.run_beside(say_when_ready(server))
     )

@@ -18,19 +18,21 @@ from typing import Final
 
 from adapters.http.listening import address_of, close_bound
 from adapters.system.ids import SystemRandomness
+from adapters.telemetry.logs import set_log_level
 from domain.ports import Randomness
 from entrypoints.binding import open_port
 from entrypoints.checking import check_workers
+from entrypoints.container import build_container
 from entrypoints.event_loop import run
 from entrypoints.inherited import inherited_sockets
 from entrypoints.service_manager import ServiceManager
 from entrypoints.serving import WRONG_SETTING, print_address, serve, with_settings
-from entrypoints.settings import Settings, SettingsError
+from entrypoints.settings import Settings, SettingsError, naming, read_again
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import FIRST_DELAY, HEALTHY_AFTER, MAX_DELAY
 from entrypoints.tls import check_tls
-from entrypoints.worker import HURRY, LEAVE, STOP, VARIABLE, Place, settings_of, work
+from entrypoints.worker import HURRY, LEAVE, RELOAD, RELOADED, STOP, VARIABLE, Place, settings_of, work
 
 _log = logging.getLogger("synkrone.workers")
 
@@ -56,8 +58,10 @@ class WorkerEnded(Exception):
 class Worker:
     """One process. ``number`` names it in the log. To be made in a running loop."""
 
-    def __init__(self, number: int, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, number: int, sockets: Sequence[socket.socket], reloaded: Callable[[Worker], None]) -> None:
+        """``reloaded`` is called where it was had to read the settings again."""
         self.number = number
+        self._reloaded = reloaded
         self.started_at = time.monotonic()
         self._line, theirs = socket.socketpair()
         self._line.setblocking(False)
@@ -106,8 +110,10 @@ class Worker:
         loop = asyncio.get_running_loop()
         # Nothing but its end breaks the line.
         with contextlib.suppress(OSError):
-            while await loop.sock_recv(self._line, 1):
-                if not self._serving.done():
+            while said := await loop.sock_recv(self._line, 1):
+                if said == RELOADED:
+                    self._reloaded(self)
+                elif not self._serving.done():
                     self._serving.set_result(None)
         self._line.close()
         self.ended.set_result(await asyncio.to_thread(self._process.wait))
@@ -136,15 +142,30 @@ class Workers:
     """
 
     def __init__(
-        self, size: int, sockets: Sequence[socket.socket], randomness: Randomness, *, inherited: bool = False
+        self,
+        size: int,
+        sockets: Sequence[socket.socket],
+        randomness: Randomness,
+        *,
+        inherited: bool = False,
+        read_settings: Callable[[], None] = lambda: None,
     ) -> None:
+        """``read_settings`` is called, in a thread, before the workers are to read them again. It raises SettingsError
+        where they are not to."""
         self._size = size
         self._inherited = inherited
+        self._read_settings = read_settings
         self._sockets = sockets
         self._randomness = randomness
         self._alive: dict[int, Worker] = {}
         self._slots: list[_Slot] = []
         self._to_replace = asyncio.Event()
+
+    def reload(self, but: Worker | None = None) -> None:
+        """Have all read the settings again, but for one that has."""
+        for worker in self._alive.values():
+            if worker is not but:
+                worker.tell(RELOAD)
 
     def replace_all(self) -> None:
         """One after another, each once a new one serves; again where they are just being replaced."""
@@ -156,14 +177,14 @@ class Workers:
         Returns the exit code: 2 where the settings are wrong, 1 where the first do not serve, none serves any more, or
         one did not end in good order.
         """
-        supervising = asyncio.create_task(self._supervise(announce))
+        supervising = asyncio.create_task(self._supervise(announce, signals))
         stopped = asyncio.create_task(signals.stop.wait())
         await asyncio.wait((supervising, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         code = await _ended(supervising)
         return max(code, await self._stop(signals))
 
-    async def _supervise(self, announce: Callable[[], None]) -> int:
+    async def _supervise(self, announce: Callable[[], None], signals: StopSignals) -> int:
         """For as long as it makes sense; the exit code."""
         try:
             await self._start_all()
@@ -173,7 +194,12 @@ class Workers:
             _log.error("a worker does not come to serve", extra={"seconds": START_SECONDS})
             return 1
         announce()
-        loops = [self._until_none_serves(), self._replace_when_told(), *map(self._keep_running, self._slots)]
+        loops = [
+            self._until_none_serves(),
+            self._replace_when_told(),
+            self._reload_when_told(signals),
+            *map(self._keep_running, self._slots),
+        ]
         tasks = [asyncio.create_task(each) for each in loops]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -199,7 +225,7 @@ class Workers:
 
     def _start(self) -> Worker:
         number = next(number for number in count(1) if number not in self._alive)
-        worker = self._alive[number] = Worker(number, self._sockets)
+        worker = self._alive[number] = Worker(number, self._sockets, self.reload)
         worker.ended.add_done_callback(lambda _: self._alive.pop(number))
         _log.info("worker started", extra={"worker": number, "pid": worker.pid})
         return worker
@@ -229,6 +255,18 @@ class Workers:
                 _log.info("workers replaced")
             else:
                 _log.error("the other workers are not replaced, as a new one does not serve")
+
+    async def _reload_when_told(self, signals: StopSignals) -> None:
+        while True:
+            await signals.reload.wait()
+            signals.reload.clear()
+            try:
+                await asyncio.to_thread(self._read_settings)
+            except SettingsError as error:
+                setting, _, reason = str(error).partition(": ")
+                _log.error("not reloaded", extra={"by": "SIGHUP", "setting": setting, "reason": reason})
+                continue
+            self.reload()
 
     async def _replace_each(self) -> bool:
         """Whether all of them were."""
@@ -291,22 +329,42 @@ async def _ended(supervising: asyncio.Task[int]) -> int:
 
 
 async def supervise(
-    settings: Settings, sockets: Sequence[socket.socket], manager: ServiceManager, *, inherited: bool
+    settings: Settings,
+    sources: Sources,
+    sockets: Sequence[socket.socket],
+    manager: ServiceManager,
+    *,
+    inherited: bool,
 ) -> int:
-    """Until SIGTERM, SIGINT or SIGHUP, then have all workers drain; a second signal ends them at once.
+    """Until SIGTERM or SIGINT, then have all workers drain; a second signal ends them at once.
 
-    SIGUSR2 has them replaced. Returns the exit code.
+    SIGHUP has them read the settings again, SIGUSR2 has them replaced. Returns the exit code.
     """
     loop = asyncio.get_running_loop()
-    signals = StopSignals(loop)
-    workers = Workers(settings.workers, sockets, SystemRandomness(), inherited=inherited)
-    loop.add_signal_handler(signal.SIGUSR2, workers.replace_all)
+    signals = StopSignals(loop, reloads=True)
     url = address_of(sockets[0], scheme="https" if settings.tls.cert is not None else "http")
+    serving = f"{settings.workers} workers serve {url}"
+
+    def read_settings() -> None:
+        manager.reloading()
+        try:
+            again, found = read_again(sources, os.environ)
+            with naming(found):
+                check_workers(again)
+                build_container(again)
+                check_tls(again.tls, "tls")
+                check_tls(again.internal.tls, "internal.tls")
+            set_log_level(again.log.level)
+        finally:
+            manager.ready(serving)
+
+    workers = Workers(settings.workers, sockets, SystemRandomness(), inherited=inherited, read_settings=read_settings)
+    loop.add_signal_handler(signal.SIGUSR2, workers.replace_all)
 
     def announce() -> None:
         print_address(url)
         _log.info("workers serve", extra={"workers": settings.workers, "url": url})
-        manager.ready(f"{settings.workers} workers serve {url}")
+        manager.ready(serving)
 
     async def say_that_it_ends() -> None:
         await signals.stop.wait()
@@ -323,7 +381,7 @@ async def supervise(
     return code
 
 
-def run_workers(settings: Settings, manager: ServiceManager) -> int:
+def run_workers(settings: Settings, sources: Sources, manager: ServiceManager) -> int:
     """The supervising process. Raises SettingsError."""
     check_workers(settings)
     check_tls(settings.tls, "tls")
@@ -333,7 +391,7 @@ def run_workers(settings: Settings, manager: ServiceManager) -> int:
     inherited = bool(given.public)
     sockets = given.public or open_port(settings)
     try:
-        return run(supervise(settings, sockets, manager, inherited=inherited))
+        return run(supervise(settings, sources, sockets, manager, inherited=inherited))
     finally:
         if not inherited:
             close_bound(sockets)
@@ -352,7 +410,7 @@ def main(config: Path | None = None, workers: int | None = None) -> int:
         if place is not None:
             return run(work(place, settings_of(settings, place.number), sources))
         if settings.workers > 1:
-            return run_workers(settings, manager)
+            return run_workers(settings, sources, manager)
         return run(serve(settings, sources, inherited_sockets(os.environ, os.getpid()), manager))
 
     return with_settings(serve_as, config, workers=workers, log_fields={"worker": place.number} if place else {})

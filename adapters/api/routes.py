@@ -12,6 +12,7 @@ from adapters.api.health import LiveHandler, Readiness, ReadyHandler
 from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler, Users
 from adapters.api.metrics import Expose, MetricsHandler
 from adapters.api.nodes import NodesHandler, ReadRoll, SharedRoll
+from adapters.api.reload import Reload, ReloadHandler
 
 Route: TypeAlias = tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]
 
@@ -41,13 +42,16 @@ def internal_routes(
     expose: Expose,
     message_bytes: int,
     read_roll: ReadRoll | None = None,
+    reload: Reload | None = None,
 ) -> list[Route]:
     """Of the internal listener, for operators and the other nodes."""
     for_operators = {"backend": backend, "max_body": message_bytes}
-    of_nodes: list[Route] = []
+    routes: list[Route] = [*_health_routes(readiness), (r"/metrics", MetricsHandler, {"expose": expose})]
     if read_roll is not None:
-        of_nodes.append((r"/admin/nodes", NodesHandler, {**for_operators, "read_roll": SharedRoll(read_roll)}))
-    return [*_health_routes(readiness), (r"/metrics", MetricsHandler, {"expose": expose}), *of_nodes]
+        routes.append((r"/admin/nodes", NodesHandler, {**for_operators, "read_roll": SharedRoll(read_roll)}))
+    if reload is not None:
+        routes.append((r"/admin/reload", ReloadHandler, {**for_operators, "reload": reload}))
+    return routes
 
 
 def _health_routes(readiness: Readiness) -> list[Route]:

@@ -45,6 +45,11 @@ class UnsupportedCoding(UnsupportedMediaType):
     title = "The body is encoded in a way that this route does not take."
 
 
+class InvalidSettings(SynkroneError):
+    code = "invalid_settings"
+    title = "The settings are not valid; nothing was changed."
+
+
 _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
     (InvalidJson, HTTPStatus.BAD_REQUEST),
     (InvalidArgument, HTTPStatus.BAD_REQUEST),
@@ -57,6 +62,7 @@ _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
     (BodyTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UnsupportedMediaType, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (InvalidPublication, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InvalidSettings, HTTPStatus.UNPROCESSABLE_ENTITY),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 _CODES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge.code}

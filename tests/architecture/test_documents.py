@@ -22,6 +22,7 @@ from tests.requirements import require
 README_OCTETS = 8_192
 COMPONENT = "docs/how-to/component.md"
 DOCUMENTS = "tests/e2e/test_documents.py::"
+RELOADING = "tests/e2e/test_reloading.py::"
 RECIPES = "tests/e2e/test_recipes.py::"
 EXAMPLES = "tests/e2e/test_examples.py::test_what_their_readme_says_to_type_starts_them"
 OUTBOX = f"{RECIPES}test_an_outbox_loses_nothing_and_sends_nothing_twice"
@@ -130,6 +131,12 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/deploy.md", "bash", "docker build"): NotRun("it needs a container runtime and a registry"),
     ("docs/how-to/monitor.md", "yaml", "scrape_configs"): (
         "tests/architecture/test_monitoring.py::test_the_configuration_of_the_page_is_one"
+    ),
+    ("docs/how-to/reload.md", "bash", "kill -HUP"): f"{RELOADING}test_what_the_page_says_to_type_reloads",
+    ("docs/how-to/reload.md", "bash", "/admin/reload"): f"{RELOADING}test_what_the_page_says_to_type_reloads",
+    ("docs/how-to/reload.md", "json", "needs_restart"): f"{RELOADING}test_what_the_page_says_to_type_reloads",
+    ("docs/how-to/reload.md", "json", "oct"): (
+        "tests/integration/test_secret_sets.py::test_the_set_of_the_page_on_reloading_is_one"
     ),
     ("docs/how-to/cluster.md", "bash", "mkdir -m 700"): NotRun(
         "compose needs a container runtime; test_cluster_documents.py looks at its file, and makes the secrets"

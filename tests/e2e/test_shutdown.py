@@ -166,9 +166,6 @@ async def test_a_second_signal_ends_it_at_once(serve: Serve, clients: Clients) -
 @pytest.mark.parametrize(
     "signals",
     [
-        [signal.SIGHUP],
-        # A terminal that goes: the kernel and the shell each send one.
-        [signal.SIGHUP, signal.SIGHUP],
         # systemd with SendSIGHUP=; of two that are pending the kernel delivers the lower number first.
         [signal.SIGTERM, signal.SIGHUP],
         [signal.SIGHUP, signal.SIGTERM],

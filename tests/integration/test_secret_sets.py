@@ -16,6 +16,7 @@ from adapters.system.configuration import ConfigurationError
 from domain.errors import InvalidToken
 from entrypoints.container import build_container
 from entrypoints.settings import SettingsError, validate_settings
+from tests.documents import block
 from tests.doubles import ManualClock
 from tests.tokens import ISSUER, base64url, claims, jwks, key_for, mint, pem, public_jwk
 
@@ -106,6 +107,14 @@ def test_a_secret_is_as_long_as_its_hash() -> None:
     with pytest.raises(ConfigurationError, match=r"keys\[1\] has 43 bytes; HS512 needs at least 64") as error:
         verifier(secret(NEW * 2, "1"), secret(OLD, "2"), algorithms=("HS512",))
     assert error.value.field == "jwks"
+
+
+@pytest.mark.gen_test
+async def test_the_set_of_the_page_on_reloading_is_one() -> None:
+    keys = StaticKeys.from_jwks(block("docs/how-to/reload.md", "json", "oct").encode())
+    both = JwtVerifier(Issuers([Issuer(keys=keys, algorithms=["HS256"], issuer=ISSUER)]), ManualClock())
+    assert await accepts(both, signed(b"old-secret-of-at-least-32-bytes....", "2026-05"))
+    assert await accepts(both, signed(b"new-secret-of-at-least-32-bytes....", "2026-11"))
 
 
 def settings(file: Path, **members: object) -> Any:

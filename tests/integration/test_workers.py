@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from entrypoints import workers
+from entrypoints.settings import SettingsError
 from entrypoints.stopping import StopSignals
 from entrypoints.workers import Workers
 from tests.doubles import FixedRandomness
@@ -30,10 +31,14 @@ if how.startswith("ends"):
     sys.exit(int(how.removeprefix("ends ")))
 if how != "hangs":
     line.send(b"v")
+if how == "was told":
+    line.send(b"r")
 while order := line.recv(1):
-    if how == "stays":
-        continue
-    break
+    if order == b"r":
+        with (folder / "reloads").open("a") as reloads:
+            reloads.write(f"{number}\\n")
+    elif how != "stays":
+        break
 """
 PATIENCE = 10.0
 
@@ -44,10 +49,12 @@ class Supervised:
     def __init__(self, folder: Path, size: int) -> None:
         self._folder = folder
         (folder / "starts").touch()
+        (folder / "reloads").touch()
+        self.wrong: SettingsError | None = None
         self.how = "serves"
         self.announced = asyncio.Event()
-        self.signals = StopSignals(asyncio.get_running_loop())
-        self.workers = Workers(size, [], FixedRandomness())
+        self.signals = StopSignals(asyncio.get_running_loop(), reloads=True)
+        self.workers = Workers(size, [], FixedRandomness(), read_settings=self._read_settings)
         self.running = asyncio.create_task(self.workers.run(self.signals, self.announced.set))
 
     @property
@@ -63,6 +70,15 @@ class Supervised:
         """The number and the process id of each that was started."""
         lines = (self._folder / "starts").read_text().splitlines()
         return [(int(number), int(pid)) for number, pid in map(str.split, lines)]
+
+    @property
+    def reloads(self) -> list[int]:
+        """The number of each that was told to read the settings again, sorted."""
+        return sorted(map(int, (self._folder / "reloads").read_text().split()))
+
+    def _read_settings(self) -> None:
+        if self.wrong is not None:
+            raise self.wrong
 
     async def stop(self) -> int:
         self.signals.ask()
@@ -82,6 +98,35 @@ async def test_all_serve_and_end_in_good_order(supervised: Callable[[int], Super
     three = supervised(3)
     await three.announced.wait()
     assert sorted(number for number, _ in three.starts) == [1, 2, 3]
+    assert await three.stop() == 0
+
+
+@pytest.mark.gen_test
+async def test_sighup_has_all_read_the_settings_again_unless_they_are_wrong(
+    supervised: Callable[[int], Supervised], caplog: pytest.LogCaptureFixture
+) -> None:
+    three = supervised(3)
+    await three.announced.wait()
+    os.kill(os.getpid(), signal.SIGHUP)
+    await eventually(lambda: three.reloads == [1, 2, 3], within=PATIENCE)
+    three.wrong = SettingsError("auth.secret: has 5 bytes; at least 32 are needed")
+    os.kill(os.getpid(), signal.SIGHUP)
+    await eventually(lambda: any(record.msg == "not reloaded" for record in caplog.records), within=PATIENCE)
+    three.wrong = None
+    os.kill(os.getpid(), signal.SIGHUP)
+    await eventually(lambda: three.reloads == [1, 1, 2, 2, 3, 3], within=PATIENCE)
+    assert await three.stop() == 0
+
+
+@pytest.mark.gen_test
+async def test_where_one_was_told_to_read_the_settings_again_the_others_are_told(
+    supervised: Callable[[int], Supervised],
+) -> None:
+    three = supervised(3)
+    await three.announced.wait()
+    three.how = "was told"
+    os.kill(three.starts[0][1], signal.SIGKILL)
+    await eventually(lambda: three.reloads == [2, 3], within=PATIENCE)
     assert await three.stop() == 0
 
 
