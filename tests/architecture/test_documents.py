@@ -121,12 +121,11 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/proxies.md", "nginx", "upgrade"): (
         "tests/e2e/test_proxy_and_tls.py::test_the_default_client_behind_a_proxy"
     ),
-    ("docs/how-to/deploy.md", "ini", "[Service]"): NotRun("it needs systemd and its own user"),
+    ("docs/how-to/deploy.md", "bash", "systemctl"): NotRun(
+        "it needs systemd as the first process; test_deploy_systemd.py has systemd look at the units"
+    ),
     ("docs/how-to/deploy.md", "bash", "--workers"): (
         "tests/e2e/test_workers.py::test_workers_serve_one_port_and_drain_together"
-    ),
-    ("docs/how-to/deploy.md", "ini", "[Socket]"): NotRun(
-        "it needs systemd; test_inherited_sockets.py has its launcher"
     ),
     ("docs/how-to/deploy.md", "bash", "docker build"): NotRun("it needs a container runtime and a registry"),
     ("docs/how-to/monitor.md", "yaml", "scrape_configs"): (
@@ -137,6 +136,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/reload.md", "json", "needs_restart"): f"{RELOADING}test_what_the_page_says_to_type_reloads",
     ("docs/how-to/reload.md", "json", "oct"): (
         "tests/integration/test_secret_sets.py::test_the_set_of_the_page_on_reloading_is_one"
+    ),
+    ("docs/how-to/deploy.md", "bash", "kubectl"): NotRun(
+        "it needs a cluster; test_deploy_kubernetes.py looks at the manifests"
     ),
     ("docs/how-to/cluster.md", "bash", "mkdir -m 700"): NotRun(
         "compose needs a container runtime; test_cluster_documents.py looks at its file, and makes the secrets"
