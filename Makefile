@@ -6,7 +6,7 @@ VENV_PYTHON := .venv/bin/python
 # Bytecode is kept also where the environment has it otherwise: every process of the tests imports the same.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check client campaign prove fuzz bench docs lint clean
+.PHONY: demo test check client campaign prove fuzz bench docs dist lint clean
 
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
@@ -48,6 +48,17 @@ docs: .venv/.installed-docs
 	$(VENV_PYTHON) -m docs.generate
 	$(VENV_PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -d .venv/doctrees docs docs/_build $(ARGS)
 
+# What is shipped, in dist/: the wheel, a bill of materials (CycloneDX) of all that it is installed with, and the licences
+# of these. The same versions give the same files.
+dist: .venv/.installed-dist
+	rm -rf dist .venv/shipped
+	$(VENV_PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(VENV_PYTHON) -m venv --without-pip .venv/shipped
+	$(VENV_PYTHON) -m pip --python .venv/shipped install --quiet --disable-pip-version-check '.[postgresql]'
+	$(VENV_PYTHON) -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/synkrone-socket.cdx.json .venv/shipped
+	$(VENV_PYTHON) deploy/licences.py dist/synkrone-socket.cdx.json > dist/licences.md
+
 lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
@@ -74,6 +85,10 @@ lint: .venv/.installed-dev
 .venv/.installed-bench: .venv/.created pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@ .venv/.installed-test .venv/.installed
+
+.venv/.installed-dist: .venv/.created pyproject.toml
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dist]'
+	touch $@ .venv/.installed
 
 .venv/.installed-docs: .venv/.created pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
