@@ -34,6 +34,7 @@ IN_SQL = "tests/e2e/test_publish_in_sql.py::"
 README_SHOWS = "tests/architecture/test_documents.py::test_the_readme_shows_what_the_tutorial_has"
 BY_HAND = "tests/e2e/test_cluster_documents.py::test_two_nodes_behind_nginx_by_hand"
 RESTORED = "tests/e2e/test_cluster_documents.py::test_what_was_restored_refuses_what_it_lost"
+OPERATORS = "tests/e2e/test_operators_documents.py::"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
 
 
@@ -140,6 +141,17 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/deploy.md", "bash", "kubectl"): NotRun(
         "it needs a cluster; test_deploy_kubernetes.py looks at the manifests"
     ),
+    (
+        "docs/how-to/operate.md",
+        "bash",
+        "/health/ready",
+    ): f"{OPERATORS}test_somebody_woken_at_night_is_told_what_is_wrong",
+    ("docs/how-to/operate.md", "bash", "journalctl"): NotRun("it needs the journal of systemd"),
+    ("docs/how-to/operate.md", "bash", "/connections"): f"{OPERATORS}test_one_user_is_looked_up",
+    ("docs/how-to/operate.md", "bash", "/v1/inbox"): f"{OPERATORS}test_one_user_is_looked_up",
+    ("docs/how-to/upgrade.md", "bash", "sqlite3"): f"{OPERATORS}test_the_form_of_a_store_is_said",
+    ("docs/how-to/upgrade.md", "sql", "schema_versions"): f"{OPERATORS}test_the_form_of_a_database_is_said",
+    ("docs/how-to/upgrade.md", "bash", "check-config"): f"{OPERATORS}test_the_form_of_a_store_is_said",
     ("docs/how-to/cluster.md", "bash", "mkdir -m 700"): NotRun(
         "compose needs a container runtime; test_cluster_documents.py looks at its file, and makes the secrets"
     ),
