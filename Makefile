@@ -1,12 +1,13 @@
 # Everything is installed into .venv, a private environment; nothing is installed system-wide.
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+PYTHONS := python3.13 python3.12 python3.11
+PYTHON ?= $(shell for python in python3 $(PYTHONS); do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
 VENV_PYTHON := .venv/bin/python
 
 # Bytecode is kept also where the environment has it otherwise: every process of the tests imports the same.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check client campaign prove fuzz bench docs dist lint clean
+.PHONY: demo test check pythons client campaign prove fuzz bench docs dist lint clean
 
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
@@ -19,6 +20,15 @@ test: .venv/.installed-test
 # What takes longer, or needs a browser: every stock client over every route, nginx in between, cuts, kills, crowds.
 check: .venv/.installed-test .venv/.installed-docs .venv/.installed-schemathesis
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m check $(ARGS)
+
+# The tests on each Python that is claimed to do and is here, in an environment of its own.
+pythons:
+	@for python in $(PYTHONS); do \
+		$$python -c '' 2>/dev/null || { echo "$$python is not here, and not tried"; continue; }; \
+		$$python -m venv .venv/pythons/$$python || exit 1; \
+		.venv/pythons/$$python/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' || exit 1; \
+		.venv/pythons/$$python/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not check" $(ARGS) || exit 1; \
+	done
 
 # The module that pages load, made of adapters/client/src.
 client: .venv/.installed-test
@@ -66,7 +76,7 @@ lint: .venv/.installed-dev
 	.venv/bin/lint-imports
 
 .venv/.created:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	touch $@
 
