@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,9 +14,13 @@ EXIT_SECONDS = 10.0
 class Curl:
     """One request, from the last event id that its user has, if any."""
 
-    def __init__(self, url: str, token: str, last_event_id: str | None = None, *, query: str = "") -> None:
+    def __init__(
+        self, url: str, token: str, last_event_id: str | None = None, *, query: str = "", options: Sequence[str] = ()
+    ) -> None:
+        """``options`` are more of curl's own."""
         resume = ("-H", f"Last-Event-ID: {last_event_id}") if last_event_id is not None else ()
-        self._arguments = ("-N", "-s", "-f", "-H", f"Authorization: Bearer {token}", *resume, f"{url}/v1/stream{query}")
+        own = ("-N", "-s", "-f", "-H", f"Authorization: Bearer {token}")
+        self._arguments = (*own, *resume, *options, f"{url}/v1/stream{query}")
         self._process: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Self:
