@@ -67,6 +67,10 @@ SETTINGS: Final[Mapping[str, str]] = {
         "longest token, 1024 to 65536; the head of a request may have 8192 more. `limits.message_bytes` must "
         "exceed it by 2048"
     ),
+    "auth.longest_life": (
+        "for how long a token may be good, from its `iat` to its `exp`; one that lives longer is refused. For so long "
+        "revocations are remembered, see [Revoke and block](../how-to/revoke.md)"
+    ),
     "api.key": "one key with all scopes but `admin`, at least 32 characters",
     "api.key_file": "the same from a file",
     "api.docs": "serve the description: `/docs`, `/openapi.json`, `/asyncapi.json`",
@@ -75,7 +79,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].hash": "`sha256:` and 64 hex digits; this or a key",
     "api.keys[].key": "the key itself, at least 32 characters",
     "api.keys[].key_file": "the same from a file",
-    "api.keys[].scopes": "of `publish`, `connections:read`, `connections:write`, `admin`",
+    "api.keys[].scopes": "of `publish`, `connections:read`, `connections:write`, `users:write`, `admin`",
     "source.url": "or the `http(s)://` address of a feed, see [HTTP](http.md)",
     "source.token": "for the feed; never in the address",
     "source.token_file": "the same from a file",
@@ -133,6 +137,7 @@ SETTINGS: Final[Mapping[str, str]] = {
         "sessions that have not connected yet, beside the connections: of more than that the oldest go"
     ),
     "limits.connections_per_user": "on all nodes together; the oldest is closed beyond it",
+    "limits.restrictions": "users who are blocked, or whose tokens were revoked, at a time; beyond it 507",
     "limits.events_per_second": "of one client",
     "limits.events_burst": "of one client, at once",
     "limits.publish_bytes": "largest body of one notification",
@@ -155,6 +160,7 @@ CODES: Final[Mapping[str, str]] = {
     "already_connected": "leave the first connection as it is; a second needs a session of its own",
     "at_capacity": "come back later; operators: `limits.connections`",
     "conflict": "give the other content an id of its own",
+    "blocked": "stay away: an operator has blocked the user",
     "cursor_refused": "come back; `session.ready` then says why, list anew",
     "disconnected_by_operator": "as `reconnect` says",
     "foreign_origin": "operators: put the page's origin in `cors_origins`",
@@ -174,8 +180,10 @@ CODES: Final[Mapping[str, str]] = {
     "store_unavailable": "come back later; operators: the disk and the log",
     "superseded": "nothing: the newer connection of the same client goes on",
     "token_expired": "get a new token and connect again",
+    "token_revoked": "sign in anew, and connect again with the new token",
     "too_large": "send less, or in parts; operators: `limits`",
     "too_many_connections": "close another of the user's connections first",
+    "too_many_restrictions": "operators: raise `limits.restrictions`, or lower `auth.longest_life`",
     "unauthenticated": "send a credential that is known",
     "unavailable": "come back later",
     "unknown_event": "check the event's name",
@@ -186,7 +194,7 @@ CODES: Final[Mapping[str, str]] = {
 OVER_HTTP: Final[Mapping[str, str]] = {
     "foreign_origin": "403",
     "internal_server_error": "500",
-    "invalid_argument": "400; of the inbox 422",
+    "invalid_argument": "400; of the inbox, revoking and blocking 422",
 }
 """Where a route has a status of its own."""
 

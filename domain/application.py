@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from domain.delivery.hub import WINDOW_BYTES, Hub
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Pids, Presence, Randomness, Store, Telemetry, TokenVerifier, Transport
+from domain.services.admission import LONGEST_LIFE, Admission
+from domain.services.admission import MOST as MOST_RESTRICTIONS
 from domain.services.catching_up import CatchingUp
 from domain.services.connecting import ConnectionService
 from domain.services.connections import Connections
@@ -20,6 +23,7 @@ from domain.services.lookups import LookupService
 from domain.services.publishing import PublishingService
 from domain.services.recovery import RecoveryService
 from domain.services.requests import RequestService
+from domain.services.user_access import UserAccessService
 
 
 class Application:
@@ -38,31 +42,65 @@ class Application:
         telemetry: Telemetry,
         policy: ConnectionPolicy | None = None,
         window_bytes: int = WINDOW_BYTES,
+        longest_life: timedelta = LONGEST_LIFE,
+        most_restrictions: int = MOST_RESTRICTIONS,
     ) -> None:
         policy = policy if policy is not None else ConnectionPolicy()
         self.hub = Hub(log=store, policy=policy, clock=clock, telemetry=telemetry, window_bytes=window_bytes)
         self.connections = Connections(policy, presence, telemetry)
         self.hub.obey(self.connections.carry_out)
+        self.admission = Admission(
+            restrictions=store,
+            hub=self.hub,
+            clock=clock,
+            leeway=policy.leeway,
+            longest_life=longest_life,
+            most=most_restrictions,
+        )
+        self.access = UserAccessService(
+            log=store,
+            restrictions=store,
+            presence=presence,
+            admission=self.admission,
+            connections=self.connections,
+            policy=policy,
+            clock=clock,
+        )
+        self.hub.obey(self.access.carry_out)
         self.directory = DirectoryService(log=store, presence=presence, connections=self.connections)
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
-        self.inboxes = InboxService(verifier=verifier, subscribers=store, inboxes=store, policy=policy, clock=clock)
+        self.inboxes = InboxService(
+            verifier=verifier,
+            admission=self.admission,
+            subscribers=store,
+            inboxes=store,
+            policy=policy,
+            clock=clock,
+        )
         self.lookups = LookupService(subscribers=store, inboxes=store)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
         self.expiry = ExpiryService(connections=self.connections, policy=policy, clock=clock)
         self.delivery = DeliveryService(
-            log=store, hub=self.hub, connections=self.connections, recovery=self.recovery, counts=self.counts
+            log=store,
+            hub=self.hub,
+            admission=self.admission,
+            connections=self.connections,
+            recovery=self.recovery,
+            counts=self.counts,
         )
-        catching_up = CatchingUp(self.recovery)
+        catching_up = CatchingUp(self.recovery, self.access)
         self.connecting = ConnectionService(
             hub=self.hub,
             connections=self.connections,
             presence=presence,
             verifier=verifier,
+            admission=self.admission,
             recovery=self.recovery,
             catching_up=catching_up,
             requests=RequestService(
                 connections=self.connections,
                 verifier=verifier,
+                admission=self.admission,
                 inboxes=self.inboxes,
                 catching_up=catching_up,
                 policy=policy,

@@ -91,6 +91,22 @@ class DisconnectedByOperator(SynkroneError):
         self.reconnect = reconnect
 
 
+class TokenRevoked(SynkroneError):
+    code = "token_revoked"
+    title = "The token was revoked."
+    retryable = True
+
+
+class UserBlocked(SynkroneError):
+    code = "blocked"
+    title = "The user is blocked."
+
+
+class TooManyRestrictions(SynkroneError):
+    code = "too_many_restrictions"
+    title = "As many users are restricted as can be."
+
+
 class IdentityMismatch(SynkroneError):
     code = "identity_mismatch"
     title = "The token is not of the same issuer, user and role."

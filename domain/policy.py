@@ -19,6 +19,7 @@ from domain.errors import (
     SynkroneError,
     TooManyConnections,
     UnknownEvent,
+    UserBlocked,
     summary,
 )
 from domain.model import (
@@ -46,6 +47,7 @@ from domain.requests import (
 )
 
 NAME_MAX_LENGTH = 128
+REASON_MAX_LENGTH = 256
 AUDIENCE_MAX_USERS = 10_000
 BATCH_MAX_ITEMS = 10_000
 BATCH_MAX_RECIPIENTS = 100_000
@@ -67,12 +69,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-def is_name(value: object) -> TypeGuard[str]:
+def is_name(value: object, max_length: int = NAME_MAX_LENGTH) -> TypeGuard[str]:
     """Whether a value can be a user id, a role or a type: 1 to 128 characters, as many as there are code points, of
     which none is a control, a line or paragraph separator or a lone surrogate."""
     return (
         isinstance(value, str)
-        and 0 < len(value) <= NAME_MAX_LENGTH
+        and 0 < len(value) <= max_length
         # The first is a quick test for almost all names.
         and (value.isprintable() or _NOT_IN_NAMES.search(value) is None)
     )
@@ -275,7 +277,7 @@ class ConnectionPolicy:
             problem=error.problem,
             reconnect=error.reconnect
             if isinstance(error, DisconnectedByOperator)
-            else not isinstance(error, TooManyConnections),
+            else not isinstance(error, TooManyConnections | UserBlocked),
             retry_after=FLOOD_PAUSE if isinstance(error, RateLimited) else timedelta(seconds=self.reconnect_delay()),
         )
 

@@ -103,6 +103,8 @@ class Container(containers.DeclarativeContainer):
         randomness=randomness,
         telemetry=telemetry,
         policy=policy,
+        longest_life=settings.provided.auth.longest_life,
+        most_restrictions=settings.provided.limits.restrictions,
     )
 
     vitals = providers.Singleton(Vitals, application, transports, store, source, clock)
@@ -114,6 +116,7 @@ class Container(containers.DeclarativeContainer):
         Backend,
         publisher=publishing,
         directory=application.provided.directory,
+        access=application.provided.access,
         callers=callers,
         peers=peers,
         telemetry=telemetry,

@@ -54,12 +54,12 @@ LIVE: Final = frozenset(
 RESTART: Final = frozenset(
     (
         "host", "port", "workers",
-        "auth.verifier", "auth.token_bytes", "api.docs",
+        "auth.verifier", "auth.token_bytes", "auth.longest_life", "api.docs",
         "source.url", "source.token", "source.token_file", "source.ca_file",
         "store", "store_password", "store_password_file", "store_listen", "store_durability", "store_migrate",
         "internal.host", "internal.port", "node.address",
         "retention.log", "retention.inbox", "retention.inbox_per_user",
-        "limits.message_bytes", "limits.queue_bytes", "limits.connections_per_user", "limits.notification_bytes",
+        "limits.message_bytes", "limits.queue_bytes", "limits.connections_per_user", "limits.notification_bytes", "limits.restrictions",
         "limits.ping_interval", "limits.ping_timeout", "limits.memory_entries", "limits.memory_bytes",
         "log.format",
     )

@@ -43,6 +43,7 @@ _log = logging.getLogger("synkrone.server")
 
 TICK_SECONDS = 1.0
 TIDY_PAUSE = 0.05
+FORGET_SECONDS = 60.0
 COUNTS_AT_ONCE = 50
 SHUTDOWN_SECONDS = 28.0
 LEAVE_SECONDS = (1.0, 4.0)
@@ -132,6 +133,7 @@ class Server:
                 await presence.open()
                 stack.push_async_callback(presence.close)
                 await application.hub.begin()
+                await application.admission.load()
                 if membership is not None:
                     stack.push_async_callback(membership.close)
                     await membership.begin(
@@ -157,6 +159,7 @@ class Server:
                 "counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE))
             )
             self._supervised("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
+            self._supervised("restrictions", partial(repeat, FORGET_SECONDS, application.admission.forget))
             source = container.source()
             self._supervised(f"source {source.name}", partial(application.publishing.consume, source), self._sources)
             if isinstance(store, StoreWithOutbox):

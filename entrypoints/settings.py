@@ -49,7 +49,7 @@ CONNECT_BYTES = 2_048
 CUT_AT_QUEUES = 8
 ADMIN = "admin"
 """The scope of operators, which a key has only where it is named: ``api.key`` has it not."""
-SCOPES = frozenset(("publish", "connections:read", "connections:write", ADMIN))
+SCOPES = frozenset(("publish", "connections:read", "connections:write", "users:write", ADMIN))
 
 
 class SettingsError(Exception):
@@ -110,7 +110,7 @@ class AuthSettings(SectionWithSecrets):
     """``verifier`` selects what verifies users' tokens.
 
     For JWTs ``secret`` is the one-secret case, ``issuers`` the general one. Of several secrets the first signs and all
-    verify. ``token_bytes`` is how long a token may be.
+    verify. ``token_bytes`` is how long a token may be, and ``longest_life`` for how long it may be good.
     """
 
     one_a_line: ClassVar[frozenset[str]] = frozenset(("secret",))
@@ -126,6 +126,7 @@ class AuthSettings(SectionWithSecrets):
     shared_user_ids: bool = False
     leeway: Duration = timedelta(seconds=30)
     token_bytes: TokenBytes = 16_384
+    longest_life: Timeout = timedelta(days=365)
 
     @model_validator(mode="after")
     def _one_case(self) -> AuthSettings:
@@ -252,6 +253,7 @@ class LimitSettings(Section):
     connections: int = Field(default=10_000, ge=1)
     unauthenticated: int = Field(default=2_000, ge=1)
     connections_per_user: int = Field(default=20, ge=1)
+    restrictions: int = Field(default=100_000, ge=1)
     events_per_second: float = Field(default=20, gt=0)
     events_burst: int = Field(default=40, ge=1)
     publish_bytes: int = Field(default=1_048_576, ge=1_024)

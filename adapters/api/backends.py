@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from adapters.http.peer import AnyRequest, PeerPolicy
 from domain.errors import Forbidden, SynkroneError, Unauthenticated
 from domain.model import Caller
-from domain.ports import CallerVerifier, ConnectionDirectory, Publisher, Telemetry
+from domain.ports import CallerVerifier, ConnectionDirectory, Publisher, Telemetry, UserAccess
 
 
 @dataclass(slots=True, eq=False)
@@ -17,6 +17,7 @@ class Backend:
 
     publisher: Publisher
     directory: ConnectionDirectory
+    access: UserAccess
     callers: CallerVerifier | None
     peers: PeerPolicy
     telemetry: Telemetry

@@ -37,7 +37,7 @@ class ConnectionsHandler(BackendHandler):
             return
         reconnect = self._reconnect()
         closed = await self._disconnect(UserId(user), reconnect=reconnect)
-        # Whoever has a good token may come back: only its issuer can revoke that.
+        # Whoever has a good token may come back.
         self.answer(200, {"disconnected": closed, "tokens_revoked": False})
 
     async def _disconnect(self, user: UserId, *, reconnect: bool) -> int:

@@ -14,7 +14,7 @@ from adapters.contract.commands import read_command
 from adapters.contract.json_text import parse_argument
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.peer import PeerPolicy
-from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable
+from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable, UserBlocked
 from domain.ports import InboxAccess, Telemetry
 
 ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete", "read_all")
@@ -88,7 +88,7 @@ class UserHandler(BodyHandler):
         except InvalidToken as error:
             self._log_refusal(error, error.reason)
             raise
-        except Unavailable as error:
+        except (Unavailable, UserBlocked) as error:
             self._log_refusal(error, str(error))
             raise
         self.answer(200, answer_object(answer))

@@ -13,6 +13,7 @@ from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler
 from adapters.api.metrics import Expose, MetricsHandler
 from adapters.api.nodes import NodesHandler, ReadRoll, SharedRoll
 from adapters.api.reload import Reload, ReloadHandler
+from adapters.api.restrictions import BlockHandler, RevokeHandler
 
 Route: TypeAlias = tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]
 
@@ -28,6 +29,8 @@ def api_routes(
     for_users = {"users": users, "max_body": message_bytes}
     return [
         (r"/v1/users/([^/]+)/connections", ConnectionsHandler, for_backends),
+        (r"/v1/users/([^/]+)/revoke", RevokeHandler, for_backends),
+        (r"/v1/users/([^/]+)/block", BlockHandler, for_backends),
         (r"/v1/inbox", ListHandler, for_users),
         (r"/v1/inbox/count", CountHandler, for_users),
         (rf"/v1/inbox/({'|'.join(ACTIONS)})", ActionHandler, for_users),

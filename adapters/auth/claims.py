@@ -30,6 +30,7 @@ class Validity:
     """When a token is good, in UTC; without leeway."""
 
     expires_at: datetime
+    issued_at: datetime | None
     expired: bool
 
 
@@ -78,11 +79,8 @@ def check_times(claims: Mapping[str, Any], now: datetime, leeway: timedelta) -> 
         if name in claims and _numeric_date(claims, name) > present + allowed:
             raise InvalidToken(f"{name} is in the future")
     expires = _numeric_date(claims, "exp")
-    try:
-        expires_at = datetime.fromtimestamp(expires, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise InvalidToken("exp is not a time of the calendar") from None
-    return Validity(expires_at, expired=present >= expires + allowed)
+    issued_at = _calendar_time(claims, "iat") if "iat" in claims else None
+    return Validity(_calendar_time(claims, "exp"), issued_at, expired=present >= expires + allowed)
 
 
 def check_audience(claims: Mapping[str, Any], audience: str | None) -> None:
@@ -153,6 +151,13 @@ def _claim(claims: Mapping[str, Any], path: ClaimPath) -> object:
 
 def _shown(path: ClaimPath) -> str:
     return repr(path if isinstance(path, str) else list(path))
+
+
+def _calendar_time(claims: Mapping[str, Any], name: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(_numeric_date(claims, name), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidToken(f"{name} is not a time of the calendar") from None
 
 
 def _numeric_date(claims: Mapping[str, Any], name: str) -> float:

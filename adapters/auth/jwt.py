@@ -50,6 +50,7 @@ class JwtVerifier:
             role=role_of(signed.claims, signed.issuer),
             issuer=signed.issuer.issuer or "",
             expires_at=validity.expires_at,
+            issued_at=validity.issued_at,
         )
         # Last of all: it tells the client that a new token is all it needs.
         if validity.expired:

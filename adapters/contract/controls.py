@@ -3,21 +3,54 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from typing import Any
 
 from adapters.contract.json_text import to_json
-from domain.model import Control, DisconnectUser, Json, UserId
+from domain.model import BlockUser, Control, DisconnectUser, Json, RevokeTokens, UnblockUser, UserId
 
 DISCONNECT_USER = "user.disconnect"
+REVOKE_TOKENS = "user.revoke"
+BLOCK_USER = "user.block"
+UNBLOCK_USER = "user.unblock"
 
 
 def control_event(control: Control) -> tuple[str, Json]:
-    """``{user, reconnect}`` of one that disconnects."""
-    return DISCONNECT_USER, to_json({"user": control.user, "reconnect": control.reconnect})
+    """``{user, reconnect}``, ``{user, issued_before}``, ``{user, until, reason}`` and ``{user}``. Times are in UTC, to
+    the microsecond."""
+    match control:
+        case DisconnectUser(user, reconnect):
+            return DISCONNECT_USER, to_json({"user": user, "reconnect": reconnect})
+        case RevokeTokens(user, issued_before):
+            return REVOKE_TOKENS, to_json({"user": user, "issued_before": _written(issued_before)})
+        case BlockUser(user, until, reason):
+            ends = _written(until) if until is not None else None
+            return BLOCK_USER, to_json({"user": user, "until": ends, "reason": reason})
+        case UnblockUser(user):
+            return UNBLOCK_USER, to_json({"user": user})
 
 
 def read_control(event: str, payload: Json) -> Control | None:
     """None where it is no control that this program knows: a later one may have written it."""
-    if event != DISCONNECT_USER:
+    if event not in (DISCONNECT_USER, REVOKE_TOKENS, BLOCK_USER, UNBLOCK_USER):
         return None
-    members = json.loads(payload)
-    return DisconnectUser(UserId(members["user"]), members["reconnect"])
+    members: dict[str, Any] = json.loads(payload)
+    user = UserId(members["user"])
+    match event:
+        case "user.revoke":
+            return RevokeTokens(user, _read(members["issued_before"]))
+        case "user.block":
+            ends = members["until"]
+            return BlockUser(user, _read(ends) if ends is not None else None, members["reason"])
+        case "user.unblock":
+            return UnblockUser(user)
+        case _:
+            return DisconnectUser(user, members["reconnect"])
+
+
+def _written(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat()
+
+
+def _read(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -23,6 +23,7 @@ _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 # Every escape of a JSON text; the group holds those of a colon.
 _ESCAPE = re.compile(rb"\\(?:(u003[aA])|.)")
 _SEARCHED_MAX = 4096
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 class InvalidJson(SynkroneError):
@@ -38,6 +39,16 @@ def to_json(value: object) -> Json:
 def timestamp(time: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond. All of a batch have the same."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def parse_timestamp(value: object) -> datetime:
+    """A time as RFC 3339 writes it, in UTC. Raises ValueError, with what is wrong in words."""
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError("must be an RFC 3339 time with a zone, for example 2030-01-31T12:00:00Z")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is not a time of the calendar") from None
 
 
 def object_of(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:

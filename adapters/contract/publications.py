@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
 
-from adapters.contract.json_text import InvalidJson, decode, repeats_members
+from adapters.contract.json_text import InvalidJson, decode, parse_timestamp, repeats_members
 from domain.errors import ERRORS_MAX, InvalidPublication
 from domain.model import Audience, Draft, FieldError, Json, Publication
 from domain.policy import (
@@ -33,7 +32,6 @@ _NAMED_MAX = 262_144
 """Bytes of a publication in which it is looked for what is given more than once; of a larger one only that is said."""
 _SHOWN_MAX = 128
 _PATH_MAX = 512
-_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 def fingerprint(draft: Draft) -> bytes:
@@ -173,12 +171,10 @@ def _object(value: object) -> object:
 
 
 def _time(value: object) -> datetime:
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        raise _Bad("must be an RFC 3339 time with a zone, for example 2030-01-31T12:00:00Z")
     try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _Bad("is not a time of the calendar") from None
+        return parse_timestamp(value)
+    except ValueError as error:
+        raise _Bad(str(error)) from None
 
 
 def _audience(value: Any) -> Audience:

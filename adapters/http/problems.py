@@ -16,8 +16,10 @@ from domain.errors import (
     PublicationConflict,
     PublicationTooLarge,
     SynkroneError,
+    TooManyRestrictions,
     Unauthenticated,
     Unavailable,
+    UserBlocked,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -56,6 +58,8 @@ _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
     (Unauthenticated, HTTPStatus.UNAUTHORIZED),
     (InvalidToken, HTTPStatus.UNAUTHORIZED),
     (Forbidden, HTTPStatus.FORBIDDEN),
+    (UserBlocked, HTTPStatus.FORBIDDEN),
+    (TooManyRestrictions, HTTPStatus.INSUFFICIENT_STORAGE),
     (MethodNotAllowed, HTTPStatus.METHOD_NOT_ALLOWED),
     (PublicationConflict, HTTPStatus.CONFLICT),
     (PublicationTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),

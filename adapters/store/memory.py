@@ -27,6 +27,7 @@ from domain.model import (
     Control,
     Counted,
     Counts,
+    DisconnectUser,
     Draft,
     Entry,
     InboxQuery,
@@ -36,12 +37,15 @@ from domain.model import (
     Page,
     Position,
     RecoveryReason,
+    Restricted,
+    Restriction,
     Room,
     Subscriber,
     UserId,
 )
 from domain.model.value import value
 from domain.ports import Clock, Wanted
+from domain.rules import restrictions
 from domain.rules.epochs import Generation, Generations
 from domain.rules.item_state import ItemTimes, UserState
 from domain.rules.recovery import Standing, continuation, floor_of
@@ -124,6 +128,7 @@ class MemoryStore:
         self._by_key: dict[str, _Record] = {}
         self._checkpoints: dict[str, str] = {}
         self._users: OrderedDict[UserId, _User] = OrderedDict()
+        self._restrictions: dict[UserId, Restriction] = {}
         # In the order of the offsets, so that the first one is the one to forget.
         self._trimmed_rooms: OrderedDict[Room, int] = OrderedDict()
         self._trimmed_elsewhere = 0
@@ -175,6 +180,9 @@ class MemoryStore:
         event, payload = control_event(control)
         entry = Entry(self._position(self._tail.head + 1), frozenset(), event, payload, control=control)
         self._store([_Record(entry, self._clock.monotonic())])
+        if not isinstance(control, DisconnectUser):
+            known = self._restrictions.get(control.user)
+            self._restrictions[control.user] = restrictions.after(known, control, entry.position.offset)
         return entry.position
 
     async def tail(
@@ -273,6 +281,19 @@ class MemoryStore:
         while len(self._users) > self._max_users:
             self._users.popitem(last=False)
         return known
+
+    # restrictions
+
+    async def restricted(self) -> Restricted:
+        return Restricted(self._head(), tuple(self._restrictions.values()))
+
+    async def restriction(self, user: UserId) -> Restriction | None:
+        return self._restrictions.get(user)
+
+    async def forget_restrictions(self, *, issued_before: datetime, until: datetime) -> None:
+        for user, one in list(self._restrictions.items()):
+            if restrictions.is_over(one, issued_before, until):
+                del self._restrictions[user]
 
     # inboxes
 

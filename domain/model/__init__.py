@@ -31,13 +31,17 @@ from domain.model.log import (
     NOTIFICATION_UPDATED,
     Appended,
     AppendOutcome,
+    BlockUser,
     Control,
     DisconnectUser,
     Entry,
     Page,
     Position,
+    RestrictUser,
+    RevokeTokens,
     Subscriber,
     TailEntry,
+    UnblockUser,
     Unfetched,
 )
 from domain.model.notification import (
@@ -53,6 +57,7 @@ from domain.model.notification import (
     Publication,
     Room,
 )
+from domain.model.restriction import Block, Blocked, Restricted, Restriction, Revoked
 
 __all__ = [
     "CURSOR_MAX_LENGTH",
@@ -70,6 +75,9 @@ __all__ = [
     "Arrived",
     "Audience",
     "AudienceKind",
+    "Block",
+    "BlockUser",
+    "Blocked",
     "Caller",
     "Changed",
     "Checkpoint",
@@ -106,10 +114,16 @@ __all__ = [
     "RecoveryReason",
     "Refreshed",
     "Reply",
+    "RestrictUser",
+    "Restricted",
+    "Restriction",
     "ResumeRequest",
+    "RevokeTokens",
+    "Revoked",
     "Room",
     "Subscriber",
     "TailEntry",
+    "UnblockUser",
     "Unfetched",
     "UserId",
 ]

@@ -65,6 +65,8 @@ class DisconnectReason(StrEnum):
     INVALID_TOKEN = "invalid_token"  # noqa: S105
     INVALID_ARGUMENT = "invalid_argument"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105
+    BLOCKED = "blocked"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     SUPERSEDED = "superseded"
     DISCONNECTED_BY_OPERATOR = "disconnected_by_operator"

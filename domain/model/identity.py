@@ -15,13 +15,15 @@ class Identity:
     """Who a token speaks for, as one verifier answers it for every type of user.
 
     ``expires_at`` is the token's ``exp`` (RFC 7519, section 4.1.4), in UTC and without leeway.
-    ``issuer`` is empty where the verifier was configured without one.
+    ``issuer`` is empty where the verifier was configured without one. ``issued_at`` is the token's ``iat`` (section
+    4.1.6), in UTC; None where it does not say.
     """
 
     user: UserId
     role: str
     issuer: str
     expires_at: datetime
+    issued_at: datetime | None = None
 
 
 @value

@@ -51,7 +51,35 @@ class DisconnectUser:
     reconnect: bool
 
 
-Control: TypeAlias = DisconnectUser
+@value
+class RevokeTokens:
+    """No server is to take a token of the user that was issued at or before a time, or does not say when it was."""
+
+    user: UserId
+    issued_before: datetime
+
+
+@value
+class BlockUser:
+    """No server is to take any token of the user until a time; None: until they are unblocked. ``reason`` is for
+    operators."""
+
+    user: UserId
+    until: datetime | None
+    reason: str | None
+
+
+@value
+class UnblockUser:
+    """The last block of the user is over."""
+
+    user: UserId
+
+
+RestrictUser: TypeAlias = RevokeTokens | BlockUser | UnblockUser
+"""What changes the restriction of a user."""
+
+Control: TypeAlias = DisconnectUser | RestrictUser
 """What every server is to do at one place in the log."""
 
 

@@ -15,11 +15,13 @@ from domain.ports.pids import Pids
 from domain.ports.presence import Presence
 from domain.ports.publisher import Publisher
 from domain.ports.randomness import Randomness
+from domain.ports.restrictions import Restrictions
 from domain.ports.store import Store
 from domain.ports.subscribers import Subscribers
 from domain.ports.telemetry import Sent, Telemetry
 from domain.ports.token_verifier import TokenVerifier
 from domain.ports.transport import Frame, Outlet, Transport
+from domain.ports.user_access import UserAccess
 
 __all__ = [
     "CallerVerifier",
@@ -40,11 +42,13 @@ __all__ = [
     "Presence",
     "Publisher",
     "Randomness",
+    "Restrictions",
     "Sent",
     "Store",
     "Subscribers",
     "Telemetry",
     "TokenVerifier",
     "Transport",
+    "UserAccess",
     "Wanted",
 ]

@@ -22,8 +22,8 @@ class ConnectionEvents(Protocol):
     async def connect(self, by: Transport[Any, Any], outlet: Outlet, request: ConnectRequest) -> ConnectReply:
         """May this client connect? Short and bounded. Whatever it raises, the connection is nobody's.
 
-        Raises InvalidToken or InvalidArgument: refuse with the problem. Raises Unavailable: close without a
-        word, after a delay of ``reconnect_delay()``. Raises ConnectionGone: it ended meanwhile.
+        Raises InvalidToken, UserBlocked or InvalidArgument: refuse with the problem. Raises Unavailable: close without
+        a word, after a delay of ``reconnect_delay()``. Raises ConnectionGone: it ended meanwhile.
         """
 
     async def opened(self, outlet: Outlet) -> None:

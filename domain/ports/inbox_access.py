@@ -12,7 +12,8 @@ class InboxAccess(Protocol):
     """What the domain offers to users who ask without a connection."""
 
     async def authenticate(self, token: str) -> Identity:
-        """Whose token it is. Raises InvalidToken, or Unavailable."""
+        """Whose token it is. Raises InvalidToken, UserBlocked, or Unavailable."""
 
     async def request(self, who: Identity, asked: Asked) -> Answer:
-        """Raises UnknownEvent, InvalidArgument, or Unavailable."""
+        """Raises UnknownEvent, InvalidArgument, or Unavailable; InvalidToken or UserBlocked where that came over them
+        meanwhile."""

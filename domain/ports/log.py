@@ -43,7 +43,8 @@ class Log(Protocol):
         """
 
     async def append_control(self, control: Control) -> Position:
-        """Store it as an entry in no room, and say where: every server meets it there as it follows the tail."""
+        """Store it as an entry in no room, and say where: every server meets it there as it follows the tail. What it
+        says against a user is stored in the same commit, see ``Restrictions``."""
 
     def tail(self, after: Position, wanted: Wanted | None = None) -> AsyncIterator[Sequence[TailEntry]]:
         """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.

@@ -7,10 +7,11 @@ from typing import Protocol
 from domain.ports.checkpoints import Checkpoints
 from domain.ports.inboxes import Inboxes
 from domain.ports.log import Log
+from domain.ports.restrictions import Restrictions
 from domain.ports.subscribers import Subscribers
 
 
-class Store(Log, Checkpoints, Subscribers, Inboxes, Protocol):
+class Store(Log, Checkpoints, Subscribers, Inboxes, Restrictions, Protocol):
     """One adapter keeps all of it, as what they promise together needs one commit."""
 
     async def secret(self) -> bytes:

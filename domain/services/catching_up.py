@@ -7,13 +7,15 @@ from typing import Any
 from domain.delivery.hub import Subscription
 from domain.model import Page, Position, Subscriber
 from domain.services.recovery import RecoveryService
+from domain.services.user_access import UserAccessService
 
 
 class CatchingUp:
     """Everything here raises ConnectionGone, CursorRefused, SlowConsumer or StoreUnavailable."""
 
-    def __init__(self, recovery: RecoveryService) -> None:
+    def __init__(self, recovery: RecoveryService, access: UserAccessService) -> None:
         self._recovery = recovery
+        self._access = access
 
     async def replay(self, subscription: Subscription[Any, Any], subscriber: Subscriber, page: Page) -> None:
         """Send a page and all that the log holds beyond it, and go live."""
@@ -31,7 +33,7 @@ class CatchingUp:
     ) -> Position:
         """Send what the log holds beyond a position, up to another; how far it has been sent then."""
         while after.offset < upto.offset:
-            page = await self._recovery.read(subscriber, after)
+            page = await self._read(subscriber, after)
             await subscription.replay([entry for entry in page.entries if entry.position.offset <= upto.offset])
             after = page.upto if page.more and page.upto.offset < upto.offset else upto
         return after
@@ -39,8 +41,14 @@ class CatchingUp:
     async def _read_on(self, subscription: Subscription[Any, Any], subscriber: Subscriber, after: Position) -> Position:
         """Send all that the log holds beyond a position; how far that was."""
         while True:
-            page = await self._recovery.read(subscriber, after)
+            page = await self._read(subscriber, after)
             await subscription.replay(page.entries)
             after = page.upto
             if not page.more:
                 return after
+
+    async def _read(self, subscriber: Subscriber, after: Position) -> Page:
+        """A page that may be sent to who is still there behind it."""
+        page = await self._recovery.read(subscriber, after)
+        await self._access.learn(subscriber.user, page.upto)
+        return page

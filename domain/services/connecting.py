@@ -19,11 +19,13 @@ from domain.errors import (
     SlowConsumer,
     Superseded,
     Unavailable,
+    UserBlocked,
 )
 from domain.model import AckId, ConnectReply, DisconnectReason, Page, Position, Present, Subscriber
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Outlet, Presence, Telemetry, TokenVerifier, Transport
 from domain.requests import Asked, ConnectRequest
+from domain.services.admission import Admission
 from domain.services.catching_up import CatchingUp
 from domain.services.connections import Connection, Connections, Request
 from domain.services.counts import CountsService
@@ -41,6 +43,7 @@ class ConnectionService:
         connections: Connections,
         presence: Presence,
         verifier: TokenVerifier,
+        admission: Admission,
         recovery: RecoveryService,
         catching_up: CatchingUp,
         requests: RequestService,
@@ -53,6 +56,7 @@ class ConnectionService:
         self._connections = connections
         self._presence = presence
         self._verifier = verifier
+        self._admission = admission
         self._recovery = recovery
         self._catching_up = catching_up
         self._requests = requests
@@ -70,7 +74,7 @@ class ConnectionService:
             except InvalidToken as error:
                 self._telemetry.refused(outlet.id, request, error.code, error.reason)
                 raise
-            except (InvalidArgument, Unavailable) as error:
+            except (InvalidArgument, Unavailable, UserBlocked) as error:
                 self._telemetry.refused(outlet.id, request, error.code, str(error))
                 raise
             undo.pop_all()  # it stays
@@ -82,6 +86,7 @@ class ConnectionService:
         credentials = self._policy.credentials(request)
         identity = await self._verifier.verify(credentials.token)
         self._connections.ensure_open(connection)
+        self._admission.check(identity)
         if self._connections.is_full:
             raise AtCapacity
         self._connections.verified(connection, identity)
@@ -90,6 +95,7 @@ class ConnectionService:
         rooms = self._policy.rooms(identity)
         connection.subscription.join(rooms)
         start = await self._recovery.start(identity, rooms, credentials.resume_request)
+        await self._admission.check_as_of(identity, start.counted.as_of)
         self._connections.ensure_open(connection)
         await self._presence.admit(
             connection.subscription.outlet,
@@ -97,6 +103,8 @@ class ConnectionService:
             partial(self._connections.close, connection),
         )
         self._connections.ensure_open(connection)
+        # From here on nothing waits: what comes against the user from now on finds the connection.
+        self._admission.check(identity)
         connection.subscriber, connection.start = start.subscriber, start
         self._supersede(start.continues)
         self._connections.let_in(connection, identity, start.pid, start.counted.as_of)

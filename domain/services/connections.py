@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -231,11 +231,21 @@ class Connections:
             self.close(connection, DisconnectedByOperator(reconnect=reconnect))
         return len(connections)
 
+    def identities_of(self, user: UserId) -> Sequence[Identity]:
+        """Of each connection that was let in."""
+        return [one.identity for one in self._open_of(user) if one.identity is not None]
+
+    def close_where(self, user: UserId, fault: Callable[[Identity], SynkroneError | None]) -> None:
+        """Close those of the user's that were let in and have a fault, for it."""
+        for connection in self._open_of(user):
+            error = fault(connection.identity) if connection.identity is not None else None
+            if error is not None:
+                self.close(connection, error)
+
     def carry_out(self, control: Control, at: Position) -> None:
         """At its place in the log."""
-        match control:
-            case DisconnectUser(user, reconnect):
-                self._disconnect_before(Disconnection(at, reconnect), user)
+        if isinstance(control, DisconnectUser):
+            self._disconnect_before(Disconnection(at, control.reconnect), control.user)
 
     def _disconnect_before(self, disconnection: Disconnection, user: UserId) -> None:
         """Close those that came before it; of those that are still connecting it turns out as they are let in."""

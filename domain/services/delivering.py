@@ -5,6 +5,7 @@ from __future__ import annotations
 from domain.delivery.hub import Hub
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
 from domain.ports import Log
+from domain.services.admission import Admission
 from domain.services.connections import Connections
 from domain.services.counts import CountsService
 from domain.services.recovery import RecoveryService
@@ -14,10 +15,18 @@ class DeliveryService:
     """``deliver`` is to be run for as long as the server lives."""
 
     def __init__(
-        self, *, log: Log, hub: Hub, connections: Connections, recovery: RecoveryService, counts: CountsService
+        self,
+        *,
+        log: Log,
+        hub: Hub,
+        admission: Admission,
+        connections: Connections,
+        recovery: RecoveryService,
+        counts: CountsService,
     ) -> None:
         self._log = log
         self._hub = hub
+        self._admission = admission
         self._connections = connections
         self._recovery = recovery
         self._counts = counts
@@ -40,8 +49,10 @@ class DeliveryService:
 
     async def _begin_anew(self, refused: CursorRefused) -> None:
         head = await self._log.head()
+        restricted = await self._admission.read()
         # From here on nothing waits: whoever connects in between would be live at a place that is gone.
         self._connections.close_all(refused)
         self._recovery.forget_marks()
         self._counts.begin_anew(head)
         self._hub.begin_anew(head)
+        self._admission.begin_anew(restricted)

@@ -9,6 +9,7 @@ from domain.model import Answer, Changed, Counted, Identity, Listing, Subscriber
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Inboxes, Subscribers, TokenVerifier
 from domain.requests import Asked, CountInbox, InboxCommand, ListInbox, Mark, MarkAllRead, RefreshToken
+from domain.services.admission import Admission
 
 
 class InboxService:
@@ -18,19 +19,23 @@ class InboxService:
         self,
         *,
         verifier: TokenVerifier,
+        admission: Admission,
         subscribers: Subscribers,
         inboxes: Inboxes,
         policy: ConnectionPolicy,
         clock: Clock,
     ) -> None:
         self._verifier = verifier
+        self._admission = admission
         self._subscribers = subscribers
         self._inboxes = inboxes
         self._policy = policy
         self._clock = clock
 
     async def authenticate(self, token: str) -> Identity:
-        return await self._verifier.verify(token)
+        identity = await self._verifier.verify(token)
+        self._admission.check(identity)
+        return identity
 
     async def request(self, who: Identity, asked: Asked) -> Answer:
         command = self._policy.command(asked)
@@ -38,7 +43,10 @@ class InboxService:
             # There is no connection whose token it could be.
             raise UnknownEvent
         subscriber = await self._subscribers.register(who.user, who.role, self._policy.rooms(who))
-        return await self.perform(subscriber, command)
+        answer = await self.perform(subscriber, command)
+        if isinstance(answer, Listing):
+            await self._admission.check_as_of(who, answer.as_of)
+        return answer
 
     async def perform(self, subscriber: Subscriber, command: InboxCommand) -> Counted | Listing | Changed:
         """Raises InvalidArgument or StoreUnavailable."""

@@ -15,6 +15,7 @@ from domain.model import AckId, Answer, Failed, Refreshed, Reply, Subscriber
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, TokenVerifier
 from domain.requests import InboxCommand, Mark, MarkAllRead, RefreshToken
+from domain.services.admission import Admission
 from domain.services.catching_up import CatchingUp
 from domain.services.connections import Connection, Connections, Request
 from domain.services.inboxes import InboxService
@@ -26,6 +27,7 @@ class RequestService:
         *,
         connections: Connections,
         verifier: TokenVerifier,
+        admission: Admission,
         inboxes: InboxService,
         catching_up: CatchingUp,
         policy: ConnectionPolicy,
@@ -33,6 +35,7 @@ class RequestService:
     ) -> None:
         self._connections = connections
         self._verifier = verifier
+        self._admission = admission
         self._inboxes = inboxes
         self._catching_up = catching_up
         self._policy = policy
@@ -99,6 +102,7 @@ class RequestService:
             before.role,
         ):
             raise IdentityMismatch
+        self._admission.check(identity)
         connection.identity, connection.warned = identity, False
         connection.deadlines = self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic())
         return Refreshed(identity.expires_at)

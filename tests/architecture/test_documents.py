@@ -35,6 +35,8 @@ README_SHOWS = "tests/architecture/test_documents.py::test_the_readme_shows_what
 BY_HAND = "tests/e2e/test_cluster_documents.py::test_two_nodes_behind_nginx_by_hand"
 RESTORED = "tests/e2e/test_cluster_documents.py::test_what_was_restored_refuses_what_it_lost"
 OPERATORS = "tests/e2e/test_operators_documents.py::"
+    ),
+REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revokes_and_blocks"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
 
 
@@ -167,6 +169,8 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/cluster.md", "bash", "synkrone-socket publish"): BY_HAND,
     ("docs/how-to/cluster.md", "bash", "pg_dump"): RESTORED,
     ("docs/how-to/cluster.md", "bash", "pg_restore"): RESTORED,
+    ("docs/how-to/revoke.md", "bash", "42/revoke"): REVOKING,
+    ("docs/how-to/revoke.md", "bash", "42/block"): REVOKING,
     ("docs/how-to/backup.md", "bash", "sqlite3"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/backup.md", "bash", "rm -f"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/postgresql.md", "sql", "CREATE ROLE"): RIGHTS,

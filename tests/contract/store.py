@@ -12,6 +12,7 @@ from tests.contract.inbox_harness import OpenedStore, OpenStore, draft
 from tests.contract.inbox_items import CountContract, ListContract, WindowContract
 from tests.contract.inbox_log import AppendContract, FollowContract
 from tests.contract.inbox_races import RaceContract
+from tests.contract.inbox_restrictions import RestrictionContract
 from tests.contract.inbox_subscribers import EnterContract, MarksContract, SinceContract, TrimmingContract
 from tests.doubles import ManualClock
 
@@ -21,6 +22,7 @@ class StoreContract(
     AppendContract,
     FollowContract,
     ControlContract,
+    RestrictionContract,
     SinceContract,
     TrimmingContract,
     EnterContract,

@@ -28,9 +28,12 @@ from domain.errors import (
     StoreUnavailable,
     SynkroneError,
     TokenExpired,
+    TokenRevoked,
     TooManyConnections,
+    TooManyRestrictions,
     Unauthenticated,
     Unavailable,
+    UserBlocked,
 )
 from domain.policy import BATCH_MAX_ITEMS, BATCH_MAX_RECIPIENTS
 
@@ -43,6 +46,7 @@ _OF_USERS: Final[Errors] = (
     Unauthenticated,
     InvalidToken,
     TokenExpired,
+    UserBlocked,
     ForeignOrigin,
     KeysUnavailable,
     StoreUnavailable,
@@ -184,7 +188,51 @@ def _of_backends() -> dict[str, Any]:
                 errors=(*_OF_CALLERS, InvalidArgument, StoreUnavailable),
             ),
         },
+        "/v1/users/{id}/revoke": {
+            "parameters": [user],
+            "post": _restriction(
+                "revokeTokens",
+                "Revoke a user's tokens",
+                "Those that were issued at or before a time are refused everywhere, and so are those that do not say "
+                "when they were. Connections that came with one end, and come back with another.",
+                answer="Revoked",
+                body=ref("Revocation"),
+                errors=(TooManyRestrictions,),
+            ),
+        },
+        "/v1/users/{id}/block": {
+            "parameters": [user],
+            "get": _restriction("blockOf", "Whether a user is blocked", "", answer="Blocked"),
+            "post": _restriction(
+                "block",
+                "Block a user",
+                "Every token of the user is refused, until a time or until the block is taken back, and their clients "
+                "stay away.",
+                answer="Blocked",
+                body=ref("Block"),
+                errors=(TooManyRestrictions,),
+            ),
+            "delete": _restriction("unblock", "Take a block back", "", answer="Blocked"),
+        },
     }
+
+
+def _restriction(
+    identifier: str, summary: str, description: str, *, answer: str, body: Schema | None = None, errors: Errors = ()
+) -> Operation:
+    of_body = _OF_BODIES if body is not None else ()
+    return _operation(
+        identifier,
+        summary,
+        f"{description} Needs the scope `users:write`.".strip(),
+        tag="backends",
+        security=_BACKEND,
+        body={JSON: body} if body is not None else None,
+        is_body_required=False,
+        answers={HTTPStatus.OK: answer},
+        errors=(*_OF_CALLERS, *of_body, InvalidArgument, *errors, StoreUnavailable),
+        statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},
+    )
 
 
 def _of_users() -> dict[str, Any]:
@@ -254,6 +302,8 @@ def _stream() -> Operation:
             InvalidArgument,
             InvalidToken,
             TokenExpired,
+            TokenRevoked,
+            UserBlocked,
             Forbidden,
             TooManyConnections,
             DisconnectedByOperator,
@@ -261,7 +311,11 @@ def _stream() -> Operation:
             StoreUnavailable,
             ShuttingDown,
         ),
-        statuses={TooManyConnections: HTTPStatus.FORBIDDEN, DisconnectedByOperator: HTTPStatus.FORBIDDEN},
+        statuses={
+            TokenRevoked: HTTPStatus.SERVICE_UNAVAILABLE,
+            TooManyConnections: HTTPStatus.FORBIDDEN,
+            DisconnectedByOperator: HTTPStatus.FORBIDDEN,
+        },
     )
     event = 'event: inbox.counts\ndata: {"unread":3,"unseen":1,"total":12}\n\n'
     operation["responses"]["200"] = {

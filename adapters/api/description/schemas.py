@@ -7,15 +7,16 @@ from typing import Any, Final, TypeAlias
 
 from adapters.api.description.problems import codes
 from adapters.api.publish import SCOPE as PUBLISH
+from adapters.api.restrictions import SCOPE as USERS_WRITE
 from adapters.contract.commands import IDS_MAX, LIST_MAX, LISTED_STATES
 from adapters.contract.connect_requests import DEVICE_MAX_LENGTH
 from domain.errors import ERRORS_MAX
 from domain.model import CURSOR_MAX_LENGTH, AudienceKind, InboxQuery, RecoveryReason
-from domain.policy import AUDIENCE_MAX_USERS, BATCH_MAX_ITEMS, NAME_MAX_LENGTH
+from domain.policy import AUDIENCE_MAX_USERS, BATCH_MAX_ITEMS, NAME_MAX_LENGTH, REASON_MAX_LENGTH
 
 Schema: TypeAlias = dict[str, Any]
 
-SCOPES: Final = (PUBLISH, "connections:read", "connections:write")
+SCOPES: Final = (PUBLISH, "connections:read", "connections:write", USERS_WRITE)
 
 _CURSOR: Final = "6f1ce3a9d5b04c27:1184"
 _LATER_CURSOR: Final = "6f1ce3a9d5b04c27:1190"
@@ -75,6 +76,7 @@ TYPE: Final = name("What kind of notification it is.")
 DEVICE: Final = name("The name of this device for operators.", max_length=DEVICE_MAX_LENGTH)
 _TIME_SCHEMA: Final[Schema] = {"type": "string", "format": "date-time"}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_DISCONNECTED: Final[Schema] = {**_COUNT, "description": "How many connections that ends."}
 _TRUE: Final[Schema] = {"const": True}
 
 _CONTENT: Final[dict[str, Schema]] = {
@@ -395,6 +397,45 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "tokens_revoked": {"const": False, "description": "Their tokens stay good: this is no ban."},
         },
         examples=[{"disconnected": 2, "tokens_revoked": False}],
+    ),
+    "Revocation": _object(
+        {
+            "issued_before": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "Tokens that were issued at or before it are not good any more; without it: now.",
+            }
+        },
+        optional=("issued_before",),
+        examples=[{}, {"issued_before": "2026-01-31T12:00:00Z"}],
+    ),
+    "Revoked": _object(
+        {"issued_before": _TIME_SCHEMA, "disconnected": _DISCONNECTED},
+        examples=[{"issued_before": _TIME, "disconnected": 2}],
+    ),
+    "Block": _object(
+        {
+            "until": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "To come; without it: until the block is taken back.",
+            },
+            "reason": _or_null(name("For operators.", max_length=REASON_MAX_LENGTH)),
+        },
+        optional=("until", "reason"),
+        examples=[{}, {"until": "2130-01-31T12:00:00Z", "reason": "abuse, ticket 4711"}],
+    ),
+    "Blocked": _object(
+        {
+            "blocked": {"type": "boolean"},
+            "until": _or_null(_TIME_SCHEMA),
+            "reason": _or_null({"type": "string"}),
+            "disconnected": _DISCONNECTED,
+        },
+        examples=[
+            {"blocked": True, "until": _TIME, "reason": "abuse, ticket 4711", "disconnected": 2},
+            {"blocked": False, "until": None, "reason": None, "disconnected": 0},
+        ],
     ),
     "Live": _object({"status": {"const": "live"}}, examples=[{"status": "live"}]),
     "NotReady": _object(

@@ -120,6 +120,20 @@ TABLES: Final = (
             Column("deleted", "boolean", "CASE WHEN m.deleted THEN 'true' ELSE 'false' END"),
         ),
     ),
+    Table(
+        "restrictions",
+        "restrictions",
+        {"user": "TEXT"},
+        ("offset", "issued_before", "blocked", "until", "reason"),
+        (
+            Column("user_id", "text", "m.user"),
+            Column("log_offset", "bigint", "m.offset"),
+            Column("issued_before", "bigint", "m.issued_before"),
+            Column("blocked", "boolean", "CASE WHEN m.blocked THEN 'true' ELSE 'false' END"),
+            Column("until", "bigint", "m.until"),
+            Column("reason", "text", "m.reason"),
+        ),
+    ),
 )
 
 

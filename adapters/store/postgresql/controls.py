@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from adapters.contract.controls import control_event
 from adapters.store.form import FORM
 from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.database import Database, Written, stored_time
-from domain.model import Control, Entry, Position
+from domain.model import Control, Entry, Json, Position
 from domain.model.value import value
 
 _APPEND = b"""
@@ -19,11 +20,14 @@ _APPEND = b"""
         %(events)s::text[], %(form)s::smallint, %(payloads)s::text[])"""
 
 
+C_co = TypeVar("C_co", bound=Control, covariant=True)
+
+
 @value
-class Order:
+class Order(Generic[C_co]):
     """What is wanted, and when. The rest is as that of an append."""
 
-    control: Control
+    control: C_co
     at: datetime | None
     known: int
     known_epoch: str | None
@@ -34,7 +38,7 @@ class Ordering:
 
     once = True
 
-    def __init__(self, orders: Sequence[Order], *, sync: bool) -> None:
+    def __init__(self, orders: Sequence[Order[Control]], *, sync: bool) -> None:
         self._orders = orders
         self._sync = sync
         self._name = append_name()
@@ -57,8 +61,15 @@ class Ordering:
             },
         )
         db.answered = [self._name]
-        entries = [
-            Entry(Position(epoch, offset), frozenset(), event, payload, control=order.control)
-            for offset, (order, (event, payload)) in enumerate(zip(self._orders, told, strict=True), first)
-        ]
-        return Written([entry.position for entry in entries], entries, db.generations_with(epoch))
+        return ordered(self._orders, told, first, epoch, db)
+
+
+def ordered(
+    orders: Sequence[Order[Control]], told: Sequence[tuple[str, Json]], first: int, epoch: str, db: Database
+) -> Written:
+    """What was appended from the offset ``first`` on, as ``told``."""
+    entries = [
+        Entry(Position(epoch, offset), frozenset(), event, payload, control=order.control)
+        for offset, (order, (event, payload)) in enumerate(zip(orders, told, strict=True), first)
+    ]
+    return Written([entry.position for entry in entries], entries, db.generations_with(epoch))

@@ -8,18 +8,19 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from adapters.store.decisions import Batch
 from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
 from adapters.store.observing import StoreObserver, Unobserved
-from adapters.store.postgresql import items, log, schema, users
+from adapters.store.postgresql import items, log, restrictions, schema, users
 from adapters.store.postgresql.appending import Append, Appending
 from adapters.store.postgresql.arrivals import Arriving, FoundTogether, arrive
 from adapters.store.postgresql.changes import Change, Changing
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.controls import Order, Ordering
-from adapters.store.postgresql.database import Database
+from adapters.store.postgresql.database import Database, Work
 from adapters.store.postgresql.items import Looking, View
 from adapters.store.postgresql.log import Reading
 from adapters.store.postgresql.nodes import PostgresqlRegistry
@@ -29,11 +30,13 @@ from adapters.store.postgresql.outbox import PostgresqlOutbox
 from adapters.store.postgresql.partial_tail import PartialTail
 from adapters.store.postgresql.presence import PRESENCE_CHANNEL, PostgresqlPresence
 from adapters.store.postgresql.relaying import OutboxRow, Parking, Relay, Relaying
+from adapters.store.postgresql.restrictions import Restricting
 from adapters.store.postgresql.threads import Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
 from adapters.store.postgresql.users import Acknowledging, Registering
 from adapters.store.postgresql.watching import LogWatcher, News
 from adapters.store.registration import Recent, Registration
+from adapters.store.restrictions import Over
 from adapters.store.times import microseconds
 from adapters.store.window import Kept, Window
 from adapters.system.configuration import ConfigurationError
@@ -47,12 +50,15 @@ from domain.model import (
     Checkpoint,
     Control,
     Counted,
+    DisconnectUser,
     Draft,
     InboxQuery,
     Listing,
     Page,
     Position,
     RecoveryReason,
+    Restricted,
+    Restriction,
     Room,
     Subscriber,
     TailEntry,
@@ -70,6 +76,7 @@ _ROLES = one_by_one(users.roles)
 _LISTING = one_by_one(items.listing)
 _PAGE = one_by_one(log.page)
 _SIZE = one_by_one(schema.size)
+_RESTRICTED = one_by_one(restrictions.restricted)
 
 
 class PostgresqlStore:
@@ -114,7 +121,8 @@ class PostgresqlStore:
         self._appending = partial(Appending, sync=sync)
         self._registry = PostgresqlRegistry(self._listen_address)
         self._changing = partial(Changing, sync=sync, held=lambda: self._registry.held)
-        self._ordering = partial(Ordering, sync=sync)
+        self._ordering: Callable[[Any], Work] = partial(Ordering, sync=sync)
+        self._restricting: Callable[[Any], Work] = partial(Restricting, sync=sync)
         self._trimming = partial(Trimming, sync=sync)
         self._relaying = partial(Relaying, sync=sync)
         self._migrates = migrates
@@ -284,7 +292,8 @@ class PostgresqlStore:
         state = self._opened()
         known = state.known()
         wanted = Order(control, self._stored_at(), known.offset, known.epoch)
-        at: Position = await state.writer.do(self._ordering, wanted)
+        work = self._ordering if isinstance(control, DisconnectUser) else self._restricting
+        at: Position = await state.writer.do(work, wanted)
         await state.caught_up_if_possible(at)
         return at
 
@@ -400,6 +409,20 @@ class PostgresqlStore:
         state = self._opened()
         if marks:
             await state.writer.do(Acknowledging, marks)
+
+    # restrictions
+
+    async def restricted(self) -> Restricted:
+        state = self._opened()
+        found = await state.readers.do(_RESTRICTED, None)
+        await state.caught_up(found.as_of)
+        return found
+
+    async def restriction(self, user: UserId) -> Restriction | None:
+        return await self._opened().readers.do(restrictions.restrictions, user)
+
+    async def forget_restrictions(self, *, issued_before: datetime, until: datetime) -> None:
+        await self._opened().writer.do(restrictions.Forgetting, Over(issued_before, until))
 
     # inboxes
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from adapters.store.decisions import Batch, Known, decide
 from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.restrictions import restrict
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewNotification
 from adapters.store.sqlite.users import checkpoint
 from domain.errors import SynkroneError
-from domain.model import Appended, Control, Draft, Position
+from domain.model import Appended, Control, DisconnectUser, Draft, Position
 
 
 def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Sequence[Appended] | SynkroneError]:
@@ -36,6 +37,8 @@ def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Se
 def append_control(transaction: LogTransaction, control: Control) -> Position:
     """An operation of the writer."""
     transaction.log_control(control)
+    if not isinstance(control, DisconnectUser):
+        restrict(transaction, control)
     return transaction.as_of
 
 

@@ -126,7 +126,16 @@ def _version_3(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_version_1, _version_2, _version_3)
+def _version_4(db: sqlite3.Connection) -> None:
+    """What stands against users."""
+    db.execute(
+        """CREATE TABLE restrictions (
+            user TEXT PRIMARY KEY, offset INTEGER NOT NULL, issued_before INTEGER, blocked INTEGER NOT NULL,
+            until INTEGER, reason TEXT) WITHOUT ROWID"""
+    )
+
+
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_version_1, _version_2, _version_3, _version_4)
 """What makes a file of version n one of n + 1. A new file goes through all of them, so that every file is the same."""
 
 

@@ -15,8 +15,9 @@ from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
 from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.registration import Recent, Registration
+from adapters.store.restrictions import Over
 from adapters.store.served import StoreUnusable
-from adapters.store.sqlite import items, log, users
+from adapters.store.sqlite import items, log, restrictions, users
 from adapters.store.sqlite.append import append, append_control
 from adapters.store.sqlite.arrivals import Arriving, Found, arrive, register, register_and_arrive, registered
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
@@ -47,6 +48,8 @@ from domain.model import (
     Page,
     Position,
     RecoveryReason,
+    Restricted,
+    Restriction,
     Room,
     Subscriber,
     UserId,
@@ -65,6 +68,9 @@ _LISTING = one_by_one(items.listing)
 _PAGE = one_by_one(log.page)
 _CHANGE = one_by_one(change)
 _READ_ALL = one_by_one(read_all)
+_RESTRICTED = one_by_one(restrictions.restricted)
+_RESTRICTION = one_by_one(restrictions.restriction)
+_FORGET_RESTRICTIONS = one_by_one(restrictions.forget_restrictions)
 _APPEND_CONTROL = one_by_one(append_control)
 
 
@@ -326,6 +332,19 @@ class SqliteStore:
         }
         if good:
             await state.writer.do(users.acknowledge, good)
+
+    # restrictions
+
+    async def restricted(self) -> Restricted:
+        state = self._opened()
+        found = await state.readers.do(_RESTRICTED, None)
+        return Restricted(Position(state.generations.present, found.head), found.restrictions)
+
+    async def restriction(self, user: UserId) -> Restriction | None:
+        return await self._opened().readers.do(_RESTRICTION, user)
+
+    async def forget_restrictions(self, *, issued_before: datetime, until: datetime) -> None:
+        await self._opened().writer.do(_FORGET_RESTRICTIONS, Over(issued_before, until))
 
     # inboxes
 

@@ -16,7 +16,7 @@ from adapters.contract.connect_requests import connect_request
 from adapters.contract.json_text import to_json
 from adapters.contract.session_events import CLOSING, READY, closing, ready, session_event
 from adapters.transport.memory.client import Mailbox, MemoryClient
-from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, SlowConsumer, Unavailable
+from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, SlowConsumer, Unavailable, UserBlocked
 from domain.model import (
     AckId,
     ConnectionId,
@@ -231,7 +231,7 @@ class MemoryTransport:
         client = connection.client
         try:
             return await events.connect(self, connection, request)
-        except (InvalidToken, InvalidArgument) as error:
+        except (InvalidToken, InvalidArgument, UserBlocked) as error:
             if not client.closed:
                 client.refusal = error.problem
         except Unavailable:

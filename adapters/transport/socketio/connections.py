@@ -21,7 +21,7 @@ from adapters.transport.socketio.engineio.server import EngineServer, ServedSess
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
 from adapters.transport.socketio.packet import event_packet
 from adapters.transport.socketio.waiting import Waiting
-from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, Unavailable
+from domain.errors import ConnectionGone, InvalidArgument, InvalidToken, Unavailable, UserBlocked
 from domain.model import AckId, ConnectionId, ConnectReply, Disconnect, DisconnectReason
 from domain.ports import ConnectionEvents, Transport
 from domain.requests import ConnectRequest
@@ -91,7 +91,7 @@ class Connections:
         try:
             async with self._arrivals.place():
                 return await events.connect(self._transport, connection, request) if connection.is_open else None
-        except (InvalidToken, InvalidArgument) as error:
+        except (InvalidToken, InvalidArgument, UserBlocked) as error:
             self._abandon(connection)
             connection.client.refused = DisconnectReason(error.code)
             raise socketio.exceptions.ConnectionRefusedError(error.title, problem_object(error.problem)) from None

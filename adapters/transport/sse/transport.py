@@ -25,6 +25,7 @@ from domain.errors import (
     ShuttingDown,
     SynkroneError,
     Unavailable,
+    UserBlocked,
 )
 from domain.model import (
     ConnectionId,
@@ -281,7 +282,7 @@ class SseTransport:
         try:
             async with self._arrivals.place():
                 return await events.connect(self, connection, request) if self._is_open(connection) else None
-        except (InvalidToken, InvalidArgument, Unavailable) as error:
+        except (InvalidToken, InvalidArgument, UserBlocked, Unavailable) as error:
             self._refuse(connection, error)
         except ConnectionGone:
             return None

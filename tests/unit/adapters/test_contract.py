@@ -236,7 +236,7 @@ json_values = st.recursive(
 )
 members = st.sampled_from(["to", "type", "title", "body", "data", "id", "expires_at", "x"])
 audiences = st.dictionaries(st.sampled_from(["user", "users", "role", "everyone", "x"]), json_values, max_size=2)
-times = st.from_regex(publications._RFC3339, fullmatch=True)
+times = st.from_regex(json_text._RFC3339, fullmatch=True)
 bodies = st.dictionaries(members, json_values | audiences | times, max_size=8).map(
     lambda body: json.dumps(body).encode()
 )

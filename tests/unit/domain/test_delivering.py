@@ -11,7 +11,7 @@ import pytest
 from adapters.store.memory import MemoryStore
 from adapters.transport.memory.client import MemoryClient
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
-from domain.model import Entry, Position, RecoveryReason
+from domain.model import BlockUser, Entry, Position, RecoveryReason, UserId
 from domain.ports import Wanted
 from tests.unit.domain.world import World, run, until
 
@@ -98,6 +98,21 @@ def test_marks_that_are_not_stored_are_forgotten_with_what_they_stand_for() -> N
             await world.recovery.store_marks()
             # Without a cursor it is sent again what it has: the mark that said so was of the log before.
             assert names(await world.connect("ann")) == ["a", "b"]
+
+    run(story())
+
+
+def test_who_was_blocked_in_what_is_not_delivered_stays_out() -> None:
+    async def story() -> None:
+        async with delivering() as (world, store, _):
+            client = await world.connect("ann")
+            store.fault = CursorRefused(RecoveryReason.INVALID)
+            await store.append_control(BlockUser(UserId("ann"), None, None))
+            await has_ended(client)
+            await world.settle()
+            assert world.hub.delivered == await store.head()
+            assert (await world.connect("ann")).refusal is not None
+            assert (await world.connect("bob")).connected
 
     run(story())
 

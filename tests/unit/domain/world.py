@@ -52,6 +52,7 @@ class World:
         transport: MemoryTransport | None = None,
         max_entries: int = 100_000,
         window_bytes: int = WINDOW_BYTES,
+        most_restrictions: int = 100_000,
         seen_as: Callable[[StaticVerifier, MemoryStore, MemoryTransport], Seen] | None = None,
     ) -> None:
         self.clock = ManualClock()
@@ -73,10 +74,13 @@ class World:
             telemetry=self.telemetry,
             policy=self.policy,
             window_bytes=window_bytes,
+            most_restrictions=most_restrictions,
         )
         self.hub = self.application.hub
         self.connections = self.application.connections
         self.directory = self.application.directory
+        self.access = self.application.access
+        self.admission = self.application.admission
         self.recovery = self.application.recovery
         self.inboxes = self.application.inboxes
         self.counts = self.application.counts

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.contract.json_text import to_json
+from adapters.store.sqlite.schema import MIGRATIONS
 from entrypoints.cli import main, parser
 
 
@@ -128,7 +129,9 @@ def test_migrate_needs_nothing_but_the_store(
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["migrate"]) == 0
-        assert capsys.readouterr().out == f"sqlite:///{tmp_path}/synkrone.db: the file is of version 3\n"
+        assert (
+            capsys.readouterr().out == f"sqlite:///{tmp_path}/synkrone.db: the file is of version {len(MIGRATIONS)}\n"
+        )
     (tmp_path / "synkrone.db").write_text("no database")
     assert main(["migrate"]) == 2
     assert capsys.readouterr().err.startswith(f"synkrone-socket: store: {tmp_path}/synkrone.db is not a database")

@@ -1,0 +1,105 @@
+"""What a PostgreSQL database knows against users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adapters.contract.controls import control_event
+from adapters.store.form import FORM
+from adapters.store.postgresql.appending import append_name
+from adapters.store.postgresql.controls import Order, ordered
+from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
+from adapters.store.restrictions import Over, restriction_of
+from adapters.store.times import microseconds
+from domain.model import BlockUser, Restricted, Restriction, RestrictUser, RevokeTokens, UnblockUser, UserId
+
+_SELECT = "SELECT user_id, log_offset, issued_before, blocked, until, reason FROM synkrone.restrictions"
+_ALL = _SELECT.encode()
+_ONE = f"{_SELECT} WHERE user_id = ANY (%(users)s::text[])".encode()
+_FORGET = b"""
+    DELETE FROM synkrone.restrictions
+    WHERE (issued_before IS NULL OR issued_before <= %(issued_before)s::bigint)
+        AND (NOT blocked OR until <= %(until)s::bigint)"""
+_APPEND = b"""
+    SELECT first, epoch FROM synkrone.append_restrictions(
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
+        %(sync)s::boolean,
+        %(events)s::text[], %(form)s::smallint, %(payloads)s::text[],
+        %(users)s::text[], %(issued_before)s::bigint[], %(blocked)s::boolean[], %(until)s::bigint[],
+        %(reasons)s::text[])"""
+
+
+class Restricting:
+    """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
+
+    once = True
+
+    def __init__(self, orders: Sequence[Order[RestrictUser]], *, sync: bool) -> None:
+        self._orders = orders
+        self._sync = sync
+        self._name = append_name()
+
+    def run(self, db: Database) -> Written:
+        controls = [order.control for order in self._orders]
+        told = [control_event(control) for control in controls]
+        last = self._orders[-1]
+        first, epoch = db.one(
+            _APPEND,
+            {
+                "name": self._name,
+                "answered": db.answered,
+                "at": stored_time(last.at),
+                "known": last.known,
+                "known_epoch": last.known_epoch,
+                "sync": self._sync,
+                "events": [event for event, _ in told],
+                "form": FORM,
+                "payloads": [payload.decode() for _, payload in told],
+                "users": [control.user for control in controls],
+                **_columns(controls),
+            },
+        )
+        db.answered = [self._name]
+        return ordered(self._orders, told, first, epoch, db)
+
+
+def _columns(controls: Sequence[RestrictUser]) -> dict[str, list[object]]:
+    columns: dict[str, list[object]] = {"issued_before": [], "blocked": [], "until": [], "reasons": []}
+    for control in controls:
+        row: tuple[object, ...]
+        match control:
+            case RevokeTokens(_, issued_before):
+                row = (microseconds(issued_before), None, None, None)
+            case BlockUser(_, until, reason):
+                row = (None, True, stored_time(until), reason)
+            case UnblockUser():
+                row = (None, False, None, None)
+        for column, cell in zip(columns.values(), row, strict=True):
+            column.append(cell)
+    return columns
+
+
+def restricted(snapshot: Snapshot, _: None) -> Restricted:
+    rows = snapshot.db.execute(_ALL).fetchall()
+    return Restricted(snapshot.as_of, tuple(map(restriction_of, rows)))
+
+
+def restrictions(snapshot: Snapshot, users: Sequence[UserId]) -> list[Restriction | None]:
+    """An operation of the readers: of each user."""
+    rows = snapshot.db.execute(_ONE, {"users": list(users)}).fetchall()
+    found = {one.user: one for one in map(restriction_of, rows)}
+    return [found.get(user) for user in users]
+
+
+class Forgetting:
+    """Work of the writer."""
+
+    once = False
+
+    def __init__(self, those: Sequence[Over]) -> None:
+        self._those = those
+
+    def run(self, db: Database) -> Written:
+        for over in self._those:
+            db.execute(_FORGET, {"issued_before": microseconds(over.issued_before), "until": microseconds(over.until)})
+        return Written([None] * len(self._those))
