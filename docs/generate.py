@@ -80,6 +80,15 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].key": "the key itself, at least 32 characters",
     "api.keys[].key_file": "the same from a file",
     "api.keys[].scopes": "of `publish`, `connections:read`, `connections:write`, `users:write`, `admin`",
+    "api.keys[].publish_per_second": (
+        "notifications, each of a batch among them, on each server; beyond it 429. None: as fast as it can"
+    ),
+    "api.keys[].publish_burst": (
+        "as many at once; none: those of a second. A larger batch is taken where nothing was published for a while, "
+        "and waited for afterwards"
+    ),
+    "api.publish_per_second": "the same for `api.key`",
+    "api.publish_burst": "the same for `api.key`",
     "source.url": "or the `http(s)://` address of a feed, see [HTTP](http.md)",
     "source.token": "for the feed; never in the address",
     "source.token_file": "the same from a file",
@@ -140,6 +149,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "limits.restrictions": "users who are blocked, or whose tokens were revoked, at a time; beyond it 507",
     "limits.events_per_second": "of one client",
     "limits.events_burst": "of one client, at once",
+    "limits.requests_per_second": "of one user on `/v1/inbox`, on each server; beyond it 429",
+    "limits.requests_burst": "the same, at once",
     "limits.publish_bytes": "largest body of one notification",
     "limits.batch_bytes": "largest body of a batch",
     "limits.notification_bytes": "type, title, body and data of one notification",
@@ -174,7 +185,7 @@ CODES: Final[Mapping[str, str]] = {
     "invalid_token": "sign in anew; the log says what was wrong with the token",
     "keys_unavailable": "come back later; operators: the issuer's key server",
     "method_not_allowed": "use a method that `Allow` names",
-    "rate_limited": "ask more slowly; a connection that was closed comes back",
+    "rate_limited": "ask more slowly, after `Retry-After` where it is given; a connection that was closed comes back",
     "shutting_down": "come back, after `retry_after_ms` where it is given",
     "slow_consumer": "come back; what was missed follows",
     "store_unavailable": "come back later; operators: the disk and the log",

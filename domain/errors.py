@@ -129,8 +129,13 @@ class UnknownEvent(SynkroneError):
 
 class RateLimited(SynkroneError):
     code = "rate_limited"
-    title = "Too many events in too short a time."
+    title = "Too much was asked for in too short a time."
     retryable = True
+
+    def __init__(self, detail: str | None = None, *, retry_after: float = 0.0) -> None:
+        """``retry_after`` is how many seconds to wait; 0 where that is said elsewhere."""
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class ConnectionGone(SynkroneError):

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from adapters.api.backends import Backend
 from adapters.api.inbox import Users
+from adapters.api.pacing import PublishPace
 from adapters.api.publish import publish_routes
 from adapters.api.routes import api_routes
 from adapters.auth.key_servers import KeyServers
@@ -38,7 +39,7 @@ from entrypoints.building.nodes import (
 )
 from entrypoints.building.sources import build_feed, build_memory_source
 from entrypoints.building.stores import build_memory_store, build_postgresql_store, build_sqlite_store
-from entrypoints.building.transports import build_peers, build_policy, build_socketio, build_sse
+from entrypoints.building.transports import build_peers, build_policy, build_request_pace, build_socketio, build_sse
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.version import installed_version
 from entrypoints.vitals import Vitals
@@ -117,11 +118,18 @@ class Container(containers.DeclarativeContainer):
         publisher=publishing,
         directory=application.provided.directory,
         access=application.provided.access,
+        pace=providers.Singleton(PublishPace, clock),
         callers=callers,
         peers=peers,
         telemetry=telemetry,
     )
-    users = providers.Singleton(Users, access=application.provided.inboxes, peers=peers, telemetry=telemetry)
+    users = providers.Singleton(
+        Users,
+        access=application.provided.inboxes,
+        peers=peers,
+        telemetry=telemetry,
+        pace=providers.Singleton(build_request_pace, settings.provided.limits, clock),
+    )
     routes = providers.Factory(
         api_routes,
         backend=backend,

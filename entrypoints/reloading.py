@@ -40,7 +40,7 @@ LIVE: Final = frozenset(
     (
         "auth.secret", "auth.secret_file", "auth.audience", "auth.roles", "auth.user_claim", "auth.role_claim",
         "auth.issuers", "auth.shared_user_ids", "auth.leeway",
-        "api.key", "api.key_file", "api.keys",
+        "api.key", "api.key_file", "api.keys", "api.publish_per_second", "api.publish_burst",
         "replay", "cors_origins", "trusted_proxies",
         "tls.cert", "tls.key", "internal.tls.cert", "internal.tls.key",
         "limits.connect_timeout", "limits.connections", "limits.unauthenticated", "limits.events_per_second",
@@ -59,7 +59,8 @@ RESTART: Final = frozenset(
         "store", "store_password", "store_password_file", "store_listen", "store_durability", "store_migrate",
         "internal.host", "internal.port", "node.address",
         "retention.log", "retention.inbox", "retention.inbox_per_user",
-        "limits.message_bytes", "limits.queue_bytes", "limits.connections_per_user", "limits.notification_bytes", "limits.restrictions",
+        "limits.message_bytes", "limits.queue_bytes", "limits.connections_per_user", "limits.notification_bytes",
+        "limits.restrictions", "limits.requests_per_second", "limits.requests_burst",
         "limits.ping_interval", "limits.ping_timeout", "limits.memory_entries", "limits.memory_bytes",
         "log.format",
     )

@@ -153,12 +153,15 @@ class ApiKeySettings(SectionWithSecrets):
     key: SecretStr | None = None
     key_file: Path | None = None
     scopes: JsonList[str] = Field(default_factory=lambda: ["publish"])
+    publish_per_second: float | None = Field(default=None, gt=0)
+    publish_burst: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _one_of(self) -> ApiKeySettings:
         if (self.hash is None) == (self.key is None):
             raise error_at("key", "exactly one of key, key_file and hash is needed")
         _check_scopes("scopes", self.scopes)
+        _check_rate(self.publish_per_second, self.publish_burst)
         return self
 
     @field_validator("key")
@@ -171,7 +174,16 @@ class ApiSettings(SectionWithSecrets):
     key: SecretStr | None = None
     key_file: Path | None = None
     keys: JsonList[ApiKeySettings] = Field(default_factory=list)
+    publish_per_second: float | None = Field(default=None, gt=0)
+    publish_burst: int | None = Field(default=None, ge=1)
     docs: bool = True
+
+    @model_validator(mode="after")
+    def _rate_of_key(self) -> ApiSettings:
+        _check_rate(self.publish_per_second, self.publish_burst)
+        if self.publish_per_second is not None and self.key is None:
+            raise error_at("publish_per_second", "is for api.key; each of api.keys has its own")
+        return self
 
     @field_validator("key")
     @classmethod
@@ -183,6 +195,11 @@ def _strong_key(key: SecretStr | None) -> SecretStr | None:
     if key is not None and len(key.get_secret_value()) < API_KEY_MIN_LENGTH:
         raise PydanticCustomError("weak", f"must have at least {API_KEY_MIN_LENGTH} characters")
     return key
+
+
+def _check_rate(per_second: float | None, burst: int | None) -> None:
+    if burst is not None and per_second is None:
+        raise error_at("publish_burst", "needs publish_per_second")
 
 
 def _check_scopes(setting: str, scopes: list[str]) -> None:
@@ -256,6 +273,8 @@ class LimitSettings(Section):
     restrictions: int = Field(default=100_000, ge=1)
     events_per_second: float = Field(default=20, gt=0)
     events_burst: int = Field(default=40, ge=1)
+    requests_per_second: float = Field(default=20, gt=0)
+    requests_burst: int = Field(default=100, ge=1)
     publish_bytes: int = Field(default=1_048_576, ge=1_024)
     batch_bytes: int = Field(default=16_777_216, ge=1_024)
     notification_bytes: int = Field(default=65_536, ge=256)

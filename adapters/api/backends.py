@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adapters.api.pacing import PublishPace
 from adapters.http.peer import AnyRequest, PeerPolicy
 from domain.errors import Forbidden, SynkroneError, Unauthenticated
 from domain.model import Caller
@@ -21,6 +22,7 @@ class Backend:
     callers: CallerVerifier | None
     peers: PeerPolicy
     telemetry: Telemetry
+    pace: PublishPace
 
     async def admit(self, credential: str, scope: str) -> Caller:
         """Who it is that calls. Raises Unauthenticated, and Forbidden for one without the scope."""

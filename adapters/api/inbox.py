@@ -9,12 +9,21 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters.api.handlers import BodyHandler
+from adapters.api.pacing import RequestPace
 from adapters.contract.answers import answer_object
 from adapters.contract.commands import read_command
 from adapters.contract.json_text import parse_argument
 from adapters.http.cors import answer_headers, preflight_headers
 from adapters.http.peer import PeerPolicy
-from domain.errors import InvalidArgument, InvalidToken, SynkroneError, Unauthenticated, Unavailable, UserBlocked
+from domain.errors import (
+    InvalidArgument,
+    InvalidToken,
+    RateLimited,
+    SynkroneError,
+    Unauthenticated,
+    Unavailable,
+    UserBlocked,
+)
 from domain.ports import InboxAccess, Telemetry
 
 ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete", "read_all")
@@ -34,6 +43,7 @@ class Users:
     access: InboxAccess
     peers: PeerPolicy
     telemetry: Telemetry
+    pace: RequestPace
 
 
 class UserHandler(BodyHandler):
@@ -84,11 +94,12 @@ class UserHandler(BodyHandler):
     async def ask(self, event: str, argument: object) -> None:
         try:
             who = await self.users.access.authenticate(self._bearer_token())
+            self.users.pace.take(who.user)
             answer = await self.users.access.request(who, read_command(event, argument))
         except InvalidToken as error:
             self._log_refusal(error, error.reason)
             raise
-        except (Unavailable, UserBlocked) as error:
+        except (Unavailable, UserBlocked, RateLimited) as error:
             self._log_refusal(error, str(error))
             raise
         self.answer(200, answer_object(answer))

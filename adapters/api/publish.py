@@ -181,6 +181,7 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
 
     async def publish_one(request: PublishRequest) -> tuple[HTTPStatus, object]:
         """One publication: 201 ``{id, cursor, duplicate}``."""
+        backend.pace.take(request.caller, 1)
         publication = parse_publication(request.body)
         (appended,) = await backend.publisher.publish(
             [publication], by=request.caller_name, idempotency_key=request.idempotency_key()
@@ -190,6 +191,7 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
     async def publish_batch(request: PublishRequest) -> tuple[HTTPStatus, object]:
         """Up to 10,000 publications, all or none: 200 ``{accepted, duplicates, results}``."""
         batch = await read_batch(request.body, request.media_type)
+        backend.pace.take(request.caller, len(batch.items))
         try:
             appended = await backend.publisher.publish(
                 batch.items, by=request.caller_name, idempotency_key=request.idempotency_key(), by_index=True

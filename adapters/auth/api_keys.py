@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from adapters.system.configuration import ConfigurationError
 from domain.errors import Unauthenticated
-from domain.model import Caller
+from domain.model import Caller, Rate
 
 KEY_MIN_LENGTH = 32
 KEY_MAX_LENGTH = 8192
@@ -19,11 +19,13 @@ _HASH = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """``name`` is for logs. ``digest`` is the SHA-256 of the key in UTF-8."""
+    """``name`` is for logs. ``digest`` is the SHA-256 of the key in UTF-8. Without a ``publish_rate`` its owner may
+    publish as fast as they can."""
 
     name: str
     digest: bytes
     scopes: frozenset[str]
+    publish_rate: Rate | None = None
 
 
 def parse_hash(text: str) -> bytes:
@@ -63,7 +65,7 @@ class ApiKeys:
                 found = key
         if found is None:
             raise Unauthenticated
-        return Caller(found.name, found.scopes)
+        return Caller(found.name, found.scopes, found.publish_rate)
 
 
 def _digest(key: str) -> bytes:

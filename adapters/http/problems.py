@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from math import ceil
 from typing import Final
 
 from adapters.contract.json_text import InvalidJson
@@ -15,6 +16,7 @@ from domain.errors import (
     InvalidToken,
     PublicationConflict,
     PublicationTooLarge,
+    RateLimited,
     SynkroneError,
     TooManyRestrictions,
     Unauthenticated,
@@ -67,6 +69,7 @@ _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
     (UnsupportedMediaType, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (InvalidPublication, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InvalidSettings, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 _CODES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge.code}
@@ -86,6 +89,8 @@ def fields_of(error: SynkroneError, status: HTTPStatus, *, has_credential: bool)
         return [challenge()]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return [("Retry-After", str(RETRY_AFTER_SECONDS))]
+    if isinstance(error, RateLimited):
+        return [("Retry-After", str(max(1, ceil(error.retry_after))))]
     if isinstance(error, UnsupportedCoding):
         return [("Accept-Encoding", ACCEPTED_CODING)]
     return []

@@ -22,7 +22,7 @@ from domain.model.connection import (
     Reply,
     ResumeRequest,
 )
-from domain.model.identity import Caller, Identity, UserId
+from domain.model.identity import Caller, Identity, Rate, UserId
 from domain.model.inbox import Action, Changed, Counted, Counts, InboxQuery, Item, ItemState, Listing
 from domain.model.log import (
     CURSOR_MAX_LENGTH,
@@ -111,6 +111,7 @@ __all__ = [
     "Present",
     "Problem",
     "Publication",
+    "Rate",
     "RecoveryReason",
     "Refreshed",
     "Reply",

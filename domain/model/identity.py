@@ -27,8 +27,20 @@ class Identity:
 
 
 @value
+class Rate:
+    """So many a second on average, and at most ``burst`` at once."""
+
+    per_second: float
+    burst: int
+
+
+@value
 class Caller:
-    """A backend that authenticated itself. ``name`` appears in logs; the credential never does."""
+    """A backend that authenticated itself. ``name`` appears in logs; the credential never does.
+
+    It may publish at ``publish_rate``, in notifications; None: as fast as it can.
+    """
 
     name: str
     scopes: frozenset[str]
+    publish_rate: Rate | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 
 from pydantic import SecretStr
 
@@ -14,11 +15,13 @@ from adapters.auth.key_servers import KeyServers
 from adapters.auth.keys import StaticKeys
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.auth.service_tokens import ServiceTokens
+from domain.model import Rate
 from domain.ports import Clock
 from entrypoints.building.errors import as_settings_errors, plain
 from entrypoints.settings import (
     ADMIN,
     SCOPES,
+    ApiKeySettings,
     ApiSettings,
     AuthSettings,
     IssuerSettings,
@@ -101,14 +104,21 @@ def build_callers(
     keys = []
     if api.key is not None:
         with as_settings_errors("api"):
-            keys.append(ApiKey(SINGLE_KEY_NAME, hash_key(api.key.get_secret_value()), SCOPES - {ADMIN}))
+            keys.append(ApiKey(SINGLE_KEY_NAME, hash_key(api.key.get_secret_value()), SCOPES - {ADMIN}, _rate(api)))
     for index, settings in enumerate(api.keys):
         with as_settings_errors(f"api.keys[{index}]"):
             digest = parse_hash(settings.hash) if settings.hash is not None else hash_key(plain(settings.key))
-            keys.append(ApiKey(settings.name, digest, frozenset(settings.scopes)))
+            keys.append(ApiKey(settings.name, digest, frozenset(settings.scopes), _rate(settings)))
     services = any(issuer.services for issuer in auth.issuers)
     if not keys and not services:
         return None
     with as_settings_errors("api"):
         tokens = ServiceTokens(build_issuers(), clock, auth.leeway, auth.token_bytes) if services else None
         return Callers(ApiKeys(keys), tokens)
+
+
+def _rate(key: ApiSettings | ApiKeySettings) -> Rate | None:
+    """At once as many as in a second, where nothing is said."""
+    if key.publish_per_second is None:
+        return None
+    return Rate(key.publish_per_second, key.publish_burst or ceil(key.publish_per_second))

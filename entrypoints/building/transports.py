@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from adapters.api.pacing import RequestPace
 from adapters.http.peer import PeerPolicy
 from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.transport import SocketIoTransport
 from adapters.transport.sse.transport import SseTransport
+from domain.model import Rate
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Randomness, Telemetry
 from entrypoints.building.limits import socketio_limits, sse_limits
-from entrypoints.settings import REPLAY_BYTES, Settings
+from entrypoints.settings import REPLAY_BYTES, LimitSettings, Settings
 
 
 def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy:
@@ -40,3 +42,7 @@ def build_sse(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arr
 
 def build_socketio(settings: Settings, clock: Clock, peers: PeerPolicy, arrivals: Arrivals) -> SocketIoTransport:
     return SocketIoTransport(clock=clock, peers=peers, arrivals=arrivals, limits=socketio_limits(settings))
+
+
+def build_request_pace(limits: LimitSettings, clock: Clock) -> RequestPace:
+    return RequestPace(Rate(limits.requests_per_second, limits.requests_burst), clock)

@@ -35,7 +35,6 @@ README_SHOWS = "tests/architecture/test_documents.py::test_the_readme_shows_what
 BY_HAND = "tests/e2e/test_cluster_documents.py::test_two_nodes_behind_nginx_by_hand"
 RESTORED = "tests/e2e/test_cluster_documents.py::test_what_was_restored_refuses_what_it_lost"
 OPERATORS = "tests/e2e/test_operators_documents.py::"
-    ),
 REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revokes_and_blocks"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
 

@@ -24,6 +24,7 @@ from domain.errors import (
     KeysUnavailable,
     PublicationConflict,
     PublicationTooLarge,
+    RateLimited,
     ShuttingDown,
     StoreUnavailable,
     SynkroneError,
@@ -47,6 +48,7 @@ _OF_USERS: Final[Errors] = (
     InvalidToken,
     TokenExpired,
     UserBlocked,
+    RateLimited,
     ForeignOrigin,
     KeysUnavailable,
     StoreUnavailable,
@@ -70,6 +72,7 @@ _HEADERS_OF: Final[Mapping[int, Sequence[str]]] = {
     status_of(MethodNotAllowed()): ("Allow",),
     status_of(UnsupportedMediaType()): ("Accept-Encoding",),
     status_of(Unavailable()): ("Retry-After",),
+    status_of(RateLimited()): ("Retry-After",),
 }
 
 
@@ -124,6 +127,7 @@ def _of_backends() -> dict[str, Any]:
         InvalidPublication,
         PublicationConflict,
         PublicationTooLarge,
+        RateLimited,
         StoreUnavailable,
         ShuttingDown,
     )
