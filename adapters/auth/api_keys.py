@@ -36,6 +36,11 @@ def parse_hash(text: str) -> bytes:
     return bytes.fromhex(match[1])
 
 
+def written_hash(digest: bytes) -> str:
+    """What ``parse_hash`` reads."""
+    return f"sha256:{digest.hex()}"
+
+
 def hash_key(key: str) -> bytes:
     """The digest of a key in plain text. Raises ConfigurationError for one short enough to be guessed, or too long."""
     if len(key) < KEY_MIN_LENGTH:

@@ -8,6 +8,7 @@ from typing import Final
 from entrypoints.commands import (
     check_config,
     demo,
+    key,
     listen,
     migrate,
     move,
@@ -23,6 +24,7 @@ COMMANDS: Final[Sequence[Callable[[Commands], None]]] = (
     serve.add_to,
     demo.add_to,
     token.add_to,
+    key.add_to,
     publish.add_to,
     listen.add_to,
     check_config.add_to,
