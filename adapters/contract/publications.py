@@ -28,6 +28,15 @@ T = TypeVar("T")
 
 _any = msgspec.json.Decoder()
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _WithData(msgspec.Struct):
+    """The others are passed over."""
+
+    data: msgspec.Raw
+
+
+_raw_data = msgspec.json.Decoder(_WithData)
 _NAMED_MAX = 262_144
 """Bytes of a publication in which it is looked for what is given more than once; of a larger one only that is said."""
 _SHOWN_MAX = 128
@@ -111,7 +120,7 @@ def parse_publication(body: bytes, path: str = "") -> Publication:
         errors.extend(FieldError(f"{path}{name[:_SHOWN_MAX]}", "is not known") for name in islice(values, ERRORS_MAX))
     if errors or to is None or kind is None:
         raise InvalidPublication(errors, len(errors) + total)
-    raw = Json(bytes(_raw_object.decode(body)["data"])) if data is not None else None
+    raw = Json(bytes(_raw_data.decode(body).data)) if data is not None else None
     return Publication(to=to, type=kind, title=title, body=text, data=raw, id=identifier, expires_at=expires_at)
 
 
@@ -182,7 +191,7 @@ def _audience(value: Any) -> Audience:
         raise _Bad("must be exactly one of {user}, {users}, {role}, {everyone: true}")
     ((kind, whom),) = value.items()
     if kind == "user":
-        return Audience.users([_name(whom, ".user")])
+        return Audience.user(_name(whom, ".user"))
     if kind == "users":
         if not isinstance(whom, list):
             raise _Bad("must be a list of user ids", ".users")

@@ -93,6 +93,9 @@ class _Publications:
         self.by_key |= others.by_key
 
 
+_NOTHING: Sequence[Known] = ()
+
+
 class _Layer:
     """The same for one batch, which may yet be kept out."""
 
@@ -101,11 +104,12 @@ class _Layer:
         self.by_id: dict[str, Known] = {}
         self.by_key: dict[str, Known] = {}
 
-    def find(self, id_: str, key: str | None) -> list[Known]:
-        found = [self.by_id.get(id_) or self._below.by_id.get(id_)]
-        if key is not None:
-            found.append(self.by_key.get(key) or self._below.by_key.get(key))
-        return [one for one in found if one is not None]
+    def find(self, id_: str, key: str | None) -> Sequence[Known]:
+        by_id = self.by_id.get(id_) or self._below.by_id.get(id_)
+        by_key = (self.by_key.get(key) or self._below.by_key.get(key)) if key is not None else None
+        if by_id is None and by_key is None:
+            return _NOTHING
+        return [one for one in (by_id, by_key) if one is not None]
 
     def add(self, known: Known) -> None:
         self.by_id[known.id] = known

@@ -44,6 +44,10 @@ class Audience:
     rooms: frozenset[Room]
 
     @classmethod
+    def user(cls, user: str) -> Audience:
+        return cls(AudienceKind.USER, frozenset((Room.of_user(user),)))
+
+    @classmethod
     def users(cls, users: Iterable[str]) -> Audience:
         return cls(AudienceKind.USER, frozenset(Room.of_user(user) for user in users))
 

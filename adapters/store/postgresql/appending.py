@@ -97,13 +97,14 @@ class Appending:
 
     def run(self, db: Database) -> Written:
         while True:
-            decision = self._decide(db.generations_with(None), self._head)
+            expected = self._expected_head(db)
+            decision = self._decide(db.generations_with(None), expected.offset)
             if not self._changes_anything(decision):
                 if self._sync:
                     # A standby may lack what is known, and what is answered rests on it: a commit waits for both.
                     db.wait_for_standby()
                 return Written(self._answers(decision.outcomes))
-            written = self._append(db, decision)
+            written = self._append(db, decision, expected)
             if written is not None:
                 return written
             self._look_up(db)
@@ -111,7 +112,14 @@ class Appending:
     def _decide(self, generations: Generations, head: int) -> Decision:
         return decide(self._batches, self._known, generations, head, self._stored)
 
-    def _append(self, db: Database, decision: Decision) -> Written | None:
+    def _expected_head(self, db: Database) -> Position:
+        """What is known here of the log's head; others may have appended more."""
+        generations = db.generations_with(None)
+        if db.last is not None and db.last.epoch == generations.present and db.last.offset > self._head:
+            return db.last
+        return generations.position(self._head)
+
+    def _append(self, db: Database, decision: Decision, expected: Position) -> Written | None:
         """None where some of their ids or keys are taken, or a checkpoint has moved."""
         stored_at = moment(self._at) if self._at is not None else datetime.now(UTC)
         first, epoch, is_refused, *_ = db.one(
@@ -136,8 +144,10 @@ class Appending:
             return None
         db.answered = [self._name]
         generations = db.generations_with(epoch)
-        # The head was another one, it may be, than was known here.
-        outcomes = self._decide(generations, first - 1).outcomes
+        db.last = Position(epoch, first - 1 + len(decision.new))
+        outcomes = decision.outcomes
+        if expected != Position(epoch, first - 1):
+            outcomes = self._decide(generations, first - 1).outcomes
         entries = [
             Entry(
                 Position(epoch, offset),

@@ -52,6 +52,8 @@ class Database:
         self._generations: Generations | None = None
         self.answered: list[UUID] = []
         """The appends whose outcome is known: their names need not be kept any longer."""
+        self.last: Position | None = None
+        """Of what was appended over this connection."""
 
     @property
     def line(self) -> Line:
@@ -163,7 +165,7 @@ class Database:
         """At once, and without a word to the server about what it may be at."""
         line, self._line = self._line, None
         # Another connection may lead to another database.
-        self._generations = None
+        self._generations = self.last = None
         if line is not None:
             line.close()
 
