@@ -57,7 +57,8 @@ def test_the_points_cover_asking_from_the_hold_to_going_live_again() -> None:
         return [f"{when} {name}" for name in names for when in ("before", "after")]
 
     assert points_of_request(("inbox.list", None)) == calls("list_items")
-    reading = calls("change", "read", "has_room")
+    # The tail has not come so far: whether the user may still be sent it is looked up.
+    reading = calls("change", "read", "restriction", "has_room")
     assert points_of_request(("notification.read", {"ids": ["1"]})) == reading
 
 

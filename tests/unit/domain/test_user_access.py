@@ -237,7 +237,7 @@ def test_a_replay_that_reads_further_than_the_server_has_come_ends_before_it(
 
         points.at_nth("before read", pages, restricted)
         client = await world.connect("ann", cursor="e:0")
-        assert ids(client) == ["a", "b", "c"][:pages]
+        assert ids(client) == ["a", "b", "c"]
         await closed(client)
         assert first(client, "session.closing")["code"] == closing
 
