@@ -139,6 +139,15 @@ async def test_what_needs_a_restart_is_named_every_time_and_left(tmp_path: Path)
 
 
 @pytest.mark.gen_test
+async def test_a_verifier_of_another_kind_keeps_its_settings_and_callers_change_all_the_same(tmp_path: Path) -> None:
+    async with reloadable(tmp_path) as reloading:
+        reloading.server.container.verifier.override(object())
+        reloaded = await reloading.change((SECRET, SECOND), (ADMIN_KEY, f"{ADMIN_KEY}-and-more"))
+        assert (reloaded.changed, reloaded.needs_restart) == (["api.keys"], ["auth.secret"])
+        reloading.server.container.verifier.reset_override()
+
+
+@pytest.mark.gen_test
 async def test_the_level_of_the_log_changes(tmp_path: Path) -> None:
     root = logging.getLogger()
     before = root.level
