@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -124,20 +124,18 @@ class LoggingTelemetry:
     def published(self, by: str, drafts: Sequence[Draft], appended: Sequence[Appended], seconds: float) -> None:
         if not _log.isEnabledFor(logging.INFO):
             return
-        first, *others = appended
-        kinds = {one.notification.audience.value for one in drafts}
-        outcomes = Counter(one.outcome for one in appended)
+        kinds, outcomes = {one.notification.audience for one in drafts}, [one.outcome for one in appended]
         _log.info(
             "published",
             extra={
                 "caller": by,
-                "id": first.id if not others else None,
+                "id": appended[0].id if len(appended) == 1 else None,
                 "cursor": str(appended[-1].position),
-                "count": len(drafts),
-                "audience": "+".join(sorted(kinds)),
+                "count": len(appended),
+                "audience": "+".join(sorted(kind.value for kind in kinds)),
                 "rooms": sum(len(one.rooms) for one in drafts),
-                "outcome": first.outcome.value if len(outcomes) == 1 else "mixed",
-                "duplicates": outcomes[AppendOutcome.DUPLICATE],
+                "outcome": outcomes[0].value if len(set(outcomes)) == 1 else "mixed",
+                "duplicates": outcomes.count(AppendOutcome.DUPLICATE),
                 "seconds": round(seconds, 6),
             },
         )

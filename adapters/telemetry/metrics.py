@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -231,20 +232,29 @@ class Metrics:
         self._parked.add()
 
     def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
-        for entry in entries:
-            self._entries.add(entry.event)
+        events: dict[str, int] = {}
+        for one in entries:
+            events[one.event] = events.get(one.event, 0) + 1
+        for event, number in events.items():
+            self._entries.add(event, by=number)
+        if not sent:
+            return
+        # What was stored in one commit has one time: an entry costs one addition, and the rest is done for each commit.
+        alike: dict[tuple[str, str, datetime | None], int] = {}
         for transport, entry, connections in sent:
-            self._deliveries.add(transport, entry.event, by=connections)
-        if sent:
-            self._later(partial(self._written, sent))
+            kind = (transport, entry.event, entry.stored_at)
+            alike[kind] = alike.get(kind, 0) + connections
+        for (transport, event, _), connections in alike.items():
+            self._deliveries.add(transport, event, by=connections)
+        self._later(partial(self._written, alike))
 
-    def _written(self, sent: Sequence[Sent]) -> None:
+    def _written(self, alike: Mapping[tuple[str, str, datetime | None], int]) -> None:
         now = self._clock.now()
-        for transport, entry, connections in sent:
-            if entry.stored_at is not None and entry.event == NOTIFICATION_NEW:
-                seconds = (now - entry.stored_at).total_seconds()
+        for (transport, event, stored_at), connections in alike.items():
+            if stored_at is not None and event == NOTIFICATION_NEW:
                 # A clock may be set back, and another server's be ahead.
-                self._to_socket.observe(max(0.0, seconds), transport, times=connections)
+                seconds = max(0.0, (now - stored_at).total_seconds())
+                self._to_socket.observe(seconds, transport, times=connections)
 
     def replayed(self, transport: str, entries: int) -> None:
         self._replayed.add(transport, by=entries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,13 @@ from tests.metrics import Scrape, scrape
 from tests.serving import API_KEY, eventually, publish, serving, token
 from tests.sse_client import StreamClient
 from tests.tokens import KeyServer, key_for, public_jwk
+
+IS_FULL = os.environ.get("CAMPAIGN") == "full"
+USERS, IDS = (10_000, 100_000) if IS_FULL else (60, 3_000)
+BATCH = 5_000
+AT_ONCE = 20
+STAY = 5
+"""So many users stay connected while the others come and go."""
 
 INTERNAL = {"port": 0}
 NEW = "notification.new"
@@ -145,30 +153,57 @@ async def test_a_connection_is_counted_from_its_refusals_to_its_end() -> None:
     assert seen.sum("synkrone_replayed_entries_total", transport="socketio") == 2
 
 
-@pytest.mark.gen_test
-async def test_series_do_not_grow_with_users_and_ids() -> None:
+@pytest.mark.campaign
+@pytest.mark.gen_test(timeout=900)
+async def test_scraped_under_load_it_counts_all_and_its_series_do_not_grow_with_users_and_ids() -> None:
     async with serving(internal=INTERNAL) as server, http_session() as session:
+        there = [await WebSocketPeer.open(session, server.url) for _ in range(STAY)]
+        for number, peer in enumerate(there):
+            await connected(peer, token(f"stays-{number}"))
+        received = [asyncio.create_task(_received(peer, 2 + len(range(0, IDS, BATCH)))) for peer in there]
 
-        async def used_by(users: int, ids: int) -> set[Any]:
-            for user in range(users):
-                peer = await WebSocketPeer.open(session, server.url)
-                await connected(peer, token(f"user-{users}-{user}"))
-                await peer.close()
-            items = [
-                {"to": {"user": f"user-{users}-{one % users}"}, "type": f"t{one}", "id": f"{users}-{one}"}
-                for one in range(ids)
-            ]
-            await publish_batch(session, server.url, items)
-            for path in (f"/v1/users/user-{users}/connections", f"/v1/inbox?page={users}"):
+        async def come_and_go(name: str) -> None:
+            peer = await WebSocketPeer.open(session, server.url)
+            await connected(peer, token(name))
+            await peer.close()
+
+        async def used_by(users: int, ids: int) -> Scrape:
+            names = [f"{users}-{user}" for user in range(users)]
+            for start in range(0, users, AT_ONCE):
+                await asyncio.gather(*map(come_and_go, names[start : start + AT_ONCE]))
+            for start in range(0, ids, BATCH):
+                several = range(start, min(start + BATCH, ids))
+                items = [
+                    {"to": {"user": names[one % users]}, "type": f"t{one}", "id": f"{users}:{one}"} for one in several
+                ]
+                await publish_batch(session, server.url, [*items[1:], {"to": {"everyone": True}, "type": "x"}])
+            for path in (f"/v1/users/{users}/connections", f"/v1/inbox?page={users}"):
                 async with session.get(f"{server.url}{path}", headers={"Authorization": f"Bearer nobody-{users}"}):
                     pass
-            await eventually(lambda: server.open_connections == 0)
-            return set((await scrape(session, server)).samples)
+            await eventually(lambda: server.open_connections == STAY, within=30)
+            return await scrape(session, server)
 
+        async def scrape_again_and_again() -> None:
+            while True:
+                await scrape(session, server)
+                await asyncio.sleep(0.01)
+
+        scraping = asyncio.create_task(scrape_again_and_again())
         few = await used_by(2, 10)
-        many = await used_by(60, 3_000)
-    # Of a histogram and a garbage collector all series are there from the first value on.
-    assert {name for name, _ in many - few} <= {"synkrone_collections_total", "synkrone_collection_seconds_total"}
+        many = await used_by(USERS, IDS)
+        scraping.cancel()
+        await publish(session, server.url, {"to": {"everyone": True}, "type": "x"})
+        deliveries = sum(await asyncio.gather(*received))
+        seen = await until_counted(session, server, "synkrone_publish_to_socket_seconds_count", deliveries)
+    # Of the same publishes and deliveries both are made.
+    new = set(many.samples) - set(few.samples)
+    assert {name for name, _ in new} <= {"synkrone_collections_total", "synkrone_collection_seconds_total"}
+    assert seen.sum("synkrone_deliveries_total", event=NEW) == deliveries
+    assert seen.sum("synkrone_publish_to_socket_seconds_count") == deliveries
+    assert seen.sum("synkrone_notifications_total") == 10 + IDS + 1
+    assert seen.sum("synkrone_publish_to_commit_seconds_count") == 1 + len(range(0, IDS, BATCH)) + 1
+    assert seen.sum("synkrone_connects_total") == STAY + 2 + USERS
+    assert seen.sum("synkrone_disconnects_total") == 2 + USERS
 
 
 @pytest.mark.gen_test

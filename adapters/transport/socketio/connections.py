@@ -151,7 +151,8 @@ class Connections:
     async def _guarded(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception:
+        except Exception as error:
+            error.add_note(f"of the connection {connection.id}")
             # A defect of ours: the client comes back with its cursor and is served anew.
             self._engine.abort(connection.session, DisconnectReason.DEFECT)
             raise
