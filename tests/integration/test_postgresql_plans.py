@@ -41,7 +41,7 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     (log._PAGE, {"rooms": ["user:u1", "everyone"], "afters": [0, 0], "entries": 500, "bytes": 10**6}),
     (log._FOLLOWING, {"after": 5, "upto": ROWS}),
     (log._OUTLINES, {"after": 5, "upto": ROWS}),
-    (log._FETCHED, {"offsets": OFFSETS}),
+    (log._PAYLOADS, {"items": log._array(OFFSETS), "others": log._array(OFFSETS)}),
     (log._TAIL_FLOOR, {"floor": 0, "entries": 5000, "bytes": 10**8}),
     (log._TRIMMED, {"rooms": ROOMS, "floor": 1000}),
     (items._SUMMARY, VIEW),

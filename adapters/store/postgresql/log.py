@@ -107,12 +107,11 @@ _FOLLOWING = _following(f"event, form, expires_at, rooms, payload, {_STORED_AT}"
 _OUTLINES = _following(
     f"nullif(event, '{NOTIFICATION_NEW}'), form, expires_at, rooms, CASE WHEN rooms IS NULL THEN payload END, size"
 )
-_FETCHED = f"""
-    SELECT log_offset, event, form, expires_at, rooms, payload, {_STORED_AT} FROM (
-        SELECT log_offset, (
-            SELECT event = '{NOTIFICATION_NEW}' FROM synkrone.entries WHERE entries.log_offset = given.log_offset
-        ) AS item
-        FROM unnest(%(offsets)s::bigint[]) AS given (log_offset)) AS sized {_STORED}""".encode()  # noqa: S608
+# The rest of them is known. Each array is one text, as it would be made of numbers one by one, in Python.
+_PAYLOADS = b"""
+    SELECT log_offset, payload, stored_at FROM synkrone.contents WHERE log_offset = ANY (%(items)s::text::bigint[])
+    UNION ALL
+    SELECT log_offset, payload, stored_at FROM synkrone.entries WHERE log_offset = ANY (%(others)s::text::bigint[])"""
 
 _TAIL_FLOOR = f"""
     SELECT min(log_offset) - 1 FROM (
@@ -215,16 +214,38 @@ def fetched(snapshot: Snapshot, unfetched: Sequence[Unfetched]) -> Mapping[Posit
     """
     if not unfetched:
         return {}
-    generations = snapshot.generations
+    items: list[int] = []
+    others: list[int] = []
     for one in unfetched:
         offset = one.position.offset
-        if offset > snapshot.head or generations.position(offset) != one.position:
+        if offset > snapshot.head or snapshot.generations.position(offset) != one.position:
             raise StoreUnavailable(f"what the log had at offset {offset} is not in it any more")
         if offset <= snapshot.floor:
             raise CursorRefused(RecoveryReason.TRIMMED)
-    rows = snapshot.db.execute(_FETCHED, {"offsets": [one.position.offset for one in unfetched]})
-    entries = [_entry(generations, row[:-1], row[-1]) for row in rows]
-    return {entry.position: entry for entry in entries}
+        (items if one.event == NOTIFICATION_NEW else others).append(offset)
+    rows = snapshot.db.execute(_PAYLOADS, {"items": _array(items), "others": _array(others)}).fetchall()
+    payloads = {offset: (payload, written) for offset, payload, written in rows}
+    return {one.position: _with_payload(one, payloads) for one in unfetched}
+
+
+def _array(offsets: Iterable[int]) -> str:
+    return f"{{{','.join(map(str, offsets))}}}"
+
+
+def _with_payload(one: Unfetched, payloads: Mapping[int, tuple[str | None, int]]) -> Entry:
+    offset = one.position.offset
+    if offset not in payloads:
+        raise EntriesMissing(offset)
+    payload, written = payloads[offset]
+    if payload is None:
+        return _erased(one.position)
+    content = payload.encode()
+    told = notification(offset, content) if one.event == NOTIFICATION_NEW else change(offset, content)
+    return Entry(one.position, one.rooms, one.event, told, one.expires_at, stored_at=moment(written))
+
+
+def _erased(position: Position) -> Entry:
+    return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))
 
 
 def _rows_between(snapshot: Snapshot, query: bytes, after: int, upto: int) -> Sequence[Row]:
@@ -268,7 +289,7 @@ def _entry(generations: Generations, row: Row, written: int | None = None) -> En
     stored_at = moment(written) if written is not None else None
     position = generations.position(offset)
     if payload is None:
-        return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))
+        return _erased(position)
     content = payload.encode()
     if event != NOTIFICATION_NEW:
         told = change(offset, content)
