@@ -15,6 +15,7 @@ from domain.services.catching_up import CatchingUp
 from domain.services.connecting import ConnectionService
 from domain.services.connections import Connections
 from domain.services.counts import CountsService
+from domain.services.deliveries import DeliveryLedger
 from domain.services.delivering import DeliveryService
 from domain.services.directory import DirectoryService
 from domain.services.expiry import ExpiryService
@@ -44,6 +45,7 @@ class Application:
         window_bytes: int = WINDOW_BYTES,
         longest_life: timedelta = LONGEST_LIFE,
         most_restrictions: int = MOST_RESTRICTIONS,
+        keeps_deliveries: object = True,
     ) -> None:
         policy = policy if policy is not None else ConnectionPolicy()
         self.hub = Hub(log=store, policy=policy, clock=clock, telemetry=telemetry, window_bytes=window_bytes)
@@ -68,6 +70,7 @@ class Application:
         )
         self.hub.obey(self.access.carry_out)
         self.directory = DirectoryService(log=store, presence=presence, connections=self.connections)
+        self.ledger = DeliveryLedger(ledger=store, hub=self.hub, clock=clock, is_kept=bool(keeps_deliveries))
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
         self.inboxes = InboxService(
             verifier=verifier,
@@ -107,6 +110,7 @@ class Application:
                 clock=clock,
             ),
             counts=self.counts,
+            ledger=self.ledger,
             policy=policy,
             clock=clock,
             telemetry=telemetry,

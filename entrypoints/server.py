@@ -384,7 +384,9 @@ class Server:
             self.failed.set_exception(error)
 
     async def _store_marks(self) -> bool:
-        await self._container.application().recovery.store_marks()
+        application = self._container.application()
+        # What is asked for at once becomes one commit, where the store can do that.
+        await asyncio.gather(application.recovery.store_marks(), application.ledger.store())
         return False
 
     async def _store_last_marks(self) -> None:

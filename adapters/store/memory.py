@@ -11,22 +11,29 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from adapters.contract.controls import control_event
+from adapters.store.addressing import audience_of, rooms_of
 from adapters.store.change_events import all_read_event, change_events
 from adapters.store.drafts import PreparedDraft, prepare
+from adapters.store.memory_ledger import MemoryLedger
 from adapters.store.tail import Tail, weight
 from domain.errors import CheckpointMoved, CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     NOTIFICATION_NEW,
     Action,
+    Addressed,
+    AddressedPage,
     Appended,
     AppendOutcome,
     Arrival,
     Arrived,
+    AwaitedReceipt,
     Changed,
     Checkpoint,
+    ConnectionHistory,
     Control,
     Counted,
     Counts,
+    DeliveriesQuery,
     DisconnectUser,
     Draft,
     Entry,
@@ -34,6 +41,7 @@ from domain.model import (
     Item,
     Json,
     Listing,
+    Notes,
     Page,
     Position,
     RecoveryReason,
@@ -108,6 +116,7 @@ class MemoryStore:
         max_bytes: int = 256 * 1024 * 1024,
         retention: timedelta = timedelta(days=30),
         inbox_per_user: int = 10_000,
+        retention_deliveries: timedelta = timedelta(days=7),
         max_trimmed_rooms: int = 100_000,
         max_users: int = 100_000,
         epoch: str | None = None,
@@ -119,6 +128,9 @@ class MemoryStore:
         self._inbox_per_user = inbox_per_user
         self._max_trimmed_rooms = max_trimmed_rooms
         self._max_users = max_users
+        self._retention_deliveries = retention_deliveries
+        self._ledger = MemoryLedger(retention_deliveries)
+        self._ledger_since = clock.now()
         epoch = epoch if epoch is not None else secrets.token_hex(8)
         self._generations = Generations([Generation(1, epoch, 1, clock.now())])
         self._secret = secrets.token_bytes(32)
@@ -156,6 +168,7 @@ class MemoryStore:
     async def tidy(self) -> bool:
         """Trim what has grown old."""
         self._trim_old()
+        self._ledger.trim(self._clock.now())
         return False
 
     # the log
@@ -331,13 +344,17 @@ class MemoryStore:
         last = items[-1].offset if more else None
         return Listing(tuple(items), last, self._count(subscriber).counts, self._head())
 
-    async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
+    async def change(
+        self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime, *, by: str | None = None
+    ) -> Changed:
         wanted = {record.entry.position.offset for id_ in ids if (record := self._by_id.get(id_)) is not None}
         reached = {placed.record.id: placed for placed in self._items(subscriber) if placed.offset in wanted}
-        changed = self._do(subscriber, action, [reached[id_] for id_ in ids if id_ in reached], at)
+        changed = self._do(subscriber, action, [reached[id_] for id_ in ids if id_ in reached], at, by)
         return self._changed(subscriber, changed)
 
-    async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
+    async def read_all(
+        self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None
+    ) -> Changed:
         if up_to is not None:
             self._check_position(up_to)
         unread = [
@@ -346,22 +363,24 @@ class MemoryStore:
             if (up_to is None or placed.offset <= up_to.offset) and placed.times.after(Action.READ, at) != placed.times
         ]
         if up_to is not None:
-            self._do(subscriber, Action.READ, unread[::-1], at)
+            self._do(subscriber, Action.READ, unread[::-1], at, by)
         elif unread:
             self._log(subscriber, [all_read_event(at)])
             state = self._user(subscriber.user).state
             state.forget(self._tail.floor)
-            state.read_all(self._tail.head, at)
+            state.read_all(self._tail.head, at, by)
         return self._changed(subscriber, len(unread))
 
-    def _do(self, subscriber: Subscriber, action: Action, wanted: Sequence[_Placed], at: datetime) -> int:
+    def _do(
+        self, subscriber: Subscriber, action: Action, wanted: Sequence[_Placed], at: datetime, by: str | None
+    ) -> int:
         """Do it to those whose state it changes, and log which; how many they were."""
         changed = [placed for placed in wanted if placed.times.after(action, at) != placed.times]
         self._log(subscriber, change_events(action, [placed.record.id for placed in changed], at))
         state = self._user(subscriber.user).state
         state.forget(self._tail.floor)
         for placed in changed:
-            state.put(placed.offset, placed.times.after(action, at))
+            state.put(placed.offset, placed.times.after(action, at, by))
         return len(changed)
 
     def _log(self, subscriber: Subscriber, events: Sequence[tuple[str, Json]]) -> None:
@@ -427,6 +446,66 @@ class MemoryStore:
             kept_for=timedelta(seconds=self._retention),
             oldest=(oldest.entry.position.offset if oldest is not None else self._tail.head + 1),
         )
+
+    # deliveries
+
+    async def record(self, notes: Notes) -> None:
+        if self._retention_deliveries:
+            self._ledger.record(notes)
+
+    async def addressed(self, user: UserId, query: DeliveriesQuery) -> AddressedPage:
+        known = self._users.get(user, _User())
+        if query.id is not None:
+            record = self._by_id.get(query.id)
+            found = [record] if record is not None else []
+        else:
+            found = self._for_user(user, known, query)
+        complete_since = max(self._ledger_since, self._clock.now() - self._retention_deliveries)
+        return AddressedPage(
+            [self._addressed(user, known, record) for record in found[: query.limit]],
+            found[query.limit - 1].entry.position.offset if len(found) > query.limit else None,
+            dict(known.starts),
+            dict(known.marks),
+            complete_since if self._retention_deliveries else None,
+        )
+
+    def _for_user(self, user: UserId, known: _User, query: DeliveriesQuery) -> list[_Record]:
+        starts = {Room.of_user(user): 0, **known.starts}
+        rooms = [self._tail.newest_first(room, start) for room, start in starts.items()]
+        found: list[_Record] = []
+        last: int | None = None
+        for offset in heapq.merge(*rooms, reverse=True):
+            record = self._records[offset]
+            if len(found) > query.limit or (query.since is not None and _stored(record) < query.since):
+                break
+            is_before = query.before is None or offset < query.before
+            if is_before and record.entry.event == NOTIFICATION_NEW and offset != last:
+                found.append(record)
+            last = offset
+        return found
+
+    def _addressed(self, user: UserId, known: _User, record: _Record) -> Addressed:
+        entry, times = record.entry, known.state.of(record.entry.position.offset)
+        kind, shared = audience_of(min(entry.rooms, default=None))
+        return Addressed(
+            id=record.id,
+            position=entry.position,
+            stored_at=_stored(record),
+            audience=kind,
+            rooms=rooms_of(user, shared, is_own=Room.of_user(user) in entry.rooms),
+            expires_at=entry.expires_at,
+            has_left=False,
+            read_at=times.read_at,
+            read_by=times.read_by,
+            deleted=times.deleted,
+        )
+
+    async def history(self, user: UserId, notifications: Sequence[Addressed]) -> ConnectionHistory:
+        moments = sorted({one.stored_at for one in notifications})
+        return self._ledger.history(user, moments, [one.position.offset for one in notifications])
+
+    async def received_at(self, user: UserId, awaited: Sequence[AwaitedReceipt]) -> Sequence[datetime | None]:
+        return self._ledger.received_at(user, awaited)
 
     # positions
 
@@ -533,6 +612,14 @@ class MemoryStore:
             self._trimmed_rooms.move_to_end(room)
         while len(self._trimmed_rooms) > self._max_trimmed_rooms:
             _, self._trimmed_elsewhere = self._trimmed_rooms.popitem(last=False)
+
+
+def _stored(record: _Record) -> datetime:
+    """By the clock of the wall."""
+    stored_at = record.entry.stored_at
+    if stored_at is None:
+        raise ValueError("only of controls it is not known")
+    return stored_at
 
 
 def _is_there(placed: _Placed, now: datetime) -> bool:

@@ -16,3 +16,8 @@ def microseconds(time: datetime) -> int:
 def moment(stored: int) -> datetime:
     """The time that ``microseconds`` made a number of."""
     return _EPOCH + timedelta(microseconds=stored)
+
+
+def second(time: datetime) -> int:
+    """The beginning of its second, as it is stored."""
+    return microseconds(time.replace(microsecond=0))

@@ -12,25 +12,30 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from domain.delivery.deadlines import Deadlines
 from domain.delivery.window import Window
 from domain.errors import ConnectionGone
-from domain.model import Control, Disconnect, Entry, Outgoing, Position, Room, TailEntry, Unfetched
+from domain.model import NOTIFICATION_NEW, Control, Disconnect, Entry, Outgoing, Position, Room, TailEntry, Unfetched
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Log, Sent, Telemetry, Transport
 from domain.ports.transport import Frame, Outlet
 
 O = TypeVar("O", bound=Outlet)  # noqa: E741 (an outlet)
 F = TypeVar("F", bound=Frame)
-E = TypeVar("E", bound=TailEntry)
 
 WINDOW_BYTES = 1_048_576
 WINDOW_ENTRIES = 4_096
 
 TURN_SECONDS = 0.005
 """After which others have their turn, between two entries."""
+
+UNSENT_MOST = 10_000
+"""Notifications that had expired before they were delivered, of which is remembered that nobody was sent them."""
+SKIPPED_MOST = 1_000
+"""The same, of one subscription."""
 
 
 class Hub:
@@ -56,6 +61,7 @@ class Hub:
         self._observers: list[Callable[[Sequence[TailEntry]], None]] = []
         self._controlled: list[Callable[[Control, Position], None]] = []
         self._delivered: Position | None = None
+        self._unsent: deque[int] = deque(maxlen=UNSENT_MOST)
         # Live only from where the tail has not come yet, by the offset that they have already.
         self._ahead: Deadlines[Subscription[Any, Any], int] = Deadlines()
 
@@ -63,6 +69,17 @@ class Hub:
     def delivered(self) -> Position | None:
         """Everything up to here was taken to the rooms; None before it has begun."""
         return self._delivered
+
+    @property
+    def unsent(self) -> Collection[int]:
+        """The offsets of notifications that had expired as their turn came, since ``take_unsent``."""
+        return self._unsent
+
+    def take_unsent(self) -> list[int]:
+        """What is ``unsent``, which is forgotten then."""
+        unsent = list(self._unsent)
+        self._unsent.clear()
+        return unsent
 
     @property
     def rooms(self) -> frozenset[Room]:
@@ -86,7 +103,7 @@ class Hub:
         audience = self._audiences.get(transport)
         if audience is None:
             audience = self._audiences[transport] = _Audience(transport, self._window)
-        return Subscription(self, audience, outlet)
+        return Subscription(self, audience, outlet, self._clock.now())
 
     async def begin(self) -> Position:
         """Deliver what comes from now on, which is behind a position, or go on behind what was delivered.
@@ -138,6 +155,8 @@ class Hub:
             taken.append(entry)
             if is_current:
                 delivered.append(entry)
+            elif entry.event == NOTIFICATION_NEW:
+                self._unsent.append(entry.position.offset)
         self._telemetry.delivered(taken, sent)
         for observe in self._observers:
             observe(delivered)
@@ -174,12 +193,11 @@ class Hub:
         something of it."""
         if not self._window.reaches(after.offset):
             return False
-        beyond = self.current(self._window.after(after.offset))
-        missed = [entry for entry in beyond if not subscription.rooms.isdisjoint(entry.rooms)]
-        fetched = [entry for entry in missed if isinstance(entry, Entry)]
-        if len(fetched) < len(missed):
+        missed = [entry for entry in self._window.after(after.offset) if not subscription.rooms.isdisjoint(entry.rooms)]
+        are_current = self.are_current(missed)
+        if any(current and isinstance(entry, Unfetched) for entry, current in zip(missed, are_current, strict=True)):
             return False
-        subscription.catch_up(fetched)
+        subscription.catch_up(missed)
         if self._delivered is None or after.offset > self._delivered.offset:
             self._ahead.put(subscription, after.offset)
         else:
@@ -194,24 +212,40 @@ class Hub:
         """So many were sent to one that had missed them."""
         self._telemetry.replayed(transport, entries)
 
-    def current(self, entries: Iterable[E]) -> list[E]:
-        """Those that are still to be delivered."""
+    def are_current(self, entries: Iterable[TailEntry]) -> list[bool]:
+        """Of each whether it is still to be delivered."""
         now = self._clock.now()
-        return [entry for entry in entries if self._policy.is_current(entry, now)]
+        return [self._policy.is_current(entry, now) for entry in entries]
 
 
 class Subscription(Generic[O, F]):
     """How one connection is delivered to. After its end nothing is sent, and ConnectionGone raised where said.
 
-    ``rooms`` are those it is a member of.
+    ``rooms`` are those it is a member of. ``replayed`` is from where on it was live for the first time, and
+    ``skipped`` are the offsets of what expired before its turn, in its time.
     """
 
-    __slots__ = ("_audience", "_hub", "_live_after", "is_open", "outlet", "rooms")
+    __slots__ = (
+        "_audience",
+        "_hub",
+        "_live_after",
+        "_sent",
+        "_since",
+        "is_open",
+        "outlet",
+        "replayed",
+        "rooms",
+        "skipped",
+    )
 
-    def __init__(self, hub: Hub, audience: _Audience[O, F], outlet: O) -> None:
+    def __init__(self, hub: Hub, audience: _Audience[O, F], outlet: O, since: datetime) -> None:
         self.outlet = outlet
         self.rooms: frozenset[Room] = frozenset()
         self.is_open = True
+        self.replayed: Position | None = None
+        self.skipped: list[int] = []
+        self._sent: Position | None = None
+        self._since = since
         self._hub = hub
         self._audience = audience
         self._live_after: Position | None = None
@@ -220,6 +254,14 @@ class Subscription(Generic[O, F]):
         """Before it is live for the first time. It leaves them by ending."""
         self.rooms = rooms
         self._hub.join(rooms)
+
+    @property
+    def sent(self) -> Position | None:
+        """Up to here everything was sent, where it was for it; None before anything was."""
+        after, delivered = self._live_after, self._hub.delivered
+        if after is None:
+            return self._sent
+        return delivered if delivered is not None and delivered.offset > after.offset else after
 
     def send(self, event: Outgoing) -> None:
         """Behind everything that was sent before."""
@@ -234,24 +276,30 @@ class Subscription(Generic[O, F]):
         """
         if not self.is_open:
             raise ConnectionGone
-        if not self._hub.current(entries):
-            return
-        try:
-            await self._audience.transport.has_room(self.outlet)
-        except ConnectionGone:
-            self.leave()
-            raise
-        if not self.is_open:
-            raise ConnectionGone
+        if any(self._hub.are_current(entries)):
+            try:
+                await self._audience.transport.has_room(self.outlet)
+            except ConnectionGone:
+                self.leave()
+                raise
+            if not self.is_open:
+                raise ConnectionGone
         # Some may have expired while there was no room.
-        self.catch_up(self._hub.current(entries))
+        self.catch_up(entries)
+        if entries:
+            self._sent = entries[-1].position
 
-    def catch_up(self, entries: Sequence[Entry]) -> None:
-        """Send what it has missed."""
-        for entry in entries:
-            self.send(entry)
-        if entries and self.is_open:
-            self._hub.replayed(self._audience.transport.name, len(entries))
+    def catch_up(self, entries: Sequence[TailEntry]) -> None:
+        """Send what it has missed, but for what has expired, which is noted."""
+        sent = 0
+        for entry, is_current in zip(entries, self._hub.are_current(entries), strict=True):
+            if is_current and isinstance(entry, Entry):
+                self.send(entry)
+                sent += 1
+            elif entry.expires_at is not None and entry.expires_at > self._since and len(self.skipped) < SKIPPED_MOST:
+                self.skipped.append(entry.position.offset)
+        if sent and self.is_open:
+            self._hub.replayed(self._audience.transport.name, sent)
 
     def resume(self, after: Position) -> bool:
         """Go live: what was and will be delivered beyond ``after`` is sent, and nothing at or below it.
@@ -264,6 +312,8 @@ class Subscription(Generic[O, F]):
         if not self._hub.go_live(self, after):
             return False
         self._live_after = after
+        if self.replayed is None:
+            self.replayed = after
         return True
 
     def pause(self) -> Position:
@@ -271,11 +321,11 @@ class Subscription(Generic[O, F]):
         it was for this subscription. Raises ConnectionGone."""
         if not self.is_open:
             raise ConnectionGone
-        after, delivered = self._live_after, self._hub.delivered
-        if after is None:
+        sent = self.sent
+        if self._live_after is None or sent is None:
             raise RuntimeError("it is paused already")
         self._withdraw()
-        return delivered if delivered is not None and delivered.offset > after.offset else after
+        return sent
 
     def close(self, why: Disconnect) -> None:
         """Nothing more is sent but why, and the transport ends it."""
@@ -295,7 +345,7 @@ class Subscription(Generic[O, F]):
         self._audience.enter(self.outlet, self.rooms)
 
     def _withdraw(self) -> None:
-        self._live_after = None
+        self._sent, self._live_after = self.sent, None
         self._audience.exit(self.outlet, self.rooms)
         self._hub.withdraw(self)
 

@@ -5,9 +5,11 @@ from domain.ports.checkpoints import Checkpoints
 from domain.ports.clock import Clock
 from domain.ports.connection_directory import ConnectionDirectory
 from domain.ports.connection_events import ConnectionEvents
+from domain.ports.delivery_reports import DeliveryReports
 from domain.ports.inbox_access import InboxAccess
 from domain.ports.inbox_lookup import InboxLookup, Looked
 from domain.ports.inboxes import Inboxes
+from domain.ports.ledger import Ledger
 from domain.ports.log import Log, Wanted
 from domain.ports.notification_source import NotificationSource
 from domain.ports.outbox import Outbox
@@ -29,10 +31,12 @@ __all__ = [
     "Clock",
     "ConnectionDirectory",
     "ConnectionEvents",
+    "DeliveryReports",
     "Frame",
     "InboxAccess",
     "InboxLookup",
     "Inboxes",
+    "Ledger",
     "Log",
     "Looked",
     "NotificationSource",

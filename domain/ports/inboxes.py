@@ -21,12 +21,17 @@ class Inboxes(Protocol):
     async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
         """A page of the inbox."""
 
-    async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
+    async def change(
+        self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime, *, by: str | None = None
+    ) -> Changed:
         """Do it to those of the notifications that are in the inbox and not so already, and log which, in one commit.
 
-        READ sets ``seen_at`` too. A time that is set already stays. At most 500 ids, each once.
+        READ sets ``seen_at`` too. A time that is set already stays. At most 500 ids, each once. ``by`` is the device
+        that does it, of which is kept what it has read.
         """
 
-    async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
+    async def read_all(
+        self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None
+    ) -> Changed:
         """READ for everything before this in the log, in one entry; with ``up_to`` for all in the inbox at or before
         it, by their ids. Where nothing changes nothing is logged. Raises CursorRefused for a bad ``up_to``."""

@@ -16,22 +16,24 @@ IDS_PER_ENTRY = 500
 
 @value
 class ItemTimes:
-    """The state of one notification for one user."""
+    """The state of one notification for one user. ``read_by`` is the name of the device by which it was read."""
 
     read_at: datetime | None = None
     seen_at: datetime | None = None
     archived_at: datetime | None = None
     deleted: bool = False
+    read_by: str | None = None
 
-    def after(self, action: Action, at: datetime) -> ItemTimes:
+    def after(self, action: Action, at: datetime, by: str | None = None) -> ItemTimes:
         """The state once that was done; a time that is set stays, and so does what was deleted."""
         if self.deleted:
             return self
         match action:
             case Action.READ:
-                return replace(self, read_at=self.read_at or at, seen_at=self.seen_at or at)
+                read_by = by if self.read_at is None else self.read_by
+                return replace(self, read_at=self.read_at or at, seen_at=self.seen_at or at, read_by=read_by)
             case Action.UNREAD:
-                return replace(self, read_at=None)
+                return replace(self, read_at=None, read_by=None)
             case Action.SEEN:
                 return replace(self, seen_at=self.seen_at or at)
             case Action.ARCHIVE:
@@ -108,7 +110,7 @@ class UserState:
 
     def __init__(self) -> None:
         self._touched: dict[int, ItemTimes] = {}
-        self._all_read: list[tuple[int, datetime]] = []
+        self._all_read: list[tuple[int, datetime, str | None]] = []
 
     def of(self, offset: int) -> ItemTimes:
         touched = self._touched.get(offset)
@@ -117,19 +119,19 @@ class UserState:
         index = bisect_right(self._all_read, offset, key=lambda watermark: watermark[0])
         if index == len(self._all_read):
             return UNTOUCHED
-        at = self._all_read[index][1]
-        return ItemTimes(read_at=at, seen_at=at)
+        _, at, by = self._all_read[index]
+        return ItemTimes(read_at=at, seen_at=at, read_by=by)
 
     def put(self, offset: int, times: ItemTimes) -> None:
         self._touched[offset] = times
 
-    def read_all(self, offset: int, at: datetime) -> None:
+    def read_all(self, offset: int, at: datetime, by: str | None = None) -> None:
         """Everything placed before the offset was read, where it was not."""
-        self._all_read.append((offset, at))
+        self._all_read.append((offset, at, by))
         for touched, times in self._touched.items():
-            self._touched[touched] = times.after(Action.READ, at)
+            self._touched[touched] = times.after(Action.READ, at, by)
 
     def forget(self, floor: int) -> None:
         """What lies at or below the floor is not in the log any more."""
         self._touched = {offset: times for offset, times in self._touched.items() if offset > floor}
-        self._all_read = [(offset, at) for offset, at in self._all_read if offset > floor]
+        self._all_read = [watermark for watermark in self._all_read if watermark[0] > floor]

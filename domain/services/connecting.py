@@ -29,6 +29,7 @@ from domain.services.admission import Admission
 from domain.services.catching_up import CatchingUp
 from domain.services.connections import Connection, Connections, Request
 from domain.services.counts import CountsService
+from domain.services.deliveries import DeliveryLedger
 from domain.services.recovery import RecoveryService
 from domain.services.requests import RequestService
 
@@ -48,6 +49,7 @@ class ConnectionService:
         catching_up: CatchingUp,
         requests: RequestService,
         counts: CountsService,
+        ledger: DeliveryLedger,
         policy: ConnectionPolicy,
         clock: Clock,
         telemetry: Telemetry,
@@ -61,6 +63,7 @@ class ConnectionService:
         self._catching_up = catching_up
         self._requests = requests
         self._counts = counts
+        self._ledger = ledger
         self._policy = policy
         self._clock = clock
         self._telemetry = telemetry
@@ -106,8 +109,11 @@ class ConnectionService:
         # From here on nothing waits: what comes against the user from now on finds the connection.
         self._admission.check(identity)
         connection.subscriber, connection.start = start.subscriber, start
+        connection.began_after, connection.had = start.after.offset, start.had
+        connection.continues = start.continues
         self._supersede(start.continues)
         self._connections.let_in(connection, identity, start.pid, start.counted.as_of)
+        self._ledger.began(connection)
         self._telemetry.connected(
             connection.subscription.outlet.id,
             identity,
@@ -145,6 +151,7 @@ class ConnectionService:
                 undo.callback(self._connections.done, connection)
                 await self._catch_up(connection, start.subscriber, start.page)
                 undo.pop_all()
+            self._ledger.went_live(connection)
         connection.is_live = True
         await self._requests.carry_out(connection, connection.subscriber)
 
@@ -178,6 +185,7 @@ class ConnectionService:
             connection.received = upto
             self._telemetry.received(outlet.id, upto)
             self._recovery.acknowledge(connection.subscriber, upto)
+            self._ledger.received(connection, upto.offset)
 
     def disconnected(self, outlet: Outlet, reason: DisconnectReason) -> None:
         connection = self._connections.find(outlet)
@@ -185,6 +193,7 @@ class ConnectionService:
             return
         self._counts.unwatch(connection.subscription)
         self._connections.end(connection)
+        self._ledger.ended(connection, reason)
         if connection.pid is not None and connection.identity is not None:
             # Who left before has never been said to be connected.
             self._telemetry.disconnected(outlet.id, connection.identity, reason, connection.received)

@@ -45,9 +45,10 @@ class Connection:
     """A connection from its first word to the end of the last thing it has asked for.
 
     It has an ``identity`` once its token is verified, and a ``pid`` once it is let in. Its ``start`` is kept until its
-    reply has been sent. ``came_at`` is the head of the log as it was read for its start; ``disconnection`` is the last
-    one of its user while it was connecting. ``is_live``: its replay is over, or has failed. ``closing``: it has been
-    told to end. At ``leaves_at`` it will be, for ``leaves_for``.
+    reply has been sent. It goes on after the offset ``began_after``. Its client ``had`` everything up to a position by
+    its cursor, and ``continues`` the one with that pid. ``came_at`` is the head of the log as it was read for its
+    start; ``disconnection`` is the last one of its user while it was connecting. ``is_live``: its replay is over, or
+    has failed. ``closing``: it has been told to end. At ``leaves_at`` it will be, for ``leaves_for``.
     ``requests`` are carried out in their order, and the first is under way while it ``is_working`` and ``is_live``.
     """
 
@@ -59,6 +60,9 @@ class Connection:
     subscriber: Subscriber | None = None
     pid: str | None = None
     start: Start | None = None
+    began_after: int = 0
+    had: Position | None = None
+    continues: str | None = None
     came_at: Position | None = None
     disconnection: Disconnection | None = None
     deadlines: Deadlines | None = None

@@ -48,8 +48,10 @@ class InboxService:
             await self._admission.check_as_of(who, answer.as_of)
         return answer
 
-    async def perform(self, subscriber: Subscriber, command: InboxCommand) -> Counted | Listing | Changed:
-        """Raises InvalidArgument or StoreUnavailable."""
+    async def perform(
+        self, subscriber: Subscriber, command: InboxCommand, by: str | None = None
+    ) -> Counted | Listing | Changed:
+        """``by`` is the device that asks for it, where there is one. Raises InvalidArgument or StoreUnavailable."""
         match command:
             case CountInbox():
                 return await self._inboxes.count(subscriber)
@@ -57,9 +59,9 @@ class InboxService:
                 # An answer that is more than a client can take at once would end its connection.
                 return await self._inboxes.list_items(subscriber, replace(query, max_bytes=self._policy.replay_bytes))
             case Mark(action, ids):
-                return await self._inboxes.change(subscriber, action, ids, self._clock.now())
+                return await self._inboxes.change(subscriber, action, ids, self._clock.now(), by=by)
             case MarkAllRead(up_to):
                 try:
-                    return await self._inboxes.read_all(subscriber, up_to, self._clock.now())
+                    return await self._inboxes.read_all(subscriber, up_to, self._clock.now(), by=by)
                 except CursorRefused as refused:
                     raise InvalidArgument("up_to", f"leads to no place in the log: {refused.reason.value}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from domain.model import (
     Arrival,
+    Arrived,
     Counted,
     Identity,
     Page,
@@ -22,9 +23,12 @@ from domain.services.marks import Marks
 
 @value
 class Start:
-    """Where a connection begins. ``continues`` is the pid of the connection whose place it takes, if any."""
+    """Where a connection begins: the page is the first one ``after`` a position. Its client ``had`` everything up to
+    another, as its cursor says. ``continues`` is the pid of the connection whose place it takes, if any."""
 
     subscriber: Subscriber
+    after: Position
+    had: Position | None
     page: Page
     counted: Counted
     pid: str
@@ -69,6 +73,8 @@ class RecoveryService:
             pid = await self._pids.issue(user, refused=refused_offset(resume_request))
         return Start(
             arrived.subscriber,
+            arrived.after,
+            _had(arrival, arrived),
             arrived.page,
             arrived.counted,
             pid,
@@ -94,3 +100,12 @@ class RecoveryService:
     async def store_marks(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""
         await self._marks.store()
+
+
+def _had(arrival: Arrival, arrived: Arrived) -> Position | None:
+    """A client has what its cursor says, though what follows may be gone."""
+    if arrived.recovered:
+        return arrived.after
+    if arrived.reason is RecoveryReason.TRIMMED and len(arrival.cursors) == 1:
+        return arrival.cursors[0]
+    return None

@@ -55,7 +55,7 @@ class RequestService:
         try:
             command = self._policy.command(request.asked)
             if not connection.subscription.is_open:
-                await self._perform_for_nobody(subscriber, command)
+                await self._perform_for_nobody(connection, subscriber, command)
             elif isinstance(command, RefreshToken):
                 self._answer(connection, request.ack, await self._refresh(connection, command.token))
             else:
@@ -65,10 +65,12 @@ class RequestService:
         except SynkroneError as error:
             self._answer(connection, request.ack, Failed(error.problem))
 
-    async def _perform_for_nobody(self, subscriber: Subscriber, command: InboxCommand | RefreshToken) -> None:
+    async def _perform_for_nobody(
+        self, connection: Connection, subscriber: Subscriber, command: InboxCommand | RefreshToken
+    ) -> None:
         """Whoever asked has left: only what changes something is worth doing."""
         if isinstance(command, Mark | MarkAllRead):
-            await self._inboxes.perform(subscriber, command)
+            await self._inboxes.perform(subscriber, command, connection.device)
 
     async def _answer_in_order(
         self, connection: Connection, subscriber: Subscriber, ack: AckId | None, command: InboxCommand
@@ -79,7 +81,7 @@ class RequestService:
         answer: Answer
         try:
             try:
-                found = await self._inboxes.perform(subscriber, command)
+                found = await self._inboxes.perform(subscriber, command, connection.device)
             except (InvalidArgument, Unavailable) as error:
                 answer = Failed(error.problem)
             else:

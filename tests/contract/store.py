@@ -10,6 +10,7 @@ from tests.contract.inbox_changes import ChangeContract, ReadAllContract, ReadUp
 from tests.contract.inbox_controls import ControlContract
 from tests.contract.inbox_harness import OpenedStore, OpenStore, draft
 from tests.contract.inbox_items import CountContract, ListContract, WindowContract
+from tests.contract.inbox_ledger import AddressedContract, LedgerContract
 from tests.contract.inbox_log import AppendContract, FollowContract
 from tests.contract.inbox_races import RaceContract
 from tests.contract.inbox_restrictions import RestrictionContract
@@ -35,6 +36,8 @@ class StoreContract(
     ReadAllContract,
     ReadUpToContract,
     RaceContract,
+    AddressedContract,
+    LedgerContract,
 ):
     """Subclass it, and give it an ``open_inbox``, which opens stores that live by the ``clock``."""
 

@@ -37,6 +37,9 @@ _LOCK = b"""
     SELECT pg_advisory_xact_lock(%(space)s::integer, name)
     FROM (SELECT name FROM unnest(%(names)s::integer[]) AS given (name) ORDER BY name) AS in_order"""
 _ID = "(SELECT id FROM synkrone.contents WHERE contents.log_offset = items.log_offset)"
+_READ_BY = """CASE WHEN touched THEN items.read_by ELSE (
+        SELECT watermarks.read_by FROM synkrone.watermarks
+        WHERE user_id = %(user)s::text AND watermarks.log_offset > items.log_offset ORDER BY log_offset LIMIT 1) END"""
 _NAMED = f"""
     WITH {NEWEST},
     named AS MATERIALIZED (
@@ -44,20 +47,21 @@ _NAMED = f"""
             SELECT (SELECT log_offset FROM synkrone.ids WHERE ids.id = given.id)
             FROM unnest(%(ids)s::text[]) AS given (id)))),
     {items_of("named")}
-    SELECT items.log_offset, {_ID}, {TIMES} FROM items""".encode()  # noqa: S608
+    SELECT items.log_offset, {_ID}, {_READ_BY}, {TIMES} FROM items""".encode()  # noqa: S608
 _TO_READ = f"""
     WITH {ITEMS}
-    SELECT items.log_offset, {_ID}, {TIMES} FROM items
+    SELECT items.log_offset, {_ID}, {_READ_BY}, {TIMES} FROM items
     WHERE items.log_offset <= %(up_to)s::bigint AND (unread OR unseen) ORDER BY items.log_offset""".encode()  # noqa: S608
 _PUT = b"""
-    INSERT INTO synkrone.state AS stored (user_id, log_offset, read_at, seen_at, archived_at, deleted)
+    INSERT INTO synkrone.state AS stored (user_id, log_offset, read_at, seen_at, archived_at, deleted, read_by)
     SELECT * FROM unnest(%(users)s::text[], %(offsets)s::bigint[], %(read_at)s::bigint[], %(seen_at)s::bigint[],
-        %(archived_at)s::bigint[], %(deleted)s::boolean[]) AS given (user_id, log_offset)
+        %(archived_at)s::bigint[], %(deleted)s::boolean[], %(read_by)s::text[]) AS given (user_id, log_offset)
     ORDER BY user_id COLLATE "C", log_offset
     ON CONFLICT (user_id, log_offset) DO UPDATE SET read_at = excluded.read_at, seen_at = excluded.seen_at,
-        archived_at = excluded.archived_at, deleted = excluded.deleted"""
+        archived_at = excluded.archived_at, deleted = excluded.deleted, read_by = excluded.read_by"""
 _PUT_READ = b"""
-    UPDATE synkrone.state SET read_at = coalesce(read_at, %(at)s::bigint), seen_at = coalesce(seen_at, %(at)s::bigint)
+    UPDATE synkrone.state SET read_at = coalesce(read_at, %(at)s::bigint), seen_at = coalesce(seen_at, %(at)s::bigint),
+        read_by = CASE WHEN read_at IS NULL THEN %(by)s::text ELSE read_by END
     WHERE user_id = %(user)s::text AND (read_at IS NULL OR seen_at IS NULL) AND NOT deleted"""
 _FORGET_WATERMARKS = b"""
     DELETE FROM synkrone.watermarks WHERE (user_id, log_offset) IN (
@@ -71,7 +75,7 @@ _APPEND = b"""
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
         %(sync)s::boolean,
         %(events)s::text[], %(form)s::smallint, %(rooms)s::text[], %(payloads)s::text[],
-        %(readers)s::text[], %(read_by)s::integer[], %(read_at)s::bigint[])"""
+        %(readers)s::text[], %(read_in)s::integer[], %(read_at)s::bigint[], %(read_by)s::text[])"""
 _FIRST = b"""
     SELECT appends.first, epochs.epoch FROM synkrone.appends JOIN synkrone.epochs ON epochs.number = epoch_number
     WHERE name = %(name)s::uuid"""
@@ -82,7 +86,7 @@ _REACHES = b"SELECT synkrone.reaches(%(epoch)s::text, %(offset)s::bigint)"
 class Change:
     """What a user wants to be done. Of ``all_read`` there are no ids; with ``up_to`` it is only what lies at or
     before it, by ids. ``at`` is the time that it says, and ``stored_at`` that of storing it, or None for the database's
-    own. ``known`` and ``known_epoch`` are as those of an append."""
+    own. ``known`` and ``known_epoch`` are as those of an append. ``by`` is the device that wants it."""
 
     view: View
     action: Action
@@ -93,6 +97,7 @@ class Change:
     known_epoch: str | None
     all_read: bool = False
     up_to: Position | None = None
+    by: str | None = None
 
     @property
     def user(self) -> UserId:
@@ -219,10 +224,10 @@ def _effect(db: Database, change: Change, aged: int) -> _Effect:
         found = {row[1]: row for row in db.execute(_NAMED, parameters | {"ids": list(change.ids)})}
         rows = [found[id_] for id_ in change.ids if id_ in found]
     changed: list[tuple[int, str, ItemTimes]] = []
-    for offset, id_, *times in rows:
+    for offset, id_, read_by, *times in rows:
         read_at, seen_at, archived_at = (moment(time) if time is not None else None for time in times)
-        before = ItemTimes(read_at, seen_at, archived_at)
-        after = before.after(change.action, change.at)
+        before = ItemTimes(read_at, seen_at, archived_at, read_by=read_by)
+        after = before.after(change.action, change.at, change.by)
         if after != before:
             changed.append((offset, id_, after))
     if not changed:
@@ -236,11 +241,11 @@ def _store(db: Database, commit: _Commit, *, sync: bool) -> Row:
     for no longer than it takes the server."""
     pairs = list(zip(commit.changes, commit.effects, strict=True))
     rows = [(change.user, *item) for change, effect in pairs for item in effect.items]
-    readers: list[tuple[UserId, int, int]] = []
+    readers: list[tuple[UserId, int, int, str | None]] = []
     logged: list[tuple[str, Room, Json]] = []
     for change, effect in pairs:
         if effect.events and not effect.items:
-            readers.append((change.user, len(logged), microseconds(change.at)))
+            readers.append((change.user, len(logged), microseconds(change.at), change.by))
         own = Room.of_user(change.user)
         logged += [(event, own, payload) for event, payload in effect.events]
     last = commit.changes[-1]
@@ -248,9 +253,9 @@ def _store(db: Database, commit: _Commit, *, sync: bool) -> Row:
         if rows:
             db.execute(_PUT, _state(rows))
         if readers:
-            for user, _, at in readers:
-                db.execute(_PUT_READ, {"user": user, "at": at})
-            names = [user for user, _, _ in readers]
+            for user, _, at, by in readers:
+                db.execute(_PUT_READ, {"user": user, "at": at, "by": by})
+            names = [user for user, *_ in readers]
             db.execute(_FORGET_WATERMARKS, {"readers": names, "most": WATERMARKS_PER_USER})
         cursor = db.execute(
             _APPEND,
@@ -265,9 +270,10 @@ def _store(db: Database, commit: _Commit, *, sync: bool) -> Row:
                 "form": FORM,
                 "rooms": [room for _, room, _ in logged],
                 "payloads": [payload.decode() for _, _, payload in logged],
-                "readers": [user for user, _, _ in readers],
-                "read_by": [number for _, number, _ in readers],
-                "read_at": [at for _, _, at in readers],
+                "readers": [user for user, *_ in readers],
+                "read_in": [number for _, number, _, _ in readers],
+                "read_at": [at for _, _, at, _ in readers],
+                "read_by": [by for _, _, _, by in readers],
             },
         )
         db.execute(b"COMMIT")
@@ -298,4 +304,5 @@ def _state(rows: Sequence[tuple[UserId, int, ItemTimes]]) -> Parameters:
         "seen_at": [stored(times.seen_at) for _, _, times in rows],
         "archived_at": [stored(times.archived_at) for _, _, times in rows],
         "deleted": [times.deleted for _, _, times in rows],
+        "read_by": [times.read_by for _, _, times in rows],
     }

@@ -32,7 +32,7 @@ def items_of(some: str) -> str:
     return f"""
         items AS (
             SELECT {some}.log_offset, {some}.expires_at, state.user_id IS NOT NULL AS touched, read_at, seen_at,
-                archived_at, archived_at IS NULL AS current,
+                archived_at, read_by, archived_at IS NULL AS current,
                 CASE WHEN state.user_id IS NULL THEN {some}.log_offset > watermark ELSE read_at IS NULL END AS unread,
                 CASE WHEN state.user_id IS NULL THEN {some}.log_offset > watermark ELSE seen_at IS NULL END AS unseen
             FROM {some}

@@ -57,6 +57,7 @@ class Opened:
     log_floor: int
     secret: bytes
     heard_at: float
+    run: int | None
     writer: Writer = field(init=False)
     readers: Readers = field(init=False)
     watcher: LogWatcher = field(init=False)

@@ -11,6 +11,7 @@ import psycopg
 
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database
+from adapters.store.postgresql.ledger import begin_run
 from adapters.store.postgresql.log import stored, tail_floor
 from adapters.store.postgresql.moved import wait_for_move
 from adapters.store.postgresql.schema import prepare, unusable
@@ -25,17 +26,25 @@ _SECRET_BYTES = 32
 
 @value
 class Found:
-    """What the database holds. The ``entries`` are all after ``tail_floor``."""
+    """What the database holds. The ``entries`` are all after ``tail_floor``. The ``run`` is that of the ledger, None
+    where none is kept."""
 
     generations: Generations
     floor: int
     tail_floor: int
     entries: Sequence[Entry]
     secret: bytes
+    run: int | None
 
 
 def open_database(
-    address: Address, at: datetime | None, *, migrates: bool, tail_entries: int, tail_bytes: int
+    address: Address,
+    at: datetime | None,
+    *,
+    migrates: bool,
+    tail_entries: int,
+    tail_bytes: int,
+    keeps_deliveries: bool,
 ) -> Found:
     """Blocks, for as long as it takes to read so much of a tail. Raises StoreUnusable."""
     try:
@@ -44,12 +53,13 @@ def open_database(
         with closing(Database(address)) as db:
             secret = _secret(db)
             db.begin_epoch(at)
+            run = begin_run(db, at, is_kept=keeps_deliveries)
             with db.snapshot() as snapshot:
                 floor = tail_floor(snapshot, tail_entries, tail_bytes)
                 entries: list[Entry] = []
                 while (upto := floor + len(entries)) < snapshot.head:
                     entries.extend(stored(snapshot, upto, snapshot.head))
-            return Found(snapshot.generations, snapshot.floor, floor, entries, secret)
+            return Found(snapshot.generations, snapshot.floor, floor, entries, secret, run)
     except psycopg.Error as error:
         raise unusable(error) from None
     except StoreUnavailable as error:

@@ -14,7 +14,7 @@ from adapters.store.decisions import Batch
 from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
 from adapters.store.observing import StoreObserver, Unobserved
-from adapters.store.postgresql import items, log, restrictions, schema, users
+from adapters.store.postgresql import items, ledger, log, restrictions, schema, users
 from adapters.store.postgresql.appending import Append, Appending
 from adapters.store.postgresql.arrivals import Arriving, FoundTogether, arrive
 from adapters.store.postgresql.changes import Change, Changing
@@ -43,17 +43,23 @@ from adapters.system.configuration import ConfigurationError
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     Action,
+    Addressed,
+    AddressedPage,
     Appended,
     Arrival,
     Arrived,
+    AwaitedReceipt,
     Changed,
     Checkpoint,
+    ConnectionHistory,
     Control,
     Counted,
+    DeliveriesQuery,
     DisconnectUser,
     Draft,
     InboxQuery,
     Listing,
+    Notes,
     Page,
     Position,
     RecoveryReason,
@@ -74,6 +80,9 @@ RECENT_USERS = 20_000
 _CHECKPOINT = one_by_one(users.checkpoint)
 _ROLES = one_by_one(users.roles)
 _LISTING = one_by_one(items.listing)
+_ADDRESSED = one_by_one(ledger.addressed)
+_HISTORY = one_by_one(ledger.history)
+_RECEIVED_AT = one_by_one(ledger.received_at)
 _PAGE = one_by_one(log.page)
 _SIZE = one_by_one(schema.size)
 _RESTRICTED = one_by_one(restrictions.restricted)
@@ -84,7 +93,8 @@ class PostgresqlStore:
 
     ``url`` is one of libpq's, with its parameters. With ``migrates`` an older schema becomes one of today's as it is
     opened. Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest
-    ``inbox_per_user`` of each user. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
+    ``inbox_per_user`` of each user. What became of deliveries is kept for ``retention_deliveries``; none is where that
+    is nothing. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
     memory, are kept at hand for followers and for those who reconnect.
 
     With ``listen_url``, which leads around it, there is a pooler at ``url`` that may give each transaction another
@@ -109,6 +119,7 @@ class PostgresqlStore:
         retention_log: timedelta = timedelta(days=30),
         retention_inbox: timedelta = timedelta(days=365),
         inbox_per_user: int = 10_000,
+        retention_deliveries: timedelta = timedelta(days=7),
         tail_entries: int = 50_000,
         tail_bytes: int = 64 * 1024 * 1024,
     ) -> None:
@@ -127,6 +138,7 @@ class PostgresqlStore:
         self._relaying = partial(Relaying, sync=sync)
         self._migrates = migrates
         self._retention_log = retention_log
+        self._retention_deliveries = retention_deliveries
         self._kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
         self._tail_entries = tail_entries
         self._tail_bytes = tail_bytes
@@ -170,10 +182,11 @@ class PostgresqlStore:
             migrates=self._migrates,
             tail_entries=self._tail_entries,
             tail_bytes=self._tail_bytes,
+            keeps_deliveries=bool(self._retention_deliveries),
         )
         tail = PartialTail(found.tail_floor)
         tail.append(found.entries)
-        state = Opened(found.generations, tail, found.floor, found.secret, self._clock.monotonic())
+        state = Opened(found.generations, tail, found.floor, found.secret, self._clock.monotonic(), found.run)
         connect = partial(Database, self._address)
         state.writer = Writer(connect(), partial(self._done, state), loop)
         state.readers = Readers(connect, loop)
@@ -441,14 +454,18 @@ class PostgresqlStore:
         await state.caught_up(listing.as_of)
         return listing
 
-    async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
+    async def change(
+        self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime, *, by: str | None = None
+    ) -> Changed:
         state = self._opened()
         known = state.known()
         return await self._change(
-            state, Change(self._view(subscriber), action, ids, at, self._stored_at(), known.offset, known.epoch)
+            state, Change(self._view(subscriber), action, ids, at, self._stored_at(), known.offset, known.epoch, by=by)
         )
 
-    async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
+    async def read_all(
+        self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None
+    ) -> Changed:
         state = self._opened() if up_to is None else self._checked(up_to)
         known = state.known()
         wanted = Change(
@@ -461,6 +478,7 @@ class PostgresqlStore:
             known.epoch,
             all_read=True,
             up_to=up_to,
+            by=by,
         )
         return await self._change(state, wanted)
 
@@ -478,6 +496,23 @@ class PostgresqlStore:
     def _stored_at(self) -> datetime | None:
         """None where the database says it."""
         return self._stamped_by.now() if self._stamped_by is not None else None
+
+    # deliveries
+
+    async def record(self, notes: Notes) -> None:
+        state = self._opened()
+        if state.run is not None:
+            await state.writer.do(ledger.Recorder, ledger.Recording(state.run, notes, self._stored_at()))
+
+    async def addressed(self, user: UserId, query: DeliveriesQuery) -> AddressedPage:
+        kept_since = self._clock.now() - self._retention_deliveries
+        return await self._opened().readers.do(_ADDRESSED, ledger.Asking(user, query, kept_since))
+
+    async def history(self, user: UserId, notifications: Sequence[Addressed]) -> ConnectionHistory:
+        return await self._opened().readers.do(_HISTORY, ledger.Remembering(user, notifications))
+
+    async def received_at(self, user: UserId, awaited: Sequence[AwaitedReceipt]) -> Sequence[datetime | None]:
+        return await self._opened().readers.do(_RECEIVED_AT, ledger.Receiving(user, awaited)) if awaited else []
 
     # the store itself
 
@@ -511,7 +546,13 @@ class PostgresqlStore:
             raise RuntimeError("nothing can be stored any more") from state.writer.defect
         if state.watcher.defect is not None:
             raise RuntimeError("the log is not followed any more") from state.watcher.defect
-        step = Step(self._stored_at(), state.tail.given_to_all, self._retention_log, self._kept.retention)
+        step = Step(
+            self._stored_at(),
+            state.tail.given_to_all,
+            self._retention_log,
+            self._kept.retention,
+            self._retention_deliveries,
+        )
         trimmed: Trimmed = await state.writer.do(self._trimming, step, applied=state.trimmed)
         return trimmed.more
 

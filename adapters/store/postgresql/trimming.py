@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from adapters.store.postgresql import ledger
 from adapters.store.postgresql.database import Database, Written, stored_time
 from adapters.store.times import microseconds, moment
 from domain.model.value import value
@@ -78,6 +79,7 @@ class Step:
     given: int
     retention_log: timedelta
     retention_inbox: timedelta
+    retention_deliveries: timedelta
 
 
 @value
@@ -108,6 +110,7 @@ class Trimming:
             floor, now = row[0], moment(row[1])
             raised = _raise_floor(db, step, now, floor)
             more = raised is not None or _sweep(db, floor) or _drop(db, step, now, floor)
+            more = more or ledger.trim(db, step.retention_deliveries, now)
             floor = floor if raised is None else raised
             generations = _forget(db, step, now, floor)
         return Written([Trimmed(more, floor)] * len(self._steps), generations=generations)

@@ -10,6 +10,7 @@ from adapters.store.change_events import all_read_event, change_events
 from adapters.store.sqlite.items import (
     IN_INBOX,
     READ_AT,
+    READ_BY,
     SEEN_AT,
     UNREAD,
     UNSEEN,
@@ -37,6 +38,7 @@ class Change:
     action: Action
     ids: Sequence[str]
     at: datetime
+    by: str | None = None
 
 
 @value
@@ -46,6 +48,7 @@ class ReadAll:
     view: View
     up_to: int | None
     at: datetime
+    by: str | None = None
 
 
 @value
@@ -67,7 +70,7 @@ def read_all(transaction: LogTransaction, wanted: ReadAll) -> Changed:
     if wanted.up_to is None:
         return _read_everything(transaction, wanted, summary)
     items = _to_read(transaction, wanted.view, wanted.up_to, summary.floor)
-    named = Change(wanted.view, Action.READ, [item.id for item in items], wanted.at)
+    named = Change(wanted.view, Action.READ, [item.id for item in items], wanted.at, wanted.by)
     return _apply(transaction, named, items, summary)
 
 
@@ -78,7 +81,9 @@ def _read_everything(transaction: LogTransaction, wanted: ReadAll, summary: Summ
     user = _user(transaction, wanted.view)
     at, watermark = microseconds(wanted.at), transaction.head
     db = transaction.db
-    db.execute("INSERT INTO watermarks (user, offset, at) VALUES (?, ?, ?)", (user, watermark, at))
+    db.execute(
+        "INSERT INTO watermarks (user, offset, at, read_by) VALUES (?, ?, ?, ?)", (user, watermark, at, wanted.by)
+    )
     db.execute(
         """
         DELETE FROM watermarks WHERE user = ? AND offset <= (
@@ -87,15 +92,20 @@ def _read_everything(transaction: LogTransaction, wanted: ReadAll, summary: Summ
     )
     db.execute(
         """
-        UPDATE state SET read_at = coalesce(read_at, ?), seen_at = coalesce(seen_at, ?)
+        UPDATE state SET read_by = CASE WHEN read_at IS NULL THEN ? ELSE read_by END,
+            read_at = coalesce(read_at, ?), seen_at = coalesce(seen_at, ?)
         WHERE user = ? AND offset < ? AND (read_at IS NULL OR seen_at IS NULL) AND deleted = 0""",
-        (at, at, user, watermark),
+        (wanted.by, at, at, user, watermark),
     )
     return Changed(summary.to_read, Counts(0, 0, summary.counts.total), transaction.as_of)
 
 
 def _apply(transaction: LogTransaction, wanted: Change, items: Sequence[_Item], summary: Summary) -> Changed:
-    changed = [(item, times) for item in items if (times := item.times.after(wanted.action, wanted.at)) != item.times]
+    changed = [
+        (item, times)
+        for item in items
+        if (times := item.times.after(wanted.action, wanted.at, wanted.by)) != item.times
+    ]
     if not changed:
         return Changed(0, summary.counts, transaction.as_of)
     ids = [item.id for item, _ in changed]
@@ -107,14 +117,20 @@ def _apply(transaction: LogTransaction, wanted: Change, items: Sequence[_Item], 
 
 def _store(transaction: LogTransaction, user: int, changed: Sequence[tuple[_Item, ItemTimes]]) -> None:
     rows = [
-        (item.offset, *map(_stored, (times.read_at, times.seen_at, times.archived_at)), int(times.deleted))
+        (
+            item.offset,
+            *map(_stored, (times.read_at, times.seen_at, times.archived_at)),
+            int(times.deleted),
+            times.read_by,
+        )
         for item, times in changed
     ]
     transaction.db.execute(
         """
-        REPLACE INTO state (user, offset, read_at, seen_at, archived_at, deleted)
+        REPLACE INTO state (user, offset, read_at, seen_at, archived_at, deleted, read_by)
         SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-            json_extract(value, '$[3]'), json_extract(value, '$[4]')
+            json_extract(value, '$[3]'), json_extract(value, '$[4]'),
+            json_extract(value, '$[5]')
         FROM json_each(?)""",
         (user, as_json(rows)),
     )
@@ -135,7 +151,7 @@ def _user(transaction: LogTransaction, view: View) -> int:
     return int(transaction.db.execute("SELECT id FROM rooms WHERE name = ?", (own,)).fetchone()[0])
 
 
-_ITEM = f"json_array(placed.offset, id, {READ_AT}, {SEEN_AT}, archived_at)"
+_ITEM = f"json_array(placed.offset, id, {READ_AT}, {SEEN_AT}, archived_at, {READ_BY})"
 
 
 def _named(transaction: LogTransaction, wanted: Change, floor: int) -> list[_Item]:
@@ -174,8 +190,8 @@ def _to_read(transaction: LogTransaction, view: View, up_to: int, floor: int) ->
 
 def _items(rows: str) -> list[_Item]:
     return [
-        _Item(offset, id_, ItemTimes(_time(read_at), _time(seen_at), _time(archived_at)))
-        for offset, id_, read_at, seen_at, archived_at in json.loads(rows)
+        _Item(offset, id_, ItemTimes(_time(read_at), _time(seen_at), _time(archived_at), read_by=read_by))
+        for offset, id_, read_at, seen_at, archived_at, read_by in json.loads(rows)
     ]
 
 

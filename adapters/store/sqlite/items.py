@@ -49,6 +49,10 @@ UNSEEN = _untouched_or("seen_at", _WATERMARK)
 _READ_ALL_AT = f"""
     (SELECT at FROM watermarks WHERE user = {_OWN} AND offset > placed.offset ORDER BY offset LIMIT 1)"""  # noqa: S608
 READ_AT = f"CASE WHEN state.offset IS NULL THEN {_READ_ALL_AT} ELSE read_at END"
+_READ_ALL_BY = f"""
+    (SELECT read_by FROM watermarks
+    WHERE user = {_OWN} AND offset > placed.offset ORDER BY offset LIMIT 1)"""  # noqa: S608
+READ_BY = f"CASE WHEN state.offset IS NULL THEN {_READ_ALL_BY} ELSE read_by END"
 SEEN_AT = f"CASE WHEN state.offset IS NULL THEN {_READ_ALL_AT} ELSE seen_at END"
 
 _STATES: Mapping[ItemState, str] = {
@@ -177,8 +181,13 @@ def numbers_of(rooms: int) -> str:
 
 
 def aged_upto(db: sqlite3.Connection, window: Window) -> int:
-    """The offset up to which everything is too old for it. Times of storing never decrease along the log."""
-    aged_before = window.aged_before
+    """The offset up to which everything is too old for it."""
+    return stored_upto(db, window.aged_before)
+
+
+def stored_upto(db: sqlite3.Connection, aged_before: int) -> int:
+    """The offset up to which all contents were stored at a time or before it; 0 where none were. Times of storing never
+    decrease along the log."""
     first = db.execute("SELECT offset, stored_at FROM contents ORDER BY offset LIMIT 1").fetchone()
     if first is None or first[1] > aged_before:
         return 0

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from adapters.store.form import UnknownForm
+from adapters.store.sqlite.ledger import begin_run
 from adapters.store.sqlite.log import RoomSets, head, log_floor, stored, tail_floor
 from adapters.store.sqlite.schema import connect, prepare_file, unreadable, unusable
 from adapters.store.times import microseconds, moment
@@ -20,7 +21,8 @@ from domain.rules.epochs import Generation, Generations
 
 @value
 class Found:
-    """What the file holds. ``stored_at`` is that of the last entry; the ``entries`` are all after ``tail_floor``."""
+    """What the file holds. ``stored_at`` is that of the last entry; the ``entries`` are all after ``tail_floor``. The
+    ``run`` is that of the ledger, None where none is kept."""
 
     generations: Generations
     head: int
@@ -29,15 +31,17 @@ class Found:
     tail_floor: int
     entries: Sequence[Entry]
     secret: bytes
+    run: int | None
 
 
-def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int) -> Found:
+def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int, *, keeps_deliveries: bool) -> Found:
     """Blocks, for as long as it takes to read so much of a tail. Raises StoreUnusable."""
     prepare_file(path)
     try:
         with closing(connect(path)) as db:
             last = head(db)
             generations = _new_generation(db, last + 1, now)
+            run = begin_run(db, now, is_kept=keeps_deliveries)
             (stored_at,) = db.execute(
                 """
                 SELECT max(coalesce((SELECT stored_at FROM entries ORDER BY offset DESC LIMIT 1), 0),
@@ -49,7 +53,7 @@ def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int) -> 
             room_sets = RoomSets()
             while (upto := floor + len(entries)) < last:
                 entries.extend(stored(db, generations, upto, last, room_sets))
-            return Found(generations, last, stored_at, log_floor(db), floor, entries, secret)
+            return Found(generations, last, stored_at, log_floor(db), floor, entries, secret, run)
     except sqlite3.Error as error:
         raise unusable(path, error) from None
     except UnknownForm as error:

@@ -17,7 +17,7 @@ from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.registration import Recent, Registration
 from adapters.store.restrictions import Over
 from adapters.store.served import StoreUnusable
-from adapters.store.sqlite import items, log, restrictions, users
+from adapters.store.sqlite import items, ledger, log, restrictions, users
 from adapters.store.sqlite.append import append, append_control
 from adapters.store.sqlite.arrivals import Arriving, Found, arrive, register, register_and_arrive, registered
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
@@ -34,17 +34,23 @@ from adapters.store.window import Kept, Window
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable, SynkroneError
 from domain.model import (
     Action,
+    Addressed,
+    AddressedPage,
     Appended,
     Arrival,
     Arrived,
+    AwaitedReceipt,
     Changed,
     Checkpoint,
+    ConnectionHistory,
     Control,
     Counted,
+    DeliveriesQuery,
     Draft,
     Entry,
     InboxQuery,
     Listing,
+    Notes,
     Page,
     Position,
     RecoveryReason,
@@ -65,6 +71,9 @@ _CHECKPOINT = one_by_one(users.checkpoint)
 _ROLES = one_by_one(users.roles)
 _FOLLOWING = one_by_one(log.following)
 _LISTING = one_by_one(items.listing)
+_ADDRESSED = one_by_one(ledger.addressed)
+_HISTORY = one_by_one(ledger.history)
+_RECEIVED_AT = one_by_one(ledger.received_at)
 _PAGE = one_by_one(log.page)
 _CHANGE = one_by_one(change)
 _READ_ALL = one_by_one(read_all)
@@ -83,6 +92,7 @@ class _Open:
     tail: Tail[Entry]
     log_floor: int
     secret: bytes
+    run: int | None
     writer: Writer[LogTransaction] = field(init=False)
     readers: Readers = field(init=False)
     followers: set[Follower] = field(default_factory=set)
@@ -106,7 +116,8 @@ class SqliteStore:
     """A store for one process and one event loop.
 
     Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest
-    ``inbox_per_user`` of each user. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
+    ``inbox_per_user`` of each user. What became of deliveries is kept for ``retention_deliveries``; none is where that
+    is nothing. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
     memory, are kept at hand for followers and for those who reconnect.
 
     Nothing touches the file before ``open``. Before that and after ``close`` everything raises StoreUnavailable.
@@ -122,6 +133,7 @@ class SqliteStore:
         retention_log: timedelta = timedelta(days=30),
         retention_inbox: timedelta = timedelta(days=365),
         inbox_per_user: int = 10_000,
+        retention_deliveries: timedelta = timedelta(days=7),
         tail_entries: int = 50_000,
         tail_bytes: int = 64 * 1024 * 1024,
     ) -> None:
@@ -131,7 +143,8 @@ class SqliteStore:
         self._kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
         self._tail_entries = tail_entries
         self._tail_bytes = tail_bytes
-        trimmer = Trimmer(retention_log, self._kept.retention)
+        self._retention_deliveries = retention_deliveries
+        trimmer = Trimmer(retention_log, self._kept.retention, retention_deliveries)
         self._trim: Callable[[LogTransaction, Sequence[Step]], Sequence[Trimmed | SynkroneError]]
         self._trim = one_by_one(trimmer.step)
         self._state: _Open | None = None
@@ -166,14 +179,18 @@ class SqliteStore:
         lock = await asyncio.to_thread(FileLock, self._path)
         try:
             found = await asyncio.to_thread(
-                open_file, self._path, self._clock.now(), self._tail_entries, self._tail_bytes
+                partial(open_file, keeps_deliveries=bool(self._retention_deliveries)),
+                self._path,
+                self._clock.now(),
+                self._tail_entries,
+                self._tail_bytes,
             )
         except BaseException:
             lock.release()
             raise
         tail: Tail[Entry] = Tail(found.tail_floor)
         tail.append(found.entries)
-        state = _Open(lock, found.generations, tail, found.log_floor, found.secret)
+        state = _Open(lock, found.generations, tail, found.log_floor, found.secret, found.run)
         written = _Written(found.head, found.stored_at, found.generations)
         state.writer = Writer(
             partial(connect, self._path),
@@ -364,19 +381,41 @@ class SqliteStore:
         await _caught_up(state, listing.as_of.offset)
         return listing
 
-    async def change(self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime) -> Changed:
-        return await self._opened().writer.do(_CHANGE, Change(self._view(subscriber), action, ids, at))
+    async def change(
+        self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime, *, by: str | None = None
+    ) -> Changed:
+        return await self._opened().writer.do(_CHANGE, Change(self._view(subscriber), action, ids, at, by))
 
-    async def read_all(self, subscriber: Subscriber, up_to: Position | None, at: datetime) -> Changed:
+    async def read_all(
+        self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None
+    ) -> Changed:
         state = self._opened() if up_to is None else self._checked(up_to)
         offset = up_to.offset if up_to is not None else None
-        return await state.writer.do(_READ_ALL, ReadAll(self._view(subscriber), offset, at))
+        return await state.writer.do(_READ_ALL, ReadAll(self._view(subscriber), offset, at, by))
 
     def _view(self, subscriber: Subscriber) -> View:
         return View(subscriber, self._window())
 
     def _window(self) -> Window:
         return Window(microseconds(self._clock.now()), self._kept)
+
+    # deliveries
+
+    async def record(self, notes: Notes) -> None:
+        state = self._opened()
+        if state.run is not None:
+            await state.writer.do(ledger.record, ledger.Recording(state.run, notes))
+
+    async def addressed(self, user: UserId, query: DeliveriesQuery) -> AddressedPage:
+        state = self._opened()
+        kept_since = self._clock.now() - self._retention_deliveries
+        return await state.readers.do(_ADDRESSED, ledger.Asking(state.generations, user, query, kept_since))
+
+    async def history(self, user: UserId, notifications: Sequence[Addressed]) -> ConnectionHistory:
+        return await self._opened().readers.do(_HISTORY, ledger.Remembering(user, notifications))
+
+    async def received_at(self, user: UserId, awaited: Sequence[AwaitedReceipt]) -> Sequence[datetime | None]:
+        return await self._opened().readers.do(_RECEIVED_AT, ledger.Receiving(user, awaited)) if awaited else []
 
     # the store itself
 

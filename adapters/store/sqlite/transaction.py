@@ -127,16 +127,17 @@ _Placing: TypeAlias = tuple[Room, int, int, int | None]
 """A room, an offset, whether it is an item, and when it expires."""
 
 
-class _Insert:
+class Insert:
     """Inserts rows, many in a statement, of which there are few different ones."""
 
-    def __init__(self, into: str, row: str, *, most: int) -> None:
+    def __init__(self, into: str, row: str, *, most: int, on_conflict: str = "") -> None:
         """In ``row`` what differs is ``{}``, and ``?1`` what all have in common. At most so many rows at once: a power
-        of two."""
+        of two. ``on_conflict`` is what follows the rows."""
         self._into = into
         self._row = row
         self._width = row.count("{}")
         self._most = most
+        self._on_conflict = on_conflict
         self._statements: dict[int, str] = {}
 
     def insert(self, db: sqlite3.Connection, values: Sequence[object], common: object = None) -> None:
@@ -153,11 +154,11 @@ class _Insert:
         if rows not in self._statements:
             numbers = count(2)
             each = (self._row.format(*(f"?{next(numbers)}" for _ in range(self._width))) for _ in range(rows))
-            self._statements[rows] = f"INSERT INTO {self._into} VALUES {', '.join(each)}"  # noqa: S608
+            self._statements[rows] = f"INSERT INTO {self._into} VALUES {', '.join(each)} {self._on_conflict}"  # noqa: S608
         return self._statements[rows]
 
 
-_ENTRIES = _Insert("entries", f"({{}}, ?1, '{NOTIFICATION_NEW}', NULL, NULL, NULL)", most=256)
-_CONTENTS = _Insert("contents", f"({{}}, ?1, {{}}, {{}}, {{}}, {{}}, {{}}, {FORM}, {{}}, {{}})", most=64)
-_CHANGES = _Insert("entries", f"({{}}, ?1, {{}}, {FORM}, {{}}, {{}})", most=64)
-_LOCATORS = _Insert("locators", "({}, {})", most=256)
+_ENTRIES = Insert("entries", f"({{}}, ?1, '{NOTIFICATION_NEW}', NULL, NULL, NULL)", most=256)
+_CONTENTS = Insert("contents", f"({{}}, ?1, {{}}, {{}}, {{}}, {{}}, {{}}, {FORM}, {{}}, {{}})", most=64)
+_CHANGES = Insert("entries", f"({{}}, ?1, {{}}, {FORM}, {{}}, {{}})", most=64)
+_LOCATORS = Insert("locators", "({}, {})", most=256)

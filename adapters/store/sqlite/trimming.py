@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from adapters.store.sqlite import ledger
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
 from adapters.store.sqlite.schema import as_json
@@ -43,6 +44,7 @@ class Trimmed:
 class Trimmer:
     retention_log: timedelta
     retention_inbox: timedelta
+    retention_deliveries: timedelta
 
     def step(self, transaction: LogTransaction, step: Step) -> Trimmed:
         """An operation of the writer."""
@@ -51,6 +53,7 @@ class Trimmer:
         else:
             transaction.db.execute("DELETE FROM meta WHERE name = 'probe'")
         more = self._raise_floor(transaction, step.given) or self._sweep(transaction) or self._drop(transaction)
+        more = more or ledger.trim(transaction, self.retention_deliveries)
         self._forget(transaction)
         return Trimmed(more, log_floor(transaction.db), transaction.generations)
 

@@ -82,6 +82,7 @@ class World:
         self.access = self.application.access
         self.admission = self.application.admission
         self.recovery = self.application.recovery
+        self.ledger = self.application.ledger
         self.inboxes = self.application.inboxes
         self.counts = self.application.counts
         self.expiry = self.application.expiry

@@ -1,0 +1,373 @@
+"""The ledger of deliveries in a SQLite file: connections, receipts, and what had expired before it was sent.
+
+A run is a time for which a server had the file open. What a run left open ends as the next one begins.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from adapters.store.addressing import audience_of, rooms_of
+from adapters.store.sqlite.items import stored_upto
+from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.log import log_floor
+from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.transaction import Insert, LogTransaction
+from adapters.store.times import MICROSECOND, microseconds, moment, second
+from domain.model import (
+    SERVER_STOPPED,
+    Addressed,
+    AddressedPage,
+    AwaitedReceipt,
+    ConnectionHistory,
+    ConnectionId,
+    ConnectionRecord,
+    DeliveriesQuery,
+    Notes,
+    Room,
+    UserId,
+)
+from domain.model.value import value
+from domain.ports.ledger import CONNECTIONS_MOST, RECEIPT_WITHIN
+from domain.rules.epochs import Generations
+
+_AT_ONCE = 1000
+_SINCE = "ledger_since"
+
+_CONNECTIONS = Insert(
+    "ledger_connections",
+    "(?1, {}, (SELECT id FROM rooms WHERE name = {}), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
+    most=64,
+    on_conflict="""
+        ON CONFLICT DO UPDATE SET transport = excluded.transport, replayed = excluded.replayed,
+            skipped = excluded.skipped, until = excluded.until, ended = excluded.ended, sent = excluded.sent,
+            received = excluded.received""",
+)
+_RECEIPTS = Insert(
+    "ledger_receipts",
+    "(NULL, (SELECT id FROM rooms WHERE name = {}), {}, {})",
+    most=256,
+    on_conflict="ON CONFLICT (user, at) DO UPDATE SET upto = json_patch(upto, excluded.upto)",
+)
+_UNSENT = Insert("ledger_unsent", "(NULL, ?1, {}, {})", most=256)
+
+
+def begin_run(db: sqlite3.Connection, now: datetime, *, is_kept: bool) -> int | None:
+    """End what earlier ones left open, at the last time that is known of them, when something was stored it may be, and
+    begin a run; without one nothing is recorded."""
+    db.execute(
+        """
+        UPDATE ledger_connections SET ended = ?, until = max(since, run.seen_at, coalesce(
+                (SELECT stored_at FROM entries ORDER BY offset DESC LIMIT 1), 0)),
+            sent = CASE WHEN replayed IS NULL THEN coalesce(sent, after)
+                ELSE max(replayed, run.delivered, coalesce(sent, after)) END
+        FROM ledger_runs AS run WHERE run.number = ledger_connections.run AND until IS NULL""",
+        (SERVER_STOPPED,),
+    )
+    db.execute("UPDATE ledger_runs SET ended = 1 WHERE NOT ended")
+    if not is_kept:
+        db.execute("DELETE FROM meta WHERE name = ?", (_SINCE,))
+        return None
+    at = microseconds(now)
+    db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (_SINCE, at))
+    return db.execute("INSERT INTO ledger_runs (began_at, seen_at, delivered) VALUES (?, ?, 0)", (at, at)).lastrowid
+
+
+@value
+class Recording:
+    run: int
+    notes: Notes
+
+
+def record(transaction: LogTransaction, wanted: Sequence[Recording]) -> Sequence[None]:
+    """An operation of the writer."""
+    for one in wanted:
+        _record(transaction.db, one.run, one.notes)
+    return [None] * len(wanted)
+
+
+def _record(db: sqlite3.Connection, run: int, notes: Notes) -> None:
+    users = {Room.of_user(one.user) for one in notes.connections} | {Room.of_user(user) for user, _ in notes.receipts}
+    db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (as_json(users),))
+    connections: list[object] = []
+    for one in notes.connections:
+        connections += (
+            one.number,
+            Room.of_user(one.user),
+            one.id,
+            one.role,
+            one.device,
+            one.transport,
+            one.pid,
+            microseconds(one.since),
+            one.after,
+            one.had,
+            one.continues,
+            one.replayed,
+            as_json(one.skipped),
+            microseconds(one.until) if one.until is not None else None,
+            one.ended,
+            one.sent,
+            one.received,
+        )
+    _CONNECTIONS.insert(db, connections, run)
+    receipts: list[object] = []
+    for user, receipt in notes.receipts:
+        receipts += (Room.of_user(user), second(receipt.at), as_json(receipt.upto))
+    _RECEIPTS.insert(db, receipts)
+    at = microseconds(notes.at)
+    _UNSENT.insert(db, [part for offset in notes.unsent for part in (offset, at)], run)
+    db.execute("UPDATE ledger_runs SET seen_at = ?, delivered = ? WHERE number = ?", (at, notes.delivered, run))
+
+
+def trim(transaction: LogTransaction, retention: timedelta) -> bool:
+    """Remove some of what is too old; True where there may be more of it."""
+    db, before = transaction.db, microseconds(transaction.now - retention)
+    removed = [
+        db.execute(
+            f"""
+            DELETE FROM {table} WHERE number IN (SELECT number FROM {table} ORDER BY number LIMIT ?)
+                AND at <= ?""",  # noqa: S608
+            (_AT_ONCE, before),
+        ).rowcount
+        for table in ("ledger_receipts", "ledger_unsent")
+        if _is_old(db, table, before)
+    ]
+    removed.append(
+        db.execute(
+            """
+            DELETE FROM ledger_connections WHERE (run, number) IN (
+                SELECT run, number FROM ledger_connections WHERE until <= ? ORDER BY until LIMIT ?)""",
+            (before, _AT_ONCE),
+        ).rowcount
+    )
+    db.execute(
+        """
+        DELETE FROM ledger_runs WHERE ended AND seen_at <= ?
+            AND NOT EXISTS (SELECT 1 FROM ledger_connections WHERE run = ledger_runs.number)""",
+        (before,),
+    )
+    return any(number == _AT_ONCE for number in removed)
+
+
+def _is_old(db: sqlite3.Connection, table: str, before: int) -> bool:
+    """Whether the first row is. Where none is, nothing is looked at but that."""
+    row = db.execute(f"SELECT at FROM {table} ORDER BY number LIMIT 1").fetchone()  # noqa: S608
+    return row is not None and row[0] <= before
+
+
+@value
+class Asking:
+    """A request for notifications as they stand for a user. Nothing is complete from before ``kept_since``."""
+
+    generations: Generations
+    user: UserId
+    query: DeliveriesQuery
+    kept_since: datetime
+
+
+def addressed(db: sqlite3.Connection, asking: Asking) -> AddressedPage:
+    """Of one snapshot."""
+    own = Room.of_user(asking.user)
+    row = db.execute("SELECT id FROM rooms WHERE name = ?", (own,)).fetchone()
+    user = int(row[0]) if row is not None else 0
+    starts = {
+        Room(room): int(start)
+        for room, start in db.execute(
+            "SELECT name, start FROM starts JOIN rooms ON rooms.id = starts.room WHERE user = ?", (user,)
+        )
+    }
+    marks = dict(db.execute("SELECT role, offset FROM marks WHERE user = ?", (user,)).fetchall())
+    query = asking.query
+    if query.id is not None:
+        offsets = _with_id(db, query.id)
+        following = None
+    else:
+        offsets = _for_user(db, own, starts, query)
+        following = offsets[query.limit - 1] if len(offsets) > query.limit else None
+        offsets = offsets[: query.limit]
+    since = db.execute("SELECT value FROM meta WHERE name = ?", (_SINCE,)).fetchone()
+    return AddressedPage(
+        _notifications(db, asking, user, offsets),
+        following,
+        starts,
+        marks,
+        max(moment(since[0]), asking.kept_since) if since is not None else None,
+    )
+
+
+def _with_id(db: sqlite3.Connection, id_: str) -> list[int]:
+    rows = db.execute(
+        "SELECT offset FROM locators JOIN contents USING (offset) WHERE locator = ? AND id = ?", (locator(id_), id_)
+    )
+    return [offset for (offset,) in rows]
+
+
+def _for_user(db: sqlite3.Connection, own: Room, starts: dict[Room, int], query: DeliveriesQuery) -> list[int]:
+    """One more than asked for, where there are so many; newest first."""
+    floor = stored_upto(db, microseconds(query.since) - 1) if query.since is not None else 0
+    room = """
+        SELECT * FROM (SELECT offset FROM placed
+        WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? AND offset < ? AND item
+        ORDER BY offset DESC LIMIT ?)"""
+    before = query.before if query.before is not None else (1 << 62)
+    arguments: list[object] = []
+    for name, start in {own: 0, **starts}.items():
+        arguments += (name, max(start, floor), before, query.limit + 1)
+    rows = db.execute(
+        f"{' UNION '.join([room] * (1 + len(starts)))} ORDER BY 1 DESC LIMIT ?", (*arguments, query.limit + 1)
+    )
+    return [offset for (offset,) in rows]
+
+
+def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: Sequence[int]) -> list[Addressed]:
+    (rows,) = db.execute(
+        """
+        SELECT json_group_array(json_array(contents.offset, contents.id, contents.stored_at, contents.expires_at,
+            CAST(substr(contents.rooms, 1, 600) AS TEXT),
+            EXISTS (SELECT 1 FROM placed WHERE room = :user AND placed.offset = contents.offset),
+            CASE WHEN state.offset IS NULL THEN (SELECT at FROM watermarks WHERE user = :user
+                AND watermarks.offset > contents.offset ORDER BY watermarks.offset LIMIT 1) ELSE read_at END,
+            CASE WHEN state.offset IS NULL THEN (SELECT read_by FROM watermarks WHERE user = :user
+                AND watermarks.offset > contents.offset ORDER BY watermarks.offset LIMIT 1) ELSE read_by END,
+            coalesce(deleted, 0)))
+        FROM (SELECT value FROM json_each(:offsets)) JOIN contents ON contents.offset = value
+        LEFT JOIN state ON state.user = :user AND state.offset = contents.offset""",
+        {"user": user, "offsets": as_json(list(offsets))},
+    ).fetchone()
+    floor = log_floor(db)
+    found: list[Addressed] = []
+    for offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted in json.loads(rows):
+        kind, shared = audience_of(rooms)
+        found.append(
+            Addressed(
+                id=id_,
+                position=asking.generations.position(offset),
+                stored_at=moment(stored_at),
+                audience=kind,
+                rooms=rooms_of(asking.user, shared, is_own=bool(is_own)),
+                expires_at=_moment(expires_at),
+                has_left=offset <= floor,
+                read_at=_moment(read_at),
+                read_by=read_by,
+                deleted=bool(deleted),
+            )
+        )
+    return sorted(found, key=lambda one: -one.position.offset)
+
+
+def _moment(at: int | None) -> datetime | None:
+    return moment(at) if at is not None else None
+
+
+@value
+class Remembering:
+    """A request for the connections of a user."""
+
+    user: UserId
+    notifications: Sequence[Addressed]
+
+
+_COLUMNS = """
+    run, number, id, role, device, transport, pid, since, after, had, continues, replayed, skipped, until, ended,
+    sent, received"""
+
+
+def history(db: sqlite3.Connection, request: Remembering) -> ConnectionHistory:
+    row = db.execute("SELECT id FROM rooms WHERE name = ?", (Room.of_user(request.user),)).fetchone()
+    if row is None:
+        return ConnectionHistory((), {})
+    found = {(one[0], one[1]): one for one in _rows(db, "user = ? AND until IS NULL", (row[0],))}
+    for at in sorted({microseconds(one.stored_at) for one in request.notifications}):
+        some = _rows(db, f"user = ? AND until >= ? ORDER BY until LIMIT {CONNECTIONS_MOST}", (row[0], at))
+        found |= {(one[0], one[1]): one for one in some}
+        if len(some) < CONNECTIONS_MOST:
+            break
+    delivered = dict(db.execute("SELECT number, delivered FROM ledger_runs WHERE NOT ended").fetchall())
+    connections = [_connection(request.user, one, delivered.get(one[0])) for one in found.values()]
+    return ConnectionHistory(
+        sorted(connections, key=lambda one: (one.since, one.number)),
+        _unsent(db, found, [one.position.offset for one in request.notifications]),
+    )
+
+
+def _rows(db: sqlite3.Connection, where: str, arguments: Sequence[object]) -> list[list[Any]]:
+    (rows,) = db.execute(
+        f"SELECT json_group_array(json_array({_COLUMNS})) FROM (SELECT * FROM ledger_connections WHERE {where})",  # noqa: S608
+        arguments,
+    ).fetchone()
+    found: list[list[Any]] = json.loads(rows)
+    return found
+
+
+def _connection(user: UserId, row: Sequence[Any], delivered: int | None) -> ConnectionRecord:
+    """``delivered`` is how far the server had come as it was last heard of, of an open one."""
+    _, number, id_, role, device, transport, pid, since, after, had, continues, replayed, *others = row
+    skipped, until, ended, sent, received = others
+    if until is None and replayed is not None and delivered is not None:
+        sent = max(delivered, sent or 0)
+    return ConnectionRecord(
+        id=ConnectionId(id_),
+        number=number,
+        user=user,
+        role=role,
+        device=device,
+        transport=transport,
+        pid=pid,
+        since=moment(since),
+        after=after,
+        had=had,
+        continues=continues,
+        replayed=replayed,
+        skipped=tuple(json.loads(skipped)),
+        until=_moment(until),
+        ended=ended,
+        sent=sent,
+        received=received,
+    )
+
+
+def _unsent(
+    db: sqlite3.Connection, found: dict[tuple[int, int], list[Any]], offsets: Sequence[int]
+) -> dict[ConnectionId, frozenset[int]]:
+    by_run: dict[int, set[int]] = {}
+    for run, offset in db.execute(
+        "SELECT run, offset FROM ledger_unsent WHERE offset IN (SELECT value FROM json_each(?))", (as_json(offsets),)
+    ):
+        by_run.setdefault(run, set()).add(offset)
+    return {ConnectionId(one[2]): frozenset(by_run[run]) for (run, _), one in found.items() if run in by_run}
+
+
+@value
+class Receiving:
+    """A request for the times of receipts of a user."""
+
+    user: UserId
+    awaited: Sequence[AwaitedReceipt]
+
+
+def received_at(db: sqlite3.Connection, request: Receiving) -> list[datetime | None]:
+    wanted = [(one.connection, one.offset, second(one.since)) for one in request.awaited]
+    (rows,) = db.execute(
+        """
+        WITH wanted AS MATERIALIZED (
+            SELECT key, '$."' || json_extract(value, '$[0]') || '"' AS connection,
+                json_extract(value, '$[1]') AS offset, json_extract(value, '$[2]') AS since
+            FROM json_each(:wanted))
+        SELECT json_group_array((
+            SELECT at FROM ledger_receipts
+            WHERE user = (SELECT id FROM rooms WHERE name = :own) AND at BETWEEN since AND since + :within
+                AND json_extract(upto, connection) >= offset
+            ORDER BY at LIMIT 1))
+        FROM (SELECT * FROM wanted ORDER BY key)""",
+        {
+            "wanted": as_json(wanted),
+            "own": Room.of_user(request.user),
+            "within": RECEIPT_WITHIN // MICROSECOND,
+        },
+    ).fetchone()
+    return [_moment(at) for at in json.loads(rows)]

@@ -1,0 +1,168 @@
+"""What is kept of deliveries: who was connected when, what they were sent, and what is known to have arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+
+from domain.model.connection import ConnectionId
+from domain.model.identity import UserId
+from domain.model.log import Position
+from domain.model.notification import AudienceKind, Room
+from domain.model.value import value
+
+SERVER_STOPPED = "server_stopped"
+"""Why a connection ended whose server did so without a word."""
+
+
+@value
+class ConnectionRecord:
+    """A connection, as it is remembered. Offsets are places in the log.
+
+    It was sent what its rooms have beyond ``after`` and up to ``sent``, but for ``skipped``, which expired before their
+    turn; what lies beyond ``replayed``, if it came so far, at the time at which it was stored. By the cursor that it
+    brought its client ``had`` everything up to there, of the connection that had the pid ``continues``; without a pid,
+    of its last one. ``number`` is its own among those of a run of its server.
+    What of an open one is not known to others is None, as are the last three of one whose server stopped.
+    """
+
+    id: ConnectionId
+    number: int
+    user: UserId
+    role: str
+    device: str | None
+    transport: str
+    pid: str
+    since: datetime
+    after: int
+    had: int | None = None
+    continues: str | None = None
+    replayed: int | None = None
+    skipped: tuple[int, ...] = ()
+    until: datetime | None = None
+    ended: str | None = None
+    sent: int | None = None
+    received: int | None = None
+
+
+@value
+class Receipt:
+    """Up to which offsets connections of a user had received the log at a time, as far as that was news."""
+
+    at: datetime
+    upto: Mapping[ConnectionId, int]
+
+
+@value
+class AwaitedReceipt:
+    """One of a connection, of an offset or beyond it, that can have come at ``since`` or later."""
+
+    connection: ConnectionId
+    offset: int
+    since: datetime
+
+
+@value
+class Notes:
+    """What a server has to add to the ledger.
+
+    ``delivered`` is how far it has taken the log to its live connections, and ``unsent`` are offsets on the way that
+    had expired by then. ``connections`` are new, or other than they were noted.
+    """
+
+    at: datetime
+    delivered: int
+    connections: Sequence[ConnectionRecord]
+    receipts: Sequence[tuple[UserId, Receipt]]
+    unsent: Sequence[int]
+
+
+@value
+class DeliveriesQuery:
+    """The notification with an ``id``, or those that were stored at ``since`` or later and are for the user, newest
+    first, only those before an offset where it is given."""
+
+    id: str | None = None
+    since: datetime | None = None
+    before: int | None = None
+    limit: int = 20
+
+
+@value
+class Addressed:
+    """A notification as it stands for a user. ``rooms`` are those of it that name a role or everyone, or this user.
+    ``has_left``: it is in the log no more, and is not replayed."""
+
+    id: str
+    position: Position
+    stored_at: datetime
+    audience: AudienceKind
+    rooms: frozenset[Room]
+    expires_at: datetime | None
+    has_left: bool
+    read_at: datetime | None
+    read_by: str | None
+    deleted: bool
+
+
+@value
+class AddressedPage:
+    """Notifications, and what is known of a user: the start in each room but their own, and the mark in each role.
+
+    ``next`` is the ``before`` of the following page. ``complete_since``: the ledger has everything from then on; None
+    where there is none.
+    """
+
+    notifications: Sequence[Addressed]
+    next: int | None
+    starts: Mapping[Room, int]
+    marks: Mapping[str, int]
+    complete_since: datetime | None
+
+
+@value
+class ConnectionHistory:
+    """Connections of a user, and the offsets of notifications that had expired before those were sent them live, by
+    connection."""
+
+    connections: Sequence[ConnectionRecord]
+    unsent: Mapping[ConnectionId, frozenset[int]]
+
+
+class Outcome(Enum):
+    """What became of a notification for a user."""
+
+    RECEIVED = "received"
+    SENT = "sent"
+    WAITING = "waiting"
+    EXPIRED = "expired"
+    TRIMMED = "trimmed"
+    DELETED = "deleted"
+    NOT_ADDRESSED = "not_addressed"
+
+
+@value
+class Attempt:
+    """What one connection has to do with a notification: when it was sent it, and when it is known to have received
+    it."""
+
+    connection: ConnectionRecord
+    sent_at: datetime | None
+    received_at: datetime | None
+
+
+@value
+class DeliveryReport:
+    """Why somebody got a notification, or did not; ``sentence`` says it in words."""
+
+    notification: Addressed
+    outcome: Outcome
+    sentence: str
+    attempts: Sequence[Attempt]
+
+
+@value
+class DeliveriesPage:
+    reports: Sequence[DeliveryReport]
+    next: int | None

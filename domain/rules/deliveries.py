@@ -1,0 +1,261 @@
+"""What became of a notification for a user, as it follows from what is remembered: which connections were sent it, and
+which received it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+from domain.model import (
+    EVERYONE,
+    SERVER_STOPPED,
+    Addressed,
+    AddressedPage,
+    Attempt,
+    AwaitedReceipt,
+    ConnectionHistory,
+    ConnectionId,
+    ConnectionRecord,
+    Outcome,
+    Room,
+    UserId,
+)
+from domain.model.value import value
+
+
+@value
+class Reach:
+    """In which rooms a user reaches a notification: none, where it is not for them."""
+
+    user: UserId
+    rooms: frozenset[Room]
+
+    def includes(self, connection: ConnectionRecord) -> bool:
+        """Whether the connection is in one of them."""
+        own = (Room.of_user(self.user), Room.of_role(connection.role), EVERYONE)
+        return not self.rooms.isdisjoint(own)
+
+    def has_mark(self, offset: int, marks: Mapping[str, int]) -> bool:
+        """Whether a mark in a role that reaches it lies at or beyond it."""
+        if self.rooms.isdisjoint((Room.of_user(self.user), EVERYONE)):
+            marks = {role: mark for role, mark in marks.items() if Room.of_role(role) in self.rooms}
+        return any(mark >= offset for mark in marks.values())
+
+
+def reach(user: UserId, notification: Addressed, starts: Mapping[Room, int]) -> Reach:
+    """What lies at or below the start in a room does not exist for them there."""
+    own, offset = Room.of_user(user), notification.position.offset
+    return Reach(
+        user, frozenset(room for room in notification.rooms if room == own or starts.get(room, offset) < offset)
+    )
+
+
+@value
+class Stay:
+    """A connection, and what its client had of it when it came back: the place of its cursor then, and when that was.
+
+    A client that comes back has had all that it was sent up to its cursor, and nothing beyond.
+    """
+
+    connection: ConnectionRecord
+    returned_with: int | None
+    returned_at: datetime | None
+
+    @property
+    def sent(self) -> int | None:
+        """Up to where it was surely sent everything. What a server has sent just before it stopped it has noted
+        nowhere: but what the client had was sent."""
+        sent = self.connection.sent
+        if self.connection.ended == SERVER_STOPPED and self.returned_with is not None:
+            return max(self.returned_with, sent if sent is not None else self.connection.after)
+        return sent
+
+    def was_sent(self, notification: Addressed, reach: Reach, unsent: frozenset[int]) -> bool:
+        """``unsent`` are offsets that had expired before their turn on its server."""
+        connection, offset = self.connection, notification.position.offset
+        if self.sent is None or not connection.after < offset <= self.sent or not reach.includes(connection):
+            return False
+        if offset in connection.skipped:
+            return False
+        if notification.expires_at is not None and notification.expires_at <= connection.since:
+            return False
+        was_live = connection.replayed is not None and offset > connection.replayed
+        return not (was_live and offset in unsent)
+
+    def may_have_receipt(self, offset: int) -> bool:
+        """Whether it is worth looking for: of one that has ended it is known whether it had received so much."""
+        received = self.connection.received
+        return self.connection.until is None or (received is not None and received >= offset)
+
+    def received_at(self, offset: int, receipt_at: datetime | None) -> datetime | None:
+        """The first time by which it is known to have received what it was sent; ``receipt_at`` is that of its
+        receipt."""
+        received = self.connection.received
+        if receipt_at is not None:
+            return receipt_at
+        if received is not None and received >= offset and self.connection.until is not None:
+            return self.connection.until
+        if self.returned_with is not None and self.returned_with >= offset:
+            return self.returned_at
+        return None
+
+
+def stays(connections: Sequence[ConnectionRecord]) -> list[Stay]:
+    """In their order, each with the next one of the same client: which brought its pid, or, where its library knows of
+    none, has the same device."""
+    last_with: dict[str, ConnectionRecord] = {}
+    last_on: dict[tuple[str | None, str], ConnectionRecord] = {}
+    followers: dict[ConnectionId, ConnectionRecord] = {}
+    for connection in connections:
+        device, pid = (connection.device, connection.role), connection.continues
+        before = last_with.get(pid) if pid is not None else last_on.get(device)
+        if connection.had is not None and before is not None:
+            followers.setdefault(before.id, connection)
+        last_with[connection.pid] = last_on[device] = connection
+    return [_stay(connection, followers.get(connection.id)) for connection in connections]
+
+
+def _stay(connection: ConnectionRecord, follower: ConnectionRecord | None) -> Stay:
+    if follower is None or follower.had is None or follower.had < connection.after:
+        return Stay(connection, None, None)
+    return Stay(connection, follower.had, follower.since)
+
+
+@value
+class Case:
+    """All that is known about one notification and one user, at ``now``.
+
+    ``attempts`` are those of connections that were sent it, or were there while it waited. ``is_unwitnessed``: its
+    client had it by a connection that nobody has noted, as its server stopped within a second of its beginning.
+    ``is_marked``: a mark of the user lies at or beyond it, and ``is_complete``: everything since it was stored is
+    remembered.
+    """
+
+    user: UserId
+    now: datetime
+    notification: Addressed
+    reach: Reach
+    attempts: Sequence[Attempt]
+    is_unwitnessed: bool
+    is_marked: bool
+    is_complete: bool
+
+    @property
+    def sent(self) -> Sequence[Attempt]:
+        return [attempt for attempt in self.attempts if attempt.sent_at is not None]
+
+    @property
+    def received(self) -> Attempt | None:
+        """The first that was."""
+        received = [attempt for attempt in self.attempts if attempt.received_at is not None]
+        return min(received, key=lambda attempt: attempt.received_at or self.now, default=None)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What a person did to it comes first, then what arrived, then why it cannot arrive any more."""
+        notification = self.notification
+        if not self.reach.rooms:
+            return Outcome.NOT_ADDRESSED
+        if notification.deleted:
+            return Outcome.DELETED
+        if self.received is not None or self.is_unwitnessed or (self.is_marked and not self.is_complete):
+            return Outcome.RECEIVED
+        if notification.expires_at is not None and notification.expires_at <= self.now:
+            return Outcome.EXPIRED
+        if notification.has_left:
+            return Outcome.TRIMMED
+        # It is not replayed to whoever comes without a cursor, as some device of theirs knew what lies beyond it.
+        if self.is_marked and not self.sent:
+            return Outcome.RECEIVED
+        return Outcome.SENT if self.sent else Outcome.WAITING
+
+
+def awaited(
+    user: UserId, page: AddressedPage, followed: Sequence[Stay], history: ConnectionHistory
+) -> list[AwaitedReceipt]:
+    """The receipts that there may be of the notifications."""
+    found: list[AwaitedReceipt] = []
+    for notification in page.notifications:
+        reached, offset = reach(user, notification, page.starts), notification.position.offset
+        found += [
+            AwaitedReceipt(stay.connection.id, offset, _sent_at(stay.connection, notification))
+            for stay in followed
+            if stay.may_have_receipt(offset)
+            and stay.was_sent(notification, reached, history.unsent.get(stay.connection.id, _NONE))
+        ]
+    return found
+
+
+Receipts: TypeAlias = Mapping[tuple[ConnectionId, int], datetime]
+"""When a connection is known to have received what lies at an offset."""
+
+
+def case(
+    user: UserId,
+    notification: Addressed,
+    page: AddressedPage,
+    followed: Sequence[Stay],
+    history: ConnectionHistory,
+    receipts: Receipts,
+    now: datetime,
+) -> Case:
+    """``followed`` are the stays of their connections since it was stored, which are in the ``history``."""
+    reached = reach(user, notification, page.starts)
+    offset = notification.position.offset
+    relevant: list[Attempt] = []
+    for stay in followed:
+        connection = stay.connection
+        if connection.until is not None and connection.until < notification.stored_at:
+            continue
+        sent_at = received_at = None
+        if stay.was_sent(notification, reached, history.unsent.get(connection.id, _NONE)):
+            sent_at = _sent_at(connection, notification)
+            received_at = stay.received_at(offset, receipts.get((connection.id, offset)))
+        relevant.append(Attempt(connection, sent_at, received_at))
+    return Case(
+        user,
+        now,
+        notification,
+        reached,
+        _while_it_waited(relevant, notification, now),
+        is_unwitnessed=any(_brings_what_nobody_noted(stay, followed, notification, reached) for stay in followed),
+        is_marked=reached.has_mark(offset, page.marks),
+        is_complete=page.complete_since is not None and page.complete_since <= notification.stored_at,
+    )
+
+
+_NONE: frozenset[int] = frozenset()
+
+
+def _sent_at(connection: ConnectionRecord, notification: Addressed) -> datetime:
+    """With what it missed as it came, else as it was stored."""
+    return max(connection.since, notification.stored_at)
+
+
+def _while_it_waited(attempts: Sequence[Attempt], notification: Addressed, now: datetime) -> list[Attempt]:
+    """Those that were sent it, and those that were there before it had arrived or expired."""
+    arrived = [attempt.received_at for attempt in attempts if attempt.received_at is not None]
+    over = min([*arrived, notification.expires_at or now, now])
+    return [attempt for attempt in attempts if attempt.sent_at is not None or attempt.connection.since <= over]
+
+
+def _brings_what_nobody_noted(stay: Stay, all_: Sequence[Stay], notification: Addressed, reached: Reach) -> bool:
+    """Whether a client came back that had it, though none of its connections that are known was sent it: it came once
+    more in between."""
+    connection, offset = stay.connection, notification.position.offset
+    if connection.continues is None or connection.had is None or connection.had < offset:
+        return False
+    if not reached.includes(connection):
+        return False
+    if notification.expires_at is not None and notification.expires_at <= connection.since:
+        return False
+    earlier = [
+        one for one in all_ if one.connection.pid == connection.continues and one.connection.since < connection.since
+    ]
+    if not earlier:
+        # The one before it had ended as this was stored.
+        return connection.since > notification.stored_at and not notification.has_left
+    first = min(one.connection.after for one in earlier)
+    last = max(one.sent if one.sent is not None else one.connection.after for one in earlier)
+    return first < offset and offset > last

@@ -1,0 +1,140 @@
+"""What became of a notification, in a sentence or two that can be read aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from domain.model import SERVER_STOPPED, Attempt, AudienceKind, ConnectionRecord, DisconnectReason, Outcome
+from domain.rules.deliveries import Case
+
+_ENDS: Mapping[str, str] = {
+    DisconnectReason.CLIENT_CLOSE: "the client closed it",
+    DisconnectReason.TRANSPORT_CLOSE: "the line was cut",
+    DisconnectReason.PING_TIMEOUT: "the client had stopped answering",
+    DisconnectReason.PROTOCOL_ERROR: "the client sent something malformed",
+    DisconnectReason.SLOW_CONSUMER: "the client had stopped reading",
+    DisconnectReason.RATE_LIMITED: "the client asked for too much at once",
+    DisconnectReason.ANSWER_UNCERTAIN: "it was uncertain whether an answer had arrived",
+    DisconnectReason.SERVER_CLOSED: "the server closed it",
+    DisconnectReason.TOKEN_EXPIRED: "its token had expired",
+    DisconnectReason.TOO_MANY_CONNECTIONS: "they had too many connections",
+    DisconnectReason.SUPERSEDED: "the same client had come back by another one",
+    DisconnectReason.DISCONNECTED_BY_OPERATOR: "an operator disconnected them",
+    DisconnectReason.CURSOR_REFUSED: "the log could not be continued for it",
+    DisconnectReason.STORE_UNAVAILABLE: "the store was unavailable",
+    DisconnectReason.SHUTTING_DOWN: "the server was shut down",
+    SERVER_STOPPED: "the server stopped without a word",
+}
+
+
+def sentence(case: Case) -> str:
+    """For the outcome of the case."""
+    return " ".join(part for part in (_first(case), _more(case)) if part)
+
+
+def _first(case: Case) -> str:
+    match case.outcome:
+        case Outcome.NOT_ADDRESSED:
+            return _not_addressed(case)
+        case Outcome.DELETED:
+            return f"{_received(case) or _stored(case)} They deleted it."
+        case Outcome.RECEIVED:
+            return _received(case) or _received_before(case)
+        case Outcome.SENT:
+            return f"{_sent(case)} It is sent again when that client comes back."
+        case Outcome.WAITING:
+            return f"{_stored(case)} {_why_not_sent(case)} It is sent as soon as they connect."
+        case Outcome.EXPIRED:
+            at = _time(case.notification.expires_at) if case.notification.expires_at is not None else ""
+            return f"{_sent(case) or f'{_stored(case)} {_why_not_sent(case)}'} It expired at {at}."
+        case Outcome.TRIMMED:
+            before = _sent(case) or f"{_stored(case)} {_why_not_sent(case)}"
+            return f"{before} It has left the log since and is not sent any more, but may still be in their inbox."
+
+
+def _more(case: Case) -> str:
+    notification = case.notification
+    if notification.read_at is None or case.outcome is Outcome.NOT_ADDRESSED:
+        return ""
+    by = f" by {_named(notification.read_by)}" if notification.read_by is not None else ""
+    return f"It was marked as read at {_time(notification.read_at)}{by}."
+
+
+def _not_addressed(case: Case) -> str:
+    notification = case.notification
+    role = next((room.removeprefix("role:") for room in notification.rooms if room.startswith("role:")), None)
+    if notification.audience is AudienceKind.USER:
+        return f"It was published for other users, and not for {case.user}."
+    whom = f"the role {role}" if notification.audience is AudienceKind.ROLE else "everyone"
+    before = "in that role" if notification.audience is AudienceKind.ROLE else "at all"
+    return (
+        f"It was published for {whom} at {_time(notification.stored_at)}, and by then {case.user} had never connected "
+        f"{before}: what is older does not exist for them."
+    )
+
+
+def _stored(case: Case) -> str:
+    return f"It was stored at {_time(case.notification.stored_at)}."
+
+
+def _received(case: Case) -> str:
+    received = case.received
+    if received is None or received.sent_at is None or received.received_at is None:
+        return ""
+    return (
+        f"It was sent to {_by(received.connection)} at {_time(received.sent_at)}, and had arrived by "
+        f"{_time(received.received_at)}."
+    )
+
+
+def _received_before(case: Case) -> str:
+    if case.is_complete and case.is_unwitnessed:
+        return (
+            f"{_stored(case)} Their client came back knowing it, after a connection of which the server noted nothing."
+        )
+    if case.is_complete:
+        return f"{_stored(case)} A client of theirs came with a cursor beyond it, so that it is known to have it."
+    return f"{_stored(case)} They have received what lies after it; how it was delivered is not kept for so long."
+
+
+def _sent(case: Case) -> str:
+    if not case.sent:
+        return ""
+    last = case.sent[-1]
+    times = len(case.sent)
+    before = f" It was sent {times} times by then." if times > 1 else ""
+    at = _time(last.sent_at) if last.sent_at is not None else ""
+    return f"It was sent to {_by(last.connection)} at {at}, but nothing shows that it arrived: {_end(last)}.{before}"
+
+
+def _end(attempt: Attempt) -> str:
+    connection = attempt.connection
+    if connection.until is None:
+        return "the connection is open, and its client has not confirmed it yet"
+    why = _ENDS.get(connection.ended or "", f"it ended with {connection.ended}")
+    return f"the connection ended at {_time(connection.until)}, as {why}"
+
+
+def _why_not_sent(case: Case) -> str:
+    if not case.is_complete:
+        return "Whether they were connected since is not kept for so long."
+    others = [attempt.connection for attempt in case.attempts if attempt.sent_at is None]
+    elsewhere = [connection for connection in others if not case.reach.includes(connection)]
+    if elsewhere:
+        return f"They were connected since, but only in the role {elsewhere[-1].role}, which it is not for."
+    if others:
+        return "They were connected since, but it was not sent to them by then."
+    return "They were not connected since."
+
+
+def _by(connection: ConnectionRecord) -> str:
+    return f"{_named(connection.device)} over {connection.transport}"
+
+
+def _named(device: str | None) -> str:
+    return f"the device “{device}”" if device else "a device without a name"
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
