@@ -79,7 +79,9 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].hash": "`sha256:` and 64 hex digits; this or a key",
     "api.keys[].key": "the key itself, at least 32 characters",
     "api.keys[].key_file": "the same from a file",
-    "api.keys[].scopes": "of `publish`, `connections:read`, `connections:write`, `users:write`, `admin`",
+    "api.keys[].scopes": (
+        "of `publish`, `connections:read`, `connections:write`, `deliveries:read`, `users:write`, `admin`"
+    ),
     "api.keys[].publish_per_second": (
         "notifications, each of a batch among them, on each server; beyond it 429. None: as fast as it can"
     ),
@@ -133,6 +135,9 @@ SETTINGS: Final[Mapping[str, str]] = {
     ),
     "retention.log": "how long a cursor stays good, and an id is remembered",
     "retention.inbox": "how long an item stays in lists and counts; never shorter than `retention.log`",
+    "retention.deliveries": (
+        "how long it can be said what became of notifications, see [Why](../how-to/why.md); `0s`: nothing is kept of it"
+    ),
     "retention.inbox_per_user": (
         "how many of a user's newest stay in lists and counts; those of `retention.log` stay in any case"
     ),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import socketio
@@ -85,6 +88,20 @@ class _Visit:
 
     async def _on_disconnect(self, _reason: str) -> None:
         self._ended.set()
+
+
+async def deliveries(url: str, key: str, user: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """What became of notifications for a user. Raises Refused, aiohttp.ClientError and TimeoutError."""
+    address = f"{url}/v1/users/{quote(user, safe='')}/deliveries?{urlencode(query)}"
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PUBLISH_TIMEOUT)) as session,
+        session.get(address, headers={"Authorization": f"Bearer {key}"}) as answer,
+    ):
+        text = await answer.text()
+        if answer.status != HTTPStatus.OK:
+            raise Refused(text)
+        found: dict[str, Any] = json.loads(text)
+        return found
 
 
 async def publish(url: str, key: str, body: dict[str, Any]) -> tuple[int, str]:

@@ -106,6 +106,7 @@ class Container(containers.DeclarativeContainer):
         policy=policy,
         longest_life=settings.provided.auth.longest_life,
         most_restrictions=settings.provided.limits.restrictions,
+        keeps_deliveries=settings.provided.retention.deliveries,
     )
 
     vitals = providers.Singleton(Vitals, application, transports, store, source, clock)
@@ -119,6 +120,7 @@ class Container(containers.DeclarativeContainer):
         directory=application.provided.directory,
         access=application.provided.access,
         pace=providers.Singleton(PublishPace, clock),
+        deliveries=application.provided.ledger,
         callers=callers,
         peers=peers,
         telemetry=telemetry,

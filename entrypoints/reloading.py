@@ -58,7 +58,7 @@ RESTART: Final = frozenset(
         "source.url", "source.token", "source.token_file", "source.ca_file",
         "store", "store_password", "store_password_file", "store_listen", "store_durability", "store_migrate",
         "internal.host", "internal.port", "node.address",
-        "retention.log", "retention.inbox", "retention.inbox_per_user",
+        "retention.log", "retention.inbox", "retention.inbox_per_user", "retention.deliveries",
         "limits.message_bytes", "limits.queue_bytes", "limits.connections_per_user", "limits.notification_bytes",
         "limits.restrictions", "limits.requests_per_second", "limits.requests_burst",
         "limits.ping_interval", "limits.ping_timeout", "limits.memory_entries", "limits.memory_bytes",

@@ -29,6 +29,7 @@ from entrypoints.settings_types import (
     Network,
     NodeAddress,
     Port,
+    Retention,
     Secrets,
     Section,
     SectionWithSecrets,
@@ -49,7 +50,7 @@ CONNECT_BYTES = 2_048
 CUT_AT_QUEUES = 8
 ADMIN = "admin"
 """The scope of operators, which a key has only where it is named: ``api.key`` has it not."""
-SCOPES = frozenset(("publish", "connections:read", "connections:write", "users:write", ADMIN))
+SCOPES = frozenset(("publish", "connections:read", "connections:write", "deliveries:read", "users:write", ADMIN))
 
 
 class SettingsError(Exception):
@@ -254,6 +255,7 @@ class RetentionSettings(Section):
     log: Timeout = timedelta(days=30)
     inbox: Timeout = timedelta(days=365)
     inbox_per_user: int = Field(default=10_000, ge=1)
+    deliveries: Retention = timedelta(days=7)
 
     @property
     def inbox_age(self) -> timedelta:

@@ -221,6 +221,7 @@ def _no_flag(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 Timeout = Annotated[Duration, _bounded("more than 0", lambda value: value > timedelta())]
+Retention = Annotated[Duration, _bounded("0 or more", lambda value: value >= timedelta())]
 Heartbeat = Annotated[Duration, _bounded("at least 100ms", lambda value: value >= timedelta(milliseconds=100))]
 DrainTime = Annotated[Duration, _bounded("at most 25s", lambda value: value <= timedelta(seconds=25))]
 JsonList = Annotated[list[T], BeforeValidator(_from_json)]

@@ -97,6 +97,13 @@ class WebSocketPeer:
     async def close(self) -> None:
         await self._socket.close()
 
+    def abort(self) -> None:
+        """As if the line were cut."""
+        connection = self._socket._response.connection
+        assert connection is not None
+        assert connection.transport is not None
+        connection.transport.abort()
+
 
 class PollingPeer:
     def __init__(self, session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> None:

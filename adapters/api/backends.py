@@ -8,7 +8,7 @@ from adapters.api.pacing import PublishPace
 from adapters.http.peer import AnyRequest, PeerPolicy
 from domain.errors import Forbidden, SynkroneError, Unauthenticated
 from domain.model import Caller
-from domain.ports import CallerVerifier, ConnectionDirectory, Publisher, Telemetry, UserAccess
+from domain.ports import CallerVerifier, ConnectionDirectory, DeliveryReports, Publisher, Telemetry, UserAccess
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +19,7 @@ class Backend:
     publisher: Publisher
     directory: ConnectionDirectory
     access: UserAccess
+    deliveries: DeliveryReports
     callers: CallerVerifier | None
     peers: PeerPolicy
     telemetry: Telemetry

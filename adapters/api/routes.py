@@ -8,6 +8,7 @@ import tornado.web
 
 from adapters.api.backends import Backend
 from adapters.api.connections import ConnectionsHandler
+from adapters.api.deliveries import DeliveriesHandler
 from adapters.api.health import LiveHandler, Readiness, ReadyHandler
 from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler, Users
 from adapters.api.metrics import Expose, MetricsHandler
@@ -31,6 +32,7 @@ def api_routes(
         (r"/v1/users/([^/]+)/connections", ConnectionsHandler, for_backends),
         (r"/v1/users/([^/]+)/revoke", RevokeHandler, for_backends),
         (r"/v1/users/([^/]+)/block", BlockHandler, for_backends),
+        (r"/v1/users/([^/]+)/deliveries", DeliveriesHandler, for_backends),
         (r"/v1/inbox", ListHandler, for_users),
         (r"/v1/inbox/count", CountHandler, for_users),
         (rf"/v1/inbox/({'|'.join(ACTIONS)})", ActionHandler, for_users),

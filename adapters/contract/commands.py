@@ -43,6 +43,11 @@ class _Bad(Exception):
         self.reason = reason
 
 
+def is_page(text: str) -> bool:
+    """Whether it can be what an answer gave as ``next``."""
+    return _PAGE.fullmatch(text) is not None
+
+
 def _members(argument: object) -> Mapping[str, object]:
     if argument is None:
         return {}
@@ -98,7 +103,7 @@ def _list(members: Mapping[str, object]) -> ListInbox:
     if not isinstance(limit, int) or isinstance(limit, bool) or not 0 < limit <= LIST_MAX:
         raise _Bad("limit", f"must be a whole number from 1 to {LIST_MAX}")
     page = members.get("page")
-    if page is not None and not (isinstance(page, str) and _PAGE.fullmatch(page)):
+    if page is not None and not (isinstance(page, str) and is_page(page)):
         raise _Bad("page", "must be what a list gave as next")
     state = members.get("state")
     states = {known.value: known for known in LISTED_STATES}

@@ -21,6 +21,7 @@ def build_memory_store(settings: Settings, clock: Clock) -> MemoryStore:
         max_bytes=settings.limits.memory_bytes,
         retention=settings.retention.log,
         inbox_per_user=settings.retention.inbox_per_user,
+        retention_deliveries=settings.retention.deliveries,
     )
 
 
@@ -33,6 +34,7 @@ def build_sqlite_store(settings: Settings, clock: Clock, observer: StoreObserver
         retention_log=settings.retention.log,
         retention_inbox=settings.retention.inbox_age,
         inbox_per_user=settings.retention.inbox_per_user,
+        retention_deliveries=settings.retention.deliveries,
     )
 
 
@@ -62,4 +64,5 @@ def build_postgresql_store(settings: Settings, clock: Clock, observer: StoreObse
         retention_log=settings.retention.log,
         retention_inbox=settings.retention.inbox_age,
         inbox_per_user=settings.retention.inbox_per_user,
+        retention_deliveries=settings.retention.deliveries,
     )

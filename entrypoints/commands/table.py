@@ -17,6 +17,7 @@ from entrypoints.commands import (
     publish,
     serve,
     token,
+    why,
 )
 from entrypoints.commands.options import Commands
 
@@ -27,6 +28,7 @@ COMMANDS: Final[Sequence[Callable[[Commands], None]]] = (
     key.add_to,
     publish.add_to,
     listen.add_to,
+    why.add_to,
     check_config.add_to,
     migrate.add_to,
     move.add_to,

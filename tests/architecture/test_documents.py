@@ -36,6 +36,7 @@ BY_HAND = "tests/e2e/test_cluster_documents.py::test_two_nodes_behind_nginx_by_h
 RESTORED = "tests/e2e/test_cluster_documents.py::test_what_was_restored_refuses_what_it_lost"
 OPERATORS = "tests/e2e/test_operators_documents.py::"
 REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revokes_and_blocks"
+WHY = "tests/integration/test_deliveries_api.py::test_the_command_says_what_the_page_shows"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
 
 
@@ -191,6 +192,8 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
         "sql",
         "give_up",
     ): "tests/integration/test_postgresql_missing.py::test_what_is_given_up_is_told_as_trimmed",
+    ("docs/how-to/why.md", "bash", "why --user 42"): WHY,
+    ("docs/how-to/why.md", "text", "mission-7: sent"): WHY,
     ("docs/how-to/move.md", "bash", "--from"): (
         "tests/e2e/test_moving.py::test_a_move_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing"
     ),

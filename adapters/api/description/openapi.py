@@ -218,6 +218,28 @@ def _of_backends() -> dict[str, Any]:
             ),
             "delete": _restriction("unblock", "Take a block back", "", answer="Blocked"),
         },
+        "/v1/users/{id}/deliveries": {
+            "parameters": [user],
+            "get": _operation(
+                "deliveries",
+                "Why a user got a notification, or did not",
+                "What became of one, or of those since a time, newest first. Needs the scope `deliveries:read`.",
+                tag="backends",
+                security=_BACKEND,
+                parameters=[
+                    {"name": "id", "in": "query", "description": "Of one notification.", "schema": schemas.IDENTIFIER},
+                    {
+                        "name": "since",
+                        "in": "query",
+                        "description": "Of those that were stored from then on.",
+                        "schema": {"type": "string", "format": "date-time"},
+                    },
+                    {"name": "page", "in": "query", "schema": schemas.PAGE},
+                ],
+                answers={HTTPStatus.OK: "Deliveries"},
+                errors=(*_OF_CALLERS, InvalidArgument, StoreUnavailable),
+            ),
+        },
     }
 
 

@@ -11,12 +11,12 @@ from adapters.api.restrictions import SCOPE as USERS_WRITE
 from adapters.contract.commands import IDS_MAX, LIST_MAX, LISTED_STATES
 from adapters.contract.connect_requests import DEVICE_MAX_LENGTH
 from domain.errors import ERRORS_MAX
-from domain.model import CURSOR_MAX_LENGTH, AudienceKind, InboxQuery, RecoveryReason
+from domain.model import CURSOR_MAX_LENGTH, AudienceKind, InboxQuery, Outcome, RecoveryReason
 from domain.policy import AUDIENCE_MAX_USERS, BATCH_MAX_ITEMS, NAME_MAX_LENGTH, REASON_MAX_LENGTH
 
 Schema: TypeAlias = dict[str, Any]
 
-SCOPES: Final = (PUBLISH, "connections:read", "connections:write", USERS_WRITE)
+SCOPES: Final = (PUBLISH, "connections:read", "connections:write", "deliveries:read", USERS_WRITE)
 
 _CURSOR: Final = "6f1ce3a9d5b04c27:1184"
 _LATER_CURSOR: Final = "6f1ce3a9d5b04c27:1190"
@@ -66,6 +66,7 @@ PAGE: Final[Schema] = {
     "pattern": "^[1-9][0-9]{0,17}$",
     "description": "What the page before gave as `next`.",
 }
+IDENTIFIER: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
 LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": LIST_MAX, "default": InboxQuery().limit}
 STATE: Final[Schema] = {
     "type": "string",
@@ -388,6 +389,78 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "since": _TIME,
                     }
                 ]
+            }
+        ],
+    ),
+    "Deliveries": _object(
+        {
+            "user": name("The user's id."),
+            "deliveries": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "id": {"type": "string"},
+                        "cursor": CURSOR,
+                        "stored_at": _TIME_SCHEMA,
+                        "audience": {"enum": [kind.value for kind in AudienceKind]},
+                        "outcome": {
+                            "enum": [outcome.value for outcome in Outcome],
+                            "description": "What became of it for this user.",
+                        },
+                        "sentence": {"type": "string", "description": "The same, to be read aloud."},
+                        "connections": {
+                            "type": "array",
+                            "description": "Those that were sent it, or were there while it waited.",
+                            "items": _object(
+                                {
+                                    "since": _TIME_SCHEMA,
+                                    "until": _or_null(_TIME_SCHEMA),
+                                    "device": _or_null(DEVICE),
+                                    "transport": {"type": "string"},
+                                    "ended": _or_null({"type": "string"}),
+                                    "sent_at": _or_null(_TIME_SCHEMA),
+                                    "received_at": _or_null(_TIME_SCHEMA),
+                                }
+                            ),
+                        },
+                        "read_at": _or_null(_TIME_SCHEMA),
+                        "read_by": _or_null(DEVICE),
+                    }
+                ),
+            },
+            "next": _or_null({"type": "string", "description": "The `page` that follows."}),
+        },
+        examples=[
+            {
+                "user": "42",
+                "deliveries": [
+                    {
+                        "id": _ID,
+                        "cursor": _CURSOR,
+                        "stored_at": _TIME,
+                        "audience": "user",
+                        "outcome": "sent",
+                        "sentence": (
+                            "It was sent to the device “phone” over websocket at 2030-01-31 12:00:00 UTC, but nothing "
+                            "shows that it arrived: the connection ended at 2030-01-31 12:00:02 UTC, as the line was "
+                            "cut. It is sent again when that client comes back."
+                        ),
+                        "connections": [
+                            {
+                                "since": "2030-01-31T11:58:00.000Z",
+                                "until": "2030-01-31T12:00:02.000Z",
+                                "device": "phone",
+                                "transport": "websocket",
+                                "ended": "transport_close",
+                                "sent_at": _TIME,
+                                "received_at": None,
+                            }
+                        ],
+                        "read_at": None,
+                        "read_by": None,
+                    }
+                ],
+                "next": None,
             }
         ],
     ),

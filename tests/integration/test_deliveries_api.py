@@ -1,0 +1,268 @@
+"""Why somebody got a notification, or did not: what operators ask over HTTP and at a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from entrypoints.server import Server
+from tests.documents import block
+from tests.engine_io import WebSocketPeer, connected, event, http_session
+from tests.forked import CLI, run_forked
+from tests.processes import environment
+from tests.serving import API_KEY, SECRET, eventually, publish, serving, token
+
+READ_KEY = "a key that may ask about deliveries, of 32 characters"
+PUBLISH_KEY = "a key that may only publish, of 32 characters or so"
+KEYS = {
+    "key": API_KEY,
+    "keys": [
+        {"name": "asks", "key": READ_KEY, "scopes": ["deliveries:read"]},
+        {"name": "publishes", "key": PUBLISH_KEY, "scopes": ["publish"]},
+    ],
+}
+PAGE = "docs/how-to/why.md"
+PING, PONG = "2", "3"
+
+
+class Support:
+    """Whoever is asked why something did not arrive."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: Server) -> None:
+        self.session = session
+        self.server = server
+
+    async def send(self, user: str, key: str | None = READ_KEY, **query: str) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        path = f"{self.server.url}/v1/users/{quote(user, safe='')}/deliveries?{urlencode(query)}"
+        async with self.session.get(URL(path, encoded=True), headers=headers) as answer:
+            return answer.status, json.loads(await answer.text())
+
+    async def asks(self, user: str, **query: str) -> list[dict[str, Any]]:
+        status, answer = await self.send(user, **query)
+        assert (status, answer["user"]) == (200, user), answer
+        return list(answer["deliveries"])
+
+    async def publish(self, id_: str, to: dict[str, object], **members: object) -> None:
+        body = {"to": to, "type": "t", "id": id_, **members}
+        status, answer = await publish(self.session, self.server.url, body)
+        assert status == 201, answer
+
+    async def until(self, user: str, id_: str, outcome: str) -> dict[str, Any]:
+        """Its delivery, once that is what became of it."""
+        async with asyncio.timeout(10):
+            while True:
+                (delivery,) = await self.asks(user, id=id_)
+                if delivery["outcome"] == outcome:
+                    return delivery
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def supporting(**settings: Any) -> AsyncIterator[Support]:
+    async with serving(**{"api": KEYS, **settings}) as server, http_session() as session:
+        yield Support(session, server)
+
+
+async def notified(peer: WebSocketPeer) -> str:
+    """The id of the next notification, before which there may be a ping."""
+    while True:
+        packet = await peer.next()
+        if packet == PING:
+            await peer.send(PONG)
+            continue
+        name, arguments = event(packet)
+        if name == "notification.new":
+            return str(arguments[0]["id"])
+
+
+async def answer_pings(peer: WebSocketPeer) -> None:
+    while True:
+        if await peer.next() == PING:
+            await peer.send(PONG)
+
+
+@pytest.mark.gen_test
+async def test_what_arrived_says_when_and_by_what_and_who_read_it() -> None:
+    async with supporting() as support:
+        before = datetime.now(UTC)
+        peer = await WebSocketPeer.open(support.session, support.server.url)
+        await connected(peer, token("42"), device="phone")
+        await support.publish("a", {"users": ["42", "43"]})
+        assert await notified(peer) == "a"
+        answering = asyncio.create_task(answer_pings(peer))
+        try:
+            delivery = await support.until("42", "a", "received")
+            await peer.send('42["notification.read",{"ids":["a"]}]')
+            async with asyncio.timeout(5):
+                while delivery["read_at"] is None:
+                    (delivery,) = await support.asks("42", id="a")
+        finally:
+            answering.cancel()
+        (connection,) = delivery.pop("connections")
+        assert (delivery["audience"], delivery["read_by"]) == ("user", "phone")
+        assert delivery["sentence"].startswith("It was sent to the device “phone” over websocket at ")
+        assert delivery["sentence"].endswith(" by the device “phone”.")
+        assert (connection["device"], connection["transport"]) == ("phone", "websocket")
+        assert (connection["until"], connection["ended"]) == (None, None)
+        times = [datetime.fromisoformat(connection[name]) for name in ("since", "sent_at", "received_at")]
+        assert before - timedelta(seconds=1) <= times[0] <= times[1] <= times[2] <= datetime.now(UTC)
+        (other,) = await support.asks("43", id="a")
+        assert (other["outcome"], other["connections"], other["read_at"]) == ("waiting", [], None)
+        (stranger,) = await support.asks("44", id="a")
+        assert (stranger["outcome"], stranger["sentence"]) == (
+            "not_addressed", "It was published for other users, and not for 44.",
+        )  # fmt: skip
+        assert await support.asks("42", id="unknown") == []
+
+
+@pytest.mark.gen_test
+async def test_those_since_a_time_come_page_by_page() -> None:
+    async with supporting() as support:
+        await support.publish("before", {"user": "42"})
+        await asyncio.sleep(0.01)
+        since = datetime.now(UTC).isoformat()
+        for number in range(45):
+            await support.publish(f"n-{number}", {"user": "42"})
+        pages: list[list[str]] = []
+        query = {"since": since}
+        while True:
+            _, answer = await support.send("42", **query)
+            pages.append([delivery["id"] for delivery in answer["deliveries"]])
+            if answer["next"] is None:
+                break
+            query["page"] = answer["next"]
+        assert [len(page) for page in pages] == [20, 20, 5]
+        assert [id_ for page in pages for id_ in page] == [f"n-{number}" for number in reversed(range(45))]
+        assert await support.asks("nobody", since=since) == []
+
+
+@pytest.mark.gen_test
+async def test_who_may_ask_and_what() -> None:
+    async with supporting() as support:
+        assert (await support.send("42", None))[0] == 401
+        status, problem = await support.send("42", PUBLISH_KEY)
+        assert (status, problem["code"]) == (403, "forbidden")
+        assert (await support.send("42", API_KEY))[0] == 200
+        for query in (
+            {"id": "not an id"}, {"since": "yesterday"}, {"since": "2030-01-31"}, {"page": "0"}, {"page": "x"},
+            {"limit": "5"},
+        ):  # fmt: skip
+            status, problem = await support.send("42", **query)
+            assert (status, problem["code"]) == (400, "invalid_argument"), query
+            assert next(iter(query)) in problem["detail"]
+        for user in ("\u200fדנה", "a/b", "a b", "100%", "a?b#c", "x" * 128):
+            assert await support.asks(user) == []
+        assert (await support.send("x" * 129))[0] == 400
+
+
+@pytest.mark.gen_test
+async def test_where_nothing_is_kept_marks_say_what_can_be_said() -> None:
+    async with supporting(retention={"deliveries": "0s"}) as support:
+        peer = await WebSocketPeer.open(support.session, support.server.url)
+        await connected(peer, token("42"), device="phone")
+        await support.publish("a", {"user": "42"})
+        assert await notified(peer) == "a"
+        answering = asyncio.create_task(answer_pings(peer))
+        try:
+            delivery = await support.until("42", "a", "received")
+        finally:
+            answering.cancel()
+        assert delivery["outcome"] == "received"
+        await peer.close()
+        await support.publish("b", {"user": "42"})
+        (waiting,) = await support.asks("42", id="b")
+        assert waiting["outcome"] == "waiting"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_command_says_what_the_page_shows(tmp_path: Path) -> None:
+    """With other times, and a cut of the line that is made here."""
+    async with supporting() as support:
+        peer = await WebSocketPeer.open(support.session, support.server.url)
+        await connected(peer, token("42"), device="phone")
+        await support.publish("mission-7", {"user": "42"})
+        assert await notified(peer) == "mission-7"
+        peer.abort()
+        await eventually(lambda: support.server.open_connections == 0, within=5)
+        command = block(PAGE, "bash", "why --user 42").split()[1:]
+        said = await run(support, tmp_path, *command)
+        assert timeless(said) == timeless(block(PAGE, "text", "mission-7"))
+        as_json = json.loads(await run(support, tmp_path, "why", "--user", "42", "--since", "1h", "--json"))
+        assert as_json == {"user": "42", "deliveries": await support.asks("42", id="mission-7"), "next": None}
+        assert await run(support, tmp_path, "why", "--user", "42", "--id", "other") == (
+            "No notification other is known: it was never published, or is too old.\n"
+        )
+        assert await run(support, tmp_path, "why", "--user", "a/b") == "Nothing was published for a/b in that time.\n"
+
+
+async def run(support: Support, folder: Path, *arguments: str) -> str:
+    """What a command prints that ends well."""
+    settings = {"SYNKRONE_AUTH__SECRET": SECRET, "SYNKRONE_API__KEY": API_KEY}
+    for name in ("stdout", "stderr"):
+        (folder / name).unlink(missing_ok=True)
+    done = await asyncio.to_thread(
+        run_forked,
+        CLI,
+        *arguments,
+        "--url",
+        support.server.url,
+        directory=folder,
+        environment=environment(settings),
+        outputs=folder,
+        timeout=20,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return str(done.stdout)
+
+
+def timeless(text: str) -> str:
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", text)
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_a_server_leaves_open_that_is_killed_is_ended_by_the_next(tmp_path: Path) -> None:
+    """The file is as it was at that moment: it is copied from under the first server."""
+    first, second = tmp_path / "synkrone.db", tmp_path / "killed.db"
+    async with supporting(store=f"sqlite:///{first}") as support:
+        peer = await WebSocketPeer.open(support.session, support.server.url)
+        _, place = await connected(peer, token("42"), device="phone")
+        await support.publish("a", {"user": "42"})
+        assert await notified(peer) == "a"
+        await eventually(lambda: noted(first), within=10)
+        await support.publish("b", {"user": "42"})
+        with closing(sqlite3.connect(first)) as source, closing(sqlite3.connect(second)) as target:
+            source.backup(target)
+    async with supporting(store=f"sqlite:///{second}") as support:
+        (a,) = await support.asks("42", id="a")
+        (b,) = await support.asks("42", id="b")
+        assert a["connections"][0]["ended"] == "server_stopped"
+        assert (a["outcome"], b["outcome"]) == ("sent", "waiting")
+        assert "as the server stopped without a word" in a["sentence"]
+        peer = await WebSocketPeer.open(support.session, support.server.url)
+        await connected(peer, token("42"), device="phone", cursor=place.rpartition(":")[0] + ":2")
+        for id_ in ("a", "b"):
+            (delivery,) = await support.asks("42", id=id_)
+            assert delivery["outcome"] == "received", delivery["sentence"]
+
+
+def noted(path: Path) -> bool:
+    """Whether the file knows of a connection, and that everything up to the first entry was delivered."""
+    with closing(sqlite3.connect(path)) as db:
+        (number,) = db.execute(
+            "SELECT count(*) FROM ledger_connections JOIN ledger_runs AS run ON run.number = run WHERE delivered >= 1"
+        ).fetchone()
+    return bool(number)
