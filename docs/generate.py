@@ -170,7 +170,14 @@ SETTINGS: Final[Mapping[str, str]] = {
     "limits.memory_entries": "of the log of `memory://`",
     "limits.memory_bytes": "of the log of `memory://`",
     "log.level": "`debug`, `info`, `warning` or `error`",
-    "log.format": "`auto`: readable on a terminal, else JSON (`text`, `json`); never a token or a payload",
+    "log.format": (
+        "`auto`: readable on a terminal, else JSON (`text`, `json`); `otlp`: to a collector; never a token or a payload"
+    ),
+    "otel.endpoint": "an OpenTelemetry collector, by OTLP over HTTP, see [Trace](../how-to/trace.md)",
+    "otel.token": "for the collector: `Authorization: Bearer`",
+    "otel.token_file": "the same from a file",
+    "otel.traces": "export a trace of each publish",
+    "otel.sample": "0 to 1: the share of the traces that begin here",
 }
 CODES: Final[Mapping[str, str]] = {
     "already_connected": "leave the first connection as it is; a second needs a session of its own",

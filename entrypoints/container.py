@@ -21,7 +21,6 @@ from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
 from adapters.telemetry.exposition import Exposition
-from adapters.telemetry.fan_out import FanOut
 from adapters.telemetry.logging import LoggingTelemetry
 from adapters.telemetry.metrics import Metrics
 from adapters.telemetry.sampled import Sampled
@@ -39,6 +38,7 @@ from entrypoints.building.nodes import (
 )
 from entrypoints.building.sources import build_feed, build_memory_source
 from entrypoints.building.stores import build_memory_store, build_postgresql_store, build_sqlite_store
+from entrypoints.building.telemetry import build_telemetry, build_tracer_provider
 from entrypoints.building.transports import build_peers, build_policy, build_request_pace, build_socketio, build_sse
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.version import installed_version
@@ -58,7 +58,10 @@ class Container(containers.DeclarativeContainer):
     counted = providers.Singleton(CollectorRegistry)
     metrics = providers.Singleton(Metrics, counted, clock)
     exposition = providers.Singleton(Exposition, counted)
-    telemetry = providers.Singleton(FanOut, providers.Singleton(LoggingTelemetry, clock), metrics)
+    tracer_provider = providers.Singleton(build_tracer_provider, settings)
+    telemetry = providers.Singleton(
+        build_telemetry, providers.Singleton(LoggingTelemetry, clock), metrics, tracer_provider
+    )
     policy = providers.Singleton(build_policy, settings, randomness)
 
     key_servers = providers.Singleton(KeyServers, clock, metrics.provided.keys_fetched)
@@ -167,6 +170,7 @@ def build_container(settings: Settings) -> Container:
     container = Container(settings=settings)
     for port, setting in SELECTED_BY.items():
         _build_selected(getattr(container, port), setting)
+    container.tracer_provider()
     container.application()
     container.sampled()
     container.backend()

@@ -63,6 +63,7 @@ RESTART: Final = frozenset(
         "limits.restrictions", "limits.requests_per_second", "limits.requests_burst",
         "limits.ping_interval", "limits.ping_timeout", "limits.memory_entries", "limits.memory_bytes",
         "log.format",
+        "otel.endpoint", "otel.token", "otel.token_file", "otel.traces", "otel.sample",
     )
 )  # fmt: skip
 """What sockets, the store or clients that are connected were given at the start."""

@@ -125,6 +125,9 @@ class Server:
         membership: Membership | None = container.membership()
         async with AsyncExitStack() as stack:
             stack.callback(self._close_sockets)
+            if (tracing := container.tracer_provider()) is not None:
+                # What waits is exported, in bounded time.
+                stack.push_async_callback(asyncio.to_thread, tracing.shutdown)
             stack.push_async_callback(verifier.close)
             stack.push_async_callback(self._close_callers)
             try:

@@ -15,6 +15,7 @@ from adapters.cluster.membership import Membership
 from adapters.http.listening import raise_descriptor_limit
 from adapters.store.served import ServedStore
 from adapters.telemetry.logs import configure_logging
+from entrypoints.building.telemetry import build_log_exporter
 from entrypoints.checking import notices
 from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
@@ -179,7 +180,12 @@ def with_settings(
     """
     try:
         settings, sources = with_workers(*read_settings(os.environ, config), workers)
-        configure_logging(settings.log.level, settings.log.format, fields=log_fields)
+        configure_logging(
+            settings.log.level,
+            settings.log.format,
+            fields=log_fields,
+            exporter=build_log_exporter(settings, log_fields or {}),
+        )
         raise_descriptor_limit()
         with naming(sources):
             return serve_as(settings, sources)

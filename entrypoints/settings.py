@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -300,7 +300,17 @@ class LimitSettings(Section):
 
 class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "text"] = "auto"
+    format: Literal["auto", "json", "text", "otlp"] = "auto"
+
+
+class OtelSettings(SectionWithSecrets):
+    """The OpenTelemetry collector, by OTLP over HTTP. Without an ``endpoint`` nothing is exported."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = None
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    traces: bool = True
+    sample: float = Field(default=1.0, ge=0, le=1)
 
 
 class Settings(SectionWithSecrets):
@@ -325,6 +335,7 @@ class Settings(SectionWithSecrets):
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+    otel: OtelSettings = OtelSettings()
 
     @property
     def is_unix(self) -> bool:
@@ -356,6 +367,12 @@ class Settings(SectionWithSecrets):
             raise error_at("internal.port", "is needed for node.address")
         if self.internal.port is not None and self.internal.is_every_address and self.node.address is None:
             raise error_at("node.address", "is needed: others cannot connect to the address of internal.host")
+        return self
+
+    @model_validator(mode="after")
+    def _logs_have_an_end(self) -> Settings:
+        if self.log.format == "otlp" and self.otel.endpoint is None:
+            raise error_at("otel.endpoint", "is needed for log.format otlp")
         return self
 
     @model_validator(mode="after")

@@ -119,7 +119,15 @@ class RecordingTelemetry:
     def received(self, connection: ConnectionId, upto: Position) -> None:
         self.receipts.append((connection, upto))
 
-    def published(self, by: str, drafts: Sequence[Draft], appended: Sequence[Appended], seconds: float) -> None:
+    def published(
+        self,
+        by: str,
+        drafts: Sequence[Draft],
+        appended: Sequence[Appended],
+        seconds: float,
+        *,
+        traceparent: str | None = None,
+    ) -> None:
         self.calls.append(("published", by, *(one.outcome.value for one in appended)))
 
     def publish_refused(self, by: str, code: str, reason: str) -> None:

@@ -130,6 +130,10 @@ class PublishRequest:
         """For operators; nobody who was not admitted publishes."""
         return self.caller.name if self.caller is not None else ""
 
+    @property
+    def traceparent(self) -> str | None:
+        return self._head.headers.get("traceparent")
+
     def idempotency_key(self) -> str | None:
         """Raises InvalidArgument."""
         keys = self._head.headers.get_list("idempotency-key")
@@ -184,7 +188,10 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
         backend.pace.take(request.caller, 1)
         publication = parse_publication(request.body)
         (appended,) = await backend.publisher.publish(
-            [publication], by=request.caller_name, idempotency_key=request.idempotency_key()
+            [publication],
+            by=request.caller_name,
+            idempotency_key=request.idempotency_key(),
+            traceparent=request.traceparent,
         )
         return HTTPStatus.CREATED, _result(appended)
 
@@ -194,7 +201,11 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
         backend.pace.take(request.caller, len(batch.items))
         try:
             appended = await backend.publisher.publish(
-                batch.items, by=request.caller_name, idempotency_key=request.idempotency_key(), by_index=True
+                batch.items,
+                by=request.caller_name,
+                idempotency_key=request.idempotency_key(),
+                by_index=True,
+                traceparent=request.traceparent,
             )
         except InvalidPublication as error:
             raise batch.refusal(error) from None

@@ -52,9 +52,17 @@ class FanOut:
         for one in self._each:
             one.disconnected(connection, identity, reason, received)
 
-    def published(self, by: str, drafts: Sequence[Draft], appended: Sequence[Appended], seconds: float) -> None:
+    def published(
+        self,
+        by: str,
+        drafts: Sequence[Draft],
+        appended: Sequence[Appended],
+        seconds: float,
+        *,
+        traceparent: str | None = None,
+    ) -> None:
         for one in self._each:
-            one.published(by, drafts, appended, seconds)
+            one.published(by, drafts, appended, seconds, traceparent=traceparent)
 
     def publish_refused(self, by: str, code: str, reason: str) -> None:
         for one in self._each:

@@ -121,7 +121,15 @@ class LoggingTelemetry:
 
     # publishing
 
-    def published(self, by: str, drafts: Sequence[Draft], appended: Sequence[Appended], seconds: float) -> None:
+    def published(
+        self,
+        by: str,
+        drafts: Sequence[Draft],
+        appended: Sequence[Appended],
+        seconds: float,
+        *,
+        traceparent: str | None = None,
+    ) -> None:
         if not _log.isEnabledFor(logging.INFO):
             return
         kinds, outcomes = {one.notification.audience for one in drafts}, [one.outcome for one in appended]

@@ -11,11 +11,14 @@ from typing import Final, Literal, TextIO
 
 import structlog
 
-LogFormat = Literal["auto", "json", "text"]
+LogFormat = Literal["auto", "json", "text", "otlp"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 AUDIT_LOGGER = "synkrone.audit"
 """Who did what on whose behalf: logged at every level."""
+
+EXPORTING_LOGGER = "opentelemetry"
+"""What exporting has to say is not exported: it would have to say it again of that."""
 
 # Below these levels they log what clients send, tokens among it.
 _QUIET = {
@@ -35,15 +38,22 @@ def configure_logging(
     stream: TextIO = sys.stderr,
     *,
     fields: Mapping[str, object] | None = None,
+    exporter: logging.Handler | None = None,
 ) -> None:
-    """Send every logger's records to ``stream``, each with ``fields``. ``auto`` is text on a terminal, else JSON."""
+    """Send every logger's records to ``stream``, each with ``fields``. ``auto`` is text on a terminal, else JSON.
+
+    For ``otlp`` they go to the ``exporter`` instead, and only what that has to say of itself to ``stream``, in JSON.
+    """
     text = log_format == "text" or (log_format == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_text_lines(stream, fields) if text else JsonLines(fields))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
-    root.addHandler(handler)
+    root.addHandler(exporter or handler)
+    of_exporting = logging.getLogger(EXPORTING_LOGGER)
+    of_exporting.propagate = exporter is None
+    of_exporting.handlers[:] = [handler] if exporter is not None else []
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
     set_log_level(level)
 

@@ -211,7 +211,15 @@ class Metrics:
         if reason is DisconnectReason.RATE_LIMITED:
             self._rate_limited.add("connection")
 
-    def published(self, by: str, drafts: Sequence[Draft], appended: Sequence[Appended], seconds: float) -> None:
+    def published(
+        self,
+        by: str,
+        drafts: Sequence[Draft],
+        appended: Sequence[Appended],
+        seconds: float,
+        *,
+        traceparent: str | None = None,
+    ) -> None:
         self._publishes.add(by)
         self._to_commit.observe(seconds)
         if len(appended) == 1:

@@ -19,10 +19,11 @@ class Publisher(Protocol):
         by: str = "",
         idempotency_key: str | None = None,
         by_index: bool = False,
+        traceparent: str | None = None,
     ) -> Sequence[Appended]:
         """Store all or none. Returned means stored as durably as the store promises.
 
-        ``by`` is who publishes, for operators.
+        ``by`` is who publishes and ``traceparent`` the trace that they do it in, both for operators.
         What could not be read stands in its place as what is wrong with it, so that all that is wrong is said at once.
         Raises InvalidPublication, PublicationTooLarge or PublicationConflict, naming the bad ones by their index where
         there are several or ``by_index`` asks for it; StoreUnavailable or ShuttingDown, and then nothing was stored.

@@ -58,10 +58,19 @@ class Telemetry(Protocol):
 
     # publishing
 
-    def published(self, by: str, drafts: Sequence[Draft], appended: Sequence[Appended], seconds: float) -> None:
+    def published(
+        self,
+        by: str,
+        drafts: Sequence[Draft],
+        appended: Sequence[Appended],
+        seconds: float,
+        *,
+        traceparent: str | None = None,
+    ) -> None:
         """What a backend, a source or the outbox brought is stored, or was before: what became of each draft, in order.
 
         ``by`` is the backend's name, or that of the source; ``seconds`` passed from when it was taken to the commit.
+        ``traceparent`` is that of who published (W3C Trace Context), as it was given.
         """
 
     def publish_refused(self, by: str, code: str, reason: str) -> None:

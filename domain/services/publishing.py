@@ -54,6 +54,7 @@ class PublishingService:
         by: str = "",
         idempotency_key: str | None = None,
         by_index: bool = False,
+        traceparent: str | None = None,
     ) -> Sequence[Appended]:
         if self._closed:
             raise ShuttingDown
@@ -79,7 +80,7 @@ class PublishingService:
             if by_index:
                 raise PublicationConflict(summary(conflicts)).about(conflicts)
             raise PublicationConflict(conflicts[0].message)
-        self._published(by, drafts, outcomes, began)
+        self._published(by, drafts, outcomes, began, traceparent)
         return outcomes
 
     def close(self) -> None:
@@ -161,9 +162,17 @@ class PublishingService:
         for name in await outbox.park(faults):
             self._telemetry.parked(name, faults[name])
 
-    def _published(self, by: str, drafts: Sequence[Draft], outcomes: Sequence[Appended], began: float) -> None:
+    def _published(
+        self,
+        by: str,
+        drafts: Sequence[Draft],
+        outcomes: Sequence[Appended],
+        began: float,
+        traceparent: str | None = None,
+    ) -> None:
         if drafts:
-            self._telemetry.published(by, drafts, outcomes, self._clock.monotonic() - began)
+            seconds = self._clock.monotonic() - began
+            self._telemetry.published(by, drafts, outcomes, seconds, traceparent=traceparent)
 
     def _draft_of(self, item: Incoming) -> Draft:
         if item.publication is None:

@@ -130,6 +130,14 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/deploy.md", "bash", "--workers"): (
         "tests/e2e/test_workers.py::test_workers_serve_one_port_and_drain_together"
     ),
+    ("docs/how-to/trace.md", "bash", "pip install"): NotRun(
+        "it needs a registry; the extra is among those of the tests"
+    ),
+    (
+        "docs/how-to/trace.md",
+        "toml",
+        "[otel]",
+    ): "tests/integration/test_otlp.py::test_the_settings_of_the_page_are_good",
     ("docs/how-to/deploy.md", "bash", "docker build"): NotRun("it needs a container runtime and a registry"),
     ("docs/how-to/monitor.md", "yaml", "scrape_configs"): (
         "tests/architecture/test_monitoring.py::test_the_configuration_of_the_page_is_one"
