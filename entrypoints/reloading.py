@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from adapters.api.backends import Backend
+from adapters.api.inbox import Users
 from adapters.api.publish import set_publish_limits
 from adapters.api.reload import Reloaded
 from adapters.auth.callers import Callers
@@ -26,7 +27,7 @@ from domain.policy import ConnectionPolicy
 from domain.ports import Telemetry
 from entrypoints.building.auth import build_callers, build_issuers
 from entrypoints.building.limits import http_limits, internal_http_limits, socketio_limits, sse_limits
-from entrypoints.building.transports import build_policy
+from entrypoints.building.transports import build_policy, build_request_pace
 from entrypoints.checking import check_workers
 from entrypoints.server import Server
 from entrypoints.service_manager import ServiceManager
@@ -44,7 +45,8 @@ LIVE: Final = frozenset(
         "replay", "cors_origins", "trusted_proxies",
         "tls.cert", "tls.key", "internal.tls.cert", "internal.tls.key",
         "limits.connect_timeout", "limits.connections", "limits.unauthenticated", "limits.events_per_second",
-        "limits.events_burst", "limits.publish_bytes", "limits.batch_bytes", "limits.request_timeout",
+        "limits.events_burst", "limits.requests_per_second", "limits.requests_burst",
+        "limits.publish_bytes", "limits.batch_bytes", "limits.request_timeout",
         "limits.keepalive_timeout", "limits.drain_time", "limits.drain_rate",
         "log.level",
     )
@@ -60,7 +62,7 @@ RESTART: Final = frozenset(
         "internal.host", "internal.port", "node.address",
         "retention.log", "retention.inbox", "retention.inbox_per_user", "retention.deliveries",
         "limits.message_bytes", "limits.queue_bytes", "limits.connections_per_user", "limits.notification_bytes",
-        "limits.restrictions", "limits.requests_per_second", "limits.requests_burst",
+        "limits.restrictions",
         "limits.ping_interval", "limits.ping_timeout", "limits.memory_entries", "limits.memory_bytes",
         "log.format",
         "otel.endpoint", "otel.token", "otel.token_file", "otel.traces", "otel.sample",
@@ -223,6 +225,8 @@ class Reloading:
         container.socketio().set_limits(socketio_limits(settings))
         container.sse().set_limits(sse_limits(settings))
         limits = settings.limits
+        users: Users = container.users()
+        users.pace.rate = build_request_pace(limits, container.clock()).rate
         set_publish_limits(
             container.publish_routes(), publish_bytes=limits.publish_bytes, batch_bytes=limits.batch_bytes
         )

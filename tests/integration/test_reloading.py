@@ -126,6 +126,25 @@ async def test_limits_hold_for_who_comes_and_cut_nobody_who_is_there(tmp_path: P
 
 
 @pytest.mark.gen_test
+async def test_rates_hold_from_the_next_request_on(tmp_path: Path) -> None:
+    async with reloadable(tmp_path) as reloading, http_session() as session:
+
+        async def status_of_inbox() -> int:
+            headers = {"Authorization": f"Bearer {token('42')}"}
+            async with session.get(f"{reloading.server.url}/v1/inbox/count", headers=headers) as answer:
+                return answer.status
+
+        assert [await status_of_inbox() for _ in range(3)] == [200, 200, 200]
+        assert [await status_of_publish(reloading) for _ in range(3)] == [201, 201, 201]
+        slow = ('name = "backend"', 'name = "backend", publish_per_second = 0.001, publish_burst = 1')
+        limits = "[limits]\nrequests_per_second = 0.001\nrequests_burst = 1\n"
+        reloaded = await reloading.change(slow, text=BASE + limits)
+        assert reloaded.changed == ["api.keys", "limits.requests_per_second", "limits.requests_burst"]
+        assert [await status_of_inbox() for _ in range(2)] == [200, 429]
+        assert [await status_of_publish(reloading) for _ in range(2)] == [201, 429]
+
+
+@pytest.mark.gen_test
 async def test_what_needs_a_restart_is_named_every_time_and_left(tmp_path: Path) -> None:
     text = BASE.replace("port = 0\nstore", 'port = 4\nhost = "::1"\nstore') + "[limits]\nmessage_bytes = 70000\n"
     async with reloadable(tmp_path) as reloading:
