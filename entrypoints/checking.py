@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from adapters.auth.fetching import Fetcher, FetchFailed
+from adapters.auth.jwks import fetch_keys
+from adapters.auth.keys import InvalidKeySet
+from adapters.auth.locations import Location
 from adapters.http.listening import bind, close_bound
 from domain.errors import SynkroneError
 from entrypoints.binding import cannot_listen
+from entrypoints.building.auth import key_server
 from entrypoints.container import SHARED_STORES, build_container, build_store
 from entrypoints.internal import Internal, InternalPortTaken
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import MAX_PORT, written
 from entrypoints.tls import check_tls
+
+
+@dataclass(frozen=True, slots=True)
+class KeysSeen:
+    """What a key server gave: so many usable ``keys``, and why others are not, or else the ``fault``.
+
+    ``setting`` names it, and ``name`` is what logs call it.
+    """
+
+    setting: str
+    name: str
+    keys: int = 0
+    skipped: Sequence[str] = ()
+    fault: str | None = None
 
 
 def check_workers(settings: Settings) -> None:
@@ -49,8 +71,8 @@ def check(settings: Settings) -> list[str]:
         sockets = bind(settings.host, settings.port)
     except (OSError, UnicodeError) as error:
         if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
-            raise cannot_listen(settings, error) from None
-        passing.append(str(cannot_listen(settings, error)))
+            raise cannot_listen(settings.host, settings.port, error) from None
+        passing.append(str(cannot_listen(settings.host, settings.port, error)))
     else:
         close_bound(sockets)
     try:
@@ -69,16 +91,35 @@ def migrate(settings: Settings) -> str:
         raise SettingsError(f"store: {error}") from None
 
 
+async def look_at_keys(settings: Settings, fetcher: Fetcher | None = None) -> list[KeysSeen]:
+    """What the key servers of all issuers answer now. At once, and each in the time that a fetch may take."""
+    found = [(index, issuer, key_server(issuer)) for index, issuer in enumerate(settings.auth.issuers)]
+    looks = [
+        _look(
+            f"auth.issuers[{index}].{'jwks' if issuer.jwks is not None else 'issuer'}", location, fetcher or Fetcher()
+        )
+        for index, issuer, location in found
+        if location is not None
+    ]
+    return await asyncio.gather(*looks)
+
+
+async def _look(setting: str, location: Location, fetcher: Fetcher) -> KeysSeen:
+    try:
+        ring, skipped = await fetch_keys(location, fetcher)
+    except (FetchFailed, InvalidKeySet) as error:
+        return KeysSeen(setting, location.name, fault=str(error))
+    return KeysSeen(setting, location.name, len(ring), skipped)
+
+
 def untried(settings: Settings) -> list[str]:
-    """What ``check`` does not look at, as it lies elsewhere."""
-    issuers = settings.auth.issuers
-    local = [each.secret or each.public_key or each.jwks_file for each in issuers]
-    fetched = [f"the keys of {each.issuer}" for each, is_local in zip(issuers, local, strict=True) if not is_local]
+    """What ``check`` and ``look_at_keys`` do not look at, as it lies elsewhere."""
+    elsewhere = []
     if settings.auth.verifier.host is not None:
-        fetched.append("what auth.verifier names")
+        elsewhere.append("what auth.verifier names")
     if settings.source.url.host is not None:
-        fetched.append("the feed of source.url")
-    return fetched
+        elsewhere.append("the feed of source.url")
+    return elsewhere
 
 
 def notices(settings: Settings, sources: Sources) -> list[str]:

@@ -12,6 +12,7 @@ from adapters.cluster.connecting import probe_when_silent
 from adapters.http.exchange import Route
 from adapters.http.listening import UNIX_PREFIX, Listener, address_of, bind
 from domain.ports import Clock, Randomness
+from entrypoints.binding import cannot_listen
 from entrypoints.building.limits import internal_http_limits
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.tls import Certificate
@@ -46,11 +47,11 @@ class Internal:
         certificate = Certificate(internal.tls, "internal.tls")
         try:
             sockets = list(inherited) or bind(internal.host, internal.port or 0)
-        except (socket.gaierror, UnicodeError):
-            raise SettingsError(f"internal.host: {internal.host} is not an address of this machine") from None
-        except OSError as error:
-            kind = InternalPortTaken if error.errno == errno.EADDRINUSE else SettingsError
-            raise kind(f"internal.port: cannot listen on {internal.port}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            wrong = cannot_listen(internal.host, internal.port or 0, error, "internal.")
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                raise InternalPortTaken(str(wrong)) from None
+            raise wrong from None
         for listening in sockets:
             if not address_of(listening, scheme="http").startswith(UNIX_PREFIX):
                 # Links of a node whose machine is gone would stay: most of them wait for a request.

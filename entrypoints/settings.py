@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import PydanticCustomError
 
 from entrypoints.settings_errors import first_error
+from entrypoints.settings_file import UnusableFile, parse_toml, read_text
 from entrypoints.settings_sources import Sources, path_of
 from entrypoints.settings_types import (
     Address,
@@ -57,10 +57,6 @@ class SettingsError(Exception):
     """A setting is wrong. The message is one line, which begins with the setting's name and a colon."""
 
 
-class MissingSetting(SettingsError):
-    """A setting that is needed is not there."""
-
-
 class IssuerSettings(SectionWithSecrets):
     """One issuer of tokens; its keys come from ``jwks`` (URL or file), ``secret``, ``public_key`` or discovery."""
 
@@ -84,7 +80,7 @@ class IssuerSettings(SectionWithSecrets):
     def _one_kind_of_key(self) -> IssuerSettings:
         given = [name for name in ("jwks", "secret", "public_key") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise error_at(given[1], f"is given beside {given[0]}")
+            raise error_at(given[1], f"is given beside {given[0]}: remove one of them")
         return self
 
     @model_validator(mode="after")
@@ -132,7 +128,7 @@ class AuthSettings(SectionWithSecrets):
     @model_validator(mode="after")
     def _one_case(self) -> AuthSettings:
         if self.secret is not None and self.issuers:
-            raise error_at("secret", "is given beside auth.issuers")
+            raise error_at("secret", "is given beside auth.issuers: remove one of them")
         if self.issuers:
             for name in ("audience", "roles", "user_claim", "role_claim"):
                 if name in self.model_fields_set:
@@ -390,11 +386,13 @@ def load_settings(environ: Mapping[str, str], file: Path | None = None) -> Setti
 def read_settings(environ: Mapping[str, str], file: Path | None = None) -> tuple[Settings, Sources]:
     """The same, and where they came from, for ``naming`` in what is found wrong with them later."""
     path = file if file is not None else DEFAULT_FILE
-    values = _read_toml(path)
-    if values is None and file is not None:
-        raise SettingsError(f"--config: cannot read {path.absolute()}: No such file or directory")
-    sources = Sources.found(path, environ, has_file=values is not None)
-    values, given = values or {}, _given(sources, environ)
+    try:
+        text = read_text(path.absolute(), is_named=file is not None)
+        values = parse_toml(path.absolute(), text or "")
+    except UnusableFile as error:
+        raise SettingsError(str(error)) from None
+    sources = Sources.found(path, environ, text)
+    given = _given(sources, environ)
     with naming(sources):
         _override(values, given, "")
         return validate_settings(values), sources
@@ -410,20 +408,15 @@ def with_workers(settings: Settings, sources: Sources, workers: int | None) -> t
     """The same where the command line says how many there are; None: it does not."""
     if workers is None:
         return settings, sources
-    return settings.model_copy(update={"workers": workers}), replace(sources, workers=workers)
+    sources = replace(sources.with_option("workers", "--workers"), workers=workers)
+    return settings.model_copy(update={"workers": workers}), sources
 
 
 @contextmanager
 def naming(sources: Sources) -> Iterator[None]:
-    """What is wrong with a variable of the environment is said of the variable, as it is written there.
-
-    Of what is missing altogether it is said where it was looked for.
-    """
+    """What is found wrong with a setting is said of where it comes from, as ``Sources.named`` does."""
     try:
         yield
-    except MissingSetting as error:
-        looked = "" if sources.has_file else f" ({sources.where})"
-        raise MissingSetting(f"{sources.named(str(error))}{looked}") from None
     except SettingsError as error:
         raise SettingsError(sources.named(str(error))) from None
 
@@ -433,26 +426,7 @@ def validate_settings(values: Mapping[str, object]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(first_error(error)) from None
-
-
-def _read_toml(path: Path) -> dict[str, Any] | None:
-    """None where there is no such file. Raises SettingsError, which says where in it something is wrong."""
-    path = path.absolute()
-    try:
-        octets = path.read_bytes()
-        return tomllib.loads(octets.decode("utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise SettingsError(f"--config: cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = octets.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{path}: is not UTF-8 (at line {line})") from None
-    except ValueError as error:
-        raise SettingsError(f"{path}: {str(error).splitlines()[0]}") from None
-    except RecursionError:
-        raise SettingsError(f"{path}: is nested too deeply") from None
+        raise SettingsError(first_error(error, Settings)) from None
 
 
 def _given(sources: Sources, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -53,9 +53,9 @@ class _Scanner:
         while self._skip(_BLANK) < len(self._text):
             start = self._at
             if self._takes("[["):
-                path = self._array_of_tables(self._names())
+                section = self._array_of_tables(self._names())
                 self._expect("]]")
-                section = path
+                self._note(section.rpartition("[")[0], start)
                 self._note(section, start)
             elif self._takes("["):
                 section = self._resolved(self._names())

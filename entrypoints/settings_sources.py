@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 
 from entrypoints.settings_errors import printable
+from entrypoints.settings_lines import lines_of
 
 ENVIRONMENT_PREFIX = "SYNKRONE_"
 
@@ -18,6 +19,7 @@ _PROTOCOLS = frozenset(("tcp", "udp", "sctp"))
 _CONTAINER = re.compile(r"/[^/]+/[^/]+")
 _REFERENCE = re.compile(r"(?<![\w./'\"-])[a-z_]+(?:\.[a-z_]+)+(?![\w/'\"-]|\.\w)")
 _BOUNDARY = re.compile(r"[.\[]|$")
+_SETTING = re.compile(r"[a-z_]+(?:\[\d+\])*(?:\.[a-z_]+(?:\[\d+\])*)*")
 
 
 def _is_address(value: str) -> bool:
@@ -80,18 +82,20 @@ class Sources:
     """Where the settings of this process came from.
 
     ``file`` is the absolute path of the file, whether there is one or not. ``variables`` are those of the environment
-    that are settings, by the path of the setting; ``ignored`` those that are not. ``workers`` is what the command line
-    says of them, which comes first.
+    that are settings, by the path of the setting; ``ignored`` those that are not. ``lines`` are those of the file, by
+    the path of what stands there. ``workers`` is what the command line says of them, which comes first.
     """
 
     file: Path
     has_file: bool
     variables: Mapping[str, str] = field(default_factory=dict)
     ignored: Sequence[str] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
     workers: int | None = None
 
     @classmethod
-    def found(cls, file: Path, environ: Mapping[str, str], *, has_file: bool) -> Sources:
+    def found(cls, file: Path, environ: Mapping[str, str], text: str | None) -> Sources:
+        """``text`` is that of the file; None where there is none."""
         variables: dict[str, str] = {}
         ignored: list[str] = []
         for variable in sorted(environ):
@@ -101,7 +105,11 @@ class Sources:
                 ignored.append(variable)
             else:
                 variables[".".join(map(printable, path_of(variable)))] = variable
-        return cls(file.absolute(), has_file, variables, ignored)
+        return cls(file.absolute(), text is not None, variables, ignored, lines_of(text or ""))
+
+    def with_option(self, setting: str, option: str) -> Sources:
+        """The same where an option of the command line comes before both."""
+        return replace(self, variables={**self.variables, setting: option})
 
     @property
     def where(self) -> str:
@@ -109,27 +117,61 @@ class Sources:
         return f"{'' if self.has_file else 'there is no file '}{printable(str(self.file))}"
 
     def named(self, message: str) -> str:
-        """``setting: what is wrong`` with the variables of the environment named as they are written there."""
+        """``setting: what is wrong`` with the variables of the environment named as they are written there.
+
+        Of what no variable gives it is said where in the file it stands, or where it was looked for.
+        """
         setting, colon, wrong = message.partition(": ")
         if not colon:
             return message
-        return f"{self._named(setting)}{self.mentioned(wrong)}"
+        place = self._place(setting, wrong)
+        return f"{self._named(setting)}{self.mentioned(wrong)}{f' ({place})' if place else ''}"
 
     def mentioned(self, text: str) -> str:
         """The same of a text with settings in it, each with the name of its section."""
         return _REFERENCE.sub(lambda match: self._variable(match[0]) or match[0], text)
 
     def _named(self, setting: str) -> str:
-        for end in reversed([boundary.start() for boundary in _BOUNDARY.finditer(setting)]):
-            if variable := self._variable(setting[:end]):
-                return f"{variable}{setting[end:]}: "
+        for whole, rest in _wholes(setting):
+            if variable := self._variable(whole):
+                return f"{variable}{rest}: "
         # What is given one by one, and cannot be.
         for path, variable in self.variables.items():
             if path.startswith(f"{setting}."):
                 return f"{printable(variable)}: {setting} "
         return f"{setting}: "
 
+    def _place(self, setting: str, wrong: str) -> str | None:
+        """Where a setting comes from, or else what is said of it; None where a variable does, which is named."""
+        if any(self._variable(whole) for whole, _ in _wholes(setting)):
+            return None
+        if line := self._line(setting):
+            return f"{self.where}, line {line}"
+        if not _SETTING.fullmatch(setting) or any(path.startswith(f"{setting}.") for path in self.variables):
+            return None
+        for other in _REFERENCE.findall(wrong):
+            if self._variable(other):
+                return None
+            if line := self._line(other):
+                return f"{self.where}, line {line}"
+        return f"not set in {self.where}" if self.has_file else f"not set; {self.where}"
+
+    def _line(self, setting: str) -> int | None:
+        """Where it is given, or the list that it is of, or what names the file that holds it."""
+        for whole, rest in _wholes(setting):
+            if not rest or rest.startswith("[") or whole.endswith("]"):
+                line = self.lines.get(whole) or self.lines.get(f"{whole}_file")
+                if line is not None:
+                    return line
+        return None
+
     def _variable(self, path: str) -> str | None:
         """The variable that gives a setting, or names the file that holds it."""
         variable = self.variables.get(path) or self.variables.get(f"{path}_file")
         return printable(variable) if variable is not None else None
+
+
+def _wholes(setting: str) -> Sequence[tuple[str, str]]:
+    """The setting, and what it is a part of, from the smallest on, each with what of its path is left."""
+    ends = reversed([boundary.start() for boundary in _BOUNDARY.finditer(setting)])
+    return [(setting[:end], setting[end:]) for end in ends]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -260,7 +262,7 @@ class SectionWithSecrets(Section):
             if path is None:
                 continue
             if values.get(name) is not None:
-                raise error_at(f"{name}_file", f"is given beside {name}")
+                raise error_at(f"{name}_file", f"is given beside {name}: remove one of them")
             text = _read_text(f"{name}_file", Path(str(path)))
             values[name] = _lines(f"{name}_file", text) if name in cls.one_a_line else text
         return values
@@ -270,9 +272,22 @@ def _read_text(setting: str, path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise error_at(setting, f"cannot read {path}: {error.strerror}") from None
+        raise error_at(setting, cannot_read(path, error.errno)) from None
     except ValueError:
-        raise error_at(setting, f"cannot read {str(path)!r}: not text") from None
+        raise error_at(setting, f"cannot read {str(path)!r}: not text: save it as UTF-8") from None
+
+
+_MENDS = {
+    errno.ENOENT: "make it, or name another file",
+    errno.ENOTDIR: "name a file in a folder",
+    errno.EISDIR: "name a file in it",
+}
+
+
+def cannot_read(path: Path | str, number: int | None) -> str:
+    """What to say of a file that a setting names, by the number of the error, and how to mend it."""
+    mend = _MENDS.get(number or 0, f"let the user of this process ({os.geteuid()}) read it")
+    return f"cannot read {path}: {os.strerror(number or 0)}: {mend}"
 
 
 def _lines(setting: str, text: str) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from entrypoints.settings import SettingsError, TlsSettings
+from entrypoints.settings_types import cannot_read
 
 _log = logging.getLogger("synkrone.server")
 
@@ -28,7 +29,7 @@ def check_tls(tls: TlsSettings, section: str) -> ssl.SSLContext | None:
         try:
             path.read_bytes()
         except OSError as error:
-            raise SettingsError(f"{section}.{name}: cannot read {path}: {error.strerror}") from None
+            raise SettingsError(f"{section}.{name}: {cannot_read(path, error.errno)}") from None
     key = tls.key
 
     def no_passphrase() -> str:
@@ -39,7 +40,9 @@ def check_tls(tls: TlsSettings, section: str) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(tls.cert, key, no_passphrase)
     except (ssl.SSLError, ValueError):
-        raise SettingsError(f"{section}.cert: {tls.cert} and {tls.key} are no certificate with its key") from None
+        raise SettingsError(
+            f"{section}.cert: {tls.cert} and {tls.key} are no certificate with its key: name a chain and its key in PEM"
+        ) from None
     return context
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from entrypoints.settings import AuthSettings, MissingSetting, SettingsError
+from entrypoints.settings import AuthSettings, SettingsError
 
 
 def mint(auth: AuthSettings, *, user: str, role: str, ttl: timedelta) -> str:
     """A JWT (HS256) that a server with these settings accepts. Raises SettingsError where there is no secret."""
     if not auth.secret:
-        raise MissingSetting("auth.secret: is needed to sign a token")
+        raise SettingsError("auth.secret: is needed to sign a token")
     if auth.roles is not None and role not in auth.roles:
         raise SettingsError(f"auth.roles: {role!r} is not one of {', '.join(auth.roles)}")
     now = int(time.time())

@@ -61,6 +61,18 @@ class Arrivals:
         return first
 
 
+async def fetch_keys(location: Location, fetcher: Fetcher) -> tuple[KeyRing, Sequence[str]]:
+    """The usable keys that a key server has now, at least one, and why others are skipped.
+
+    Raises FetchFailed and InvalidKeySet.
+    """
+    ring, skipped = parse_jwks(await fetcher.get(await location.jwks_uri(fetcher)))
+    if not ring:
+        reasons = f": {'; '.join(skipped)}" if skipped else ""
+        raise InvalidKeySet(f"holds no key that can verify a signature{reasons}")
+    return ring, skipped
+
+
 class RemoteKeys:
     """A KeySource that asks a key server.
 
@@ -157,16 +169,13 @@ class RemoteKeys:
     async def _refresh(self) -> None:
         asked_at = self._clock.monotonic()
         try:
-            uri = await self._location.jwks_uri(self._fetcher)
-            ring, skipped = parse_jwks(await self._fetcher.get(uri))
-            if skipped:
-                _log.warning("some keys of %s are not used: %s", self._location.name, "; ".join(skipped))
-            if not ring:
-                raise InvalidKeySet("it holds no key that can verify a signature")
+            ring, skipped = await fetch_keys(self._location, self._fetcher)
         except (FetchFailed, InvalidKeySet) as error:
             _log.warning("keys of %s cannot be had: %s", self._location.name, error)
             self._fetched(False)
         else:
+            if skipped:
+                _log.warning("some keys of %s are not used: %s", self._location.name, "; ".join(skipped))
             self._ring = ring
             self._asked_at = asked_at
             self._fetched_at = self._clock.monotonic()

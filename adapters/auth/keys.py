@@ -142,10 +142,12 @@ class StaticKeys:
                 return cls(KeyRing(secret.key for secret in secrets), "jwks", secrets)
             ring, skipped = parse_jwks(document)
         except InvalidKeySet as error:
-            raise ConfigurationError("jwks", str(error)) from None
+            raise ConfigurationError("jwks", f"{error}: save the JWK Set of the issuer there") from None
         if not ring:
             reasons = f": {'; '.join(skipped)}" if skipped else ""
-            raise ConfigurationError("jwks", f"holds no key that can verify a signature{reasons}")
+            raise ConfigurationError(
+                "jwks", f"holds no key that can verify a signature{reasons}: save the JWK Set of the issuer there"
+            )
         return cls(ring, "jwks")
 
     @property

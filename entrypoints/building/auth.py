@@ -13,7 +13,7 @@ from adapters.auth.issuers import Issuer, Issuers, KeySource
 from adapters.auth.jwt import JwtVerifier
 from adapters.auth.key_servers import KeyServers
 from adapters.auth.keys import StaticKeys
-from adapters.auth.locations import Discovery, JwksUrl
+from adapters.auth.locations import Discovery, JwksUrl, Location
 from adapters.auth.service_tokens import ServiceTokens
 from domain.model import Rate
 from domain.ports import Clock
@@ -25,9 +25,9 @@ from entrypoints.settings import (
     ApiSettings,
     AuthSettings,
     IssuerSettings,
-    MissingSetting,
     SettingsError,
 )
+from entrypoints.settings_types import cannot_read
 
 SINGLE_KEY_NAME = "api.key"
 
@@ -47,7 +47,7 @@ def build_issuers(auth: AuthSettings, key_servers: KeyServers) -> Issuers:
             )
             return Issuers([issuer])
     if not auth.issuers:
-        raise MissingSetting("auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers")
+        raise SettingsError("auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers")
     issuers = [_issuer(settings, f"auth.issuers[{index}]", key_servers) for index, settings in enumerate(auth.issuers)]
     with as_settings_errors("auth"):
         return Issuers(issuers, shared_user_ids=auth.shared_user_ids)
@@ -74,6 +74,13 @@ def _shared(secrets: Sequence[SecretStr]) -> StaticKeys:
     return StaticKeys.from_secret(*(secret.get_secret_value().encode() for secret in secrets))
 
 
+def key_server(settings: IssuerSettings) -> Location | None:
+    """Where the keys of an issuer are fetched from; None where they lie here. Raises ConfigurationError."""
+    if settings.secret is not None or settings.public_key is not None or settings.jwks_file is not None:
+        return None
+    return JwksUrl(settings.jwks) if settings.jwks is not None else Discovery(settings.issuer)
+
+
 def _keys(settings: IssuerSettings, path: str, key_servers: KeyServers) -> KeySource:
     if settings.secret is not None:
         return _shared(settings.secret)
@@ -83,10 +90,8 @@ def _keys(settings: IssuerSettings, path: str, key_servers: KeyServers) -> KeySo
         try:
             return StaticKeys.from_jwks(file.read_bytes())
         except OSError as error:
-            raise SettingsError(f"{path}.jwks: cannot read {file}: {error.strerror}") from None
-    if settings.jwks is not None:
-        return key_servers.keys_at(JwksUrl(settings.jwks))
-    return key_servers.keys_at(Discovery(settings.issuer))
+            raise SettingsError(f"{path}.jwks: {cannot_read(file, error.errno)}") from None
+    return key_servers.keys_at(JwksUrl(settings.jwks) if settings.jwks is not None else Discovery(settings.issuer))
 
 
 def build_jwt_verifier(auth: AuthSettings, issuers: Issuers, clock: Clock) -> JwtVerifier:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
+
 from adapters.source.http_feed import HttpFeed
 from adapters.source.memory import MemorySource
 from domain.ports import Clock, Randomness
 from entrypoints.building.errors import plain
 from entrypoints.settings import Settings, SettingsError
-from entrypoints.settings_types import Address
+from entrypoints.settings_types import Address, cannot_read
 
 
 def build_memory_source(url: Address) -> MemorySource:
@@ -26,5 +28,9 @@ def build_feed(settings: Settings, clock: Clock, randomness: Randomness) -> Http
             randomness=randomness,
             max_event_bytes=settings.limits.publish_bytes,
         )
+    except ssl.SSLError:
+        raise SettingsError(
+            f"source.ca_file: {source.ca_file} holds no certificate in PEM: name a file of some"
+        ) from None
     except OSError as error:
-        raise SettingsError(f"source.ca_file: cannot use {source.ca_file}: {error.strerror}") from None
+        raise SettingsError(f"source.ca_file: {cannot_read(str(source.ca_file), error.errno)}") from None

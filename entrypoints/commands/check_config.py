@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 
 from entrypoints import checking
 from entrypoints.commands.options import DONE, Commands, add_command, add_config, settings_of
@@ -25,6 +26,12 @@ def run(options: argparse.Namespace) -> int:
             print(f"Note: {line}")
         for line in passing:
             print(f"For the moment it could not: {sources.named(line)}")
+        for seen in asyncio.run(checking.look_at_keys(settings)):
+            if seen.fault is not None:
+                line = f"{seen.setting}: the keys of {seen.name} cannot be had: {seen.fault}"
+                print(f"It would start, and believe no token of this issuer until it can: {sources.named(line)}")
+            if seen.skipped:
+                print(f"Note: some keys of {seen.name} are not used: {'; '.join(seen.skipped)}")
         if untried := checking.untried(settings):
             print(f"Not tried: {', '.join(untried)}.")
     return DONE

@@ -25,7 +25,7 @@ from entrypoints.commands.options import (
     settings_of,
     url_of,
 )
-from entrypoints.settings import MissingSetting
+from entrypoints.settings import SettingsError
 
 
 def add_to(commands: Commands) -> None:
@@ -49,7 +49,7 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
         if settings.api.key is None:
-            raise MissingSetting("api.key: is required (SYNKRONE_API__KEY)")
+            raise SettingsError("api.key: is required (SYNKRONE_API__KEY)")
         key = settings.api.key.get_secret_value()
     body: dict[str, Any] = {"to": options.to, "type": options.type}
     body |= {name: value for name in ("title", "body", "data", "id") if (value := getattr(options, name)) is not None}

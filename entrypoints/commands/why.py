@@ -26,7 +26,7 @@ from entrypoints.commands.options import (
     settings_of,
     url_of,
 )
-from entrypoints.settings import MissingSetting
+from entrypoints.settings import SettingsError
 from entrypoints.settings_types import duration
 
 PAGES_MOST = 50
@@ -52,7 +52,7 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
         if settings.api.key is None:
-            raise MissingSetting("api.key: is required (SYNKRONE_API__KEY)")
+            raise SettingsError("api.key: is required (SYNKRONE_API__KEY)")
         key = settings.api.key.get_secret_value()
     url = url_of(options, settings)
     since = options.since if options.since is not None else datetime.now(UTC) - timedelta(days=1)

@@ -64,7 +64,8 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert fails(tmp_path, ONE_SECRET | {"SYNKRONE_PORT": port}) == (
-            f"SYNKRONE_PORT: cannot listen on 127.0.0.1:{port}: Address already in use"
+            f"SYNKRONE_PORT: cannot listen on 127.0.0.1:{port}: Address already in use: "
+            "stop what listens there, or choose another port"
         )
 
 
@@ -91,11 +92,11 @@ def test_a_key_with_a_passphrase_is_not_waited_for(tmp_path: Path, certificate: 
     ("content", "line"),
     [
         pytest.param("host = 'x'\nport = = 1", "{file}: Invalid value (at line 2, column 8)", id="not-toml"),
-        pytest.param("prot = 1", "prot: is not a known setting", id="unknown"),
+        pytest.param("prot = 1", "prot: is not a known setting: did you mean port? ({file}, line 1)", id="unknown"),
         pytest.param(
             "store = 'sqlite:///nope/x.db'",
             "store: {folder}/nope/x.db cannot be opened: the folder {folder}/nope does not exist: make it first, "
-            "or name another file in the setting store",
+            "or name another file in the setting store ({file}, line 1)",
             id="no-folder",
         ),
     ],
@@ -108,7 +109,8 @@ def test_a_bad_file(tmp_path: Path, content: str, line: str) -> None:
 
 def test_a_file_that_is_missing_is_said_where_it_matters(tmp_path: Path) -> None:
     assert fails(tmp_path, {}) == (
-        f"auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers (there is no file {tmp_path}/synkrone.toml)"
+        f"auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers "
+        f"(not set; there is no file {tmp_path}/synkrone.toml)"
     )
 
 

@@ -46,5 +46,8 @@ async def test_a_second_server_on_the_same_path_does_not_start(serve: Serve, tmp
     serve(at(path))
     second = run_to_end(tmp_path, at(path))
     assert (second.returncode, second.stdout) == (2, "")
-    assert second.stderr == f"synkrone-socket: SYNKRONE_HOST: cannot listen on unix:{path}: Address already in use\n"
+    assert second.stderr == (
+        f"synkrone-socket: SYNKRONE_HOST: cannot listen on unix:{path}: Address already in use: "
+        "stop what listens there, or name another path\n"
+    )
     await is_served(path)

@@ -65,8 +65,8 @@ def test_several_need_a_store_that_they_can_share(tmp_path: Path) -> None:
     wrong = "4 of them need a store that they can share: postgresql://\n"
     for settings, arguments, named in (
         ({"SYNKRONE_WORKERS": "4"}, (), "SYNKRONE_WORKERS"),
-        ({}, ("--workers", "4"), "workers"),
-        ({"SYNKRONE_STORE": "memory://"}, ("--workers", "4"), "workers"),
+        ({}, ("--workers", "4"), "--workers"),
+        ({"SYNKRONE_STORE": "memory://"}, ("--workers", "4"), "--workers"),
     ):
         ended = run_to_end(tmp_path, settings, *arguments)
         assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"synkrone-socket: {named}: {wrong}")

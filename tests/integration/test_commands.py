@@ -21,7 +21,8 @@ import pytest
 from tests.accepting import Acceptor
 from tests.engine_io import WebSocketPeer, connected, event, http_session, refused
 from tests.forked import CLI, run_forked
-from tests.processes import API_KEY, ONE_SECRET, ServerProcess, environment, token
+from tests.processes import API_KEY, ONE_SECRET, SECRET, ServerProcess, environment, token
+from tests.tokens import KeyServer, jwks, key_for, public_jwk
 
 PATIENCE = 15.0
 AT_A_TERMINAL = ("-m", CLI)
@@ -198,7 +199,7 @@ async def test_without_a_secret_there_is_no_token() -> None:
     assert await run("token", "--user", "42", "--role", "freelance", settings={}) == (
         2,
         "",
-        "synkrone-socket: auth.secret: is needed to sign a token (there is no file FOLDER/synkrone.toml)\n",
+        "synkrone-socket: auth.secret: is needed to sign a token (not set; there is no file FOLDER/synkrone.toml)\n",
     )
 
 
@@ -232,7 +233,7 @@ async def test_publish_that_cannot(server: ServerProcess) -> None:
     assert (code, output, json.loads(errors)["code"]) == (1, "", "unauthenticated")
     assert (await run(*arguments, server.url, settings={}))[::2] == (
         2,
-        "synkrone-socket: api.key: is required (SYNKRONE_API__KEY) (there is no file FOLDER/synkrone.toml)\n",
+        "synkrone-socket: api.key: is required (SYNKRONE_API__KEY) (not set; there is no file FOLDER/synkrone.toml)\n",
     )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -327,60 +328,10 @@ async def test_check_config(tmp_path: Path) -> None:
     assert f"Settings file: {config}\n" in output
 
 
-WRONG: dict[str, tuple[dict[str, str], str]] = {
-    "no secret": (
-        {},
-        "auth.secret: is required (SYNKRONE_AUTH__SECRET), or auth.issuers (there is no file {folder}/synkrone.toml)",
-    ),
-    "unknown": (
-        {**ONE_SECRET, "SYNKRONE_LIMITS__CONNECTION": "1"},
-        "SYNKRONE_LIMITS__CONNECTION: is not a known setting",
-    ),
-    "certificate": (
-        {**ONE_SECRET, "SYNKRONE_TLS__CERT": "/nowhere", "SYNKRONE_TLS__KEY": "/nowhere"},
-        "SYNKRONE_TLS__CERT: cannot read /nowhere: No such file or directory",
-    ),
-    "folder of the store": (
-        {**ONE_SECRET, "SYNKRONE_STORE": "sqlite:///nope/x.db"},
-        (
-            "SYNKRONE_STORE: {folder}/nope/x.db cannot be opened: the folder {folder}/nope does not exist: "
-            "make it first, or name another file in the setting store"
-        ),
-    ),
-    "store that is a folder": (
-        {**ONE_SECRET, "SYNKRONE_STORE": "sqlite:////"},
-        "SYNKRONE_STORE: / is a directory: name a file in it, such as sqlite:////synkrone.db",
-    ),
-    "address of another machine": (
-        {**ONE_SECRET, "SYNKRONE_HOST": "192.0.2.1"},
-        "port: cannot listen on 192.0.2.1:8000: Cannot assign requested address",
-    ),
-    "folder of the socket": (
-        {**ONE_SECRET, "SYNKRONE_HOST": "unix:nope/x.sock"},
-        "SYNKRONE_HOST: cannot listen on unix:nope/x.sock: No such file or directory",
-    ),
-}
-
-
-@pytest.mark.gen_test(timeout=40)
-@pytest.mark.parametrize(("settings", "line"), WRONG.values(), ids=WRONG)
-async def test_check_config_and_serve_say_the_same(settings: dict[str, str], line: str) -> None:
-    if "SYNKRONE_HOST" not in settings:
-        # Somebody else may listen on the default port.
-        settings = {"SYNKRONE_PORT": "0", **settings}
-    for name in ("check-config", "serve"):
-        expected = f"synkrone-socket: {line.format(folder='FOLDER')}\n"
-        assert await run(name, settings=settings) == (2, "", expected), name
-
-
 @pytest.mark.gen_test(timeout=40)
 async def test_check_config_beside_a_running_server_and_what_it_does_not_try(server: ServerProcess) -> None:
-    issuers = [
-        {"issuer": "https://a.example", "user_prefix": "a-"},
-        {"issuer": "https://b.example", "user_prefix": "b-", "secret": "x" * 40},
-    ]
     settings = {
-        "SYNKRONE_AUTH__ISSUERS": json.dumps(issuers),
+        "SYNKRONE_AUTH__SECRET": SECRET,
         "SYNKRONE_PORT": str(server.port),
         "SYNKRONE_STORE": f"sqlite:///{server.directory}/synkrone.db",
         "SYNKRONE_SOURCE__URL": "https://feed.example/?key=private",
@@ -392,15 +343,42 @@ async def test_check_config_beside_a_running_server_and_what_it_does_not_try(ser
     assert output.splitlines()[2:] == [
         "Note: not settings, but of an orchestrator, and ignored: SYNKRONE_SERVICE_HOST",
         "Note: SYNKRONE_RETENTION__INBOX was raised to 30d, as items stay no shorter than in the log (retention.log)",
-        f"For the moment it could not: SYNKRONE_PORT: cannot listen on 127.0.0.1:{server.port}: Address already in use",
+        (
+            f"For the moment it could not: SYNKRONE_PORT: cannot listen on 127.0.0.1:{server.port}: "
+            "Address already in use: stop what listens there, or choose another port"
+        ),
         (
             f"For the moment it could not: SYNKRONE_STORE: {server.directory}/synkrone.db is in use by another "
             "process: stop that one first, or name another file in the setting store"
         ),
-        "Not tried: the keys of https://a.example, the feed of source.url.",
+        "Not tried: the feed of source.url.",
     ]
     # It is as well as before.
     await server.publish({"user": "42"})
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_check_config_asks_the_key_servers_and_says_what_they_do_not_give() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    async with KeyServer() as key_server:
+        good, bad, none = (key_server.url(path) for path in ("/good", "/bad", "/none"))
+        key_server.documents["/good"] = jwks(public_jwk(key_for("RS256")), {"kty": "oct", "k": "c2VjcmV0"})
+        key_server.documents["/bad"] = b"<!doctype html>"
+        issuers = [
+            {"issuer": f"issuer-{index}", "user_prefix": f"{index}-", "jwks": url}
+            for index, url in enumerate((good, bad, none, f"{closed}/keys"))
+        ]
+        settings = {"SYNKRONE_PORT": "0", "SYNKRONE_AUTH__ISSUERS": json.dumps(issuers)}
+        code, output, errors = await run("check-config", settings=settings)
+    assert (code, errors) == (0, "")
+    would = "It would start, and believe no token of this issuer until it can: SYNKRONE_AUTH__ISSUERS"
+    assert output.splitlines()[2:] == [
+        f"Note: some keys of {good} are not used: keys[1] is a shared secret, which has no place among public keys",
+        f"{would}[1].jwks: the keys of {bad} cannot be had: is not JSON in UTF-8",
+        f"{would}[2].jwks: the keys of {none} cannot be had: the answer has status 404",
+        f"{would}[3].jwks: the keys of {closed}/keys cannot be had: the connection failed (ClientConnectorError)",
+    ]
 
 
 @pytest.mark.gen_test

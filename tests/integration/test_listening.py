@@ -312,6 +312,11 @@ def file_at(path: Path) -> tuple[int, ...] | None:
     return seen.st_ino, seen.st_mode, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
+NO_FOLDER = "No such file or directory: make its folder first, or name another path"
+IN_USE = "Address already in use: stop what listens there, or name another path"
+IN_THE_WAY = "File exists: a file is in the way: move it, or name another path"
+
+
 def refusal_to_listen_at(path: Path) -> str:
     """Why a server does not start there, having checked that it left the file alone."""
     before = file_at(path)
@@ -329,7 +334,7 @@ async def test_the_socket_of_a_server_that_was_killed_is_replaced_and_of_one_tha
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     async with serving(host=f"unix:{path}"), http_session(aiohttp.UnixConnector(str(path))) as session:
-        assert refusal_to_listen_at(path) == "Address already in use"
+        assert refusal_to_listen_at(path) == IN_USE
         async with session.get("http://localhost/health/live") as answer:
             assert answer.status == 200
 
@@ -359,17 +364,17 @@ async def test_a_server_that_is_too_busy_to_accept_lives(tmp_path: Path) -> None
         busy.bind(str(path))
         busy.listen(0)
         client.connect(str(path))
-        assert refusal_to_listen_at(path) == "Address already in use"
+        assert refusal_to_listen_at(path) == IN_USE
 
 
 @on_both_loops
 async def test_paths_where_no_socket_can_be(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("precious")
-    assert refusal_to_listen_at(file) == "File exists"
-    assert refusal_to_listen_at(tmp_path) == "File exists"
-    assert refusal_to_listen_at(tmp_path / "nowhere" / "synkrone.sock") == "No such file or directory"
-    assert refusal_to_listen_at(tmp_path / ("x" * 120)) == "AF_UNIX path too long"
+    assert refusal_to_listen_at(file) == IN_THE_WAY
+    assert refusal_to_listen_at(tmp_path) == IN_THE_WAY
+    assert refusal_to_listen_at(tmp_path / "nowhere" / "synkrone.sock") == NO_FOLDER
+    assert refusal_to_listen_at(tmp_path / ("x" * 120)) == "AF_UNIX path too long: name another path"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(tmp_path / "log"))
-        assert refusal_to_listen_at(tmp_path / "log") == "Protocol wrong type for socket"
+        assert refusal_to_listen_at(tmp_path / "log") == "Protocol wrong type for socket: name another path"

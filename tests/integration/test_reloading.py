@@ -307,7 +307,8 @@ async def test_the_secrets_of_a_key_set_are_replaced(tmp_path: Path) -> None:
         file.write_bytes(jwks({"kty": "oct", "k": base64url(b"short")}))
         with pytest.raises(InvalidSettings) as error:
             await reloading.change()
-        assert error.value.detail == "auth.issuers[0].jwks: keys[0] has 5 bytes; at least 32 are needed"
+        says = "auth.issuers[0].jwks: keys[0] has 5 bytes; at least 32 are needed"
+        assert (error.value.detail or "").startswith(says)
         assert await lets_in(reloading, own("two", SECOND))
 
 

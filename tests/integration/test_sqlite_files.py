@@ -202,7 +202,8 @@ async def test_what_cannot_be_opened_is_named_absolutely_with_what_to_do_and_a_c
 
 async def test_a_link_to_where_nothing_can_be(tmp_path: Path) -> None:
     link_to_nowhere(tmp_path / "inbox.db")
-    assert (await unusable(tmp_path / "inbox.db")).endswith("inbox.db cannot be opened: No such file or directory")
+    says = "inbox.db cannot be opened: No such file or directory: name a file elsewhere in the setting store"
+    assert (await unusable(tmp_path / "inbox.db")).endswith(says)
 
 
 @pytest.mark.parametrize("state", ["new", "empty", "closed", "killed"])

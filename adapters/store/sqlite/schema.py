@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import sqlite3
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -266,8 +267,8 @@ def _check(path: Path) -> str | None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    # Not only whether this user may: some file systems let nobody make a file, and say so only then.
+    tempfile.TemporaryFile(dir=folder).close()
     for file in (lock, path):
         if file.exists() and not os.access(file, os.R_OK | os.W_OK):
             raise _cannot_open(file, path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
@@ -314,7 +315,7 @@ def _cannot_open(file: Path, store: Path, error: OSError) -> StoreUnusable:
     elif error.errno == errno.EROFS:
         why = f"{folder} is read-only: name a file elsewhere in the setting store"
     else:
-        why = error.strerror or str(error)
+        why = f"{error.strerror or error}: name a file elsewhere in the setting store"
     return StoreUnusable(f"{store} cannot be opened: {why}")
 
 

@@ -119,7 +119,8 @@ def test_a_file_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.C
     }
     assert main([command, "--config", str(tmp_path / "none"), *required.get(command, [])]) == 2
     assert capsys.readouterr().err == (
-        f"synkrone-socket: --config: cannot read {tmp_path / 'none'}: No such file or directory\n"
+        f"synkrone-socket: --config: cannot read {tmp_path / 'none'}: No such file or directory: "
+        "make it, or name another file\n"
     )
 
 

@@ -320,6 +320,7 @@ ORIGIN = "must be an origin such as https://app.example, with no path"
 NO_UNIX_SOCKET = "must be an address: other machines reach no Unix socket"
 NODE_ADDRESS = "must be the address of the internal listener, such as http://10.0.0.5:8001"
 NODE_ADDRESS_NEEDED = "is needed: others cannot connect to the address of SYNKRONE_INTERNAL__HOST"
+NOT_SET = "not set in FOLDER/synkrone.toml"
 EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.example or https://*.example.com"
 
 
@@ -334,18 +335,26 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         ({"HOST": ""}, "SYNKRONE_HOST: must not be empty"),
         ({"HOST": "unix:"}, "SYNKRONE_HOST: must be an address, or unix: and the path of a socket"),
         ({"HOST": "unix:/a\0b"}, "SYNKRONE_HOST: must be an address, or unix: and the path of a socket"),
-        ({"HOSTNAME": "x"}, "SYNKRONE_HOSTNAME: is not a known setting"),
-        ({"": "x"}, "SYNKRONE_: is not a known setting"),
+        ({"HOSTNAME": "x"}, "SYNKRONE_HOSTNAME: is not a known setting: remove it"),
+        ({"LIMITS__DURATION": "1s"}, "SYNKRONE_LIMITS__DURATION: is not a known setting: remove it"),
+        ({"CONNECTIONS": "9"}, "SYNKRONE_CONNECTIONS: is not a known setting: did you mean limits.connections?"),
+        ({"": "x"}, "SYNKRONE_: is not a known setting: remove it"),
         ({"AUTH": SECRET}, "SYNKRONE_AUTH: must be a section of settings"),
-        ({"AUTH__SECERT": SECRET}, "SYNKRONE_AUTH__SECERT: is not a known setting"),
+        ({"AUTH__SECERT": SECRET}, "SYNKRONE_AUTH__SECERT: is not a known setting: did you mean auth.secret?"),
         ({"AUTH__SECRET__X": SECRET}, "SYNKRONE_AUTH__SECRET__X: auth.secret must be a string, or a list of strings"),
         ({"AUTH__SECRET": "[1]"}, "SYNKRONE_AUTH__SECRET[0]: must be a string"),
         ({"AUTH__TOKEN_BYTES": "1023"}, "SYNKRONE_AUTH__TOKEN_BYTES: must be at least 1024"),
         ({"AUTH__TOKEN_BYTES": "65537"}, "SYNKRONE_AUTH__TOKEN_BYTES: must be at most 65536"),
         ({"AUTH__TOKEN_BYTES": "16k"}, "SYNKRONE_AUTH__TOKEN_BYTES: must be a whole number"),
         ({"AUTH__SECRET": SECRET, "AUTH__SECRET__X": SECRET}, "SYNKRONE_AUTH__SECRET__X: secret is not a section"),
-        ({"AUTH__SECRET": SECRET, **issuer()}, "SYNKRONE_AUTH__SECRET: is given beside SYNKRONE_AUTH__ISSUERS"),
-        ({"AUTH__SECRET": SECRET, "AUTH__SECRET_FILE": "x"}, "SYNKRONE_AUTH__SECRET_FILE: is given beside secret"),
+        (
+            {"AUTH__SECRET": SECRET, **issuer()},
+            "SYNKRONE_AUTH__SECRET: is given beside SYNKRONE_AUTH__ISSUERS: remove one of them",
+        ),
+        (
+            {"AUTH__SECRET": SECRET, "AUTH__SECRET_FILE": "x"},
+            "SYNKRONE_AUTH__SECRET_FILE: is given beside secret: remove one of them",
+        ),
         ({"AUTH__ROLES": "freelance"}, f"SYNKRONE_AUTH__ROLES: {JSON}"),
         ({"AUTH__ROLES": '{"a": 1}'}, "SYNKRONE_AUTH__ROLES: must be a list"),
         ({"AUTH__ROLES": "[1]"}, "SYNKRONE_AUTH__ROLES[0]: must be a string"),
@@ -360,10 +369,16 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         ({"AUTH__ISSUERS": f'["{SECRET}"]'}, "SYNKRONE_AUTH__ISSUERS[0]: must be a section of settings"),
         ({"AUTH__ISSUERS": "[{}]"}, "SYNKRONE_AUTH__ISSUERS[0].issuer: is required"),
         ({"AUTH__ISSUERS__0__ISSUER": "x"}, "SYNKRONE_AUTH__ISSUERS__0__ISSUER: auth.issuers must be a list"),
-        (issuer(secret=SECRET, jwks="x"), "SYNKRONE_AUTH__ISSUERS[1].secret: is given beside jwks"),
-        (issuer(secret=SECRET, public_key="x"), "SYNKRONE_AUTH__ISSUERS[1].public_key: is given beside secret"),
+        (issuer(secret=SECRET, jwks="x"), "SYNKRONE_AUTH__ISSUERS[1].secret: is given beside jwks: remove one of them"),
+        (
+            issuer(secret=SECRET, public_key="x"),
+            "SYNKRONE_AUTH__ISSUERS[1].public_key: is given beside secret: remove one of them",
+        ),
         (issuer(audience=""), "SYNKRONE_AUTH__ISSUERS[1].audience: must not be empty"),
-        (issuer(algorithm="RS256"), "SYNKRONE_AUTH__ISSUERS[1].algorithm: is not a known setting"),
+        (
+            issuer(algorithm="RS256"),
+            "SYNKRONE_AUTH__ISSUERS[1].algorithm: is not a known setting: did you mean auth.issuers.algorithms?",
+        ),
         (issuer(algorithms="RS256"), f"SYNKRONE_AUTH__ISSUERS[1].algorithms: {JSON}"),
         (
             issuer(services={"billing": ["publsh"]}),
@@ -371,7 +386,7 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         ),
         (issuer(services={"billing": 1}), "SYNKRONE_AUTH__ISSUERS[1].services.billing: must be a list"),
         (issuer(services=[1]), "SYNKRONE_AUTH__ISSUERS[1].services: must be a table"),
-        (issuer(**{"a\nb": 1}), "SYNKRONE_AUTH__ISSUERS[1].'a\\nb': is not a known setting"),
+        (issuer(**{"a\nb": 1}), "SYNKRONE_AUTH__ISSUERS[1].'a\\nb': is not a known setting: remove it"),
         ({"API__KEY": SHORT}, "SYNKRONE_API__KEY: must have at least 32 characters"),
         (
             {"API__KEYS": '[{"name": "x"}]'},
@@ -398,15 +413,15 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         ({"TRUSTED_PROXIES": '["10.0.0.1/8"]'}, f"SYNKRONE_TRUSTED_PROXIES[0]: {NETWORK}"),
         ({"TRUSTED_PROXIES": '["::1", "proxy.example"]'}, f"SYNKRONE_TRUSTED_PROXIES[1]: {NETWORK}"),
         ({"TRUSTED_PROXIES": "10.0.0.1"}, f"SYNKRONE_TRUSTED_PROXIES: {JSON}"),
-        ({"TLS__CERT": "x"}, "tls.key: is needed too"),
-        ({"TLS__KEY": "x"}, "tls.cert: is needed too"),
+        ({"TLS__CERT": "x"}, f"tls.key: is needed too ({NOT_SET})"),
+        ({"TLS__KEY": "x"}, f"tls.cert: is needed too ({NOT_SET})"),
         ({"RETENTION__LOG": "forever"}, f"SYNKRONE_RETENTION__LOG: {DURATION}"),
         ({"RETENTION__LOG": "0"}, "SYNKRONE_RETENTION__LOG: must be more than 0"),
         ({"LIMITS__REQUEST_TIMEOUT": "-1"}, f"SYNKRONE_LIMITS__REQUEST_TIMEOUT: {DURATION}"),
         ({"LIMITS__REQUEST_TIMEOUT": "0s"}, "SYNKRONE_LIMITS__REQUEST_TIMEOUT: must be more than 0"),
         ({"LIMITS__REQUEST_TIMEOUT": "9" * 400 + "d"}, "SYNKRONE_LIMITS__REQUEST_TIMEOUT: is too long a duration"),
         ({"INTERNAL__HOST": "unix:/run/x.sock"}, f"SYNKRONE_INTERNAL__HOST: {NO_UNIX_SOCKET}"),
-        ({"INTERNAL__TLS__CERT": "x.pem"}, "internal.tls.key: is needed too"),
+        ({"INTERNAL__TLS__CERT": "x.pem"}, f"internal.tls.key: is needed too ({NOT_SET})"),
         ({"NODE__ADDRESS": "http://10.0.0.5:8001"}, "internal.port: is needed for SYNKRONE_NODE__ADDRESS"),
         ({"INTERNAL__PORT": "0", "INTERNAL__HOST": "::"}, f"node.address: {NODE_ADDRESS_NEEDED}"),
         ({"NODE__ADDRESS": "10.0.0.5:8001"}, f"SYNKRONE_NODE__ADDRESS: {NODE_ADDRESS}"),
@@ -427,7 +442,7 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
     ids=lambda value: str(value)[:60],
 )
 def test_a_wrong_setting_is_named_in_one_line(environment: Mapping[str, str], line: str) -> None:
-    assert wrong(**environment) == line
+    assert wrong(**environment) == line.replace("FOLDER", str(Path.cwd()))
 
 
 @pytest.mark.parametrize(
@@ -435,8 +450,8 @@ def test_a_wrong_setting_is_named_in_one_line(environment: Mapping[str, str], li
     [
         ("port = true", "port: must be a whole number"),
         ("port = [1]", "port: must be a whole number"),
-        ("prot = 1", "prot: is not a known setting"),
-        ('"a\\nb" = 1', "'a\\nb': is not a known setting"),
+        ("prot = 1", "prot: is not a known setting: did you mean port?"),
+        ('"a\\nb" = 1', "'a\\nb': is not a known setting: remove it"),
         ('auth = "pRiVaTe"', "auth: must be a section of settings"),
         ("[auth]\nsecret = 1", "auth.secret: must be a string, or a list of strings"),
         ("[[auth]]\nsecret = 'pRiVaTe'", "auth: must be a section of settings"),
@@ -447,12 +462,14 @@ def test_a_wrong_setting_is_named_in_one_line(environment: Mapping[str, str], li
     ],
 )
 def test_a_wrong_setting_of_the_file(toml: str, line: str) -> None:
-    assert wrong(toml) == line
+    # What is wrong stands in the last line; a section that is none, in the first.
+    number = 1 if line.startswith("auth: ") else toml.count("\n") + 1
+    assert wrong(toml) == f"{line} ({Path.cwd()}/synkrone.toml, line {number})"
 
 
 def test_a_section_of_the_environment_that_is_none_in_the_file() -> None:
     assert wrong('auth = "x"', AUTH__SECRET=SECRET) == (
-        "SYNKRONE_AUTH__SECRET: auth is not a section in the settings file"
+        f"SYNKRONE_AUTH__SECRET: auth is not a section in the settings file ({Path.cwd()}/synkrone.toml, line 1)"
     )
 
 
@@ -474,9 +491,12 @@ def test_a_file_that_is_no_toml_is_named_with_the_line(empty_directory: Path, co
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"^--config: cannot read .*none.toml: No such file or directory$"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^--config: cannot read .*none.toml: No such file or directory: make it, or name another file$",
+    ):
         load_settings({}, tmp_path / "none.toml")
-    with pytest.raises(SettingsError, match=r"^--config: cannot read .*: Is a directory$"):
+    with pytest.raises(SettingsError, match=r"^--config: cannot read .*: Is a directory: name a file in it$"):
         load_settings({}, tmp_path)
 
 

@@ -55,6 +55,7 @@ def test_every_setting_has_its_line() -> None:
         "limits.ping_interval": 12,
         "auth": 13,
         "auth.secret": 14,
+        "auth.issuers": 15,
         "auth.issuers[0]": 15,
         "auth.issuers[0].issuer": 16,
         "auth.issuers[0].services": 17,

@@ -10,7 +10,6 @@ import pytest
 from pydantic import BaseModel
 
 from entrypoints.settings import (
-    MissingSetting,
     Settings,
     SettingsError,
     load_settings,
@@ -129,7 +128,12 @@ def test_no_setting_can_be_mistaken_but_the_port_by_its_value() -> None:
 
 
 def sources(**variables: str) -> Sources:
-    return Sources(Path("/etc/synkrone.toml"), has_file=False, variables=variables)
+    return Sources(Path("/etc/synkrone.toml"), has_file=True, variables=variables, lines=LINES)
+
+
+LINES = {"auth": 3, "auth.roles": 4, "api.keys": 9, "api.keys[0]": 9, "api.keys[0].key_file": 10, "log.level": 12}
+AT = "(/etc/synkrone.toml, line"
+NOT_SET = "(not set in /etc/synkrone.toml)"
 
 
 @pytest.mark.parametrize(
@@ -139,10 +143,17 @@ def sources(**variables: str) -> Sources:
         ("auth.secret: must have at least 32 bytes", "SYNKRONE_AUTH__SECRET_FILE: must have at least 32 bytes"),
         ("auth.issuers[1].jwks: cannot read x", "SYNKRONE_Auth__Issuers[1].jwks: cannot read x"),
         ("limits.a: must be as limits.queue_bytes", "limits.a: must be as SYNKRONE_LIMITS__QUEUE_BYTES"),
-        ("store: /srv/limits.queue_bytes is not", "store: /srv/limits.queue_bytes is not"),
-        ("store: 'limits.queue_bytes' is not", "store: 'limits.queue_bytes' is not"),
-        ("limits.queue: is unknown", "limits.queue: is unknown"),
-        ("auth: must be a section", "SYNKRONE_AUTH__SECRET_FILE: auth must be a section"),
+        ("store: /srv/limits.queue_bytes is not", f"store: /srv/limits.queue_bytes is not {NOT_SET}"),
+        ("store: 'limits.queue_bytes' is not", f"store: 'limits.queue_bytes' is not {NOT_SET}"),
+        ("limits.queue: is unknown", f"limits.queue: is unknown {NOT_SET}"),
+        ("auth: must be a section", f"SYNKRONE_AUTH__SECRET_FILE: auth must be a section {AT} 3)"),
+        ("auth.roles[1]: is empty", f"auth.roles[1]: is empty {AT} 4)"),
+        ("auth.leeway: is too long", f"auth.leeway: is too long {NOT_SET}"),
+        ("api.keys[0].key: is short", f"api.keys[0].key: is short {AT} 10)"),
+        ("api.keys[0].scopes: is empty", f"api.keys[0].scopes: is empty {AT} 9)"),
+        ("api.keys: two are the same", f"api.keys: two are the same {AT} 9)"),
+        ("limits.a: does not fit log.level", f"limits.a: does not fit log.level {AT} 12)"),
+        ("--url: is needed", "--url: is needed"),
         ("no setting at all", "no setting at all"),
     ],
 )
@@ -170,9 +181,14 @@ def test_of_what_is_missing_it_is_said_where_it_was_looked_for(empty_directory: 
             raise error
         return str(named.value)
 
-    missing: Any = MissingSetting("auth.secret: is required")
-    assert said(missing) == f"auth.secret: is required (there is no file {empty_directory}/synkrone.toml)"
-    assert said(SettingsError("port: is taken")) == "port: is taken"
+    missing: Any = SettingsError("auth.secret: is required")
+    looked = f"(not set; there is no file {empty_directory}/synkrone.toml)"
+    assert said(missing) == f"auth.secret: is required {looked}"
+    assert said(SettingsError("port: is taken")) == f"port: is taken {looked}"
     other = empty_directory / "other.toml"
     other.touch()
-    assert said(missing, other) == "auth.secret: is required"
+    assert said(missing, other) == f"auth.secret: is required (not set in {other})"
+
+
+def test_an_option_of_the_command_line_is_named_as_such() -> None:
+    assert sources().with_option("workers", "--workers").named("workers: are too many") == "--workers: are too many"
