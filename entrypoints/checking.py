@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from adapters.auth.fetching import Fetcher, FetchFailed
 from adapters.auth.jwks import fetch_keys
@@ -21,6 +21,19 @@ from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import MAX_PORT, written
 from entrypoints.tls import check_tls
+
+
+@dataclass(frozen=True, slots=True)
+class InTheWay:
+    """What keeps ``serve`` from serving for the moment only: addresses that somebody listens on, and of the store what
+    another process has to do with. The words are those of a SettingsError."""
+
+    taken: Mapping[str, str] = field(default_factory=dict)
+    store: str | None = None
+
+    @property
+    def lines(self) -> Sequence[str]:
+        return (*self.taken.values(), *((self.store,) if self.store is not None else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +64,16 @@ def check_workers(settings: Settings) -> None:
         raise SettingsError(f"internal.port: must be at most {highest}, as workers have those behind it")
 
 
-def check(settings: Settings) -> list[str]:
-    """Try what ``serve`` does before it serves, without opening the store: what stands in its way for the moment only.
-
-    Raises SettingsError.
-    """
+def check(settings: Settings) -> InTheWay:
+    """Try what ``serve`` does before it serves, without opening the store. Raises SettingsError."""
     check_workers(settings)
     container = build_container(settings)
     check_tls(settings.tls, "tls")
-    passing: list[str] = []
+    taken: dict[str, str] = {}
     try:
         internal = Internal.bound(settings)
     except InternalPortTaken as error:
-        passing.append(str(error))
+        taken[f"{settings.internal.host}:{settings.internal.port}"] = str(error)
     else:
         if internal is not None:
             internal.close()
@@ -72,14 +82,14 @@ def check(settings: Settings) -> list[str]:
     except (OSError, UnicodeError) as error:
         if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
             raise cannot_listen(settings.host, settings.port, error) from None
-        passing.append(str(cannot_listen(settings.host, settings.port, error)))
+        taken[settings.address] = str(cannot_listen(settings.host, settings.port, error))
     else:
         close_bound(sockets)
     try:
         in_use = container.store().check()
     except SynkroneError as error:
         raise SettingsError(f"store: {error}") from None
-    return [*passing, *([f"store: {in_use}"] if in_use is not None else [])]
+    return InTheWay(taken, f"store: {in_use}" if in_use is not None else None)
 
 
 def migrate(settings: Settings) -> str:

@@ -79,13 +79,13 @@ class PeerPolicy:
 
     def address(self, request: AnyRequest) -> str:
         """The client's address: the first one of the chain, from here on, that is not a trusted proxy."""
-        if not self._is_trusted(request.remote_ip or ""):
+        if not self.trusts(request.remote_ip or ""):
             return request.remote_ip or ""
         return self._follow(request, read_hops(request.headers))[0]
 
     def scheme(self, request: AnyRequest) -> str:
         """``http`` or ``https``, as the client asked."""
-        if not self._is_trusted(request.remote_ip or ""):
+        if not self.trusts(request.remote_ip or ""):
             return request.protocol
         hops = read_hops(request.headers)
         return _outermost(hops, self._follow(request, hops)[1]) or request.protocol
@@ -113,7 +113,7 @@ class PeerPolicy:
         """The address where the walk ends, and how many trusted proxies were met."""
         address, trusted = request.remote_ip or "", 0
         for hop in (*reversed(hops.addresses), ""):
-            if not self._is_trusted(address):
+            if not self.trusts(address):
                 break
             trusted += 1
             node = parse_node(hop)
@@ -122,7 +122,8 @@ class PeerPolicy:
             address = str(node)
         return address, trusted
 
-    def _is_trusted(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether what somebody at this address says of others is believed."""
         if address == UNIX:
             return self._trusts_unix
         if not self._trusted:

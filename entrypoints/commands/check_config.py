@@ -19,12 +19,12 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, sources):
-        passing = checking.check(settings)
+        in_the_way = checking.check(settings)
         print(f"The settings are good: serve would listen on {settings.address}.")
         print(f"Settings file: {sources.where}")
         for line in checking.notices(settings, sources):
             print(f"Note: {line}")
-        for line in passing:
+        for line in in_the_way.lines:
             print(f"For the moment it could not: {sources.named(line)}")
         for seen in asyncio.run(checking.look_at_keys(settings)):
             if seen.fault is not None:

@@ -55,6 +55,11 @@ def url_of(options: argparse.Namespace, settings: Settings) -> str:
         return str(options.url).rstrip("/")
     if settings.is_unix:
         raise SettingsError("--url: is needed, as the server of these settings listens on a Unix socket")
+    return own_url(settings)
+
+
+def own_url(settings: Settings) -> str:
+    """Where the server of these settings listens, which is no Unix socket."""
     scheme = "https" if settings.tls.cert is not None else "http"
     return f"{scheme}://{settings.address}"
 

@@ -8,6 +8,7 @@ from typing import Final
 from entrypoints.commands import (
     check_config,
     demo,
+    doctor,
     key,
     listen,
     migrate,
@@ -30,6 +31,7 @@ COMMANDS: Final[Sequence[Callable[[Commands], None]]] = (
     listen.add_to,
     why.add_to,
     check_config.add_to,
+    doctor.add_to,
     migrate.add_to,
     move.add_to,
     outbox.add_to,

@@ -115,7 +115,8 @@ def _blocks(how: Upstream, upstreams: Sequence[str]) -> tuple[str, str]:
 
 class Proxy:
     """A running nginx; ``url`` is its address, ``scheme`` what it says in X-Forwarded-Proto. Without a certificate it
-    speaks plain HTTP. Of several ``upstreams``, which are KEPT_ALIVE, each request goes to the next one."""
+    speaks plain HTTP. ``more`` is put into its server block, with {upstream} for the first server. Of several
+    ``upstreams``, which are KEPT_ALIVE, each request goes to the next one."""
 
     def __init__(
         self,
@@ -125,6 +126,7 @@ class Proxy:
         certificate: Certificate | None = None,
         how: Upstream = Upstream.DOCUMENTED,
         scheme: str = "$scheme",
+        more: str = "",
     ) -> None:
         directory.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -144,7 +146,7 @@ class Proxy:
                 upstream=upstreams[0],
                 address=PROXY_ADDRESS,
                 http=http,
-                server=server,
+                server=server + more.replace("{upstream}", upstreams[0]),
             )
         )
         self._log = directory / "stderr"

@@ -64,7 +64,7 @@ def test_a_port_that_is_taken_is_named() -> None:
         settings = validate_settings(
             {"port": 0, "auth": {"secret": SECRET}, "store": "memory://", "internal": {"port": port}}
         )
-        (said,) = check(settings)
+        (said,) = check(settings).taken.values()
         assert said.startswith(f"internal.port: cannot listen on 127.0.0.1:{port}: Address already in use: ")
 
 

@@ -20,7 +20,7 @@ from tests.processes import environment
 from tests.tokens import key_for, pem, short_rsa_key
 
 PATIENCE = 15.0
-COMMANDS = ("check-config", "serve")
+COMMANDS = ("check-config", "doctor", "serve")
 """The last may leave files, as it begins to do something."""
 SECRET = "a secret of the tests, long enough for HS256"
 GOOD = 'port = 0\nstore = "memory://"\n'
