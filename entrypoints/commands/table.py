@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from entrypoints.commands import (
+    backup,
     check_config,
     demo,
     doctor,
@@ -16,6 +17,7 @@ from entrypoints.commands import (
     nodes,
     outbox,
     publish,
+    restore,
     serve,
     token,
     why,
@@ -33,6 +35,8 @@ COMMANDS: Final[Sequence[Callable[[Commands], None]]] = (
     check_config.add_to,
     doctor.add_to,
     migrate.add_to,
+    backup.add_to,
+    restore.add_to,
     move.add_to,
     outbox.add_to,
     nodes.add_to,

@@ -27,7 +27,6 @@ from tests.e2e.inbox_build import MODULE, copy_modules
 from tests.e2e.newcomer import PATIENCE, newcomer
 from tests.e2e.npm import installed
 from tests.processes import API_KEY, ONE_SECRET, environment, port_to_keep, token
-from tests.requirements import require
 
 pytestmark = pytest.mark.check
 
@@ -463,18 +462,20 @@ async def test_the_component_looks_and_speaks_as_the_page_says(node_modules: Pat
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_backup_put_back_has_what_was_there_then(serve: Serve) -> None:
-    require(shutil.which("sqlite3"), "no sqlite3 is installed: apt-get install sqlite3")
     server = serve(ONE_SECRET | {"SYNKRONE_PORT": str(port_to_keep())})
 
     async def typed(text: str) -> None:
-        bash = await asyncio.create_subprocess_exec("bash", "-euc", text, cwd=server.directory)
+        command = text.replace("synkrone-socket", f"{sys.executable} -m entrypoints.cli")
+        bash = await asyncio.create_subprocess_exec(
+            "bash", "-euc", command, cwd=server.directory, env=environment(ONE_SECRET)
+        )
         assert await asyncio.wait_for(bash.wait(), PATIENCE) == 0
 
     await server.publish({"user": "42"}, title="before the backup")
-    await typed(block("docs/how-to/backup.md", "bash", "sqlite3"))
+    await typed(block("docs/how-to/backup.md", "bash", "backup copy.db"))
     await server.publish({"user": "42"}, title="after the backup")
     assert server.stop() == 0
-    await typed(block("docs/how-to/backup.md", "bash", "rm -f"))
+    await typed(block("docs/how-to/backup.md", "bash", "restore --replace"))
     server.start_again()
     await server.ready()
     items = (await server.inbox(token("42")))["items"]

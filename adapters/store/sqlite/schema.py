@@ -224,7 +224,7 @@ def prepare_file(path: Path) -> None:
         raise _cannot_open(path, path, error) from None
     try:
         with closing(connect(path)) as db:
-            version = _version_of(db, path)
+            version = check_version(db, path)
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreUnusable(
@@ -328,7 +328,7 @@ def _check_content(path: Path) -> None:
     try:
         # Immutable: without locks, and without files beside it.
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
-            _version_of(db, path)
+            check_version(db, path)
     except sqlite3.Error as error:
         raise unusable(path, error) from None
 
@@ -345,7 +345,7 @@ def _is_locked(lock: Path) -> bool:
     return False
 
 
-def _version_of(db: sqlite3.Connection, path: Path) -> int:
+def check_version(db: sqlite3.Connection, path: Path) -> int:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()

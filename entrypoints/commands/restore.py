@@ -1,0 +1,46 @@
+"""``synkrone-socket restore``."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+
+from adapters.store.sqlite.backup import restore
+from domain.errors import SynkroneError
+from entrypoints.commands.backup import ELSEWHERE, as_json, described, file_of
+from entrypoints.commands.options import DONE, FAILED, Commands, add_command, add_config, complain, settings_of
+from entrypoints.progress import progress_for
+
+
+def add_to(commands: Commands) -> None:
+    about = "put a backup where the store of the settings is, while no server serves from it"
+    command = add_command(commands, "restore", about, examples=("restore copy.db", "restore --replace copy.db"))
+    add_config(command)
+    command.add_argument("file", type=Path, metavar="FILE", help="that backup has made; it stays as it is")
+    command.add_argument("--replace", action="store_true", help="set the store that is there aside, under another name")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    with settings_of(options) as (settings, _):
+        path = file_of(settings)
+    if path is None:
+        complain(ELSEWHERE)
+        return FAILED
+    progress = progress_for("pages", as_json=options.json)
+    try:
+        copied = restore(options.file, path, progress.show, now=datetime.now(UTC), replace=options.replace)
+    except SynkroneError as error:
+        progress.close()
+        complain(error)
+        return FAILED
+    progress.close()
+    if options.json:
+        print(as_json(copied))
+        return DONE
+    print(f"Restored {described(copied)}")
+    if copied.set_aside is not None:
+        print(f"What was there is in {copied.set_aside}")
+    return DONE
