@@ -92,11 +92,11 @@ def check(settings: Settings) -> InTheWay:
     return InTheWay(taken, f"store: {in_use}" if in_use is not None else None)
 
 
-def migrate(settings: Settings) -> str:
-    """Bring what the store holds into the form of today; what was done. Raises SettingsError."""
+def migrate(settings: Settings) -> tuple[str, str]:
+    """Bring what the store holds into the form of today; where it is, and what was done. Raises SettingsError."""
     store = build_store(settings)
     try:
-        return f"{store.place}: {store.migrate()}"
+        return store.place, store.migrate()
     except SynkroneError as error:
         raise SettingsError(f"store: {error}") from None
 

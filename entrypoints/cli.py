@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from entrypoints.commands import completion
 from entrypoints.commands.options import FAILED, WRONG_USAGE, complain
 from entrypoints.commands.table import COMMANDS
 from entrypoints.settings import SettingsError
@@ -34,12 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What reads the command line, with all commands."""
-    parser = argparse.ArgumentParser(prog="synkrone-socket", description="A self-hosted notification server.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {installed_version()}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    described = argparse.ArgumentParser(prog="synkrone-socket", description="A self-hosted notification server.")
+    described.add_argument("--version", action="version", version=f"%(prog)s {installed_version()}")
+    commands = described.add_subparsers(required=True, metavar="COMMAND")
     for add_to in COMMANDS:
         add_to(commands)
-    return parser
+    completion.add_to(commands, parser)
+    return described
 
 
 if __name__ == "__main__":

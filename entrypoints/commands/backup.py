@@ -10,7 +10,16 @@ from typing import Final
 from adapters.store.sqlite.backup import Copied, back_up
 from adapters.system.configuration import ConfigurationError
 from domain.errors import SynkroneError
-from entrypoints.commands.options import DONE, FAILED, Commands, add_command, add_config, complain, settings_of
+from entrypoints.commands.options import (
+    DONE,
+    FAILED,
+    Commands,
+    add_command,
+    add_config,
+    complain,
+    completes_files,
+    settings_of,
+)
 from entrypoints.progress import progress_for
 from entrypoints.settings import Settings, SettingsError
 
@@ -27,7 +36,11 @@ def add_to(commands: Commands) -> None:
     examples = ("backup /var/backups/synkrone.db", "backup --json copy.db")
     command = add_command(commands, "backup", about, examples=examples)
     add_config(command)
-    command.add_argument("file", type=Path, metavar="FILE", help="to be made; one that is there is not written over")
+    completes_files(
+        command.add_argument(
+            "file", type=Path, metavar="FILE", help="to be made; one that is there is not written over"
+        )
+    )
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=run)
 

@@ -4,34 +4,63 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from entrypoints import checking
 from entrypoints.commands.options import DONE, Commands, add_command, add_config, settings_of
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """``in_the_way`` and ``lacking`` are for the moment only: it would not start, or believe some tokens."""
+
+    address: str
+    settings_file: str
+    notices: Sequence[str]
+    in_the_way: Sequence[str]
+    lacking: Sequence[str]
+    untried: Sequence[str]
+
+
 def add_to(commands: Commands) -> None:
     about = "read the settings and say whether serve would start"
-    examples = ("check-config", "check-config --config /etc/synkrone.toml")
+    examples = ("check-config", "check-config --config /etc/synkrone.toml", "check-config --json")
     command = add_command(commands, "check-config", about, examples=examples)
     add_config(command)
+    command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, sources):
         in_the_way = checking.check(settings)
-        print(f"The settings are good: serve would listen on {settings.address}.")
-        print(f"Settings file: {sources.where}")
-        for line in checking.notices(settings, sources):
-            print(f"Note: {line}")
-        for line in in_the_way.lines:
-            print(f"For the moment it could not: {sources.named(line)}")
-        for seen in asyncio.run(checking.look_at_keys(settings)):
-            if seen.fault is not None:
-                line = f"{seen.setting}: the keys of {seen.name} cannot be had: {seen.fault}"
-                print(f"It would start, and believe no token of this issuer until it can: {sources.named(line)}")
-            if seen.skipped:
-                print(f"Note: some keys of {seen.name} are not used: {'; '.join(seen.skipped)}")
-        if untried := checking.untried(settings):
-            print(f"Not tried: {', '.join(untried)}.")
+        seen = asyncio.run(checking.look_at_keys(settings))
+        unused = [f"some keys of {one.name} are not used: {'; '.join(one.skipped)}" for one in seen if one.skipped]
+        faults = [
+            f"{one.setting}: the keys of {one.name} cannot be had: {one.fault}" for one in seen if one.fault is not None
+        ]
+        checked = Checked(
+            settings.address,
+            sources.where,
+            [*checking.notices(settings, sources), *unused],
+            list(map(sources.named, in_the_way.lines)),
+            list(map(sources.named, faults)),
+            checking.untried(settings),
+        )
+    print(json.dumps(asdict(checked), ensure_ascii=False, indent=2) if options.json else _as_text(checked))
     return DONE
+
+
+def _as_text(checked: Checked) -> str:
+    return "\n".join(
+        (
+            f"The settings are good: serve would listen on {checked.address}.",
+            f"Settings file: {checked.settings_file}",
+            *(f"Note: {line}" for line in checked.notices),
+            *(f"For the moment it could not: {line}" for line in checked.in_the_way),
+            *(f"It would start, and believe no token of this issuer until it can: {line}" for line in checked.lacking),
+            *([f"Not tried: {', '.join(checked.untried)}."] if checked.untried else []),
+        )
+    )

@@ -27,6 +27,7 @@ def add_to(commands: Commands) -> None:
     add_config(command)
     add_url(command)
     command.add_argument("--token", required=True, help="the user's JWT")
+    command.add_argument("--json", action="store_true", help="a JSON object a line")
     command.set_defaults(run=run)
 
 
@@ -35,6 +36,9 @@ def run(options: argparse.Namespace) -> int:
         url = url_of(options, settings)
 
     def show(name: str, arguments: tuple[Any, ...]) -> None:
+        if options.json:
+            print(json.dumps({"event": name, "arguments": arguments}, ensure_ascii=False), flush=True)
+            return
         print(name, *(json.dumps(argument, ensure_ascii=False) for argument in arguments), flush=True)
 
     try:

@@ -11,6 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+import shtab
+
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import MAX_PORT, duration
@@ -34,7 +36,14 @@ def add_command(commands: Commands, name: str, about: str, *, examples: Sequence
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, help="a TOML file (default: synkrone.toml, where there is one)")
+    completes_files(
+        command.add_argument("--config", type=Path, help="a TOML file (default: synkrone.toml, where there is one)")
+    )
+
+
+def completes_files(argument: argparse.Action) -> None:
+    """Have shells complete it with the names of files."""
+    vars(argument)["complete"] = shtab.FILE
 
 
 def add_url(command: argparse.ArgumentParser) -> None:

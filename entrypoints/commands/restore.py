@@ -9,7 +9,16 @@ from pathlib import Path
 from adapters.store.sqlite.backup import restore
 from domain.errors import SynkroneError
 from entrypoints.commands.backup import ELSEWHERE, as_json, described, file_of
-from entrypoints.commands.options import DONE, FAILED, Commands, add_command, add_config, complain, settings_of
+from entrypoints.commands.options import (
+    DONE,
+    FAILED,
+    Commands,
+    add_command,
+    add_config,
+    complain,
+    completes_files,
+    settings_of,
+)
 from entrypoints.progress import progress_for
 
 
@@ -17,7 +26,9 @@ def add_to(commands: Commands) -> None:
     about = "put a backup where the store of the settings is, while no server serves from it"
     command = add_command(commands, "restore", about, examples=("restore copy.db", "restore --replace copy.db"))
     add_config(command)
-    command.add_argument("file", type=Path, metavar="FILE", help="that backup has made; it stays as it is")
+    completes_files(
+        command.add_argument("file", type=Path, metavar="FILE", help="that backup has made; it stays as it is")
+    )
     command.add_argument("--replace", action="store_true", help="set the store that is there aside, under another name")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from datetime import timedelta
 
 from entrypoints.commands.options import DONE, Commands, a_duration, add_command, add_config, settings_of
@@ -18,10 +19,13 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--ttl", type=a_duration, default=timedelta(hours=1), help="for example 30s, 10m, 1h (default)"
     )
+    command.add_argument("--json", action="store_true", help="as JSON, with the seconds that it lives")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
-        print(mint(settings.auth, user=options.user, role=options.role, ttl=options.ttl))
+        token = mint(settings.auth, user=options.user, role=options.role, ttl=options.ttl)
+    seconds = int(options.ttl.total_seconds())
+    print(json.dumps({"token": token, "expires_in": seconds}) if options.json else token)
     return DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from adapters.contract.json_text import to_json
 from adapters.store.sqlite.schema import MIGRATIONS
+from docs.generate import command_names
 from entrypoints.cli import main, parser
 
 
@@ -173,3 +175,43 @@ def test_what_cannot_be_moved_is_said_in_a_line(
     assert said in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_have_their_output_for_programs_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNKRONE_PORT", "0")
+    monkeypatch.setenv("SYNKRONE_AUTH__SECRET", "a secret of at least thirty-two bytes")
+
+    def said(*arguments: str) -> Any:
+        assert main([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert said("check-config") == {
+        "address": "127.0.0.1:0",
+        "settings_file": f"there is no file {tmp_path}/synkrone.toml",
+        "notices": [],
+        "in_the_way": [],
+        "lacking": [],
+        "untried": [],
+    }
+    minted = said("token", "--user", "42", "--role", "freelance", "--ttl", "10m")
+    assert (minted["token"].count("."), minted["expires_in"]) == (2, 600)
+    assert said("migrate") == {
+        "store": f"sqlite:///{tmp_path}/synkrone.db",
+        "done": f"the file is of version {len(MIGRATIONS)}",
+    }
+
+
+@pytest.mark.parametrize("command", command_names())
+def test_every_help_has_examples_that_are_read(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    _, _, examples = capsys.readouterr().out.partition("\nexamples:\n")
+    lines = [line.strip().removeprefix("synkrone-socket ") for line in examples.splitlines()]
+    assert lines
+    for line in lines:
+        assert line.startswith(command)
+        parser().parse_args(shlex.split(line.partition(" > ")[0]))
