@@ -7,6 +7,7 @@ from typing import Final
 
 from entrypoints.commands import (
     backup,
+    bench,
     check_config,
     demo,
     doctor,
@@ -40,4 +41,5 @@ COMMANDS: Final[Sequence[Callable[[Commands], None]]] = (
     move.add_to,
     outbox.add_to,
     nodes.add_to,
+    bench.add_to,
 )

@@ -1,0 +1,1 @@
+"""``synkrone-socket bench``: a small load, for sizing one's own machine."""
