@@ -129,6 +129,12 @@ SETTINGS: Final[Mapping[str, str]] = {
     ),
     "internal.tls.cert": "a PEM file; the other nodes trust it as they do any authority of their system",
     "internal.tls.key": "a PEM file",
+    "internal.ops": (
+        "serve a page for operators at `/ops`, see [The operator's page](../how-to/ops-page.md); it needs one of "
+        "`api.keys` with the scope `admin`"
+    ),
+    "internal.ops_session": "a session there ends after this, whatever is done in it",
+    "internal.ops_idle": "and after this if nobody does anything in it, whatever it draws by itself",
     "node.address": (
         "where the other nodes reach the internal listener, as `http://10.0.0.5:8001`; none: `internal.host` and "
         "the port. Needed where `internal.host` is every address. Of several `workers` each has its own port"

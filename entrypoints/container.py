@@ -21,9 +21,11 @@ from adapters.system.clock import SystemClock
 from adapters.system.ids import SystemRandomness
 from adapters.system.pids import KeyedPids
 from adapters.telemetry.exposition import Exposition
+from adapters.telemetry.history import History
 from adapters.telemetry.logging import LoggingTelemetry
 from adapters.telemetry.metrics import Metrics
 from adapters.telemetry.sampled import Sampled
+from adapters.telemetry.shown import SHOWN
 from adapters.transport.arrivals import Arrivals
 from domain.application import Application
 from entrypoints.building.auth import build_callers, build_issuers, build_jwt_verifier
@@ -36,6 +38,7 @@ from entrypoints.building.nodes import (
     build_presence,
     members_of,
 )
+from entrypoints.building.ops import build_console
 from entrypoints.building.sources import build_feed, build_memory_source
 from entrypoints.building.stores import build_memory_store, build_postgresql_store, build_sqlite_store
 from entrypoints.building.telemetry import build_telemetry, build_tracer_provider
@@ -62,6 +65,7 @@ class Container(containers.DeclarativeContainer):
     telemetry = providers.Singleton(
         build_telemetry, providers.Singleton(LoggingTelemetry, clock), metrics, tracer_provider
     )
+    history = providers.Singleton(History, counted, SHOWN, clock)
     policy = providers.Singleton(build_policy, settings, randomness)
 
     key_servers = providers.Singleton(KeyServers, clock, metrics.provided.keys_fetched)
@@ -147,6 +151,7 @@ class Container(containers.DeclarativeContainer):
         publish_bytes=settings.provided.limits.publish_bytes,
         batch_bytes=settings.provided.limits.batch_bytes,
     )
+    console = providers.Factory(build_console, settings, application, backend, peers, telemetry, clock, history)
     file_routes = providers.Singleton(build_file_routes, settings)
 
 

@@ -59,7 +59,7 @@ RESTART: Final = frozenset(
         "auth.verifier", "auth.token_bytes", "auth.longest_life", "api.docs",
         "source.url", "source.token", "source.token_file", "source.ca_file",
         "store", "store_password", "store_password_file", "store_listen", "store_durability", "store_migrate",
-        "internal.host", "internal.port", "node.address",
+        "internal.host", "internal.port", "internal.ops", "internal.ops_session", "internal.ops_idle", "node.address",
         "retention.log", "retention.inbox", "retention.inbox_per_user", "retention.deliveries",
         "limits.message_bytes", "limits.queue_bytes", "limits.connections_per_user", "limits.notification_bytes",
         "limits.restrictions",

@@ -15,6 +15,8 @@ from tornado.routing import Router
 
 from adapters.api.backends import Backend
 from adapters.api.handlers import NotFound
+from adapters.api.ops.console import About, Console
+from adapters.api.ops.routes import ops_files, ops_routes
 from adapters.api.reload import Reload
 from adapters.api.routes import internal_routes
 from adapters.auth.callers import Callers
@@ -25,6 +27,7 @@ from adapters.http.exchange import Route
 from adapters.http.listening import Listener, address_of
 from adapters.store.served import ServedPresence, ServedStore, SharedStore, StoreWithOutbox
 from adapters.system.nodes import Registry
+from adapters.telemetry.history import History
 from adapters.transport.served import ServedTransport
 from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
 from entrypoints.binding import open_port
@@ -37,6 +40,7 @@ from entrypoints.pauses import watch_pauses
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.supervisor import Supervisor, every, repeat, until
 from entrypoints.tls import Certificate
+from entrypoints.version import installed_version
 from entrypoints.vitals import Vitals
 
 _log = logging.getLogger("synkrone.server")
@@ -78,6 +82,7 @@ class Server:
         self._sources: list[asyncio.Task[None]] = []
         self._supervisors: list[Supervisor] = []
         self._draining = False
+        self._since = container.clock().now()
         self._lag = Lag(container.clock())
         self._vitals: Vitals = container.vitals()
         self._delivery: Supervisor
@@ -101,6 +106,16 @@ class Server:
     def open_connections(self) -> int:
         connections: int = self._container.connections().open_connections
         return connections
+
+    def _about(self) -> About:
+        membership: Membership | None = self._container.membership()
+        return About(
+            version=installed_version(),
+            since=self._since,
+            store=self._container.store().place,
+            address=self.url,
+            boot=membership.boot if membership is not None else None,
+        )
 
     def _load(self) -> Load:
         delivered = self._container.application().hub.delivered
@@ -188,15 +203,23 @@ class Server:
         """Answer the other nodes and operators, on the internal listener."""
         container = self._container
         registry: Registry | None = container.registry()
+        read_roll = registry.roll if registry is not None else None
+        console: Console | None = container.console(readiness=self.readiness, about=self._about, read_roll=read_roll)
+        if console is not None:
+            history: History = container.history()
+            self.run_beside(every(history.every, history.sample))
         router = tornado.web.Application(
-            internal_routes(
-                backend=container.backend(),
-                readiness=self.readiness,
-                expose=container.exposition().expose,
-                message_bytes=self.settings.limits.message_bytes,
-                read_roll=registry.roll if registry is not None else None,
-                reload=self.reload,
-            ),
+            [
+                *internal_routes(
+                    backend=container.backend(),
+                    readiness=self.readiness,
+                    expose=container.exposition().expose,
+                    message_bytes=self.settings.limits.message_bytes,
+                    read_roll=read_roll,
+                    reload=self.reload,
+                ),
+                *(ops_routes(console) if console is not None else ()),
+            ],
             default_handler_class=NotFound,
             log_function=_log_request,
         )
@@ -204,7 +227,11 @@ class Server:
         of_nodes: Mapping[str, Route] = container.contact_routes()
         listener = internal.listener(
             router,
-            {**of_nodes, **(forwarding.internal_routes if forwarding is not None else {})},
+            {
+                **of_nodes,
+                **(forwarding.internal_routes if forwarding is not None else {}),
+                **(ops_files() if console is not None else {}),
+            },
             clock=container.clock(),
             randomness=container.randomness(),
             taken_over=lambda: forwarding.open_links if forwarding is not None else 0,

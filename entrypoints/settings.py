@@ -224,11 +224,17 @@ class TlsSettings(Section):
 
 
 class InternalSettings(Section):
-    """The listener for the other nodes and for operators. There is none where ``port`` is not set."""
+    """The listener for the other nodes and for operators. There is none where ``port`` is not set.
+
+    ``ops``: it has a page for operators, whose sessions end after ``ops_session``, and when idle for ``ops_idle``.
+    """
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port | None = None
     tls: TlsSettings = TlsSettings()
+    ops: bool = False
+    ops_session: Timeout = timedelta(hours=8)
+    ops_idle: Timeout = timedelta(minutes=30)
 
     @field_validator("host")
     @classmethod
@@ -369,6 +375,14 @@ class Settings(SectionWithSecrets):
     def _logs_have_an_end(self) -> Settings:
         if self.log.format == "otlp" and self.otel.endpoint is None:
             raise error_at("otel.endpoint", "is needed for log.format otlp")
+        return self
+
+    @model_validator(mode="after")
+    def _operators_get_in(self) -> Settings:
+        if self.internal.ops and self.internal.port is None:
+            raise error_at("internal.port", "is needed for internal.ops")
+        if self.internal.ops and not any(ADMIN in key.scopes for key in self.api.keys):
+            raise error_at("api.keys", f"one of them needs the scope {ADMIN}, to log in to the page of internal.ops")
         return self
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ class ConnectionsHandler(BackendHandler):
             raise InvalidArgument("id", name_fault(user))
         if self.request.method != "DELETE":
             connections = await self.backend.directory.connections_of(UserId(user))
-            self.answer(200, {"connections": [_connection(info) for info in connections]})
+            self.answer(200, {"connections": [connection_object(info) for info in connections]})
             return
         reconnect = self._reconnect()
         closed = await self._disconnect(UserId(user), reconnect=reconnect)
@@ -60,7 +60,7 @@ class ConnectionsHandler(BackendHandler):
         return _FLAGS[value]
 
 
-def _connection(info: ConnectionInfo) -> dict[str, object]:
+def connection_object(info: ConnectionInfo) -> dict[str, object]:
     return {
         "device": info.device,
         "role": info.role,

@@ -59,7 +59,16 @@ class ApiKeys:
             if len(values) != len(self._keys):
                 raise ConfigurationError("keys", f"two have the same {name}")
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a key that was found is one of these, with the same name and scopes."""
+        return key in self._keys
+
     async def authenticate(self, credential: str) -> Caller:
+        found = self.find(credential)
+        return Caller(found.name, found.scopes, found.publish_rate)
+
+    def find(self, credential: str) -> ApiKey:
+        """Raises Unauthenticated."""
         if len(credential) > KEY_MAX_LENGTH:
             raise Unauthenticated
         digest = _digest(credential)
@@ -70,7 +79,7 @@ class ApiKeys:
                 found = key
         if found is None:
             raise Unauthenticated
-        return Caller(found.name, found.scopes, found.publish_rate)
+        return found
 
 
 def _digest(key: str) -> bytes:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from adapters.auth.api_keys import ApiKeys
 from adapters.auth.service_tokens import ServiceTokens
 from domain.errors import Unauthenticated
 from domain.model import Caller
-from domain.ports import CallerVerifier
 
 
 class Callers:
     """The CallerVerifier that takes an API key, or else a service token where there can be any."""
 
-    def __init__(self, api_keys: CallerVerifier, service_tokens: ServiceTokens | None = None) -> None:
-        self._api_keys = api_keys
+    def __init__(self, api_keys: ApiKeys, service_tokens: ServiceTokens | None = None) -> None:
+        self.api_keys = api_keys
         self._service_tokens = service_tokens
 
     async def authenticate(self, credential: str) -> Caller:
         try:
-            return await self._api_keys.authenticate(credential)
+            return await self.api_keys.authenticate(credential)
         except Unauthenticated:
             if self._service_tokens is None or credential.count(".") != 2:
                 raise

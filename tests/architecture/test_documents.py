@@ -37,6 +37,7 @@ RESTORED = "tests/e2e/test_cluster_documents.py::test_what_was_restored_refuses_
 OPERATORS = "tests/e2e/test_operators_documents.py::"
 REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revokes_and_blocks"
 WHY = "tests/integration/test_deliveries_api.py::test_the_command_says_what_the_page_shows"
+OPS_PAGE = "tests/integration/test_ops_page.py::test_the_settings_of_the_document_serve_the_page"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
 
 
@@ -181,6 +182,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/revoke.md", "bash", "42/block"): REVOKING,
     ("docs/how-to/backup.md", "bash", "backup copy.db"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/backup.md", "bash", "restore --replace"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
+    ("docs/how-to/ops-page.md", "bash", "urandom"): OPS_PAGE,
+    ("docs/how-to/ops-page.md", "toml", "ops = true"): OPS_PAGE,
+    ("docs/how-to/ops-page.md", "bash", "ssh -L"): NotRun("it needs another machine"),
     ("docs/how-to/postgresql.md", "sql", "CREATE ROLE"): RIGHTS,
     ("docs/how-to/postgresql.md", "bash", "synkrone-socket migrate"): RIGHTS,
     ("docs/how-to/postgresql.md", "sql", "GRANT"): RIGHTS,
