@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from adapters.store.postgresql import watching
 from adapters.store.postgresql.arrivals import Arriving
 from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.postgresql.threads import Readers
+from adapters.system.clock import SystemClock
 from domain.errors import EntriesMissing, StoreUnavailable
 from domain.model import EVERYONE, Action, DisconnectUser, Entry, Position, Room, TailEntry, Unfetched, UserId
 from tests.contract.inbox_harness import ANN, BOB, HOUR, arrival, arrive, at, draft, offsets_of, reader, rooms_of
@@ -85,6 +87,10 @@ async def test_what_is_for_nobody_at_a_node_comes_without_its_payload(server: Po
         a, b, c, changed, control = await waiting
         notifications = [notification_json(each.notification) for each in drafts]
         assert a == Entry(at(start, 1), frozenset((ANN,)), "notification.new", notifications[0])
+        # By the clock of the database, which is that of this machine.
+        assert isinstance(a, Entry)
+        assert a.stored_at is not None
+        assert abs(SystemClock().now() - a.stored_at) < timedelta(minutes=1)
         assert b == Unfetched(at(start, 2), frozenset((BOB,)), "notification.new", len(notifications[1]), START + HOUR)
         assert c == Entry(at(start, 3), frozenset((BOB, EVERYONE)), "notification.new", notifications[2])
         assert isinstance(changed, Unfetched)
