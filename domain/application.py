@@ -55,7 +55,7 @@ class Application:
             restrictions=store,
             hub=self.hub,
             clock=clock,
-            leeway=policy.leeway,
+            policy=policy,
             longest_life=longest_life,
             most=most_restrictions,
         )

@@ -7,6 +7,7 @@ from datetime import timedelta
 from domain.delivery.hub import Hub
 from domain.errors import InvalidToken
 from domain.model import Control, DisconnectUser, Identity, Position, Restricted, Restriction, UserId
+from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Restrictions
 from domain.rules import restrictions as rule
 
@@ -18,7 +19,7 @@ class Admission:
     """What the store knows against users, in memory: loaded at the start, and kept up by the tail of the log.
 
     No token may live longer than ``longest_life``, so that its revocation can be forgotten after that and the
-    ``leeway`` for clocks that differ. No more than ``most`` users are to be restricted at a time.
+    policy's leeway for clocks that differ. No more than ``most`` users are to be restricted at a time.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Admission:
         restrictions: Restrictions,
         hub: Hub,
         clock: Clock,
-        leeway: timedelta,
+        policy: ConnectionPolicy,
         longest_life: timedelta = LONGEST_LIFE,
         most: int = MOST,
     ) -> None:
@@ -35,7 +36,7 @@ class Admission:
         self._hub = hub
         self._clock = clock
         self._longest_life = longest_life
-        self._remembered_for = longest_life + leeway
+        self._policy = policy
         self._most = most
         self._by_user: dict[UserId, Restriction] = {}
 
@@ -96,7 +97,7 @@ class Admission:
     async def forget(self) -> bool:
         """Give up what keeps nobody out any more. Raises StoreUnavailable."""
         now = self._clock.now()
-        expired = now - self._remembered_for
+        expired = now - self._longest_life - self._policy.leeway
         if any(rule.is_over(one, expired, now) for one in self._by_user.values()):
             await self._restrictions.forget_restrictions(issued_before=expired, until=now)
             self._by_user = {user: one for user, one in self._by_user.items() if not rule.is_over(one, expired, now)}
