@@ -26,7 +26,7 @@ from adapters.store.sqlite import changes
 from adapters.store.sqlite.schema import APPLICATION_ID
 from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
-from domain.model import Action, Checkpoint, Room
+from domain.model import Action, BlockUser, Checkpoint, RevokeTokens, Room, UnblockUser, UserId
 from tests.contract.inbox_harness import (
     ANN,
     COMPANY,
@@ -127,10 +127,17 @@ async def test_what_is_done_while_it_follows_goes_with_it(
         await store.read_all(ann, None, clock.now())
         clock.advance(3600)
         await store.append([draft("n-2"), draft("n-3")])
+        for user in ("ann", "bob", "cid"):
+            await store.append_control(RevokeTokens(UserId(user), clock.now()))
+        await store.append_control(BlockUser(UserId("bob"), None, 'a "reason" \u05d3'))
         move = RunningMove(file, server.url(database))
         await move.followed()
         copied = rows_of_database(server, database)
         assert copied["state"]
+        assert len(copied["restrictions"]) == 3
+        await store.append_control(UnblockUser(UserId("bob")))
+        await store.append_control(BlockUser(UserId("ann"), clock.now() + HOUR, None))
+        await store.forget_restrictions(issued_before=clock.now(), until=clock.now())
         await store.change(ann, Action.ARCHIVE, ["n-2"], clock.now())
         await store.change(ann, Action.UNARCHIVE, ["n-2"], clock.now())
         for number in range(3):

@@ -99,18 +99,19 @@ TABLES: Final = (
         "watermarks",
         "watermarks",
         {"user": "INTEGER", "offset": "INTEGER"},
-        ("at",),
+        ("at", "read_by"),
         (
             Column("user_id", "text", _USER),
             Column("log_offset", "bigint", "m.offset"),
             Column("read_at", "bigint", "m.at"),
+            Column("read_by", "text", "m.read_by"),
         ),
     ),
     Table(
         "state",
         "state",
         {"user": "INTEGER", "offset": "INTEGER"},
-        ("read_at", "seen_at", "archived_at", "deleted"),
+        ("read_at", "seen_at", "archived_at", "deleted", "read_by"),
         (
             Column("user_id", "text", _USER),
             Column("log_offset", "bigint", "m.offset"),
@@ -118,6 +119,7 @@ TABLES: Final = (
             Column("seen_at", "bigint", "m.seen_at"),
             Column("archived_at", "bigint", "m.archived_at"),
             Column("deleted", "boolean", "CASE WHEN m.deleted THEN 'true' ELSE 'false' END"),
+            Column("read_by", "text", "m.read_by"),
         ),
     ),
     Table(
