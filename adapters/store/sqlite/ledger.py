@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -47,12 +47,11 @@ _CONNECTIONS = Insert(
             skipped = excluded.skipped, until = excluded.until, ended = excluded.ended, sent = excluded.sent,
             received = excluded.received""",
 )
-_RECEIPTS = Insert(
-    "ledger_receipts",
-    "(NULL, (SELECT id FROM rooms WHERE name = {}), {}, {})",
-    most=256,
-    on_conflict="ON CONFLICT (user, at) DO UPDATE SET upto = json_patch(upto, excluded.upto)",
-)
+# Measured for 1,000 of them: 3.3 µs each as one object, and 7.2 as rows of values.
+_RECEIPTS = """
+    INSERT INTO ledger_receipts (user, at, upto)
+    SELECT rooms.id, ?, value FROM json_each(?) JOIN rooms ON rooms.name = key WHERE true
+    ON CONFLICT (user, at) DO UPDATE SET upto = json_patch(upto, excluded.upto)"""
 _UNSENT = Insert("ledger_unsent", "(NULL, ?1, {}, {})", most=256)
 
 
@@ -91,8 +90,7 @@ def record(transaction: LogTransaction, wanted: Sequence[Recording]) -> Sequence
 
 
 def _record(db: sqlite3.Connection, run: int, notes: Notes) -> None:
-    users = {Room.of_user(one.user) for one in notes.connections} | {Room.of_user(user) for user, _ in notes.receipts}
-    db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (as_json(users),))
+    _know(db, {Room.of_user(one.user) for one in notes.connections})
     connections: list[object] = []
     for one in notes.connections:
         connections += (
@@ -115,13 +113,23 @@ def _record(db: sqlite3.Connection, run: int, notes: Notes) -> None:
             one.received,
         )
     _CONNECTIONS.insert(db, connections, run)
-    receipts: list[object] = []
+    receipts: dict[int, dict[Room, dict[ConnectionId, int]]] = {}
     for user, receipt in notes.receipts:
-        receipts += (Room.of_user(user), second(receipt.at), as_json(receipt.upto))
-    _RECEIPTS.insert(db, receipts)
+        receipts.setdefault(second(receipt.at), {}).setdefault(Room.of_user(user), {}).update(receipt.upto)
+    for received_at, of_users in receipts.items():
+        rows = as_json({room: as_json(upto) for room, upto in of_users.items()})
+        # Nearly always all of them are known.
+        if db.execute(_RECEIPTS, (received_at, rows)).rowcount < len(of_users):
+            _know(db, of_users)
+            db.execute(_RECEIPTS, (received_at, rows))
     at = microseconds(notes.at)
     _UNSENT.insert(db, [part for offset in notes.unsent for part in (offset, at)], run)
     db.execute("UPDATE ledger_runs SET seen_at = ?, delivered = ? WHERE number = ?", (at, notes.delivered, run))
+
+
+def _know(db: sqlite3.Connection, rooms: Collection[Room]) -> None:
+    if rooms:
+        db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (as_json(list(rooms)),))
 
 
 def trim(transaction: LogTransaction, retention: timedelta) -> bool:
