@@ -277,6 +277,7 @@ async def test_the_scopes_of_keys() -> None:
         "connections:read",
         "connections:write",
         "users:write",
+        "deliveries:read",
     }
     assert (await callers.authenticate(KEY)).scopes == {"publish"}
     assert (await callers.authenticate(KEY)).name == "a"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store.postgresql import appending, changes, items, log, trimming, users
+from adapters.store.postgresql import appending, changes, items, ledger, log, trimming, users
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database
 from domain.model import ItemState
@@ -33,6 +33,11 @@ FILL = f"""
     INSERT INTO synkrone.watermarks SELECT name, n, n FROM numbers;
     INSERT INTO synkrone.marks SELECT 'u' || n, 'r', n FROM numbers;
     INSERT INTO synkrone.starts SELECT 'u' || n, 'everyone', n FROM numbers;
+    INSERT INTO synkrone.ledger_connections
+        SELECT n, n, name, 'c' || n, 'r', NULL, 'websocket', 'p', n, n, n, NULL, n, '{{}}', n, 'client_close', n, n
+        FROM numbers;
+    INSERT INTO synkrone.ledger_receipts SELECT name, n, '{{}}' FROM numbers;
+    INSERT INTO synkrone.ledger_unsent SELECT n, n, n FROM numbers;
     INSERT INTO synkrone.trimmed SELECT 'user:u' || n, n FROM numbers"""  # noqa: S608
 SMALL = {"log", "epochs", "epochs_pkey"}
 """Of which there are a few rows whatever is stored."""
@@ -51,7 +56,7 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     ),
     (changes._NAMED, VIEW | {"ids": IDS[:500]}),
     (changes._TO_READ, VIEW | {"up_to": 10**6}),
-    (changes._PUT_READ, {"user": "u1", "at": 1}),
+    (changes._PUT_READ, {"user": "u1", "at": 1, "by": None}),
     (changes._FORGET_WATERMARKS, {"readers": USERS, "most": 1000}),
     (users._STARTS, {"numbers": [*range(200)], "users": USERS, "owns": USERS, "rooms": USERS, "floor": 1000}),
     (users._MARKS, {"users": USERS, "roles": USERS}),
@@ -59,6 +64,17 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     (users._MARK, {"users": USERS, "roles": USERS}),
     (users._ACKNOWLEDGE, {"users": USERS, "roles": USERS, "epochs": USERS, "offsets": [5] * 200}),
     (appending._KNOWN, {"ids": "\x1e".join(IDS), "keys": "k3\x1ek6"}),
+    (ledger._FOR_USER, {"rooms": ["user:u1", "everyone"], "afters": [0, 0], "before": 10**6, "most": 21}),
+    (ledger._NOTIFICATIONS, {"offsets": OFFSETS[:20], "own": "user:u1", "user": "u1"}),
+    (ledger._OPEN, {"user": "u1"}),
+    (ledger._ENDED, {"user": "u1", "at": 5000}),
+    (ledger._UNSENT_OF, {"offsets": OFFSETS[:20]}),
+    (
+        ledger._RECEIVED_AT,
+        {"user": "u1", "within": 600, "ids": IDS[:50], "offsets": OFFSETS[:50], "since": OFFSETS[:50]},
+    ),
+    *((query, {"before": 100, "most": 1000}) for query in (ledger._DROP_RECEIPTS, ledger._DROP_UNSENT)),
+    (ledger._DROP_CONNECTIONS, {"before": 100, "most": 1000}),
     (trimming._OLD, {"floor": 10, "given": ROWS, "before": 10**6, "most": 1000}),
     (trimming._BEHIND, {"floor": 1000, "most": 1000}),
     (trimming._SWEEP, {"upto": 100}),
