@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from adapters.http.problems import MEDIA_TYPE
 from entrypoints.doctor.asking import OF_PROXIES, SECONDS, Asked, Unreachable, ask
 from entrypoints.doctor.findings import Findings
 from entrypoints.doctor.here import report_certificate
@@ -135,7 +136,7 @@ async def look_at_stream(findings: Findings, session: aiohttp.ClientSession, ask
             kind = answer.content_type
             if answer.status == HTTPStatus.OK and kind == "text/event-stream":
                 came = await answer.content.readany()
-            elif kind == "application/problem+json":
+            elif kind == MEDIA_TYPE:
                 findings.fail("stream", f"the server refuses it: {answer.status}", "see its log for the reason")
                 return
             else:

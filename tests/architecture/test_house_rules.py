@@ -97,6 +97,7 @@ def test_only_the_container_knows_the_injector() -> None:
 
 
 SEAM = "adapters/transport/socketio/library.py"
+OTLP = "adapters/telemetry/otlp.py"
 
 
 def private_names(module: ast.Module) -> list[str]:
@@ -120,7 +121,9 @@ def private_names(module: ast.Module) -> list[str]:
 
 def test_private_names_of_libraries_stay_in_the_one_seam() -> None:
     users = {str(path.relative_to(ROOT)): private_names(tree(path)) for path in modules(*PACKAGES)}
-    assert {path: names for path, names in users.items() if names and path != SEAM} == {}
+    # OpenTelemetry documents its logs under these names until they are declared stable.
+    others = {path: [name for name in names if "_log" not in name or path != OTLP] for path, names in users.items()}
+    assert {path: names for path, names in others.items() if names and path != SEAM} == {}
 
 
 @pytest.mark.parametrize(

@@ -437,7 +437,7 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         ({"LIMITS__EVENTS_PER_SECOND": "inf"}, "SYNKRONE_LIMITS__EVENTS_PER_SECOND: must be a number"),
         ({"LIMITS__EVENTS_PER_SECOND": "many"}, "SYNKRONE_LIMITS__EVENTS_PER_SECOND: must be a number"),
         ({"LOG__LEVEL": "verbose"}, "SYNKRONE_LOG__LEVEL: must be 'debug', 'info', 'warning' or 'error'"),
-        ({"LOG__FORMAT": "xml"}, "SYNKRONE_LOG__FORMAT: must be 'auto', 'json' or 'text'"),
+        ({"LOG__FORMAT": "xml"}, "SYNKRONE_LOG__FORMAT: must be 'auto', 'json', 'text' or 'otlp'"),
     ],
     ids=lambda value: str(value)[:60],
 )
