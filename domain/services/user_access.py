@@ -89,8 +89,9 @@ class UserAccessService:
         return here + len(elsewhere)
 
     async def _append(self, control: RestrictUser) -> None:
-        # The tail brings it as well, to this server as to all others.
-        self.carry_out(control, await self._log.append_control(control))
+        # The tail brings it as well, to this server as to all others; but it may have yet to bring what others said
+        # before, which would count as known once this is carried out alone.
+        await self.learn(control.user, await self._log.append_control(control))
 
     def carry_out(self, control: Control, at: Position) -> None:
         """At its place in the log. Of those who are still connecting it turns out as they are let in."""

@@ -12,8 +12,9 @@ import pytest
 from adapters.store.presence import LocalPresence
 from adapters.transport.memory.client import MemoryClient
 from domain.errors import InvalidArgument, InvalidToken, StoreUnavailable, TooManyRestrictions, UserBlocked
-from domain.model import Block, Blocked, BlockUser, Listing, RestrictUser, RevokeTokens, UserId
+from domain.model import Block, Blocked, BlockUser, Listing, RestrictUser, RevokeTokens, UnblockUser, UserId
 from domain.policy import ConnectionPolicy
+from domain.rules.restrictions import fault
 from tests.doubles import START
 from tests.unit.domain.interleaving import Points
 from tests.unit.domain.world import World, answer_to, closed, first, identity, ids, is_empty, names, run
@@ -214,6 +215,40 @@ def test_a_server_that_is_behind_refuses_who_would_be_given_what_came_after_it(
             await closed(early)
             assert ids(early) == []
             assert first(early, "session.closing")["code"] == closing
+
+    run(story())
+
+
+@pytest.mark.parametrize("is_block", [False, True])
+@pytest.mark.parametrize("elsewhere", [REVOKED, BLOCKED, UnblockUser(ANN)])
+def test_what_another_server_said_before_is_not_lost_where_this_one_is_behind(
+    elsewhere: RestrictUser, *, is_block: bool
+) -> None:
+    """What is done here holds at once, and not from the tail on, which has yet to bring what came before it."""
+
+    async def story() -> None:
+        world = World()
+        await world.hub.begin()
+        if isinstance(elsewhere, UnblockUser):
+            await world.inbox.append_control(BLOCKED)
+        await world.inbox.append_control(elsewhere)
+        access = world.access
+        await (access.block(ANN, None, "here") if is_block else access.revoke(ANN, START - SECOND))
+        stored = await world.inbox.restriction(ANN)
+        for token, issued_at in (("older", START - SECOND), ("old", START), ("new", START + SECOND)):
+            issued(world, token, issued_at)
+        expected = [fault(world.verifier.identities[token], stored, START) is None for token in ("older", "old", "new")]
+
+        async def are_let_in() -> list[bool]:
+            return [(await world.connect(token)).connected for token in ("older", "old", "new")]
+
+        assert await are_let_in() == expected
+        async with world.running():
+            await world.settle()
+            assert await are_let_in() == expected
+            await access.unblock(ANN)
+            is_revoked = stored is not None and stored.issued_before is not None and stored.issued_before >= START
+            assert (await world.connect("old")).connected is not is_revoked
 
     run(story())
 
