@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -91,7 +90,7 @@ class IssuerSettings(SectionWithSecrets):
     @property
     def jwks_file(self) -> Path | None:
         """Where ``jwks`` is a file."""
-        if self.jwks is None or urlsplit(self.jwks).scheme in ("http", "https"):
+        if self.jwks is None or self.jwks.lower().startswith(("http:", "https:")):
             return None
         return Path(self.jwks)
 

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from entrypoints.files import read_file
 from entrypoints.settings_types import cannot_read
 
 
@@ -17,11 +18,11 @@ class UnusableFile(Exception):
 def read_text(path: Path, *, is_named: bool) -> str | None:
     """None where there is no such file, unless somebody has named it. Raises UnusableFile."""
     try:
-        octets = path.read_bytes()
+        octets = read_file(path)
     except OSError as error:
         if error.errno == errno.ENOENT and not is_named:
             return None
-        raise UnusableFile(f"--config: {cannot_read(path, error.errno)}") from None
+        raise UnusableFile(f"--config: {cannot_read(path, error)}") from None
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError as error:

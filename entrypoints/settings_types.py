@@ -29,6 +29,8 @@ from pydantic_core.core_schema import no_info_after_validator_function, str_sche
 
 from adapters.http.origins import AllowedOrigin, Origin, Subdomains, parse_allowed_origin
 from adapters.system.configuration import ConfigurationError
+from entrypoints.files import read_file
+from entrypoints.settings_errors import printable
 
 T = TypeVar("T")
 
@@ -270,9 +272,9 @@ class SectionWithSecrets(Section):
 
 def _read_text(setting: str, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
+        return read_file(path).decode().replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     except OSError as error:
-        raise error_at(setting, cannot_read(path, error.errno)) from None
+        raise error_at(setting, cannot_read(path, error)) from None
     except ValueError:
         raise error_at(setting, f"cannot read {str(path)!r}: not text: save it as UTF-8") from None
 
@@ -281,13 +283,16 @@ _MENDS = {
     errno.ENOENT: "make it, or name another file",
     errno.ENOTDIR: "name a file in a folder",
     errno.EISDIR: "name a file in it",
+    errno.EINVAL: "name a file",
+    errno.ETIMEDOUT: "name a file, or have somebody write into it",
+    errno.EFBIG: "name a file of settings, keys or certificates",
 }
 
 
-def cannot_read(path: Path | str, number: int | None) -> str:
-    """What to say of a file that a setting names, by the number of the error, and how to mend it."""
-    mend = _MENDS.get(number or 0, f"let the user of this process ({os.geteuid()}) read it")
-    return f"cannot read {path}: {os.strerror(number or 0)}: {mend}"
+def cannot_read(path: Path | str, error: OSError) -> str:
+    """What to say of a file that a setting names, and how to mend it."""
+    mend = _MENDS.get(error.errno or 0, f"let the user of this process ({os.geteuid()}) read it")
+    return f"cannot read {printable(str(path))}: {error.strerror or error}: {mend}"
 
 
 def _lines(setting: str, text: str) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from entrypoints.files import read_file
 from entrypoints.settings import SettingsError, TlsSettings
 from entrypoints.settings_types import cannot_read
 
@@ -27,9 +28,13 @@ def check_tls(tls: TlsSettings, section: str) -> ssl.SSLContext | None:
         return None
     for name, path in (("cert", tls.cert), ("key", tls.key)):
         try:
-            path.read_bytes()
+            read_file(path)
         except OSError as error:
-            raise SettingsError(f"{section}.{name}: {cannot_read(path, error.errno)}") from None
+            raise SettingsError(f"{section}.{name}: {cannot_read(path, error)}") from None
+        if not path.is_file():
+            raise SettingsError(
+                f"{section}.{name}: {path} is no file: it is read again whenever it changes"
+            )
     key = tls.key
 
     def no_passphrase() -> str:
@@ -39,7 +44,8 @@ def check_tls(tls: TlsSettings, section: str) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(tls.cert, key, no_passphrase)
-    except (ssl.SSLError, ValueError):
+    except (OSError, ValueError):
+        # Also where a file has gone since it was looked at.
         raise SettingsError(
             f"{section}.cert: {tls.cert} and {tls.key} are no certificate with its key: name a chain and its key in PEM"
         ) from None
@@ -141,6 +147,6 @@ def digest(path: Path | None) -> bytes | None:
     if path is None:
         return None
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
+        return hashlib.sha256(read_file(path)).digest()
     except OSError:
         return None

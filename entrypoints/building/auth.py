@@ -18,6 +18,7 @@ from adapters.auth.service_tokens import ServiceTokens
 from domain.model import Rate
 from domain.ports import Clock
 from entrypoints.building.errors import as_settings_errors, plain
+from entrypoints.files import read_file
 from entrypoints.settings import (
     ADMIN,
     SCOPES,
@@ -88,9 +89,9 @@ def _keys(settings: IssuerSettings, path: str, key_servers: KeyServers) -> KeySo
         return StaticKeys.from_pem(settings.public_key.encode())
     if (file := settings.jwks_file) is not None:
         try:
-            return StaticKeys.from_jwks(file.read_bytes())
+            return StaticKeys.from_jwks(read_file(file))
         except OSError as error:
-            raise SettingsError(f"{path}.jwks: {cannot_read(file, error.errno)}") from None
+            raise SettingsError(f"{path}.jwks: {cannot_read(file, error)}") from None
     return key_servers.keys_at(JwksUrl(settings.jwks) if settings.jwks is not None else Discovery(settings.issuer))
 
 

@@ -33,4 +33,4 @@ def build_feed(settings: Settings, clock: Clock, randomness: Randomness) -> Http
             f"source.ca_file: {source.ca_file} holds no certificate in PEM: name a file of some"
         ) from None
     except OSError as error:
-        raise SettingsError(f"source.ca_file: {cannot_read(str(source.ca_file), error.errno)}") from None
+        raise SettingsError(f"source.ca_file: {cannot_read(str(source.ca_file), error)}") from None

@@ -101,7 +101,7 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 def singletons(container: Container) -> Iterator[tuple[str, Any]]:
     """Every provider but those that are made to give a new object each time."""
     for name, provider in container.providers.items():
-        if name not in {"settings", "routes"}:
+        if name not in {"settings", "routes", "console"}:
             yield name, provider
 
 

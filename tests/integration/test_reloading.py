@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -214,6 +215,30 @@ BAD_FILES: dict[str, tuple[str, str]] = {
         "{other}",
         "tls.cert: {folder}/cert.pem and {folder}/other/key.pem are no certificate with its key",
     ),
+    "a key set at no path": (
+        with_issuer('jwks = "a\\u0000b"'),
+        r"auth.issuers[0].jwks: cannot read 'a\x00b': is no path",
+    ),
+    "a key set at no URL": (
+        with_issuer('jwks = "https://[::1"'),
+        "auth.issuers[0].jwks: must be a file, or an https URL (http only on this machine)",
+    ),
+    "a key set without end": (
+        with_issuer('jwks = "/dev/zero"'),
+        "auth.issuers[0].jwks: cannot read /dev/zero: File too large",
+    ),
+    "a secret at no path": (
+        BASE.replace(f'secret = "{SECRET}"', 'secret_file = "a\\u0000b"'),
+        r"auth.secret_file: cannot read 'a\x00b': is no path",
+    ),
+    "a secret without end": (
+        BASE.replace(f'secret = "{SECRET}"', 'secret_file = "/dev/zero"'),
+        "auth.secret_file: cannot read /dev/zero: File too large",
+    ),
+    "a certificate at no path": (
+        f'{BASE}[tls]\ncert = "a\\u0000b"\nkey = "x"\n',
+        r"tls.cert: cannot read 'a\x00b': is no path",
+    ),
     "wrong value": (f"{BASE}[limits]\nconnections = 0\n", "limits.connections: must be at least 1"),
     "workers without a store for them": (
         BASE.replace("port = 0\nstore", "workers = 2\nport = 0\nstore"),
@@ -252,6 +277,35 @@ async def test_a_bad_file_changes_nothing_and_says_so_in_one_line(
             assert await lets_in(reloading, token("42"))
             assert not await lets_in(reloading, token("42"), Origin="https://new.example")
             assert await status_of_publish(reloading) == 201
+
+
+@pytest.mark.parametrize("setting", ["auth.secret_file", "auth.issuers[0].jwks", "tls.cert", "file"])
+@pytest.mark.gen_test(timeout=30)
+async def test_a_pipe_that_nobody_writes_into_changes_nothing_and_holds_up_nothing(
+    tmp_path: Path, setting: str
+) -> None:
+    make_certificate(tmp_path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = {
+        "auth.secret_file": BASE.replace(f'secret = "{SECRET}"', f'secret_file = "{pipe}"'),
+        "auth.issuers[0].jwks": with_issuer(f'jwks = "{pipe}"'),
+        "tls.cert": with_tls(tmp_path, "pipe"),
+        "file": None,
+    }[setting]
+    async with reloadable(tmp_path, with_tls(tmp_path) if setting == "tls.cert" else BASE) as reloading:
+        good = reloading.file.read_text()
+        if text is None:
+            reloading.file.unlink()
+            os.mkfifo(reloading.file)
+        else:
+            reloading.file.write_text(text)
+        with pytest.raises(InvalidSettings) as error:
+            await reloading.reloading.reload("test")
+        assert "nobody writes into it" in (error.value.detail or "")
+        # The next one is read, and does not wait for the one before it.
+        reloading.file.unlink()
+        assert (await reloading.change(text=good)).changed == []
 
 
 @pytest.mark.gen_test
