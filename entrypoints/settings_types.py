@@ -78,6 +78,8 @@ class Address(str):
             raise ConfigurationError("", f"must have nothing behind {self.scheme}")
 
 
+LONGEST = timedelta(days=36_500)
+"""A duration before or after any time of these centuries is still a time of the calendar."""
 MAX_WORKERS = 256
 MAX_PORT = 65_535
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|days?)?", re.ASCII)
@@ -93,10 +95,10 @@ def duration(text: object) -> timedelta:
     match = _DURATION.fullmatch(str(text).strip())
     if isinstance(text, bool) or match is None:
         raise ValueError("must be a duration such as 30s, 10m, 1h or 30d")
-    try:
-        return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2] or "s"])
-    except OverflowError:
-        raise ValueError("is too long a duration") from None
+    seconds = float(match[1]) * _UNIT_SECONDS[match[2] or "s"]
+    if seconds > LONGEST.total_seconds():
+        raise ValueError("is too long a duration")
+    return timedelta(seconds=seconds)
 
 
 def written(value: timedelta) -> str:

@@ -239,6 +239,10 @@ BAD_FILES: dict[str, tuple[str, str]] = {
         f'{BASE}[tls]\ncert = "a\\u0000b"\nkey = "x"\n',
         r"tls.cert: cannot read 'a\x00b': is no path",
     ),
+    "a time longer than the calendar": (
+        f'{BASE}[retention]\nlog = "1000000d"\n',
+        "retention.log: is too long a duration",
+    ),
     "wrong value": (f"{BASE}[limits]\nconnections = 0\n", "limits.connections: must be at least 1"),
     "workers without a store for them": (
         BASE.replace("port = 0\nstore", "workers = 2\nport = 0\nstore"),
