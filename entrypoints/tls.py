@@ -32,9 +32,7 @@ def check_tls(tls: TlsSettings, section: str) -> ssl.SSLContext | None:
         except OSError as error:
             raise SettingsError(f"{section}.{name}: {cannot_read(path, error)}") from None
         if not path.is_file():
-            raise SettingsError(
-                f"{section}.{name}: {path} is no file: it is read again whenever it changes"
-            )
+            raise SettingsError(f"{section}.{name}: {path} is no file: it is read again whenever it changes")
     key = tls.key
 
     def no_passphrase() -> str:

@@ -165,7 +165,8 @@ class PublishRequest:
     def _fail(self, error: SynkroneError) -> None:
         if self.caller is not None:
             telemetry = self._route.backend.telemetry
-            telemetry.publish_refused(self.caller.name, error.code, error.detail or error.title)
+            # The caller is told the detail, which may repeat what they sent.
+            telemetry.publish_refused(self.caller.name, error.code, error.title)
         status = status_of(error)
         fields = fields_of(error, status, has_credential=bool(self._credential))
         self._respond(status, members_of(error, status), MEDIA_TYPE, fields)

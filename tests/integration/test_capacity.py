@@ -183,9 +183,7 @@ async def test_a_slow_reader_gets_its_whole_replay_and_one_that_stops_is_cut(mon
     # A page of the replay takes the slow reader longer than the patience. It is smaller than the queue may be, so
     # that the rule for live connections, over queue_bytes for as long as the patience, has no part in this.
     patience, bytes_per_second, page_bytes, item_bytes, items = 0.8, 50_000, 60_000, 4_000, 50
-    monkeypatch.setattr(
-        "entrypoints.building.transports.SocketIoLimits", partial(SocketIoLimits, slow_seconds=patience)
-    )
+    monkeypatch.setattr("entrypoints.building.limits.SocketIoLimits", partial(SocketIoLimits, slow_seconds=patience))
 
     def small_pages(**values: Any) -> ConnectionPolicy:
         return ConnectionPolicy(**values | {"replay_bytes": page_bytes})

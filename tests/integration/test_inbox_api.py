@@ -503,7 +503,7 @@ async def test_a_body_of_another_type_or_too_large_is_not_looked_at() -> None:
 
 @pytest.mark.gen_test
 async def test_while_the_store_is_down_it_says_so_and_works_again_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def down(*_arguments: object) -> object:
+    async def down(*_arguments: object, **_options: object) -> object:
         raise StoreUnavailable
 
     async with inbox_of_42(cors_origins=[ORIGIN]) as inbox:

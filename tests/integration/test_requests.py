@@ -661,7 +661,7 @@ async def test_hundreds_of_requests_during_hundreds_of_publications_are_in_one_o
 async def test_while_the_store_is_down_requests_fail_and_the_connection_stays(
     peer_class: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def down(*_arguments: object) -> object:
+    async def down(*_arguments: object, **_options: object) -> object:
         raise StoreUnavailable
 
     async with house(peer_class, limits=PLENTY) as it:

@@ -80,9 +80,9 @@ async def gated(server: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     inbox = server.container.store()
     change = inbox.change
 
-    async def wait_and_change(*arguments: Any) -> Any:
+    async def wait_and_change(*arguments: Any, **options: Any) -> Any:
         await gate.wait()
-        return await change(*arguments)
+        return await change(*arguments, **options)
 
     monkeypatch.setattr(inbox, "change", wait_and_change)
     yield gate
