@@ -119,6 +119,17 @@ class AddressedContract:
             query = replace(query, before=page.next)
         assert found == ["n-4", "n-3", "n-2", "n-1", "n-0"]
 
+    async def test_a_user_may_have_had_any_number_of_roles(self, inbox: OpenedStore, clock: ManualClock) -> None:
+        roles = [f"r-{number}" for number in range(600)]
+        for role in roles:
+            await register(inbox, "ann", role)
+        await inbox.append([draft(f"n-{number}", Room.of_role(roles[number])) for number in (0, 299, 598, 599)])
+        page = await inbox.addressed(ANN_ID, DeliveriesQuery(since=START, limit=3))
+        assert [one.id for one in page.notifications] == ["n-599", "n-598", "n-299"]
+        assert page.next is not None
+        last = await inbox.addressed(ANN_ID, DeliveriesQuery(since=START, limit=3, before=page.next))
+        assert [one.id for one in last.notifications] == ["n-0"]
+
     async def test_what_was_read_says_when_and_by_which_device(self, inbox: OpenedStore, clock: ManualClock) -> None:
         ann = await register(inbox)
         await inbox.append([draft(id_) for id_ in ("a", "b", "c", "d")])

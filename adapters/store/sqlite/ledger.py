@@ -35,6 +35,8 @@ from domain.model.value import value
 from domain.ports.ledger import CONNECTIONS_MOST, RECEIPT_WITHIN
 from domain.rules.epochs import Generations
 
+_ROOMS_AT_ONCE = 100
+"""SQLite takes 500 SELECTs in one, and a user may have had any number of roles."""
 _AT_ONCE = 1000
 _SINCE = "ledger_since"
 
@@ -223,13 +225,17 @@ def _for_user(db: sqlite3.Connection, own: Room, starts: dict[Room, int], query:
         WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? AND offset < ? AND item
         ORDER BY offset DESC LIMIT ?)"""
     before = query.before if query.before is not None else (1 << 62)
-    arguments: list[object] = []
-    for name, start in {own: 0, **starts}.items():
-        arguments += (name, max(start, floor), before, query.limit + 1)
-    rows = db.execute(
-        f"{' UNION '.join([room] * (1 + len(starts)))} ORDER BY 1 DESC LIMIT ?", (*arguments, query.limit + 1)
-    )
-    return [offset for (offset,) in rows]
+    rooms = list({own: 0, **starts}.items())
+    found: set[int] = set()
+    for first in range(0, len(rooms), _ROOMS_AT_ONCE):
+        some = rooms[first : first + _ROOMS_AT_ONCE]
+        arguments: list[object] = []
+        for name, start in some:
+            arguments += (name, max(start, floor), before, query.limit + 1)
+        placed = " UNION ".join([room] * len(some))
+        rows = db.execute(f"{placed} ORDER BY 1 DESC LIMIT ?", (*arguments, query.limit + 1))
+        found |= {offset for (offset,) in rows}
+    return sorted(found, reverse=True)[: query.limit + 1]
 
 
 def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: Sequence[int]) -> list[Addressed]:
