@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import socketio
+from yarl import URL
 
 from adapters.contract.json_text import to_json
 
@@ -20,11 +21,17 @@ FIRST_DELAY = 0.5
 MAX_DELAY = 5.0
 PUBLISH_TIMEOUT = 10.0
 
+_DELIVERY = frozenset(("id", "outcome", "sentence", "connections"))
+
 ShowEvent = Callable[[str, tuple[Any, ...]], None]
 
 
 class Refused(Exception):
     """The server does not want this client. The message is its answer."""
+
+
+class NotOurs(Exception):
+    """Something else answers than the server of this program."""
 
 
 async def listen(
@@ -91,17 +98,26 @@ class _Visit:
 
 
 async def deliveries(url: str, key: str, user: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """What became of notifications for a user. Raises Refused, aiohttp.ClientError and TimeoutError."""
-    address = f"{url}/v1/users/{quote(user, safe='')}/deliveries?{urlencode(query)}"
+    """What became of notifications for a user.
+
+    Raises Refused, NotOurs, aiohttp.ClientError and TimeoutError.
+    """
+    # As it stands: of a path that is not, whoever is called . or .. would not be left.
+    address = URL(f"{url}/v1/users/{quote(user, safe='')}/deliveries?{urlencode(query)}", encoded=True)
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PUBLISH_TIMEOUT)) as session,
         session.get(address, headers={"Authorization": f"Bearer {key}"}) as answer,
     ):
-        text = await answer.text()
-        if answer.status != HTTPStatus.OK:
-            raise Refused(text)
-        found: dict[str, Any] = json.loads(text)
-        return found
+        octets = await answer.read()
+    if answer.status != HTTPStatus.OK:
+        raise Refused(octets.decode(errors="replace"))
+    try:
+        found: dict[str, Any] = json.loads(octets)
+        if all(delivery.keys() >= _DELIVERY for delivery in found["deliveries"]) and "next" in found:
+            return found
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise NotOurs from None
+    raise NotOurs
 
 
 async def publish(url: str, key: str, body: dict[str, Any]) -> tuple[int, str]:

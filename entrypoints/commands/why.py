@@ -62,6 +62,9 @@ def run(options: argparse.Namespace) -> int:
     except (aiohttp.ClientError, TimeoutError) as error:
         complain(f"cannot reach {url}: {error or type(error).__name__}")
         return FAILED
+    except client.NotOurs:
+        complain(f"{url} does not answer as this program's server does")
+        return FAILED
     except client.Refused as refused:
         print(refused, file=sys.stderr)
         return FAILED

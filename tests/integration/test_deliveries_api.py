@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,9 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
+import tornado.httpserver
+import tornado.netutil
+import tornado.web
 from yarl import URL
 
 from entrypoints.server import Server
@@ -206,26 +210,61 @@ async def test_the_command_says_what_the_page_shows(tmp_path: Path) -> None:
             "No notification other is known: it was never published, or is too old.\n"
         )
         assert await run(support, tmp_path, "why", "--user", "a/b") == "Nothing was published for a/b in that time.\n"
+        # A path would be another with these left as they are.
+        for user in (".", ".."):
+            said = await run(support, tmp_path, "why", "--user", user)
+            assert said == f"Nothing was published for {user} in that time.\n"
+
+
+class Stranger(tornado.web.RequestHandler):
+    def initialize(self, *, body: bytes) -> None:
+        self._body = body
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.finish(self._body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>a proxy's page</html>", b"", b"null", b"\xff", b"{}", b'{"user": "42", "deliveries": [{}], "next": null}'],
+)
+@pytest.mark.gen_test(timeout=60)
+async def test_the_command_says_in_one_line_that_something_else_answers(tmp_path: Path, body: bytes) -> None:
+    (socket,) = tornado.netutil.bind_sockets(0, "127.0.0.1")
+    server = tornado.httpserver.HTTPServer(tornado.web.Application([(r".*", Stranger, {"body": body})]))
+    server.add_sockets([socket])
+    url = f"http://127.0.0.1:{socket.getsockname()[1]}"
+    try:
+        done = await command(url, tmp_path, "why", "--user", "42")
+    finally:
+        server.stop()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"synkrone-socket: {url} does not answer as this program's server does\n"
 
 
 async def run(support: Support, folder: Path, *arguments: str) -> str:
     """What a command prints that ends well."""
+    done = await command(support.server.url, folder, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return str(done.stdout)
+
+
+async def command(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     settings = {"SYNKRONE_AUTH__SECRET": SECRET, "SYNKRONE_API__KEY": API_KEY}
     for name in ("stdout", "stderr"):
         (folder / name).unlink(missing_ok=True)
-    done = await asyncio.to_thread(
+    return await asyncio.to_thread(
         run_forked,
         CLI,
         *arguments,
         "--url",
-        support.server.url,
+        url,
         directory=folder,
         environment=environment(settings),
         outputs=folder,
         timeout=20,
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    return str(done.stdout)
 
 
 def timeless(text: str) -> str:
