@@ -21,7 +21,8 @@ class Device:
 
     STOCK is the client of Socket.IO: it keeps the pid, and the last string argument of the last event, whoever the
     user is. CURSOR keeps the last cursor itself, for one user. PLAIN keeps nothing. ``cursor``: what the application
-    adds to what the client does by itself: up to where it has rendered a list.
+    adds to what the client does by itself: up to where it has rendered a list. ``abandoned``: the connection before, of
+    which its server has not noticed that it is none.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Device:
     heard: str | None = None
     client: MemoryClient | None = None
     server: Server | None = None
+    abandoned: tuple[Server, MemoryClient] | None = None
     at: int = 0
     ready: bool = False
     told: object = None

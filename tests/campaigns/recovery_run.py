@@ -105,9 +105,9 @@ class Run(Watched):
         if here:
             device = self.rng.choice(here)
             # What nobody noticed: the server goes on with a connection that is none.
-            if device.kind == STOCK and self.rng.random() < 0.3:
+            if device.kind == STOCK and self.rng.random() < 0.3 and device.client is not None:
                 self.counted["cuts that nobody noticed"] += 1
-                device.client = None
+                device.abandoned, device.client = (device.node, device.client), None
             else:
                 self.leave(device, self.rng.randint(0, 5))
 
@@ -278,6 +278,10 @@ class Run(Watched):
             # Whoever comes before it has noticed is told to come again.
             self.counted["came too early"] += 1
             return
+        if device.abandoned is not None and device.abandoned[0] is not server:
+            # Nodes tell one another whose older connection has to go. Here they do not know of each other.
+            device.abandoned[1].disconnect()
+        device.abandoned = None
         server.meanwhile.left = 0 if is_last else self.rng.randint(0, 3)
         client = server.transport.start(auth)
         await client.opened()
