@@ -158,6 +158,12 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
         "/health/ready",
     ): f"{OPERATORS}test_somebody_woken_at_night_is_told_what_is_wrong",
     ("docs/how-to/operate.md", "bash", "journalctl"): NotRun("it needs the journal of systemd"),
+    ("docs/how-to/operate.md", "bash", "synkrone()"): (
+        f"{OPERATORS}test_the_commands_of_the_page_have_the_settings_of_the_service"
+    ),
+    ("docs/how-to/operate.md", "bash", "doctor --url"): (
+        f"{OPERATORS}test_the_commands_of_the_page_have_the_settings_of_the_service"
+    ),
     ("docs/how-to/operate.md", "bash", "/connections"): f"{OPERATORS}test_one_user_is_looked_up",
     ("docs/how-to/operate.md", "bash", "/v1/inbox"): f"{OPERATORS}test_one_user_is_looked_up",
     ("docs/how-to/upgrade.md", "bash", "sqlite3"): f"{OPERATORS}test_the_form_of_a_store_is_said",
@@ -182,6 +188,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/revoke.md", "bash", "42/block"): REVOKING,
     ("docs/how-to/backup.md", "bash", "backup copy.db"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/backup.md", "bash", "restore --replace"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
+    ("docs/how-to/backup.md", "bash", "chown"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/ops-page.md", "bash", "urandom"): OPS_PAGE,
     ("docs/how-to/ops-page.md", "toml", "ops = true"): OPS_PAGE,
     ("docs/how-to/ops-page.md", "bash", "ssh -L"): NotRun("it needs another machine"),

@@ -14,6 +14,7 @@ from adapters.store.postgresql.schema import MIGRATIONS as OF_DATABASES
 from adapters.store.sqlite.schema import MIGRATIONS as OF_FILES
 from entrypoints.settings import SCOPES
 from tests.documents import ROOT, block, page
+from tests.e2e.certificates import make_certificate
 from tests.e2e.conftest import Serve
 from tests.e2e.newcomer import Newcomer, free_port, newcomer
 from tests.postgresql import Servers
@@ -36,6 +37,10 @@ key = "{API_KEY}"
 scopes = ["publish", "connections:read"]
 """
 
+HOME = "/var/lib/synkrone"
+SECRETS = "/etc/synkrone"
+PROGRAM = "/opt/synkrone/.venv/bin/"
+
 
 async def typed(reader: Newcomer, text: str) -> str:
     """What it printed; it has to succeed."""
@@ -49,6 +54,53 @@ async def serving(reader: Newcomer) -> None:
     (reader.folder / "synkrone.toml").write_text(SETTINGS % (reader.ports["8000"], reader.ports["8001"]))
     server = await reader.types("synkrone-socket serve")
     await server.until(lambda text: "is listening on" in text)
+
+
+async def served_as_a_service(reader: Newcomer) -> str:
+    """What the page has pasted first: the command with the settings of the service, which it then is."""
+    reader.ports |= {"8001": free_port()}
+    etc = reader.folder / "etc"
+    etc.mkdir()
+    (etc / "synkrone.toml").write_text(f"port = {reader.ports['8000']}\n[internal]\nport = {reader.ports['8001']}\n")
+    (etc / "auth_secret").write_text(ONE_SECRET["SYNKRONE_AUTH__SECRET"])
+    (etc / "api_key").write_text(API_KEY)
+    pasted = block(OPERATE, "bash", "synkrone()").replace("synkrone doctor\n", "")
+    for path, here in ((HOME, str(reader.folder)), (SECRETS, str(etc)), (PROGRAM, "")):
+        assert path in pasted
+        pasted = pasted.replace(path, here)
+    server = await reader.types(f"{pasted}\nsynkrone serve")
+    await server.until(lambda text: "is listening on" in text)
+    assert (reader.folder / "synkrone.db").exists()
+    return f"{pasted}\n"
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_the_commands_of_the_page_have_the_settings_of_the_service(tmp_path: Path) -> None:
+    async with newcomer(tmp_path) as reader:
+        pasted = await served_as_a_service(reader)
+        (asked,) = [
+            line for line in block(OPERATE, "bash", "synkrone()").splitlines() if line.startswith("synkrone doctor")
+        ]
+        assert str(tmp_path / "synkrone.db") in await typed(reader, pasted + asked)
+        through = block(OPERATE, "bash", "doctor --url").replace(
+            "https://notifications.example", "http://127.0.0.1:8000"
+        )
+        assert "websocket" in await typed(reader, pasted + through)
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_a_server_with_tls_is_asked_as_well(tmp_path: Path) -> None:
+    asking = block(OPERATE, "bash", "/health/ready")
+    files = make_certificate(tmp_path)
+    async with newcomer(tmp_path) as reader:
+        reader.ports |= {"8001": free_port()}
+        (tmp_path / "synkrone.toml").write_text(
+            f'[auth]\nsecret = "{ONE_SECRET["SYNKRONE_AUTH__SECRET"]}"\n'
+            f'[tls]\ncert = "{files.cert}"\nkey = "{files.key}"\n'
+        )
+        server = await reader.types("synkrone-socket serve")
+        await server.until(lambda text: "is listening on" in text)
+        assert '"status":"ready"' in (await typed(reader, asking)).replace(" ", "")
 
 
 @pytest.mark.gen_test(timeout=90)
@@ -65,17 +117,20 @@ async def test_somebody_woken_at_night_is_told_what_is_wrong(tmp_path: Path) -> 
 @pytest.mark.gen_test(timeout=90)
 async def test_one_user_is_looked_up(tmp_path: Path) -> None:
     async with newcomer(tmp_path) as reader:
-        await serving(reader)
-        listening = await reader.types("synkrone-socket listen --token $(synkrone-socket token --user 42 --role x)")
+        pasted = await served_as_a_service(reader)
+        listening = await reader.types(f"{pasted}synkrone listen --token $(synkrone token --user 42 --role x)")
         await listening.until(lambda text: "session.ready" in text)
         post = (
             "curl -sSf http://127.0.0.1:8000/v1/notifications -H 'Content-Type: application/json' "
             f"""-H 'Authorization: Bearer {API_KEY}' -d '{{"to": {{"user": "42"}}, "type": "t", "title": "hello"}}'"""
         )
         await typed(reader, post)
-        connected = await typed(reader, f"KEY={API_KEY}\n" + block(OPERATE, "bash", "/connections"))
+        asked = block(OPERATE, "bash", "/connections").replace("\ncurl", "; echo\ncurl")
+        *sentences, connected, blocked = (await typed(reader, pasted + asked)).splitlines()
+        assert ": received" in sentences[0] or ": sent" in sentences[0]
         assert [each["transport"] for each in json.loads(connected)["connections"]] == ["websocket"]
-        listed = await typed(reader, block(OPERATE, "bash", "/v1/inbox"))
+        assert json.loads(blocked)["blocked"] is False
+        listed = await typed(reader, pasted + block(OPERATE, "bash", "/v1/inbox"))
         assert [item["title"] for item in json.loads(listed)["items"]] == ["hello"]
 
 

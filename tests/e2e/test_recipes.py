@@ -476,6 +476,7 @@ async def test_a_backup_put_back_has_what_was_there_then(serve: Serve) -> None:
     await server.publish({"user": "42"}, title="after the backup")
     assert server.stop() == 0
     await typed(block("docs/how-to/backup.md", "bash", "restore --replace"))
+    await typed(block("docs/how-to/backup.md", "bash", "chown").replace("/var/lib/synkrone", str(server.directory)))
     server.start_again()
     await server.ready()
     items = (await server.inbox(token("42")))["items"]
