@@ -85,6 +85,10 @@ class Server:
         self._since = container.clock().now()
         self._lag = Lag(container.clock())
         self._vitals: Vitals = container.vitals()
+        self._vitals.certificates = {
+            "public": certificate,
+            **({"internal": internal.certificate} if internal is not None else {}),
+        }
         self._delivery: Supervisor
         self.listener: Listener
         self.internal_listener: Listener | None = None

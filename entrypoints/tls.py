@@ -8,8 +8,11 @@ import logging
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
+
+from cryptography import x509
 
 from entrypoints.files import read_file
 from entrypoints.settings import SettingsError, TlsSettings
@@ -53,18 +56,19 @@ def check_tls(tls: TlsSettings, section: str) -> ssl.SSLContext | None:
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A good pair, and what its files held: ``context`` is None without TLS. ``digests`` are of the certificate and of
-    the key, None for a file that cannot be read."""
+    the key, None for a file that cannot be read. ``expires`` is when the certificate ends; None where none is read."""
 
     tls: TlsSettings
     context: ssl.SSLContext | None
     digests: tuple[bytes | None, bytes | None]
+    expires: datetime | None
 
 
 def load(tls: TlsSettings, section: str) -> Loaded:
     """Raises SettingsError, naming the setting."""
     # Before they are loaded: what is written meanwhile is seen as a change.
     digests = digests_of(tls)
-    return Loaded(tls, check_tls(tls, section), digests)
+    return Loaded(tls, check_tls(tls, section), digests, expiry(tls.cert))
 
 
 class Certificate:
@@ -85,6 +89,11 @@ class Certificate:
     @property
     def context(self) -> ssl.SSLContext | None:
         return self._loaded.context
+
+    @property
+    def expires(self) -> datetime | None:
+        """Of what is in use, in UTC."""
+        return self._loaded.expires
 
     @property
     def loaded(self) -> Loaded:
@@ -134,6 +143,16 @@ class Certificate:
         if self._loaded is known:
             self.use(loaded)
             _log.info("the certificate has changed and is used", extra={"setting": f"{self._section}.cert"})
+
+
+def expiry(cert: Path | None) -> datetime | None:
+    """When the first certificate of a file ends, which is the listener's own; None where none can be read."""
+    if cert is None:
+        return None
+    try:
+        return x509.load_pem_x509_certificates(read_file(cert))[0].not_valid_after_utc
+    except (OSError, ValueError):
+        return None
 
 
 def digests_of(tls: TlsSettings) -> tuple[bytes | None, bytes | None]:

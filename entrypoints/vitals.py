@@ -14,13 +14,14 @@ from adapters.transport.served import ServedTransport
 from domain.application import Application
 from domain.errors import StoreUnavailable, SynkroneError
 from domain.ports import Clock, NotificationSource
+from entrypoints.tls import Certificate
 
 MEASURE_SECONDS: Final = 30.0
 
 
 class Vitals:
-    """The Readings of the metrics. ``head`` and ``readiness`` are to be set by whoever looks after them, and
-    ``measure`` is to be run for as long as the server lives."""
+    """The Readings of the metrics. ``head``, ``readiness`` and ``certificates``, by listener, are to be set by
+    whoever looks after them, and ``measure`` is to be run for as long as the server lives."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Vitals:
     ) -> None:
         self.head: int | None = None
         self.readiness: Mapping[str, str | None] = {}
+        self.certificates: Mapping[str, Certificate] = {}
         self._application = application
         self._transports = transports
         self._store = store
@@ -98,3 +100,10 @@ class Vitals:
             return None
         oldest = self._outbox.oldest
         return max(0.0, (self._clock.now() - oldest).total_seconds()) if oldest is not None else 0.0
+
+    def certificate_expires(self) -> Mapping[str, float]:
+        return {
+            listener: certificate.expires.timestamp()
+            for listener, certificate in self.certificates.items()
+            if certificate.expires is not None
+        }

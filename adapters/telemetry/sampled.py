@@ -49,6 +49,9 @@ class Readings(Protocol):
     def outbox_oldest_seconds(self) -> float | None:
         """For how long the first one has waited; 0 where none does."""
 
+    def certificate_expires(self) -> Mapping[str, float]:
+        """In seconds since 1970, by listener, of those with TLS."""
+
 
 class Sampled:
     """Reads them for a registry, and what the operating system says of the process."""
@@ -118,6 +121,12 @@ class Sampled:
             "synkrone_outbox_oldest_seconds",
             "How long the first of what waits in the outbox has waited; looked at every 30 s.",
             read=lambda: _single(readings.outbox_oldest_seconds()),
+        )
+        gauge(
+            "synkrone_certificate_expires_timestamp_seconds",
+            "When the certificate that the listener shows expires, in seconds since 1970; none without TLS.",
+            ("listener",),
+            read=lambda: _labelled(readings.certificate_expires()),
         )
         build = (version, platform.python_version())
         gauge("synkrone_build_info", "What is running: always 1.", ("version", "python"), read=lambda: {build: 1.0})

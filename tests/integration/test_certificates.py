@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +28,7 @@ CHANGED = "the certificate has changed and cannot be used; the one before it sta
 def certificates(tmp_path: Path) -> tuple[Certificate, Certificate]:
     """The present one, and the next."""
     (tmp_path / "next").mkdir()
-    return make_certificate(tmp_path), make_certificate(tmp_path / "next")
+    return make_certificate(tmp_path), make_certificate(tmp_path / "next", days=2)
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,14 @@ async def shown(url: str | None, *, trusts: Path) -> bytes:
 
 def der(certificate: Certificate) -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate.cert.read_text())
+
+
+def end(certificate: Certificate) -> float:
+    """In seconds since 1970, as OpenSSL reads it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificate.cert)
+    (seen,) = context.get_ca_certs()
+    return float(ssl.cert_time_to_seconds(str(seen["notAfter"])))
 
 
 @asynccontextmanager
@@ -107,6 +116,39 @@ async def test_new_files_are_used_for_new_handshakes_and_cut_nobody(
             with pytest.raises(ssl.SSLCertVerificationError):
                 await shown(url, trusts=trusted_by_the_first)
             await hears(session, url, peer, "behind")
+
+
+@pytest.mark.gen_test
+async def test_the_metrics_say_when_what_each_listener_shows_expires(
+    tmp_path: Path, certificates: tuple[Certificate, Certificate]
+) -> None:
+    now, following = certificates
+
+    async def expires(reloading: Reloadable) -> set[tuple[str, float]]:
+        connector = aiohttp.TCPConnector(ssl=False)
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"{reloading.server.internal_url}/metrics") as answer,
+        ):
+            text = await answer.text()
+        found = re.findall(
+            r'^synkrone_certificate_expires_timestamp_seconds\{listener="(\w+)"\} (\S+)$', text, re.MULTILINE
+        )
+        return {(listener, float(seconds)) for listener, seconds in found}
+
+    async with reloadable(tmp_path, text(now)) as reloading:
+        ends = end(now)
+        assert await expires(reloading) == {("public", ends), ("internal", ends)}
+        shutil.copy(following.cert, now.cert)
+        shutil.copy(following.key, now.key)
+        await presents(reloading.server.url, following)
+        await presents(reloading.server.internal_url, following)
+        assert end(following) != ends
+        assert await expires(reloading) == {("public", end(following)), ("internal", end(following))}
+    async with reloadable(tmp_path, BASE) as reloading:
+        plain = reloading.server.internal_url
+        async with aiohttp.ClientSession() as session, session.get(f"{plain}/metrics") as answer:
+            assert "synkrone_certificate_expires_timestamp_seconds{" not in await answer.text()
 
 
 @pytest.mark.parametrize("half", ["the key is another's", "cut off", "gone", "empty"])
