@@ -64,7 +64,9 @@ async def _look_at_keys(findings: Findings, settings: Settings, sources: Sources
     for name, skew in zip(answered, await asyncio.gather(*map(look_at_clock, answered)), strict=True):
         report_clock(findings, name, skew, settings.auth.leeway)
     if not answered:
-        findings.untried.append("the clock against a key server: there is none that answers")
+        findings.untried.append(
+            f"the clock against a key server: {'none answers' if seen else 'the settings name none'}"
+        )
 
 
 def report_clock(findings: Findings, name: str, skew: Skew | None, leeway: timedelta) -> None:
