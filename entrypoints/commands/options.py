@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import shtab
 
+from entrypoints.files import read_file
 from entrypoints.settings import Settings, SettingsError, naming, read_settings
+from entrypoints.settings_errors import printable
 from entrypoints.settings_sources import Sources
-from entrypoints.settings_types import MAX_PORT, duration
+from entrypoints.settings_types import MAX_PORT, cannot_read, duration
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 """Exit codes."""
@@ -48,6 +50,40 @@ def completes_files(argument: argparse.Action) -> None:
 
 def add_url(command: argparse.ArgumentParser) -> None:
     command.add_argument("--url", help="the server's address (default: that of the settings)")
+
+
+def add_key_file(command: argparse.ArgumentParser) -> None:
+    completes_files(
+        command.add_argument(
+            "--key-file",
+            dest="key",
+            type=_key_in,
+            metavar="FILE",
+            help="that holds an API key alone (default: api.key)",
+        )
+    )
+
+
+def key_of(options: argparse.Namespace, settings: Settings) -> str:
+    """That of ``--key-file``, else of the settings. Raises SettingsError where there is neither."""
+    if options.key is not None:
+        return str(options.key)
+    if settings.api.key is None:
+        raise SettingsError("api.key: is required (SYNKRONE_API__KEY), or --key-file FILE")
+    return settings.api.key.get_secret_value()
+
+
+def _key_in(path: str) -> str:
+    try:
+        text = read_file(Path(path)).decode("ascii").strip()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(cannot_read(path, error)) from None
+    except UnicodeDecodeError:
+        text = ""
+    # Nothing else can stand in a header, and what `key` says beside the key is easily saved with it.
+    if not text.isprintable() or not text or " " in text:
+        raise argparse.ArgumentTypeError(f"{printable(path)} must hold the key, in one line, and nothing else")
+    return text
 
 
 @contextmanager

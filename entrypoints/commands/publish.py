@@ -20,23 +20,25 @@ from entrypoints.commands.options import (
     a_text,
     add_command,
     add_config,
+    add_key_file,
     add_url,
     complain,
+    key_of,
     settings_of,
     url_of,
 )
-from entrypoints.settings import SettingsError
 
 
 def add_to(commands: Commands) -> None:
     examples = (
         "publish --to user:42 --type mission.assigned --title 'A mission for you'",
         "publish --to role:company --type invoice.paid --data '{\"invoice\": 7}' --id invoice-7",
-        "publish --url https://notifications.example --to everyone --type maintenance.planned",
+        "publish --url https://notifications.example --key-file billing.key --to everyone --type maintenance.planned",
     )
     command = add_command(commands, "publish", "post a notification to a running server", examples=examples)
     add_config(command)
     add_url(command)
+    add_key_file(command)
     command.add_argument("--to", type=_audience, required=True, help="user:ID, users:ID,ID, role:NAME or everyone")
     command.add_argument("--type", type=a_text, required=True, help="for example mission.assigned")
     command.add_argument("--title", type=a_text)
@@ -48,9 +50,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
-        if settings.api.key is None:
-            raise SettingsError("api.key: is required (SYNKRONE_API__KEY)")
-        key = settings.api.key.get_secret_value()
+        key = key_of(options, settings)
     body: dict[str, Any] = {"to": options.to, "type": options.type}
     body |= {name: value for name in ("title", "body", "data", "id") if (value := getattr(options, name)) is not None}
     url = url_of(options, settings)

@@ -21,12 +21,13 @@ from entrypoints.commands.options import (
     a_text,
     add_command,
     add_config,
+    add_key_file,
     add_url,
     complain,
+    key_of,
     settings_of,
     url_of,
 )
-from entrypoints.settings import SettingsError
 from entrypoints.settings_types import duration
 
 PAGES_MOST = 50
@@ -37,10 +38,12 @@ def add_to(commands: Commands) -> None:
         "why --user 42 --id mission-7",
         "why --user 42 --since 2h",
         "why --user 42 --since 2030-01-31T12:00:00Z --url https://notifications.example --json",
+        "why --user 42 --key-file support.key",
     )
     command = add_command(commands, "why", "say why a user got a notification, or did not", examples=examples)
     add_config(command)
     add_url(command)
+    add_key_file(command)
     command.add_argument("--user", type=a_text, required=True, help="the user's id")
     which = command.add_mutually_exclusive_group()
     which.add_argument("--id", type=a_text, help="of one notification")
@@ -51,9 +54,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
-        if settings.api.key is None:
-            raise SettingsError("api.key: is required (SYNKRONE_API__KEY)")
-        key = settings.api.key.get_secret_value()
+        key = key_of(options, settings)
     url = url_of(options, settings)
     since = options.since if options.since is not None else datetime.now(UTC) - timedelta(days=1)
     query = {"id": options.id} if options.id is not None else {"since": timestamp(since)}

@@ -233,7 +233,10 @@ async def test_publish_that_cannot(server: ServerProcess) -> None:
     assert (code, output, json.loads(errors)["code"]) == (1, "", "unauthenticated")
     assert (await run(*arguments, server.url, settings={}))[::2] == (
         2,
-        "synkrone-socket: api.key: is required (SYNKRONE_API__KEY) (not set; there is no file FOLDER/synkrone.toml)\n",
+        (
+            "synkrone-socket: api.key: is required (SYNKRONE_API__KEY), or --key-file FILE "
+            "(not set; there is no file FOLDER/synkrone.toml)\n"
+        ),
     )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -242,6 +245,46 @@ async def test_publish_that_cannot(server: ServerProcess) -> None:
         assert (code, output) == (1, "")
         assert errors.startswith(f"synkrone-socket: cannot reach {wrong}: ")
         assert API_KEY not in errors
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_key_of_the_server_alone_is_made_and_used_from_a_file(tmp_path: Path) -> None:
+    code, made, _ = await run("key", "--scopes", "publish,deliveries:read", "--json", settings={})
+    assert code == 0
+    key = json.loads(made)
+    hashed = {name: key[name] for name in ("name", "hash", "scopes")}
+    server = ServerProcess(tmp_path / "server", ONE_SECRET | {"SYNKRONE_API__KEYS": json.dumps([hashed])})
+    file = tmp_path / "backend.key"
+    file.write_text(f"{key['key']}\n")
+    try:
+        server.wait_until_ready()
+        address = ["--url", server.url, "--key-file", str(file)]
+        # It is that of the file also where the settings have another, which this server would refuse.
+        for settings in ({}, {"SYNKRONE_API__KEY": "x" * 40}):
+            publish = ["publish", *address, "--to", "user:42", "--type", "t", "--id", "by-a-key"]
+            code, output, errors = await run(*publish, settings=settings)
+            assert (code, errors, json.loads(output)["id"]) == (0, "", "by-a-key")
+            code, output, errors = await run("why", *address, "--user", "42", "--id", "by-a-key", settings=settings)
+            assert (code, errors) == (0, "")
+            assert output.startswith("by-a-key: waiting\n")
+    finally:
+        server.kill()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("name", ["publish", "why"])
+async def test_a_file_without_a_key_alone_is_none(tmp_path: Path, name: str) -> None:
+    arguments = [name, *(("--to", "user:42", "--type", "t") if name == "publish" else ("--user", "42"))]
+    file = tmp_path / "a.key"
+    code, output, errors = await run(*arguments, "--key-file", str(file))
+    assert (code, output) == (2, "")
+    assert f"--key-file: cannot read {file}: No such file or directory: make it" in errors
+    for text in ("", "\n", "The key:\n\nsynkrone_abc\n", "synkrone_abc\nsynkrone_abd\n", "Schlüssel\n"):
+        file.write_text(text)
+        code, output, errors = await run(*arguments, "--key-file", str(file))
+        assert (code, output) == (2, "")
+        assert f"--key-file: {file} must hold the key, in one line, and nothing else" in errors
+        assert "synkrone_ab" not in errors
 
 
 @pytest.mark.gen_test(timeout=60)
