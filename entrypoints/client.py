@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -30,6 +31,10 @@ class Refused(Exception):
     """The server does not want this client. The message is its answer."""
 
 
+class Unverified(Exception):
+    """The server's certificate shows nobody who it is. The message says why."""
+
+
 class NotOurs(Exception):
     """Something else answers than the server of this program."""
 
@@ -37,16 +42,19 @@ class NotOurs(Exception):
 async def listen(
     url: str, token: str, show: ShowEvent, *, notify: Callable[[str], None], cursor: str | None = None
 ) -> None:
-    """Show every event of a user and return after each cut, missing nothing. Raises Refused.
+    """Show every event of a user and return after each cut, missing nothing. Raises Refused, and Unverified.
 
     ``show`` gets an event's name and arguments; ``notify`` a line about the connection itself. ``cursor`` is the last
     one that was seen before, if any.
     """
     delay = FIRST_DELAY
-    async with aiohttp.ClientSession() as session:
+    faults: list[aiohttp.ClientConnectorCertificateError] = []
+    async with aiohttp.ClientSession(trace_configs=[_noting(faults)]) as session:
         while True:
             visit = _Visit(url, token, cursor, show)
-            await visit.run(session, notify)
+            await visit.run(session, notify, faults)
+            if faults:
+                raise Unverified(_why_unverified(faults[0]))
             if visit.refusal is not None:
                 raise Refused(visit.refusal)
             if visit.cursor != cursor:
@@ -54,6 +62,23 @@ async def listen(
             await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 (jitter)
             delay = min(MAX_DELAY, delay * 2)
             notify("connecting again")
+
+
+def _noting(faults: list[aiohttp.ClientConnectorCertificateError]) -> aiohttp.TraceConfig:
+    """Keeps the exceptions that the library passes on as a text, or not at all."""
+
+    async def note(_session: object, _context: object, seen: aiohttp.TraceRequestExceptionParams) -> None:
+        if isinstance(seen.exception, aiohttp.ClientConnectorCertificateError):
+            faults.append(seen.exception)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_exception.append(note)
+    return config
+
+
+def _why_unverified(fault: aiohttp.ClientConnectorCertificateError) -> str:
+    error = fault.certificate_error
+    return error.verify_message.rstrip(".") if isinstance(error, ssl.SSLCertVerificationError) else str(error)
 
 
 class _Visit:
@@ -67,7 +92,10 @@ class _Visit:
         self._show = show
         self._ended = asyncio.Event()
 
-    async def run(self, session: aiohttp.ClientSession, notify: Callable[[str], None]) -> None:
+    async def run(
+        self, session: aiohttp.ClientSession, notify: Callable[[str], None], faults: Sequence[Exception]
+    ) -> None:
+        """Of ``faults``, which the ``session`` fills, is said nothing here."""
         client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=session)
         client.on("*", self._on_event)
         client.on("connect_error", self._on_connect_error)
@@ -76,7 +104,7 @@ class _Visit:
             await client.connect(self._url, auth=self._auth, wait_timeout=CONNECT_TIMEOUT)
             await self._ended.wait()
         except socketio.exceptions.ConnectionError as error:
-            if self.refusal is None:
+            if self.refusal is None and not faults:
                 notify(f"cannot connect: {error}")
         finally:
             await client.disconnect()

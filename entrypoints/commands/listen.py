@@ -45,4 +45,9 @@ def run(options: argparse.Namespace) -> int:
         asyncio.run(client.listen(url, options.token, show, notify=complain))
     except client.Refused as refused:
         complain(refused)
+    except client.Unverified as error:
+        complain(
+            f"the certificate of {url} cannot be verified: {error}: "
+            "have the server use a good one, or name its authority in SSL_CERT_FILE"
+        )
     return FAILED

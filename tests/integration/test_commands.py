@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.accepting import Acceptor
+from tests.e2e.certificates import make_certificate
 from tests.engine_io import WebSocketPeer, connected, event, http_session, refused
 from tests.forked import CLI, run_forked
 from tests.processes import API_KEY, ONE_SECRET, SECRET, ServerProcess, environment, token
@@ -353,6 +354,32 @@ async def test_listen_comes_back_to_a_server_that_has_forgotten(tmp_path: Path) 
 )
 async def test_listen_ends_where_it_is_not_wanted(server: ServerProcess, bad: str, line: str) -> None:
     assert await run("listen", "--url", server.url, "--token", bad) == (1, "", line)
+
+
+@pytest.mark.gen_test
+async def test_listen_ends_where_the_certificate_cannot_be_verified(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    tls = {
+        "SYNKRONE_TLS__CERT": str(certificate.cert),
+        "SYNKRONE_TLS__KEY": str(certificate.key),
+    }
+    server = ServerProcess(tmp_path / "server", ONE_SECRET | tls, ca=certificate.cert)
+    try:
+        server.wait_until_ready()
+        url = f"https://127.0.0.1:{server.port}"
+        assert await run("listen", "--url", url, "--token", token("42")) == (
+            1,
+            "",
+            (
+                f"synkrone-socket: the certificate of {url} cannot be verified: self-signed certificate: "
+                "have the server use a good one, or name its authority in SSL_CERT_FILE\n"
+            ),
+        )
+        trusting = ONE_SECRET | {"SSL_CERT_FILE": str(certificate.cert)}
+        async with running(*AT_A_TERMINAL, "listen", "--url", url, "--token", token("42"), settings=trusting) as good:
+            await good.line("session.ready")
+    finally:
+        server.kill()
 
 
 @pytest.mark.gen_test
