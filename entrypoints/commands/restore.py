@@ -20,6 +20,7 @@ from entrypoints.commands.options import (
     settings_of,
 )
 from entrypoints.progress import progress_for
+from entrypoints.settings import SettingsError
 
 
 def add_to(commands: Commands) -> None:
@@ -35,8 +36,13 @@ def add_to(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    with settings_of(options) as (settings, _):
+    with settings_of(options) as (settings, sources):
         path = file_of(settings)
+        if path is not None and not path.exists() and not sources.has_file and "store" not in sources.variables:
+            raise SettingsError(
+                f"store: nothing says where it is, and {path.absolute()} does not exist: "
+                "give the server's settings with --config, or its store in SYNKRONE_STORE"
+            )
     if path is None:
         complain(ELSEWHERE)
         return FAILED
@@ -48,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
         complain(error)
         return FAILED
     progress.close()
+    if options.replace and copied.set_aside is None:
+        complain(f"there was nothing to replace: {copied.path.absolute()} is new")
     if options.json:
         print(as_json(copied))
         return DONE

@@ -84,6 +84,36 @@ async def test_a_backup_beside_a_server_that_is_written_to_is_restored_and_curso
         server.kill()
 
 
+@pytest.mark.gen_test
+async def test_a_folder_that_knows_of_no_store_is_given_none(store: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.db"
+    back_up(store, backup, tell)
+    for options in ((), ("--replace",)):
+        code, output, errors = await run("restore", *options, str(backup), settings={})
+        assert (code, output) == (2, "")
+        assert errors == (
+            "synkrone-socket: store: nothing says where it is, and FOLDER/synkrone.db does not exist: "
+            "give the server's settings with --config, or its store in SYNKRONE_STORE "
+            "(not set; there is no file FOLDER/synkrone.toml)\n"
+        )
+
+
+@pytest.mark.gen_test
+async def test_it_is_said_where_there_was_nothing_to_replace(store: Path, tmp_path: Path) -> None:
+    backup, new = tmp_path / "backup.db", tmp_path / "new.db"
+    back_up(store, backup, tell)
+    variable = {"SYNKRONE_STORE": f"sqlite:///{new}"}
+    code, _, errors = await run("restore", "--replace", str(backup), settings=variable)
+    assert (code, errors) == (0, f"synkrone-socket: there was nothing to replace: {new} is new\n")
+    code, output, errors = await run("restore", "--replace", str(backup), settings=variable)
+    assert (code, errors) == (0, "")
+    assert "What was there is in" in output
+    config, other = tmp_path / "synkrone.toml", tmp_path / "other.db"
+    config.write_text(f'store = "sqlite:///{other}"\n')
+    code, _, errors = await run("restore", "--config", str(config), str(backup), settings={})
+    assert (code, errors, other.exists()) == (0, "", True)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A file of the tests, with entries."""
