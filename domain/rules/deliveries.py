@@ -14,6 +14,7 @@ from domain.model import (
     AddressedPage,
     Attempt,
     AwaitedReceipt,
+    Block,
     ConnectionHistory,
     ConnectionId,
     ConnectionRecord,
@@ -22,6 +23,7 @@ from domain.model import (
     UserId,
 )
 from domain.model.value import value
+from domain.rules.restrictions import is_blocked
 
 
 @value
@@ -129,7 +131,7 @@ class Case:
     ``attempts`` are those of connections that were sent it, or were there while it waited. ``is_unwitnessed``: its
     client had it by a connection that nobody has noted, as its server stopped within a second of its beginning.
     ``is_marked``: a mark of the user lies at or beyond it, and ``is_complete``: everything since it was stored is
-    remembered.
+    remembered. ``block`` is what keeps the user out at that time.
     """
 
     user: UserId
@@ -140,6 +142,7 @@ class Case:
     is_unwitnessed: bool
     is_marked: bool
     is_complete: bool
+    block: Block | None
 
     @property
     def sent(self) -> Sequence[Attempt]:
@@ -198,9 +201,11 @@ def case(
     followed: Sequence[Stay],
     history: ConnectionHistory,
     receipts: Receipts,
+    block: Block | None,
     now: datetime,
 ) -> Case:
-    """``followed`` are the stays of their connections since it was stored, which are in the ``history``."""
+    """``followed`` are the stays of their connections since it was stored, which are in the ``history``; ``block`` is
+    what is known of one of the user, though it may be over."""
     reached = reach(user, notification, page.starts)
     offset = notification.position.offset
     relevant: list[Attempt] = []
@@ -222,6 +227,7 @@ def case(
         is_unwitnessed=any(_brings_what_nobody_noted(stay, followed, notification, reached) for stay in followed),
         is_marked=reached.has_mark(offset, page.marks),
         is_complete=page.complete_since is not None and page.complete_since <= notification.stored_at,
+        block=block if is_blocked(block, now) else None,
     )
 
 

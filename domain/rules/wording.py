@@ -42,15 +42,27 @@ def _first(case: Case) -> str:
         case Outcome.RECEIVED:
             return _received(case) or _received_before(case)
         case Outcome.SENT:
-            return f"{_sent(case)} It is sent again when that client comes back."
+            return f"{_sent(case)} {_to_come(case, 'sent again', 'when that client comes back')}"
         case Outcome.WAITING:
-            return f"{_stored(case)} {_why_not_sent(case)} It is sent as soon as they connect."
+            return f"{_stored(case)} {_why_not_sent(case)} {_to_come(case, 'sent', 'as soon as they connect')}"
         case Outcome.EXPIRED:
             at = _time(case.notification.expires_at) if case.notification.expires_at is not None else ""
             return f"{_sent(case) or f'{_stored(case)} {_why_not_sent(case)}'} It expired at {at}."
         case Outcome.TRIMMED:
             before = _sent(case) or f"{_stored(case)} {_why_not_sent(case)}"
             return f"{before} It has left the log since and is not sent any more, but may still be in their inbox."
+
+
+def _to_come(case: Case, sent: str, when: str) -> str:
+    block, expires_at = case.block, case.notification.expires_at
+    if block is None:
+        return f"It is {sent} {when}."
+    if block.until is None:
+        return f"{case.user} is blocked, without an end: it is {sent} once the block is taken back, {when}."
+    blocked = f"{case.user} is blocked until {_time(block.until)}"
+    if expires_at is not None and expires_at <= block.until:
+        return f"{blocked}, and it expires before that, at {_time(expires_at)}."
+    return f"{blocked}: it is {sent} after that, {when}."
 
 
 def _more(case: Case) -> str:

@@ -23,7 +23,7 @@ from domain.model import (
     Receipt,
     UserId,
 )
-from domain.ports import Clock, Ledger
+from domain.ports import Clock, Ledger, Restrictions
 from domain.rules.deliveries import awaited, case, stays
 from domain.rules.wording import sentence
 from domain.services.connections import Connection
@@ -44,8 +44,9 @@ class DeliveryLedger:
     It only notes anything where it ``is_kept``.
     """
 
-    def __init__(self, *, ledger: Ledger, hub: Hub, clock: Clock, is_kept: bool) -> None:
+    def __init__(self, *, ledger: Ledger, restrictions: Restrictions, hub: Hub, clock: Clock, is_kept: bool) -> None:
         self._ledger = ledger
+        self._restrictions = restrictions
         self._hub = hub
         self._clock = clock
         self._is_kept = is_kept
@@ -140,10 +141,12 @@ class DeliveryLedger:
         for one, at in zip(wanted, await self._ledger.received_at(user, wanted), strict=True):
             if at is not None:
                 receipts[one.connection, one.offset] = at
+        restriction = await self._restrictions.restriction(user)
+        block = restriction.block if restriction is not None else None
         now = self._clock.now()
         reports: list[DeliveryReport] = []
         for notification in page.notifications:
-            found = case(user, notification, page, followed, history, receipts, now)
+            found = case(user, notification, page, followed, history, receipts, block, now)
             attempts = sorted(found.attempts, key=lambda attempt: attempt.received_at is None)[:ATTEMPTS_MOST]
             attempts.sort(key=lambda attempt: attempt.connection.since)
             reports.append(DeliveryReport(notification, found.outcome, sentence(found), attempts))

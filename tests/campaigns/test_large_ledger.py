@@ -70,7 +70,7 @@ async def test_a_lookup_takes_no_longer_than_a_blink(tmp_path: Path) -> None:
     fill(path)
     await store.open()
     hub = Hub(log=store, policy=ConnectionPolicy(), clock=clock, telemetry=RecordingTelemetry())
-    ledger = DeliveryLedger(ledger=store, hub=hub, clock=clock, is_kept=True)
+    ledger = DeliveryLedger(ledger=store, restrictions=store, hub=hub, clock=clock, is_kept=True)
     chance = random.Random(1)
     seconds: list[float] = []
     try:

@@ -191,6 +191,27 @@ async def test_where_nothing_is_kept_marks_say_what_can_be_said() -> None:
         assert waiting["outcome"] == "waiting"
 
 
+@pytest.mark.gen_test
+async def test_of_whoever_is_blocked_it_is_said_for_how_long() -> None:
+    async with supporting() as support:
+        await support.publish("a", {"user": "42"})
+        until = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
+        address = f"{support.server.url}/v1/users/42/block"
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        async with support.session.post(address, headers=headers, json={"until": until.isoformat()}) as answer:
+            assert answer.status == 200, await answer.text()
+        (delivery,) = await support.asks("42", id="a")
+        assert delivery["outcome"] == "waiting"
+        end = f"{until:%Y-%m-%d %H:%M:%S} UTC"
+        assert delivery["sentence"].endswith(
+            f"42 is blocked until {end}: it is sent after that, as soon as they connect."
+        )
+        async with support.session.delete(address, headers=headers) as answer:
+            assert answer.status == 200
+        (delivery,) = await support.asks("42", id="a")
+        assert delivery["sentence"].endswith("since. It is sent as soon as they connect.")
+
+
 @pytest.mark.gen_test(timeout=60)
 async def test_the_command_says_what_the_page_shows(tmp_path: Path) -> None:
     """With other times, and a cut of the line that is made here."""

@@ -15,6 +15,7 @@ from domain.model import (
     Addressed,
     AddressedPage,
     AudienceKind,
+    Block,
     ConnectionHistory,
     ConnectionId,
     ConnectionRecord,
@@ -74,6 +75,7 @@ def judged(
     starts: Mapping[Room, int] | None = None,
     marks: Mapping[str, int] | None = None,
     complete_since: datetime | None = START,
+    block: Block | None = None,
 ) -> Case:
     page = AddressedPage([what], None, starts or {}, marks or {}, complete_since)
     history = ConnectionHistory(connections, unsent or {})
@@ -84,7 +86,7 @@ def judged(
         for receipt in reversed(receipts)
         if receipt.upto.get(one.connection, -1) >= one.offset
     }
-    return case(ANN, what, page, followed, history, received, NOW)
+    return case(ANN, what, page, followed, history, received, block, NOW)
 
 
 def outcome(what: Addressed, *connections: ConnectionRecord, **known: Any) -> Outcome:
@@ -100,6 +102,41 @@ def test_nobody_was_there() -> None:
     assert sentence(found) == (
         "It was stored at 2030-01-31 12:01:40 UTC. They were not connected since. It is sent as soon as they connect."
     )
+
+
+@pytest.mark.parametrize(
+    ("until", "expires", "to_come"),
+    [
+        (None, None, "ann is blocked, without an end: it is {} once the block is taken back, {}."),
+        (2000, None, "ann is blocked until 2030-01-31 12:33:20 UTC: it is {} after that, {}."),
+        (2000, 2001, "ann is blocked until 2030-01-31 12:33:20 UTC: it is {} after that, {}."),
+        (
+            *(2000, 1999),
+            "ann is blocked until 2030-01-31 12:33:20 UTC, and it expires before that, at 2030-01-31 12:33:19 UTC.",
+        ),
+        # It is over.
+        (1000, None, "It is {} {}."),
+    ],
+    ids=["for good", "for a time", "expires after it", "expires within it", "over"],
+)
+def test_whoever_is_blocked_cannot_be_sent_it_before_that_is_over(
+    until: float | None, expires: float | None, to_come: str
+) -> None:
+    what = notification(expires_at=at(expires) if expires is not None else None)
+    block = Block(at(until) if until is not None else None, "a reason that is for operators")
+    waiting = judged(what, block=block)
+    assert waiting.outcome is Outcome.WAITING
+    assert sentence(waiting).endswith(
+        f"They were not connected since. {to_come.format('sent', 'as soon as they connect')}"
+    )
+    sent = judged(what, ended(LIVE, 120), block=block)
+    assert sent.outcome is Outcome.SENT
+    assert sentence(sent).endswith(
+        f"as the line was cut. {to_come.format('sent again', 'when that client comes back')}"
+    )
+    # What has arrived, or never will, is told as it is of anybody.
+    for arrived in (notification(deleted=True), notification(expires_at=at(900))):
+        assert "blocked" not in sentence(judged(arrived, block=block))
 
 
 def test_a_live_connection_was_sent_it_as_it_was_stored_and_confirmed_it() -> None:
