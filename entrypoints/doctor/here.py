@@ -16,6 +16,7 @@ from adapters.http.listening import RESERVED_DESCRIPTORS
 from entrypoints import checking
 from entrypoints.doctor.clock import Skew, look_at_clock
 from entrypoints.doctor.findings import Findings
+from entrypoints.doctor.taken import look_at_taken
 from entrypoints.settings import Settings, TlsSettings
 from entrypoints.settings_sources import Sources
 
@@ -33,8 +34,7 @@ def look_here(settings: Settings, sources: Sources) -> Findings:
     findings.ok("settings", f"{sources.where}: serve listens on {settings.address}")
     for line in checking.notices(settings, sources):
         findings.ok("settings", line)
-    for address in in_the_way.taken:
-        findings.ok("listening", f"{address} is in use, as by a server that runs")
+    asyncio.run(look_at_taken(findings, settings, in_the_way.taken))
     if not settings.api.key and not settings.api.keys and not any(issuer.services for issuer in settings.auth.issuers):
         findings.warn("api", "nobody may publish", "set api.key or api.keys, unless a feed is all there is")
     asyncio.run(_look_at_keys(findings, settings, sources))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import json
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +88,58 @@ def test_a_server_that_is_well(serve: Serve) -> None:
         "ok",
     )
     assert said["client address"][1] == "it is seen as 127.0.0.1, as this machine has it"
+
+
+class Stranger(http.server.SimpleHTTPRequestHandler):
+    """As ``python -m http.server``."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_whoever_else_listens_on_the_port_is_no_server_of_ours(tmp_path: Path) -> None:
+    files = partial(Stranger, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as stranger, socket.socket() as silent:
+        thread = threading.Thread(target=stranger.serve_forever)
+        thread.start()
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        try:
+            for port in (stranger.server_port, silent.getsockname()[1]):
+                code, said = doctor(settings=ONE_SECRET | {"SYNKRONE_PORT": str(port)})
+                assert (code, said["listening"][0]) == (1, "fail")
+                assert said["listening"][1].startswith(f"127.0.0.1:{port} is in use, and what listens there does not")
+        finally:
+            stranger.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for a socket, whose path may not be long."""
+    with tempfile.TemporaryDirectory(prefix="doctor") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("way", ["tls", "unix", "internal"])
+def test_a_server_is_known_however_it_listens(
+    certificate: Certificate, tmp_path: Path, short_path: Path, way: str
+) -> None:
+    port = {"SYNKRONE_PORT": str(port_to_keep())}
+    ways = {
+        "tls": port | {"SYNKRONE_TLS__CERT": str(certificate.cert), "SYNKRONE_TLS__KEY": str(certificate.key)},
+        "unix": {"SYNKRONE_HOST": f"unix:{short_path}/socket"},
+        "internal": port | {"SYNKRONE_INTERNAL__PORT": str(port_to_keep())},
+    }
+    settings = ONE_SECRET | ways[way]
+    server = ServerProcess(tmp_path, settings, ca=certificate.cert)
+    try:
+        server.wait_until_ready()
+        _, said = doctor(settings=settings | {"SYNKRONE_STORE": f"sqlite:///{tmp_path}/synkrone.db"})
+    finally:
+        server.kill()
+    assert said["listening"][0] == "ok"
+    assert said["listening"][1].endswith("is in use, by a server that runs")
 
 
 def test_a_page_that_may_not_connect_and_an_address_where_nobody_is(serve: Serve) -> None:
