@@ -119,7 +119,8 @@ class Sources:
     def named(self, message: str) -> str:
         """``setting: what is wrong`` with the variables of the environment named as they are written there.
 
-        Of what no variable gives it is said where in the file it stands, or where it was looked for.
+        Of what no variable gives it is said where in the file it stands, or where it was looked for. What lies in a
+        file of its own is named by the setting that names that one.
         """
         setting, colon, wrong = message.partition(": ")
         if not colon:
@@ -139,6 +140,9 @@ class Sources:
         for path, variable in self.variables.items():
             if path.startswith(f"{setting}."):
                 return f"{printable(variable)}: {setting} "
+        for whole, rest in _wholes(setting):
+            if whole not in self.lines and f"{whole}_file" in self.lines:
+                return f"{whole}_file{rest}: "
         return f"{setting}: "
 
     def _place(self, setting: str, wrong: str) -> str | None:

@@ -133,7 +133,7 @@ CASES: Mapping[str, Wrong] = {
         f'{GOOD}[auth]\nsecret_file = "/run/none"\n',
     ),
     "weak secret in a file": Wrong(
-        f"auth.secret: has 7 bytes; at least 32 are needed ({FILE}, line 4)",
+        f"auth.secret_file: has 7 bytes; at least 32 are needed ({FILE}, line 4)",
         f'{GOOD}[auth]\nsecret_file = "x"\n',
         prepare=file(PRIVATE),
     ),
@@ -157,7 +157,7 @@ CASES: Mapping[str, Wrong] = {
         {"SYNKRONE_AUTH__ISSUERS": json.dumps([{"issuer": "a", "jwks": "http://a.example/keys"}])},
     ),
     "weak key": Wrong(
-        f"auth.issuers[0].public_key: is an RSA key of 1024 bits; 2048 to 8192 are allowed ({FILE}, line 5)",
+        f"auth.issuers[0].public_key_file: is an RSA key of 1024 bits; 2048 to 8192 are allowed ({FILE}, line 5)",
         issuers('issuer = "https://a.example"\npublic_key_file = "x"'),
         prepare=short_key,
     ),

@@ -149,7 +149,7 @@ NOT_SET = "(not set in /etc/synkrone.toml)"
         ("auth: must be a section", f"SYNKRONE_AUTH__SECRET_FILE: auth must be a section {AT} 3)"),
         ("auth.roles[1]: is empty", f"auth.roles[1]: is empty {AT} 4)"),
         ("auth.leeway: is too long", f"auth.leeway: is too long {NOT_SET}"),
-        ("api.keys[0].key: is short", f"api.keys[0].key: is short {AT} 10)"),
+        ("api.keys[0].key: is short", f"api.keys[0].key_file: is short {AT} 10)"),
         ("api.keys[0].scopes: is empty", f"api.keys[0].scopes: is empty {AT} 9)"),
         ("api.keys: two are the same", f"api.keys: two are the same {AT} 9)"),
         ("limits.a: does not fit log.level", f"limits.a: does not fit log.level {AT} 12)"),
@@ -164,6 +164,22 @@ def test_variables_are_named_as_they_are_written(message: str, named: str) -> No
         "limits.queue_bytes": "SYNKRONE_LIMITS__QUEUE_BYTES",
     }
     assert sources(**given).named(message) == named
+
+
+def test_what_lies_in_a_file_of_its_own_is_named_by_what_names_that_file(empty_directory: Path) -> None:
+    file = empty_directory / "synkrone.toml"
+    file.write_text(
+        '[auth]\nsecret_file = "secrets"\n[[api.keys]]\nname = "a"\nkey = "x"\n[[api.keys]]\nkey_file = "b.key"\n'
+    )
+    found = Sources.found(file, {}, file.read_text())
+    for said, named in (
+        ("auth.secret: has 5 bytes", f"auth.secret_file: has 5 bytes ({file}, line 2)"),
+        ("auth.secret[1]: has 5 bytes", f"auth.secret_file[1]: has 5 bytes ({file}, line 2)"),
+        ("auth.secret_file: cannot be read", f"auth.secret_file: cannot be read ({file}, line 2)"),
+        ("api.keys[0].key: is short", f"api.keys[0].key: is short ({file}, line 5)"),
+        ("api.keys[1].key: is short", f"api.keys[1].key_file: is short ({file}, line 7)"),
+    ):
+        assert found.named(said) == named
 
 
 def test_a_setting_of_the_file_is_named_as_in_the_file(empty_directory: Path) -> None:
