@@ -71,8 +71,11 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     if options.json:
         print(msgspec.json.encode(answer).decode())
-    else:
-        print("\n".join(_lines(answer, options.id)))
+    elif answer["deliveries"] or options.id is None:
+        print("\n".join(_lines(answer)))
+    if options.id is not None and not answer["deliveries"]:
+        complain(f"no notification {options.id} is known: it was never published, or is too old")
+        return FAILED
     return DONE
 
 
@@ -90,10 +93,8 @@ async def _ask(url: str, key: str, user: str, query: Mapping[str, str]) -> dict[
     return whole
 
 
-def _lines(answer: Mapping[str, Any], asked_id: str | None) -> list[str]:
+def _lines(answer: Mapping[str, Any]) -> list[str]:
     deliveries: Sequence[Mapping[str, Any]] = answer["deliveries"]
-    if not deliveries and asked_id is not None:
-        return [f"No notification {asked_id} is known: it was never published, or is too old."]
     if not deliveries:
         return [f"Nothing was published for {answer['user']} in that time."]
     lines = [line for delivery in deliveries for line in _of_one(delivery)]

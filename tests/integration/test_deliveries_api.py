@@ -222,14 +222,17 @@ async def test_the_command_says_what_the_page_shows(tmp_path: Path) -> None:
         assert await notified(peer) == "mission-7"
         peer.abort()
         await eventually(lambda: support.server.open_connections == 0, within=5)
-        command = block(PAGE, "bash", "why --user 42").split()[1:]
-        said = await run(support, tmp_path, *command)
+        said = await run(support, tmp_path, *block(PAGE, "bash", "why --user 42").split()[1:])
         assert timeless(said) == timeless(block(PAGE, "text", "mission-7"))
         as_json = json.loads(await run(support, tmp_path, "why", "--user", "42", "--since", "1h", "--json"))
         assert as_json == {"user": "42", "deliveries": await support.asks("42", id="mission-7"), "next": None}
-        assert await run(support, tmp_path, "why", "--user", "42", "--id", "other") == (
-            "No notification other is known: it was never published, or is too old.\n"
-        )
+        unknown = ["why", "--user", "42", "--id", "other"]
+        for options, output in (([], ""), (["--json"], '{"user":"42","deliveries":[],"next":null}\n')):
+            done = await command(support.server.url, tmp_path, *unknown, *options)
+            assert (done.returncode, done.stdout) == (1, output)
+            assert done.stderr == (
+                "synkrone-socket: no notification other is known: it was never published, or is too old\n"
+            )
         assert await run(support, tmp_path, "why", "--user", "a/b") == "Nothing was published for a/b in that time.\n"
         # A path would be another with these left as they are.
         for user in (".", ".."):
