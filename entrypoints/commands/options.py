@@ -56,8 +56,7 @@ def add_key_file(command: argparse.ArgumentParser) -> None:
     completes_files(
         command.add_argument(
             "--key-file",
-            dest="key",
-            type=_key_in,
+            type=Path,
             metavar="FILE",
             help="that holds an API key alone (default: api.key)",
         )
@@ -65,24 +64,24 @@ def add_key_file(command: argparse.ArgumentParser) -> None:
 
 
 def key_of(options: argparse.Namespace, settings: Settings) -> str:
-    """That of ``--key-file``, else of the settings. Raises SettingsError where there is neither."""
-    if options.key is not None:
-        return str(options.key)
+    """That of ``--key-file``, else of the settings. Raises SettingsError where there is none."""
+    if options.key_file is not None:
+        return _key_in(options.key_file)
     if settings.api.key is None:
         raise SettingsError("api.key: is required (SYNKRONE_API__KEY), or --key-file FILE")
     return settings.api.key.get_secret_value()
 
 
-def _key_in(path: str) -> str:
+def _key_in(path: Path) -> str:
     try:
-        text = read_file(Path(path)).decode("ascii").strip()
+        text = read_file(path).decode("ascii").strip()
     except OSError as error:
-        raise argparse.ArgumentTypeError(cannot_read(path, error)) from None
+        raise SettingsError(f"--key-file: {cannot_read(path, error)}") from None
     except UnicodeDecodeError:
         text = ""
     # Nothing else can stand in a header, and what `key` says beside the key is easily saved with it.
     if not text.isprintable() or not text or " " in text:
-        raise argparse.ArgumentTypeError(f"{printable(path)} must hold the key, in one line, and nothing else")
+        raise SettingsError(f"--key-file: {printable(str(path))} must hold the key, in one line, and nothing else")
     return text
 
 
