@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from domain.delivery.hub import Hub, Subscription
 from domain.delivery.window import Window
 from domain.model import (
     Arrival,
+    Entry,
     Identity,
     Page,
     PidVerdict,
@@ -113,7 +114,12 @@ def window_dropped(patch: pytest.MonkeyPatch) -> None:
 
 
 def window_sent_whole(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Window, "after", lambda self, _: iter(list(self._entries)))
+    """As far as it was read: what was not has nothing that could be sent."""
+
+    def whole(self: Window, offset: int) -> Iterator[TailEntry]:
+        return (one for one in list(self._entries) if one.position.offset > offset or isinstance(one, Entry))
+
+    patch.setattr(Window, "after", whole)
 
 
 def overflow_unnoticed(patch: pytest.MonkeyPatch) -> None:
