@@ -35,7 +35,7 @@ AWAITED_MOST = 2_000
 UNSTORED_MOST = 100_000
 """Of connections that have ended, and of receipts, while they cannot be stored; the oldest go."""
 STILL_HERE_SECONDS = 30.0
-"""So often the ledger hears of a server that has nothing to tell."""
+"""So often the ledger hears of a server that has connections, and nothing to tell."""
 
 
 class DeliveryLedger:
@@ -98,7 +98,8 @@ class DeliveryLedger:
         delivered = self._hub.delivered
         has_sent = bool(self._open) and delivered != self._delivered
         is_due = self._stored_at is None or monotonic - self._stored_at >= STILL_HERE_SECONDS
-        if not (self._changed or self._ended or self._receipts or self._unsent or has_sent or is_due):
+        is_still_here = bool(self._open) and is_due
+        if not (self._changed or self._ended or self._receipts or self._unsent or has_sent or is_still_here):
             return
         changed, ended, receipts, unsent = [*self._changed], [*self._ended], [*self._receipts], [*self._unsent]
         notes = Notes(

@@ -185,7 +185,7 @@ def test_what_could_not_be_stored_is_stored_later_and_nothing_twice() -> None:
     run(story())
 
 
-def test_a_server_with_nothing_to_tell_writes_now_and_then_alone() -> None:
+def test_a_server_with_nothing_to_tell_writes_now_and_then_and_without_connections_never() -> None:
     async def story() -> None:
         world = World()
         noted: list[Notes] = []
@@ -197,6 +197,11 @@ def test_a_server_with_nothing_to_tell_writes_now_and_then_alone() -> None:
         store = Noting(clock=world.clock, epoch="e")
         world = World(seen_as=lambda verifier, _inbox, transport: (verifier, store, transport))
         async with world.running():
+            for _ in range(61):
+                await world.ledger.store()
+                world.clock.advance(1)
+            assert noted == []
+            await world.connect()
             for _ in range(61):
                 await world.ledger.store()
                 world.clock.advance(1)
