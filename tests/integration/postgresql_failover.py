@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from prometheus_client import CollectorRegistry
@@ -30,7 +30,8 @@ from tests.postgresql import PostgresqlServer, running_copy
 from tests.serving import eventually
 
 USER = "ann"
-FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
+# Longer than any test, and no longer than a token may be good.
+FOREVER = datetime.now(UTC) + timedelta(days=1)
 PAUSE_SECONDS = 0.05
 
 
@@ -101,6 +102,7 @@ class Node:
         with self.line:
             await self.store.open()
             await self.application.hub.begin()
+            await self.application.admission.load()
             tasks = [asyncio.create_task(self._deliver()), asyncio.create_task(self._tick())]
             try:
                 yield self
