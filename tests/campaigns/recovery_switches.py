@@ -280,7 +280,7 @@ def same_pid_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def expired_entries_replayed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Hub, "current", lambda _, entries: list(entries))
+    patch.setattr(Hub, "are_current", lambda _, entries: [True for _ in entries])
 
 
 def answer_before_what_it_includes(patch: pytest.MonkeyPatch) -> None:

@@ -354,7 +354,7 @@ async def test_a_defect_in_following_the_log_ends_the_server_and_is_no_silence(
         return False
 
     async with opened(server.url(database)) as store, asyncio.timeout(10):
-        monkeypatch.setattr(watching, "stored", fail)
+        monkeypatch.setattr(watching, "outlined", fail)
         async with opened(server.url(database)) as other:
             await other.append([draft("a")])
             while not await has_ended():  # noqa: ASYNC110 (it is asked about once a second in a server too)
