@@ -344,4 +344,4 @@ def check_log(server: ServerProcess, seconds: float) -> None:
     assert all(count <= seconds + 2 for count in provoked.values()), provoked
     # What is told of those who were let in is told once each.
     told = Counter(line["event"] for line in lines if line["level"] == "info")
-    assert set(told) <= {"serving", "connected", "disconnected", "closing"}, told
+    assert set(told) <= {"serving", "connected", "published", "disconnected", "closing"}, told
