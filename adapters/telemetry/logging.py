@@ -133,20 +133,20 @@ class LoggingTelemetry:
         if not _log.isEnabledFor(logging.INFO):
             return
         kinds, outcomes = {one.notification.audience for one in drafts}, [one.outcome for one in appended]
-        _log.info(
-            "published",
-            extra={
-                "caller": by,
-                "id": appended[0].id if len(appended) == 1 else None,
-                "cursor": str(appended[-1].position),
-                "count": len(appended),
-                "audience": "+".join(sorted(kind.value for kind in kinds)),
-                "rooms": sum(len(one.rooms) for one in drafts),
-                "outcome": outcomes[0].value if len(set(outcomes)) == 1 else "mixed",
-                "duplicates": outcomes.count(AppendOutcome.DUPLICATE),
-                "seconds": round(seconds, 6),
-            },
+        # As info() does, without looking for the line of code that called it, which takes as long as all the rest.
+        record = logging.LogRecord(_log.name, logging.INFO, "", 0, "published", None, None)
+        record.__dict__.update(
+            caller=by,
+            id=appended[0].id if len(appended) == 1 else None,
+            cursor=str(appended[-1].position),
+            count=len(appended),
+            audience="+".join(sorted(kind.value for kind in kinds)),
+            rooms=sum(len(one.rooms) for one in drafts),
+            outcome=outcomes[0].value if len(set(outcomes)) == 1 else "mixed",
+            duplicates=outcomes.count(AppendOutcome.DUPLICATE),
+            seconds=round(seconds, 6),
         )
+        _log.handle(record)
 
     def publish_refused(self, by: str, code: str, reason: str) -> None:
         self._limited("publish refused", {"caller": by, "code": code, "reason": reason}, code, reason)
