@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from tests.benchmarks.plan import Plan, SharedPlan
 from tests.benchmarks.results import SHARE, Measure, Series, Target, at
-from tests.benchmarks.servers import APPENDER, DURABLE, MEMORY, NODEJS, NODES, OURS, Kind
+from tests.benchmarks.servers import APPENDER, DURABLE, MEMORY, NODEJS, NODES, OURS, UNSEEN, Kind
+
+SEEN_TIMES = 1.05
+"""What metrics, logs and the ledger of deliveries may cost together."""
 
 LOG = (
     ("append", "appending an entry alone, CPU", "µs"),
@@ -110,12 +113,16 @@ def targets_of(plan: Plan) -> Iterator[Target]:
         pace = f"one publish a request, {size:,}/s"
         yield from _both(f"{pace}: CPU", at("publish-cpu", size), (1, DURABLE), (0.8, NODEJS))
         in_memory = 1.2 if rate is plan.rates[0] else 1
+        yield from _seen(f"{pace}: CPU", at("publish-cpu", size))
         yield from _both(f"{pace}: p99", at("publish-p99", size), (1, DURABLE), (in_memory, NODEJS))
     yield from _both("batches to user rooms: CPU", "batch", (1, NODEJS), (0.6, NODEJS))
     yield from _both("one room, paced: CPU", "room", (0.65, NODEJS), (0.65, NODEJS))
     yield from _both("one room, burst: CPU", "burst", (0.05, NODEJS), (0.05, NODEJS))
     yield Target("an authenticated connection: CPU", ("connection", OURS.name), None, 450)
     yield Target("an authenticated connection: CPU, store in memory", ("connection", MEMORY.name), None, 350)
+    yield from _seen("batches to user rooms: CPU", "batch")
+    yield from _seen("one room, paced: CPU", "room")
+    yield from _seen("one room, burst: CPU", "burst")
     yield from _both("an idle connection: memory", "memory", (0.4, NODEJS), (0.3, NODEJS))
     yield Target("longest pause of the loop", ("pause", OURS.name), None, 10)
     yield Target("longest pause of the loop, store in memory", ("pause", MEMORY.name), None, 10)
@@ -158,6 +165,10 @@ def _both(title: str, key: str, stored: tuple[float, Kind], in_memory: tuple[flo
     """A target of the default store, and one of the store in memory: so many times what that server takes."""
     for name, server, (times, other) in ((title, OURS, stored), (f"{title}, store in memory", MEMORY, in_memory)):
         yield Target(name, (key, server.name), (key, other.name), times)
+
+
+def _seen(title: str, key: str) -> Iterator[Target]:
+    yield Target(f"{title}, with metrics, logs and ledger against none", _ours(key), (key, UNSEEN.name), SEEN_TIMES)
 
 
 def _beside_itself(title: str, over: str, under: str, at_most: float | None) -> Target:

@@ -27,7 +27,7 @@ from tests.benchmarks.durable import log, recover
 from tests.benchmarks.plan import Plan
 from tests.benchmarks.publishing import Publisher, batch, post_at_a_pace, post_one_by_one, publication, publishing
 from tests.benchmarks.results import at
-from tests.benchmarks.servers import DURABLE, ECHO, MEMORY, NODEJS, NODES, OURS, STOCK, Kind, Server
+from tests.benchmarks.servers import DURABLE, ECHO, MEMORY, NODEJS, NODES, OURS, STOCK, UNSEEN, Kind, Server
 from tests.benchmarks.sharing import across, append, idle, shared_log, strangers
 from tests.benchmarks.singly import pauses, publish_singly
 
@@ -183,8 +183,8 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario(("publish_singly",), (OURS, MEMORY, DURABLE, NODEJS), publish_singly, aside=(STOCK, ECHO)),
-    Scenario(("publish_batches", "room", "burst"), (OURS, MEMORY, NODEJS), deliveries, aside=(DURABLE, STOCK)),
+    Scenario(("publish_singly",), (OURS, UNSEEN, MEMORY, DURABLE, NODEJS), publish_singly, aside=(STOCK, ECHO)),
+    Scenario(("publish_batches", "room", "burst"), (OURS, UNSEEN, MEMORY, NODEJS), deliveries, aside=(DURABLE, STOCK)),
     Scenario(("limit",), (), limit, aside=(OURS,)),
     Scenario(("connections",), (OURS, MEMORY, NODEJS), connections, aside=(STOCK,)),
     Scenario(("pauses",), (OURS, MEMORY), pauses, aside=(DURABLE, NODEJS, STOCK, ECHO)),

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -54,12 +54,16 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One of the servers: its short name, its title in the tables, its program, and whether it stores."""
+    """One of the servers: its short name, its title in the tables, its program, and whether it stores.
+
+    Its program is told ``more`` than all are told.
+    """
 
     name: str
     title: str
     command: Sequence[str]
     durable: bool = False
+    more: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 def _python(program: str) -> Sequence[str]:
@@ -70,11 +74,12 @@ _NODE_SERVER = (str(NODE), "--expose-gc", str(NODE_PROGRAM / "server.mjs"))
 
 OURS = Kind("ours", "this server", _python("ours"), durable=True)
 MEMORY = Kind("memory", "the same in memory", _python("ours"))
+UNSEEN = Kind("unseen", "the same, unseen", _python("ours"), durable=True, more={"unseen": True})
 DURABLE = Kind("durable", "durable Node", _NODE_SERVER, durable=True)
 NODEJS = Kind("node", "Socket.IO on Node", _NODE_SERVER)
 STOCK = Kind("stock", "stock python-socketio", _python("stock"))
 ECHO = Kind("echo", "bare echo", _python("echo"))
-PEERS = (OURS, MEMORY, DURABLE, NODEJS, STOCK, ECHO)
+PEERS = (OURS, MEMORY, UNSEEN, DURABLE, NODEJS, STOCK, ECHO)
 
 NODES = Kind("nodes", "nodes on PostgreSQL", _python("ours"), durable=True)
 APPENDER = Kind("appender", "the appending function alone", ())
@@ -181,7 +186,7 @@ async def running(
     kind: Kind, cores: Cores, core: int | None, more: Mapping[str, object] = MappingProxyType({})
 ) -> AsyncIterator[Server]:
     """Start one, on its core from its first thread on or on all of them, and stop it in the end. Its program is told
-    ``more`` than all are told."""
+    ``more`` than all of its kind are told."""
     with tempfile.TemporaryDirectory() as directory:
         settings = {
             "secret": SECRET,
@@ -189,6 +194,7 @@ async def running(
             "folder": directory,
             "ping_interval": PING_INTERVAL,
             "durable": kind.durable,
+            **kind.more,
             **more,
         }
         log = Path(directory) / "stderr"
