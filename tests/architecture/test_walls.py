@@ -49,7 +49,7 @@ def test_the_walls_stand() -> None:
         ("domain/delivery/hub.py", "import domain.services.counts", "Inside the domain"),
         ("domain/model/log.py", "import domain.errors", "Inside the domain"),
         (
-            "adapters/store/memory.py",
+            "adapters/store/memory/store.py",
             "import adapters.transport.memory.transport",
             "Adapter folders know what all of them use",
         ),
@@ -60,7 +60,7 @@ def test_the_walls_stand() -> None:
         ("domain/extra.py", "", "Inside the domain"),
         ("adapters/extra/__init__.py", "", "Adapter folders know what all of them use"),
         ("adapters/contract/answers.py", "import dependency_injector", "Only the container knows dependency-injector"),
-        ("adapters/store/memory.py", "import socketio", "The transport library stays in its adapter"),
+        ("adapters/store/memory/store.py", "import socketio", "The transport library stays in its adapter"),
     ],
 )
 def test_a_breach_is_noticed(copy: Path, module: str, line: str, broken: str) -> None:

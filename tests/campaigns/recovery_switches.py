@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store import memory
-from adapters.store.memory import MemoryStore
+from adapters.store.memory import MemoryStore, log
 from adapters.system.pids import KeyedPids
 from domain.delivery.hub import Hub, Subscription
 from domain.delivery.window import Window
@@ -106,7 +105,7 @@ def only_one_cursor_has_to_be_good(patch: pytest.MonkeyPatch) -> None:
             return found
         return continuation(replace(arrival, cursors=arrival.cursors[1:]), standing)
 
-    patch.setattr(memory, "continuation", either)
+    patch.setattr(log, "continuation", either)
 
 
 def window_dropped(patch: pytest.MonkeyPatch) -> None:
@@ -252,7 +251,7 @@ def trimming_untold(patch: pytest.MonkeyPatch) -> None:
         found = continuation(arrival, standing)
         return found if arrival.cursors else replace(found, reason=None)
 
-    patch.setattr(memory, "continuation", silently)
+    patch.setattr(log, "continuation", silently)
 
 
 def past_the_end_of_a_generation(patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The ledger of deliveries in memory: as long as its process, and bounded by numbers beside times."""
+"""What was noted of deliveries, in memory: as long as its process, and bounded by numbers beside times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain.ports.ledger import CONNECTIONS_MOST, RECEIPT_WITHIN
 _UNSENT_MOST = 100_000
 
 
-class MemoryLedger:
+class KeptNotes:
     """Kept are what is no older than ``retention``, ``most`` connections that have ended, and as many receipts."""
 
     def __init__(self, retention: timedelta, most: int = 100_000) -> None:

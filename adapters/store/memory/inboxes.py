@@ -1,0 +1,183 @@
+"""What users have, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from adapters.store.change_events import all_read_event, change_events
+from adapters.store.memory.held import Held, Record
+from domain.model import (
+    NOTIFICATION_NEW,
+    Action,
+    Changed,
+    Counted,
+    Counts,
+    Entry,
+    InboxQuery,
+    Item,
+    Json,
+    Listing,
+    Position,
+    Room,
+    Subscriber,
+)
+from domain.model.value import value
+from domain.rules.item_state import ItemTimes, UserState
+
+_COUNTED_AT_A_TIME = 4000
+
+
+@value
+class _Placed:
+    """A notification that has a place in an inbox, and how it stands there."""
+
+    offset: int
+    record: Record
+    times: ItemTimes
+
+
+class MemoryInboxes(Held):
+    async def count(self, subscriber: Subscriber) -> Counted:
+        await self._leave_turns()
+        return self._count(subscriber)
+
+    async def _leave_turns(self) -> None:
+        """Whoever has many inboxes counted, one after the other, leaves the loop its turns."""
+        if self._counted_since_turn >= _COUNTED_AT_A_TIME:
+            self._counted_since_turn = 0
+            await asyncio.sleep(0)
+
+    async def given_up(self) -> int:
+        return self._tail.floor
+
+    async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
+        found = (
+            placed
+            for placed in self._items(subscriber)
+            if (query.before is None or placed.offset < query.before)
+            and query.type in (None, placed.record.type)
+            and placed.times.is_in(query.state)
+        )
+        items: list[Item] = []
+        size = 0
+        more = False
+        for placed in found:
+            payload, times = placed.record.entry.payload, placed.times
+            size += len(payload)
+            more = len(items) == query.limit or (bool(items) and size > query.max_bytes)
+            if more:
+                break
+            items.append(Item(placed.offset, payload, times.read_at, times.seen_at, times.archived_at))
+        last = items[-1].offset if more else None
+        return Listing(tuple(items), last, self._count(subscriber).counts, self._head())
+
+    async def change(
+        self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime, *, by: str | None = None
+    ) -> Changed:
+        wanted = {record.entry.position.offset for id_ in ids if (record := self._by_id.get(id_)) is not None}
+        reached = {placed.record.id: placed for placed in self._items(subscriber) if placed.offset in wanted}
+        changed = self._do(subscriber, action, [reached[id_] for id_ in ids if id_ in reached], at, by)
+        return self._changed(subscriber, changed)
+
+    async def read_all(
+        self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None
+    ) -> Changed:
+        if up_to is not None:
+            self._check_position(up_to)
+        unread = [
+            placed
+            for placed in self._items(subscriber)
+            if (up_to is None or placed.offset <= up_to.offset) and placed.times.after(Action.READ, at) != placed.times
+        ]
+        if up_to is not None:
+            self._do(subscriber, Action.READ, unread[::-1], at, by)
+        elif unread:
+            self._log(subscriber, [all_read_event(at)])
+            state = self._user(subscriber.user).state
+            state.forget(self._tail.floor)
+            state.read_all(self._tail.head, at, by)
+        return self._changed(subscriber, len(unread))
+
+    def _do(
+        self, subscriber: Subscriber, action: Action, wanted: Sequence[_Placed], at: datetime, by: str | None
+    ) -> int:
+        """Do it to those whose state it changes, and log which; how many they were."""
+        changed = [placed for placed in wanted if placed.times.after(action, at) != placed.times]
+        self._log(subscriber, change_events(action, [placed.record.id for placed in changed], at))
+        state = self._user(subscriber.user).state
+        state.forget(self._tail.floor)
+        for placed in changed:
+            state.put(placed.offset, placed.times.after(action, at, by))
+        return len(changed)
+
+    def _log(self, subscriber: Subscriber, events: Sequence[tuple[str, Json]]) -> None:
+        rooms, now = frozenset((Room.of_user(subscriber.user),)), self._clock.monotonic()
+        stored_at = self._clock.now()
+        first = self._tail.head + 1
+        self._store(
+            [
+                Record(Entry(self._position(offset), rooms, event, payload, stored_at=stored_at), now)
+                for offset, (event, payload) in enumerate(events, first)
+            ]
+        )
+
+    def _changed(self, subscriber: Subscriber, changed: int) -> Changed:
+        return Changed(changed, self._count(subscriber).counts, self._head())
+
+    def _placed(self, subscriber: Subscriber) -> Iterator[_Placed]:
+        """What was placed in an inbox, is not too old and was not pushed out by later ones, newest first."""
+        oldest = self._clock.monotonic() - self._retention
+        user = self._users.get(subscriber.user)
+        state = user.state if user is not None else UserState()
+        rooms = [self._tail.newest_first(room, start) for room, start in subscriber.starts.items()]
+        number, last = 0, None
+        for offset in heapq.merge(*rooms, reverse=True):
+            record = self._records[offset]
+            if offset == last or record.entry.event != NOTIFICATION_NEW:
+                continue
+            number, last = number + 1, offset
+            if number > self._inbox_per_user or record.stored_at <= oldest:
+                return
+            yield _Placed(offset, record, state.of(offset))
+
+    def _items(self, subscriber: Subscriber) -> Iterator[_Placed]:
+        now = self._clock.now()
+        return (placed for placed in self._placed(subscriber) if _is_there(placed, now))
+
+    def _count(self, subscriber: Subscriber) -> Counted:
+        now = self._clock.now()
+        unread = unseen = total = placed_here = 0
+        stands_until: datetime | None = None
+        oldest: Record | None = None
+        for placed in self._placed(subscriber):
+            placed_here += 1
+            self._counted_since_turn += 1
+            counted = placed.times.counted
+            if not _is_there(placed, now) or not counted.total:
+                continue
+            total += counted.total
+            unread += counted.unread
+            unseen += counted.unseen
+            expires_at = placed.record.entry.expires_at
+            if expires_at is not None and (stands_until is None or expires_at < stands_until):
+                stands_until = expires_at
+            oldest = placed.record
+        if oldest is not None:
+            too_old_at = now + timedelta(seconds=oldest.stored_at + self._retention - self._clock.monotonic())
+            stands_until = min(stands_until or too_old_at, too_old_at)
+        return Counted(
+            Counts(unread, unseen, total),
+            self._head(),
+            room=self._inbox_per_user - placed_here,
+            stands_until=stands_until,
+            kept_for=timedelta(seconds=self._retention),
+            oldest=(oldest.entry.position.offset if oldest is not None else self._tail.head + 1),
+        )
+
+
+def _is_there(placed: _Placed, now: datetime) -> bool:
+    expires_at = placed.record.entry.expires_at
+    return not placed.times.deleted and (expires_at is None or now < expires_at)

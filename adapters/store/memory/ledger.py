@@ -1,0 +1,89 @@
+"""What became of notifications, in memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from datetime import datetime
+
+from adapters.store.addressing import audience_of, rooms_of
+from adapters.store.memory.held import Held, Record, User
+from domain.model import (
+    NOTIFICATION_NEW,
+    Addressed,
+    AddressedPage,
+    AwaitedReceipt,
+    ConnectionHistory,
+    DeliveriesQuery,
+    Notes,
+    Room,
+    UserId,
+)
+
+
+class MemoryLedger(Held):
+    async def record(self, notes: Notes) -> None:
+        if self._retention_deliveries:
+            self._notes.record(notes)
+
+    async def addressed(self, user: UserId, query: DeliveriesQuery) -> AddressedPage:
+        known = self._users.get(user, User())
+        if query.id is not None:
+            record = self._by_id.get(query.id)
+            found = [record] if record is not None else []
+        else:
+            found = self._for_user(user, known, query)
+        complete_since = max(self._noted_since, self._clock.now() - self._retention_deliveries)
+        return AddressedPage(
+            [self._addressed(user, known, record) for record in found[: query.limit]],
+            found[query.limit - 1].entry.position.offset if len(found) > query.limit else None,
+            dict(known.starts),
+            dict(known.marks),
+            complete_since if self._retention_deliveries else None,
+        )
+
+    def _for_user(self, user: UserId, known: User, query: DeliveriesQuery) -> list[Record]:
+        starts = {Room.of_user(user): 0, **known.starts}
+        rooms = [self._tail.newest_first(room, start) for room, start in starts.items()]
+        found: list[Record] = []
+        last: int | None = None
+        for offset in heapq.merge(*rooms, reverse=True):
+            record = self._records[offset]
+            if len(found) > query.limit or (query.since is not None and _stored(record) < query.since):
+                break
+            is_before = query.before is None or offset < query.before
+            if is_before and record.entry.event == NOTIFICATION_NEW and offset != last:
+                found.append(record)
+            last = offset
+        return found
+
+    def _addressed(self, user: UserId, known: User, record: Record) -> Addressed:
+        entry, times = record.entry, known.state.of(record.entry.position.offset)
+        kind, shared = audience_of(min(entry.rooms, default=None))
+        return Addressed(
+            id=record.id,
+            position=entry.position,
+            stored_at=_stored(record),
+            audience=kind,
+            rooms=rooms_of(user, shared, is_own=Room.of_user(user) in entry.rooms),
+            expires_at=entry.expires_at,
+            has_left=False,
+            read_at=times.read_at,
+            read_by=times.read_by,
+            deleted=times.deleted,
+        )
+
+    async def history(self, user: UserId, notifications: Sequence[Addressed]) -> ConnectionHistory:
+        moments = sorted({one.stored_at for one in notifications})
+        return self._notes.history(user, moments, [one.position.offset for one in notifications])
+
+    async def received_at(self, user: UserId, awaited: Sequence[AwaitedReceipt]) -> Sequence[datetime | None]:
+        return self._notes.received_at(user, awaited)
+
+
+def _stored(record: Record) -> datetime:
+    """By the clock of the wall."""
+    stored_at = record.entry.stored_at
+    if stored_at is None:
+        raise ValueError("only of controls it is not known")
+    return stored_at

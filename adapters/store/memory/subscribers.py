@@ -1,0 +1,31 @@
+"""Who reads a log in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from adapters.store.memory.held import Held
+from domain.model import Position, Room, Subscriber, UserId
+
+
+class MemorySubscribers(Held):
+    async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        return self._register(user, role, rooms)
+
+    def _register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
+        own = Room.of_user(user)
+        known = self._user(user)
+        known.marks.setdefault(role, max(known.marks.values(), default=0))
+        starts = known.starts
+        return Subscriber(
+            user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
+        )
+
+    async def roles(self, user: UserId) -> Sequence[str]:
+        known = self._users.get(user)
+        return sorted(known.marks) if known is not None else ()
+
+    async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
+        for (user, role), position in marks.items():
+            known = self._user(user).marks
+            known[role] = max(position.offset, known.get(role, 0))
