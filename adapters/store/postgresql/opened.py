@@ -16,6 +16,7 @@ from adapters.store.postgresql.partial_tail import PartialTail
 from adapters.store.postgresql.threads import DOUBT_SECONDS, Readers, Writer
 from adapters.store.postgresql.trimming import Trimmed
 from adapters.store.postgresql.watching import Known, LogWatcher
+from adapters.store.registration import Recent
 from adapters.store.tail import Follower
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
 from domain.model import (
@@ -30,11 +31,14 @@ from domain.model import (
     Subscriber,
     TailEntry,
     Unfetched,
+    UserId,
 )
 from domain.ports import Wanted
 from domain.rules.epochs import Generations
 
 _log = logging.getLogger("synkrone.store")
+
+_RECENT_USERS = 20_000
 
 _FOLLOWING = one_by_one(log.following)
 _FETCHED = one_by_one(log.fetched)
@@ -63,12 +67,44 @@ class Opened:
     watcher: LogWatcher = field(init=False)
     followers: Mapping[Follower, Wanted] = field(default_factory=dict)
     """Each with what it wants. It is replaced, not changed, as another thread looks at it."""
+    registered: Recent[tuple[UserId, str], Subscriber] = field(default_factory=lambda: Recent(_RECENT_USERS))
     behind: list[asyncio.Future[None]] = field(default_factory=list)
     failing: bool = False
     missing: int | None = None
     """The offset of an entry that is not there."""
     scrubs: int = 0
     closed: bool = False
+
+    def add(self, entries: Sequence[TailEntry], most: int, most_bytes: int) -> None:
+        """What follows the tail. The rest it has already, or is read before long by whoever follows the log. What was
+        stored in a database that is not the one any more belongs nowhere. Of all the entries the last ``most`` stay at
+        hand, no more than take ``most_bytes``."""
+        tail, position = self.tail, self.generations.position
+        new = [
+            entry
+            for entry in entries
+            if entry.position.offset > tail.head and entry.position == position(entry.position.offset)
+        ]
+        if new and new[0].position.offset == tail.head + 1:
+            tail.append(new)
+        while len(tail) > most or tail.bytes > most_bytes:
+            tail.drop_first()
+
+    def know(self, generations: Generations) -> bool:
+        """None that is older than what is known: threads answer in any order. Whether the log has lost entries."""
+        known = self.generations
+        if generations.present in known and generations.present != known.present:
+            return False
+        end = known.common_end(generations, self.tail.head)
+        has_lost = end < self.tail.head
+        if has_lost:
+            _log.error("the log ended at %d, and was known up to %d: it has lost entries", end, self.tail.head)
+            # What was promised of the rest is void: whoever follows is told, and whatever was remembered is forgotten.
+            self.tail.cut_back(end)
+            self.registered = Recent(_RECENT_USERS)
+        self.generations = generations
+        self.tell_behind()
+        return has_lost
 
     def trimmed(self, trimmed: Trimmed) -> None:
         """The log begins later now."""
