@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from adapters.contract.controls import control_event
-from adapters.store.form import FORM
-from adapters.store.postgresql.appending import append_name
-from adapters.store.postgresql.controls import Order, ordered
+from adapters.store.postgresql.controls import Ordering, order_query
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.restrictions import Over, restriction_of
 from adapters.store.times import microseconds
@@ -20,47 +17,19 @@ _FORGET = b"""
     DELETE FROM synkrone.restrictions
     WHERE (issued_before IS NULL OR issued_before <= %(issued_before)s::bigint)
         AND (NOT blocked OR until <= %(until)s::bigint)"""
-_APPEND = b"""
-    SELECT first, epoch FROM synkrone.append_restrictions(
-        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
-        %(sync)s::boolean,
-        %(events)s::text[], %(form)s::smallint, %(payloads)s::text[],
-        %(users)s::text[], %(issued_before)s::bigint[], %(blocked)s::boolean[], %(until)s::bigint[],
-        %(reasons)s::text[])"""
 
 
-class Restricting:
-    """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
+class Restricting(Ordering[RestrictUser]):
+    """The same for controls that say something against users, which is stored with them."""
 
-    once = True
+    query = order_query(
+        "append_restrictions",
+        """%(users)s::text[], %(issued_before)s::bigint[], %(blocked)s::boolean[], %(until)s::bigint[],
+        %(reasons)s::text[]""",
+    )
 
-    def __init__(self, orders: Sequence[Order[RestrictUser]], *, sync: bool) -> None:
-        self._orders = orders
-        self._sync = sync
-        self._name = append_name()
-
-    def run(self, db: Database) -> Written:
-        controls = [order.control for order in self._orders]
-        told = [control_event(control) for control in controls]
-        last = self._orders[-1]
-        first, epoch = db.one(
-            _APPEND,
-            {
-                "name": self._name,
-                "answered": db.answered,
-                "at": stored_time(last.at),
-                "known": last.known,
-                "known_epoch": last.known_epoch,
-                "sync": self._sync,
-                "events": [event for event, _ in told],
-                "form": FORM,
-                "payloads": [payload.decode() for _, payload in told],
-                "users": [control.user for control in controls],
-                **_columns(controls),
-            },
-        )
-        db.answered = [self._name]
-        return ordered(self._orders, told, first, epoch, db)
+    def _also(self) -> Mapping[str, object]:
+        return {"users": [control.user for control in self._controls], **_columns(self._controls)}
 
 
 def _columns(controls: Sequence[RestrictUser]) -> dict[str, list[object]]:
