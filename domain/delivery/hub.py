@@ -11,20 +11,17 @@ themselves, and finds it there.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from domain.delivery.deadlines import Deadlines
+from domain.delivery.live_outlets import F, LiveOutlets, O
 from domain.delivery.window import Window
 from domain.errors import ConnectionGone
 from domain.model import NOTIFICATION_NEW, Control, Disconnect, Entry, Outgoing, Position, Room, TailEntry, Unfetched
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Log, Sent, Telemetry, Transport
-from domain.ports.transport import Frame, Outlet
-
-O = TypeVar("O", bound=Outlet)  # noqa: E741 (an outlet)
-F = TypeVar("F", bound=Frame)
 
 WINDOW_BYTES = 1_048_576
 WINDOW_ENTRIES = 4_096
@@ -56,7 +53,7 @@ class Hub:
         self._clock = clock
         self._telemetry = telemetry
         self._window = Window(window_bytes, window_entries)
-        self._audiences: dict[Transport[Any, Any], _Audience[Any, Any]] = {}
+        self._live: dict[Transport[Any, Any], LiveOutlets[Any, Any]] = {}
         self._members: Counter[Room] = Counter()
         self._observers: list[Callable[[Sequence[TailEntry]], None]] = []
         self._controlled: list[Callable[[Control, Position], None]] = []
@@ -84,7 +81,7 @@ class Hub:
     @property
     def rooms(self) -> frozenset[Room]:
         """Those that somebody is live in."""
-        return frozenset(room for audience in self._audiences.values() for room in audience.rooms)
+        return frozenset(room for live in self._live.values() for room in live.rooms)
 
     def has_member(self, rooms: Iterable[Room]) -> bool:
         """Whether somebody is in any of them, be they live or paused."""
@@ -100,10 +97,10 @@ class Hub:
 
     def subscribe(self, transport: Transport[O, F], outlet: O) -> Subscription[O, F]:
         """A subscription in no room yet, and paused. It leaves by ``close`` or ``leave``."""
-        audience = self._audiences.get(transport)
-        if audience is None:
-            audience = self._audiences[transport] = _Audience(transport, self._window)
-        return Subscription(self, audience, outlet, self._clock.now())
+        live = self._live.get(transport)
+        if live is None:
+            live = self._live[transport] = LiveOutlets(transport, self._window)
+        return Subscription(self, live, outlet, self._clock.now())
 
     async def begin(self) -> Position:
         """Deliver what comes from now on, which is behind a position, or go on behind what was delivered.
@@ -121,8 +118,8 @@ class Hub:
         """Deliver what comes behind a position, whatever was delivered before. Nobody may be live."""
         self._delivered = after
         self._window.begin(after.offset)
-        for audience in self._audiences.values():
-            audience.forget_all()
+        for live in self._live.values():
+            live.forget_all()
 
     async def deliver(self) -> None:
         """Take the log's tail to the rooms, in the order of the log, for ever.
@@ -170,10 +167,10 @@ class Hub:
                 carry_out(entry.control, entry.position)
         elif is_current:
             gone = self._window.add(entry)
-            for audience in self._audiences.values():
-                if (sending := audience.deliver(entry)) is not None:
+            for live in self._live.values():
+                if (sending := live.deliver(entry)) is not None:
                     sent.append(sending)
-                audience.forget(gone)
+                live.forget(gone)
         self._delivered = entry.position
 
     # for subscriptions
@@ -226,8 +223,8 @@ class Subscription(Generic[O, F]):
     """
 
     __slots__ = (
-        "_audience",
         "_hub",
+        "_live",
         "_live_after",
         "_sent",
         "_since",
@@ -238,7 +235,7 @@ class Subscription(Generic[O, F]):
         "skipped",
     )
 
-    def __init__(self, hub: Hub, audience: _Audience[O, F], outlet: O, since: datetime) -> None:
+    def __init__(self, hub: Hub, live: LiveOutlets[O, F], outlet: O, since: datetime) -> None:
         self.outlet = outlet
         self.rooms: frozenset[Room] = frozenset()
         self.is_open = True
@@ -247,7 +244,7 @@ class Subscription(Generic[O, F]):
         self._sent: Position | None = None
         self._since = since
         self._hub = hub
-        self._audience = audience
+        self._live = live
         self._live_after: Position | None = None
 
     def join(self, rooms: frozenset[Room]) -> None:
@@ -266,8 +263,8 @@ class Subscription(Generic[O, F]):
     def send(self, event: Outgoing) -> None:
         """Behind everything that was sent before."""
         if self.is_open:
-            frame = self._audience.frame(event) if isinstance(event, Entry) else self._audience.transport.encode(event)
-            self._audience.transport.send((self.outlet,), frame)
+            frame = self._live.frame(event) if isinstance(event, Entry) else self._live.transport.encode(event)
+            self._live.transport.send((self.outlet,), frame)
 
     async def replay(self, entries: Sequence[Entry]) -> None:
         """Send a page of the log, without what has expired, once there is room for it.
@@ -278,7 +275,7 @@ class Subscription(Generic[O, F]):
             raise ConnectionGone
         if any(self._hub.are_current(entries)):
             try:
-                await self._audience.transport.has_room(self.outlet)
+                await self._live.transport.has_room(self.outlet)
             except ConnectionGone:
                 self.leave()
                 raise
@@ -299,7 +296,7 @@ class Subscription(Generic[O, F]):
             elif entry.expires_at is not None and entry.expires_at > self._since and len(self.skipped) < SKIPPED_MOST:
                 self.skipped.append(entry.position.offset)
         if sent and self.is_open:
-            self._hub.replayed(self._audience.transport.name, sent)
+            self._hub.replayed(self._live.transport.name, sent)
 
     def resume(self, after: Position) -> bool:
         """Go live: what was and will be delivered beyond ``after`` is sent, and nothing at or below it.
@@ -331,7 +328,7 @@ class Subscription(Generic[O, F]):
         """Nothing more is sent but why, and the transport ends it."""
         if self.is_open:
             self.leave()
-            self._audience.transport.disconnect(self.outlet, why)
+            self._live.transport.disconnect(self.outlet, why)
 
     def leave(self) -> None:
         """It has ended."""
@@ -342,75 +339,9 @@ class Subscription(Generic[O, F]):
 
     def enter(self) -> None:
         """For the hub: from the next entry on it is one of those who are sent it."""
-        self._audience.enter(self.outlet, self.rooms)
+        self._live.enter(self.outlet, self.rooms)
 
     def _withdraw(self) -> None:
         self._sent, self._live_after = self.sent, None
-        self._audience.exit(self.outlet, self.rooms)
+        self._live.exit(self.outlet, self.rooms)
         self._hub.withdraw(self)
-
-
-class _Audience(Generic[O, F]):
-    """Those of one transport who are live, by room, and what was encoded for it of the entries in the window."""
-
-    def __init__(self, transport: Transport[O, F], window: Window) -> None:
-        self.transport = transport
-        self._window = window
-        self._by_room: dict[Room, dict[O, None]] = {}
-        self._frames: dict[int, F] = {}
-
-    @property
-    def rooms(self) -> Collection[Room]:
-        return self._by_room.keys()
-
-    def enter(self, outlet: O, rooms: frozenset[Room]) -> None:
-        for room in rooms:
-            self._by_room.setdefault(room, {})[outlet] = None
-
-    def exit(self, outlet: O, rooms: frozenset[Room]) -> None:
-        for room in rooms:
-            outlets = self._by_room.get(room)
-            if outlets is not None:
-                outlets.pop(outlet, None)
-                if not outlets:
-                    del self._by_room[room]
-
-    def deliver(self, entry: TailEntry) -> Sent | None:
-        """What was sent; None where nobody is in its rooms."""
-        outlets = self._in(entry.rooms)
-        if not outlets:
-            return None
-        if isinstance(entry, Unfetched):
-            raise TypeError("the tail brought something for somebody without its payload")
-        self.transport.send(outlets, self.frame(entry))
-        return Sent(self.transport.name, entry, len(outlets))
-
-    def frame(self, entry: Entry) -> F:
-        """Encoded once, however many get it, now or soon."""
-        offset = entry.position.offset
-        frame = self._frames.get(offset)
-        if frame is None:
-            frame = self.transport.encode(entry)
-            if self._window.holds(entry):
-                self._frames[offset] = frame
-        return frame
-
-    def forget_all(self) -> None:
-        self._frames.clear()
-
-    def forget(self, entries: Sequence[TailEntry]) -> None:
-        for entry in entries:
-            self._frames.pop(entry.position.offset, None)
-
-    def _in(self, rooms: frozenset[Room]) -> Collection[O]:
-        """Whoever is in any of the rooms, each once."""
-        if len(rooms) == 1:
-            (room,) = rooms
-            return self._by_room.get(room, _NOBODY)
-        outlets: dict[O, None] = {}
-        for room in rooms:
-            outlets.update(self._by_room.get(room, _NOBODY))
-        return outlets
-
-
-_NOBODY: Mapping[Any, None] = {}

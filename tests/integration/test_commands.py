@@ -506,15 +506,15 @@ async def test_the_demo_goes_on_until_it_is_interrupted(number: signal.Signals) 
 
 BROKEN_DEMO = """
 import sys
-from domain.delivery.hub import _Audience
+from domain.delivery.live_outlets import LiveOutlets
 from domain.model import EVERYONE, Room
 from entrypoints.demo import terminal as demo
 
 demo.ARRIVAL_TIMEOUT = 2.0
-good = _Audience._in
+good = LiveOutlets._in
 def broken(self, rooms):
     return {broken}
-_Audience._in = broken
+LiveOutlets._in = broken
 sys.exit(demo.main(once=True))
 """
 
