@@ -31,7 +31,8 @@ from entrypoints.building.transports import build_policy, build_request_pace
 from entrypoints.checking import check_workers
 from entrypoints.server import Server
 from entrypoints.service_manager import ServiceManager
-from entrypoints.settings import Settings, SettingsError, TlsSettings, naming, read_again
+from entrypoints.settings import Settings, SettingsError, TlsSettings
+from entrypoints.settings_reading import naming, read_again
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import Section
 from entrypoints.stopping import StopSignals

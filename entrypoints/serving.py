@@ -23,7 +23,8 @@ from entrypoints.inherited import Inherited, inherited_sockets
 from entrypoints.reloading import Reloading
 from entrypoints.server import Server, open_server
 from entrypoints.service_manager import ServiceManager
-from entrypoints.settings import Settings, SettingsError, naming, read_settings, with_workers
+from entrypoints.settings import Settings, SettingsError
+from entrypoints.settings_reading import naming, read_settings, with_workers
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import every

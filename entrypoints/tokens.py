@@ -9,7 +9,8 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from entrypoints.settings import AuthSettings, SettingsError
+from entrypoints.settings import SettingsError
+from entrypoints.settings_access import AuthSettings
 
 
 def mint(auth: AuthSettings, *, user: str, role: str, ttl: timedelta) -> str:

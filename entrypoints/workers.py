@@ -27,7 +27,8 @@ from entrypoints.event_loop import run
 from entrypoints.inherited import inherited_sockets
 from entrypoints.service_manager import ServiceManager
 from entrypoints.serving import WRONG_SETTING, print_address, serve, with_settings
-from entrypoints.settings import Settings, SettingsError, naming, read_again
+from entrypoints.settings import Settings, SettingsError
+from entrypoints.settings_reading import naming, read_again
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import FIRST_DELAY, HEALTHY_AFTER, MAX_DELAY

@@ -12,7 +12,7 @@ import aiohttp
 from adapters.api.reload import Reloaded
 from entrypoints.reloading import Reloading
 from entrypoints.server import Server, open_server
-from entrypoints.settings import read_settings
+from entrypoints.settings_reading import read_settings
 from tests.serving import API_KEY, SECRET
 
 ADMIN_KEY = "a key of the tests that may do everything, 45"

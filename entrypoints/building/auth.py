@@ -19,15 +19,8 @@ from domain.model import Rate
 from domain.ports import Clock
 from entrypoints.building.errors import as_settings_errors, plain
 from entrypoints.files import read_file
-from entrypoints.settings import (
-    ADMIN,
-    SCOPES,
-    ApiKeySettings,
-    ApiSettings,
-    AuthSettings,
-    IssuerSettings,
-    SettingsError,
-)
+from entrypoints.settings import SettingsError
+from entrypoints.settings_access import ADMIN, SCOPES, ApiKeySettings, ApiSettings, AuthSettings, IssuerSettings
 from entrypoints.settings_types import cannot_read
 
 SINGLE_KEY_NAME = "api.key"

@@ -19,7 +19,8 @@ from entrypoints.bench.load import CannotLoad, Plan, put_load
 from entrypoints.bench.report import Report, Usage
 from entrypoints.commands.options import DONE, FAILED, Commands, a_text, add_command, add_config, complain, settings_of
 from entrypoints.demo.child import CannotStart, ServerChild
-from entrypoints.settings import AuthSettings, Settings, SettingsError
+from entrypoints.settings import Settings, SettingsError
+from entrypoints.settings_access import AuthSettings
 from entrypoints.tokens import mint
 
 MOST_CONNECTIONS, MOST_PER_SECOND, MOST_SECONDS = 10_000, 10_000, 600

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from adapters.auth.api_keys import hash_key, written_hash
 from adapters.contract.json_text import to_json
 from entrypoints.commands.options import DONE, Commands, add_command
-from entrypoints.settings import SCOPES
+from entrypoints.settings_access import SCOPES
 from entrypoints.settings_types import KeyName
 
 _PREFIX: Final = "synkrone_"

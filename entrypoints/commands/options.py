@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import shtab
 
 from entrypoints.files import read_file
-from entrypoints.settings import Settings, SettingsError, naming, read_settings
+from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_errors import printable
+from entrypoints.settings_reading import naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import MAX_PORT, cannot_read, duration
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from entrypoints.settings import Settings, load_settings
+from entrypoints.settings import Settings
+from entrypoints.settings_reading import load_settings
 from tests.documents import ROOT, block
 from tests.e2e.conftest import Serve
 from tests.e2e.newcomer import Newcomer, Terminal, free_port, newcomer

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from entrypoints.server import SHUTDOWN_SECONDS
-from entrypoints.settings import Settings, load_settings
+from entrypoints.settings import Settings
+from entrypoints.settings_reading import load_settings
 from tests.documents import ROOT, block
 from tests.processes import SECRET
 

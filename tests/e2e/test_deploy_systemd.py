@@ -13,7 +13,8 @@ import pytest
 
 from entrypoints.inherited import INTERNAL
 from entrypoints.server import SHUTDOWN_SECONDS
-from entrypoints.settings import Settings, load_settings
+from entrypoints.settings import Settings
+from entrypoints.settings_reading import load_settings
 from entrypoints.settings_types import duration
 from entrypoints.workers import STOP_SECONDS
 from tests.documents import ROOT

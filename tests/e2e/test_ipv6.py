@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from entrypoints.settings import load_settings
+from entrypoints.settings_reading import load_settings
 from tests.e2e.clients import Client, Clients
 from tests.e2e.conftest import Serve
 from tests.e2e.curl import Curl

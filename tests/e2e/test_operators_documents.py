@@ -12,7 +12,7 @@ import pytest
 
 from adapters.store.postgresql.schema import MIGRATIONS as OF_DATABASES
 from adapters.store.sqlite.schema import MIGRATIONS as OF_FILES
-from entrypoints.settings import SCOPES
+from entrypoints.settings_access import SCOPES
 from tests.documents import ROOT, block, page
 from tests.e2e.certificates import make_certificate
 from tests.e2e.conftest import Serve

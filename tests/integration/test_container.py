@@ -24,7 +24,8 @@ from adapters.store.sqlite.store import SqliteStore
 from domain.errors import InvalidToken
 from entrypoints.checking import untried
 from entrypoints.container import SELECTED_BY, Container, build_container, build_store
-from entrypoints.settings import Settings, SettingsError, naming, read_settings, validate_settings
+from entrypoints.settings import Settings, SettingsError, validate_settings
+from entrypoints.settings_reading import naming, read_settings
 from entrypoints.tls import check_tls
 from tests.contract.test_caller_verifiers import KEY, OTHER_KEY
 from tests.documents import block

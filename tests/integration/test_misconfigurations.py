@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.settings import SCOPES
+from entrypoints.settings_access import SCOPES
 from tests.e2e.certificates import make_certificate
 from tests.forked import CLI, run_forked
 from tests.processes import environment

@@ -12,7 +12,8 @@ import pytest
 
 from entrypoints.cli import main
 from entrypoints.container import build_container
-from entrypoints.settings import load_settings, validate_settings
+from entrypoints.settings import validate_settings
+from entrypoints.settings_reading import load_settings
 from tests.serving import SECRET
 
 KEY = re.compile(r"^(synkrone_[A-Za-z0-9_-]{43})$", re.MULTILINE)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from adapters.http.origins import Origin
-from entrypoints.settings import Settings, SettingsError, load_settings, validate_settings
+from entrypoints.settings import Settings, SettingsError, validate_settings
+from entrypoints.settings_reading import load_settings
 from entrypoints.settings_types import duration, written
 
 SECRET = "pRiVaTe-secret-of-the-tests-that-is-long-enough"

@@ -9,13 +9,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from entrypoints.settings import (
-    Settings,
-    SettingsError,
-    load_settings,
-    naming,
-    read_settings,
-)
+from entrypoints.settings import Settings, SettingsError
+from entrypoints.settings_reading import load_settings, naming, read_settings
 from entrypoints.settings_sources import Sources, is_about_a_service
 
 
