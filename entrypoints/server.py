@@ -5,40 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-import tornado.web
-from tornado.routing import Router
-
 from adapters.api.backends import Backend
-from adapters.api.handlers import NotFound
 from adapters.api.ops.console import About, Console
-from adapters.api.ops.routes import ops_files, ops_routes
 from adapters.api.reload import Reload
-from adapters.api.routes import internal_routes
 from adapters.auth.callers import Callers
 from adapters.auth.served import ServedVerifier
 from adapters.cluster.membership import Load, Membership
 from adapters.cluster.node import Forwarding
-from adapters.http.exchange import Route
 from adapters.http.listening import Listener, address_of
 from adapters.store.served import ServedPresence, ServedStore, SharedStore, StoreWithOutbox
 from adapters.system.nodes import Registry
 from adapters.telemetry.history import History
 from adapters.transport.served import ServedTransport
-from domain.errors import ShuttingDown, StoreUnavailable, SynkroneError
+from domain.errors import StoreUnavailable, SynkroneError
+from entrypoints.background import Background
 from entrypoints.binding import open_port
-from entrypoints.building.limits import http_limits
 from entrypoints.container import Container, build_container
+from entrypoints.draining import LEAVE_SECONDS, drain, leave
 from entrypoints.inherited import Inherited
 from entrypoints.internal import Internal
-from entrypoints.lag import Lag
+from entrypoints.listeners import internal_listener, public_listener
 from entrypoints.pauses import watch_pauses
+from entrypoints.readiness import Readiness
 from entrypoints.settings import Settings, SettingsError
-from entrypoints.supervisor import Supervisor, every, repeat, until
+from entrypoints.supervisor import every, repeat
 from entrypoints.tls import Certificate
 from entrypoints.version import installed_version
 from entrypoints.vitals import Vitals
@@ -49,11 +44,6 @@ TICK_SECONDS = 1.0
 TIDY_PAUSE = 0.05
 FORGET_SECONDS = 60.0
 COUNTS_AT_ONCE = 50
-SHUTDOWN_SECONDS = 28.0
-LEAVE_SECONDS = (1.0, 4.0)
-"""For at least and at most so long a server that leaves its port to others still serves who has come to it."""
-SILENT_SECONDS = 5.0
-"""After which it counts as a fault that nobody has looked what others have stored."""
 
 
 class Server:
@@ -78,18 +68,16 @@ class Server:
         self.forwarding: Forwarding | None = container.forwarding()
         self.reload: Reload | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._background: list[asyncio.Task[None]] = []
-        self._sources: list[asyncio.Task[None]] = []
-        self._supervisors: list[Supervisor] = []
-        self._draining = False
-        self._since = container.clock().now()
-        self._lag = Lag(container.clock())
+        clock, randomness = container.clock(), container.randomness()
+        self._background = Background(self.failed, clock=clock, randomness=randomness)
+        self._sources = Background(self.failed, clock=clock, randomness=randomness)
+        self._since = clock.now()
         self._vitals: Vitals = container.vitals()
         self._vitals.certificates = {
             "public": certificate,
             **({"internal": internal.certificate} if internal is not None else {}),
         }
-        self._delivery: Supervisor
+        self._readiness: Readiness
         self.listener: Listener
         self.internal_listener: Listener | None = None
 
@@ -130,7 +118,7 @@ class Server:
 
     def run_beside(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """As long as it is running. A defect in it ends the server."""
-        self._background.append(self._start(coroutine))
+        self._background.run(coroutine)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
@@ -166,9 +154,11 @@ class Server:
             stack.push_async_callback(self._store_last_marks)
             for transport in transports:
                 stack.push_async_callback(transport.close)
-            stack.push_async_callback(self._stop, self._background)
-            stack.push_async_callback(self._stop, self._sources)
-            self._delivery = self._supervised("delivery", application.delivery.deliver)
+            stack.push_async_callback(self._background.stop)
+            stack.push_async_callback(self._sources.stop)
+            supervise = self._background.supervise
+            delivery = supervise("delivery", application.delivery.deliver)
+            self._readiness = Readiness(container, delivery, (self._background, self._sources))
             if membership is not None:
                 self.run_beside(membership.run())
             if membership is not None and isinstance(store, SharedStore):
@@ -176,27 +166,27 @@ class Server:
             self.run_beside(presence.follow())
             for transport in transports:
                 self.run_beside(every(transport.sweep_seconds, transport.sweep))
-            self._supervised("marks", partial(repeat, TICK_SECONDS, self._store_marks))
-            self._supervised(
-                "counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE))
-            )
-            self._supervised("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
-            self._supervised("restrictions", partial(repeat, FORGET_SECONDS, application.admission.forget))
+            supervise("marks", partial(repeat, TICK_SECONDS, self._store_marks))
+            supervise("counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE)))
+            supervise("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
+            supervise("restrictions", partial(repeat, FORGET_SECONDS, application.admission.forget))
             source = container.source()
-            self._supervised(f"source {source.name}", partial(application.publishing.consume, source), self._sources)
+            self._sources.supervise(f"source {source.name}", partial(application.publishing.consume, source))
             if isinstance(store, StoreWithOutbox):
-                self._supervised("outbox", partial(application.publishing.relay, store.outbox), self._sources)
-            api = tornado.web.Application(
-                container.routes(readiness=self.readiness),
-                default_handler_class=NotFound,
-                log_function=_log_request,
-            )
+                self._sources.supervise("outbox", partial(application.publishing.relay, store.outbox))
             if self.internal is not None:
                 await stack.enter_async_context(self._serving_nodes(self.internal))
-            listener = self._new_listener(api, transports)
+            listener = public_listener(
+                container,
+                self.settings,
+                self._sockets,
+                self.certificate,
+                self.readiness,
+                inherited=self._inherited,
+            )
             self._follow(self.certificate)
             self.run_beside(every(TICK_SECONDS, application.expiry.tick, listener.sweep))
-            self.run_beside(self._watch_readiness(transports, listener))
+            self.run_beside(self._readiness.watch(transports, listener, self._vitals, seconds=TICK_SECONDS))
             listener.start()
             self.listener = listener
             stack.push_async_callback(listener.close)
@@ -212,38 +202,12 @@ class Server:
         if console is not None:
             history: History = container.history()
             self.run_beside(every(history.every, history.sample))
-        router = tornado.web.Application(
-            [
-                *internal_routes(
-                    backend=container.backend(),
-                    readiness=self.readiness,
-                    expose=container.exposition().expose,
-                    message_bytes=self.settings.limits.message_bytes,
-                    read_roll=read_roll,
-                    reload=self.reload,
-                ),
-                *(ops_routes(console) if console is not None else ()),
-            ],
-            default_handler_class=NotFound,
-            log_function=_log_request,
-        )
-        forwarding = self.forwarding
-        of_nodes: Mapping[str, Route] = container.contact_routes()
-        listener = internal.listener(
-            router,
-            {
-                **of_nodes,
-                **(forwarding.internal_routes if forwarding is not None else {}),
-                **(ops_files() if console is not None else {}),
-            },
-            clock=container.clock(),
-            randomness=container.randomness(),
-            taken_over=lambda: forwarding.open_links if forwarding is not None else 0,
-        )
+        listener = internal_listener(container, self.settings, internal, self.readiness, console, self.reload)
         self._follow(internal.certificate)
         self.run_beside(every(TICK_SECONDS, listener.sweep))
         self.run_beside(container.vitals().measure())
         self.run_beside(watch_pauses(container.clock(), container.metrics().loop_paused))
+        forwarding = self.forwarding
         if forwarding is not None:
             self.run_beside(every(TICK_SECONDS, forwarding.sweep))
         listener.start()
@@ -260,33 +224,7 @@ class Server:
 
     async def readiness(self) -> dict[str, str | None]:
         """What has to work, by name, each with what is wrong with it or None."""
-        return await self._serving_faults() | {"tail": await self._tail_fault()} | self._supervised_faults()
-
-    def _supervised_faults(self) -> dict[str, str | None]:
-        return {supervisor.name: supervisor.fault for supervisor in self._supervisors}
-
-    async def _serving_faults(self) -> dict[str, str | None]:
-        """The same, of that without which no client can be served."""
-        membership: Membership | None = self._container.membership()
-        return {
-            "server": ShuttingDown.code if self._draining else None,
-            "store": await self._store_fault(),
-            "listener": self._listener_fault(),
-            "lease": membership.fault if membership is not None else None,
-            "keys": self._container.verifier().fault,
-            self._delivery.name: self._delivery.fault,
-        }
-
-    async def _watch_readiness(self, transports: Sequence[ServedTransport], listener: Listener) -> None:
-        """While a fault is known, clients are told so at their handshake, on which they back off."""
-        while True:
-            faults = await self._serving_faults()
-            self._vitals.readiness = {**faults, "tail": await self._tail_fault(), **self._supervised_faults()}
-            ready = all(fault is None for fault in faults.values())
-            for transport in transports:
-                transport.set_ready(ready=ready)
-            listener.set_ready(ready=ready)
-            await asyncio.sleep(TICK_SECONDS)
+        return await self._readiness.faults()
 
     async def _hurry_at_new_epochs(self, membership: Membership, store: SharedStore) -> None:
         """Where an epoch begins the database may be another one, and every session of a node that has not come over to
@@ -301,121 +239,23 @@ class Server:
             await asyncio.sleep(TICK_SECONDS)
 
     async def leave(self, least: float = LEAVE_SECONDS[0]) -> None:
-        """Take no new connections, as others take them from the same port; serve those who have come, for ``least``
-        seconds, and wait until they are let in."""
-        self.listener.leave()
-        most = LEAVE_SECONDS[1]
-
-        async def nobody_comes() -> bool:
-            is_expected = any(transport.connecting for transport in self._container.transports())
-            return not is_expected and not self.listener.is_asked
-
-        await asyncio.sleep(least)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(most - least):
-                await until(nobody_comes)
-        self.listener.close_idle()
+        """As ``draining.leave`` says."""
+        await leave(self.listener, self._container.transports(), least)
 
     async def drain(self) -> None:
-        """Take nothing new, deliver what was taken, tell every client, and wait until they are gone.
-
-        The port stays open meanwhile: clients that poll come back to it for what they are told. Raises TimeoutError.
-        """
-        self._draining = True
-        application = self._container.application()
-        for transport in self._container.transports():
-            transport.stop_accepting()
-        application.publishing.close()
-        await self._stop(self._sources)
-
-        async def all_gone() -> bool:
-            application.expiry.tick()
-            return application.connections.open_connections == 0
-
-        async with asyncio.timeout(SHUTDOWN_SECONDS):
-            await until(application.publishing.is_up_to_date)
-            application.expiry.drain()
-            if self.forwarding is not None:
-                await self.forwarding.drain(self.settings.limits.drain_time.total_seconds())
-            await until(all_gone, look_every=0.1)
-            if self.forwarding is not None:
-                await self.forwarding.release()
-
-    async def _store_fault(self) -> str | None:
-        try:
-            await self._container.store().ensure_writable()
-        except StoreUnavailable as error:
-            return error.code
-        return None
-
-    def _listener_fault(self) -> str | None:
-        try:
-            silent: float = self._container.store().silent_seconds
-        except StoreUnavailable as error:
-            return error.code
-        return f"the log was not read for {silent:.0f} s" if silent > SILENT_SECONDS else None
-
-    async def _tail_fault(self) -> str | None:
-        container = self._container
-        delivered = container.application().hub.delivered
-        try:
-            head = await container.store().head()
-        except StoreUnavailable as error:
-            return error.code
-        self._vitals.head = head.offset
-        return self._lag.fault(head.offset, delivered.offset if delivered is not None else 0)
-
-    def _new_listener(self, router: Router, transports: Sequence[ServedTransport]) -> Listener:
-        of_transports = {path: route for transport in transports for path, route in transport.routes.items()}
-        forwarding = self.forwarding
-        if forwarding is not None:
-            of_transports |= dict.fromkeys(self._container.socketio().routes, forwarding.route)
-
-        def refuse_at_once(head: bytes) -> bytes | None:
-            answers = (transport.refuse_at_once(head) for transport in transports)
-            return next((answer for answer in answers if answer is not None), None)
-
-        listener = Listener(
-            self._sockets,
-            router,
-            routes={**self._container.publish_routes(), **self._container.file_routes(), **of_transports},
-            tls=self.certificate.context,
-            limits=http_limits(self.settings),
-            taken_over=lambda: (
-                sum(transport.open_sockets for transport in transports)
-                + (forwarding.open_sockets if forwarding is not None else 0)
-            ),
-            give_up_place=lambda: any(transport.give_up_place() for transport in transports),
-            refuse_at_once=refuse_at_once,
-            clock=self._container.clock(),
-            randomness=self._container.randomness(),
-            inherited=self._inherited,
+        """As ``draining.drain`` says. Raises TimeoutError."""
+        self._readiness.is_draining = True
+        await drain(
+            self._container.application(),
+            self._container.transports(),
+            self._sources,
+            self.forwarding,
+            self.settings.limits.drain_time,
         )
-        self.certificate.follow(listener.prove_by)
-        return listener
 
     def _follow(self, certificate: Certificate) -> None:
         if certificate.context is not None:
             self.run_beside(certificate.watch())
-
-    def _supervised(
-        self, name: str, run: Callable[[], Awaitable[None]], tasks: list[asyncio.Task[None]] | None = None
-    ) -> Supervisor:
-        container = self._container
-        supervisor = Supervisor(name, run, clock=container.clock(), randomness=container.randomness())
-        self._supervisors.append(supervisor)
-        (self._background if tasks is None else tasks).append(self._start(supervisor()))
-        return supervisor
-
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """A background task that ends by a defect ends the server: it would deliver nothing any more."""
-        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
-            self.failed.set_exception(error)
 
     async def _store_marks(self) -> bool:
         application = self._container.application()
@@ -441,13 +281,6 @@ class Server:
         if self.internal is not None:
             self.internal.close()
 
-    @staticmethod
-    async def _stop(tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
 
 def open_server(settings: Settings, inherited: Inherited | None = None) -> Server:
     """Build everything and bind the ports, but for those of inherited sockets, without serving yet.
@@ -465,18 +298,3 @@ def open_server(settings: Settings, inherited: Inherited | None = None) -> Serve
             internal.close()
         raise
     return Server(settings, container, sockets, certificate, internal, inherited=bool(inherited.public))
-
-
-def _log_request(handler: tornado.web.RequestHandler) -> None:
-    request = handler.request
-    caller = getattr(handler, "caller", None)
-    _log.debug(
-        "request",
-        extra={
-            "method": request.method,
-            "path": request.path,
-            "status": handler.get_status(),
-            "seconds": request.request_time(),
-            "caller": caller.name if caller is not None else None,
-        },
-    )

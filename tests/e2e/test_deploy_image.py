@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from entrypoints.server import SHUTDOWN_SECONDS
+from entrypoints.draining import SHUTDOWN_SECONDS
 from entrypoints.settings_types import duration
 from tests.documents import ROOT, block
 from tests.e2e.conftest import Serve

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from entrypoints.server import SHUTDOWN_SECONDS
+from entrypoints.draining import SHUTDOWN_SECONDS
 from entrypoints.settings import Settings
 from entrypoints.settings_reading import load_settings
 from tests.documents import ROOT, block

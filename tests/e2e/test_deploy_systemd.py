@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from entrypoints.draining import SHUTDOWN_SECONDS
 from entrypoints.inherited import INTERNAL
-from entrypoints.server import SHUTDOWN_SECONDS
 from entrypoints.settings import Settings
 from entrypoints.settings_reading import load_settings
 from entrypoints.settings_types import duration

@@ -166,7 +166,7 @@ async def test_one_issuer_without_keys_locks_nobody_else_out() -> None:
 @pytest.mark.gen_test
 async def test_a_source_that_fails_locks_nobody_out() -> None:
     async with serving() as server, http_session() as session:
-        (source,) = (supervisor for supervisor in server._supervisors if supervisor.name.startswith("source "))
+        (source,) = (supervisor for supervisor in server._sources.supervisors if supervisor.name.startswith("source "))
         assert await failures(session, server) == {}
         source.fault = "source_unavailable"
         assert await failures(session, server) == {source.name: source.fault}
@@ -183,9 +183,9 @@ async def test_a_source_that_fails_locks_nobody_out() -> None:
 async def test_while_nothing_is_delivered() -> None:
     async with serving(cors_origins=[ORIGIN]) as server, http_session() as session:
         assert await failures(session, server) == {}
-        server._delivery.fault = "store_unavailable"
+        server._readiness._delivery.fault = "store_unavailable"
         assert_puts_off(await until_refused(WebSocketPeer, session, server))
-        server._delivery.fault = None
+        server._readiness._delivery.fault = None
         await connected(await until_let_in(WebSocketPeer, session, server), secret_token("42"))
 
 
