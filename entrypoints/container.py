@@ -62,9 +62,6 @@ class Container(containers.DeclarativeContainer):
     metrics = providers.Singleton(Metrics, counted, clock)
     exposition = providers.Singleton(Exposition, counted)
     tracer_provider = providers.Singleton(build_tracer_provider, settings)
-    telemetry = providers.Singleton(
-        build_telemetry, providers.Singleton(LoggingTelemetry, clock), metrics, tracer_provider
-    )
     history = providers.Singleton(History, counted, SHOWN, clock)
     policy = providers.Singleton(build_policy, settings, randomness)
 
@@ -81,6 +78,9 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(build_memory_store, settings, clock),
         sqlite=providers.Singleton(build_sqlite_store, settings, clock, metrics),
         postgresql=providers.Singleton(build_postgresql_store, settings, clock, metrics),
+    )
+    telemetry = providers.Singleton(
+        build_telemetry, providers.Singleton(LoggingTelemetry, clock), metrics, tracer_provider, store
     )
     pids = providers.Singleton(KeyedPids, store.provided.secret)
     source = providers.Selector(

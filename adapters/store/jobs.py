@@ -52,6 +52,7 @@ class JobQueue:
         self._jobs: deque[Job] = deque()
         self._bytes = 0
         self._closed = False
+        self._is_woken = False
         self._changed = threading.Condition()
 
     def put(self, job: Job) -> None:
@@ -82,9 +83,10 @@ class JobQueue:
 
     def take(self, max_jobs: int, max_bytes: int, timeout: float | None = None) -> list[Job]:
         """What waits, up to that much; waits for something, with a ``timeout`` so many seconds. Empty: the queue is
-        closed, and nothing will come, or nothing came in time."""
+        closed, and nothing will come, or nothing came in time, or whoever takes was woken."""
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._closed, timeout)
+            self._changed.wait_for(lambda: self._jobs or self._closed or self._is_woken, timeout)
+            self._is_woken = False
             taken: list[Job] = []
             size = 0
             while self._jobs and len(taken) < max_jobs and (not taken or size + self._jobs[0].weight <= max_bytes):
@@ -93,6 +95,12 @@ class JobQueue:
                 taken.append(job)
             self._bytes -= size
             return taken
+
+    def wake(self) -> None:
+        """Have whoever waits to take something look at what else there is to do."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Take no more. What waits can still be taken."""

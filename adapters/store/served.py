@@ -123,5 +123,12 @@ class SharedStore(Protocol):
         To be called before ``open``.
         """
 
+    def carry_traces(self, hear: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+        """What is returned tells the other servers lines of a few hundred characters, beside the log and without any
+        promise; ``hear`` is called in the loop with messages of them, each of one line or more.
+
+        To be called before ``open``.
+        """
+
     def last_epoch(self) -> str:
         """In which whatever is stored next will be, as far as is known here. Raises StoreUnavailable."""

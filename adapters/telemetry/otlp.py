@@ -6,8 +6,12 @@ What cannot be exported in time is dropped; nobody waits for a collector.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
+import uuid
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -15,7 +19,7 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
@@ -34,25 +38,43 @@ _SEVERITIES: Final = {
 _OF_EVERY_RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def tracer_provider(endpoint: str, token: str | None, *, sample: float, version: str) -> TracerProvider:
-    """``endpoint`` is the collector's base URL; of traces that begin here the share ``sample`` (0 to 1) is recorded."""
+def tracer_provider(
+    endpoint: str, token: str | None, *, sample: float, version: str, node: str | None = None
+) -> TracerProvider:
+    """``endpoint`` is the collector's base URL; of traces that begin here the share ``sample`` (0 to 1) is recorded.
+    ``node`` is where the other nodes of a cluster reach this one."""
     provider = TracerProvider(
-        resource=_resource(version), sampler=ParentBased(TraceIdRatioBased(sample)), shutdown_on_exit=False
+        resource=_resource(version, node), sampler=ParentBased(TraceIdRatioBased(sample)), shutdown_on_exit=False
     )
     exporter = OTLPSpanExporter(f"{endpoint}/v1/traces", headers=_headers(token), timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 
-def logger_provider(endpoint: str, token: str | None, *, version: str) -> LoggerProvider:
-    provider = LoggerProvider(resource=_resource(version), shutdown_on_exit=False)
+def logger_provider(endpoint: str, token: str | None, *, version: str, node: str | None = None) -> LoggerProvider:
+    provider = LoggerProvider(resource=_resource(version, node), shutdown_on_exit=False)
     exporter = OTLPLogExporter(f"{endpoint}/v1/logs", headers=_headers(token), timeout=EXPORT_SECONDS)
     provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     return provider
 
 
-def _resource(version: str) -> Resource:
-    return Resource.create({"service.name": "synkrone-socket", "service.version": version})
+def _resource(version: str, node: str | None) -> Resource:
+    """Which process it is. What ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME`` say comes before that."""
+    own: dict[str, str | int] = {
+        "service.name": "synkrone-socket",
+        "service.version": version,
+        "service.instance.id": _instance_id(),
+        "host.name": socket.gethostname(),
+        "process.pid": os.getpid(),
+        **({"synkrone.node": node} if node is not None else {}),
+    }
+    return Resource.create(own).merge(OTELResourceDetector().detect())
+
+
+@cache
+def _instance_id() -> str:
+    """Of this process, at random."""
+    return str(uuid.uuid4())
 
 
 def _headers(token: str | None) -> dict[str, str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.trace import SpanKind, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from adapters.telemetry.carried import Carried, carried, written
 from adapters.telemetry.silent import SilentTelemetry
 from domain.model import Appended, AppendOutcome, Draft, Position, TailEntry
 from domain.ports import Sent
@@ -20,21 +21,24 @@ from domain.ports import Sent
 REMEMBERED: Final = 16_384
 """Of so many entries it is known which publish they came of, until they are delivered."""
 EARLY: Final = 1_024
-"""So many deliveries are remembered whose publish has not been told of: those of other servers are among them."""
+"""Of so many entries it is remembered that they were delivered, whose publish has not been told of."""
 
 _NANOSECONDS: Final = 1_000_000_000
 
 
 @dataclass(eq=False, frozen=True, slots=True)
 class _Publish:
-    span: Span
+    """``context`` is that of its span, and ``stored_at`` in nanoseconds since 1970."""
+
+    context: Context
     stored_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
+    """Of one turn to one transport, at a time in nanoseconds since 1970."""
+
     transport: str
-    connections: int
     at: int
 
 
@@ -42,15 +46,33 @@ class TracingTelemetry(SilentTelemetry):
     """A publish is a span from when it was taken, as the child of the caller's ``traceparent`` (W3C Trace Context)
     where there is one; below it lies its commit, and for each transport one from the commit until the transport has it.
 
-    Deliveries are told of by the server that delivers: those of other nodes are in no trace. Nothing of a trace goes to
-    clients, and nothing of a notification to a trace but its id.
+    Each server has the deliveries that it makes itself. Of what others store it ``hear``s to which trace it belongs,
+    and tells them what it stores, if it is to ``tell``. Nothing of a trace goes to clients, and nothing of a
+    notification to a trace but its id.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("synkrone-socket")
         self._context = TraceContextTextMapPropagator()
         self._publishes: OrderedDict[Position, _Publish] = OrderedDict()
-        self._early: OrderedDict[Position, list[_Delivery]] = OrderedDict()
+        self._early: OrderedDict[Position, list[tuple[_Delivery, int]]] = OrderedDict()
+        self._delivered: Position | None = None
+        self._tell: Callable[[Sequence[str]], None] | None = None
+
+    def tell(self, tell: Callable[[Sequence[str]], None]) -> None:
+        """Have other servers told by this, in lines that they ``hear``."""
+        self._tell = tell
+
+    def hear(self, messages: Sequence[str]) -> None:
+        """What other servers tell of what they have stored, it may be after it was delivered here.
+
+        Whoever can tell may say anything: what is no such line is passed over.
+        """
+        for one in carried(messages):
+            context = self._context.extract({"traceparent": one.traceparent}, Context())
+            parent = get_current_span(context).get_span_context()
+            if parent.is_valid and parent.trace_flags.sampled:
+                self._await(_Publish(context, one.stored_at), one.positions)
 
     def published(
         self,
@@ -73,46 +95,63 @@ class TracingTelemetry(SilentTelemetry):
             if len(appended) == 1:
                 publish.set_attribute("synkrone.id", appended[0].id)
                 publish.set_attribute("synkrone.cursor", str(appended[0].position))
-            commit = self._tracer.start_span("commit", set_span_in_context(publish, Context()), start_time=taken_at)
+            context = set_span_in_context(publish, Context())
+            commit = self._tracer.start_span("commit", context, start_time=taken_at)
             commit.end(stored_at)
-            self._await(_Publish(publish, stored_at), new)
+            self._await(_Publish(context, stored_at), new)
+            self._tell_others(context, stored_at, new)
         publish.end(stored_at)
 
     def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         at = time.time_ns()
-        of_publishes: dict[tuple[_Publish, str], int] = {}
+        of_publishes: dict[_Publish, dict[_Delivery, int]] = {}
         for one in sent:
             publish = self._publishes.get(one.entry.position)
+            delivery = _Delivery(one.transport, at)
             if publish is not None:
-                key = publish, one.transport
-                of_publishes[key] = of_publishes.get(key, 0) + one.connections
+                deliveries = of_publishes.setdefault(publish, {})
+                deliveries[delivery] = deliveries.get(delivery, 0) + one.connections
             else:
-                delivery = _Delivery(one.transport, one.connections, at)
-                self._early.setdefault(one.entry.position, []).append(delivery)
+                self._early.setdefault(one.entry.position, []).append((delivery, one.connections))
         while len(self._early) > EARLY:
             self._early.popitem(last=False)
-        for (publish, transport), connections in of_publishes.items():
-            self._deliver(publish, _Delivery(transport, connections, at))
+        for publish, deliveries in of_publishes.items():
+            self._deliver(publish, deliveries)
         for entry in entries:
             self._publishes.pop(entry.position, None)
+        if entries:
+            self._delivered = entries[-1].position
+
+    def _tell_others(self, context: Context, stored_at: int, positions: Sequence[Position]) -> None:
+        if self._tell is None or not positions:
+            return
+        carrier: dict[str, str] = {}
+        self._context.inject(carrier, context)
+        self._tell(written(Carried(carrier["traceparent"], stored_at, positions)))
 
     def _await(self, publish: _Publish, positions: Sequence[Position]) -> None:
-        """Some may be delivered by now: who is answered and who is delivered to go on in the same turn."""
-        early: dict[str, int] = {}
+        """Some may be delivered by now: who is answered and who is delivered to go on in the same turn, and what others
+        tell may come behind what they store."""
+        early: dict[_Delivery, int] = {}
         for position in positions:
             deliveries = self._early.pop(position, None)
-            if deliveries is None:
+            if deliveries is None and not self._is_past(position):
                 self._publishes[position] = publish
-            for one in deliveries or ():
-                early[one.transport] = early.get(one.transport, 0) + one.connections
+            for delivery, connections in deliveries or ():
+                early[delivery] = early.get(delivery, 0) + connections
         while len(self._publishes) > REMEMBERED:
             self._publishes.popitem(last=False)
-        for transport, connections in early.items():
-            self._deliver(publish, _Delivery(transport, connections, publish.stored_at))
+        self._deliver(publish, early)
 
-    def _deliver(self, publish: _Publish, delivery: _Delivery) -> None:
-        context = set_span_in_context(publish.span, Context())
-        span = self._tracer.start_span("deliver", context, SpanKind.PRODUCER, start_time=publish.stored_at)
-        span.set_attribute("synkrone.transport", delivery.transport)
-        span.set_attribute("synkrone.connections", delivery.connections)
-        span.end(delivery.at)
+    def _is_past(self, position: Position) -> bool:
+        """Whether it was delivered, to nobody here."""
+        last = self._delivered
+        return last is not None and position.epoch == last.epoch and position.offset <= last.offset
+
+    def _deliver(self, publish: _Publish, deliveries: Mapping[_Delivery, int]) -> None:
+        for delivery, connections in deliveries.items():
+            span = self._tracer.start_span("deliver", publish.context, SpanKind.PRODUCER, start_time=publish.stored_at)
+            span.set_attribute("synkrone.transport", delivery.transport)
+            span.set_attribute("synkrone.connections", connections)
+            # What is told of late, or by a clock that is behind, has taken no time rather than less.
+            span.end(max(delivery.at, publish.stored_at))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from adapters.store.served import ServedStore, SharedStore
 from adapters.telemetry.fan_out import FanOut
 from adapters.telemetry.logging import LoggingTelemetry
 from adapters.telemetry.metrics import Metrics
@@ -29,15 +30,23 @@ def build_tracer_provider(settings: Settings) -> TracerProvider | None:
         from adapters.telemetry.otlp import tracer_provider  # noqa: PLC0415 (what it needs is an extra)
     except ImportError:
         raise SettingsError(f"otel.endpoint: {_MISSING}") from None
-    return tracer_provider(_base(otel), _token(otel), sample=otel.sample, version=installed_version())
+    return tracer_provider(
+        _base(otel), _token(otel), sample=otel.sample, version=installed_version(), node=settings.node.address
+    )
 
 
-def build_telemetry(logs: LoggingTelemetry, metrics: Metrics, provider: TracerProvider | None) -> Telemetry:
+def build_telemetry(
+    logs: LoggingTelemetry, metrics: Metrics, provider: TracerProvider | None, store: ServedStore
+) -> Telemetry:
+    """Servers that share the ``store`` tell each other over it to which traces its entries belong."""
     if provider is None:
         return FanOut(logs, metrics)
     from adapters.telemetry.tracing import TracingTelemetry  # noqa: PLC0415 (what it needs is an extra)
 
-    return FanOut(logs, metrics, TracingTelemetry(provider))
+    tracing = TracingTelemetry(provider)
+    if isinstance(store, SharedStore):
+        tracing.tell(store.carry_traces(tracing.hear))
+    return FanOut(logs, metrics, tracing)
 
 
 def build_log_exporter(settings: Settings, fields: Mapping[str, object]) -> logging.Handler | None:
@@ -49,7 +58,8 @@ def build_log_exporter(settings: Settings, fields: Mapping[str, object]) -> logg
     except ImportError:
         raise SettingsError(f"log.format: {_MISSING}") from None
     otel = settings.otel
-    return OtlpHandler(logger_provider(_base(otel), _token(otel), version=installed_version()), fields)
+    provider = logger_provider(_base(otel), _token(otel), version=installed_version(), node=settings.node.address)
+    return OtlpHandler(provider, fields)
 
 
 def _base(otel: OtelSettings) -> str:

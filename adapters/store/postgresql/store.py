@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 from adapters.store.jobs import one_by_one
 from adapters.store.observing import StoreObserver, Unobserved
@@ -32,6 +33,8 @@ from adapters.system.configuration import ConfigurationError
 from domain.errors import StoreUnavailable
 from domain.ports import Clock
 from domain.rules.epochs import Generations
+
+TRACES_CHANNEL: Final = "synkrone_traces"
 
 _SIZE = one_by_one(schema.size)
 
@@ -95,14 +98,24 @@ class PostgresqlStore(
         self._retention_log = retention_log
         self._tail_entries = tail_entries
         self._tail_bytes = tail_bytes
-        self._hinted: dict[str, Callable[[], None]] = {}
+        self._hinted: dict[str, Callable[[Sequence[str]], None]] = {}
         self._outbox = PostgresqlOutbox(self._listen_address, self._take_over, self._park)
 
     def presence(self, *, boot: Callable[[], str], most: int) -> PostgresqlPresence:
         """As the constructor of a PostgresqlPresence has them. To be called before ``open``: hints come from there."""
         presence = PostgresqlPresence(self._address, boot=boot, most=most)
-        self._hinted[PRESENCE_CHANNEL] = presence.hear
+        self._hinted[PRESENCE_CHANNEL] = lambda _: presence.hear()
         return presence
+
+    def carry_traces(self, hear: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+        self._hinted[TRACES_CHANNEL] = hear
+
+        def tell(lines: Sequence[str]) -> None:
+            state = self._state
+            if state is not None and not state.closed:
+                state.writer.tell(TRACES_CHANNEL, lines)
+
+        return tell
 
     # opening and closing
 

@@ -9,8 +9,10 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -28,6 +30,16 @@ _log = logging.getLogger("synkrone.store")
 CHANNEL: Final = "synkrone_log"
 HINT_SECONDS = 0.005
 """So far apart are hints to other servers at least: all of them take a lock that the whole database shares."""
+TELL_SECONDS = 0.02
+"""For so long what other servers are told beside that waits for a hint to go with."""
+MESSAGE_BYTES: Final = 7_999
+"""So much takes one, by PostgreSQL's own limit."""
+LINES: Final = 4_096
+"""So many wait to be told to other servers; of more, the first are not."""
+
+_SAY = b"""
+    SELECT pg_notify(channel, message)
+    FROM unnest(%(channels)s::text[], %(messages)s::text[]) AS said (channel, message)"""
 
 APART_SECONDS = 0.004
 GATHERING_SECONDS = 0.012
@@ -74,6 +86,8 @@ class Writer:
         self._done = done
         self._loop = loop
         self._queue = JobQueue(QUEUE_JOBS, QUEUE_BYTES)
+        self._lines: deque[tuple[str, str]] = deque(maxlen=LINES)
+        self._has_news = False
         self._hint_at: float | None = None
         self._hinted_at = 0.0
         self._began = 0.0
@@ -107,6 +121,12 @@ class Writer:
         nobody = self._loop.create_future()
         nobody.cancel()
         self._queue.put(Job(work, argument, nobody))
+
+    def tell(self, channel: str, lines: Sequence[str]) -> None:
+        """Have other servers told, with the next hint or in TELL_SECONDS. Where that fails, or too much waits, they are
+        not. No line is longer than MESSAGE_BYTES."""
+        self._lines.extend((channel, line) for line in lines)
+        self._queue.wake()
 
     def close(self) -> None:
         """Finish what waits, and let go of the database; blocks."""
@@ -162,8 +182,9 @@ class Writer:
         if self._failing:
             self._failing = False
             _log.warning("the store can be written again")
-        if (written.entries or written.is_news) and self._hint_at is None:
-            self._hint_at = max(time.monotonic(), self._hinted_at + HINT_SECONDS)
+        if written.entries or written.is_news:
+            self._has_news = True
+            self._plan_hint()
         return Group(jobs, written, time.monotonic() - began)
 
     def _carry_out(self, work: Work) -> Written:
@@ -189,7 +210,14 @@ class Writer:
                     # It cannot be reached, or does not do it.
                     time.sleep(_DOUBT_PAUSE)
 
+    def _plan_hint(self, after: float = 0.0) -> None:
+        """In so many seconds, or later where the one before was just now, or when one is planned that is sooner."""
+        at = max(time.monotonic() + after, self._hinted_at + HINT_SECONDS)
+        self._hint_at = at if self._hint_at is None else min(at, self._hint_at)
+
     def _hint_due_in(self) -> float | None:
+        if self._lines and self._hint_at is None:
+            self._plan_hint(TELL_SECONDS)
         return max(0.0, self._hint_at - time.monotonic()) if self._hint_at is not None else None
 
     def _hint(self) -> None:
@@ -198,11 +226,34 @@ class Writer:
         if self._hint_at is None or time.monotonic() < self._hint_at:
             return
         self._hint_at, self._hinted_at = None, time.monotonic()
+        has_news, self._has_news = self._has_news, False
+        messages = _messages(self._lines)
         try:
-            self._db.execute(f"NOTIFY {self._channel}".encode())
+            if messages:
+                said = [*messages, (self._channel, "")] if has_news else messages
+                channels, texts = zip(*said, strict=True)
+                self._db.execute(_SAY, {"channels": list(channels), "messages": list(texts)})
+            elif has_news:
+                self._db.execute(f"NOTIFY {self._channel}".encode())
         except psycopg.Error as error:
             _log.debug("no hint of what was stored could be given: %s", one_line(error))
             self._db.recover()
+
+
+def _messages(lines: deque[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What waits to be told, taken from there, and put together to as few messages as carry it."""
+    messages: list[tuple[str, str]] = []
+    taken = [lines.popleft() for _ in range(len(lines))]
+    for channel, of_channel in groupby(taken, key=lambda one: one[0]):
+        message, size = "", 0
+        for _, line in of_channel:
+            added = len(line.encode()) + 1
+            if message and size + added > MESSAGE_BYTES:
+                messages.append((channel, message))
+                message, size = "", 0
+            message, size = f"{message}\n{line}" if message else line, size + added
+        messages.append((channel, message))
+    return messages
 
 
 def _by_work(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -74,11 +74,12 @@ class LogWatcher:
         own: Callable[[], int | None],
         stored_at: Callable[[], datetime | None],
         tell: Callable[[News], None],
-        others: Mapping[str, Callable[[], None]],
+        others: Mapping[str, Callable[[Sequence[str]], None]],
     ) -> None:
         """What is not ``wanted`` is told without its payload. ``own`` is the server's process whose hints are about
         what is known here; ``stored_at`` is what an epoch is said to begin at, None for the time of the database.
-        ``others`` are called in the loop where there is a hint on the channel of their name."""
+        ``others`` are called in the loop where other processes have said something on the channel of their name, with
+        what that is."""
         self._address = address
         self._loop = loop
         self._known = known
@@ -144,10 +145,13 @@ class LogWatcher:
         """For a hint of somebody else's, or until it is time to look."""
         look_at = time.monotonic() + LOOK_SECONDS
         while not self._over.is_set() and (left := look_at - time.monotonic()) > 0:
-            hints = list(db.line.notifies(timeout=0))
+            own = self._own()
+            hints = [hint for hint in db.line.notifies(timeout=0) if hint.pid != own]
             for channel in {hint.channel for hint in hints} & self._others.keys():
-                self._loop.call_soon_threadsafe(self._others[channel])
-            if any(hint.channel == CHANNEL and hint.pid != self._own() for hint in hints):
+                said = [hint.payload for hint in hints if hint.channel == channel]
+                # Before the log is looked at: what is said of entries is heard before they come.
+                self._loop.call_soon_threadsafe(self._others[channel], said)
+            if any(hint.channel == CHANNEL for hint in hints):
                 self._over.wait(max(0.0, self._looked_at + APART_SECONDS - time.monotonic()))
                 return
             select.select((db.line.fileno(), self._woken.fileno()), (), (), left)
