@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from adapters.contract.json_text import InvalidJson, parse_object
+from adapters.contract.json_text import InvalidJson, parse_object, parse_timestamp, timestamp
 from domain.errors import InvalidPublication
 from entrypoints import client
 from entrypoints.commands.options import (
@@ -27,12 +28,14 @@ from entrypoints.commands.options import (
     settings_of,
     url_of,
 )
+from entrypoints.settings_types import duration
 
 
 def add_to(commands: Commands) -> None:
     examples = (
         "publish --to user:42 --type mission.assigned --title 'A mission for you'",
         "publish --to role:company --type invoice.paid --data '{\"invoice\": 7}' --id invoice-7",
+        "publish --to everyone --type maintenance.planned --expires-at 2h",
         "publish --url https://notifications.example --key-file billing.key --to everyone --type maintenance.planned",
     )
     command = add_command(commands, "publish", "post a notification to a running server", examples=examples)
@@ -45,6 +48,13 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--body", type=a_text)
     command.add_argument("--data", type=_json_object, help="a JSON object")
     command.add_argument("--id", type=a_text, help="makes a retry safe")
+    command.add_argument(
+        "--expires-at",
+        type=_time,
+        metavar="TIME",
+        help="as 2030-01-31T12:00:00Z, or how long from now, as 90 (seconds), 30m or 7d; with --id a time, as a retry "
+        "has to say the same",
+    )
     command.set_defaults(run=run)
 
 
@@ -52,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
         key = key_of(options, settings)
     body: dict[str, Any] = {"to": options.to, "type": options.type}
-    body |= {name: value for name in ("title", "body", "data", "id") if (value := getattr(options, name)) is not None}
+    optional = ("title", "body", "data", "id", "expires_at")
+    body |= {name: value for name in optional if (value := getattr(options, name)) is not None}
     url = url_of(options, settings)
     try:
         status, answer = asyncio.run(client.publish(url, key, body))
@@ -72,6 +83,21 @@ def _audience(text: str) -> dict[str, object]:
     if kind == "users" and names:
         return {"users": names.split(",")}
     raise argparse.ArgumentTypeError("must be user:ID, users:ID,ID, role:NAME or everyone")
+
+
+def _time(text: str) -> str:
+    try:
+        parse_timestamp(text)
+    except ValueError:
+        pass  # how long from now it is
+    else:
+        return text
+    try:
+        return timestamp(datetime.now(UTC) + duration(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "must be a time such as 2030-01-31T12:00:00Z, or how long from now: 90 (seconds), 30m, 7d"
+        ) from None
 
 
 def _json_object(text: str) -> msgspec.Raw:

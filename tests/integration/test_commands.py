@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -225,6 +226,29 @@ async def test_publish_prints_the_answer(server: ServerProcess) -> None:
         code, output, errors = await run(*arguments, "--title", "other", "--id", "x-1")
         assert (code, output) == (1, "")
         assert json.loads(errors)["code"] == "conflict"
+
+
+@pytest.mark.gen_test
+async def test_publish_says_when_what_it_publishes_expires(server: ServerProcess) -> None:
+    async with http_session() as session:
+        peer = await WebSocketPeer.open(session, server.url)
+        await connected(peer, token("42"))
+        arguments = ["publish", "--url", server.url, "--to", "user:42", "--type", "t", "--expires-at"]
+        for given, least, most in (("2h", 7_100, 7_201), ("90", 30, 91)):
+            assert (await run(*arguments, given))[0] == 0
+            _, (notification, _) = event(await peer.next())
+            left = datetime.fromisoformat(notification["expires_at"]) - datetime.now(UTC)
+            assert least < left.total_seconds() < most
+        assert (await run(*arguments, "2130-01-31T12:00:00+01:00"))[0] == 0
+        _, (notification, _) = event(await peer.next())
+        assert notification["expires_at"] == "2130-01-31T11:00:00.000Z"
+        for wrong in ("tomorrow", "2030-01-31", "2030-13-31T12:00:00Z", "-5", "99999d", ""):
+            code, output, errors = await run(*arguments[:-1], f"--expires-at={wrong}")
+            assert (code, output) == (2, "")
+            assert errors.endswith(
+                "argument --expires-at: must be a time such as 2030-01-31T12:00:00Z, or how long from now: "
+                "90 (seconds), 30m, 7d\n"
+            )
 
 
 @pytest.mark.gen_test
