@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
 from adapters.source.lag import SourceWithLag
@@ -45,11 +44,25 @@ class Vitals:
     async def measure(self) -> None:
         """What takes a look into the store, again and again."""
         while True:
-            with suppress(SynkroneError):
-                self._store_bytes = await self._store.size()
-                if isinstance(self._store, StoreWithOutbox):
-                    self._outbox = await asyncio.to_thread(self._store.outbox.state)
+            self._store_bytes = await self._size()
+            self._outbox = await self._outbox_state()
             await asyncio.sleep(MEASURE_SECONDS)
+
+    async def _size(self) -> int | None:
+        """None where it cannot be had: what was so before is not said to be so now."""
+        try:
+            return await self._store.size()
+        except SynkroneError:
+            return None
+
+    async def _outbox_state(self) -> OutboxState | None:
+        """None where there is none, or it cannot be read."""
+        if not isinstance(self._store, StoreWithOutbox):
+            return None
+        try:
+            return await asyncio.to_thread(self._store.outbox.state)
+        except SynkroneError:
+            return None
 
     # Readings
 

@@ -92,7 +92,7 @@ class Sampled:
         )
         gauge(
             "synkrone_store_bytes",
-            "How much the store takes where it is kept; looked at every 30 s.",
+            "How much the store takes where it is kept; looked at every 30 s; none where it cannot be reached.",
             read=lambda: _single(readings.store_bytes()),
         )
         gauge(

@@ -16,13 +16,16 @@ import pytest
 
 from adapters.telemetry.metrics import Metrics
 from domain.errors import StoreUnavailable
+from entrypoints import vitals
 from entrypoints.garbage import Garbage
 from entrypoints.pauses import LOOK_SECONDS, watch_pauses
 from entrypoints.server import Server
+from tests.database_line import DatabaseLine
 from tests.doubles import ManualClock
 from tests.engine_io import PollingPeer, WebSocketPeer, connected, event, http_session
 from tests.integration.test_service_tokens_api import issuer, user_token
 from tests.metrics import Scrape, scrape
+from tests.postgresql import Servers
 from tests.serving import API_KEY, eventually, publish, serving, token
 from tests.sse_client import StreamClient
 from tests.tokens import KeyServer, key_for, public_jwk
@@ -107,6 +110,29 @@ async def test_histograms_count_what_was_published_and_delivered() -> None:
     assert number("synkrone_tail_lag_entries") == 0
     assert number("synkrone_store_bytes") > 10_000
     assert number("synkrone_fault") == 0
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_cannot_be_looked_at_has_no_size(postgresql: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vitals, "MEASURE_SECONDS", 0.05)
+    database_server = postgresql.of(18)
+    database = database_server.new_store()
+    looked = ("synkrone_store_bytes", "synkrone_outbox_waiting_items")
+    with DatabaseLine(database_server) as line:
+        async with serving(store=line.url(database), internal=INTERNAL) as server, http_session() as session:
+
+            async def until_shown(*names: str) -> None:
+                shown: set[str] | None = None
+                async with asyncio.timeout(20):
+                    while shown != set(names):
+                        shown = {name for name, _ in (await scrape(session, server)).samples} & set(looked)
+
+            await until_shown(*looked)
+            line.sever()
+            await until_shown()
+            line.mend()
+            await until_shown(*looked)
+    database_server.drop_databases([database])
 
 
 async def _received(peer: WebSocketPeer | PollingPeer, number: int) -> int:

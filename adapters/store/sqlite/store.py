@@ -177,7 +177,10 @@ class SqliteStore(SqliteLog, SqliteSubscribers, SqliteInboxes, SqliteLedger, Sql
 
     async def size(self) -> int:
         self._opened()
-        return await asyncio.to_thread(size_of, self._path)
+        try:
+            return await asyncio.to_thread(size_of, self._path)
+        except OSError as error:
+            raise StoreUnavailable from error
 
     async def ensure_writable(self) -> None:
         if self._opened().lacking:
