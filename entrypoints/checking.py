@@ -20,7 +20,7 @@ from entrypoints.internal import Internal, InternalPortTaken
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import MAX_PORT, written
-from entrypoints.tls import check_tls
+from entrypoints.tls import check_tls, untimely
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,12 @@ def untried(settings: Settings) -> list[str]:
     if settings.source.url.host is not None:
         elsewhere.append("the feed of source.url")
     return elsewhere
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What ``serve`` starts with and clients do not get on with, in the words of a SettingsError."""
+    each = (("tls", settings.tls), ("internal.tls", settings.internal.tls))
+    return [wrong for section, tls in each if (wrong := untimely(tls, section)) is not None]
 
 
 def notices(settings: Settings, sources: Sources) -> list[str]:

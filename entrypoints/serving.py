@@ -16,7 +16,7 @@ from adapters.http.listening import raise_descriptor_limit
 from adapters.store.served import ServedStore
 from adapters.telemetry.logs import configure_logging
 from entrypoints.building.telemetry import build_log_exporter
-from entrypoints.checking import notices
+from entrypoints.checking import notices, warnings
 from entrypoints.event_loop import run
 from entrypoints.garbage import Garbage
 from entrypoints.inherited import Inherited, inherited_sockets
@@ -131,6 +131,8 @@ async def serve_until_stopped(
     loop = asyncio.get_running_loop()
     for line in notices(server.settings, sources):
         _log.info(line)
+    for line in warnings(server.settings):
+        _log.warning(sources.named(line))
     async with server.running():
         announce(server)
         store: ServedStore = server.container.store()

@@ -8,7 +8,7 @@ import logging
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -118,6 +118,8 @@ class Certificate:
         self._changed = self._refused = None
         if loaded.context is not None:
             self._tell(loaded.context)
+        if (wrong := untimely(loaded.tls, self._section)) is not None:
+            _log.warning(wrong)
 
     async def watch(self) -> None:
         """For ever."""
@@ -147,10 +149,33 @@ class Certificate:
 
 def expiry(cert: Path | None) -> datetime | None:
     """When the first certificate of a file ends, which is the listener's own; None where none can be read."""
+    own = _own(cert)
+    return own.not_valid_after_utc if own is not None else None
+
+
+def untimely(tls: TlsSettings, section: str) -> str | None:
+    """Why clients refuse a certificate by its time, with the setting and what to do; None where they do not."""
+    own, now = _own(tls.cert), datetime.now(UTC)
+    if own is None:
+        return None
+    if own.not_valid_after_utc < now:
+        return (
+            f"{section}.cert: {tls.cert} has expired on {own.not_valid_after_utc:%Y-%m-%d}, and clients refuse it: "
+            "renew it into the same file, which is then used within seconds"
+        )
+    if own.not_valid_before_utc > now:
+        return (
+            f"{section}.cert: {tls.cert} is not valid before {own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, and "
+            "clients refuse it: wait, or set the clock of this machine"
+        )
+    return None
+
+
+def _own(cert: Path | None) -> x509.Certificate | None:
     if cert is None:
         return None
     try:
-        return x509.load_pem_x509_certificates(read_file(cert))[0].not_valid_after_utc
+        return x509.load_pem_x509_certificates(read_file(cert))[0]
     except (OSError, ValueError):
         return None
 

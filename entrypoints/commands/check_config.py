@@ -18,6 +18,7 @@ class Checked:
 
     address: str
     settings_file: str
+    warnings: Sequence[str]
     notices: Sequence[str]
     in_the_way: Sequence[str]
     lacking: Sequence[str]
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         checked = Checked(
             settings.address,
             sources.where,
+            list(map(sources.named, checking.warnings(settings))),
             [*checking.notices(settings, sources), *unused],
             list(map(sources.named, in_the_way.lines)),
             list(map(sources.named, faults)),
@@ -58,6 +60,7 @@ def _as_text(checked: Checked) -> str:
         (
             f"The settings are good: serve would listen on {checked.address}.",
             f"Settings file: {checked.settings_file}",
+            *(f"Warning: {line}" for line in checked.warnings),
             *(f"Note: {line}" for line in checked.notices),
             *(f"For the moment it could not: {line}" for line in checked.in_the_way),
             *(f"It would start, and believe no token of this issuer until it can: {line}" for line in checked.lacking),

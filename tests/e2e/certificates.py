@@ -20,7 +20,8 @@ class Certificate:
     key: Path
 
 
-def make_certificate(directory: Path, *, days: int = 1) -> Certificate:
+def make_certificate(directory: Path, *, days: float = 1) -> Certificate:
+    """It began a day ago and is good for so many days from now on; below 0: it was until so long ago."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
     now = datetime.now(UTC)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -194,6 +194,35 @@ async def test_a_minted_token_is_accepted_by_the_server(server: ServerProcess) -
         assert code == 0
         peer = await WebSocketPeer.open(session, server.url)
         assert (await refused(peer, json.dumps({"token": output.strip()})))["code"] == "invalid_token"
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_a_certificate_that_has_expired_is_named_with_its_day_and_what_to_do(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, days=-0.5)
+    settings = {
+        **ONE_SECRET,
+        "SYNKRONE_PORT": "0",
+        "SYNKRONE_TLS__CERT": str(certificate.cert),
+        "SYNKRONE_TLS__KEY": str(certificate.key),
+        "SYNKRONE_LOG__FORMAT": "json",
+    }
+    day = datetime.now(UTC) - timedelta(days=0.5)
+    wrong = (
+        f"SYNKRONE_TLS__CERT: {certificate.cert} has expired on {day:%Y-%m-%d}, and clients refuse it: "
+        "renew it into the same file, which is then used within seconds"
+    )
+    code, output, errors = await run("check-config", settings=settings)
+    assert (code, errors) == (0, "")
+    assert f"Warning: {wrong}\n" in output
+    code, output, _ = await run("doctor", settings=settings)
+    assert code == 1
+    assert f"tls.cert {certificate.cert} has expired on {day:%Y-%m-%d}: renew it" in output
+    async with running(*AT_A_TERMINAL, "serve", settings=settings) as command:
+        await command.line("is listening on")
+        command.send(signal.SIGTERM)
+        _, _, errors = await command.ended()
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert [line["level"] for line in lines if line["event"] == wrong] == ["warning"]
 
 
 @pytest.mark.gen_test

@@ -191,6 +191,7 @@ def test_commands_have_their_output_for_programs_too(
     assert said("check-config") == {
         "address": "127.0.0.1:0",
         "settings_file": f"there is no file {tmp_path}/synkrone.toml",
+        "warnings": [],
         "notices": [],
         "in_the_way": [],
         "lacking": [],
