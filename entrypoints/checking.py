@@ -25,15 +25,11 @@ from entrypoints.tls import check_tls, untimely
 
 @dataclass(frozen=True, slots=True)
 class InTheWay:
-    """What keeps ``serve`` from serving for the moment only: addresses that somebody listens on, and of the store what
-    another process has to do with. The words are those of a SettingsError."""
+    """What somebody holds, so that ``serve`` would not serve: addresses that they listen on, and the store. The words
+    are those of the SettingsError that it would end with."""
 
     taken: Mapping[str, str] = field(default_factory=dict)
     store: str | None = None
-
-    @property
-    def lines(self) -> Sequence[str]:
-        return (*self.taken.values(), *((self.store,) if self.store is not None else ()))
 
 
 @dataclass(frozen=True, slots=True)

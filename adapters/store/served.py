@@ -23,7 +23,7 @@ class ServedStore(Store, Protocol):
         """What it is and where, as a URL for operators; without credentials."""
 
     def check(self) -> str | None:
-        """Whether ``open`` would succeed, without doing it: None, or what stands in its way for the moment only.
+        """Whether ``open`` would succeed, without doing it: None, or which other process it would fail or wait for.
 
         Raises SynkroneError, with what is wrong in one line. Not while it is open.
         """

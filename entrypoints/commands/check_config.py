@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from entrypoints import checking
+from entrypoints.beside import look_beside
 from entrypoints.commands.options import DONE, Commands, add_command, add_config, settings_of
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """``in_the_way`` and ``lacking`` are for the moment only: it would not start, or believe some tokens."""
+    """``in_the_way`` is what a server that runs holds: another one would not start beside it. What is ``lacking`` is so
+    for the moment only: some tokens would not be believed."""
 
     address: str
     settings_file: str
@@ -36,7 +38,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, sources):
-        in_the_way = checking.check(settings)
+        held = asyncio.run(look_beside(settings, checking.check(settings)))
         seen = asyncio.run(checking.look_at_keys(settings))
         unused = [f"some keys of {one.name} are not used: {'; '.join(one.skipped)}" for one in seen if one.skipped]
         faults = [
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
             sources.where,
             list(map(sources.named, checking.warnings(settings))),
             [*checking.notices(settings, sources), *unused],
-            list(map(sources.named, in_the_way.lines)),
+            held.notes,
             list(map(sources.named, faults)),
             checking.untried(settings),
         )
@@ -61,8 +63,7 @@ def _as_text(checked: Checked) -> str:
             f"The settings are good: serve would listen on {checked.address}.",
             f"Settings file: {checked.settings_file}",
             *(f"Warning: {line}" for line in checked.warnings),
-            *(f"Note: {line}" for line in checked.notices),
-            *(f"For the moment it could not: {line}" for line in checked.in_the_way),
+            *(f"Note: {line}" for line in (*checked.notices, *checked.in_the_way)),
             *(f"It would start, and believe no token of this issuer until it can: {line}" for line in checked.lacking),
             *([f"Not tried: {', '.join(checked.untried)}."] if checked.untried else []),
         )

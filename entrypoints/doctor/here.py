@@ -14,9 +14,9 @@ from cryptography import x509
 
 from adapters.http.listening import RESERVED_DESCRIPTORS
 from entrypoints import checking
+from entrypoints.beside import look_beside
 from entrypoints.doctor.clock import Skew, look_at_clock
 from entrypoints.doctor.findings import Findings
-from entrypoints.doctor.taken import look_at_taken
 from entrypoints.settings import Settings, TlsSettings
 from entrypoints.settings_sources import Sources
 
@@ -30,18 +30,19 @@ SPARE_BYTES: Final = 1024 * 1024 * 1024
 def look_here(settings: Settings, sources: Sources) -> Findings:
     """Raises SettingsError, where ``serve`` would not start."""
     findings = Findings()
-    in_the_way = checking.check(settings)
+    held = asyncio.run(look_beside(settings, checking.check(settings)))
     findings.ok("settings", f"{sources.where}: serve listens on {settings.address}")
     for line in checking.notices(settings, sources):
         findings.ok("settings", line)
-    asyncio.run(look_at_taken(findings, settings, in_the_way.taken))
+    for note in held.at:
+        findings.ok("listening", note)
     if not settings.api.key and not settings.api.keys and not any(issuer.services for issuer in settings.auth.issuers):
         findings.warn("api", "nobody may publish", "set api.key or api.keys, unless a feed is all there is")
     asyncio.run(_look_at_keys(findings, settings, sources))
     for name, tls in (("tls", settings.tls), ("internal.tls", settings.internal.tls)):
         _look_at_certificate(findings, f"{name}.cert", tls)
     _look_at_descriptors(findings, settings)
-    _look_at_store(findings, settings, in_the_way.store)
+    _look_at_store(findings, settings, held.store)
     findings.untried.extend(checking.untried(settings))
     return findings
 
@@ -120,31 +121,30 @@ def _limit(hard: int) -> str:
     return "any number" if hard == resource.RLIM_INFINITY else str(hard)
 
 
-def _look_at_store(findings: Findings, settings: Settings, in_the_way: str | None) -> None:
+def _look_at_store(findings: Findings, settings: Settings, held: str | None) -> None:
     scheme = settings.store.scheme
     looks: Mapping[str, Callable[[Findings, Settings, str | None], None]] = {
         "sqlite": _look_at_file,
         "memory": _look_at_memory,
     }
-    looks.get(scheme, _look_at_database)(findings, settings, in_the_way)
+    looks.get(scheme, _look_at_database)(findings, settings, held)
 
 
 def _look_at_memory(findings: Findings, _: Settings, __: str | None) -> None:
     findings.warn("store", "in memory: it is gone when the process ends", "name a file or a database in store")
 
 
-def _look_at_database(findings: Findings, settings: Settings, in_the_way: str | None) -> None:
-    if in_the_way is None:
+def _look_at_database(findings: Findings, settings: Settings, held: str | None) -> None:
+    if held is None:
         findings.ok("store", f"the {settings.store.scheme} answers, and can be used")
-        findings.untried.append("the disk of the database: look at it on its machine")
     else:
-        findings.fail("store", in_the_way.removeprefix("store: "), "see that it runs, and that this machine reaches it")
+        findings.warn("store", held, "see that the move ends")
+    findings.untried.append("the disk of the database: look at it on its machine")
 
 
-def _look_at_file(findings: Findings, settings: Settings, in_the_way: str | None) -> None:
+def _look_at_file(findings: Findings, settings: Settings, held: str | None) -> None:
     path = settings.store.path.absolute()
-    used = "in use, as by a server that runs" if in_the_way is not None else "can be opened and written"
-    findings.ok("store", f"{path}: {used}")
+    findings.ok("store", held if held is not None else f"{path} can be opened and written")
     free, size = shutil.disk_usage(path.parent).free, sum(_sizes(path))
     said = f"{_bytes(free)} free beside {_bytes(size)} of the store"
     if free < LEAST_FREE_BYTES:

@@ -126,9 +126,9 @@ def test_what_the_document_says_is_all_that_a_new_adapter_touches(example: Examp
     }
     assert touched == touched_by(example)
     (root / "tokens.jsonl").touch()
-    good = run(root, "entrypoints.cli", "check-config", **example.settings(example.address))
+    good = run(root, "entrypoints.cli", "check-config", SYNKRONE_PORT="0", **example.settings(example.address))
     assert good.stdout.startswith("The settings are good"), good.stderr
-    other = run(root, "entrypoints.cli", "check-config", **example.settings("kafka://x"))
+    other = run(root, "entrypoints.cli", "check-config", SYNKRONE_PORT="0", **example.settings("kafka://x"))
     scheme = example.address.partition(":")[0]
     assert re.match(rf"synkrone-socket: {example.variable}: must begin with .*\b{scheme}\b", other.stderr), other.stderr
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import http.server
 import json
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,30 +86,6 @@ def test_a_server_that_is_well(serve: Serve) -> None:
     assert said["client address"][1] == "it is seen as 127.0.0.1, as this machine has it"
 
 
-class Stranger(http.server.SimpleHTTPRequestHandler):
-    """As ``python -m http.server``."""
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_whoever_else_listens_on_the_port_is_no_server_of_ours(tmp_path: Path) -> None:
-    files = partial(Stranger, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as stranger, socket.socket() as silent:
-        thread = threading.Thread(target=stranger.serve_forever)
-        thread.start()
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        try:
-            for port in (stranger.server_port, silent.getsockname()[1]):
-                code, said = doctor(settings=ONE_SECRET | {"SYNKRONE_PORT": str(port)})
-                assert (code, said["listening"][0]) == (1, "fail")
-                assert said["listening"][1].startswith(f"127.0.0.1:{port} is in use, and what listens there does not")
-        finally:
-            stranger.shutdown()
-            thread.join()
-
-
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A folder for a socket, whose path may not be long."""
@@ -139,7 +111,8 @@ def test_a_server_is_known_however_it_listens(
     finally:
         server.kill()
     assert said["listening"][0] == "ok"
-    assert said["listening"][1].endswith("is in use, by a server that runs")
+    assert said["listening"][1].endswith("is in use by a server that runs: another one would not start beside it")
+    assert said["store"][1] == f"{tmp_path}/synkrone.db is in use by a server that runs"
 
 
 def test_a_page_that_may_not_connect_and_an_address_where_nobody_is(serve: Serve) -> None:

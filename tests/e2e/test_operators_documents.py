@@ -143,7 +143,7 @@ async def test_the_form_of_a_store_is_said(tmp_path: Path) -> None:
         # Beside the server that has the port and the file.
         said = await typed(reader, block(UPGRADE, "bash", "check-config"))
         assert said.startswith("The settings are good")
-        assert "is in use by another process" in said
+        assert "is in use by a server that runs" in said
 
 
 @pytest.mark.check

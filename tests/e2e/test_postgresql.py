@@ -247,8 +247,8 @@ def test_what_is_wrong_is_said_in_a_line_without_the_password(
         ("serve", f"postgresql://app:{secret}@127.0.0.1:{port}/postgres", 2, "password authentication failed"),
         ("serve", f"postgresql://app:{secret}/x@127.0.0.1:{port}/postgres", 2, "must be a URL such as"),
         ("check-config", f"postgresql://app:{secret}@127.0.0.1:{port}/postgres", 2, "password authentication failed"),
-        # It may come back until somebody serves.
-        ("check-config", f"postgresql://app:{secret}@127.0.0.1:1/postgres", 0, "Connection refused"),
+        ("check-config", f"postgresql://app:{secret}@127.0.0.1:1/postgres", 2, "Connection refused"),
+        ("serve", f"postgresql://app:{secret}@127.0.0.1:1/postgres", 2, "Connection refused"),
         ("migrate", f"postgresql://app@127.0.0.1:{port}/postgres?sslmode=disable", 2, "no pg_hba.conf entry"),
     ):
         ended = run(tmp_path, command, url)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import socketserver
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from adapters.store.sqlite.schema import FileLock
 from entrypoints.settings_access import SCOPES
 from tests.e2e.certificates import make_certificate
 from tests.forked import CLI, run_forked
@@ -218,6 +221,11 @@ CASES: Mapping[str, Wrong] = {
         "SYNKRONE_STORE_DURABILITY: is for a store of postgresql://, and the store is memory",
         variables={"SYNKRONE_STORE_DURABILITY": "sync"},
     ),
+    "a database that is away": Wrong(
+        'SYNKRONE_STORE: connection failed: connection to server at "127.0.0.1", port 1 failed: Connection refused Is '
+        "the server running on that host and accepting TCP/IP connections?",
+        variables={"SYNKRONE_STORE": "postgresql://x@127.0.0.1:1/x"},
+    ),
     "workers on a store for one": Wrong(
         "SYNKRONE_WORKERS: 4 of them need a store that they can share: postgresql://",
         variables={"SYNKRONE_WORKERS": "4"},
@@ -265,6 +273,76 @@ CASES: Mapping[str, Wrong] = {
 }
 
 
+@contextmanager
+def serving(stranger: socketserver.BaseServer) -> Iterator[None]:
+    """Another program, which lets go of whoever connects."""
+    with stranger:
+        thread = threading.Thread(target=stranger.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield
+        finally:
+            stranger.shutdown()
+            thread.join()
+
+
+@contextmanager
+def other_port(_: Path) -> Iterator[str]:
+    stranger = socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+    with serving(stranger):
+        yield str(stranger.server_address[1])
+
+
+@contextmanager
+def other_socket(folder: Path) -> Iterator[str]:
+    with serving(socketserver.UnixStreamServer(str(folder / "x.sock"), socketserver.BaseRequestHandler)):
+        yield "x.sock"
+
+
+@contextmanager
+def used_store(folder: Path) -> Iterator[str]:
+    """The file of one that another process has open."""
+    lock = FileLock(folder / "x.db")
+    try:
+        yield "x.db"
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """``line`` is what is said while somebody ``has`` what the variables name; both have NAME for it."""
+
+    has: Callable[[Path], AbstractContextManager[str]]
+    variables: Mapping[str, str]
+    line: str
+
+
+IN_USE = "Address already in use: stop what listens there, or"
+TAKEN: Mapping[str, Taken] = {
+    "a port of another program": Taken(
+        other_port,
+        {"SYNKRONE_PORT": "NAME"},
+        f"SYNKRONE_PORT: cannot listen on 127.0.0.1:NAME: {IN_USE} choose another port",
+    ),
+    "an internal port of another program": Taken(
+        other_port,
+        {"SYNKRONE_INTERNAL__PORT": "NAME"},
+        f"SYNKRONE_INTERNAL__PORT: cannot listen on 127.0.0.1:NAME: {IN_USE} choose another port",
+    ),
+    "a Unix socket of another program": Taken(
+        other_socket,
+        {"SYNKRONE_HOST": "unix:NAME"},
+        f"SYNKRONE_HOST: cannot listen on unix:NAME: {IN_USE} name another path",
+    ),
+    "a store of another process": Taken(
+        used_store,
+        {"SYNKRONE_STORE": "sqlite:///NAME"},
+        f"SYNKRONE_STORE: FOLDER/NAME is in use by another process: stop that one first, {UNKNOWN_TO}",
+    ),
+}
+
+
 def said(command: str, folder: Path, variables: Mapping[str, str]) -> tuple[int, str, str]:
     with tempfile.TemporaryDirectory() as outputs:
         ended = run_forked(
@@ -290,6 +368,17 @@ def test_what_is_wrong_is_said_in_a_line_by_every_command(case: Wrong, tmp_path:
         assert PRIVATE not in errors
         if command != "serve":
             assert sorted(tmp_path.rglob("*")) == before, command
+
+
+@pytest.mark.parametrize("case", TAKEN.values(), ids=TAKEN)
+def test_what_somebody_else_has_is_said_in_a_line_by_every_command(case: Taken, tmp_path: Path) -> None:
+    (tmp_path / "synkrone.toml").write_text(WITH_AUTH, encoding="utf-8")
+    with case.has(tmp_path) as name:
+        variables = {setting: value.replace("NAME", name) for setting, value in case.variables.items()}
+        for command in COMMANDS:
+            code, output, errors = said(command, tmp_path, variables)
+            line = case.line.replace("NAME", name)
+            assert (code, output, errors) == (2, "", f"synkrone-socket: {line}\n"), command
 
 
 def test_there_are_thirty() -> None:

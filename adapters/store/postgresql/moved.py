@@ -19,6 +19,22 @@ WAIT_SECONDS: Final = 60
 """A server that is started while a move ends waits for it. One that has to wait for longer was started too early."""
 
 
+_UNFINISHED: Final = "a move into this database is not finished: run synkrone-socket move again"
+
+
+def look_at_move(line: Line) -> str | None:
+    """What ``wait_for_move`` would wait for; None where it would not. Raises StoreUnusable, and psycopg.Error."""
+    if not is_unfinished(line):
+        return None
+    with line.transaction():
+        free = line.execute("SELECT pg_try_advisory_xact_lock_shared(%s, %s)", MOVING).fetchone()
+    if free == (False,):
+        return "a move into this database is under way"
+    if is_unfinished(line):
+        raise StoreUnusable(_UNFINISHED)
+    return None
+
+
 def wait_for_move(address: Address) -> None:
     """Return when no move is under way, or none that is not finished. Raises StoreUnusable, and psycopg.Error."""
     with address.connect(statement_timeout=False) as line:
@@ -34,7 +50,7 @@ def wait_for_move(address: Address) -> None:
         except psycopg.errors.LockNotAvailable:
             raise StoreUnusable("a move into this database is under way: start again when it has ended") from None
         if is_unfinished(line):
-            raise StoreUnusable("a move into this database is not finished: run synkrone-socket move again")
+            raise StoreUnusable(_UNFINISHED)
 
 
 def is_unfinished(line: Line) -> bool:

@@ -11,7 +11,7 @@ import psycopg
 
 from adapters.store.postgresql.connecting import Address, Line, check_server, one_line
 from adapters.store.postgresql.database import Snapshot
-from adapters.store.postgresql.moved import is_unfinished
+from adapters.store.postgresql.moved import look_at_move
 from adapters.store.served import StoreUnusable
 from domain.model.value import value
 
@@ -103,20 +103,18 @@ def migrate(address: Address) -> tuple[int, int]:
 def check(address: Address, *, migrates: bool) -> str | None:
     """Whether the database could be opened, as far as can be seen without changing anything.
 
-    What may pass by itself is answered with. Raises StoreUnusable.
+    A move that it would wait for is answered with. Raises StoreUnusable.
     """
     try:
         with address.connect() as line:
             check_server(line)
             found = version_of(line)
-            is_moving = not found.is_old and is_unfinished(line)
+            move = None if found.is_old else look_at_move(line)
     except psycopg.Error as error:
-        if is_passing(error):
-            return one_line(error)
         raise unusable(error) from None
     if found.is_old and not migrates:
         raise StoreUnusable(_of_old(found))
-    return "a move into this database is not finished" if is_moving else None
+    return move
 
 
 def version_of(line: Line) -> SchemaVersion:

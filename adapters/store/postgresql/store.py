@@ -120,7 +120,7 @@ class PostgresqlStore(
     # opening and closing
 
     def check(self) -> str | None:
-        """Whether ``open`` would succeed, without doing it: None, or what stands in its way for the moment only.
+        """Whether ``open`` would succeed, without doing it: None, or the move that it would wait for.
 
         Raises StoreUnusable.
         """

@@ -15,6 +15,7 @@ from adapters.contract.json_text import to_json
 from adapters.store.sqlite.schema import MIGRATIONS
 from docs.generate import command_names
 from entrypoints.cli import main, parser
+from tests.processes import port_to_keep
 
 
 def publish_arguments(*arguments: str) -> Any:
@@ -95,19 +96,21 @@ def test_over_a_unix_socket_an_address_has_to_be_given(
 
 @pytest.mark.parametrize(
     ("host", "address"),
-    [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000"), ("unix:x.sock", "unix:x.sock")],
+    [("127.0.0.1", "127.0.0.1:PORT"), ("::1", "[::1]:PORT"), ("unix:x.sock", "unix:x.sock")],
 )
 def test_check_config_says_where_it_would_listen(
     host: str, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    port = port_to_keep()
     monkeypatch.setenv("SYNKRONE_HOST", host)
+    monkeypatch.setenv("SYNKRONE_PORT", str(port))
     monkeypatch.setenv("SYNKRONE_AUTH__SECRET", "a secret of at least thirty-two bytes")
     assert main(["check-config"]) == 0
-    first, *others = capsys.readouterr().out.splitlines()
-    assert first == f"The settings are good: serve would listen on {address}."
-    # Somebody else may listen there at the moment, which is said in between.
-    assert f"Settings file: there is no file {tmp_path}/synkrone.toml" in others
+    assert capsys.readouterr().out.splitlines() == [
+        f"The settings are good: serve would listen on {address.replace('PORT', str(port))}.",
+        f"Settings file: there is no file {tmp_path}/synkrone.toml",
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
