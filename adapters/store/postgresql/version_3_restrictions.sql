@@ -5,7 +5,7 @@ CREATE TABLE synkrone.restrictions (
     issued_before bigint,
     blocked boolean NOT NULL,
     until bigint,
-    reason text);
+    reason text COLLATE "C");
 COMMENT ON TABLE synkrone.restrictions IS
     'Tokens that were issued at or before "issued_before" are not good any more; who is blocked is not let in before '
     '"until", or ever. "log_offset" is that of the control that was the last to change it.';
