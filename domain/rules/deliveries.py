@@ -130,8 +130,8 @@ class Case:
 
     ``attempts`` are those of connections that were sent it, or were there while it waited. ``is_unwitnessed``: its
     client had it by a connection that nobody has noted, as its server stopped within a second of its beginning.
-    ``is_marked``: a mark of the user lies at or beyond it, and ``is_complete``: everything since it was stored is
-    remembered. ``block`` is what keeps the user out at that time.
+    ``has_come``: the user has been here, at some time. ``is_marked``: a mark of the user lies at or beyond it, and
+    ``is_complete``: everything since it was stored is remembered. ``block`` is what keeps the user out at that time.
     """
 
     user: UserId
@@ -140,6 +140,7 @@ class Case:
     reach: Reach
     attempts: Sequence[Attempt]
     is_unwitnessed: bool
+    has_come: bool
     is_marked: bool
     is_complete: bool
     block: Block | None
@@ -225,6 +226,7 @@ def case(
         reached,
         _while_it_waited(relevant, notification, now),
         is_unwitnessed=any(_brings_what_nobody_noted(stay, followed, notification, reached) for stay in followed),
+        has_come=bool(page.marks or followed),
         is_marked=reached.has_mark(offset, page.marks),
         is_complete=page.complete_since is not None and page.complete_since <= notification.stored_at,
         block=block if is_blocked(block, now) else None,

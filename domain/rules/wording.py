@@ -129,6 +129,8 @@ def _end(attempt: Attempt) -> str:
 
 
 def _why_not_sent(case: Case) -> str:
+    if not case.has_come:
+        return "They have not connected."
     if not case.is_complete:
         return "Whether they were connected since is not kept for so long."
     others = [attempt.connection for attempt in case.attempts if attempt.sent_at is None]

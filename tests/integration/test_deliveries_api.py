@@ -209,7 +209,7 @@ async def test_of_whoever_is_blocked_it_is_said_for_how_long() -> None:
         async with support.session.delete(address, headers=headers) as answer:
             assert answer.status == 200
         (delivery,) = await support.asks("42", id="a")
-        assert delivery["sentence"].endswith("since. It is sent as soon as they connect.")
+        assert delivery["sentence"].endswith("They have not connected. It is sent as soon as they connect.")
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -96,12 +96,20 @@ def outcome(what: Addressed, *connections: ConnectionRecord, **known: Any) -> Ou
 LIVE = connection("c", 50)
 
 
-def test_nobody_was_there() -> None:
-    found = judged(notification())
+@pytest.mark.parametrize(
+    ("marks", "why"),
+    [({}, "They have not connected."), ({"freelance": OFFSET - 1}, "They were not connected since.")],
+    ids=["never came", "came before"],
+)
+def test_nobody_was_there(marks: Mapping[str, int], why: str) -> None:
+    found = judged(notification(), marks=marks)
     assert (found.outcome, found.attempts) == (Outcome.WAITING, [])
-    assert sentence(found) == (
-        "It was stored at 2030-01-31 12:01:40 UTC. They were not connected since. It is sent as soon as they connect."
-    )
+    assert sentence(found) == f"It was stored at 2030-01-31 12:01:40 UTC. {why} It is sent as soon as they connect."
+
+
+def test_whoever_never_came_was_not_connected_however_short_the_ledger() -> None:
+    found = judged(notification(), complete_since=None)
+    assert sentence(found).startswith("It was stored at 2030-01-31 12:01:40 UTC. They have not connected. ")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +135,7 @@ def test_whoever_is_blocked_cannot_be_sent_it_before_that_is_over(
     waiting = judged(what, block=block)
     assert waiting.outcome is Outcome.WAITING
     assert sentence(waiting).endswith(
-        f"They were not connected since. {to_come.format('sent', 'as soon as they connect')}"
+        f"They have not connected. {to_come.format('sent', 'as soon as they connect')}"
     )
     sent = judged(what, ended(LIVE, 120), block=block)
     assert sent.outcome is Outcome.SENT
