@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
+from adapters.api.users import user_of
 from adapters.contract.json_text import timestamp
 from domain.errors import InvalidArgument, StoreUnavailable
 from domain.model import ConnectionInfo, UserId
-from domain.policy import is_name, name_fault
 
 _FLAGS = {"true": True, "false": False}
 
@@ -28,15 +28,13 @@ class ConnectionsHandler(BackendHandler):
         await self.handle(user)
 
     async def handle(self, *arguments: str) -> None:
-        (user,) = arguments
-        if not is_name(user):
-            raise InvalidArgument("id", name_fault(user))
+        user = user_of(arguments[0])
         if self.request.method != "DELETE":
-            connections = await self.backend.directory.connections_of(UserId(user))
+            connections = await self.backend.directory.connections_of(user)
             self.answer(200, {"connections": [connection_object(info) for info in connections]})
             return
         reconnect = self._reconnect()
-        closed = await self._disconnect(UserId(user), reconnect=reconnect)
+        closed = await self._disconnect(user, reconnect=reconnect)
         # Whoever has a good token may come back.
         self.answer(200, {"disconnected": closed, "tokens_revoked": False})
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from adapters.api.handlers import BackendHandler
+from adapters.api.users import user_of
 from adapters.contract.commands import is_page
 from adapters.contract.deliveries import deliveries_object
 from adapters.contract.json_text import parse_timestamp
 from domain.errors import InvalidArgument
-from domain.model import DeliveriesQuery, UserId
-from domain.policy import IDENTIFIER_RULE, REPEATED, is_identifier, is_name, name_fault
+from domain.model import DeliveriesQuery
+from domain.policy import IDENTIFIER_RULE, REPEATED, is_identifier
 
 _ARGUMENTS = ("id", "since", "page")
 
@@ -25,11 +26,9 @@ class DeliveriesHandler(BackendHandler):
         await self.handle(user)
 
     async def handle(self, *arguments: str) -> None:
-        (user,) = arguments
-        if not is_name(user):
-            raise InvalidArgument("user", name_fault(user))
-        page = await self.backend.deliveries.deliveries_of(UserId(user), self._query())
-        self.answer(200, deliveries_object(UserId(user), page))
+        user = user_of(arguments[0])
+        page = await self.backend.deliveries.deliveries_of(user, self._query())
+        self.answer(200, deliveries_object(user, page))
 
     def _query(self) -> DeliveriesQuery:
         """Raises InvalidArgument."""

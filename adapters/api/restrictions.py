@@ -7,11 +7,11 @@ from typing import Final
 
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
+from adapters.api.users import InvalidUser, user_of
 from adapters.contract.json_text import timestamp
 from adapters.contract.restrictions import blocked_object, read_block, read_revocation, revoked_object
 from domain.errors import InvalidArgument, SynkroneError
 from domain.model import UserId
-from domain.policy import is_name, name_fault
 
 SCOPE: Final = "users:write"
 
@@ -24,15 +24,9 @@ class _RestrictionHandler(BackendHandler):
         self.scope = SCOPE
 
     def status_of(self, error: SynkroneError) -> HTTPStatus:
-        if isinstance(error, InvalidArgument):
+        if isinstance(error, InvalidArgument) and not isinstance(error, InvalidUser):
             return HTTPStatus.UNPROCESSABLE_ENTITY
         return super().status_of(error)
-
-    def user(self, id_: str) -> UserId:
-        """Raises InvalidArgument."""
-        if not is_name(id_):
-            raise InvalidArgument("id", name_fault(id_))
-        return UserId(id_)
 
     def _note(self, action: str, user: UserId, detail: str | None = None) -> None:
         self.backend.telemetry.acted(self.caller_name, action, user, detail=detail)
@@ -43,7 +37,7 @@ class _RestrictionHandler(BackendHandler):
 
 class RevokeHandler(_RestrictionHandler):
     async def handle(self, *arguments: str) -> None:
-        user = self.user(arguments[0])
+        user = user_of(arguments[0])
         revoked = await self.backend.access.revoke(user, read_revocation(self.body))
         before = timestamp(revoked.issued_before)
         self._note("revoked", user, f"issued at or before {before}; connections: {revoked.disconnected}")
@@ -60,7 +54,7 @@ class BlockHandler(_RestrictionHandler):
         await self.handle(user)
 
     async def handle(self, *arguments: str) -> None:
-        user, access = self.user(arguments[0]), self.backend.access
+        user, access = user_of(arguments[0]), self.backend.access
         match self.request.method:
             case "POST":
                 until, reason = read_block(self.body)

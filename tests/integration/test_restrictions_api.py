@@ -276,8 +276,6 @@ async def test_what_is_wrong_is_named_and_changes_nothing() -> None:
             (b'{"reason": "' + b"x" * 70_000 + b'"}', {}, 413),
         ):
             assert (await guard.send("POST", "block", body, **headers))[0] == status
-        for user in ("x" * 129, "a%0Ab"):
-            assert (await guard.send("POST", "block", {}, user=user))[0] == 422
         assert await guard.is_let_in(token("42"))
         assert await guard.does("GET", "block") == FREE
 

@@ -12,6 +12,7 @@ from adapters.api.description.problems import bare_example, example
 from adapters.api.description.schemas import SCHEMAS, Schema, components, name, ref
 from adapters.api.inbox import ACTIONS, ForeignOrigin
 from adapters.api.publish import JSON
+from adapters.api.users import InvalidUser
 from adapters.contract.json_text import InvalidJson
 from adapters.http.bearer import challenge
 from adapters.http.problems import MEDIA_TYPE, BodyTooLarge, MethodNotAllowed, UnsupportedMediaType, status_of
@@ -246,7 +247,7 @@ def _of_backends() -> dict[str, Any]:
 def _restriction(
     identifier: str, summary: str, description: str, *, answer: str, body: Schema | None = None, errors: Errors = ()
 ) -> Operation:
-    of_body = _OF_BODIES if body is not None else ()
+    of_body: Errors = (*_OF_BODIES, InvalidArgument) if body is not None else ()
     return _operation(
         identifier,
         summary,
@@ -256,7 +257,7 @@ def _restriction(
         body={JSON: body} if body is not None else None,
         is_body_required=False,
         answers={HTTPStatus.OK: answer},
-        errors=(*_OF_CALLERS, *of_body, InvalidArgument, *errors, StoreUnavailable),
+        errors=(*_OF_CALLERS, InvalidUser, *of_body, *errors, StoreUnavailable),
         statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},
     )
 

@@ -12,11 +12,11 @@ from adapters.api.inbox import ForeignOrigin
 from adapters.api.nodes import nodes_object
 from adapters.api.ops.console import PATH, WHERE, Console
 from adapters.api.ops.sessions import Session
+from adapters.api.users import user_of
 from adapters.contract.json_text import parse_argument, timestamp
 from adapters.system.samples import Excerpt
 from domain.errors import InvalidArgument, SynkroneError, Unavailable
 from domain.model import UserId
-from domain.policy import is_name, name_fault
 
 BODY_MAX: Final = 16_384
 _DIGITS_MAX: Final = 12
@@ -146,18 +146,11 @@ class NodesHandler(OperatorHandler):
         return False
 
 
-class UserHandler(OperatorHandler):
+class LookHandler(OperatorHandler):
     """Something of one user, by its name."""
 
-    def _user(self, user: str) -> UserId:
-        if not is_name(user):
-            raise InvalidArgument("id", name_fault(user))
-        return UserId(user)
-
-
-class LookHandler(UserHandler):
     async def handle(self, *arguments: str) -> None:
-        user, name = self._user(arguments[0]), arguments[1]
+        user, name = user_of(arguments[0]), arguments[1]
         look = self.console.looks.get(name)
         if look is None:
             raise tornado.web.HTTPError(HTTPStatus.NOT_FOUND)
@@ -168,11 +161,11 @@ class LookHandler(UserHandler):
         self.answer(200, await look(user, query))
 
 
-class ActionHandler(UserHandler):
+class ActionHandler(OperatorHandler):
     methods = ("POST",)
 
     async def handle(self, *arguments: str) -> None:
-        user, name = self._user(arguments[0]), arguments[1]
+        user, name = user_of(arguments[0]), arguments[1]
         action = self.console.actions.get(name)
         if action is None:
             raise tornado.web.HTTPError(HTTPStatus.NOT_FOUND)
