@@ -12,17 +12,22 @@ from datetime import datetime, timedelta
 
 from psycopg.types.json import Jsonb
 
-from adapters.store.addressing import audience_of, rooms_of
-from adapters.store.postgresql.database import Database, Row, Snapshot, Written, stored_time
+from adapters.store.ledger_rows import (
+    ALL,
+    Receiving,
+    Remembering,
+    addressed_of,
+    history_of,
+    moment_or_none,
+    values_of,
+)
+from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.times import MICROSECOND, microseconds, moment, second
 from domain.model import (
     SERVER_STOPPED,
-    Addressed,
     AddressedPage,
-    AwaitedReceipt,
     ConnectionHistory,
     ConnectionId,
-    ConnectionRecord,
     DeliveriesQuery,
     Notes,
     Room,
@@ -109,7 +114,7 @@ class Recorder:
 def _record(db: Database, one: Recording) -> None:
     notes = one.notes
     if notes.connections:
-        rows = [_row(connection) for connection in notes.connections]
+        rows = [values_of(connection) for connection in notes.connections]
         db.execute(_CONNECTIONS, {"run": one.run, "connections": Jsonb(rows)})
     # In one second a user may have received more than once.
     receipts: dict[tuple[UserId, int], dict[ConnectionId, int]] = {}
@@ -127,28 +132,6 @@ def _record(db: Database, one: Recording) -> None:
     if notes.unsent:
         db.execute(_UNSENT, {"run": one.run, "at": microseconds(notes.at), "offsets": [*notes.unsent]})
     db.execute(_SEEN, {"now": stored_time(one.now), "delivered": notes.delivered, "run": one.run})
-
-
-def _row(one: ConnectionRecord) -> Mapping[str, object]:
-    return {
-        "number": one.number,
-        "user_id": one.user,
-        "id": one.id,
-        "role": one.role,
-        "device": one.device,
-        "transport": one.transport,
-        "pid": one.pid,
-        "since": microseconds(one.since),
-        "after": one.after,
-        "had": one.had,
-        "continues": one.continues,
-        "replayed": one.replayed,
-        "skipped": [*one.skipped],
-        "until": microseconds(one.until) if one.until is not None else None,
-        "ended": one.ended,
-        "sent": one.sent,
-        "received": one.received,
-    }
 
 
 _END_RUNS = b"""
@@ -201,7 +184,8 @@ class Asking:
 _STARTS = b"SELECT room, start_offset FROM synkrone.starts WHERE user_id = %(user)s::text"
 _USER_MARKS = b"SELECT role, log_offset FROM synkrone.marks WHERE user_id = %(user)s::text"
 _WITH_ID = b"""
-    SELECT log_offset FROM synkrone.ids WHERE id = %(id)s::text"""
+    SELECT log_offset FROM synkrone.ids
+    WHERE id = %(id)s::text AND log_offset > %(floor)s::bigint AND log_offset < %(before)s::bigint"""
 _FOR_USER = b"""
     SELECT DISTINCT placed.log_offset
     FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
@@ -222,26 +206,26 @@ _NOTIFICATIONS = b"""
     LEFT JOIN LATERAL (
         SELECT read_at, read_by FROM synkrone.watermarks
         WHERE watermarks.user_id = %(user)s::text AND watermarks.log_offset > given.log_offset
-        ORDER BY watermarks.log_offset LIMIT 1) AS read_all ON true
-    ORDER BY contents.log_offset DESC"""
-_ALL = 1 << 62
+        ORDER BY watermarks.log_offset LIMIT 1) AS read_all ON true"""
 
 
 def addressed(snapshot: Snapshot, asking: Asking) -> AddressedPage:
     db, query, user = snapshot.db, asking.query, asking.user
     starts = {Room(room): int(start) for room, start in db.execute(_STARTS, {"user": user})}
     marks = {role: int(mark) for role, mark in db.execute(_USER_MARKS, {"user": user})}
+    floor = _floor(db, query)
+    before = query.before if query.before is not None else ALL
+    following = None
     if query.id is not None:
-        offsets = [offset for (offset,) in db.execute(_WITH_ID, {"id": query.id})]
-        following = None
+        offsets = [offset for (offset,) in db.execute(_WITH_ID, {"id": query.id, "floor": floor, "before": before})]
     else:
-        offsets = _for_user(db, user, starts, query)
+        offsets = _for_user(db, user, starts, floor, before, query.limit)
         following = offsets[query.limit - 1] if len(offsets) > query.limit else None
         offsets = offsets[: query.limit]
     rows = db.execute(_NOTIFICATIONS, {"own": Room.of_user(user), "user": user, "offsets": offsets})
     since = db.execute(b"SELECT at FROM synkrone.ledger_since").fetchone()
     return AddressedPage(
-        [_addressed(snapshot, user, row) for row in rows],
+        addressed_of(user, rows, snapshot.generations.position, snapshot.floor),
         following,
         starts,
         marks,
@@ -249,51 +233,27 @@ def addressed(snapshot: Snapshot, asking: Asking) -> AddressedPage:
     )
 
 
-def _for_user(db: Database, user: UserId, starts: Mapping[Room, int], query: DeliveriesQuery) -> list[int]:
+def _floor(db: Database, query: DeliveriesQuery) -> int:
+    """The last offset that is too old."""
+    if query.since is None:
+        return 0
+    (floor,) = db.one(b"SELECT synkrone.aged_upto(%(before)s::bigint)", {"before": microseconds(query.since) - 1})
+    return int(floor)
+
+
+def _for_user(db: Database, user: UserId, starts: Mapping[Room, int], floor: int, before: int, limit: int) -> list[int]:
     """One more than asked for, where there are so many; newest first."""
-    floor = 0
-    if query.since is not None:
-        (floor,) = db.one(b"SELECT synkrone.aged_upto(%(before)s::bigint)", {"before": microseconds(query.since) - 1})
     rooms = {Room.of_user(user): 0, **starts}
     found = db.execute(
         _FOR_USER,
         {
             "rooms": list(rooms),
             "afters": [max(start, floor) for start in rooms.values()],
-            "before": query.before if query.before is not None else _ALL,
-            "most": query.limit + 1,
+            "before": before,
+            "most": limit + 1,
         },
     )
     return [offset for (offset,) in found]
-
-
-def _addressed(snapshot: Snapshot, user: UserId, row: Row) -> Addressed:
-    offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted = row
-    kind, shared = audience_of(rooms)
-    return Addressed(
-        id=id_,
-        position=snapshot.generations.position(offset),
-        stored_at=moment(stored_at),
-        audience=kind,
-        rooms=rooms_of(user, shared, is_own=is_own),
-        expires_at=_moment(expires_at),
-        has_left=offset <= snapshot.floor,
-        read_at=_moment(read_at),
-        read_by=read_by,
-        deleted=deleted,
-    )
-
-
-def _moment(at: int | None) -> datetime | None:
-    return moment(at) if at is not None else None
-
-
-@value
-class Remembering:
-    """A request for the connections of a user."""
-
-    user: UserId
-    notifications: Sequence[Addressed]
 
 
 _COLUMNS = """
@@ -308,56 +268,13 @@ _UNSENT_OF = b"SELECT run, log_offset FROM synkrone.ledger_unsent WHERE log_offs
 
 
 def history(snapshot: Snapshot, request: Remembering) -> ConnectionHistory:
-    db = snapshot.db
-    found = {(row[0], row[1]): row for row in db.execute(_OPEN, {"user": request.user})}
-    moments = sorted({microseconds(one.stored_at) for one in request.notifications})
-    for at in moments:
-        some = db.execute(_ENDED, {"user": request.user, "at": at}).fetchall()
-        found |= {(row[0], row[1]): row for row in some}
-        if len(some) < CONNECTIONS_MOST:
-            # It has all that follow.
-            break
-    unsent: dict[int, set[int]] = {}
-    offsets = [one.position.offset for one in request.notifications]
-    for run, offset in db.execute(_UNSENT_OF, {"offsets": offsets}):
-        unsent.setdefault(run, set()).add(offset)
-    connections = [_connection(request.user, row) for row in found.values()]
-    return ConnectionHistory(
-        sorted(connections, key=lambda one: (one.since, one.number)),
-        {ConnectionId(row[2]): frozenset(unsent[run]) for (run, _), row in found.items() if run in unsent},
+    db, user = snapshot.db, request.user
+    return history_of(
+        request,
+        db.execute(_OPEN, {"user": user}),
+        lambda at: db.execute(_ENDED, {"user": user, "at": at}).fetchall(),
+        db.execute(_UNSENT_OF, {"offsets": [*request.offsets]}).fetchall(),
     )
-
-
-def _connection(user: UserId, row: Row) -> ConnectionRecord:
-    _, number, id_, role, device, transport, pid, since, after, had, continues, replayed, *others = row
-    skipped, until, ended, sent, received = others
-    return ConnectionRecord(
-        id=ConnectionId(id_),
-        number=number,
-        user=user,
-        role=role,
-        device=device,
-        transport=transport,
-        pid=pid,
-        since=moment(since),
-        after=after,
-        had=had,
-        continues=continues,
-        replayed=replayed,
-        skipped=tuple(skipped),
-        until=_moment(until),
-        ended=ended,
-        sent=sent,
-        received=received,
-    )
-
-
-@value
-class Receiving:
-    """A request for the times of receipts of a user."""
-
-    user: UserId
-    awaited: Sequence[AwaitedReceipt]
 
 
 _RECEIVED_AT = b"""
@@ -382,4 +299,4 @@ def received_at(snapshot: Snapshot, request: Receiving) -> list[datetime | None]
             "since": [second(one.since) for one in request.awaited],
         },
     )
-    return [_moment(at) for (at,) in rows]
+    return [moment_or_none(at) for (at,) in rows]

@@ -11,7 +11,15 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from adapters.store.addressing import audience_of, rooms_of
+from adapters.store.ledger_rows import (
+    ALL,
+    Receiving,
+    Remembering,
+    addressed_of,
+    history_of,
+    moment_or_none,
+    values_of,
+)
 from adapters.store.sqlite.items import stored_upto
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
@@ -22,10 +30,8 @@ from domain.model import (
     SERVER_STOPPED,
     Addressed,
     AddressedPage,
-    AwaitedReceipt,
     ConnectionHistory,
     ConnectionId,
-    ConnectionRecord,
     DeliveriesQuery,
     Notes,
     Room,
@@ -95,25 +101,8 @@ def _record(db: sqlite3.Connection, run: int, notes: Notes) -> None:
     _know(db, {Room.of_user(one.user) for one in notes.connections})
     connections: list[object] = []
     for one in notes.connections:
-        connections += (
-            one.number,
-            Room.of_user(one.user),
-            one.id,
-            one.role,
-            one.device,
-            one.transport,
-            one.pid,
-            microseconds(one.since),
-            one.after,
-            one.had,
-            one.continues,
-            one.replayed,
-            as_json(one.skipped),
-            microseconds(one.until) if one.until is not None else None,
-            one.ended,
-            one.sent,
-            one.received,
-        )
+        values = values_of(one) | {"user_id": Room.of_user(one.user), "skipped": as_json(one.skipped)}
+        connections += values.values()
     _CONNECTIONS.insert(db, connections, run)
     receipts: dict[int, dict[Room, dict[ConnectionId, int]]] = {}
     for user, receipt in notes.receipts:
@@ -193,11 +182,13 @@ def addressed(db: sqlite3.Connection, asking: Asking) -> AddressedPage:
     }
     marks = dict(db.execute("SELECT role, offset FROM marks WHERE user = ?", (user,)).fetchall())
     query = asking.query
+    floor = stored_upto(db, microseconds(query.since) - 1) if query.since is not None else 0
+    before = query.before if query.before is not None else ALL
+    following = None
     if query.id is not None:
-        offsets = _with_id(db, query.id)
-        following = None
+        offsets = [offset for offset in _with_id(db, query.id) if floor < offset < before]
     else:
-        offsets = _for_user(db, own, starts, query)
+        offsets = _for_user(db, {own: 0, **starts}, floor, before, query.limit)
         following = offsets[query.limit - 1] if len(offsets) > query.limit else None
         offsets = offsets[: query.limit]
     since = db.execute("SELECT value FROM meta WHERE name = ?", (_SINCE,)).fetchone()
@@ -217,25 +208,23 @@ def _with_id(db: sqlite3.Connection, id_: str) -> list[int]:
     return [offset for (offset,) in rows]
 
 
-def _for_user(db: sqlite3.Connection, own: Room, starts: dict[Room, int], query: DeliveriesQuery) -> list[int]:
+def _for_user(db: sqlite3.Connection, starts: dict[Room, int], floor: int, before: int, limit: int) -> list[int]:
     """One more than asked for, where there are so many; newest first."""
-    floor = stored_upto(db, microseconds(query.since) - 1) if query.since is not None else 0
     room = """
         SELECT * FROM (SELECT offset FROM placed
         WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? AND offset < ? AND item
         ORDER BY offset DESC LIMIT ?)"""
-    before = query.before if query.before is not None else (1 << 62)
-    rooms = list({own: 0, **starts}.items())
+    rooms = list(starts.items())
     found: set[int] = set()
     for first in range(0, len(rooms), _ROOMS_AT_ONCE):
         some = rooms[first : first + _ROOMS_AT_ONCE]
         arguments: list[object] = []
         for name, start in some:
-            arguments += (name, max(start, floor), before, query.limit + 1)
+            arguments += (name, max(start, floor), before, limit + 1)
         placed = " UNION ".join([room] * len(some))
-        rows = db.execute(f"{placed} ORDER BY 1 DESC LIMIT ?", (*arguments, query.limit + 1))
+        rows = db.execute(f"{placed} ORDER BY 1 DESC LIMIT ?", (*arguments, limit + 1))
         found |= {offset for (offset,) in rows}
-    return sorted(found, reverse=True)[: query.limit + 1]
+    return sorted(found, reverse=True)[: limit + 1]
 
 
 def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: Sequence[int]) -> list[Addressed]:
@@ -253,59 +242,27 @@ def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: S
         LEFT JOIN state ON state.user = :user AND state.offset = contents.offset""",
         {"user": user, "offsets": as_json(list(offsets))},
     ).fetchone()
-    floor = log_floor(db)
-    found: list[Addressed] = []
-    for offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted in json.loads(rows):
-        kind, shared = audience_of(rooms)
-        found.append(
-            Addressed(
-                id=id_,
-                position=asking.generations.position(offset),
-                stored_at=moment(stored_at),
-                audience=kind,
-                rooms=rooms_of(asking.user, shared, is_own=bool(is_own)),
-                expires_at=_moment(expires_at),
-                has_left=offset <= floor,
-                read_at=_moment(read_at),
-                read_by=read_by,
-                deleted=bool(deleted),
-            )
-        )
-    return sorted(found, key=lambda one: -one.position.offset)
-
-
-def _moment(at: int | None) -> datetime | None:
-    return moment(at) if at is not None else None
-
-
-@value
-class Remembering:
-    """A request for the connections of a user."""
-
-    user: UserId
-    notifications: Sequence[Addressed]
+    return addressed_of(asking.user, json.loads(rows), asking.generations.position, log_floor(db))
 
 
 _COLUMNS = """
-    run, number, id, role, device, transport, pid, since, after, had, continues, replayed, skipped, until, ended,
-    sent, received"""
+    run, number, id, role, device, transport, pid, since, after, had, continues, replayed, json(skipped), until, ended,
+    CASE WHEN until IS NULL AND replayed IS NOT NULL THEN coalesce(max(coalesce(sent, 0),
+        (SELECT delivered FROM ledger_runs WHERE ledger_runs.number = run AND NOT ledger_runs.ended)), sent)
+        ELSE sent END, received"""
+_UNSENT_OF = "SELECT run, offset FROM ledger_unsent WHERE offset IN (SELECT value FROM json_each(?))"
 
 
 def history(db: sqlite3.Connection, request: Remembering) -> ConnectionHistory:
     row = db.execute("SELECT id FROM rooms WHERE name = ?", (Room.of_user(request.user),)).fetchone()
     if row is None:
         return ConnectionHistory((), {})
-    found = {(one[0], one[1]): one for one in _rows(db, "user = ? AND until IS NULL", (row[0],))}
-    for at in sorted({microseconds(one.stored_at) for one in request.notifications}):
-        some = _rows(db, f"user = ? AND until >= ? ORDER BY until LIMIT {CONNECTIONS_MOST}", (row[0], at))
-        found |= {(one[0], one[1]): one for one in some}
-        if len(some) < CONNECTIONS_MOST:
-            break
-    delivered = dict(db.execute("SELECT number, delivered FROM ledger_runs WHERE NOT ended").fetchall())
-    connections = [_connection(request.user, one, delivered.get(one[0])) for one in found.values()]
-    return ConnectionHistory(
-        sorted(connections, key=lambda one: (one.since, one.number)),
-        _unsent(db, found, [one.position.offset for one in request.notifications]),
+    (user,) = row
+    return history_of(
+        request,
+        _rows(db, "user = ? AND until IS NULL", (user,)),
+        lambda at: _rows(db, f"user = ? AND until >= ? ORDER BY until LIMIT {CONNECTIONS_MOST}", (user, at)),
+        db.execute(_UNSENT_OF, (as_json(request.offsets),)),
     )
 
 
@@ -316,52 +273,6 @@ def _rows(db: sqlite3.Connection, where: str, arguments: Sequence[object]) -> li
     ).fetchone()
     found: list[list[Any]] = json.loads(rows)
     return found
-
-
-def _connection(user: UserId, row: Sequence[Any], delivered: int | None) -> ConnectionRecord:
-    """``delivered`` is how far the server had come as it was last heard of, of an open one."""
-    _, number, id_, role, device, transport, pid, since, after, had, continues, replayed, *others = row
-    skipped, until, ended, sent, received = others
-    if until is None and replayed is not None and delivered is not None:
-        sent = max(delivered, sent or 0)
-    return ConnectionRecord(
-        id=ConnectionId(id_),
-        number=number,
-        user=user,
-        role=role,
-        device=device,
-        transport=transport,
-        pid=pid,
-        since=moment(since),
-        after=after,
-        had=had,
-        continues=continues,
-        replayed=replayed,
-        skipped=tuple(json.loads(skipped)),
-        until=_moment(until),
-        ended=ended,
-        sent=sent,
-        received=received,
-    )
-
-
-def _unsent(
-    db: sqlite3.Connection, found: dict[tuple[int, int], list[Any]], offsets: Sequence[int]
-) -> dict[ConnectionId, frozenset[int]]:
-    by_run: dict[int, set[int]] = {}
-    for run, offset in db.execute(
-        "SELECT run, offset FROM ledger_unsent WHERE offset IN (SELECT value FROM json_each(?))", (as_json(offsets),)
-    ):
-        by_run.setdefault(run, set()).add(offset)
-    return {ConnectionId(one[2]): frozenset(by_run[run]) for (run, _), one in found.items() if run in by_run}
-
-
-@value
-class Receiving:
-    """A request for the times of receipts of a user."""
-
-    user: UserId
-    awaited: Sequence[AwaitedReceipt]
 
 
 def received_at(db: sqlite3.Connection, request: Receiving) -> list[datetime | None]:
@@ -384,4 +295,4 @@ def received_at(db: sqlite3.Connection, request: Receiving) -> list[datetime | N
             "within": RECEIPT_WITHIN // MICROSECOND,
         },
     ).fetchone()
-    return [_moment(at) for at in json.loads(rows)]
+    return [moment_or_none(at) for at in json.loads(rows)]

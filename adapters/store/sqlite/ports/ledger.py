@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from adapters.store.jobs import one_by_one
+from adapters.store.ledger_rows import Receiving, Remembering
 from adapters.store.sqlite import ledger
 from adapters.store.sqlite.ports.port import Port
 from domain.model import Addressed, AddressedPage, AwaitedReceipt, ConnectionHistory, DeliveriesQuery, Notes, UserId
@@ -27,7 +28,7 @@ class SqliteLedger(Port):
         return await state.readers.do(_ADDRESSED, ledger.Asking(state.generations, user, query, kept_since))
 
     async def history(self, user: UserId, notifications: Sequence[Addressed]) -> ConnectionHistory:
-        return await self._opened().readers.do(_HISTORY, ledger.Remembering(user, notifications))
+        return await self._opened().readers.do(_HISTORY, Remembering(user, notifications))
 
     async def received_at(self, user: UserId, awaited: Sequence[AwaitedReceipt]) -> Sequence[datetime | None]:
-        return await self._opened().readers.do(_RECEIVED_AT, ledger.Receiving(user, awaited)) if awaited else []
+        return await self._opened().readers.do(_RECEIVED_AT, Receiving(user, awaited)) if awaited else []
