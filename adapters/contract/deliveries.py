@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from adapters.contract.json_text import timestamp
-from domain.model import Attempt, DeliveriesPage, DeliveryReport, UserId
+from adapters.contract.commands import is_page
+from adapters.contract.json_text import parse_timestamp, timestamp
+from domain.errors import InvalidArgument
+from domain.model import Attempt, DeliveriesPage, DeliveriesQuery, DeliveryReport, UserId
+from domain.policy import IDENTIFIER_RULE, is_identifier
+
+_ARGUMENTS = ("id", "since", "page")
+
+
+def read_query(given: Mapping[str, str]) -> DeliveriesQuery:
+    """``id``, ``since`` and ``page``: each narrows what the others leave. Raises InvalidArgument."""
+    unknown = next((name for name in given if name not in _ARGUMENTS), None)
+    if unknown is not None:
+        raise InvalidArgument(unknown, "is not known")
+    id_, since, page = (given.get(name) for name in _ARGUMENTS)
+    if id_ is not None and not is_identifier(id_):
+        raise InvalidArgument("id", IDENTIFIER_RULE)
+    if page is not None and not is_page(page):
+        raise InvalidArgument("page", "must be what an answer gave as next")
+    return DeliveriesQuery(
+        id=id_,
+        since=_time(since) if since is not None else None,
+        before=int(page) if page is not None else None,
+    )
+
+
+def _time(text: str) -> datetime:
+    """Raises InvalidArgument."""
+    try:
+        return parse_timestamp(text)
+    except ValueError as error:
+        raise InvalidArgument("since", str(error)) from None
 
 
 def deliveries_object(user: UserId, page: DeliveriesPage) -> dict[str, object]:

@@ -80,8 +80,10 @@ class Notes:
 
 @value
 class DeliveriesQuery:
-    """The notification with an ``id``, or those that were stored at ``since`` or later and are for the user, newest
-    first, only those before an offset where it is given."""
+    """The notification with an ``id``, whomever it is for, or those that are for the user, newest first.
+
+    Either way only what was stored at ``since`` or later and lies ``before`` an offset, where these are given.
+    """
 
     id: str | None = None
     since: datetime | None = None

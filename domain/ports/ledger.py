@@ -31,8 +31,8 @@ class Ledger(Protocol):
         received, the first time counts."""
 
     async def addressed(self, user: UserId, query: DeliveriesQuery) -> AddressedPage:
-        """Notifications as they stand for a user. By its id also one that is for others; by a time those alone that are
-        for this one. Where there is no such notification, or none any more, the page has none."""
+        """Notifications as they stand for a user. By its id also one that is for others; without one those alone that
+        are for this one. Where there is no such notification, or none any more, the page has none."""
 
     async def history(self, user: UserId, notifications: Sequence[Addressed]) -> ConnectionHistory:
         """The user's connections that had not ended as one of the notifications was stored: from each on, the first

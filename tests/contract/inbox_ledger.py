@@ -101,6 +101,23 @@ class AddressedContract:
         assert (early.audience, early.rooms) == (AudienceKind.EVERYONE, frozenset((EVERYONE,)))
         assert await stands(inbox, ANN_ID, "unknown") is None
 
+    async def test_an_id_a_time_and_a_place_hold_together(self, inbox: OpenedStore, clock: ManualClock) -> None:
+        await inbox.append([draft("before")])
+        clock.advance(60)
+        (appended,) = await inbox.append([draft("n", BOB)])
+        assert appended.position is not None
+        stored_at, offset = START + timedelta(seconds=60), appended.position.offset
+        for query, there in (
+            (DeliveriesQuery(id="n", since=stored_at), True),
+            (DeliveriesQuery(id="n", since=stored_at + timedelta(microseconds=1)), False),
+            (DeliveriesQuery(id="before", since=stored_at), False),
+            (DeliveriesQuery(id="n", before=offset + 1), True),
+            (DeliveriesQuery(id="n", before=offset), False),
+            (DeliveriesQuery(id="n", since=stored_at, before=offset + 1), True),
+        ):
+            found = await inbox.addressed(ANN_ID, query)
+            assert (len(found.notifications), found.next) == (int(there), None), query
+
     async def test_a_page_ends_where_the_next_begins(self, inbox: OpenedStore, clock: ManualClock) -> None:
         ann = await register(inbox)
         await inbox.append([draft("older")])

@@ -154,6 +154,21 @@ async def test_those_since_a_time_come_page_by_page() -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_id_and_a_time_and_a_page_hold_together() -> None:
+    async with supporting() as support:
+        await support.publish("a", {"user": "42"})
+        ((stored_at, cursor),) = [(one["stored_at"], one["cursor"]) for one in await support.asks("42", id="a")]
+        at, offset = datetime.fromisoformat(stored_at), int(cursor.rpartition(":")[2])
+        for query, there in (
+            ({"since": at.isoformat()}, True),
+            ({"since": (at + timedelta(milliseconds=1)).isoformat()}, False),
+            ({"page": str(offset + 1)}, True),
+            ({"page": str(offset)}, False),
+        ):
+            assert [one["id"] for one in await support.asks("42", id="a", **query)] == ["a"] * there, query
+
+
+@pytest.mark.gen_test
 async def test_who_may_ask_and_what() -> None:
     async with supporting() as support:
         assert (await support.send("42", None))[0] == 401

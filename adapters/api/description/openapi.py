@@ -224,7 +224,8 @@ def _of_backends() -> dict[str, Any]:
             "get": _operation(
                 "deliveries",
                 "Why a user got a notification, or did not",
-                "What became of one, or of those since a time, newest first. Needs the scope `deliveries:read`.",
+                "What became of one, or of those since a time, newest first. With `id` and `since` both hold. "
+                "Needs the scope `deliveries:read`.",
                 tag="backends",
                 security=_BACKEND,
                 parameters=[

@@ -11,12 +11,12 @@ from adapters.api.connections import connection_object
 from adapters.api.ops.console import Action, Look
 from adapters.contract.answers import counts_object
 from adapters.contract.commands import is_page
-from adapters.contract.deliveries import deliveries_object
+from adapters.contract.deliveries import deliveries_object, read_query
 from adapters.contract.events import item_json
 from adapters.contract.json_text import parse_argument
 from adapters.contract.restrictions import blocked_object, read_block, read_revocation, revoked_object
 from domain.errors import InvalidArgument
-from domain.model import DeliveriesQuery, InboxQuery, Item, ItemState, UserId
+from domain.model import InboxQuery, Item, ItemState, UserId
 from domain.ports import ConnectionDirectory, DeliveryReports, InboxLookup, UserAccess
 
 PAGE_ITEMS: Final = 20
@@ -107,13 +107,9 @@ def restricting(access: UserAccess) -> Mapping[str, Action]:
 
 
 def deliveries_of(reports: DeliveryReports) -> Look:
-    """``?page=``, as ``GET /v1/users/{id}/deliveries``."""
+    """``?id=&since=&page=``, as ``GET /v1/users/{id}/deliveries``."""
 
     async def look(user: UserId, query: Mapping[str, str]) -> Mapping[str, object]:
-        page = query.get("page")
-        if page is not None and not is_page(page):
-            raise InvalidArgument("page", "must be what an answer gave as next")
-        asked = DeliveriesQuery(before=int(page) if page is not None else None)
-        return deliveries_object(user, await reports.deliveries_of(user, asked))
+        return deliveries_object(user, await reports.deliveries_of(user, read_query(query)))
 
     return look

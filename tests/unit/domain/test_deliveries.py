@@ -134,9 +134,7 @@ def test_whoever_is_blocked_cannot_be_sent_it_before_that_is_over(
     block = Block(at(until) if until is not None else None, "a reason that is for operators")
     waiting = judged(what, block=block)
     assert waiting.outcome is Outcome.WAITING
-    assert sentence(waiting).endswith(
-        f"They have not connected. {to_come.format('sent', 'as soon as they connect')}"
-    )
+    assert sentence(waiting).endswith(f"They have not connected. {to_come.format('sent', 'as soon as they connect')}")
     sent = judged(what, ended(LIVE, 120), block=block)
     assert sent.outcome is Outcome.SENT
     assert sentence(sent).endswith(
