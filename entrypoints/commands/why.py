@@ -45,9 +45,10 @@ def add_to(commands: Commands) -> None:
     add_url(command)
     add_key_file(command)
     command.add_argument("--user", type=a_text, required=True, help="the user's id")
-    which = command.add_mutually_exclusive_group()
-    which.add_argument("--id", type=a_text, help="of one notification")
-    which.add_argument("--since", type=_moment, help="a time, or how long ago: 2h, 1d (default: 1d)")
+    command.add_argument("--id", type=a_text, help="of one notification")
+    command.add_argument(
+        "--since", type=_moment, help="a time, or how long ago: 2h, 1d (default: 1d, and any time with --id)"
+    )
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=run)
 
@@ -56,8 +57,13 @@ def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
         key = key_of(options, settings)
     url = url_of(options, settings)
-    since = options.since if options.since is not None else datetime.now(UTC) - timedelta(days=1)
-    query = {"id": options.id} if options.id is not None else {"since": timestamp(since)}
+    query: dict[str, str] = {}
+    if options.id is not None:
+        query["id"] = options.id
+    if options.since is not None:
+        query["since"] = timestamp(options.since)
+    elif options.id is None:
+        query["since"] = timestamp(datetime.now(UTC) - timedelta(days=1))
     try:
         answer = asyncio.run(_ask(url, key, options.user, query))
     except (aiohttp.ClientError, TimeoutError) as error:

@@ -240,6 +240,10 @@ async def test_the_command_says_what_the_page_shows(tmp_path: Path) -> None:
         assert timeless(said) == timeless(block(PAGE, "text", "mission-7"))
         as_json = json.loads(await run(support, tmp_path, "why", "--user", "42", "--since", "1h", "--json"))
         assert as_json == {"user": "42", "deliveries": await support.asks("42", id="mission-7"), "next": None}
+        both = await run(support, tmp_path, "why", "--user", "42", "--id", "mission-7", "--since", "1h")
+        assert both == said
+        later = ["why", "--user", "42", "--id", "mission-7", "--since", "2100-01-01T00:00:00Z"]
+        assert (await command(support.server.url, tmp_path, *later)).returncode == 1
         unknown = ["why", "--user", "42", "--id", "other"]
         for options, output in (([], ""), (["--json"], '{"user":"42","deliveries":[],"next":null}\n')):
             done = await command(support.server.url, tmp_path, *unknown, *options)
