@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import pytest
@@ -21,7 +22,7 @@ from entrypoints.settings import validate_settings
 from tests.e2e.clients import NODE
 from tests.e2e.conftest import JAVASCRIPT
 from tests.e2e.ops_hour import an_hour
-from tests.engine_io import WebSocketPeer, connected, http_session
+from tests.engine_io import Closed, WebSocketPeer, connected, event, http_session, refused
 from tests.requirements import require
 from tests.serving import API_KEY, SECRET, publish, serving, token
 
@@ -55,15 +56,55 @@ async def serving_an_hour(directory: Path) -> AsyncIterator[Server]:
         yield server
 
 
-async def with_an_inbox(session: aiohttp.ClientSession, server: Server, user: str) -> WebSocketPeer:
+class Device:
+    """A connection of a user, which stays until the server ends it."""
+
+    def __init__(self, peer: WebSocketPeer) -> None:
+        self._staying = asyncio.create_task(self._stay(peer))
+
+    @classmethod
+    async def open(cls, session: aiohttp.ClientSession, server: Server, own: str) -> Self:
+        peer = await WebSocketPeer.open(session, server.url)
+        await connected(peer, own)
+        return cls(peer)
+
+    async def _stay(self, peer: WebSocketPeer) -> list[str]:
+        packets: list[str] = []
+        while True:
+            with suppress(TimeoutError):
+                try:
+                    packets.append(await peer.next())
+                except Closed:
+                    return packets
+                if packets[-1] == "41":
+                    await peer.close()
+
+    async def end(self) -> tuple[str, bool]:
+        """With which code it was closed, and whether its client is to come back."""
+        async with asyncio.timeout(10):
+            packets = await self._staying
+        name, (problem,) = event([packet for packet in packets if packet.startswith("42")][-1])
+        assert name == "session.closing"
+        return problem["code"], problem["reconnect"]
+
+    def leave(self) -> None:
+        self._staying.cancel()
+
+
+async def with_an_inbox(session: aiohttp.ClientSession, server: Server, user: str) -> Device:
     """A connection of the user, to whom some was sent; one title would be a picture where it was no text."""
-    peer = await WebSocketPeer.open(session, server.url)
-    await connected(peer, token(user))
+    device = await Device.open(session, server, token(user))
     for number in range(23):
         title = "<img src=x onerror=alert(1)>" if number == 22 else f"Mission {number} is yours"
-        body = {"to": {"user": user}, "type": "mission.assigned", "title": title}
+        body = {"to": {"user": user}, "type": "mission.assigned", "title": title, "id": f"mission-{number}"}
         assert (await publish(session, server.url, body))[0] == 201
-    return peer
+    return device
+
+
+async def refusal(session: aiohttp.ClientSession, server: Server, own: str) -> str:
+    """The code with which the token is refused."""
+    peer = await WebSocketPeer.open(session, server.url)
+    return str((await refused(peer, json.dumps({"token": own})))["code"])
 
 
 @asynccontextmanager
@@ -89,22 +130,34 @@ async def looking(node_modules: Path, server: Server, **story: object) -> AsyncI
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.gen_test(timeout=180)
+@pytest.mark.gen_test(timeout=300)
 async def test_an_operator_looks_and_acts(node_modules: Path, tmp_path: Path, width: int, scheme: str) -> None:
     shots = os.environ.get(SHOTS, str(tmp_path))
     user = "anna / <b>42</b>"
     async with AsyncExitStack() as stack, http_session() as session:
         server = await stack.enter_async_context(serving_an_hour(tmp_path))
-        peer = await with_an_inbox(session, server, user)
+        own = token(user)
+        device = await with_an_inbox(session, server, user)
         async with looking(node_modules, server, user=user, width=width, scheme=scheme, shots=shots) as browser:
-            assert await said(browser) == {"at": "stop"}
-            await peer.close()
-            await stack.aclose()
-            assert browser.stdin is not None
-            browser.stdin.write(b"\n")
-            browser.stdin.close()
+            async with stopped(browser, "closed"):
+                assert await device.end() == ("disconnected_by_operator", False)
+                device = await Device.open(session, server, own)
+            async with stopped(browser, "blocked"):
+                assert await device.end() == ("blocked", False)
+                assert await refusal(session, server, own) == "blocked"
+            async with stopped(browser, "unblocked"):
+                device = await Device.open(session, server, own)
+            async with stopped(browser, "revoked"):
+                assert await device.end() == ("token_revoked", True)
+                assert await refusal(session, server, own) == "invalid_token"
+                newer = token(user, iat=int(time.time()) + 2)
+                device = await Device.open(session, server, newer)
+            async with stopped(browser, "stop"):
+                device.leave()
+                await stack.aclose()
             seen = (await said(browser))["seen"]
-    assert seen["axe"] == {name: [] for name in ("login", "console", "user", "question-block", "question", "lost")}
+    pictures = ("login", "console", "user", "narrowed", "question-block", "question", "blocked", "lost")
+    assert seen["axe"] == {name: [] for name in pictures}
     assert seen["errors"] == []
     assert [address for address in seen["asked"] if not address.startswith(f"{server.internal_url}/ops")] == []
     assert "no credential that is known" in seen["refused"]
@@ -120,7 +173,14 @@ async def test_an_operator_looks_and_acts(node_modules: Path, tmp_path: Path, wi
     assert f"Close all connections of {user}?" in seen["question"]
     assert seen["focused"] == "confirm-no"
     assert "Not connected" not in seen["afterEscape"]
-    assert seen["done"] == f"{user}: 1 connection was closed."
+    assert [row.split()[0] for row in seen["narrowed"]] == ["mission-7"]
+    assert seen["stayed"] == "deliveries-id", "whoever types goes on typing"
+    assert seen["done"] == {
+        "closed": f"{user}: 1 connection was closed.",
+        "blocked": f"{user} is blocked. 1 connection was closed.",
+        "unblocked": f"{user} is not blocked any more.",
+        "revoked": f"{user}: the tokens of before are refused. 1 connection was closed.",
+    }
     assert seen["banner"].startswith("No answer from the server since")
     assert seen["health"] == "No answer"
 
@@ -144,6 +204,15 @@ async def test_the_nodes_of_a_cluster_are_in_a_table(node_modules: Path, tmp_pat
     assert [row.split()[0] for row in seen["nodes"]] == boots
     assert ["(this one)" in row for row in seen["nodes"]] == [True, False]
     assert "No data in the last hour" in seen["charts"], "no sample was taken yet"
+
+
+@asynccontextmanager
+async def stopped(browser: asyncio.subprocess.Process, at: str) -> AsyncIterator[None]:
+    """When the browser waits there; afterwards it goes on."""
+    assert await said(browser) == {"at": at}
+    yield
+    assert browser.stdin is not None
+    browser.stdin.write(b"\n")
 
 
 async def said(browser: asyncio.subprocess.Process) -> Any:

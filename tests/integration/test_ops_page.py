@@ -433,7 +433,12 @@ async def test_an_inbox_is_seen_without_its_content_unless_titles_are_asked_for(
         assert not any(word in str(became) for word in ("Title", "Body", "secret"))
         _, older = await browser.ask("GET", f"/ops/api/users/42/look/deliveries?page={became['next']}")
         assert (len(older["deliveries"]), older["next"]) == (5, None)
-        assert (await browser.ask("GET", "/ops/api/users/42/look/deliveries?page=x"))[0] == 400
+        newest = became["deliveries"][0]
+        for query, number in ((f"id={newest['id']}", 1), ("since=2999-01-01T00:00:00Z", 0)):
+            _, narrowed = await browser.ask("GET", f"/ops/api/users/42/look/deliveries?{query}")
+            assert narrowed["deliveries"] == [newest] * number
+        for query in ("page=x", "id=a%20b", "since=yesterday"):
+            assert (await browser.ask("GET", f"/ops/api/users/42/look/deliveries?{query}"))[0] == 400
         _, rest = await browser.ask("GET", f"{path}?titles=true&page={seen['next']}")
         assert [item["title"] for item in rest["items"]] == [f"Title {number}" for number in range(4, -1, -1)]
         assert "Body" not in str(rest)

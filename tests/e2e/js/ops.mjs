@@ -80,6 +80,46 @@ async function seen() {
   await page.waitForFunction(() => document.querySelector("#found").innerText.includes("Hide titles"), WAIT);
   const titled = await text(page, "#found");
 
+  const listed = (name) => page.$$eval(`[aria-labelledby=look-${name}] tbody tr`, (all) => all.map((one) => one.innerText));
+  const lists = (name, number) => page.waitForFunction((name, number) => document.querySelectorAll(`[aria-labelledby=look-${name}] tbody tr`).length === number, WAIT, name, number);
+  const says = (name, words) => page.waitForFunction((name, words) => document.querySelector(`[aria-labelledby=look-${name}]`).innerText.includes(words), WAIT, name, words);
+  const press = (name, words) => page.evaluate((name, words) => [...document.querySelectorAll(`[aria-labelledby=look-${name}] button`)].find(({ textContent }) => textContent === words).click(), name, words);
+  for (const [name, older] of [["inbox", "20 older"], ["deliveries", "Older"]]) {
+    await press(name, older);
+    await lists(name, 3);
+    await press(name, "Newest");
+    await lists(name, 20);
+  }
+  await page.focus("#deliveries-id");
+  await page.keyboard.type("mission-7");
+  await page.keyboard.press("Enter");
+  await lists("deliveries", 1);
+  const narrowed = await listed("deliveries");
+  const stayed = await page.evaluate(() => document.activeElement.id);
+  await page.$eval("#look-deliveries", (title) => title.scrollIntoView());
+  await look("narrowed");
+  const since = (value) => page.$eval("#deliveries-since", (field, value) => (field.value = value), value);
+  await since("2999-01-31T12:00");
+  await page.keyboard.press("Enter");
+  await says("deliveries", "No notification of that id was stored since then.");
+  await since("2001-01-31T12:00");
+  await page.keyboard.press("Enter");
+  await lists("deliveries", 1);
+  await page.keyboard.type(" is no id");
+  await page.keyboard.press("Enter");
+  await says("deliveries", "id: must be");
+  await page.$eval("#deliveries-id", (field) => (field.value = ""));
+  await page.keyboard.press("Enter");
+  await lists("deliveries", 20);
+
+  const stop = async (at) => {
+    console.log(JSON.stringify({ at }));
+    await lines.next();
+  };
+  const told = async () => {
+    await page.waitForFunction(() => document.querySelector("#done").textContent, WAIT);
+    return text(page, "#done");
+  };
   const open = (name) => page.evaluate((name) => [...document.querySelectorAll("#found .danger")].find(({ textContent }) => textContent.startsWith(name)).click(), name);
   const isClosed = () => page.waitForFunction(() => !document.querySelector("#confirm").open, WAIT);
   await open("Block");
@@ -96,18 +136,42 @@ async function seen() {
   await open("Close");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => document.querySelector("#done").textContent, WAIT);
-  const done = await text(page, "#done");
-  await page.waitForFunction(() => document.querySelector("#found").innerText.includes("Not connected"), WAIT);
+  const done = { closed: await told() };
+  await says("connections", "Not connected");
+  await stop("closed");
 
-  console.log(JSON.stringify({ at: "stop" }));
-  await lines.next();
+  await open("Block");
+  await page.type("#field-reason", "lost a phone");
+  await page.keyboard.press("Enter");
+  done.blocked = await told();
+  await says("block", "Blocked until somebody undoes it: lost a phone");
+  await page.$eval("#user-title", (title) => title.scrollIntoView());
+  await look("blocked");
+  await stop("blocked");
+  await open("Unblock");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  done.unblocked = await told();
+  await says("block", "Not blocked.");
+  await stop("unblocked");
+  await press("connections", "Refresh");
+  await lists("connections", 1);
+  await open("Revoke");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  done.revoked = await told();
+  await says("connections", "Not connected");
+  await stop("revoked");
+  await press("connections", "Refresh");
+  await lists("connections", 1);
+
+  await stop("stop");
   await page.waitForFunction(() => document.querySelector("#banner").innerText.startsWith("No answer"), WAIT);
   const banner = await text(page, "#banner");
   const health = await text(page, "#health");
   await page.waitForFunction(() => document.querySelector("#nodes").innerText !== "", WAIT);
   await look("lost");
-  return { axe, errors, refused, cookies, charts, tableRows, found, titled, question, focused, afterEscape, done, banner, health, asked: [...new Set(asked)] };
+  return { axe, errors, refused, cookies, charts, tableRows, found, titled, question, focused, afterEscape, narrowed, stayed, done, banner, health, asked: [...new Set(asked)] };
 }
 
 function text(page, selector) {

@@ -1,9 +1,7 @@
 /** What can be done to a user: what is asked first, what is sent, and what is said afterwards. */
+import { asTime } from "./format.js";
 
 const connections = (number) => (number === 1 ? "1 connection was closed." : `${number} connections were closed.`);
-
-/** A time that was typed in the zone of whoever looks, as the server reads it. */
-const asTime = (text) => (text ? new Date(text).toISOString() : undefined);
 
 export const ACTIONS = {
   close: {

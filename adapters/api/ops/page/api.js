@@ -40,5 +40,6 @@ export const login = (key) => ask("POST", "login", { key });
 export const logout = () => ask("POST", "logout");
 export const state = (after, used) => ask("GET", `api/state?after=${after}&used=${used}`);
 export const nodes = () => ask("GET", "api/nodes");
-export const look = (id, what, query = {}) => ask("GET", `${user(id)}/look/${what}?${new URLSearchParams(query)}`);
+/** What of `query` is empty is not asked for. */
+export const look = (id, what, query = {}) => ask("GET", `${user(id)}/look/${what}?${new URLSearchParams(Object.entries(query).filter(([, value]) => value))}`);
 export const act = (id, what, body) => ask("POST", `${user(id)}/do/${what}`, body);

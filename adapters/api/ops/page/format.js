@@ -50,6 +50,9 @@ export function moment(text) {
   return element("time", { datetime: text, title: text }, isToday ? clock.format(at) : `${day.format(at)}, ${clock.format(at)}`);
 }
 
+/** A time that was typed in the zone of whoever looks, as the server reads it. */
+export const asTime = (text) => (text ? new Date(text).toISOString() : undefined);
+
 export function lasting(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 120) return `${whole} s`;

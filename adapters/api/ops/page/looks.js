@@ -1,6 +1,9 @@
-/** What can be seen of a user: each gives elements for what the server has answered. */
+/**
+ * What can be seen of a user: each gives elements for what the server has answered. Where there are `fields` it can be
+ * narrowed by them, and `query` makes of their values what is asked.
+ */
 import { element, table } from "./dom.js";
-import { moment } from "./format.js";
+import { asTime, moment } from "./format.js";
 
 const STATES = [
   ["archived_at", "archived"],
@@ -55,17 +58,23 @@ function block({ until, reason, blocked }) {
   return [element("p", {}, "Blocked ", ...(until ? ["until ", moment(until)] : ["until somebody undoes it"]), reason ? `: ${reason}` : ". No reason was given.")];
 }
 
+function nothing({ id, since, page }) {
+  if (page) return "Nothing older.";
+  if (id) return since ? "No notification of that id was stored since then." : "No notification of that id is known: it was never published, or is too old.";
+  return since ? "Nothing was published for this user since then." : "Nothing that is still in the log was for this user.";
+}
+
 function deliveries({ deliveries, next }, { query, look }) {
   const rows = deliveries.map((one) => [element("code", {}, one.id), moment(one.stored_at), one.outcome.replaceAll("_", " "), one.sentence]);
   return [
     deliveries.length
       ? table("Deliveries, and why", ["id", "stored", "outcome", "why"], rows)
-      : element("p", {}, query.page ? "Nothing older." : "Nothing that is still in the log was for this user."),
+      : element("p", {}, nothing(query)),
     element(
       "div",
       { class: "buttons" },
-      query.page ? element("button", { type: "button", class: "quiet", onclick: () => look({}) }, "Newest") : null,
-      next ? element("button", { type: "button", class: "quiet", onclick: () => look({ page: next }) }, "Older") : null,
+      query.page ? element("button", { type: "button", class: "quiet", onclick: () => look({ ...query, page: "" }) }, "Newest") : null,
+      next ? element("button", { type: "button", class: "quiet", onclick: () => look({ ...query, page: next }) }, "Older") : null,
     ),
   ];
 }
@@ -74,5 +83,13 @@ export const LOOKS = {
   block: { title: "Block", show: block },
   connections: { title: "Connections", show: connections },
   inbox: { title: "Inbox", show: inbox },
-  deliveries: { title: "Deliveries", show: deliveries },
+  deliveries: {
+    title: "Deliveries",
+    show: deliveries,
+    fields: [
+      { name: "id", label: "Notification id", type: "text" },
+      { name: "since", label: "Since", type: "datetime-local" },
+    ],
+    query: ({ id, since }) => ({ id: id.trim(), since: asTime(since) }),
+  },
 };

@@ -32,14 +32,26 @@ export function createUsers(failed) {
   }
 
   function addSection(name) {
-    const { title } = LOOKS[name];
+    const { title, fields } = LOOKS[name];
     const id = `look-${name}`;
-    const asOf = element("span", { class: "fine" });
+    const asOf = element("span", { class: "fine", role: fields ? "status" : null });
     const body = element("div", { "aria-live": "off" });
     const again = element("button", { type: "button", class: "quiet", "aria-label": `Refresh ${title}`, onclick: () => look(name) }, "Refresh");
-    one("#found").append(element("section", { class: "card look", "aria-labelledby": id }, element("div", { class: "row" }, element("h4", { id }, title), element("span", { class: "row" }, asOf, again)), body));
+    one("#found").append(element("section", { class: "card look", "aria-labelledby": id }, element("div", { class: "row" }, element("h4", { id }, title), element("span", { class: "row" }, asOf, again)), fields ? narrowing(name) : null, body));
     sections.set(name, { asOf, body, query: {} });
     look(name);
+  }
+
+  /** It stays while what is below it changes, and so does the focus in it. */
+  function narrowing(name) {
+    const { title, fields, query } = LOOKS[name];
+    const inputs = fields.map(({ name: field, type }) => element("input", { id: `${name}-${field}`, name: field, type, autocomplete: "off", spellcheck: "false", maxlength: type === "text" ? "128" : null }));
+    const labelled = fields.map(({ label }, at) => element("div", {}, element("label", { for: inputs[at].id }, label), inputs[at]));
+    const asked = (event) => {
+      event.preventDefault();
+      look(name, query(Object.fromEntries(inputs.map((input) => [input.name, input.value]))));
+    };
+    return element("form", { class: "narrowing", "aria-label": `Narrow ${title}`, onsubmit: asked }, labelled, element("button", { type: "submit" }, "Show"));
   }
 
   /** Ask anew; `query` takes the place of the one before. */
@@ -60,7 +72,7 @@ export function createUsers(failed) {
       if (!(error instanceof api.Failure)) throw error;
       if (sections.get(name) !== section) return;
       section.asOf.textContent = "";
-      section.body.replaceChildren(element("p", { class: "wrong" }, `Not known: ${error.message}`));
+      section.body.replaceChildren(element("p", { class: "wrong", role: "alert" }, `Not known: ${error.message}`));
       failed(error);
     } finally {
       section.body.removeAttribute("aria-busy");
