@@ -179,6 +179,20 @@ def test_a_cut_before_it_was_confirmed() -> None:
     assert "the connection ended at 2030-01-31 12:02:00 UTC, as the line was cut." in sentence(found)
 
 
+UNNAMED = {
+    *(DisconnectReason.NEVER_CONNECTED, DisconnectReason.ALREADY_ENDED, DisconnectReason.AT_CAPACITY),
+    *(DisconnectReason.INVALID_TOKEN, DisconnectReason.INVALID_ARGUMENT, DisconnectReason.KEYS_UNAVAILABLE),
+    DisconnectReason.DEFECT,
+}
+"""They keep a connection from beginning, or say more to whoever has to mend it than to others."""
+
+
+@pytest.mark.parametrize("why", DisconnectReason)
+def test_it_is_said_in_words_why_a_connection_ended(why: DisconnectReason) -> None:
+    said = sentence(judged(notification(), ended(LIVE, 120, why=why)))
+    assert (f"it ended with {why}" in said) == (why in UNNAMED), said
+
+
 def test_a_cut_before_it_was_sent() -> None:
     assert outcome(notification(), ended(LIVE, 120, sent=9)) is Outcome.WAITING
 
