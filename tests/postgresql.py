@@ -216,7 +216,20 @@ class PostgresqlServer:
 @contextmanager
 def running_server(version: int, *files: Path, **settings: str) -> Iterator[PostgresqlServer]:
     memory = Path("/dev/shm")  # noqa: S108
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if memory.is_dir() else None))
+    with _running(memory if memory.is_dir() else None, version, *files, **settings) as server:
+        yield server
+
+
+@contextmanager
+def running_server_on_disk(version: int, **settings: str) -> Iterator[PostgresqlServer]:
+    """With more in it than belongs into memory."""
+    with _running(None, version, **settings) as server:
+        yield server
+
+
+@contextmanager
+def _running(where: Path | None, version: int, *files: Path, **settings: str) -> Iterator[PostgresqlServer]:
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=where))
     try:
         server = PostgresqlServer(version, folder, *files, settings=settings)
         server.start()

@@ -64,6 +64,7 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     (users._MARK, {"users": USERS, "roles": USERS}),
     (users._ACKNOWLEDGE, {"users": USERS, "roles": USERS, "epochs": USERS, "offsets": [5] * 200}),
     (appending._KNOWN, {"ids": "\x1e".join(IDS), "keys": "k3\x1ek6"}),
+    (ledger._WITH_ID, {"id": "id1", "floor": 0, "before": 10**6}),
     (ledger._FOR_USER, {"rooms": ["user:u1", "everyone"], "afters": [0, 0], "before": 10**6, "most": 21}),
     (ledger._NOTIFICATIONS, {"offsets": OFFSETS[:20], "own": "user:u1", "user": "u1"}),
     (ledger._OPEN, {"user": "u1"}),
