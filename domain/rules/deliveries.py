@@ -67,10 +67,11 @@ class Stay:
     @property
     def sent(self) -> int | None:
         """Up to where it was surely sent everything. What a server has sent just before it stopped it has noted
-        nowhere: but what the client had was sent."""
-        sent = self.connection.sent
-        if self.connection.ended == SERVER_STOPPED and self.returned_with is not None:
-            return max(self.returned_with, sent if sent is not None else self.connection.after)
+        nowhere, and for a while nobody may have noticed that it did: but what the client had was sent."""
+        connection, sent = self.connection, self.connection.sent
+        may_be_more = connection.until is None or connection.ended == SERVER_STOPPED
+        if may_be_more and self.returned_with is not None:
+            return max(self.returned_with, sent if sent is not None else connection.after)
         return sent
 
     def was_sent(self, notification: Addressed, reach: Reach, unsent: frozenset[int]) -> bool:

@@ -240,6 +240,17 @@ def test_what_a_server_sent_just_before_it_stopped_was_sent_if_the_client_has_it
     assert outcome(notification(), stopped, before, receipts=[]) is Outcome.SENT
 
 
+def test_the_same_holds_while_nobody_has_noticed_that_the_server_stopped() -> None:
+    unnoticed = replace(LIVE, sent=8)
+    of_one_second = notification(expires_at=at(101))
+    assert outcome(of_one_second, unnoticed) is Outcome.EXPIRED
+    # Its library knows no pid.
+    back = connection("d", 130, after=OFFSET, had=OFFSET, sent=OFFSET)
+    assert outcome(of_one_second, unnoticed, back) is Outcome.RECEIVED
+    before = replace(back, after=8, had=8)
+    assert outcome(of_one_second, unnoticed, before) is Outcome.EXPIRED
+
+
 def test_a_connection_that_a_stopped_server_had_no_time_to_note() -> None:
     first = ended(LIVE, 99, sent=8)
     first = replace(first, until=at(101))
