@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import count
 
 from domain.delivery.hub import Hub
+from domain.errors import StoreUnavailable
 from domain.model import (
     AwaitedReceipt,
     ConnectionHistory,
@@ -39,7 +40,8 @@ STILL_HERE_SECONDS = 30.0
 
 
 class DeliveryLedger:
-    """Everything is noted here first; ``store`` is to be called about once a second, and once at the end.
+    """Everything but the beginning of a connection is noted here first; ``store`` is to be called about once a second,
+    and once at the end.
 
     It only notes anything where it ``is_kept``.
     """
@@ -68,6 +70,26 @@ class DeliveryLedger:
             id_ = connection.subscription.outlet.id
             self._open[id_] = (next(self._numbers), connection)
             self._changed[id_] = None
+
+    async def note(self, connection: Connection) -> None:
+        """Store that it began; to be awaited before it is sent anything.
+
+        Where the server is killed, the client may come back with a cursor beyond what has expired since. Without a
+        trace of the connection nobody could tell whether it was sent that.
+        """
+        id_ = connection.subscription.outlet.id
+        known = self._open.get(id_)
+        if known is None:
+            return
+        self._changed.pop(id_, None)
+        delivered = self._hub.delivered
+        notes = Notes(self._clock.now(), delivered.offset if delivered is not None else 0, [_record_of(*known)], (), ())
+        try:
+            await self._ledger.record(notes)
+        except StoreUnavailable:
+            # It is served all the same; ``store`` tries again, and is asked why it cannot.
+            if id_ in self._open:
+                self._changed[id_] = None
 
     def went_live(self, connection: Connection) -> None:
         id_ = connection.subscription.outlet.id

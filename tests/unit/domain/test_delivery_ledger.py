@@ -185,6 +185,36 @@ def test_what_could_not_be_stored_is_stored_later_and_nothing_twice() -> None:
     run(story())
 
 
+def test_a_connection_is_remembered_before_it_is_sent_anything() -> None:
+    """So that of a server that is killed right then all is known."""
+
+    async def story() -> None:
+        world = World()
+        may_record = asyncio.Event()
+        noted: list[ConnectionId] = []
+
+        class Waiting(MemoryStore):
+            async def record(self, notes: Notes) -> None:
+                await may_record.wait()
+                noted.extend(one.id for one in notes.connections)
+                await super().record(notes)
+
+        store = Waiting(clock=world.clock, epoch="e")
+        world = World(seen_as=lambda verifier, _inbox, transport: (verifier, store, transport))
+        async with world.running():
+            await world.publish("missed")
+            await world.settle()
+            ann = await world.transport.connect({"token": "ann"})
+            await world.publish("live")
+            await world.settle()
+            assert (ids(ann), noted) == ([], [])
+            may_record.set()
+            await ann.opened()
+            assert (ids(ann), noted) == (["missed", "live"], [ann.connection])
+
+    run(story())
+
+
 def test_a_server_with_nothing_to_tell_writes_now_and_then_and_without_connections_never() -> None:
     async def story() -> None:
         world = World()
@@ -205,7 +235,8 @@ def test_a_server_with_nothing_to_tell_writes_now_and_then_and_without_connectio
             for _ in range(61):
                 await world.ledger.store()
                 world.clock.advance(1)
-        assert len(noted) == 3
+        # As it began, as it had gone live, and twice that the server is still there.
+        assert len(noted) == 4
 
     run(story())
 
