@@ -18,7 +18,9 @@ from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 from adapters.cluster.frames import NONCE_BYTES, LinkKeys, link_keys, secret_name
 from adapters.cluster.members import Member
 from adapters.cluster.served import LINK_PATH, NODE_FIELD, NONCE_FIELD, PROTOCOL, SECRETS_FIELD
-from adapters.http.streams import SocketStream, Stream, TlsStream
+from adapters.http.socket_stream import SocketStream
+from adapters.http.streams import Stream
+from adapters.http.tls_stream import TlsStream
 from adapters.http.turns import Turns
 
 SILENCE_SECONDS: Final = 10

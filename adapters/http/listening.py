@@ -30,7 +30,9 @@ from adapters.http.exchange import DateField, Exchange, MessageHandler, Route
 from adapters.http.messages import BadRequest, RequestHead
 from adapters.http.notices import Notice
 from adapters.http.problems import MEDIA_TYPE, bare_members
-from adapters.http.streams import SocketStream, Stream, TlsStream
+from adapters.http.socket_stream import SocketStream
+from adapters.http.streams import Stream
+from adapters.http.tls_stream import TlsStream
 from adapters.http.turns import Turns
 from domain.ports import Clock, Randomness
 
