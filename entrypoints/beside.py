@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from adapters.http.listening import UNIX_PREFIX
+from adapters.http.binding import UNIX_PREFIX
 from entrypoints.checking import InTheWay
 from entrypoints.container import SHARED_STORES
 from entrypoints.doctor.asking import SECONDS, Unreachable, ask

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
-from adapters.http.listening import UNIX_PREFIX, bind
+from adapters.http.binding import UNIX_PREFIX, bind
 from entrypoints.settings import Settings, SettingsError
 
 _TCP_MENDS: Final[Mapping[int, str]] = {

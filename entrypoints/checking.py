@@ -11,7 +11,7 @@ from adapters.auth.fetching import Fetcher, FetchFailed
 from adapters.auth.jwks import fetch_keys
 from adapters.auth.keys import InvalidKeySet
 from adapters.auth.locations import Location
-from adapters.http.listening import bind, close_bound
+from adapters.http.binding import bind, close_bound
 from domain.errors import SynkroneError
 from entrypoints.binding import cannot_listen
 from entrypoints.building.auth import key_server

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from tornado.routing import Router
 
 from adapters.cluster.connecting import probe_when_silent
+from adapters.http.binding import UNIX_PREFIX, address_of, bind
 from adapters.http.exchange import Route
-from adapters.http.listening import UNIX_PREFIX, Listener, address_of, bind
+from adapters.http.listening import Listener
 from domain.ports import Clock, Randomness
 from entrypoints.binding import cannot_listen
 from entrypoints.building.limits import internal_http_limits

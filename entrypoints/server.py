@@ -17,7 +17,8 @@ from adapters.auth.callers import Callers
 from adapters.auth.served import ServedVerifier
 from adapters.cluster.membership import Load, Membership
 from adapters.cluster.node import Forwarding
-from adapters.http.listening import Listener, address_of
+from adapters.http.binding import address_of
+from adapters.http.listening import Listener
 from adapters.store.served import ServedPresence, ServedStore, SharedStore, StoreWithOutbox
 from adapters.system.nodes import Registry
 from adapters.telemetry.history import History

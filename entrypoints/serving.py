@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from adapters.cluster.membership import Membership
-from adapters.http.listening import raise_descriptor_limit
+from adapters.http.descriptors import raise_descriptor_limit
 from adapters.store.served import ServedStore
 from adapters.telemetry.logs import configure_logging
 from entrypoints.building.telemetry import build_log_exporter

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from adapters.http.listening import address_of, close_bound
+from adapters.http.binding import address_of, close_bound
 from adapters.system.ids import SystemRandomness
 from adapters.telemetry.logs import set_log_level
 from domain.ports import Randomness

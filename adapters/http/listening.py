@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
-import os
-import resource
 import socket
 import ssl
-import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
 import tornado.netutil
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine
 from tornado.iostream import SSLIOStream
 from tornado.routing import Router
-from tornado.util import ObjectDict
-from tornado.web import RequestHandler
 
 from adapters.contract.json_text import to_json
+from adapters.http.binding import close_bound, is_unix
 from adapters.http.connection import HttpServerConnection, Peer, Stage
 from adapters.http.exchange import DateField, Exchange, MessageHandler, Route
 from adapters.http.messages import BadRequest, RequestHead
@@ -33,28 +26,17 @@ from adapters.http.problems import MEDIA_TYPE, bare_members
 from adapters.http.socket_stream import SocketStream
 from adapters.http.streams import Stream
 from adapters.http.tls_stream import TlsStream
+from adapters.http.tornado_routing import TORNADO_SECONDS, TornadoRouting
 from adapters.http.turns import Turns
 from domain.ports import Clock, Randomness
 
-UNIX_PREFIX = "unix:"
-UNIX_MODE = 0o660
-BACKLOG = 4096
-"""Connections that wait to be accepted: a mass return must not wait for SYNs to be sent again."""
-
 ACCEPTS_PER_TURN = 16
 """So few that a mass return does not keep the loop from everything else."""
-
-RESERVED_DESCRIPTORS = 64
-"""For files, the store, outgoing requests and the loop itself."""
-
-TORNADO_SECONDS = 0.0002
-"""What a request handler of Tornado's takes, in a task that runs behind the turn that it was begun in."""
 
 PAUSE_SECONDS = (0.5, 1.5)
 GATHER_SECONDS = 0.1
 READ_CHUNK = 16_384
 
-_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _OF_ONE_CONNECTION = frozenset(
     getattr(errno, name)
     for name in (
@@ -84,116 +66,6 @@ class HttpLimits:
     keepalive_timeout: float
     send_timeout: float
     connections: int
-
-
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen, on TCP or at ``unix:/path``, where the socket of a server that was killed is replaced.
-
-    Raises OSError.
-    """
-    if not host.startswith(UNIX_PREFIX):
-        return _bind_tcp(host, port)
-    path = Path(host.removeprefix(UNIX_PREFIX))
-    if _is_in_use(path):
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    if path.exists() and not path.is_socket():
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    listening = socket.socket(socket.AF_UNIX)
-    try:
-        path.unlink(missing_ok=True)
-        listening.bind(str(path))
-        path.chmod(UNIX_MODE)
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return [listening]
-
-
-def _bind_tcp(host: str, port: int) -> list[socket.socket]:
-    """At every address of the host that this machine has, on one port.
-
-    Raises OSError, and leaves nothing open then, as Tornado's own function does.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    listening: list[socket.socket] = []
-    missing: OSError | None = None
-    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-        at = listening[0].getsockname()[1] if listening else port
-        try:
-            listening.append(_listen(family, (address[0], at, *address[2:])))
-        except OSError as error:
-            if error.errno not in _NO_SUCH_ADDRESS:
-                for sock in listening:
-                    sock.close()
-                raise
-            missing = error
-    if not listening and missing is not None:
-        raise missing
-    return listening
-
-
-def _listen(family: int, address: tuple[Any, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _is_in_use(path: Path) -> bool:
-    """Whether somebody listens there. Raises OSError where that cannot be known, and the file is not ours to remove."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        # It would wait for a server whose backlog is full.
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        except BlockingIOError:
-            return True
-    return True
-
-
-def address_of(sock: socket.socket, *, scheme: str) -> str:
-    """The URL of a listening socket, or ``unix:/path``."""
-    if sock.family == socket.AF_UNIX:
-        return f"{UNIX_PREFIX}{sock.getsockname()}"
-    host, port = sock.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def raise_descriptor_limit() -> None:
-    """As far as the system allows without asking."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some systems say that there is no limit, and refuse to set that.
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def affordable_connections(*, wanted: int) -> int:
-    """How many connections the limit of descriptors has room for; warns where they are fewer than wanted."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    affordable = max(1, soft - RESERVED_DESCRIPTORS) if soft != resource.RLIM_INFINITY else sys.maxsize
-    if affordable < wanted:
-        _log.warning("too few descriptors", extra={"connections": affordable, "wanted": wanted, "limit": soft})
-    return affordable
-
-
-def close_bound(sockets: Iterable[socket.socket]) -> None:
-    """Close what ``bind`` has opened, and leave no path of a Unix socket behind."""
-    for listening in sockets:
-        if listening.family == socket.AF_UNIX:
-            # Before it is closed: from then on the next server may put its own there.
-            Path(listening.getsockname()).unlink(missing_ok=True)
-        listening.close()
 
 
 class Listener:
@@ -226,7 +98,7 @@ class Listener:
         self.turns = Turns(clock)
         self.keeps_alive = True
         self._inherited = inherited
-        self._router = router
+        self._routing = TornadoRouting(router)
         self._routes = dict(routes)
         self._sockets = list(sockets)
         self._tls = tls
@@ -272,7 +144,7 @@ class Listener:
     def start(self) -> None:
         for listening in self._sockets:
             listening.setblocking(False)
-            if listening.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+            if not is_unix(listening) and hasattr(socket, "TCP_USER_TIMEOUT"):
                 # Connections inherit it: whoever takes nothing of what is sent to them is gone after that time.
                 milliseconds = round(self._limits.send_timeout * 1000)
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
@@ -429,11 +301,10 @@ class Listener:
             secured.set_nodelay(True)
             stream = TlsStream(secured, self.turns)
         else:
-            if sock.family != socket.AF_UNIX:
+            if not is_unix(sock):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             stream = SocketStream(sock, self.turns)
-        is_unix = sock.family == socket.AF_UNIX
-        peer = Peer("unix" if is_unix else address[0], "http" if self._tls is None else "https")
+        peer = Peer("unix" if is_unix(sock) else address[0], "http" if self._tls is None else "https")
         HttpServerConnection(stream, self, peer).open()
 
     # Service
@@ -443,21 +314,7 @@ class Listener:
         if route is not None:
             return route.open(head, exchange)
         self.turns.charge(TORNADO_SECONDS)
-        headers = HTTPHeaders()
-        for name, value in head.headers.get_all():
-            if name not in _ADDED_AS_READ:
-                headers.add(name, value)
-        headers.add("Host", head.host)
-        if head.content_length:
-            headers.add("Content-Length", str(head.content_length))
-        start_line = RequestStartLine(head.method, head.target, head.version)
-        request = HTTPServerRequest(connection=exchange, server_connection=self, start_line=start_line, headers=headers)
-        delegate = self._router.find_handler(request)
-        if delegate is None:
-            raise LookupError("the router has no rule for everything else")
-        handler = _TornadoHandler(delegate)
-        received = delegate.headers_received(start_line, headers)
-        return handler if received is None else _when_done(received, handler)
+        return self._routing.open(self, head, exchange)
 
     def connection_waits(self, connection: HttpServerConnection, stage: Stage) -> None:
         now = self._clock.monotonic()
@@ -486,9 +343,6 @@ class Listener:
         return MEDIA_TYPE, to_json(bare_members(status, error.reason))
 
 
-_ADDED_AS_READ: Final = ("host", "content-length")
-"""Of an absolute target the host is another, and a length may have been written with zeros in front."""
-
 _WORTH_LEAST_FIRST: Final = (
     (Stage.END,),
     (Stage.FIRST_HEAD, Stage.NEXT_HEAD, Stage.REST_OF_HEAD),
@@ -496,37 +350,3 @@ _WORTH_LEAST_FIRST: Final = (
 )
 _TLS_BUFFER: Final = 4 * READ_CHUNK
 """What Tornado's stream may hold of what was received: it is asked for no more at a time than READ_CHUNK."""
-
-
-class _TornadoHandler:
-    """What Tornado's routing found for a request."""
-
-    __slots__ = ("_delegate", "data_received", "finish")
-
-    def __init__(self, delegate: HTTPMessageDelegate) -> None:
-        self._delegate = delegate
-        self.data_received = delegate.data_received
-        self.finish = delegate.finish
-
-    def on_connection_close(self) -> None:
-        self._delegate.on_connection_close()
-        handler = getattr(self._delegate, "handler", None)
-        if isinstance(handler, RequestHandler):
-            # What Tornado has for templates makes a cycle of each handler, which it breaks where an answer is finished.
-            handler.ui = ObjectDict()
-            asyncio.get_running_loop().call_soon(_forget_error, handler.request)
-
-    def body_too_large(self) -> None:
-        """Tornado leaves the answer to the connection."""
-
-
-def _forget_error(request: HTTPServerRequest) -> None:
-    """That its client left was raised in the handler, whose frame the error holds, and the request the error."""
-    told = vars(request).get("_body_future")
-    if told is not None and told.done() and (error := told.exception()) is not None and error.__traceback__ is not None:
-        del vars(request)["_body_future"]
-
-
-async def _when_done(received: Awaitable[None], handler: MessageHandler) -> MessageHandler:
-    await received
-    return handler

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from adapters.http.listening import HttpLimits, affordable_connections
+from adapters.http.descriptors import affordable_connections
+from adapters.http.listening import HttpLimits
 from adapters.transport.socketio.transport import SocketIoLimits
 from adapters.transport.sse.transport import SseLimits
 from entrypoints.settings import HEAD_BYTES, Settings

@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography import x509
 
-from adapters.http.listening import RESERVED_DESCRIPTORS
+from adapters.http.descriptors import RESERVED_DESCRIPTORS
 from entrypoints import checking
 from entrypoints.beside import look_beside
 from entrypoints.doctor.clock import Skew, look_at_clock

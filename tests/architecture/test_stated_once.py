@@ -17,7 +17,7 @@ STATED_IN = {
     # The doctor is on the other side: it asks whether a proxy has kept them.
     r"\"Access-Control-Allow-": {"adapters/http/cors.py", "entrypoints/doctor/through.py"},
     # A service manager is told by datagrams, to which nobody listens here.
-    r"socket\.AF_UNIX": {"adapters/http/listening.py", "entrypoints/service_manager.py"},
+    r"socket\.AF_UNIX": {"adapters/http/binding.py", "entrypoints/service_manager.py"},
 }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adapters.http.listening import raise_descriptor_limit
+from adapters.http.descriptors import raise_descriptor_limit
 from adapters.telemetry.logs import configure_logging
 from domain.errors import StoreUnavailable
 from entrypoints.event_loop import run

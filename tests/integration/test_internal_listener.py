@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from adapters.http.listening import bind
+from adapters.http.binding import bind
 from entrypoints.checking import check
 from entrypoints.settings import SettingsError, validate_settings
 from tests.engine_io import http_session

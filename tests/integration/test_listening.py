@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 import socketio
 
+from adapters.http.binding import bind
 from adapters.http.connection import Stage
-from adapters.http.listening import bind
 from entrypoints.server import Server, open_server
 from entrypoints.settings import SettingsError, validate_settings
 from tests.e2e.certificates import make_certificate
