@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints import workers
+from entrypoints import worker_process, workers
 from entrypoints.settings import SettingsError
 from entrypoints.stopping import StopSignals
 from entrypoints.workers import Workers
@@ -88,7 +88,7 @@ class Supervised:
 @pytest.fixture
 def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Supervised]:
     command = [sys.executable, "-S", "-c", SCRIPT, str(tmp_path)]
-    monkeypatch.setattr(workers, "_own_command", lambda: command)
+    monkeypatch.setattr(worker_process, "_own_command", lambda: command)
     monkeypatch.setattr(workers, "FIRST_DELAY", 0.05)
     return lambda size: Supervised(tmp_path, size)
 
