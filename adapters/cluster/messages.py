@@ -16,7 +16,7 @@ _MESSAGE: Final = b"\x01"
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True):
-    """What the forwarder has seen of an answer by now, in the words of ``adapters.http.exchange.Delivery``.
+    """What the forwarder has seen of an answer by now, in the words of ``adapters.http.delivery.Delivery``.
 
     ``is_written``: all of it was handed to the forwarder's system, or will never be. ``is_final``: nothing more will be
     said of it.

@@ -9,7 +9,7 @@ import msgspec
 
 from adapters.cluster.links import Link
 from adapters.cluster.messages import AnswerNumber, Seen
-from adapters.http.exchange import Delivery
+from adapters.http.delivery import Delivery
 from domain.ports import Clock
 
 FIRST_LOOK_SECONDS: Final = 0.05

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from tornado.httputil import HTTPInputError
 
+from adapters.http.chunked_body import ChunkedBody
 from adapters.http.exchange import DateField, Exchange, MessageHandler
-from adapters.http.messages import BadRequest, ChunkedBody, HeadReader, RequestHead, parse_head
+from adapters.http.messages import BadRequest, HeadReader, RequestHead, parse_head
 from adapters.http.streams import READ_BYTES, Stream
 from adapters.http.turns import Turns
 

@@ -432,7 +432,7 @@ async def test_a_verdict_that_differs_without_a_reason_is_noticed(monkeypatch: p
         _, unexplained = await compared(300)
         assert unexplained
         monkeypatch.undo()
-        monkeypatch.setattr("adapters.http.messages.ChunkedBody._keep", lambda *_: None)
+        monkeypatch.setattr("adapters.http.chunked_body.ChunkedBody._keep", lambda *_: None)
         monkeypatch.setattr("adapters.http.messages._content_length", lambda *_: 0)
         _, unexplained = await compared(300)
         assert unexplained

@@ -15,7 +15,8 @@ from adapters.contract.commands import IDS_MAX, LIST_MAX, read_command
 from adapters.contract.events import notification_json
 from adapters.contract.json_text import InvalidJson
 from adapters.contract.publications import parse_publication
-from adapters.http.messages import MAX_CHUNK_LINE, MAX_TRAILER_BYTES, BadRequest, ChunkedBody, parse_head
+from adapters.http.chunked_body import MAX_CHUNK_LINE, MAX_TRAILER_BYTES, ChunkedBody
+from adapters.http.messages import BadRequest, parse_head
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_payload

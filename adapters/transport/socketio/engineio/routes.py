@@ -9,7 +9,8 @@ from typing import Final, NamedTuple, Protocol
 
 from adapters.contract.json_text import to_json
 from adapters.http.cors import answer_headers, preflight_headers
-from adapters.http.exchange import DeliveryEvidence, WayBack
+from adapters.http.delivery import DeliveryEvidence
+from adapters.http.exchange import WayBack
 from adapters.http.messages import RequestHead
 from adapters.http.peer import UNIX, VouchedPeer
 from adapters.transport.socketio.engineio.channel import WebSocketChannel

@@ -6,15 +6,12 @@ import random
 
 import pytest
 
+from adapters.http.chunked_body import FREE_CHUNKS, MAX_CHUNK_LINE, MAX_TRAILER_BYTES, ChunkedBody
 from adapters.http.messages import (
-    FREE_CHUNKS,
-    MAX_CHUNK_LINE,
     MAX_EMPTY_LINES,
     MAX_HEADER_LINES,
     MAX_QUERY_FIELDS,
-    MAX_TRAILER_BYTES,
     BadRequest,
-    ChunkedBody,
     HeadReader,
     parse_head,
 )
