@@ -6,18 +6,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
 from tornado.httputil import HTTPInputError
 
 from adapters.http.chunked_body import ChunkedBody
-from adapters.http.exchange import DateField, Exchange, MessageHandler
+from adapters.http.exchange import Exchange, MessageHandler
 from adapters.http.messages import BadRequest, HeadReader, RequestHead, parse_head
+from adapters.http.service import Peer, Service, Stage
 from adapters.http.streams import READ_BYTES, Stream
-from adapters.http.turns import Turns
 
 DROPPED_BODY = 65_536
 """What is left of a body behind its answer is read and dropped where it is no longer than this: the connection stays,
@@ -27,51 +25,6 @@ LINGER_SECONDS = 5.0
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = logging.getLogger("synkrone.server")
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end of a connection. Tornado reads these names."""
-
-    remote_ip: str
-    protocol: str
-
-    def __str__(self) -> str:
-        return self.remote_ip
-
-
-class Stage(Enum):
-    """What a connection waits for, each for its own time at most."""
-
-    FIRST_HEAD = auto()
-    NEXT_HEAD = auto()
-    REST_OF_HEAD = auto()
-    BODY = auto()
-    ANSWER = auto()
-    END = auto()
-
-
-class Service(Protocol):
-    """What serves connections. ``head_bytes`` and ``body_bytes`` are the most that a head and a body may have; routes
-    may set another limit for their bodies. ``keeps_alive``: whether connections stay open behind their answers."""
-
-    head_bytes: int
-    body_bytes: int
-    keeps_alive: bool
-    date: DateField
-    turns: Turns
-
-    def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler | Awaitable[MessageHandler]:
-        """A request has begun. Raises HTTPInputError: it is answered with 400."""
-
-    def connection_waits(self, connection: HttpServerConnection, stage: Stage) -> None:
-        """What it waits for from now on, with the whole time for that. Told again where some of it has come."""
-
-    def connection_ended(self, connection: HttpServerConnection) -> None:
-        """It is closed, or was handed over. The last that is told of it."""
-
-    def request_refused(self, connection: HttpServerConnection, error: BadRequest) -> tuple[str, bytes]:
-        """A request is answered with an error before anybody has handled it: the answer's media type and body."""
 
 
 class HttpServerConnection:

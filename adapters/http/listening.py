@@ -18,11 +18,12 @@ from tornado.routing import Router
 
 from adapters.contract.json_text import to_json
 from adapters.http.binding import close_bound, is_unix
-from adapters.http.connection import HttpServerConnection, Peer, Stage
+from adapters.http.connection import HttpServerConnection
 from adapters.http.exchange import DateField, Exchange, MessageHandler, Route
 from adapters.http.messages import BadRequest, RequestHead
 from adapters.http.notices import Notice
 from adapters.http.problems import MEDIA_TYPE, bare_members
+from adapters.http.service import Peer, Stage
 from adapters.http.socket_stream import SocketStream
 from adapters.http.streams import Stream
 from adapters.http.tls_stream import TlsStream

@@ -11,9 +11,9 @@ from tornado.routing import Router
 from tornado.util import ObjectDict
 from tornado.web import RequestHandler
 
-from adapters.http.connection import Service
 from adapters.http.exchange import Exchange, MessageHandler
 from adapters.http.messages import RequestHead
+from adapters.http.service import Service
 
 TORNADO_SECONDS = 0.0002
 """What a request handler of Tornado's takes, in a task that runs behind the turn that it was begun in."""

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from adapters.http.connection import HttpServerConnection, Peer, Stage
+from adapters.http.connection import HttpServerConnection
 from adapters.http.exchange import DateField, Exchange, MessageHandler
 from adapters.http.messages import BadRequest, RequestHead
+from adapters.http.service import Peer, Stage
 from adapters.http.streams import StreamEvents
 from adapters.http.turns import Rank, Turns
 from domain.ports import Clock

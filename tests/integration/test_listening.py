@@ -17,7 +17,7 @@ import pytest
 import socketio
 
 from adapters.http.binding import bind
-from adapters.http.connection import Stage
+from adapters.http.service import Stage
 from entrypoints.server import Server, open_server
 from entrypoints.settings import SettingsError, validate_settings
 from tests.e2e.certificates import make_certificate
