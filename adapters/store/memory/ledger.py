@@ -30,7 +30,7 @@ class MemoryLedger(Held):
         known = self._users.get(user, User())
         if query.id is not None:
             record = self._by_id.get(query.id)
-            found = [record] if record is not None else []
+            found = [record] if record is not None and _is_among(record, query) else []
         else:
             found = self._for_user(user, known, query)
         complete_since = max(self._noted_since, self._clock.now() - self._retention_deliveries)
@@ -79,6 +79,12 @@ class MemoryLedger(Held):
 
     async def received_at(self, user: UserId, awaited: Sequence[AwaitedReceipt]) -> Sequence[datetime | None]:
         return self._notes.received_at(user, awaited)
+
+
+def _is_among(record: Record, query: DeliveriesQuery) -> bool:
+    """Whether it is as young as is asked for, and lies where it is."""
+    is_young = query.since is None or _stored(record) >= query.since
+    return is_young and (query.before is None or record.entry.position.offset < query.before)
 
 
 def _stored(record: Record) -> datetime:
