@@ -36,7 +36,7 @@ def titles(text: str) -> list[str]:
 
 
 def connected(text: str) -> int:
-    return text.count('"event": "connected"')
+    return text.count('"event":"connected"')
 
 
 @pytest.mark.gen_test(timeout=120)
@@ -217,7 +217,7 @@ async def test_a_client_whose_token_cannot_be_had_comes_back_when_it_can(
         )
         client = await reader.runs(executable.ROOT_DIR + "/bin/node", "client.mjs")
         # It was refused in words, and did not wait for the server to give it up.
-        await server.until(lambda text: '"event": "refused"' in text)
+        await server.until(lambda text: '"event":"refused"' in text)
         assert await client.until(lambda text: "ready" in text) == "ready after 2\n"
         assert "connect_timeout" not in server.text
 

@@ -140,7 +140,7 @@ async def test_a_terminal_that_is_closed_ends_the_server_and_a_signal_beside_it_
             os.kill(pid, signal.SIGKILL)
             await asyncio.to_thread(os.waitpid, pid, 0)
     assert code == 0
-    assert '"signal": "SIGHUP"' in log.read_text()
+    assert '"signal":"SIGHUP"' in log.read_text()
     assert log.read_text().count('"reloaded"') == 1
 
 
