@@ -261,8 +261,8 @@ async def test_publish_prints_the_answer(server: ServerProcess) -> None:
 async def test_publish_says_when_what_it_publishes_expires(server: ServerProcess) -> None:
     async with http_session() as session:
         peer = await WebSocketPeer.open(session, server.url)
-        await connected(peer, token("42"))
-        arguments = ["publish", "--url", server.url, "--to", "user:42", "--type", "t", "--expires-at"]
+        await connected(peer, token("expiring"))
+        arguments = ["publish", "--url", server.url, "--to", "user:expiring", "--type", "t", "--expires-at"]
         for given, least, most in (("2h", 7_100, 7_201), ("90", 30, 91)):
             assert (await run(*arguments, given))[0] == 0
             _, (notification, _) = event(await peer.next())
