@@ -187,6 +187,7 @@ class Server:
             )
             self._follow(self.certificate)
             self.run_beside(every(TICK_SECONDS, application.expiry.tick, listener.sweep))
+            self.run_beside(application.ledger.store_beginnings())
             self.run_beside(self._readiness.watch(transports, listener, self._vitals, seconds=TICK_SECONDS))
             listener.start()
             self.listener = listener

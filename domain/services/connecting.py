@@ -149,7 +149,6 @@ class ConnectionService:
             with ExitStack() as undo:
                 # After a defect what was asked meanwhile is dropped: it would keep its place for ever.
                 undo.callback(self._connections.done, connection)
-                await self._ledger.note(connection)
                 await self._catch_up(connection, start.subscriber, start.page)
                 undo.pop_all()
             self._ledger.went_live(connection)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -40,8 +42,10 @@ STILL_HERE_SECONDS = 30.0
 
 
 class DeliveryLedger:
-    """Everything but the beginning of a connection is noted here first; ``store`` is to be called about once a second,
-    and once at the end.
+    """Everything is noted here first; ``store`` is to be called about once a second, and once at the end.
+
+    ``store_beginnings`` is to run beside it. Where a server is killed, a client may come back with a cursor beyond what
+    has expired since: without a trace of its connection nobody could tell that it was sent that.
 
     It only notes anything where it ``is_kept``.
     """
@@ -55,6 +59,7 @@ class DeliveryLedger:
         self._numbers = count(1)
         self._open: dict[ConnectionId, tuple[int, Connection]] = {}
         self._changed: dict[ConnectionId, None] = {}
+        self._has_begun = asyncio.Event()
         self._ended: deque[ConnectionRecord] = deque(maxlen=UNSTORED_MOST)
         self._received: dict[ConnectionId, tuple[UserId, int]] = {}
         self._receipts: deque[tuple[UserId, Receipt]] = deque(maxlen=UNSTORED_MOST)
@@ -70,26 +75,17 @@ class DeliveryLedger:
             id_ = connection.subscription.outlet.id
             self._open[id_] = (next(self._numbers), connection)
             self._changed[id_] = None
+            self._has_begun.set()
 
-    async def note(self, connection: Connection) -> None:
-        """Store that it began; to be awaited before it is sent anything.
-
-        Where the server is killed, the client may come back with a cursor beyond what has expired since. Without a
-        trace of the connection nobody could tell whether it was sent that.
-        """
-        id_ = connection.subscription.outlet.id
-        known = self._open.get(id_)
-        if known is None:
-            return
-        self._changed.pop(id_, None)
-        delivered = self._hub.delivered
-        notes = Notes(self._clock.now(), delivered.offset if delivered is not None else 0, [_record_of(*known)], (), ())
-        try:
-            await self._ledger.record(notes)
-        except StoreUnavailable:
-            # It is served all the same; ``store`` tries again, and is asked why it cannot.
-            if id_ in self._open:
-                self._changed[id_] = None
+    async def store_beginnings(self) -> None:
+        """For ever: store that connections began, at once, and together those that began while others were stored."""
+        while True:
+            await self._has_begun.wait()
+            self._has_begun.clear()
+            if self._changed:
+                # Where it cannot be stored, ``store`` tries again, and says so.
+                with suppress(StoreUnavailable):
+                    await self._record()
 
     def went_live(self, connection: Connection) -> None:
         id_ = connection.subscription.outlet.id
@@ -123,24 +119,34 @@ class DeliveryLedger:
         is_still_here = bool(self._open) and is_due
         if not (self._changed or self._ended or self._receipts or self._unsent or has_sent or is_still_here):
             return
-        changed, ended, receipts, unsent = [*self._changed], [*self._ended], [*self._receipts], [*self._unsent]
+        ended, receipts, unsent = [*self._ended], [*self._receipts], [*self._unsent]
+        await self._record(ended, receipts, unsent)
+        self._stored_at, self._delivered = monotonic, delivered
+        _drop_first(self._ended, ended)
+        _drop_first(self._receipts, receipts)
+        del self._unsent[: len(unsent)]
+
+    async def _record(
+        self,
+        ended: Sequence[ConnectionRecord] = (),
+        receipts: Sequence[tuple[UserId, Receipt]] = (),
+        unsent: Sequence[int] = (),
+    ) -> None:
+        """That, and what has changed of those that are open. Raises StoreUnavailable."""
+        delivered = self._hub.delivered
+        changed, self._changed = [*self._changed], {}
         notes = Notes(
-            now,
+            self._clock.now(),
             delivered.offset if delivered is not None else 0,
             [*(_record_of(*self._open[id_]) for id_ in changed), *ended],
             receipts,
             unsent,
         )
-        self._changed = {}
         try:
             await self._ledger.record(notes)
         except BaseException:
             self._changed = dict.fromkeys([*(id_ for id_ in changed if id_ in self._open), *self._changed])
             raise
-        self._stored_at, self._delivered = monotonic, delivered
-        _drop_first(self._ended, ended)
-        _drop_first(self._receipts, receipts)
-        del self._unsent[: len(unsent)]
 
     def _note_receipts(self, now: datetime) -> None:
         """With the second in which they are known."""

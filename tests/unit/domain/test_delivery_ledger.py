@@ -26,7 +26,7 @@ from domain.model import (
 )
 from domain.policy import ConnectionPolicy
 from tests.doubles import START
-from tests.unit.domain.world import World, cursor, identity, ids, publication, run
+from tests.unit.domain.world import World, cursor, eventually, identity, ids, publication, run
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
 STORIES = 200 if IS_FULL else 8
@@ -185,32 +185,65 @@ def test_what_could_not_be_stored_is_stored_later_and_nothing_twice() -> None:
     run(story())
 
 
-def test_a_connection_is_remembered_before_it_is_sent_anything() -> None:
-    """So that of a server that is killed right then all is known."""
+def test_beginnings_of_connections_are_stored_at_once_and_together_while_others_are() -> None:
+    """So that next to all is known of a server that is killed."""
 
     async def story() -> None:
         world = World()
         may_record = asyncio.Event()
-        noted: list[ConnectionId] = []
+        noted: list[list[ConnectionId]] = []
 
         class Waiting(MemoryStore):
             async def record(self, notes: Notes) -> None:
+                noted.append([one.id for one in notes.connections])
                 await may_record.wait()
-                noted.extend(one.id for one in notes.connections)
                 await super().record(notes)
 
         store = Waiting(clock=world.clock, epoch="e")
         world = World(seen_as=lambda verifier, _inbox, transport: (verifier, store, transport))
-        async with world.running():
-            await world.publish("missed")
+        async with world.running(), asyncio.TaskGroup() as group:
+            storing = group.create_task(world.ledger.store_beginnings())
+            first = await world.connect()
+            await eventually(lambda: noted == [[first.connection]])
+            later = [await world.connect(name) for name in ("bob", "ann")]
             await world.settle()
-            ann = await world.transport.connect({"token": "ann"})
-            await world.publish("live")
-            await world.settle()
-            assert (ids(ann), noted) == ([], [])
+            assert noted == [[first.connection]]
             may_record.set()
-            await ann.opened()
-            assert (ids(ann), noted) == (["missed", "live"], [ann.connection])
+            await eventually(lambda: len(noted) > 1)
+            assert noted == [[first.connection], [one.connection for one in later]]
+            storing.cancel()
+
+    run(story())
+
+
+def test_a_beginning_that_could_not_be_stored_is_stored_with_the_rest() -> None:
+    async def story() -> None:
+        world = World()
+
+        class Failing(MemoryStore):
+            fails = True
+            failures = 0
+
+            async def record(self, notes: Notes) -> None:
+                if self.fails:
+                    self.failures += 1
+                    raise StoreUnavailable
+                await super().record(notes)
+
+        store = Failing(clock=world.clock, epoch="e")
+        world = World(seen_as=lambda verifier, _inbox, transport: (verifier, store, transport))
+        async with world.running(), asyncio.TaskGroup() as group:
+            storing = group.create_task(world.ledger.store_beginnings())
+            ann = await world.connect()
+            await eventually(lambda: store.failures == 1)
+            store.fails = False
+            await world.publish("a")
+            await world.settle()
+            await world.ledger.store()
+            addressed = (await store.addressed(UserId("ann"), DeliveriesQuery())).notifications
+            known = await store.history(UserId("ann"), addressed)
+            assert [one.id for one in known.connections] == [ann.connection]
+            storing.cancel()
 
     run(story())
 
@@ -235,8 +268,7 @@ def test_a_server_with_nothing_to_tell_writes_now_and_then_and_without_connectio
             for _ in range(61):
                 await world.ledger.store()
                 world.clock.advance(1)
-        # As it began, as it had gone live, and twice that the server is still there.
-        assert len(noted) == 4
+        assert len(noted) == 3
 
     run(story())
 

@@ -125,9 +125,9 @@ CONNECTING = [
 
 def test_the_points_cover_connecting_from_the_verifier_to_going_live() -> None:
     calls = {
-        "cursor": "verify arrive secret record has_room read has_room",
-        "new user": "verify arrive secret record has_room read has_room read has_room",
-        "unanswered": "verify secret arrive secret record has_room read has_room read has_room",
+        "cursor": "verify arrive secret has_room read has_room",
+        "new user": "verify arrive secret has_room read has_room read has_room",
+        "unanswered": "verify secret arrive secret has_room read has_room read has_room",
     }
     for case in CASES:
         if case.name in calls:
