@@ -23,6 +23,7 @@ from tests.processes import API_KEY, ServerProcess
 BACKEND = {"Authorization": f"Bearer {API_KEY}"}
 ATTEMPT_SECONDS = 5.0
 AGAIN_SECONDS = 0.05
+LARGE_AT_ONCE = 20
 
 
 class Site(ABC):
@@ -100,14 +101,18 @@ class Publisher:
     per_second: float
     ids: list[str] = field(default_factory=list)
 
-    async def run(self, number: int, chance: random.Random) -> None:
+    async def run(self, number: int, chance: random.Random, *, at_once: int) -> None:
+        """``at_once`` of them together at the pace."""
+        await asyncio.gather(*(self._run(number // at_once, at_once / self.per_second, chance) for _ in range(at_once)))
+
+    async def _run(self, number: int, pause: float, chance: random.Random) -> None:
         for _ in range(number):
             to: Mapping[str, object] = chance.choice(
                 [*({"user": user} for user in self.users), {"users": [*chance.sample(self.users, 2)]},
                  {"role": "freelance"}, {"role": "company"}, {"everyone": True}]
             )  # fmt: skip
             await self.say(f"n-{len(self.ids)}", to, lives=chance.choice((None, None, None, 2.0, 4.0)))
-            await asyncio.sleep(1 / self.per_second)
+            await asyncio.sleep(pause)
 
     async def say(self, id_: str, to: Mapping[str, object], *, lives: float | None = None, octets: int = 10) -> None:
         self.ids.append(id_)
@@ -208,8 +213,10 @@ async def stop_reading(
 ) -> None:
     await asyncio.sleep(1)
     line.flows.clear()
-    for number in range(notifications):
-        await publisher.say(f"large-{number}", {"user": user}, octets=octets)
+    # Before a ping that is not answered ends it.
+    for first in range(0, notifications, LARGE_AT_ONCE):
+        numbers = range(first, min(first + LARGE_AT_ONCE, notifications))
+        await asyncio.gather(*(publisher.say(f"large-{number}", {"user": user}, octets=octets) for number in numbers))
     await asyncio.sleep(6)
     welcomes = follower.diary.welcomes
     line.cut(Cut.RESET)

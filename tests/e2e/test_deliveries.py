@@ -43,11 +43,12 @@ IS_FULL = os.environ.get("CAMPAIGN") == "full"
 NOTIFICATIONS = 10_000 if IS_FULL else 400
 KILLS = 8 if IS_FULL else 1
 PER_SECOND = 60.0
+AT_ONCE = 2
 BY_ID = 500 if IS_FULL else 50
 """Of each user, so many are asked for by their ids too."""
 LOG_SECONDS = 12
 BLOCK_SECONDS = 4.0
-LARGE, LARGE_OCTETS = 120, 50_000
+LARGE, LARGE_OCTETS = 200, 50_000
 """Notifications that a reader is sent who has stopped."""
 SETTLED_SECONDS = 30.0
 """Within them all servers have noted what has happened to them."""
@@ -104,13 +105,14 @@ async def compare_all(site: Site, clients: Clients, where: str) -> set[str | Non
         async with following([one for user, some in followers.items() if user != GONE for one in some]):
             blocks = await trouble(publisher, lines, followers, chance)
             await last_words(publisher, lines, followers)
-            asking = Asking(site, session)
-            compared = [await settled(asking, user, followers.get(user, ()), publisher.ids, since) for user in USERS]
+        asking, stopped = Asking(site, session), time.monotonic()
+        compared = [await settled(asking, user, followers.get(user, ()), publisher.ids, since) for user in USERS]
         outcomes = sum((one.outcomes for one in compared), Counter[str]())
         differences = [difference for one in compared for difference in one.found]
+        pairs, asked = sum(one.pairs for one in compared), time.monotonic() - stopped
         print(
-            f"campaign deliveries, {where}: {len(publisher.ids)} notifications, {sum(one.pairs for one in compared)} "
-            f"pairs, {KILLS} kills, {blocks} blocks, {time.monotonic() - began:.0f} s; {dict(outcomes)}; "
+            f"campaign deliveries, {where}: {len(publisher.ids)} notifications, {pairs} pairs, {KILLS} kills, "
+            f"{blocks} blocks in {stopped - began:.0f} s, asked about in {asked:.0f} s: {dict(outcomes)}; "
             f"{len(differences)} differences",
             flush=True,
         )
@@ -149,9 +151,9 @@ async def trouble(
             stop_reading(lines[5], followers[SLOW][0], publisher, SLOW, notifications=LARGE, octets=LARGE_OCTETS)
         )
         blocking = group.create_task(block_now_and_then(publisher, BLOCKED, BLOCK_SECONDS, chance, is_published.is_set))
-        await publisher.run(NOTIFICATIONS // 2, chance)
+        await publisher.run(NOTIFICATIONS // 2, chance, at_once=AT_ONCE)
         await gone.aclose()
-        await publisher.run(NOTIFICATIONS // 2, chance)
+        await publisher.run(NOTIFICATIONS // 2, chance, at_once=AT_ONCE)
         is_published.set()
     return blocking.result()
 
