@@ -188,9 +188,15 @@ async def cut_now_and_then(lines: Iterable[Stalling], chance: random.Random, is_
 
 
 async def block_now_and_then(
-    publisher: Publisher, user: str, longest: float, chance: random.Random, is_over: Callable[[], bool]
+    publisher: Publisher,
+    user: str,
+    followers: Sequence[Follower],
+    longest: float,
+    chance: random.Random,
+    is_over: Callable[[], bool],
 ) -> int:
-    """How often. A block ends by itself or is taken back; they are in again before the log has gone on without them."""
+    """How often. A block ends by itself or is taken back, and they are in again before the next one: who is away for
+    longer than the log, and comes back to a server that was killed, has a cursor that tells nobody anything."""
     site, session, path = publisher.site, publisher.session, f"/v1/users/{user}/block"
     number = 0
     while not is_over() or not number:
@@ -201,10 +207,12 @@ async def block_now_and_then(
         # Said again, a time may be over.
         assert status == 200 or (ends_by_itself and status == 422), answer
         number += status == 200
+        welcomes = [one.diary.welcomes for one in followers]
         await asyncio.sleep(lasts)
         if not ends_by_itself:
             status, answer = await site.ask(session, "DELETE", path)
             assert status == 200, answer
+        await asyncio.gather(*(one.welcomed(before + 1) for one, before in zip(followers, welcomes, strict=True)))
     return number
 
 

@@ -47,7 +47,7 @@ AT_ONCE = 2
 BY_ID = 500 if IS_FULL else 50
 """Of each user, so many are asked for by their ids too."""
 LOG_SECONDS = 12
-BLOCK_SECONDS = 4.0
+BLOCK_SECONDS = 3.0
 LARGE, LARGE_OCTETS = 200, 50_000
 """Notifications that a reader is sent who has stopped."""
 SETTLED_SECONDS = 30.0
@@ -150,7 +150,9 @@ async def trouble(
         group.create_task(
             stop_reading(lines[5], followers[SLOW][0], publisher, SLOW, notifications=LARGE, octets=LARGE_OCTETS)
         )
-        blocking = group.create_task(block_now_and_then(publisher, BLOCKED, BLOCK_SECONDS, chance, is_published.is_set))
+        blocking = group.create_task(
+            block_now_and_then(publisher, BLOCKED, followers[BLOCKED], BLOCK_SECONDS, chance, is_published.is_set)
+        )
         await publisher.run(NOTIFICATIONS // 2, chance, at_once=AT_ONCE)
         await gone.aclose()
         await publisher.run(NOTIFICATIONS // 2, chance, at_once=AT_ONCE)
