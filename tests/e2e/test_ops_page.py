@@ -125,6 +125,9 @@ async def looking(node_modules: Path, server: Server, **story: object) -> AsyncI
         if browser.returncode is None:
             browser.terminate()
         raise
+    assert browser.stdin is not None
+    # It waits for no more than this.
+    browser.stdin.close()
     assert await browser.wait() == 0
 
 
