@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from adapters.store.new_file import NotMade
 from adapters.store.served import StoreUnusable
-from adapters.store.sqlite.backup import BackupFailed, back_up, restore
+from adapters.store.sqlite.backup import back_up, restore
 from adapters.store.sqlite.schema import FileInUse, FileLock
 from tests.integration.test_commands import run
 from tests.processes import ONE_SECRET, ServerProcess, token
@@ -134,9 +135,9 @@ def test_a_backup_is_refused_where_a_file_is_or_none_can_be_and_leaves_nothing(s
         (tmp_path / "there.db", "there.db exists: it is not written over"),
         (tmp_path / "none" / "x.db", "none cannot be written: No such file or directory"),
     ):
-        with pytest.raises(BackupFailed, match=says):
+        with pytest.raises(NotMade, match=says):
             back_up(store, target, tell)
-    with pytest.raises(BackupFailed, match=r"none\.db is no file: there is nothing to back up"):
+    with pytest.raises(NotMade, match=r"none\.db is no file: there is nothing to back up"):
         back_up(tmp_path / "none.db", tmp_path / "copy.db", tell)
     assert everything_in(tmp_path) == before
 

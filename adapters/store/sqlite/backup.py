@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,20 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from adapters.store.served import StoreUnusable
+from adapters.store.new_file import NotMade, give_name, refuse_existing, unfinished
 from adapters.store.sqlite.schema import FileLock, check_version, unusable
 from domain.model.value import value
 
 PAGES_A_STEP: Final = 1_000
 
-_NOT_OVER: Final = "{} exists: it is not written over, name another file"
-
 Tell: TypeAlias = Callable[[int, int], None]
 """Called with how many pages are copied, and how many there are."""
-
-
-class BackupFailed(StoreUnusable):
-    """The message is one line. Nothing was left behind."""
 
 
 @value
@@ -45,39 +36,37 @@ class Copied:
 def back_up(source: Path, target: Path, tell: Tell) -> Copied:
     """All that is stored at one moment, in one file that is checked before it gets its name. Blocks.
 
-    Raises BackupFailed and StoreUnusable; also where the target exists.
+    Raises StoreUnusable, of which NotMade is one; also where the target exists.
     """
     source, target = source.absolute(), target.absolute()
     if not source.is_file():
-        raise BackupFailed(f"{source} is no file: there is nothing to back up")
-    if target.exists():
-        raise BackupFailed(_NOT_OVER.format(target))
-    with _unfinished(target) as part:
+        raise NotMade(f"{source} is no file: there is nothing to back up")
+    refuse_existing(target)
+    with unfinished(target) as part:
         _copy(source, part, tell)
         copied = _checked(part, target)
-        _name(part, target)
+        give_name(part, target)
     return copied
 
 
 def restore(backup: Path, store: Path, tell: Tell, *, now: datetime, replace: bool = False) -> Copied:
     """Put a backup where a store is, while nobody serves from it. Blocks.
 
-    A store that is there is set aside with ``replace``, and else refused. Raises BackupFailed and StoreUnusable.
+    A store that is there is set aside with ``replace``, and else refused. Raises StoreUnusable, of which NotMade is
+    one.
     """
     backup, store = backup.absolute(), store.absolute()
     if not backup.is_file():
-        raise BackupFailed(f"{backup} is no file: name a backup")
+        raise NotMade(f"{backup} is no file: name a backup")
     lock = FileLock(store)
     try:
         if store.exists() and not replace:
-            raise BackupFailed(
-                f"{store} exists: move it away, or say --replace, which keeps it beside the restored one"
-            )
-        with _unfinished(store) as part:
+            raise NotMade(f"{store} exists: move it away, or say --replace, which keeps it beside the restored one")
+        with unfinished(store) as part:
             _copy(backup, part, tell)
             copied = _checked(part, store)
             aside = _set_aside(store, now)
-            _name(part, store)
+            give_name(part, store)
     finally:
         lock.release()
     return Copied(copied.path, copied.size, copied.version, copied.head, copied.notifications, aside)
@@ -89,7 +78,7 @@ def _copy(source: Path, target: Path, tell: Tell) -> None:
     with _complaining_of(source), closing(sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True)) as db:
         db.execute("PRAGMA query_only = 1")
         if not check_version(db, source):
-            raise BackupFailed(f"{source} is empty: nothing was ever stored in it")
+            raise NotMade(f"{source} is empty: nothing was ever stored in it")
         # One state for as long as it takes: otherwise every commit of a server would have the copy begin anew.
         db.execute("BEGIN")
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -107,7 +96,7 @@ def _checked(part: Path, target: Path) -> Copied:
         version = check_version(db, part)
         (said,) = db.execute("PRAGMA integrity_check(1)").fetchone()
         if said != "ok":
-            raise BackupFailed(f"what was copied is damaged ({said}): put an earlier backup back")
+            raise NotMade(f"what was copied is damaged ({said}): put an earlier backup back")
         (head,) = db.execute("SELECT coalesce(max(offset), 0) FROM entries").fetchone()
         counted = "contents" if version >= _CONTENTS_SINCE else "entries WHERE event = 'notification.new'"
         (notifications,) = db.execute(f"SELECT count(*) FROM {counted}").fetchone()  # noqa: S608 (one of the two)
@@ -117,59 +106,16 @@ def _checked(part: Path, target: Path) -> Copied:
 _CONTENTS_SINCE: Final = 3
 
 
-@contextmanager
-def _unfinished(target: Path) -> Iterator[Path]:
-    """A file of its own beside the target, for this user alone; it is gone when it has no other name by then.
-
-    Raises BackupFailed where the target is there or the folder cannot be written.
-    """
-    part = target.with_name(f".{target.name}-{secrets.token_hex(4)}.part")
-    try:
-        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise BackupFailed(f"{target.parent} cannot be written: {error.strerror}") from None
-    try:
-        yield part
-    finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            part.with_name(f"{part.name}{suffix}").unlink(missing_ok=True)
-
-
-def _name(part: Path, target: Path) -> None:
-    """On the disk when it returns. Raises BackupFailed where somebody else has the name."""
-    _sync(part)
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise BackupFailed(_NOT_OVER.format(target)) from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise BackupFailed(f"{target} cannot be made: {error.strerror}") from None
-        # A file system without links.
-        if target.exists():
-            raise BackupFailed(_NOT_OVER.format(target)) from None
-        part.rename(target)
-    _sync(target.parent)
-
-
 def _set_aside(store: Path, now: datetime) -> Path | None:
     """With the log of the file, which SQLite would read into whatever had its name. None where there was no file."""
     aside = store.with_name(f"{store.name}.{now:%Y%m%dT%H%M%SZ}")
     if aside.exists():
-        raise BackupFailed(f"{aside} exists: try again in a second")
+        raise NotMade(f"{aside} exists: try again in a second")
     was_there = store.exists()
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             store.with_name(f"{store.name}{suffix}").rename(aside.with_name(f"{aside.name}{suffix}"))
     return aside if was_there else None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
