@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -51,9 +52,9 @@ def run(options: argparse.Namespace) -> int:
     if path is None:
         complain(ELSEWHERE)
         return FAILED
-    progress = progress_for("pages", as_json=options.json)
+    progress = progress_for(as_json=options.json)
     try:
-        copied = back_up(path, options.file, progress.show)
+        copied = back_up(path, options.file, partial(progress.show, "pages"))
     except SynkroneError as error:
         progress.close()
         complain(error)

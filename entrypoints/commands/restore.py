@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from adapters.store.sqlite.backup import restore
@@ -46,9 +47,11 @@ def run(options: argparse.Namespace) -> int:
     if path is None:
         complain(ELSEWHERE)
         return FAILED
-    progress = progress_for("pages", as_json=options.json)
+    progress = progress_for(as_json=options.json)
     try:
-        copied = restore(options.file, path, progress.show, now=datetime.now(UTC), replace=options.replace)
+        copied = restore(
+            options.file, path, partial(progress.show, "pages"), now=datetime.now(UTC), replace=options.replace
+        )
     except SynkroneError as error:
         progress.close()
         complain(error)
