@@ -35,6 +35,7 @@ README_SHOWS = "tests/architecture/test_documents.py::test_the_readme_shows_what
 BY_HAND = "tests/e2e/test_cluster_documents.py::test_two_nodes_behind_nginx_by_hand"
 RESTORED = "tests/e2e/test_cluster_documents.py::test_what_was_restored_refuses_what_it_lost"
 OPERATORS = "tests/e2e/test_operators_documents.py::"
+EXPORTED = "tests/e2e/test_exporting.py::test_what_the_page_says_to_type_carries_a_store_over"
 REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revokes_and_blocks"
 WHY = "tests/integration/test_deliveries_api.py::test_the_command_says_what_the_page_shows"
 OPS_PAGE = "tests/integration/test_ops_page.py::test_the_settings_of_the_document_serve_the_page"
@@ -189,6 +190,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/backup.md", "bash", "backup copy.db"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/backup.md", "bash", "restore --replace"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
     ("docs/how-to/backup.md", "bash", "chown"): f"{RECIPES}test_a_backup_put_back_has_what_was_there_then",
+    ("docs/how-to/export.md", "bash", "export --output"): EXPORTED,
+    ("docs/how-to/export.md", "bash", "new.toml copy.ndjson"): EXPORTED,
+    ("docs/how-to/export.md", "bash", "gunzip"): EXPORTED,
     ("docs/how-to/ops-page.md", "bash", "urandom"): OPS_PAGE,
     ("docs/how-to/ops-page.md", "toml", "ops = true"): OPS_PAGE,
     ("docs/how-to/ops-page.md", "bash", "ssh -L"): NotRun("it needs another machine"),

@@ -1,1 +1,1 @@
-"""Moving a store from a SQLite file into a PostgreSQL database, while a server serves from the file."""
+"""Moving a store from a SQLite file into a PostgreSQL database beside its server, and any store into lines and back."""

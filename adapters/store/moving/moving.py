@@ -19,9 +19,7 @@ from adapters.store.moving.digests import digest
 from adapters.store.moving.progress import Moved, Progress, Step
 from adapters.store.moving.source import Slice, Source
 from adapters.store.moving.tables import TABLES, Copied
-from adapters.store.moving.target import Contained, Database, Target, placed
-from adapters.store.postgresql import schema as postgresql
-from adapters.store.postgresql.connecting import one_line
+from adapters.store.moving.target import Contained, Database, Target, failed, placed
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite import schema as sqlite
 from adapters.store.sqlite.sealing import Seal, seal_of
@@ -112,7 +110,7 @@ class _Course:
     def _begin(self) -> None:
         begun, extent = self._target.move, self._source.extent
         if begun is None:
-            self._target.begin(self._source.secret, extent)
+            self._target.begin(self._source.secret, extent.first - 1)
             self._upto = extent.first - 1
             return
         if self._target.secret != self._source.secret:
@@ -231,7 +229,4 @@ def _faults(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise sqlite.unusable(path, error) from None
     except psycopg.Error as error:
-        # Of class 57 are those of a server that is stopped, or starts.
-        if postgresql.is_passing(error) or (error.sqlstate or "").startswith("57"):
-            raise StoreUnusable(f"{one_line(error)}: run it again, and it goes on from there") from None
-        raise postgresql.unusable(error) from None
+        raise failed(error) from None

@@ -1,4 +1,4 @@
-"""The SQLite file that is moved: read in slices of the log, beside the server that has it open."""
+"""A SQLite file that is read: in slices of the log, beside the server that has it open."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.store.served import StoreUnusable
+from adapters.store.sqlite.importing import is_unfinished
 from adapters.store.sqlite.log import head, log_floor
 from adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, connect
 from adapters.store.sqlite.sealing import SEALED, Seal, put_seal, seal_of
@@ -102,6 +103,8 @@ class Source:
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
         if application != APPLICATION_ID:
             raise StoreUnusable(f"{self.path} is no store of this server")
+        if is_unfinished(self.db):
+            raise StoreUnusable(f"an import into {self.path} is not finished")
         if version % SEALED != len(MIGRATIONS):
             raise StoreUnusable(
                 f"{self.path} is of version {version % SEALED}, and {len(MIGRATIONS)} is needed: "
@@ -115,12 +118,12 @@ class Source:
 
     @property
     def extent(self) -> Extent:
-        with self._snapshot():
+        with self.snapshot():
             return self._extent()
 
     def slice_after(self, after: int, upto: int | None = None) -> tuple[Slice, Extent]:
         """The next one, with an offset no further than that, and how far the log reached when it was read."""
-        with self._snapshot():
+        with self.snapshot():
             extent = self._extent()
             last = min(after + SLICE_OFFSETS, extent.head if upto is None else upto)
             (found,) = self.db.execute(_UPTO, {"after": after, "last": last, "bytes": SLICE_BYTES}).fetchone()
@@ -152,8 +155,11 @@ class Source:
         )
 
     @contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """A short one: while it lasts, what the server writes cannot be put into the file."""
+    def snapshot(self) -> Iterator[None]:
+        """While it lasts, what the server writes cannot be put into the file. One within another is that one."""
+        if self.db.in_transaction:
+            yield
+            return
         self.db.execute("BEGIN")
         try:
             yield

@@ -139,6 +139,21 @@ TABLES: Final = (
 )
 
 
+def rows_of(source: Source, table: Table) -> Iterator[Row]:
+    """All of a table, in the order of its key there."""
+    columns = ", ".join(column.of for column in table.target)
+    keys = ", ".join(f"m.{name}" for name in table.key)
+    truths = [number for number, column in enumerate(table.target) if column.type == "boolean"]
+    for row in source.db.execute(f"SELECT {columns} FROM {table.source} AS m ORDER BY {keys}"):  # noqa: S608
+        if not truths:
+            yield row
+            continue
+        values = list(row)
+        for number in truths:
+            values[number] = row[number] == "true"
+        yield tuple(values)
+
+
 class Copied:
     """What was copied of a table, remembered beside the file for as long as the ``source`` is open.
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL database that a store is moved into: until the move is finished nobody else may open it."""
+"""A PostgreSQL database that a store is brought into: until all of it is there nobody else may open it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Final
 
+import psycopg
 from psycopg import sql
 
 from adapters.store.moving.digests import Digest, digest_in_sql
 from adapters.store.moving.source import Extent, Row, Slice
 from adapters.store.moving.tables import Table
-from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.connecting import Address, one_line
 from adapters.store.postgresql.moved import MOVING
-from adapters.store.postgresql.schema import prepare
+from adapters.store.postgresql.schema import is_passing, prepare, unusable
 from adapters.store.served import StoreUnusable
 from domain.model import NOTIFICATION_NEW
 from domain.model.value import value
@@ -79,7 +80,7 @@ class Contained:
 
 @value
 class BegunMove:
-    """``name`` is its own."""
+    """Or an import. ``name`` is its own; an import has come to the line ``copied_upto``, and a move to that offset."""
 
     name: str
     copied_upto: int
@@ -103,7 +104,7 @@ class Target:
             self._line.execute("SET synkrone.moving = 'on'")
             (locked,) = self._one("SELECT pg_try_advisory_lock(%s, %s)", MOVING)
             if not locked:
-                raise StoreUnusable("another move into this database is under way")
+                raise StoreUnusable("another move or import into this database is under way")
         except BaseException:
             self.close()
             raise
@@ -129,24 +130,32 @@ class Target:
         (head,) = self._one("SELECT synkrone.head()")
         return int(head)
 
-    def begin(self, secret: bytes, extent: Extent) -> None:
-        """Raises StoreUnusable where somebody has opened the database."""
+    def begin(self, secret: bytes | None, upto: int, name: str | None = None) -> None:
+        """A move has the secret now, and an import at its end. Without a ``name`` it gets one.
+
+        Raises StoreUnusable where somebody has opened the database.
+        """
         with self._line.transaction():
             # Whoever opens a database holds it too while they begin its first epoch.
             self._line.execute("SELECT FROM synkrone.log_lock FOR UPDATE")
             (is_used,) = self._one("SELECT EXISTS (SELECT FROM synkrone.epochs)")
             if is_used:
                 raise StoreUnusable("a server has stored in this database: name one with nothing in it")
-            self._line.execute("INSERT INTO synkrone.moving (copied_upto) VALUES (%s)", (extent.first - 1,))
+            self._line.execute(
+                "INSERT INTO synkrone.moving (name, copied_upto) VALUES (coalesce(%s, gen_random_uuid()), %s)",
+                (name, upto),
+            )
             self._line.execute("UPDATE synkrone.log SET secret = %s", (secret,))
 
-    def finish(self) -> None:
+    def finish(self, secret: bytes | None = None) -> None:
         """From now on it can be opened. It is as durable as what a server stores when this returns."""
-        self._durably("UPDATE synkrone.moving SET finished_at = now()")
+        with self._durably("UPDATE synkrone.moving SET finished_at = now()"):
+            self._line.execute("UPDATE synkrone.log SET secret = coalesce(%s, secret)", (secret,))
 
     def flush(self) -> None:
         """All that was copied is as durable as what a server stores when this returns."""
-        self._durably("UPDATE synkrone.moving SET copied_upto = copied_upto")
+        with self._durably("UPDATE synkrone.moving SET copied_upto = copied_upto"):
+            pass
 
     def empty(self, table: Table) -> None:
         self._line.execute(_query(f"DELETE FROM synkrone.{table.name}"))  # noqa: S608 (its name is ours)
@@ -155,13 +164,22 @@ class Target:
 
     def copy(self, part: Slice) -> Contained:
         """What is stored of it afterwards. Whole or not at all, with how far the move has come."""
-        with self._in_bulk():
-            self._copy("entries", _ENTRIES, part.entries)
-            self._copy("contents", _CONTENTS, (row[:8] for row in part.contents))
-            self._copy("ids", _IDS, ((row[3], row[0], *row[8:]) for row in part.contents))
-            self._copy("placed", _PLACED, placed(part))
-            self._line.execute("UPDATE synkrone.moving SET copied_upto = %s", (part.upto,))
+        with self.advancing(part.upto):
+            self.insert(part)
             return self.contained(part.after, part.after, part.upto)
+
+    def insert(self, part: Slice) -> None:
+        self._copy("entries", _ENTRIES, part.entries)
+        self._copy("contents", _CONTENTS, (row[:8] for row in part.contents))
+        self._copy("ids", _IDS, ((row[3], row[0], *row[8:]) for row in part.contents))
+        self._copy("placed", _PLACED, placed(part))
+
+    @contextmanager
+    def advancing(self, upto: int) -> Iterator[None]:
+        """What is done in it is stored whole or not at all, with how far it has come then."""
+        with self._in_bulk():
+            yield
+            self._line.execute("UPDATE synkrone.moving SET copied_upto = %s", (upto,))
 
     def contained(self, entries_after: int, contents_after: int, upto: int) -> Contained:
         limits = {"entries_after": entries_after, "contents_after": contents_after, "upto": upto}
@@ -174,12 +192,15 @@ class Target:
         """Remove what the source does not have any more, and raise the floor."""
         while self._trim_entries(extent.first_entry) or self._trim_contents(extent.first_content):
             pass
-        self._line.execute(
-            "UPDATE synkrone.log SET floor = %(floor)s, floor_stored_at = %(at)s WHERE floor <> %(floor)s",
-            {"floor": extent.floor, "at": extent.floor_stored_at},
-        )
+        self.raise_floor(extent.floor, extent.floor_stored_at)
         self._line.execute(
             "UPDATE synkrone.moving SET copied_upto = %(upto)s WHERE copied_upto < %(upto)s", {"upto": extent.first - 1}
+        )
+
+    def raise_floor(self, floor: int, stored_at: int) -> None:
+        self._line.execute(
+            "UPDATE synkrone.log SET floor = %(floor)s, floor_stored_at = %(at)s WHERE floor <> %(floor)s",
+            {"floor": floor, "at": stored_at},
         )
 
     def keep_rooms(self, offset: int, rooms: str) -> None:
@@ -280,10 +301,12 @@ class Target:
             self._line.execute("SET LOCAL synchronous_commit = off")
             yield
 
-    def _durably(self, statement: str) -> None:
+    @contextmanager
+    def _durably(self, statement: str) -> Iterator[None]:
         with self._line.transaction():
             self._line.execute("SELECT synkrone.set_durability(%s)", (self._sync,))
             self._line.execute(_query(statement))
+            yield
 
 
 def placed(part: Slice) -> Iterator[Row]:
@@ -293,6 +316,14 @@ def placed(part: Slice) -> Iterator[Row]:
     for offset, rooms, is_item, expires_at in chain(items, changes):
         if rooms:
             yield from ((room, offset, is_item, expires_at) for room in rooms.split("\n"))
+
+
+def failed(error: psycopg.Error) -> StoreUnusable:
+    """What the database says, and what can be done."""
+    # Of class 57 are those of a server that is stopped, or starts.
+    if is_passing(error) or (error.sqlstate or "").startswith("57"):
+        return StoreUnusable(f"{one_line(error)}: run it again, and it goes on from there")
+    return unusable(error)
 
 
 def _query(statement: str) -> sql.SQL:

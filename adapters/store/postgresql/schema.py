@@ -90,6 +90,14 @@ def prepare(address: Address, *, migrates: bool) -> None:
         _migrate(line)
 
 
+def check_current(line: Line) -> None:
+    """Raises StoreUnusable for a schema that is not one of today's, and psycopg.Error."""
+    check_server(line)
+    found = version_of(line)
+    if found.is_old:
+        raise StoreUnusable(_of_old(found))
+
+
 def migrate(address: Address) -> tuple[int, int]:
     """Make the schema one of today's: from which version, to which. Raises StoreUnusable."""
     try:

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from adapters.store.served import StoreUnusable
+from adapters.store.sqlite.importing import is_unfinished
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.sealing import seal_of
 from adapters.store.sqlite.version_5 import version_5
@@ -353,6 +354,11 @@ def check_version(db: sqlite3.Connection, path: Path) -> int:
         return 0
     if application != APPLICATION_ID:
         raise StoreUnusable(f"{path} is a database of another application: name another file in the setting store")
+    if is_unfinished(db):
+        raise StoreUnusable(
+            f"an import into {path} is not finished: run synkrone-socket import again with the same file, "
+            f"or move it away, {_ELSEWHERE}"
+        )
     seal = seal_of(db)
     if seal is not None:
         raise StoreUnusable(f"{path} was moved to {seal.place}: name that in the setting store")

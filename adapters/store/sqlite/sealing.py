@@ -12,6 +12,8 @@ from domain.model.value import value
 
 SEALED: Final = 1_000_000
 """Added to the version of a file that is sealed: programs that know of no seals refuse it as one of a later version."""
+IMPORTED_INTO: Final = 2_000_000
+"""Added to that of a file that is not whole yet, with the same effect: ``importing`` has more of it."""
 
 
 @value
@@ -25,7 +27,7 @@ class Seal:
 def seal_of(db: sqlite3.Connection) -> Seal | None:
     """None where there is none. Raises sqlite3.Error."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version <= SEALED:
+    if not SEALED < version < IMPORTED_INTO:
         return None
     known = dict(db.execute("SELECT name, value FROM meta WHERE name IN ('moved_to', 'move')"))
     return Seal(known["moved_to"], known["move"])

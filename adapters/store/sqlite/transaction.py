@@ -56,7 +56,7 @@ class LogTransaction:
         epoch = self.generations.present
         contents: list[object] = []
         locators: list[object] = []
-        placed: list[_Placing] = []
+        placed: list[Placing] = []
         first = self.head + 1
         for offset, one in enumerate(new, first):
             draft = one.prepared.draft
@@ -83,19 +83,19 @@ class LogTransaction:
         _ENTRIES.insert(self.db, range(first, self.head + 1), self.stored_at)
         _CONTENTS.insert(self.db, contents, self.stored_at)
         _LOCATORS.insert(self.db, locators)
-        self._place(placed)
+        place(self.db, placed)
 
     def log_changes(self, new: Sequence[NewChange]) -> None:
         """Append them; at least one."""
         changes: list[object] = []
-        placed: list[_Placing] = []
+        placed: list[Placing] = []
         for one in new:
             self.head += 1
             changes += (self.head, one.event, one.room.encode(), one.payload)
             placed.append((one.room, self.head, 0, None))
             self.entries.append(Entry(self.as_of, frozenset((one.room,)), one.event, one.payload, stored_at=self.now))
         _CHANGES.insert(self.db, changes, self.stored_at)
-        self._place(placed)
+        place(self.db, placed)
 
     def log_control(self, control: Control) -> None:
         """Append it; no room has it."""
@@ -104,26 +104,29 @@ class LogTransaction:
         _CHANGES.insert(self.db, (self.head, event, None, payload), self.stored_at)
         self.entries.append(Entry(self.as_of, frozenset(), event, payload, control=control))
 
-    def _place(self, placed: Sequence[_Placing]) -> None:
-        rows = as_json(placed)
-        # Nearly always all of the rooms are known.
-        if self._place_in_known_rooms(rows) < len(placed):
-            names = as_json({room for room, *_ in placed})
-            self.db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (names,))
-            self._place_in_known_rooms(rows)
 
-    def _place_in_known_rooms(self, rows: str) -> int:
-        """How many were placed that were not before."""
-        return self.db.execute(
-            """
-            INSERT OR IGNORE INTO placed (room, offset, item, expires_at)
-            SELECT rooms.id, json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
-            FROM json_each(?) JOIN rooms ON rooms.name = json_extract(value, '$[0]')""",
-            (rows,),
-        ).rowcount
+def place(db: sqlite3.Connection, placed: Sequence[Placing]) -> None:
+    """Say what lies in which rooms."""
+    rows = as_json(placed)
+    # Nearly always all of the rooms are known.
+    if _place_in_known_rooms(db, rows) < len(placed):
+        names = as_json({room for room, *_ in placed})
+        db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (names,))
+        _place_in_known_rooms(db, rows)
 
 
-_Placing: TypeAlias = tuple[Room, int, int, int | None]
+def _place_in_known_rooms(db: sqlite3.Connection, rows: str) -> int:
+    """How many were placed that were not before."""
+    return db.execute(
+        """
+        INSERT OR IGNORE INTO placed (room, offset, item, expires_at)
+        SELECT rooms.id, json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
+        FROM json_each(?) JOIN rooms ON rooms.name = json_extract(value, '$[0]')""",
+        (rows,),
+    ).rowcount
+
+
+Placing: TypeAlias = tuple[Room, int, int, int | None]
 """A room, an offset, whether it is an item, and when it expires."""
 
 

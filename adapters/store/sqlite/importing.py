@@ -1,0 +1,50 @@
+"""A SQLite file that is imported into: until the import is finished nobody serves from it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from adapters.store.sqlite.sealing import IMPORTED_INTO
+from domain.model.value import value
+
+
+@value
+class Begun:
+    """``name`` is that of the export, of which the lines up to ``upto`` are stored."""
+
+    name: str
+    upto: int
+    is_finished: bool
+
+
+def is_unfinished(db: sqlite3.Connection) -> bool:
+    """Raises sqlite3.Error."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return bool(version > IMPORTED_INTO)
+
+
+def begun(db: sqlite3.Connection) -> Begun | None:
+    """None where nothing was ever imported. Raises sqlite3.Error."""
+    known = dict(db.execute("SELECT name, value FROM meta WHERE name IN ('import', 'import_line')"))
+    return Begun(known["import"], known["import_line"], not is_unfinished(db)) if known else None
+
+
+def begin(db: sqlite3.Connection, name: str) -> None:
+    """In a transaction of the caller's. Raises sqlite3.Error."""
+    db.execute("INSERT INTO meta (name, value) VALUES ('import', ?), ('import_line', 0)", (name,))
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version = {IMPORTED_INTO + version}")
+
+
+def advance(db: sqlite3.Connection, upto: int) -> None:
+    """In a transaction of the caller's. Raises sqlite3.Error."""
+    db.execute("UPDATE meta SET value = ? WHERE name = 'import_line'", (upto,))
+
+
+def finish(db: sqlite3.Connection) -> None:
+    """From now on it can be served from. On the disk when it returns. Raises sqlite3.Error."""
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version = {version - IMPORTED_INTO}")
+    db.execute("COMMIT")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
