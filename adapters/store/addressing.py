@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from domain.model import EVERYONE, AudienceKind, Room, UserId
+from bisect import bisect_right
+
+from domain.model import EVERYONE, Audience, AudienceKind, RecipientPlace, Room, UserId
 
 _ROLE = "role:"
+_USER = "user:"
 
 
 def audience_of(rooms: str | None) -> tuple[AudienceKind, frozenset[Room]]:
@@ -15,6 +18,24 @@ def audience_of(rooms: str | None) -> tuple[AudienceKind, frozenset[Room]]:
     if first.startswith(_ROLE):
         return AudienceKind.ROLE, frozenset((Room(first),))
     return AudienceKind.USER, frozenset()
+
+
+def whole_audience(rooms: str | None) -> Audience:
+    """As ``audience_of``, with all of the rooms."""
+    kind, shared = audience_of(rooms)
+    return Audience(kind, shared or frozenset(map(Room, (rooms or "").split("\n"))))
+
+
+def role_of(audience: Audience) -> str | None:
+    """The role of one that is for a role."""
+    (room, *_) = audience.rooms
+    return room.removeprefix(_ROLE) if audience.kind is AudienceKind.ROLE else None
+
+
+def named_after(audience: Audience, place: RecipientPlace | None) -> list[UserId]:
+    """Whom it names, by name, from a place on."""
+    users = sorted(UserId(room.removeprefix(_USER)) for room in audience.rooms)
+    return users if place is None else users[bisect_right(users, place.user) :]
 
 
 def rooms_of(user: UserId, shared: frozenset[Room], *, is_own: bool) -> frozenset[Room]:

@@ -72,6 +72,16 @@ from domain.model.notification import (
     Publication,
     Room,
 )
+from domain.model.recipients import (
+    NotificationReport,
+    NotificationState,
+    PartialTally,
+    PublishedNotification,
+    Recipient,
+    RecipientPlace,
+    RecipientsPage,
+    Tally,
+)
 from domain.model.restriction import Block, Blocked, Restricted, Restriction, Revoked
 
 __all__ = [
@@ -130,16 +140,23 @@ __all__ = [
     "Listing",
     "Notes",
     "Notification",
+    "NotificationReport",
+    "NotificationState",
     "Outcome",
     "Outgoing",
     "Page",
+    "PartialTally",
     "PidVerdict",
     "Position",
     "Present",
     "Problem",
     "Publication",
+    "PublishedNotification",
     "Rate",
     "Receipt",
+    "Recipient",
+    "RecipientPlace",
+    "RecipientsPage",
     "RecoveryReason",
     "Refreshed",
     "Reply",
@@ -152,6 +169,7 @@ __all__ = [
     "Room",
     "Subscriber",
     "TailEntry",
+    "Tally",
     "UnblockUser",
     "Unfetched",
     "UserId",

@@ -17,6 +17,7 @@ from domain.ports.pids import Pids
 from domain.ports.presence import Presence
 from domain.ports.publisher import Publisher
 from domain.ports.randomness import Randomness
+from domain.ports.recipients import Recipients
 from domain.ports.restrictions import Restrictions
 from domain.ports.store import Store
 from domain.ports.subscribers import Subscribers
@@ -46,6 +47,7 @@ __all__ = [
     "Presence",
     "Publisher",
     "Randomness",
+    "Recipients",
     "Restrictions",
     "Sent",
     "Store",

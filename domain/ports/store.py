@@ -8,11 +8,12 @@ from domain.ports.checkpoints import Checkpoints
 from domain.ports.inboxes import Inboxes
 from domain.ports.ledger import Ledger
 from domain.ports.log import Log
+from domain.ports.recipients import Recipients
 from domain.ports.restrictions import Restrictions
 from domain.ports.subscribers import Subscribers
 
 
-class Store(Log, Checkpoints, Subscribers, Inboxes, Ledger, Restrictions, Protocol):
+class Store(Log, Checkpoints, Subscribers, Inboxes, Ledger, Recipients, Restrictions, Protocol):
     """One adapter keeps all of it, as what they promise together needs one commit."""
 
     async def secret(self) -> bytes:

@@ -23,6 +23,7 @@ class ItemTimes:
     archived_at: datetime | None = None
     deleted: bool = False
     read_by: str | None = None
+    deleted_at: datetime | None = None
 
     def after(self, action: Action, at: datetime, by: str | None = None) -> ItemTimes:
         """The state once that was done; a time that is set stays, and so does what was deleted."""
@@ -41,7 +42,7 @@ class ItemTimes:
             case Action.UNARCHIVE:
                 return replace(self, archived_at=None)
             case Action.DELETE:
-                return replace(self, deleted=True)
+                return replace(self, deleted=True, deleted_at=at)
 
     def is_in(self, state: ItemState) -> bool:
         """Whether a list of these shows it."""

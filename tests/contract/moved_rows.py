@@ -25,7 +25,7 @@ _IN_THE_FILE: Mapping[str, str] = {
     "trimmed": "SELECT name, trimmed FROM rooms WHERE trimmed > 0",
     "starts": f"SELECT {_USER}, {_ROOM}, start FROM starts",  # noqa: S608
     "marks": f"SELECT {_USER}, role, offset FROM marks",  # noqa: S608
-    "state": f"SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted, read_by FROM state",  # noqa: S608
+    "state": f"SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at FROM state",  # noqa: S608
     "watermarks": f"SELECT {_USER}, offset, at, read_by FROM watermarks",  # noqa: S608
     "restrictions": "SELECT user, offset, issued_before, blocked, until, reason FROM restrictions",
     "checkpoints": "SELECT source, resume_id FROM checkpoints",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store.postgresql import appending, changes, items, ledger, log, trimming, users
+from adapters.store.postgresql import appending, changes, items, ledger, log, recipients, trimming, users
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database
 from domain.model import ItemState
@@ -76,6 +76,23 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     ),
     *((query, {"before": 100, "most": 1000}) for query in (ledger._DROP_RECEIPTS, ledger._DROP_UNSENT)),
     (ledger._DROP_CONNECTIONS, {"before": 100, "most": 1000}),
+    (recipients._PUBLISHED, {"id": "id1"}),
+    *(
+        (
+            query[is_named],
+            {
+                "offset": 15_000,
+                "role": None,
+                "users": USERS,
+                "room": "everyone",
+                "start": 3,
+                "after": "u3",
+                "most": 200,
+            },
+        )
+        for query in (recipients._RECIPIENTS_OF, recipients._TALLY_OF)
+        for is_named in (True, False)
+    ),
     (trimming._OLD, {"floor": 10, "given": ROWS, "before": 10**6, "most": 1000}),
     (trimming._BEHIND, {"floor": 1000, "most": 1000}),
     (trimming._SWEEP, {"upto": 100}),

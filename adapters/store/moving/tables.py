@@ -111,7 +111,7 @@ TABLES: Final = (
         "state",
         "state",
         {"user": "INTEGER", "offset": "INTEGER"},
-        ("read_at", "seen_at", "archived_at", "deleted", "read_by"),
+        ("read_at", "seen_at", "archived_at", "deleted", "read_by", "deleted_at"),
         (
             Column("user_id", "text", _USER),
             Column("log_offset", "bigint", "m.offset"),
@@ -120,6 +120,7 @@ TABLES: Final = (
             Column("archived_at", "bigint", "m.archived_at"),
             Column("deleted", "boolean", "CASE WHEN m.deleted THEN 'true' ELSE 'false' END"),
             Column("read_by", "text", "m.read_by"),
+            Column("deleted_at", "bigint", "m.deleted_at"),
         ),
     ),
     Table(

@@ -53,12 +53,15 @@ _TO_READ = f"""
     SELECT items.log_offset, {_ID}, {_READ_BY}, {TIMES} FROM items
     WHERE items.log_offset <= %(up_to)s::bigint AND (unread OR unseen) ORDER BY items.log_offset""".encode()  # noqa: S608
 _PUT = b"""
-    INSERT INTO synkrone.state AS stored (user_id, log_offset, read_at, seen_at, archived_at, deleted, read_by)
+    INSERT INTO synkrone.state AS stored (
+        user_id, log_offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at)
     SELECT * FROM unnest(%(users)s::text[], %(offsets)s::bigint[], %(read_at)s::bigint[], %(seen_at)s::bigint[],
-        %(archived_at)s::bigint[], %(deleted)s::boolean[], %(read_by)s::text[]) AS given (user_id, log_offset)
+        %(archived_at)s::bigint[], %(deleted)s::boolean[], %(read_by)s::text[], %(deleted_at)s::bigint[])
+        AS given (user_id, log_offset)
     ORDER BY user_id COLLATE "C", log_offset
     ON CONFLICT (user_id, log_offset) DO UPDATE SET read_at = excluded.read_at, seen_at = excluded.seen_at,
-        archived_at = excluded.archived_at, deleted = excluded.deleted, read_by = excluded.read_by"""
+        archived_at = excluded.archived_at, deleted = excluded.deleted, read_by = excluded.read_by,
+        deleted_at = excluded.deleted_at"""
 _PUT_READ = b"""
     UPDATE synkrone.state SET read_at = coalesce(read_at, %(at)s::bigint), seen_at = coalesce(seen_at, %(at)s::bigint),
         read_by = CASE WHEN read_at IS NULL THEN %(by)s::text ELSE read_by END
@@ -305,4 +308,5 @@ def _state(rows: Sequence[tuple[UserId, int, ItemTimes]]) -> Parameters:
         "archived_at": [stored(times.archived_at) for _, _, times in rows],
         "deleted": [times.deleted for _, _, times in rows],
         "read_by": [times.read_by for _, _, times in rows],
+        "deleted_at": [stored(times.deleted_at) for _, _, times in rows],
     }

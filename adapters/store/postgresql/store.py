@@ -22,6 +22,7 @@ from adapters.store.postgresql.ports.inboxes import PostgresqlInboxes
 from adapters.store.postgresql.ports.ledger import PostgresqlLedger
 from adapters.store.postgresql.ports.log import PostgresqlLog
 from adapters.store.postgresql.ports.outbox import PostgresqlRelay
+from adapters.store.postgresql.ports.recipients import PostgresqlRecipients
 from adapters.store.postgresql.ports.restrictions import PostgresqlRestrictions
 from adapters.store.postgresql.ports.subscribers import PostgresqlSubscribers
 from adapters.store.postgresql.presence import PRESENCE_CHANNEL, PostgresqlPresence
@@ -45,6 +46,7 @@ class PostgresqlStore(
     PostgresqlSubscribers,
     PostgresqlInboxes,
     PostgresqlLedger,
+    PostgresqlRecipients,
     PostgresqlRestrictions,
 ):
     """A store for one event loop; any number of processes may have it open.

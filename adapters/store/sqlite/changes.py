@@ -122,15 +122,16 @@ def _store(transaction: LogTransaction, user: int, changed: Sequence[tuple[_Item
             *map(_stored, (times.read_at, times.seen_at, times.archived_at)),
             int(times.deleted),
             times.read_by,
+            _stored(times.deleted_at),
         )
         for item, times in changed
     ]
     transaction.db.execute(
         """
-        REPLACE INTO state (user, offset, read_at, seen_at, archived_at, deleted, read_by)
+        REPLACE INTO state (user, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at)
         SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
             json_extract(value, '$[3]'), json_extract(value, '$[4]'),
-            json_extract(value, '$[5]')
+            json_extract(value, '$[5]'), json_extract(value, '$[6]')
         FROM json_each(?)""",
         (user, as_json(rows)),
     )

@@ -22,6 +22,7 @@ from adapters.store.sqlite.importing import is_unfinished
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.sealing import seal_of
 from adapters.store.sqlite.version_5 import version_5
+from adapters.store.sqlite.version_6 import version_6
 from domain.errors import SynkroneError
 
 _log = logging.getLogger("synkrone.store")
@@ -138,7 +139,14 @@ def _version_4(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_version_1, _version_2, _version_3, _version_4, version_5)
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
+    _version_1,
+    _version_2,
+    _version_3,
+    _version_4,
+    version_5,
+    version_6,
+)
 """What makes a file of version n one of n + 1. A new file goes through all of them, so that every file is the same."""
 
 

@@ -18,6 +18,7 @@ from adapters.store.sqlite.opening import open_file
 from adapters.store.sqlite.ports.inboxes import SqliteInboxes
 from adapters.store.sqlite.ports.ledger import SqliteLedger
 from adapters.store.sqlite.ports.log import SqliteLog
+from adapters.store.sqlite.ports.recipients import SqliteRecipients
 from adapters.store.sqlite.ports.restrictions import SqliteRestrictions
 from adapters.store.sqlite.ports.subscribers import SqliteSubscribers
 from adapters.store.sqlite.schema import MIGRATIONS, FileLock, check_file, connect, prepare_file, size_of
@@ -44,7 +45,7 @@ class _Written:
     generations: Generations
 
 
-class SqliteStore(SqliteLog, SqliteSubscribers, SqliteInboxes, SqliteLedger, SqliteRestrictions):
+class SqliteStore(SqliteLog, SqliteSubscribers, SqliteInboxes, SqliteLedger, SqliteRecipients, SqliteRestrictions):
     """A store for one process and one event loop.
 
     Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest

@@ -1,0 +1,85 @@
+"""For whom notifications are, in memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncIterator
+
+from adapters.store.addressing import audience_of, named_after
+from adapters.store.memory.held import User
+from adapters.store.memory.inboxes import MemoryInboxes
+from domain.model import (
+    Audience,
+    AudienceKind,
+    PartialTally,
+    PublishedNotification,
+    Recipient,
+    RecipientPlace,
+    RecipientsPage,
+    Room,
+    UserId,
+)
+from domain.rules.deliveries import Reach
+from domain.rules.recipients import tally_of
+
+
+class MemoryRecipients(MemoryInboxes):
+    """A page costs a look at every user, and so does a tally, which is of all recipients at once."""
+
+    async def published(self, id_: str) -> PublishedNotification | None:
+        record = self._by_id.get(id_)
+        if record is None:
+            return None
+        entry = record.entry
+        kind, _ = audience_of(min(entry.rooms, default=None))
+        return PublishedNotification(id_, entry.position, Audience(kind, entry.rooms), entry.payload)
+
+    async def recipients(
+        self, notification: PublishedNotification, after: RecipientPlace | None, limit: int
+    ) -> RecipientsPage:
+        places = [place async for place in self._places(notification, after)]
+        chosen = heapq.nsmallest(limit, places, key=_in_order)
+        return RecipientsPage(
+            [self._recipient(notification, place.user) for place in chosen],
+            chosen[-1] if len(places) > len(chosen) else None,
+        )
+
+    async def tally(self, notification: PublishedNotification, after: RecipientPlace | None) -> PartialTally:
+        found = [self._recipient(notification, place.user) async for place in self._places(notification, after)]
+        return PartialTally(tally_of(found), None)
+
+    async def _places(
+        self, notification: PublishedNotification, after: RecipientPlace | None
+    ) -> AsyncIterator[RecipientPlace]:
+        if notification.audience.kind is AudienceKind.USER:
+            for user in named_after(notification.audience, after):
+                yield RecipientPlace(0, user)
+            return
+        (room,) = notification.audience.rooms
+        for user, known in list(self._users.items()):
+            self._counted_since_turn += 1
+            await self._leave_turns()
+            start = known.starts.get(room)
+            if start is not None and start < notification.position.offset:
+                place = RecipientPlace(start, user)
+                if after is None or _in_order(place) > _in_order(after):
+                    yield place
+
+    def _recipient(self, notification: PublishedNotification, user: UserId) -> Recipient:
+        known, offset = self._users.get(user, User()), notification.position.offset
+        is_named = notification.audience.kind is AudienceKind.USER
+        reach = Reach(user, frozenset((Room.of_user(user),)) if is_named else notification.audience.rooms)
+        times = known.state.of(offset)
+        return Recipient(
+            user,
+            reach.has_mark(offset, known.marks),
+            times.seen_at,
+            times.read_at,
+            times.archived_at,
+            times.deleted,
+            times.deleted_at,
+        )
+
+
+def _in_order(place: RecipientPlace) -> tuple[int, UserId]:
+    return place.start, place.user

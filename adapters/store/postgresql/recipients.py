@@ -1,0 +1,141 @@
+"""For whom notifications are, in a PostgreSQL database, and how they stand with them.
+
+Whoever is in the room of a notification is found by the index of the starts, in steps of so many; each of them costs a
+look at their marks, their state and their watermarks.
+"""
+
+from __future__ import annotations
+
+from adapters.store.addressing import named_after, role_of, whole_audience
+from adapters.store.form import FORM, notification, unknown_form
+from adapters.store.postgresql.database import Row, Snapshot
+from adapters.store.times import moment
+from domain.model import (
+    AudienceKind,
+    PartialTally,
+    PublishedNotification,
+    Recipient,
+    RecipientPlace,
+    RecipientsPage,
+    Tally,
+    UserId,
+)
+from domain.model.value import value
+
+_COUNTED_AT_ONCE = 5000
+
+_PUBLISHED = b"""
+    SELECT contents.log_offset, form, rooms, payload
+    FROM synkrone.ids JOIN synkrone.contents ON contents.log_offset = ids.log_offset
+    WHERE ids.id = %(id)s::text AND payload IS NOT NULL"""
+
+
+def published(snapshot: Snapshot, id_: str) -> PublishedNotification | None:
+    """For an operation of the readers."""
+    row = snapshot.db.execute(_PUBLISHED, {"id": id_}).fetchone()
+    if row is None:
+        return None
+    offset, form, rooms, payload = row
+    if form != FORM:
+        raise unknown_form(offset)
+    position = snapshot.generations.position(offset)
+    return PublishedNotification(id_, position, whole_audience(rooms), notification(offset, payload.encode()))
+
+
+@value
+class Asking:
+    """A request for the recipients after a place, or for their tally."""
+
+    notification: PublishedNotification
+    after: RecipientPlace | None
+    limit: int = _COUNTED_AT_ONCE
+
+
+_NAMED = """
+    SELECT user_id, 0::bigint AS start_offset, number
+    FROM unnest(%(users)s::text[]) WITH ORDINALITY AS given (user_id, number)"""
+_IN_ROOM = """
+    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number
+    FROM (
+        SELECT user_id, start_offset FROM synkrone.starts
+        WHERE room = %(room)s::text AND start_offset < %(offset)s::bigint
+            AND (start_offset, user_id) > (%(start)s::bigint, %(after)s::text)
+        ORDER BY start_offset, user_id LIMIT %(most)s::integer) AS chosen"""
+# With a LIMIT each is looked for by its key: otherwise the whole table could be read for a step.
+_STANDING = """
+    WITH given AS MATERIALIZED ({given}), standing AS MATERIALIZED (
+        SELECT given.user_id, start_offset, number,
+            coalesce((SELECT true FROM synkrone.marks
+                WHERE marks.user_id = given.user_id AND log_offset >= %(offset)s::bigint
+                    AND (%(role)s::text IS NULL OR role = %(role)s::text) LIMIT 1), false) AS received,
+            CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.seen_at END AS seen_at,
+            CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.read_at END AS read_at,
+            archived_at, coalesce(deleted, false) AS deleted, deleted_at
+        FROM given
+        LEFT JOIN LATERAL (
+            SELECT user_id, seen_at, read_at, archived_at, deleted, deleted_at FROM synkrone.state
+            WHERE state.user_id = given.user_id AND log_offset = %(offset)s::bigint LIMIT 1) AS state ON true
+        LEFT JOIN LATERAL (
+            SELECT read_at FROM synkrone.watermarks
+            WHERE watermarks.user_id = given.user_id AND log_offset > %(offset)s::bigint
+            ORDER BY log_offset LIMIT 1) AS read_all ON true)
+    """
+_RECIPIENTS = f"""{_STANDING}
+    SELECT user_id, start_offset, received, seen_at, read_at, archived_at, deleted, deleted_at
+    FROM standing ORDER BY number"""  # noqa: S608
+_TALLY = f"""{_STANDING}
+    SELECT count(*), count(*) FILTER (WHERE received), count(seen_at), count(read_at), count(archived_at),
+        count(*) FILTER (WHERE deleted),
+        (SELECT start_offset FROM standing ORDER BY number DESC LIMIT 1),
+        (SELECT user_id FROM standing ORDER BY number DESC LIMIT 1)
+    FROM standing"""  # noqa: S608
+
+
+def _queries(query: str) -> dict[bool, bytes]:
+    """By whether recipients are named."""
+    return {True: query.format(given=_NAMED).encode(), False: query.format(given=_IN_ROOM).encode()}
+
+
+_RECIPIENTS_OF, _TALLY_OF = _queries(_RECIPIENTS), _queries(_TALLY)
+
+
+def recipients(snapshot: Snapshot, asking: Asking) -> RecipientsPage:
+    """For an operation of the readers."""
+    query = _RECIPIENTS_OF[_names(asking)]
+    rows = snapshot.db.execute(query, _parameters(asking, asking.limit + 1)).fetchall()
+    page = rows[: asking.limit]
+    last = RecipientPlace(page[-1][1], UserId(page[-1][0])) if len(rows) > asking.limit else None
+    return RecipientsPage([_recipient(row) for row in page], last)
+
+
+def tally(snapshot: Snapshot, asking: Asking) -> PartialTally:
+    """For an operation of the readers."""
+    query = _TALLY_OF[_names(asking)]
+    number, *numbers, start, user = snapshot.db.one(query, _parameters(asking, asking.limit))
+    last = RecipientPlace(start, UserId(user)) if number == asking.limit else None
+    return PartialTally(Tally(*numbers), last)
+
+
+def _names(asking: Asking) -> bool:
+    return asking.notification.audience.kind is AudienceKind.USER
+
+
+def _parameters(asking: Asking, most: int) -> dict[str, object]:
+    audience, after = asking.notification.audience, asking.after
+    common: dict[str, object] = {"offset": asking.notification.position.offset, "role": role_of(audience)}
+    if _names(asking):
+        return common | {"users": named_after(audience, after)[:most]}
+    (room,) = audience.rooms
+    return common | {
+        "room": room,
+        "start": after.start if after is not None else -1,
+        "after": after.user if after is not None else "",
+        "most": most,
+    }
+
+
+def _recipient(row: Row) -> Recipient:
+    user, _, received, seen_at, read_at, archived_at, deleted, deleted_at = row
+    times = (seen_at, read_at, archived_at, deleted_at)
+    seen, read, archived, gone = (moment(at) if at is not None else None for at in times)
+    return Recipient(UserId(user), received, seen, read, archived, deleted, gone)

@@ -1,0 +1,141 @@
+"""For whom notifications are, in a SQLite file, and how they stand with them.
+
+Whoever is in the room of a notification is found by the index of the starts, in steps of so many; each of them costs a
+look at their marks, their state and their watermarks.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from adapters.store.addressing import named_after, role_of, whole_audience
+from adapters.store.form import FORM, notification, unknown_form
+from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.schema import as_json
+from adapters.store.times import moment
+from adapters.store.window import Arguments
+from domain.model import (
+    AudienceKind,
+    PartialTally,
+    PublishedNotification,
+    Recipient,
+    RecipientPlace,
+    RecipientsPage,
+    Tally,
+    UserId,
+)
+from domain.model.value import value
+from domain.rules.epochs import Generations
+
+_COUNTED_AT_ONCE = 5000
+
+
+@value
+class Sought:
+    """A request for the notification with an id."""
+
+    generations: Generations
+    id: str
+
+
+def published(db: sqlite3.Connection, sought: Sought) -> PublishedNotification | None:
+    """For an operation of the readers."""
+    row = db.execute(
+        """
+        SELECT offset, form, CAST(rooms AS TEXT), payload FROM locators JOIN contents USING (offset)
+        WHERE locator = ? AND id = ? AND payload IS NOT NULL""",
+        (locator(sought.id), sought.id),
+    ).fetchone()
+    if row is None:
+        return None
+    offset, form, rooms, payload = row
+    if form != FORM:
+        raise unknown_form(offset)
+    position = sought.generations.position(offset)
+    return PublishedNotification(sought.id, position, whole_audience(rooms), notification(offset, payload))
+
+
+@value
+class Asking:
+    """A request for the recipients after a place, or for their tally."""
+
+    notification: PublishedNotification
+    after: RecipientPlace | None
+    limit: int = _COUNTED_AT_ONCE
+
+
+_NAMED = """
+    SELECT rooms.id AS user, 0 AS start, key AS number, value AS name
+    FROM json_each(:users) LEFT JOIN rooms ON rooms.name = 'user:' || value"""
+_IN_ROOM = """
+    SELECT user, start, user AS number, NULL AS name FROM starts
+    WHERE room = (SELECT id FROM rooms WHERE name = :room) AND start < :offset
+        AND (start, user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
+    ORDER BY start, user LIMIT :most"""
+_STANDING = """
+    SELECT given.user AS user, given.name AS name, given.start AS start, given.number AS number,
+        EXISTS (SELECT 1 FROM marks WHERE marks.user = given.user AND marks.offset >= :offset
+            AND (:role IS NULL OR role = :role)) AS received,
+        CASE WHEN state.offset IS NULL THEN read_all_at ELSE seen_at END AS seen_at,
+        CASE WHEN state.offset IS NULL THEN read_all_at ELSE read_at END AS read_at,
+        archived_at, coalesce(deleted, 0) <> 0 AS deleted, deleted_at
+    FROM (SELECT *, (SELECT at FROM watermarks WHERE watermarks.user = some.user AND watermarks.offset > :offset
+            ORDER BY watermarks.offset LIMIT 1) AS read_all_at FROM ({given}) AS some) AS given
+    LEFT JOIN state ON state.user = given.user AND state.offset = :offset"""
+_NAME = "coalesce(name, substr((SELECT rooms.name FROM rooms WHERE rooms.id = user), 6))"
+_RECIPIENTS = f"""
+    SELECT json_group_array(json_array(
+        {_NAME}, start, received, seen_at, read_at, archived_at, deleted, deleted_at))
+    FROM (SELECT * FROM ({{standing}}) ORDER BY start, number)"""  # noqa: S608
+_TALLY = f"""
+    WITH standing AS MATERIALIZED ({{standing}})
+    SELECT count(*), coalesce(sum(received), 0), count(seen_at), count(read_at), count(archived_at),
+        coalesce(sum(deleted), 0),
+        (SELECT json_array(start, {_NAME}) FROM standing ORDER BY start DESC, number DESC LIMIT 1)
+    FROM standing"""  # noqa: S608
+
+
+def recipients(db: sqlite3.Connection, asking: Asking) -> RecipientsPage:
+    """For an operation of the readers."""
+    (found,) = db.execute(_of(_RECIPIENTS, asking), _arguments(asking, asking.limit + 1)).fetchone()
+    rows = json.loads(found)
+    page = rows[: asking.limit]
+    last = RecipientPlace(page[-1][1], UserId(page[-1][0])) if len(rows) > asking.limit else None
+    return RecipientsPage([_recipient(row) for row in page], last)
+
+
+def tally(db: sqlite3.Connection, asking: Asking) -> PartialTally:
+    """For an operation of the readers."""
+    number, *numbers, last = db.execute(_of(_TALLY, asking), _arguments(asking, asking.limit)).fetchone()
+    if number < asking.limit:
+        return PartialTally(Tally(*numbers), None)
+    start, name = json.loads(last)
+    return PartialTally(Tally(*numbers), RecipientPlace(start, UserId(name)))
+
+
+def _of(query: str, asking: Asking) -> str:
+    given = _NAMED if asking.notification.audience.kind is AudienceKind.USER else _IN_ROOM
+    return query.format(standing=_STANDING.format(given=given))
+
+
+def _arguments(asking: Asking, most: int) -> Arguments:
+    audience, after = asking.notification.audience, asking.after
+    common: Arguments = {"offset": asking.notification.position.offset, "role": role_of(audience)}
+    if audience.kind is AudienceKind.USER:
+        return common | {"users": as_json(named_after(audience, after)[:most])}
+    (room,) = audience.rooms
+    return common | {
+        "room": room,
+        "start": after.start if after is not None else -1,
+        "after": after.user if after is not None else "",
+        "most": most,
+    }
+
+
+def _recipient(row: list[Any]) -> Recipient:
+    name, _, received, seen_at, read_at, archived_at, deleted, deleted_at = row
+    times = (seen_at, read_at, archived_at, deleted_at)
+    seen, read, archived, gone = (moment(at) if at is not None else None for at in times)
+    return Recipient(UserId(name), bool(received), seen, read, archived, bool(deleted), gone)

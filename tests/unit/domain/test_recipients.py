@@ -1,0 +1,65 @@
+"""How a notification stands with those whom it is for, in numbers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from domain.model import Audience, Recipient, Tally, UserId
+from domain.rules.recipients import NOBODY, named_recipients, tally_of, together
+from tests.doubles import START
+
+
+def recipient(
+    *,
+    is_received: bool = False,
+    seen_at: datetime | None = None,
+    read_at: datetime | None = None,
+    archived_at: datetime | None = None,
+    is_deleted: bool = False,
+    deleted_at: datetime | None = None,
+) -> Recipient:
+    return Recipient(UserId("ann"), is_received, seen_at, read_at, archived_at, is_deleted, deleted_at)
+
+
+@pytest.mark.parametrize(
+    ("one", "counted"),
+    [
+        (recipient(), Tally()),
+        (recipient(is_received=True), Tally(received=1)),
+        (recipient(seen_at=START), Tally(seen=1)),
+        (recipient(seen_at=START, read_at=START), Tally(seen=1, read=1)),
+        (recipient(archived_at=START), Tally(archived=1)),
+        (recipient(is_deleted=True, deleted_at=START), Tally(deleted=1)),
+        (recipient(is_deleted=True), Tally(deleted=1)),
+        (
+            recipient(
+                is_received=True, seen_at=START, read_at=START, archived_at=START, is_deleted=True, deleted_at=START
+            ),
+            Tally(1, 1, 1, 1, 1),
+        ),
+    ],
+)
+def test_each_number_is_for_itself(one: Recipient, counted: Tally) -> None:
+    assert tally_of([one]) == counted
+    assert tally_of([one, recipient(), one]) == together(counted, counted)
+
+
+def test_of_nobody_there_is_nothing() -> None:
+    assert tally_of([]) == NOBODY
+    assert together(NOBODY, Tally(5, 4, 3, 2, 1)) == Tally(5, 4, 3, 2, 1)
+    assert together(Tally(5, 4, 3, 2, 1), Tally(10, 20, 30, 40, 50)) == Tally(15, 24, 33, 42, 51)
+
+
+@pytest.mark.parametrize(
+    ("audience", "number"),
+    [
+        (Audience.user("ann"), 1),
+        (Audience.users(("ann", "bob", "ann")), 2),
+        (Audience.role("company"), None),
+        (Audience.everyone(), None),
+    ],
+)
+def test_recipients_are_counted_where_they_are_named(audience: Audience, number: int | None) -> None:
+    assert named_recipients(audience) == number
