@@ -80,7 +80,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].key": "the key itself, at least 32 characters",
     "api.keys[].key_file": "the same from a file",
     "api.keys[].scopes": (
-        "of `publish`, `connections:read`, `connections:write`, `deliveries:read`, `users:write`, `admin`"
+        "of `publish`, `notifications:read`, `connections:read`, `connections:write`, `deliveries:read`, "
+        "`users:write`, `admin`"
     ),
     "api.keys[].publish_per_second": (
         "notifications, each of a batch among them, on each server; beyond it 429. None: as fast as it can"
@@ -203,6 +204,7 @@ CODES: Final[Mapping[str, str]] = {
     "invalid_token": "sign in anew; the log says what was wrong with the token",
     "keys_unavailable": "come back later; operators: the issuer's key server",
     "method_not_allowed": "use a method that `Allow` names",
+    "not_found": "look at the id: it is none, or of what is kept no more",
     "rate_limited": "ask more slowly, after `Retry-After` where it is given; a connection that was closed comes back",
     "shutting_down": "come back, after `retry_after_ms` where it is given",
     "slow_consumer": "come back; what was missed follows",

@@ -21,6 +21,7 @@ from domain.services.directory import DirectoryService
 from domain.services.expiry import ExpiryService
 from domain.services.inboxes import InboxService
 from domain.services.lookups import LookupService
+from domain.services.notification_reports import NotificationReportService
 from domain.services.publishing import PublishingService
 from domain.services.recovery import RecoveryService
 from domain.services.requests import RequestService
@@ -82,6 +83,7 @@ class Application:
             policy=policy,
             clock=clock,
         )
+        self.reports = NotificationReportService(recipients=store, deliveries=self.ledger)
         self.lookups = LookupService(subscribers=store, inboxes=store)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
         self.expiry = ExpiryService(connections=self.connections, policy=policy, clock=clock)

@@ -210,6 +210,11 @@ class PublicationConflict(SynkroneError):
     title = "The same id was published before with other content."
 
 
+class UnknownNotification(SynkroneError):
+    code = "not_found"
+    title = "There is no such notification, or none any more."
+
+
 class Unauthenticated(SynkroneError):
     code = "unauthenticated"
     title = "The request carries no credential that is known here."

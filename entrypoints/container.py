@@ -128,6 +128,7 @@ class Container(containers.DeclarativeContainer):
         access=application.provided.access,
         pace=providers.Singleton(PublishPace, clock),
         deliveries=application.provided.ledger,
+        reports=application.provided.reports,
         callers=callers,
         peers=peers,
         telemetry=telemetry,

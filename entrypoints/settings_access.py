@@ -27,7 +27,17 @@ from entrypoints.settings_types import (
 API_KEY_MIN_LENGTH = 32
 ADMIN = "admin"
 """The scope of operators, which a key has only where it is named: ``api.key`` has it not."""
-SCOPES = frozenset(("publish", "connections:read", "connections:write", "deliveries:read", "users:write", ADMIN))
+SCOPES = frozenset(
+    (
+        "publish",
+        "notifications:read",
+        "connections:read",
+        "connections:write",
+        "deliveries:read",
+        "users:write",
+        ADMIN,
+    )
+)
 
 
 class IssuerSettings(SectionWithSecrets):

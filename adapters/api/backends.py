@@ -8,7 +8,15 @@ from adapters.api.pacing import PublishPace
 from adapters.http.peer import AnyRequest, PeerPolicy
 from domain.errors import Forbidden, SynkroneError, Unauthenticated
 from domain.model import Caller
-from domain.ports import CallerVerifier, ConnectionDirectory, DeliveryReports, Publisher, Telemetry, UserAccess
+from domain.ports import (
+    CallerVerifier,
+    ConnectionDirectory,
+    DeliveryReports,
+    NotificationReports,
+    Publisher,
+    Telemetry,
+    UserAccess,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +28,7 @@ class Backend:
     directory: ConnectionDirectory
     access: UserAccess
     deliveries: DeliveryReports
+    reports: NotificationReports
     callers: CallerVerifier | None
     peers: PeerPolicy
     telemetry: Telemetry

@@ -13,6 +13,7 @@ from adapters.api.health import LiveHandler, Readiness, ReadyHandler
 from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler, Users
 from adapters.api.metrics import Expose, MetricsHandler
 from adapters.api.nodes import NodesHandler, ReadRoll, SharedRoll
+from adapters.api.notifications import NotificationHandler, RecipientsHandler
 from adapters.api.reload import Reload, ReloadHandler
 from adapters.api.restrictions import BlockHandler, RevokeHandler
 
@@ -29,6 +30,8 @@ def api_routes(
     for_backends = {"backend": backend, "max_body": message_bytes}
     for_users = {"users": users, "max_body": message_bytes}
     return [
+        (r"/v1/notifications/([^/]+)", NotificationHandler, for_backends),
+        (r"/v1/notifications/([^/]+)/recipients", RecipientsHandler, for_backends),
         (r"/v1/users/([^/]+)/connections", ConnectionsHandler, for_backends),
         (r"/v1/users/([^/]+)/revoke", RevokeHandler, for_backends),
         (r"/v1/users/([^/]+)/block", BlockHandler, for_backends),

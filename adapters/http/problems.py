@@ -21,6 +21,7 @@ from domain.errors import (
     TooManyRestrictions,
     Unauthenticated,
     Unavailable,
+    UnknownNotification,
     UserBlocked,
 )
 
@@ -62,6 +63,7 @@ _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
     (Forbidden, HTTPStatus.FORBIDDEN),
     (UserBlocked, HTTPStatus.FORBIDDEN),
     (TooManyRestrictions, HTTPStatus.INSUFFICIENT_STORAGE),
+    (UnknownNotification, HTTPStatus.NOT_FOUND),
     (MethodNotAllowed, HTTPStatus.METHOD_NOT_ALLOWED),
     (PublicationConflict, HTTPStatus.CONFLICT),
     (PublicationTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),

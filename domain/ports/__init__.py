@@ -11,6 +11,7 @@ from domain.ports.inbox_lookup import InboxLookup, Looked
 from domain.ports.inboxes import Inboxes
 from domain.ports.ledger import Ledger
 from domain.ports.log import Log, Wanted
+from domain.ports.notification_reports import NotificationReports
 from domain.ports.notification_source import NotificationSource
 from domain.ports.outbox import Outbox
 from domain.ports.pids import Pids
@@ -40,6 +41,7 @@ __all__ = [
     "Ledger",
     "Log",
     "Looked",
+    "NotificationReports",
     "NotificationSource",
     "Outbox",
     "Outlet",

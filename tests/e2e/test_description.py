@@ -23,12 +23,23 @@ VALIDATORS = Path(__file__).parent / "validators"
 SCHEMATHESIS = REPOSITORY / ".venv" / "schemathesis" / "bin" / "schemathesis"
 FEWEST_CASES = 1_500
 SECONDS = 240.0
+NOTIFICATION = "a"
 
 
 def document(server: ServerProcess, name: str) -> dict[str, Any]:
     with urllib.request.urlopen(f"{server.url}/{name}", timeout=5) as answer:  # noqa: S310
         read: dict[str, Any] = json.load(answer)
         return read
+
+
+def publish(server: ServerProcess, id_: str) -> None:
+    request = urllib.request.Request(  # noqa: S310
+        f"{server.url}/v1/notifications",
+        json.dumps({"id": id_, "to": {"everyone": True}, "type": "t"}).encode(),
+        {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        assert answer.status == 201
 
 
 def test_the_events_are_described_as_asyncapi_says(serve: Serve) -> None:
@@ -50,6 +61,7 @@ def test_schemathesis_finds_nothing(serve: Serve, tmp_path: Path) -> None:
     require(SCHEMATHESIS.exists(), "schemathesis is not installed: make .venv/.installed-schemathesis")
     # On a machine that is fast enough one user asks for more than a user may.
     server = serve({**ONE_SECRET, "SYNKRONE_LIMITS__REQUESTS_PER_SECOND": "10000"})
+    publish(server, NOTIFICATION)
     described = document(server, "openapi.json")
     # A stream has no end, and a schema cannot say what the lines of a body are.
     del described["paths"]["/v1/stream"]
@@ -60,7 +72,7 @@ def test_schemathesis_finds_nothing(serve: Serve, tmp_path: Path) -> None:
     done = subprocess.run(
         [*command, "--url", server.url, "--no-color", "--report", "json", "--report-json-path", report],
         cwd=tmp_path,
-        env={**os.environ, "BACKEND_KEY": API_KEY, "USER_TOKEN": token("42")},
+        env={**os.environ, "BACKEND_KEY": API_KEY, "USER_TOKEN": token("42"), "NOTIFICATION": NOTIFICATION},
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -279,6 +279,7 @@ async def test_the_scopes_of_keys() -> None:
         "connections:write",
         "users:write",
         "deliveries:read",
+        "notifications:read",
     }
     assert (await callers.authenticate(KEY)).scopes == {"publish"}
     assert (await callers.authenticate(KEY)).name == "a"
@@ -346,7 +347,7 @@ def test_routes_of_backends_need_a_caller_and_no_other_route_is_theirs() -> None
     for path, handler, _ in container.routes(readiness=None):
         assert issubclass(handler, ApiHandler)
         assert issubclass(handler, UserHandler) == path.startswith("/v1/inbox"), path
-        assert issubclass(handler, BackendHandler) == path.startswith("/v1/users"), path
+        assert issubclass(handler, BackendHandler) == path.startswith(("/v1/users", "/v1/notifications")), path
 
 
 def test_only_settings_are_settings() -> None:

@@ -11,6 +11,7 @@ from adapters.api.description import schemas
 from adapters.api.description.problems import bare_example, example
 from adapters.api.description.schemas import SCHEMAS, Schema, components, name, ref
 from adapters.api.inbox import ACTIONS, ForeignOrigin
+from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
 from adapters.api.publish import JSON
 from adapters.api.users import InvalidUser
 from adapters.contract.json_text import InvalidJson
@@ -35,6 +36,7 @@ from domain.errors import (
     TooManyRestrictions,
     Unauthenticated,
     Unavailable,
+    UnknownNotification,
     UserBlocked,
 )
 from domain.policy import BATCH_MAX_ITEMS, BATCH_MAX_RECIPIENTS
@@ -164,6 +166,7 @@ def _of_backends() -> dict[str, Any]:
                 errors=publishing,
             )
         },
+        **_of_reports(),
         "/v1/users/{id}/connections": {
             "parameters": [user],
             "get": _operation(
@@ -240,6 +243,38 @@ def _of_backends() -> dict[str, Any]:
                 ],
                 answers={HTTPStatus.OK: "Deliveries"},
                 errors=(*_OF_CALLERS, InvalidArgument, StoreUnavailable),
+            ),
+        },
+    }
+
+
+def _of_reports() -> dict[str, Any]:
+    identifier = {"name": "id", "in": "path", "required": True, "schema": schemas.IDENTIFIER}
+    needs = f"Needs the scope `{NOTIFICATIONS_READ}`."
+    return {
+        "/v1/notifications/{id}": {
+            "parameters": [identifier],
+            "get": _operation(
+                "notification",
+                "What became of a notification",
+                f"What was published, for whom, and how many received, saw, read, archived and deleted it. {needs}",
+                tag="backends",
+                security=_BACKEND,
+                answers={HTTPStatus.OK: "NotificationReport"},
+                errors=(*_OF_CALLERS, UnknownNotification, RateLimited, StoreUnavailable),
+            ),
+        },
+        "/v1/notifications/{id}/recipients": {
+            "parameters": [identifier],
+            "get": _operation(
+                "recipients",
+                "What became of a notification with each recipient",
+                needs,
+                tag="backends",
+                security=_BACKEND,
+                parameters=[{"name": "page", "in": "query", "schema": schemas.PLACE}],
+                answers={HTTPStatus.OK: "Recipients"},
+                errors=(*_OF_CALLERS, InvalidArgument, UnknownNotification, StoreUnavailable),
             ),
         },
     }

@@ -6,17 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from adapters.api.description.problems import codes
+from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
 from adapters.api.publish import SCOPE as PUBLISH
 from adapters.api.restrictions import SCOPE as USERS_WRITE
 from adapters.contract.commands import IDS_MAX, LIST_MAX, LISTED_STATES
 from adapters.contract.connect_requests import DEVICE_MAX_LENGTH
+from adapters.contract.recipients import PAGE_MAX_LENGTH
 from domain.errors import ERRORS_MAX
-from domain.model import CURSOR_MAX_LENGTH, AudienceKind, InboxQuery, Outcome, RecoveryReason
+from domain.model import CURSOR_MAX_LENGTH, AudienceKind, InboxQuery, NotificationState, Outcome, RecoveryReason
 from domain.policy import AUDIENCE_MAX_USERS, BATCH_MAX_ITEMS, NAME_MAX_LENGTH, REASON_MAX_LENGTH
 
 Schema: TypeAlias = dict[str, Any]
 
-SCOPES: Final = (PUBLISH, "connections:read", "connections:write", "deliveries:read", USERS_WRITE)
+SCOPES: Final = (
+    PUBLISH,
+    NOTIFICATIONS_READ,
+    "connections:read",
+    "connections:write",
+    "deliveries:read",
+    USERS_WRITE,
+)
 
 _CURSOR: Final = "6f1ce3a9d5b04c27:1184"
 _LATER_CURSOR: Final = "6f1ce3a9d5b04c27:1190"
@@ -64,6 +73,12 @@ CURSOR: Final[Schema] = {
 PAGE: Final[Schema] = {
     "type": "string",
     "pattern": "^[1-9][0-9]{0,17}$",
+    "description": "What the page before gave as `next`.",
+}
+PLACE: Final[Schema] = {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9_-]+$",
+    "maxLength": PAGE_MAX_LENGTH,
     "description": "What the page before gave as `next`.",
 }
 IDENTIFIER: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
@@ -182,6 +197,71 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "results": {"type": "array", "items": ref("Published"), "description": "In the order of the batch."},
         },
         examples=[{"accepted": 1, "duplicates": 0, "results": [_RESULT]}],
+    ),
+    "NotificationReport": _object(
+        {
+            "notification": ref("Notification"),
+            "to": ref("Audience"),
+            "state": {"enum": [state.value for state in NotificationState], "description": "There may be more."},
+            "counts": _object(
+                {
+                    "recipients": _or_null({**_COUNT, "description": "Null where they are not named."}),
+                    "received": {**_COUNT, "description": "Whose devices are known to have had it."},
+                    "seen": _COUNT,
+                    "read": _COUNT,
+                    "archived": _COUNT,
+                    "deleted": _COUNT,
+                },
+                description="Each for itself: who has read it and then deleted it is in both.",
+            ),
+        },
+        description="What was published, and with how many of its recipients it stands how.",
+        examples=[
+            {
+                "notification": _NOTIFICATION,
+                "to": {"users": ["42", "43"]},
+                "state": "sent",
+                "counts": {"recipients": 2, "received": 2, "seen": 1, "read": 1, "archived": 0, "deleted": 0},
+            }
+        ],
+    ),
+    "Recipients": _object(
+        {
+            "recipients": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "user": name("The user's id."),
+                        "received": {"type": "boolean"},
+                        "received_at": _or_null(_TIME_SCHEMA),
+                        "seen_at": _or_null(_TIME_SCHEMA),
+                        "read_at": _or_null(_TIME_SCHEMA),
+                        "archived_at": _or_null(_TIME_SCHEMA),
+                        "deleted": {"type": "boolean"},
+                        "deleted_at": _or_null(_TIME_SCHEMA),
+                    }
+                ),
+            },
+            "next": _or_null({**PLACE, "description": "The `page` that follows; null where this is the last."}),
+        },
+        description="Whom it names; of a role or everyone, who was there as it was published.",
+        examples=[
+            {
+                "recipients": [
+                    {
+                        "user": "42",
+                        "received": True,
+                        "received_at": "2030-01-24T09:30:01.000Z",
+                        "seen_at": _TIME,
+                        "read_at": _TIME,
+                        "archived_at": None,
+                        "deleted": False,
+                        "deleted_at": None,
+                    }
+                ],
+                "next": None,
+            }
+        ],
     ),
     "Notification": _object(
         {

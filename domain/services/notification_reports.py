@@ -1,0 +1,80 @@
+"""Saying what became of notifications with all whom they are for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from domain.errors import RateLimited, UnknownNotification
+from domain.model import (
+    DeliveriesQuery,
+    NotificationReport,
+    NotificationState,
+    PublishedNotification,
+    Recipient,
+    RecipientPlace,
+    RecipientsPage,
+    Tally,
+)
+from domain.ports import DeliveryReports, Recipients
+from domain.rules.recipients import NOBODY, named_recipients, together
+
+RECIPIENTS_AT_ONCE = 50
+"""On a page: of each it is looked up when they received it."""
+COUNTS_MOST = 2
+"""So many notifications for a role or everyone are counted at the same time: one may have a million recipients."""
+
+
+class NotificationReportService:
+    """The NotificationReports of the domain."""
+
+    def __init__(self, *, recipients: Recipients, deliveries: DeliveryReports) -> None:
+        self._recipients = recipients
+        self._deliveries = deliveries
+        self._counting = 0
+
+    async def report_of(self, id_: str) -> NotificationReport:
+        notification = await self._published(id_)
+        recipients = named_recipients(notification.audience)
+        tally = await self._tally(notification) if recipients is not None else await self._tally_in_turn(notification)
+        return NotificationReport(notification, NotificationState.SENT, recipients, tally)
+
+    async def recipients_of(self, id_: str, after: RecipientPlace | None) -> RecipientsPage:
+        notification = await self._published(id_)
+        page = await self._recipients.recipients(notification, after, RECIPIENTS_AT_ONCE)
+        return RecipientsPage([await self._timed(id_, one) for one in page.recipients], page.next)
+
+    async def _published(self, id_: str) -> PublishedNotification:
+        notification = await self._recipients.published(id_)
+        if notification is None:
+            raise UnknownNotification
+        return notification
+
+    async def _tally_in_turn(self, notification: PublishedNotification) -> Tally:
+        if self._counting >= COUNTS_MOST:
+            raise RateLimited("recipients of others are being counted", retry_after=1.0)
+        self._counting += 1
+        try:
+            return await self._tally(notification)
+        finally:
+            self._counting -= 1
+
+    async def _tally(self, notification: PublishedNotification) -> Tally:
+        """Step by step: in between the store answers others."""
+        part = await self._recipients.tally(notification, None)
+        tally = together(NOBODY, part.tally)
+        while part.next is not None:
+            part = await self._recipients.tally(notification, part.next)
+            tally = together(tally, part.tally)
+        return tally
+
+    async def _timed(self, id_: str, one: Recipient) -> Recipient:
+        if not one.is_received:
+            return one
+        page = await self._deliveries.deliveries_of(one.user, DeliveriesQuery(id=id_))
+        received = [
+            attempt.received_at
+            for report in page.reports
+            for attempt in report.attempts
+            if attempt.received_at is not None
+        ]
+        return replace(one, received_at=min(received, default=None))
