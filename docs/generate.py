@@ -80,8 +80,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].key": "the key itself, at least 32 characters",
     "api.keys[].key_file": "the same from a file",
     "api.keys[].scopes": (
-        "of `publish`, `notifications:read`, `connections:read`, `connections:write`, `deliveries:read`, "
-        "`users:write`, `admin`"
+        "of `publish`, `notifications:read`, `connections:read`, `connections:write`, `deliveries:read`, `inbox:read`, "
+        "`inbox:write`, `users:write`, `admin`"
     ),
     "api.keys[].publish_per_second": (
         "notifications, each of a batch among them, on each server; beyond it 429. None: as fast as it can"
@@ -161,7 +161,9 @@ SETTINGS: Final[Mapping[str, str]] = {
     "limits.restrictions": "users who are blocked, or whose tokens were revoked, at a time; beyond it 507",
     "limits.events_per_second": "of one client",
     "limits.events_burst": "of one client, at once",
-    "limits.requests_per_second": "of one user on `/v1/inbox`, on each server; beyond it 429",
+    "limits.requests_per_second": (
+        "of one user on `/v1/inbox`, and of backends on that of one user, on each server; beyond it 429"
+    ),
     "limits.requests_burst": "the same, at once",
     "limits.publish_bytes": "largest body of one notification",
     "limits.batch_bytes": "largest body of a batch",

@@ -26,6 +26,7 @@ from domain.services.publishing import PublishingService
 from domain.services.recovery import RecoveryService
 from domain.services.requests import RequestService
 from domain.services.user_access import UserAccessService
+from domain.services.user_inboxes import UserInboxService
 
 
 class Application:
@@ -83,6 +84,7 @@ class Application:
             policy=policy,
             clock=clock,
         )
+        self.user_inboxes = UserInboxService(subscribers=store, inboxes=self.inboxes, policy=policy)
         self.reports = NotificationReportService(recipients=store, deliveries=self.ledger)
         self.lookups = LookupService(subscribers=store, inboxes=store)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)

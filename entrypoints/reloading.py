@@ -227,7 +227,7 @@ class Reloading:
         container.sse().set_limits(sse_limits(settings))
         limits = settings.limits
         users: Users = container.users()
-        users.pace.rate = build_request_pace(limits, container.clock()).rate
+        users.pace.rate = backend.inbox_pace.rate = build_request_pace(limits, container.clock()).rate
         set_publish_limits(
             container.publish_routes(), publish_bytes=limits.publish_bytes, batch_bytes=limits.batch_bytes
         )

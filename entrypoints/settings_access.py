@@ -34,6 +34,8 @@ SCOPES = frozenset(
         "connections:read",
         "connections:write",
         "deliveries:read",
+        "inbox:read",
+        "inbox:write",
         "users:write",
         ADMIN,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.api.pacing import PublishPace
+from adapters.api.pacing import PublishPace, RequestPace
 from adapters.http.peer import AnyRequest, PeerPolicy
 from domain.errors import Forbidden, SynkroneError, Unauthenticated
 from domain.model import Caller
@@ -16,23 +16,26 @@ from domain.ports import (
     Publisher,
     Telemetry,
     UserAccess,
+    UserInboxes,
 )
 
 
 @dataclass(slots=True, eq=False)
 class Backend:
     """What the routes for backends rest on; without ``callers``, who may be replaced at any time, they are closed to
-    everybody."""
+    everybody. ``inbox_pace`` is that of each user's inbox, whoever asks for it."""
 
     publisher: Publisher
     directory: ConnectionDirectory
     access: UserAccess
     deliveries: DeliveryReports
     reports: NotificationReports
+    inboxes: UserInboxes
     callers: CallerVerifier | None
     peers: PeerPolicy
     telemetry: Telemetry
     pace: PublishPace
+    inbox_pace: RequestPace
 
     async def admit(self, credential: str, scope: str) -> Caller:
         """Who it is that calls. Raises Unauthenticated, and Forbidden for one without the scope."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -10,6 +11,7 @@ from typing import Any
 
 from adapters.api.handlers import BodyHandler
 from adapters.api.pacing import RequestPace
+from adapters.api.queries import query_of
 from adapters.contract.answers import answer_object
 from adapters.contract.commands import read_command
 from adapters.contract.json_text import parse_argument
@@ -27,7 +29,7 @@ from domain.errors import (
 from domain.ports import InboxAccess, Telemetry
 
 ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete", "read_all")
-_LIST_ARGUMENTS = ("limit", "page", "state", "type")
+LIST_ARGUMENTS = ("limit", "page", "state", "type")
 _LIMIT_MAX_LENGTH = 9
 
 
@@ -116,17 +118,16 @@ class ListHandler(UserHandler):
         await self.handle()
 
     async def handle(self, *_arguments: str) -> None:
-        members: dict[str, Any] = {}
-        for name, values in self.request.query_arguments.items():
-            if name not in _LIST_ARGUMENTS:
-                raise InvalidArgument(name, "is not known")
-            if len(values) > 1:
-                raise InvalidArgument(name, "is given more than once")
-            members[name] = self.decode_argument(values[0], name)
-        limit = members.get("limit")
-        if limit is not None and limit.isascii() and limit.isdigit() and len(limit) <= _LIMIT_MAX_LENGTH:
-            members["limit"] = int(limit)
-        await self.ask("inbox.list", members)
+        await self.ask("inbox.list", list_members(query_of(self, LIST_ARGUMENTS)))
+
+
+def list_members(query: Mapping[str, str]) -> dict[str, object]:
+    """The argument of ``inbox.list`` that is given in an address."""
+    members: dict[str, object] = {**query}
+    limit = query.get("limit")
+    if limit is not None and limit.isascii() and limit.isdigit() and len(limit) <= _LIMIT_MAX_LENGTH:
+        members["limit"] = int(limit)
+    return members
 
 
 class CountHandler(UserHandler):

@@ -16,6 +16,7 @@ from adapters.api.nodes import NodesHandler, ReadRoll, SharedRoll
 from adapters.api.notifications import NotificationHandler, RecipientsHandler
 from adapters.api.reload import Reload, ReloadHandler
 from adapters.api.restrictions import BlockHandler, RevokeHandler
+from adapters.api.user_inboxes import UserActionHandler, UserCountHandler, UserListHandler
 
 Route: TypeAlias = tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]
 
@@ -29,16 +30,20 @@ def api_routes(
 ) -> list[Route]:
     for_backends = {"backend": backend, "max_body": message_bytes}
     for_users = {"users": users, "max_body": message_bytes}
+    actions = "|".join(ACTIONS)
     return [
         (r"/v1/notifications/([^/]+)", NotificationHandler, for_backends),
         (r"/v1/notifications/([^/]+)/recipients", RecipientsHandler, for_backends),
+        (r"/v1/users/([^/]+)/inbox", UserListHandler, for_backends),
+        (r"/v1/users/([^/]+)/inbox/count", UserCountHandler, for_backends),
+        (rf"/v1/users/([^/]+)/inbox/({actions})", UserActionHandler, for_backends),
         (r"/v1/users/([^/]+)/connections", ConnectionsHandler, for_backends),
         (r"/v1/users/([^/]+)/revoke", RevokeHandler, for_backends),
         (r"/v1/users/([^/]+)/block", BlockHandler, for_backends),
         (r"/v1/users/([^/]+)/deliveries", DeliveriesHandler, for_backends),
         (r"/v1/inbox", ListHandler, for_users),
         (r"/v1/inbox/count", CountHandler, for_users),
-        (rf"/v1/inbox/({'|'.join(ACTIONS)})", ActionHandler, for_users),
+        (rf"/v1/inbox/({actions})", ActionHandler, for_users),
         *_health_routes(readiness),
     ]
 

@@ -26,6 +26,7 @@ from domain.ports.telemetry import Sent, Telemetry
 from domain.ports.token_verifier import TokenVerifier
 from domain.ports.transport import Frame, Outlet, Transport
 from domain.ports.user_access import UserAccess
+from domain.ports.user_inboxes import UserInboxes
 
 __all__ = [
     "CallerVerifier",
@@ -58,5 +59,6 @@ __all__ = [
     "TokenVerifier",
     "Transport",
     "UserAccess",
+    "UserInboxes",
     "Wanted",
 ]

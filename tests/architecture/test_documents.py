@@ -187,6 +187,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/cluster.md", "bash", "pg_dump"): RESTORED,
     ("docs/how-to/cluster.md", "bash", "pg_restore"): RESTORED,
     ("docs/how-to/what-became.md", "bash", "/recipients"): WHAT_BECAME,
+    ("docs/how-to/what-became.md", "bash", "/inbox/read"): WHAT_BECAME,
     ("docs/how-to/what-became.md", "json", '"counts"'): WHAT_BECAME,
     ("docs/how-to/what-became.md", "json", '"deleted_at"'): WHAT_BECAME,
     ("docs/how-to/revoke.md", "bash", "42/revoke"): REVOKING,

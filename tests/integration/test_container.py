@@ -280,6 +280,8 @@ async def test_the_scopes_of_keys() -> None:
         "users:write",
         "deliveries:read",
         "notifications:read",
+        "inbox:read",
+        "inbox:write",
     }
     assert (await callers.authenticate(KEY)).scopes == {"publish"}
     assert (await callers.authenticate(KEY)).name == "a"

@@ -27,7 +27,7 @@ from tests.serving import API_KEY, publish, serving, token
 
 READ_KEY = "a key that may ask what became of notifications, 32+"
 OTHER_KEY = "a key that may do all but that, of 32 characters or so"
-OTHERS = ["publish", "connections:read", "connections:write", "deliveries:read", "admin"]
+OTHERS = ["publish", "connections:read", "connections:write", "deliveries:read", "inbox:read", "inbox:write", "admin"]
 KEYS = {
     "key": API_KEY,
     "keys": [
@@ -337,6 +337,9 @@ async def test_what_the_page_says_to_type_answers_as_it_shows() -> None:
 
         await backend.publish("mission-7.assigned", {"users": ["42", "43"]})
         report, recipients = await types("/recipients")
+        counted, marked = await types("/inbox/read")
+        assert (counted["counts"]["unread"], marked["changed"]) == (1, 1)
+        assert (await backend.counts("mission-7.assigned"))["read"] == 1
         shown_report, shown_recipients = (
             json.loads(block(PAGE, "json", name)) for name in ('"counts"', '"deleted_at"')
         )

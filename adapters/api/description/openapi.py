@@ -13,6 +13,8 @@ from adapters.api.description.schemas import SCHEMAS, Schema, components, name, 
 from adapters.api.inbox import ACTIONS, ForeignOrigin
 from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
 from adapters.api.publish import JSON
+from adapters.api.user_inboxes import READ_SCOPE as INBOX_READ
+from adapters.api.user_inboxes import WRITE_SCOPE as INBOX_WRITE
 from adapters.api.users import InvalidUser
 from adapters.contract.json_text import InvalidJson
 from adapters.http.bearer import challenge
@@ -167,6 +169,7 @@ def _of_backends() -> dict[str, Any]:
             )
         },
         **_of_reports(),
+        **_of_user_inboxes(user),
         "/v1/users/{id}/connections": {
             "parameters": [user],
             "get": _operation(
@@ -280,6 +283,84 @@ def _of_reports() -> dict[str, Any]:
     }
 
 
+def _of_user_inboxes(user: Schema) -> dict[str, Any]:
+    role = {
+        "name": "role",
+        "in": "query",
+        "schema": name("A role in which the user has come; without it what they have in any of them."),
+    }
+    errors: Errors = (*_OF_CALLERS, InvalidUser, InvalidArgument, RateLimited, StoreUnavailable)
+    statuses: Mapping[type[SynkroneError], HTTPStatus] = {InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY}
+    reads, writes = f"Needs the scope `{INBOX_READ}`.", f"Needs the scope `{INBOX_WRITE}`."
+    return {
+        "/v1/users/{id}/inbox": {
+            "parameters": [user],
+            "get": _operation(
+                "listInboxOf",
+                "A user's inbox",
+                f"The newest first. {reads}",
+                tag="backends",
+                security=_BACKEND,
+                parameters=[*_list_parameters(), role],
+                answers={HTTPStatus.OK: "Listing"},
+                errors=errors,
+                statuses=statuses,
+            ),
+        },
+        "/v1/users/{id}/inbox/count": {
+            "parameters": [user],
+            "get": _operation(
+                "countInboxOf",
+                "What is unread and unseen of a user",
+                f"Of what is not archived. {reads}",
+                tag="backends",
+                security=_BACKEND,
+                parameters=[role],
+                answers={HTTPStatus.OK: "Counted"},
+                errors=errors,
+                statuses=statuses,
+            ),
+        },
+        **{
+            f"/v1/users/{{id}}/inbox/{action}": {
+                "parameters": [user],
+                "post": _operation(
+                    f"{_marking(action)}Of",
+                    f"{_mark_summary(action)}, for a user",
+                    f"On every device of the user. {writes}",
+                    tag="backends",
+                    security=_BACKEND,
+                    parameters=[role],
+                    body=_mark_body(action),
+                    is_body_required=action != "read_all",
+                    answers={HTTPStatus.OK: "Marked"},
+                    errors=(*errors, *_OF_BODIES),
+                    statuses=statuses,
+                ),
+            }
+            for action in ACTIONS
+        },
+    }
+
+
+def _list_parameters() -> list[Schema]:
+    query = SCHEMAS["ListRequest"]["properties"]
+    return [{"name": member, "in": "query", "schema": schema} for member, schema in query.items()]
+
+
+def _marking(action: str) -> str:
+    """The identifier of the operation."""
+    return f"{action}Notifications" if action != "read_all" else "readAllNotifications"
+
+
+def _mark_summary(action: str) -> str:
+    return "Mark everything as read" if action == "read_all" else f"Mark as: {action}"
+
+
+def _mark_body(action: str) -> Mapping[str, Schema]:
+    return {JSON: _or_null("MarksOfAll") if action == "read_all" else ref("Marks")}
+
+
 def _restriction(
     identifier: str, summary: str, description: str, *, answer: str, body: Schema | None = None, errors: Errors = ()
 ) -> Operation:
@@ -299,16 +380,15 @@ def _restriction(
 
 
 def _of_users() -> dict[str, Any]:
-    query = SCHEMAS["ListRequest"]["properties"]
     marks = {
         f"/v1/inbox/{action}": {
             "post": _operation(
-                f"{action}Notifications" if action != "read_all" else "readAllNotifications",
-                "Mark everything as read" if action == "read_all" else f"Mark as: {action}",
+                _marking(action),
+                _mark_summary(action),
                 "On every device of the user.",
                 tag="users",
                 security=_USER,
-                body={JSON: _or_null("MarksOfAll") if action == "read_all" else ref("Marks")},
+                body=_mark_body(action),
                 is_body_required=action != "read_all",
                 answers={HTTPStatus.OK: "Marked"},
                 errors=(*_OF_USERS, *_OF_BODIES, InvalidArgument),
@@ -325,7 +405,7 @@ def _of_users() -> dict[str, Any]:
                 "The newest first. A client that goes on from `as_of` misses nothing.",
                 tag="users",
                 security=_USER,
-                parameters=[{"name": member, "in": "query", "schema": schema} for member, schema in query.items()],
+                parameters=_list_parameters(),
                 answers={HTTPStatus.OK: "Listing"},
                 errors=(*_OF_USERS, InvalidArgument),
                 statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},

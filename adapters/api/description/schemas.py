@@ -9,6 +9,8 @@ from adapters.api.description.problems import codes
 from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
 from adapters.api.publish import SCOPE as PUBLISH
 from adapters.api.restrictions import SCOPE as USERS_WRITE
+from adapters.api.user_inboxes import READ_SCOPE as INBOX_READ
+from adapters.api.user_inboxes import WRITE_SCOPE as INBOX_WRITE
 from adapters.contract.commands import IDS_MAX, LIST_MAX, LISTED_STATES
 from adapters.contract.connect_requests import DEVICE_MAX_LENGTH
 from adapters.contract.recipients import PAGE_MAX_LENGTH
@@ -24,6 +26,8 @@ SCOPES: Final = (
     "connections:read",
     "connections:write",
     "deliveries:read",
+    INBOX_READ,
+    INBOX_WRITE,
     USERS_WRITE,
 )
 

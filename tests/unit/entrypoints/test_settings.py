@@ -313,7 +313,10 @@ def key(**members: Any) -> dict[str, str]:
     return {"API__KEYS": json.dumps([{"name": "x", "key": KEY, **members}])}
 
 
-SCOPES = "admin, connections:read, connections:write, deliveries:read, notifications:read, publish, users:write"
+SCOPES = (
+    "admin, connections:read, connections:write, deliveries:read, inbox:read, inbox:write, notifications:read, "
+    "publish, users:write"
+)
 DURATION = "must be a duration such as 30s, 10m, 1h or 30d"
 JSON = 'must be a list or table such as ["one", "two"]; in the environment, as JSON'
 NETWORK = "must be an IP address, a network such as 10.0.0.0/8, or unix"
