@@ -42,6 +42,7 @@ from entrypoints.vitals import Vitals
 _log = logging.getLogger("synkrone.server")
 
 TICK_SECONDS = 1.0
+BEGINNINGS_SECONDS = 0.05
 TIDY_PAUSE = 0.05
 FORGET_SECONDS = 60.0
 COUNTS_AT_ONCE = 50
@@ -167,6 +168,7 @@ class Server:
             self.run_beside(presence.follow())
             for transport in transports:
                 self.run_beside(every(transport.sweep_seconds, transport.sweep))
+            supervise("beginnings", partial(repeat, BEGINNINGS_SECONDS, self._store_beginnings))
             supervise("marks", partial(repeat, TICK_SECONDS, self._store_marks))
             supervise("counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE)))
             supervise("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
@@ -187,7 +189,6 @@ class Server:
             )
             self._follow(self.certificate)
             self.run_beside(every(TICK_SECONDS, application.expiry.tick, listener.sweep))
-            self.run_beside(application.ledger.store_beginnings())
             self.run_beside(self._readiness.watch(transports, listener, self._vitals, seconds=TICK_SECONDS))
             listener.start()
             self.listener = listener
@@ -258,6 +259,10 @@ class Server:
     def _follow(self, certificate: Certificate) -> None:
         if certificate.context is not None:
             self.run_beside(certificate.watch())
+
+    async def _store_beginnings(self) -> bool:
+        await self._container.application().ledger.store_beginnings()
+        return False
 
     async def _store_marks(self) -> bool:
         application = self._container.application()

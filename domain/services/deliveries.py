@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 
 from domain.delivery.hub import Hub
@@ -44,8 +43,8 @@ STILL_HERE_SECONDS = 30.0
 class DeliveryLedger:
     """Everything is noted here first; ``store`` is to be called about once a second, and once at the end.
 
-    ``store_beginnings`` is to run beside it. Where a server is killed, a client may come back with a cursor beyond what
-    has expired since: without a trace of its connection nobody could tell that it was sent that.
+    ``store_beginnings`` is to be called beside it. Where a server is killed, a client may come back with a cursor
+    beyond what has expired since: without a trace of its connection nobody could tell that it was sent that.
 
     It only notes anything where it ``is_kept``.
     """
@@ -59,7 +58,7 @@ class DeliveryLedger:
         self._numbers = count(1)
         self._open: dict[ConnectionId, tuple[int, Connection]] = {}
         self._changed: dict[ConnectionId, None] = {}
-        self._has_begun = asyncio.Event()
+        self._has_begun = False
         self._ended: deque[ConnectionRecord] = deque(maxlen=UNSTORED_MOST)
         self._received: dict[ConnectionId, tuple[UserId, int]] = {}
         self._receipts: deque[tuple[UserId, Receipt]] = deque(maxlen=UNSTORED_MOST)
@@ -75,17 +74,15 @@ class DeliveryLedger:
             id_ = connection.subscription.outlet.id
             self._open[id_] = (next(self._numbers), connection)
             self._changed[id_] = None
-            self._has_begun.set()
+            self._has_begun = True
 
     async def store_beginnings(self) -> None:
-        """For ever: store that connections began, at once, and together those that began while others were stored."""
-        while True:
-            await self._has_begun.wait()
-            self._has_begun.clear()
-            if self._changed:
-                # Where it cannot be stored, ``store`` tries again, and says so.
-                with suppress(StoreUnavailable):
-                    await self._record()
+        """Of connections that began since it was called last; to be called many times a second."""
+        has_begun, self._has_begun = self._has_begun, False
+        if has_begun and self._changed:
+            # Where it cannot be stored, ``store`` tries again, and says so.
+            with suppress(StoreUnavailable):
+                await self._record()
 
     def went_live(self, connection: Connection) -> None:
         id_ = connection.subscription.outlet.id
@@ -149,12 +146,13 @@ class DeliveryLedger:
             raise
 
     def _note_receipts(self, now: datetime) -> None:
-        """With the second in which they are known."""
+        """By the end of the second in which they are known: the ledger has one row for it."""
         of_users: dict[UserId, dict[ConnectionId, int]] = {}
         for id_, (user, offset) in self._received.items():
             of_users.setdefault(user, {})[id_] = offset
         self._received = {}
-        self._receipts.extend((user, Receipt(now, upto)) for user, upto in of_users.items())
+        at = now if not now.microsecond else now.replace(microsecond=0) + timedelta(seconds=1)
+        self._receipts.extend((user, Receipt(at, upto)) for user, upto in of_users.items())
 
     # what is asked
 

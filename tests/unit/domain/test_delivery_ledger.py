@@ -26,7 +26,7 @@ from domain.model import (
 )
 from domain.policy import ConnectionPolicy
 from tests.doubles import START
-from tests.unit.domain.world import World, cursor, eventually, identity, ids, publication, run
+from tests.unit.domain.world import World, cursor, identity, ids, publication, run
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
 STORIES = 200 if IS_FULL else 8
@@ -185,33 +185,47 @@ def test_what_could_not_be_stored_is_stored_later_and_nothing_twice() -> None:
     run(story())
 
 
-def test_beginnings_of_connections_are_stored_at_once_and_together_while_others_are() -> None:
+def test_nothing_is_said_to_have_arrived_before_it_was_sent() -> None:
+    """The ledger keeps the seconds of receipts alone."""
+
+    async def story() -> None:
+        world = World()
+        async with world.running():
+            ann = await world.connect()
+            world.clock.advance(0.7)
+            await world.publish("a")
+            await world.settle()
+            await take_all(ann)
+            await world.ledger.store()
+            (report,) = (await world.ledger.deliveries_of(UserId("ann"), DeliveriesQuery())).reports
+            (attempt,) = report.attempts
+            assert attempt.sent_at == START + timedelta(seconds=0.7)
+            assert attempt.received_at == START + timedelta(seconds=1)
+
+    run(story())
+
+
+def test_that_connections_began_is_stored_before_the_rest_and_once() -> None:
     """So that next to all is known of a server that is killed."""
 
     async def story() -> None:
         world = World()
-        may_record = asyncio.Event()
         noted: list[list[ConnectionId]] = []
 
-        class Waiting(MemoryStore):
+        class Noting(MemoryStore):
             async def record(self, notes: Notes) -> None:
                 noted.append([one.id for one in notes.connections])
-                await may_record.wait()
                 await super().record(notes)
 
-        store = Waiting(clock=world.clock, epoch="e")
+        store = Noting(clock=world.clock, epoch="e")
         world = World(seen_as=lambda verifier, _inbox, transport: (verifier, store, transport))
-        async with world.running(), asyncio.TaskGroup() as group:
-            storing = group.create_task(world.ledger.store_beginnings())
-            first = await world.connect()
-            await eventually(lambda: noted == [[first.connection]])
-            later = [await world.connect(name) for name in ("bob", "ann")]
-            await world.settle()
-            assert noted == [[first.connection]]
-            may_record.set()
-            await eventually(lambda: len(noted) > 1)
-            assert noted == [[first.connection], [one.connection for one in later]]
-            storing.cancel()
+        async with world.running():
+            await world.ledger.store_beginnings()
+            assert noted == []
+            begun = [await world.connect(name) for name in ("ann", "bob", "ann")]
+            for _ in range(2):
+                await world.ledger.store_beginnings()
+            assert noted == [[one.connection for one in begun]]
 
     run(story())
 
@@ -222,20 +236,17 @@ def test_a_beginning_that_could_not_be_stored_is_stored_with_the_rest() -> None:
 
         class Failing(MemoryStore):
             fails = True
-            failures = 0
 
             async def record(self, notes: Notes) -> None:
                 if self.fails:
-                    self.failures += 1
                     raise StoreUnavailable
                 await super().record(notes)
 
         store = Failing(clock=world.clock, epoch="e")
         world = World(seen_as=lambda verifier, _inbox, transport: (verifier, store, transport))
-        async with world.running(), asyncio.TaskGroup() as group:
-            storing = group.create_task(world.ledger.store_beginnings())
+        async with world.running():
             ann = await world.connect()
-            await eventually(lambda: store.failures == 1)
+            await world.ledger.store_beginnings()
             store.fails = False
             await world.publish("a")
             await world.settle()
@@ -243,7 +254,6 @@ def test_a_beginning_that_could_not_be_stored_is_stored_with_the_rest() -> None:
             addressed = (await store.addressed(UserId("ann"), DeliveriesQuery())).notifications
             known = await store.history(UserId("ann"), addressed)
             assert [one.id for one in known.connections] == [ann.connection]
-            storing.cancel()
 
     run(story())
 

@@ -140,14 +140,6 @@ async def answer_to(inboxes: InboxAccess, token: str, event: str, argument: obje
     return await inboxes.request(await inboxes.authenticate(token), read_command(event, argument))
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    for _ in range(STEPS):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it did not happen")
-
-
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     for _ in range(STEPS):
         if await condition():
