@@ -137,6 +137,11 @@ class ExportingMachine(InboxMachine):
             seen[f"cursors of {whom}"] = [
                 await self._read(subscriber, Position(epoch, offset)) for epoch in epochs for offset in range(head + 2)
             ]
+        for draft in self.published:
+            notification = await store.published(draft.notification.id)
+            if notification is not None:
+                page = await store.recipients(notification, None, 1000)
+                seen[f"recipients of {notification.id}"] = sorted(page.recipients, key=lambda one: one.user)
         return seen
 
     async def _read(self, subscriber: Subscriber, after: Position) -> object:

@@ -182,8 +182,8 @@ _WRITERS: Final[Mapping[str, Callable[[sqlite3.Connection, Sequence[Row]], None]
     ),
     "state": _writer(
         f"""
-        INSERT INTO state (user, offset, read_at, seen_at, archived_at, deleted, read_by)
-        VALUES ({_USER}, ?2, ?3, ?4, ?5, ?6, ?7)""",  # noqa: S608
+        INSERT INTO state (user, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at)
+        VALUES ({_USER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8)""",  # noqa: S608
         of_users=True,
     ),
     "restrictions": _writer(

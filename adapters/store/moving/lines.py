@@ -144,6 +144,7 @@ class State(Line, tag="state"):
     archived_at: Time | None
     deleted: bool
     read_by: str | None
+    deleted_at: Time | None
 
 
 class Restricted(Line, tag="restriction"):
