@@ -127,6 +127,16 @@ class RecipientsContract:
             assert (sorted(everybody[:2]), everybody[2:]) == (["early", "other"], ["then"])
         assert await recipients_of(inbox, "between") == [untouched("ann")]
 
+    async def test_they_come_in_the_order_in_which_they_started_there(self, inbox: OpenedStore) -> None:
+        for user in ("ann", "bob", "dan"):
+            await register(inbox, user, "admin")
+        for user in ("dan", "ann", "bob"):
+            await inbox.append([draft(f"before-{user}")])
+            await register(inbox, user, "company")
+        await inbox.append([draft("role", COMPANY)])
+        for limit in (1, 2, 100):
+            assert [one.user for one in await recipients_of(inbox, "role", limit)] == ["dan", "ann", "bob"]
+
     async def test_who_comes_in_the_role_afterwards_is_none(self, inbox: OpenedStore) -> None:
         await register(inbox, "bob", "admin")
         await inbox.append([draft("role", COMPANY), draft("all", EVERYONE)])
