@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -146,6 +147,9 @@ class Asking:
             query["page"] = page["next"]
 
 
+TAKEN_BYTES = 65_536
+
+
 class Stalling(BalancedLine):
     """A line that may stop taking what the server sends."""
 
@@ -153,6 +157,12 @@ class Stalling(BalancedLine):
         super().__init__(ports)
         self.flows = asyncio.Event()
         self.flows.set()
+
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        server, to_server = await super().dial()
+        # Else the system takes megabytes of what nobody reads, as it sees fit.
+        to_server.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TAKEN_BYTES)
+        return server, to_server
 
     async def _carry_down(self, call: Any, server: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
