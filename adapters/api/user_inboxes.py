@@ -24,16 +24,10 @@ WRITE_SCOPE: Final = "inbox:write"
 class _InboxHandler(BackendHandler):
     """Of one user. ``?role=`` is one in which they have come; without it there is what they have in any."""
 
-    methods = ("GET",)
-    scope = READ_SCOPE
-
     def status_of(self, error: SynkroneError) -> HTTPStatus:
         if isinstance(error, InvalidArgument) and not isinstance(error, InvalidUser):
             return HTTPStatus.UNPROCESSABLE_ENTITY
         return super().status_of(error)
-
-    async def get(self, user: str) -> None:
-        await self.handle(user)
 
     async def ask(self, user: UserId, query: Mapping[str, str], event: str, argument: object) -> Answer:
         """Raises InvalidArgument, RateLimited and StoreUnavailable."""
@@ -46,14 +40,22 @@ class _InboxHandler(BackendHandler):
         return answer
 
 
-class UserListHandler(_InboxHandler):
+class _LookHandler(_InboxHandler):
+    methods = ("GET",)
+    scope = READ_SCOPE
+
+    async def get(self, user: str) -> None:
+        await self.handle(user)
+
+
+class UserListHandler(_LookHandler):
     async def handle(self, *arguments: str) -> None:
         user, query = user_of(arguments[0]), query_of(self, (*LIST_ARGUMENTS, "role"))
         members = {name: value for name, value in query.items() if name != "role"}
         await self.ask(user, query, "inbox.list", list_members(members))
 
 
-class UserCountHandler(_InboxHandler):
+class UserCountHandler(_LookHandler):
     async def handle(self, *arguments: str) -> None:
         await self.ask(user_of(arguments[0]), query_of(self, ("role",)), "inbox.count", {})
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import urllib.request
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ SCHEMATHESIS = REPOSITORY / ".venv" / "schemathesis" / "bin" / "schemathesis"
 FEWEST_CASES = 1_500
 SECONDS = 240.0
 NOTIFICATION = "a"
+USER, ROLE = "42", "freelance"
+PAGE = urlsafe_b64encode(b"0:a").decode()
 
 
 def document(server: ServerProcess, name: str) -> dict[str, Any]:
@@ -40,6 +43,16 @@ def publish(server: ServerProcess, id_: str) -> None:
     )
     with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
         assert answer.status == 201
+
+
+def come(server: ServerProcess) -> None:
+    """The user, in their role."""
+    headers = {"Authorization": f"Bearer {token(USER, ROLE)}"}
+    with urllib.request.urlopen(  # noqa: S310
+        urllib.request.Request(f"{server.url}/v1/inbox", headers=headers),  # noqa: S310
+        timeout=5,
+    ) as answer:
+        assert answer.status == 200
 
 
 def test_the_events_are_described_as_asyncapi_says(serve: Serve) -> None:
@@ -61,6 +74,7 @@ def test_schemathesis_finds_nothing(serve: Serve, tmp_path: Path) -> None:
     require(SCHEMATHESIS.exists(), "schemathesis is not installed: make .venv/.installed-schemathesis")
     # On a machine that is fast enough one user asks for more than a user may.
     server = serve({**ONE_SECRET, "SYNKRONE_LIMITS__REQUESTS_PER_SECOND": "10000"})
+    come(server)
     publish(server, NOTIFICATION)
     described = document(server, "openapi.json")
     # A stream has no end, and a schema cannot say what the lines of a body are.
@@ -72,7 +86,15 @@ def test_schemathesis_finds_nothing(serve: Serve, tmp_path: Path) -> None:
     done = subprocess.run(
         [*command, "--url", server.url, "--no-color", "--report", "json", "--report-json-path", report],
         cwd=tmp_path,
-        env={**os.environ, "BACKEND_KEY": API_KEY, "USER_TOKEN": token("42"), "NOTIFICATION": NOTIFICATION},
+        env={
+            **os.environ,
+            "BACKEND_KEY": API_KEY,
+            "USER_TOKEN": token(USER, ROLE),
+            "NOTIFICATION": NOTIFICATION,
+            "PAGE": PAGE,
+            "USER": USER,
+            "ROLE": ROLE,
+        },
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -218,8 +218,14 @@ async def test_each_scope_opens_its_own_and_no_other() -> None:
             for bad in (None, "a key that is none, but has 32 characters", token("42")):
                 status, answer, _ = await backend.send(method, path, body, key=bad)
                 assert (status, answer["code"]) == (401, "unauthenticated")
-        status, _, headers = await backend.send("POST", "/count")
-        assert (status, headers["Allow"]) == (405, "GET, HEAD")
+        for method, paths, allowed in (
+            ("POST", ("", "/count"), "GET, HEAD"),
+            ("GET", [f"/{action}" for action in ACTIONS], "POST"),
+            ("DELETE", ("/read",), "POST"),
+        ):
+            for path in paths:
+                status, _, headers = await backend.send(method, path)
+                assert (status, headers["Allow"]) == (405, allowed)
 
 
 @pytest.mark.gen_test
