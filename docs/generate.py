@@ -80,8 +80,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].key": "the key itself, at least 32 characters",
     "api.keys[].key_file": "the same from a file",
     "api.keys[].scopes": (
-        "of `publish`, `notifications:read`, `connections:read`, `connections:write`, `deliveries:read`, `inbox:read`, "
-        "`inbox:write`, `users:write`, `admin`"
+        "of `publish`, `notifications:read`, `notifications:write`, `connections:read`, `connections:write`, "
+        "`deliveries:read`, `inbox:read`, `inbox:write`, `users:write`, `admin`"
     ),
     "api.keys[].publish_per_second": (
         "notifications, each of a batch among them, on each server; beyond it 429. None: as fast as it can"
@@ -195,6 +195,7 @@ CODES: Final[Mapping[str, str]] = {
     "blocked": "stay away: an operator has blocked the user",
     "cursor_refused": "come back; `session.ready` then says why, list anew",
     "disconnected_by_operator": "as `reconnect` says",
+    "expired": "publish another: what has expired cannot be changed",
     "foreign_origin": "operators: put the page's origin in `cors_origins`",
     "forbidden": "use a credential with the scope that `WWW-Authenticate` names",
     "identity_mismatch": "connect anew with the other user's token",
@@ -208,6 +209,7 @@ CODES: Final[Mapping[str, str]] = {
     "method_not_allowed": "use a method that `Allow` names",
     "not_found": "look at the id: it is none, or of what is kept no more",
     "rate_limited": "ask more slowly, after `Retry-After` where it is given; a connection that was closed comes back",
+    "recalled": "nothing: it was taken back before",
     "shutting_down": "come back, after `retry_after_ms` where it is given",
     "slow_consumer": "come back; what was missed follows",
     "store_unavailable": "come back later; operators: the disk and the log",

@@ -18,6 +18,7 @@ from domain.services.counts import CountsService
 from domain.services.deliveries import DeliveryLedger
 from domain.services.delivering import DeliveryService
 from domain.services.directory import DirectoryService
+from domain.services.editing import EditingService
 from domain.services.expiry import ExpiryService
 from domain.services.inboxes import InboxService
 from domain.services.lookups import LookupService
@@ -130,5 +131,6 @@ class Application:
             randomness=randomness,
             telemetry=telemetry,
         )
+        self.editing = EditingService(amendments=store, hub=self.hub, policy=policy, clock=clock)
         for transport in transports:
             transport.bind(self.connecting)

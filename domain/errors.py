@@ -215,6 +215,16 @@ class UnknownNotification(SynkroneError):
     title = "There is no such notification, or none any more."
 
 
+class NotificationRecalled(SynkroneError):
+    code = "recalled"
+    title = "The notification was taken back."
+
+
+class NotificationExpired(SynkroneError):
+    code = "expired"
+    title = "The notification has expired."
+
+
 class Unauthenticated(SynkroneError):
     code = "unauthenticated"
     title = "The request carries no credential that is known here."

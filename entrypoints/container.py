@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from adapters.api.backends import Backend
 from adapters.api.inbox import Users
 from adapters.api.pacing import PublishPace
-from adapters.api.publish import publish_routes
+from adapters.api.publish import ONE_PATH, publish_routes
 from adapters.api.routes import api_routes
 from adapters.auth.key_servers import KeyServers
 from adapters.store.served import ServedStore
@@ -124,6 +124,7 @@ class Container(containers.DeclarativeContainer):
     backend = providers.Singleton(
         Backend,
         publisher=publishing,
+        editor=application.provided.editing,
         directory=application.provided.directory,
         access=application.provided.access,
         pace=providers.Singleton(PublishPace, clock),
@@ -142,17 +143,18 @@ class Container(containers.DeclarativeContainer):
         telemetry=telemetry,
         pace=providers.Singleton(build_request_pace, settings.provided.limits, clock),
     )
-    routes = providers.Factory(
-        api_routes,
-        backend=backend,
-        users=users,
-        message_bytes=settings.provided.limits.message_bytes,
-    )
     publish_routes = providers.Singleton(
         publish_routes,
         backend,
         publish_bytes=settings.provided.limits.publish_bytes,
         batch_bytes=settings.provided.limits.batch_bytes,
+    )
+    routes = providers.Factory(
+        api_routes,
+        backend=backend,
+        users=users,
+        message_bytes=settings.provided.limits.message_bytes,
+        published=publish_routes.provided[ONE_PATH],
     )
     console = providers.Factory(build_console, settings, application, backend, peers, telemetry, clock, history)
     file_routes = providers.Singleton(build_file_routes, settings)

@@ -31,6 +31,7 @@ SCOPES = frozenset(
     (
         "publish",
         "notifications:read",
+        "notifications:write",
         "connections:read",
         "connections:write",
         "deliveries:read",

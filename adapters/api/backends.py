@@ -12,6 +12,7 @@ from domain.ports import (
     CallerVerifier,
     ConnectionDirectory,
     DeliveryReports,
+    Editor,
     NotificationReports,
     Publisher,
     Telemetry,
@@ -26,6 +27,7 @@ class Backend:
     everybody. ``inbox_pace`` is that of each user's inbox, whoever asks for it."""
 
     publisher: Publisher
+    editor: Editor
     directory: ConnectionDirectory
     access: UserAccess
     deliveries: DeliveryReports

@@ -1,30 +1,58 @@
-"""``GET /v1/notifications/{id}``: what was published, and what became of it."""
+"""``/v1/notifications/{id}``: what was published, what became of it, and what a backend does to it."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
+from adapters.api.publish import JSON, PublishRoute
 from adapters.api.queries import query_of
+from adapters.contract.amendments import amended_object, read_patch
 from adapters.contract.recipients import read_place, recipients_object, report_object
 from domain.errors import UnknownNotification
+from domain.model import Amended
 from domain.policy import is_identifier
 
 READ_SCOPE: Final = "notifications:read"
+WRITE_SCOPE: Final = "notifications:write"
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class NotificationHandler(BackendHandler):
-    """In numbers."""
+    """In numbers; and to be changed, or taken back."""
 
-    methods = ("GET",)
-    scope = READ_SCOPE
+    methods = ("GET", "PATCH", "DELETE")
+    media_types = (MERGE_PATCH, JSON)
+
+    def initialize(self, *, backend: Backend, max_body: int, published: PublishRoute | None = None) -> None:
+        """``published`` is the route by which it came: a change of it may be as large."""
+        super().initialize(backend=backend, max_body=published.max_body if published is not None else max_body)
+        self.scope = WRITE_SCOPE if self.request.method in ("PATCH", "DELETE") else READ_SCOPE
 
     async def get(self, id_: str) -> None:
         await self.handle(id_)
 
+    async def patch(self, id_: str) -> None:
+        await self.handle(id_)
+
+    async def delete(self, id_: str) -> None:
+        await self.handle(id_)
+
     async def handle(self, *arguments: str) -> None:
-        report = await self.backend.reports.report_of(_identifier(arguments[0]))
-        self.answer(200, report_object(report))
+        id_ = _identifier(arguments[0])
+        match self.request.method:
+            case "PATCH":
+                self.backend.pace.take(self.caller, 1)
+                self._amended("revised", await self.backend.editor.revise(id_, read_patch(self.body)))
+            case "DELETE":
+                self._amended("recalled", await self.backend.editor.recall(id_))
+            case _:
+                self.answer(200, report_object(await self.backend.reports.report_of(id_)))
+
+    def _amended(self, action: str, amended: Amended) -> None:
+        self.backend.telemetry.acted(self.caller_name, action, detail=amended.id)
+        self.answer(200, amended_object(amended))
 
 
 class RecipientsHandler(BackendHandler):

@@ -14,6 +14,7 @@ from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler
 from adapters.api.metrics import Expose, MetricsHandler
 from adapters.api.nodes import NodesHandler, ReadRoll, SharedRoll
 from adapters.api.notifications import NotificationHandler, RecipientsHandler
+from adapters.api.publish import PublishRoute
 from adapters.api.reload import Reload, ReloadHandler
 from adapters.api.restrictions import BlockHandler, RevokeHandler
 from adapters.api.user_inboxes import UserActionHandler, UserCountHandler, UserListHandler
@@ -27,12 +28,14 @@ def api_routes(
     users: Users,
     readiness: Readiness,
     message_bytes: int,
+    published: PublishRoute,
 ) -> list[Route]:
+    """``published`` is the route by which notifications come."""
     for_backends = {"backend": backend, "max_body": message_bytes}
     for_users = {"users": users, "max_body": message_bytes}
     actions = "|".join(ACTIONS)
     return [
-        (r"/v1/notifications/([^/]+)", NotificationHandler, for_backends),
+        (r"/v1/notifications/([^/]+)", NotificationHandler, {**for_backends, "published": published}),
         (r"/v1/notifications/([^/]+)/recipients", RecipientsHandler, for_backends),
         (r"/v1/users/([^/]+)/inbox", UserListHandler, for_backends),
         (r"/v1/users/([^/]+)/inbox/count", UserCountHandler, for_backends),

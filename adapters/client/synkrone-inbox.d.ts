@@ -8,6 +8,8 @@ export interface Notification<Data = Record<string, unknown> | null> {
   readonly data: Data;
   readonly created_at: string;
   readonly expires_at: string | null;
+  /** When its publisher gave it its present content; without it that is the first. */
+  readonly revised_at?: string;
   readonly audience: "user" | "role" | "everyone";
   readonly read_at: string | null;
   readonly seen_at: string | null;

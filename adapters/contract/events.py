@@ -7,12 +7,14 @@ from datetime import datetime
 
 import msgspec
 
-from adapters.contract.json_text import timestamp, to_json
-from domain.model import Item, Json, Notification
+from adapters.contract.json_text import parse_timestamp, timestamp, to_json
+from domain.model import AudienceKind, Item, Json, Notification
 
 
-def notification_json(notification: Notification) -> Json:
-    """The object recipients get. The publisher's ``data`` goes in as it came."""
+def notification_json(notification: Notification, revised_at: datetime | None = None) -> Json:
+    """The object recipients get. The publisher's ``data`` goes in as it came. Of one that was not revised there is no
+    ``revised_at``."""
+    revised = {} if revised_at is None else {"revised_at": timestamp(revised_at)}
     return to_json(
         {
             "id": notification.id,
@@ -23,10 +25,40 @@ def notification_json(notification: Notification) -> Json:
             "created_at": timestamp(notification.created_at),
             "expires_at": timestamp(notification.expires_at) if notification.expires_at is not None else None,
             "audience": notification.audience.value,
+            **revised,
             "read_at": None,
             "seen_at": None,
             "archived_at": None,
         }
+    )
+
+
+class _Told(msgspec.Struct):
+    id: str
+    type: str
+    title: str | None
+    body: str | None
+    data: msgspec.Raw
+    created_at: str
+    audience: str
+
+
+_told = msgspec.json.Decoder(_Told)
+
+
+def read_notification(payload: Json, expires_at: datetime | None) -> Notification:
+    """What ``notification_json`` was made of. When it expires is known more exactly than it says."""
+    told = _told.decode(payload)
+    data = bytes(told.data)
+    return Notification(
+        id=told.id,
+        type=told.type,
+        title=told.title,
+        body=told.body,
+        data=Json(data) if data != b"null" else None,
+        audience=AudienceKind(told.audience),
+        created_at=parse_timestamp(told.created_at),
+        expires_at=expires_at,
     )
 
 
@@ -64,6 +96,11 @@ def updated_json(ids: Sequence[str] | None, change: Mapping[str, datetime | None
 def deleted_json(ids: Sequence[str]) -> Json:
     """The first argument of ``notification.deleted``: ``{ids}``."""
     return to_json({"ids": ids})
+
+
+def recalled_json(id_: str) -> Json:
+    """The same for a notification that its publisher took back: ``{ids, by: "publisher"}``."""
+    return to_json({"ids": [id_], "by": "publisher"})
 
 
 def _times(times: Mapping[str, datetime | None]) -> dict[str, str | None]:

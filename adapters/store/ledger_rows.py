@@ -123,7 +123,7 @@ def _connection(user: UserId, row: Row) -> ConnectionRecord:
 def addressed_of(user: UserId, rows: Iterable[Row], position: Callable[[int], Position], floor: int) -> list[Addressed]:
     """The newest first; ``floor`` is the last offset that has left the log."""
     found: list[Addressed] = []
-    for offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted in rows:
+    for offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted, recalled in rows:
         kind, shared = audience_of(rooms)
         found.append(
             Addressed(
@@ -137,6 +137,7 @@ def addressed_of(user: UserId, rows: Iterable[Row], position: Callable[[int], Po
                 read_at=moment_or_none(read_at),
                 read_by=read_by,
                 deleted=bool(deleted),
+                recalled=bool(recalled),
             )
         )
     return sorted(found, key=lambda one: -one.position.offset)

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar, cast
 
-from domain.model import Room, Subscriber, TailEntry, Unfetched
+from domain.model import (
+    NOTIFICATION_NEW,
+    NOTIFICATION_REVISED,
+    Entry,
+    Json,
+    Position,
+    Room,
+    Subscriber,
+    TailEntry,
+    Unfetched,
+)
 
 E = TypeVar("E", bound=TailEntry)
+
+NOBODY: frozenset[Room] = frozenset()
+"""Whose an entry is whose contents were erased, as it has its place in the log still, or which is for servers alone."""
 
 FOLLOW_MAX_ENTRIES = 500
 FOLLOW_MAX_BYTES = 256 * 1024
@@ -20,6 +33,31 @@ FOLLOW_MAX_BYTES = 256 * 1024
 # What an entry and each of its rooms take beside the payload, in bytes, rounded up from what was measured.
 ENTRY_OVERHEAD = 1024
 ROOM_OVERHEAD = 320
+
+
+def erased(position: Position) -> Entry:
+    """What is left in the log of an entry whose contents were."""
+    return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))
+
+
+def revised(original: Entry, revision: Entry) -> Entry:
+    """What is given of a notification in the log, once it was revised."""
+    return replace(
+        original,
+        payload=revision.payload,
+        expires_at=revision.expires_at,
+        revised=revision.position.offset,
+    )
+
+
+def is_plain(entries: Iterable[TailEntry], upto: int) -> bool:
+    """Whether they can be read up to an offset as they are: users may have deleted what some revise, and what was
+    revised behind that offset would be left to an entry that is not read."""
+    return not any(
+        isinstance(entry, Entry)
+        and (entry.event == NOTIFICATION_REVISED or (entry.revised is not None and entry.revised > upto))
+        for entry in entries
+    )
 
 
 def weight(payload_bytes: int, rooms: int) -> int:
@@ -48,6 +86,8 @@ class Tail(Generic[E]):
         self._entries: dict[int, E] = {}
         self._rooms: dict[Room, list[int]] = {}
         self._followers: set[Follower] = set()
+        # The last entry that revises a notification, by the offset of that.
+        self._revisions: dict[int, int] = {}
 
     def __len__(self) -> int:
         return self.head - self.floor
@@ -61,8 +101,11 @@ class Tail(Generic[E]):
         return min((follower.given for follower in self._followers), default=self.head)
 
     def append(self, entries: Sequence[E]) -> None:
-        """Add entries, whose offsets follow each other and the head, and wake the followers."""
+        """Add entries, whose offsets follow each other and the head, and wake the followers. What one of them takes
+        back is erased, and what it revises has its content."""
         for entry in entries:
+            if isinstance(entry, Entry) and entry.about is not None:
+                self._amend(entry, entry.about)
             self.head = offset = entry.position.offset
             self.bytes += _weight(entry)
             self._entries[offset] = entry
@@ -76,10 +119,41 @@ class Tail(Generic[E]):
         """Give up the oldest entry."""
         self.floor += 1
         entry = self._entries.pop(self.floor)
+        if isinstance(entry, Entry) and entry.about is not None and self._revisions.get(entry.about) == self.floor:
+            del self._revisions[entry.about]
         self.bytes -= _weight(entry)
         for room in entry.rooms:
             self._drop_from(room)
         return entry
+
+    def _amend(self, entry: E, about: int) -> None:
+        """What revised the same before is erased in any case."""
+        before = self._revisions.pop(about, None)
+        if before is not None:
+            self._erase(before)
+        if entry.event != NOTIFICATION_REVISED:
+            self._erase(about)
+            return
+        self._revisions[about] = entry.position.offset
+        original = self._entries.get(about)
+        if isinstance(original, Entry) and isinstance(entry, Entry) and original.payload:
+            self.bytes += len(entry.payload) - len(original.payload)
+            self._entries[about] = cast("E", revised(original, entry))
+
+    def _erase(self, offset: int) -> None:
+        """One that was read without its payload stays: it is never sent, nor is what lies before the next entry of its
+        rooms."""
+        entry = self._entries.get(offset)
+        if not isinstance(entry, Entry):
+            return
+        for room in entry.rooms:
+            offsets = self._rooms[room]
+            del offsets[bisect_left(offsets, offset)]
+            if not offsets:
+                del self._rooms[room]
+        self.bytes -= _weight(entry)
+        self._entries[offset] = left = cast("E", erased(entry.position))
+        self.bytes += _weight(left)
 
     def _drop_from(self, room: Room) -> None:
         offsets = self._rooms[room]
@@ -91,8 +165,9 @@ class Tail(Generic[E]):
             del offsets[:gone]
 
     def cut_back(self, offset: int) -> None:
-        """Take out what lies behind an offset, and wake those who follow."""
-        if offset <= self.floor:
+        """Take out what lies behind an offset, and wake those who follow. What it has done to entries before is undone
+        by giving up all of them."""
+        if offset <= self.floor or any(self._amends(behind) for behind in range(offset + 1, self.head + 1)):
             self.begin_at(offset)
         while self.head > offset:
             entry = self._entries.pop(self.head)
@@ -107,10 +182,15 @@ class Tail(Generic[E]):
             follower.cut_off = follower.cut_off or follower.given > offset
             follower.wake.set()
 
+    def _amends(self, offset: int) -> bool:
+        entry = self._entries[offset]
+        return isinstance(entry, Entry) and entry.about is not None
+
     def begin_at(self, offset: int) -> None:
         """Give up everything, and go on behind an offset."""
         self._entries.clear()
         self._rooms.clear()
+        self._revisions.clear()
         self.bytes = 0
         self.floor = self.head = offset
 

@@ -17,9 +17,22 @@ from typing import Any, Generic
 
 from domain.delivery.deadlines import Deadlines
 from domain.delivery.live_outlets import F, LiveOutlets, O
+from domain.delivery.revisions import Revisions
 from domain.delivery.window import Window
+from domain.delivery.withdrawn import Withdrawn
 from domain.errors import ConnectionGone
-from domain.model import NOTIFICATION_NEW, Control, Disconnect, Entry, Outgoing, Position, Room, TailEntry, Unfetched
+from domain.model import (
+    NOTIFICATION_DELETED,
+    NOTIFICATION_NEW,
+    Control,
+    Disconnect,
+    Entry,
+    Outgoing,
+    Position,
+    Room,
+    TailEntry,
+    Unfetched,
+)
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Log, Sent, Telemetry, Transport
 
@@ -33,6 +46,8 @@ UNSENT_MOST = 10_000
 """Notifications that had expired before they were delivered, of which is remembered that nobody was sent them."""
 SKIPPED_MOST = 1_000
 """The same, of one subscription."""
+END_OF_LOG = 10**18
+"""Beyond every offset."""
 
 
 class Hub:
@@ -59,6 +74,7 @@ class Hub:
         self._controlled: list[Callable[[Control, Position], None]] = []
         self._delivered: Position | None = None
         self._unsent: deque[int] = deque(maxlen=UNSENT_MOST)
+        self._withdrawn = Withdrawn()
         # Live only from where the tail has not come yet, by the offset that they have already.
         self._ahead: Deadlines[Subscription[Any, Any], int] = Deadlines()
 
@@ -69,7 +85,7 @@ class Hub:
 
     @property
     def unsent(self) -> Collection[int]:
-        """The offsets of notifications that had expired as their turn came, since ``take_unsent``."""
+        """The offsets of notifications that were over as their turn came, since ``take_unsent``."""
         return self._unsent
 
     def take_unsent(self) -> list[int]:
@@ -117,6 +133,7 @@ class Hub:
     def begin_anew(self, after: Position) -> None:
         """Deliver what comes behind a position, whatever was delivered before. Nobody may be live."""
         self._delivered = after
+        self._withdrawn.clear()
         self._window.begin(after.offset)
         for live in self._live.values():
             live.forget_all()
@@ -130,6 +147,10 @@ class Hub:
         See DeliveryService.
         """
         async for entries in self._log.tail(await self.begin(), self.has_member):
+            for entry in entries:
+                if isinstance(entry, Entry) and entry.about is not None and entry.event == NOTIFICATION_DELETED:
+                    # Before the turn of what was read together with it.
+                    self.withdraw(entry.about)
             waiting = deque(entries)
             while waiting:
                 self._deliver_for_a_turn(waiting)
@@ -147,7 +168,7 @@ class Hub:
         sent: list[Sent] = []
         while waiting and (not delivered or self._clock.monotonic() < ends_at):
             entry = waiting.popleft()
-            is_current = self._policy.is_current(entry, now)
+            is_current = self._is_current(entry, now)
             self._deliver(entry, sent, is_current=is_current)
             taken.append(entry)
             if is_current:
@@ -172,6 +193,13 @@ class Hub:
                     sent.append(sending)
                 live.forget(gone)
         self._delivered = entry.position
+
+    def withdraw(self, offset: int) -> None:
+        """Nobody is sent any more what lies at an offset, nor what revises it, though it was read already."""
+        self._withdrawn.add(offset)
+
+    def _is_current(self, entry: TailEntry, now: datetime) -> bool:
+        return self._policy.is_current(entry, now) and not (self._withdrawn and self._withdrawn.includes(entry))
 
     # for subscriptions
 
@@ -201,7 +229,7 @@ class Hub:
             subscription.enter()
         return True
 
-    def withdraw(self, subscription: Subscription[Any, Any]) -> None:
+    def stay_paused(self, subscription: Subscription[Any, Any]) -> None:
         """Whether or not it was to go live later."""
         self._ahead.put(subscription, None)
 
@@ -212,14 +240,14 @@ class Hub:
     def are_current(self, entries: Iterable[TailEntry]) -> list[bool]:
         """Of each whether it is still to be delivered."""
         now = self._clock.now()
-        return [self._policy.is_current(entry, now) for entry in entries]
+        return [self._is_current(entry, now) for entry in entries]
 
 
 class Subscription(Generic[O, F]):
     """How one connection is delivered to. After its end nothing is sent, and ConnectionGone raised where said.
 
     ``rooms`` are those it is a member of. ``replayed`` is from where on it was live for the first time, and
-    ``skipped`` are the offsets of what expired before its turn, in its time.
+    ``skipped`` are the offsets of what expired, or was taken back, before its turn and in its time.
     """
 
     __slots__ = (
@@ -231,6 +259,7 @@ class Subscription(Generic[O, F]):
         "is_open",
         "outlet",
         "replayed",
+        "revisions",
         "rooms",
         "skipped",
     )
@@ -241,6 +270,7 @@ class Subscription(Generic[O, F]):
         self.is_open = True
         self.replayed: Position | None = None
         self.skipped: list[int] = []
+        self.revisions = Revisions()
         self._sent: Position | None = None
         self._since = since
         self._hub = hub
@@ -266,8 +296,9 @@ class Subscription(Generic[O, F]):
             frame = self._live.frame(event) if isinstance(event, Entry) else self._live.transport.encode(event)
             self._live.transport.send((self.outlet,), frame)
 
-    async def replay(self, entries: Sequence[Entry]) -> None:
-        """Send a page of the log, without what has expired, once there is room for it.
+    async def replay(self, entries: Sequence[Entry], upto: int | None = None) -> None:
+        """Send a page of the log, without what is over, once there is room for it. It is one of a replay up to an
+        offset, or as far as the log went when the page was read.
 
         Raises SlowConsumer, or ConnectionGone: it has ended then, whether or not its transport has said so yet.
         """
@@ -281,22 +312,36 @@ class Subscription(Generic[O, F]):
                 raise
             if not self.is_open:
                 raise ConnectionGone
-        # Some may have expired while there was no room.
-        self.catch_up(entries)
+        # Some may have expired, or have been taken back, while there was no room.
+        self.catch_up(entries, END_OF_LOG if upto is None else upto)
         if entries:
             self._sent = entries[-1].position
 
-    def catch_up(self, entries: Sequence[TailEntry]) -> None:
-        """Send what it has missed, but for what has expired, which is noted."""
+    def catch_up(self, entries: Sequence[TailEntry], upto: int = 0) -> None:
+        """Send what it has missed, but for what is over, which is noted. Of a replay it is told up to where that goes
+        on."""
         sent = 0
         for entry, is_current in zip(entries, self._hub.are_current(entries), strict=True):
             if is_current and isinstance(entry, Entry):
-                self.send(entry)
-                sent += 1
-            elif entry.expires_at is not None and entry.expires_at > self._since and len(self.skipped) < SKIPPED_MOST:
+                sent += self._send_for(entry, upto)
+            elif self._was_there(entry) and len(self.skipped) < SKIPPED_MOST:
                 self.skipped.append(entry.position.offset)
         if sent and self.is_open:
             self._hub.replayed(self._live.transport.name, sent)
+
+    def _send_for(self, entry: Entry, upto: int) -> bool:
+        """Whether anything was sent for it."""
+        event = self.revisions.sent_for(entry, upto)
+        if event is entry:
+            self.send(event)
+        elif event is not None and self.is_open:
+            # For this connection alone it is what it is.
+            self._live.transport.send((self.outlet,), self._live.transport.encode(event))
+        return event is not None
+
+    def _was_there(self, entry: TailEntry) -> bool:
+        """Of one that is over, whether it was not as this began."""
+        return entry.expires_at is None or entry.expires_at > self._since
 
     def resume(self, after: Position) -> bool:
         """Go live: what was and will be delivered beyond ``after`` is sent, and nothing at or below it.
@@ -339,9 +384,9 @@ class Subscription(Generic[O, F]):
 
     def enter(self) -> None:
         """For the hub: from the next entry on it is one of those who are sent it."""
-        self._live.enter(self.outlet, self.rooms)
+        self._live.enter(self.outlet, self.rooms, self.revisions.starts)
 
     def _withdraw(self) -> None:
         self._sent, self._live_after = self.sent, None
         self._live.exit(self.outlet, self.rooms)
-        self._hub.withdraw(self)
+        self._hub.stay_paused(self)

@@ -13,7 +13,7 @@ from domain.ports.transport import Frame, Outlet
 O = TypeVar("O", bound=Outlet)  # noqa: E741 (an outlet)
 F = TypeVar("F", bound=Frame)
 
-_NOBODY: Mapping[Any, None] = {}
+_NOBODY: Mapping[Any, int] = {}
 
 
 class LiveOutlets(Generic[O, F]):
@@ -22,16 +22,17 @@ class LiveOutlets(Generic[O, F]):
     def __init__(self, transport: Transport[O, F], window: Window) -> None:
         self.transport = transport
         self._window = window
-        self._by_room: dict[Room, dict[O, None]] = {}
+        self._by_room: dict[Room, dict[O, int]] = {}
         self._frames: dict[int, F] = {}
 
     @property
     def rooms(self) -> Collection[Room]:
         return self._by_room.keys()
 
-    def enter(self, outlet: O, rooms: frozenset[Room]) -> None:
+    def enter(self, outlet: O, rooms: frozenset[Room], starts: Mapping[Room, int]) -> None:
+        """``starts`` are offsets: what is about something at or below the one in a room is not sent there."""
         for room in rooms:
-            self._by_room.setdefault(room, {})[outlet] = None
+            self._by_room.setdefault(room, {})[outlet] = starts.get(room, 0)
 
     def exit(self, outlet: O, rooms: frozenset[Room]) -> None:
         for room in rooms:
@@ -48,6 +49,10 @@ class LiveOutlets(Generic[O, F]):
             return None
         if isinstance(entry, Unfetched):
             raise TypeError("the tail brought something for somebody without its payload")
+        if entry.about is not None:
+            outlets = self._started_before(entry.about, entry.rooms)
+            if not outlets:
+                return None
         self.transport.send(outlets, self.frame(entry))
         return Sent(self.transport.name, entry, len(outlets))
 
@@ -73,7 +78,16 @@ class LiveOutlets(Generic[O, F]):
         if len(rooms) == 1:
             (room,) = rooms
             return self._by_room.get(room, _NOBODY)
-        outlets: dict[O, None] = {}
+        outlets: dict[O, int] = {}
         for room in rooms:
             outlets.update(self._by_room.get(room, _NOBODY))
         return outlets
+
+    def _started_before(self, offset: int, rooms: frozenset[Room]) -> Collection[O]:
+        """Whoever started before an offset in any of the rooms, each once."""
+        return {
+            outlet: start
+            for room in rooms
+            for outlet, start in self._by_room.get(room, _NOBODY).items()
+            if start < offset
+        }

@@ -94,7 +94,8 @@ class DeliveriesQuery:
 @value
 class Addressed:
     """A notification as it stands for a user. ``rooms`` are those of it that name a role or everyone, or this user.
-    ``has_left``: it is in the log no more, and is not replayed."""
+    ``has_left``: it is in the log no more, and is not replayed. One that was ``recalled``, taken back by its publisher,
+    expired as it was."""
 
     id: str
     position: Position
@@ -106,6 +107,7 @@ class Addressed:
     read_at: datetime | None
     read_by: str | None
     deleted: bool
+    recalled: bool = False
 
 
 @value

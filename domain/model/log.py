@@ -15,6 +15,7 @@ from domain.model.value import value
 
 NOTIFICATION_NEW = "notification.new"
 NOTIFICATION_UPDATED = "notification.updated"
+NOTIFICATION_REVISED = "notification.revised"
 NOTIFICATION_DELETED = "notification.deleted"
 CURSOR_MAX_LENGTH = 256
 _CURSOR = re.compile(r"(?P<epoch>[A-Za-z0-9._~-]+):(?P<offset>0|[1-9][0-9]{0,17})")
@@ -90,6 +91,8 @@ class Entry:
     ``payload`` is the event's first argument; the cursor, ``str(position)``, is its last.
     From the instant ``expires_at`` the entry is neither delivered nor replayed.
     One with a ``control`` is in no room: it is for the servers, and no client ever gets it.
+    One that revises a notification or takes it back says with ``about`` at which offset that lies; a notification that
+    was revised says with ``revised`` at which offset its present content is told, which it has here as well.
     ``stored_at`` is when it was, in UTC, where who brings it knows: by the clock of this server where it stored the
     entry, else by that of the store. It is the same entry with and without.
     """
@@ -101,6 +104,8 @@ class Entry:
     expires_at: datetime | None = None
     control: Control | None = None
     stored_at: datetime | None = field(default=None, compare=False)
+    about: int | None = None
+    revised: int | None = None
 
 
 @value
@@ -154,6 +159,15 @@ class Page:
             return self.upto
         first = self.entries[0].position
         return Position(first.epoch, first.offset - 1)
+
+
+@value
+class Amended:
+    """What was done to a notification, which lies at the offset ``about``: the entry at ``position`` says so."""
+
+    id: str
+    about: int
+    position: Position
 
 
 class AppendOutcome(Enum):

@@ -1,11 +1,13 @@
 """What the domain needs of the world, and what it offers a transport and a publisher: one Protocol a file."""
 
+from domain.ports.amendments import Amendments, Revise
 from domain.ports.caller_verifier import CallerVerifier
 from domain.ports.checkpoints import Checkpoints
 from domain.ports.clock import Clock
 from domain.ports.connection_directory import ConnectionDirectory
 from domain.ports.connection_events import ConnectionEvents
 from domain.ports.delivery_reports import DeliveryReports
+from domain.ports.editor import Editor
 from domain.ports.inbox_access import InboxAccess
 from domain.ports.inbox_lookup import InboxLookup, Looked
 from domain.ports.inboxes import Inboxes
@@ -29,12 +31,14 @@ from domain.ports.user_access import UserAccess
 from domain.ports.user_inboxes import UserInboxes
 
 __all__ = [
+    "Amendments",
     "CallerVerifier",
     "Checkpoints",
     "Clock",
     "ConnectionDirectory",
     "ConnectionEvents",
     "DeliveryReports",
+    "Editor",
     "Frame",
     "InboxAccess",
     "InboxLookup",
@@ -52,6 +56,7 @@ __all__ = [
     "Randomness",
     "Recipients",
     "Restrictions",
+    "Revise",
     "Sent",
     "Store",
     "Subscribers",

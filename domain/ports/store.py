@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from domain.ports.amendments import Amendments
 from domain.ports.checkpoints import Checkpoints
 from domain.ports.inboxes import Inboxes
 from domain.ports.ledger import Ledger
@@ -13,7 +14,7 @@ from domain.ports.restrictions import Restrictions
 from domain.ports.subscribers import Subscribers
 
 
-class Store(Log, Checkpoints, Subscribers, Inboxes, Ledger, Recipients, Restrictions, Protocol):
+class Store(Log, Checkpoints, Subscribers, Inboxes, Ledger, Recipients, Restrictions, Amendments, Protocol):
     """One adapter keeps all of it, as what they promise together needs one commit."""
 
     async def secret(self) -> bytes:

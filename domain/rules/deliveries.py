@@ -166,6 +166,8 @@ class Case:
             return Outcome.DELETED
         if self.received is not None or self.is_unwitnessed or (self.is_marked and not self.is_complete):
             return Outcome.RECEIVED
+        if notification.recalled:
+            return Outcome.DELETED
         if notification.expires_at is not None and notification.expires_at <= self.now:
             return Outcome.EXPIRED
         if notification.has_left:

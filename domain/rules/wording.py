@@ -41,6 +41,8 @@ def _first(case: Case) -> str:
         case Outcome.NOT_ADDRESSED:
             return _not_addressed(case)
         case Outcome.DELETED:
+            if not case.notification.deleted:
+                return f"{_over(case)} Its publisher took it back at {_ended(case)}."
             return f"{_received(case) or _stored(case)} They deleted it."
         case Outcome.RECEIVED:
             return _received(case) or _received_before(case)
@@ -49,11 +51,17 @@ def _first(case: Case) -> str:
         case Outcome.WAITING:
             return f"{_stored(case)} {_why_not_sent(case)} {_to_come(case, 'sent', 'as soon as they connect')}"
         case Outcome.EXPIRED:
-            at = _time(case.notification.expires_at) if case.notification.expires_at is not None else ""
-            return f"{_sent(case) or f'{_stored(case)} {_why_not_sent(case)}'} It expired at {at}."
+            return f"{_over(case)} It expired at {_ended(case)}."
         case Outcome.TRIMMED:
-            before = _sent(case) or f"{_stored(case)} {_why_not_sent(case)}"
-            return f"{before} It has left the log since and is not sent any more, but may still be in their inbox."
+            return f"{_over(case)} It has left the log since and is not sent any more, but may still be in their inbox."
+
+
+def _over(case: Case) -> str:
+    return _sent(case) or f"{_stored(case)} {_why_not_sent(case)}"
+
+
+def _ended(case: Case) -> str:
+    return _time(case.notification.expires_at) if case.notification.expires_at is not None else ""
 
 
 def _to_come(case: Case, sent: str, when: str) -> str:

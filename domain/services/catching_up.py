@@ -34,7 +34,8 @@ class CatchingUp:
         """Send what the log holds beyond a position, up to another; how far it has been sent then."""
         while after.offset < upto.offset:
             page = await self._read(subscriber, after)
-            await subscription.replay([entry for entry in page.entries if entry.position.offset <= upto.offset])
+            entries = [entry for entry in page.entries if entry.position.offset <= upto.offset]
+            await subscription.replay(entries, upto.offset)
             after = page.upto if page.more and page.upto.offset < upto.offset else upto
         return after
 

@@ -109,6 +109,7 @@ class ConnectionService:
         # From here on nothing waits: what comes against the user from now on finds the connection.
         self._admission.check(identity)
         connection.subscriber, connection.start = start.subscriber, start
+        connection.subscription.revisions.starts = start.subscriber.starts
         connection.began_after, connection.had = start.after.offset, start.had
         connection.continues = start.continues
         self._supersede(start.continues)

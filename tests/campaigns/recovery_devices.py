@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from adapters.transport.memory.client import Event, MemoryClient
-from domain.model import Answer, ConnectionId, Entry, Failed, Position, Refreshed
+from domain.model import (
+    NOTIFICATION_NEW,
+    NOTIFICATION_REVISED,
+    Answer,
+    ConnectionId,
+    Entry,
+    Failed,
+    Position,
+    Refreshed,
+    Room,
+)
 from tests.campaigns.recovery_oracle import Broken, Expected, Oracle, Place
 from tests.campaigns.recovery_world import Server, Store, token
 from tests.doubles import ManualClock
@@ -39,6 +50,8 @@ class Device:
     at: int = 0
     ready: bool = False
     told: object = None
+    shown: dict[str, int] = field(default_factory=dict)
+    """What it has heard of since it last began anew: by its id, which content of it."""
 
     @property
     def node(self) -> Server:
@@ -137,6 +150,7 @@ class Watched:
         device.at = after if recovered else position.offset
         if not recovered and device.kind == STOCK:
             device.cursor = None
+            device.shown.clear()
         self._check_expiry(client)
         if not recovered:
             refused = auth.get("offset") if "pid" in auth else None
@@ -178,11 +192,14 @@ class Watched:
         if name == "session.ready":
             device.ready, device.heard = True, client.pid
             device.told = arguments[0]["counts"]  # type: ignore[index]
+            if not arguments[0]["recovered"]:  # type: ignore[index]
+                device.shown.clear()
             device.keep(str(arguments[-1]))
         elif name == "inbox.counts":
             device.told = arguments[0]
         elif name.startswith("notification."):
             self._check_entry(device, str(arguments[-1]), known=known)
+            self._check_content(device, name, arguments[0])
 
     def _check_entry(self, device: Device, cursor: str, *, known: bool) -> None:
         entry, place = self.oracle.by_cursor[cursor], device.place
@@ -200,6 +217,44 @@ class Watched:
         self.oracle.got.setdefault(place, set()).add(cursor)
         if known:
             self.oracle.received(place, offset, device.node.number)
+
+    def _check_content(self, device: Device, name: str, argument: Any) -> None:
+        """No older content after a newer one, and nothing twice as new."""
+        if "id" not in argument:
+            return
+        id_, content = argument["id"], int(argument["title"] or 0)
+        before = device.shown.get(id_)
+        if before is not None and content < before:
+            raise Broken(f"{device.place} had the content {before} of {id_}, and was then sent the older {content}")
+        if before is not None and name == "notification.new" and device.kind != PLAIN:
+            raise Broken(f"{device.place} had {id_}, and was sent it as new")
+        device.shown[id_] = content
+
+    def check_last_content(self, device: Device) -> None:
+        """Of one that has everything."""
+        log = self.oracle.log
+        here = {str(self.oracle.id_of(e)): e.position.offset for e in log.entries if e.event == NOTIFICATION_NEW}
+        for id_, content in device.shown.items():
+            offset = here.get(id_)
+            if offset is None or offset in log.recalled or (Room.of_user(device.place[0]), id_) in log.deleted:
+                continue
+            entry, title = log.entries[offset - 1], int(self.oracle.title_of(offset) or 0)
+            if (entry.expires_at is None or self.clock.now() < entry.expires_at) and title != content:
+                raise Broken(f"{device.place} ends with the content {content} of {id_}, which has {title}")
+
+    def check_replay(self, device: Device, client: MemoryClient, after: int) -> None:
+        """Of a log to which nothing was added meanwhile: what was revised by then is told once, by its last content."""
+        for name, arguments in client.events:
+            entry = self.oracle.by_cursor.get(str(arguments[-1])) if name.startswith("notification.") else None
+            if entry is None:
+                continue
+            if entry.position.offset in self.oracle.log.revised.keys() | self.oracle.log.erased:
+                raise Broken(f"{entry.position} was revised, and its older content was replayed to {device.place}")
+            if entry.event == NOTIFICATION_REVISED and entry.about is not None:
+                self.counted["revisions replayed"] += 1
+                expected = NOTIFICATION_NEW if entry.about > after else NOTIFICATION_REVISED
+                if name != expected:
+                    raise Broken(f"{entry.position} was told {device.place}, who had {after}, as {name}")
 
     def check_answer(self, node: int, connection: ConnectionId, answer: Answer) -> None:
         """At the moment of the answer: everything up to it has come, and what is up to it comes no more."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from domain.model import NOTIFICATION_NEW, Entry, Position, Room, UserId
+from domain.model import NOTIFICATION_DELETED, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Position, Room, UserId
 
 Place = tuple[str, str]
 """A user in one role."""
@@ -29,6 +29,14 @@ class Log:
     stored: dict[Place, int] = field(default_factory=dict)
     begins: dict[Place, tuple[int, int]] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
+    recalled: dict[int, int] = field(default_factory=dict)
+    """By the offsets of what was taken back, those of the entries that say so."""
+    revised: dict[int, int] = field(default_factory=dict)
+    """By the offsets of what was revised, those of the last entries that say so."""
+    erased: set[int] = field(default_factory=set)
+    """Of what revised something and is not the last to do so, or whose notification was taken back."""
+    deleted: set[tuple[Room, str]] = field(default_factory=set)
+    """What users have deleted, by their rooms and its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,10 @@ class Oracle:
         self.counted: Counter[str] = Counter()
         self.by_cursor: dict[str, Entry] = {}
         self.once_trimmed: set[str] = set()
+        self.once_amended: set[str] = set()
         self.ever_begun: dict[Place, int] = {}
+        self.recalled_by: dict[int, set[int]] = {}
+        """What each node, by its number, has answered to have taken back."""
 
     # what it is told
 
@@ -66,8 +77,23 @@ class Oracle:
                 if id_ in self.log.ids:
                     raise Broken(f"{id_} was stored before, and is stored twice")
                 self.log.ids.add(id_)
+            elif entry.about is not None:
+                self._amended(entry, entry.about)
+            elif entry.event == NOTIFICATION_DELETED:
+                (room,) = entry.rooms
+                self.log.deleted.update((room, id_) for id_ in json.loads(entry.payload)["ids"])
         self.log.entries.extend(entries)
         self.by_cursor.update((str(entry.position), entry) for entry in entries)
+
+    def _amended(self, entry: Entry, about: int) -> None:
+        """What was trimmed to make space for it had left the log as it was."""
+        before = self.log.revised.get(about, 0)
+        if before > self.log.trimmed:
+            self.log.erased.add(before)
+        if entry.event == NOTIFICATION_REVISED:
+            self.log.revised[about] = entry.position.offset
+        elif about > self.log.trimmed:
+            self.log.recalled[about] = entry.position.offset
 
     def trimmed(self, upto: int) -> None:
         """A copy of the log may bring back what was trimmed; whoever was told of that does not come back for it."""
@@ -95,6 +121,7 @@ class Oracle:
 
     def crashed(self, node: int) -> None:
         self.unstored.pop(node, None)
+        self.recalled_by.pop(node, None)
 
     def backup(self) -> Log:
         log = self.log
@@ -106,13 +133,21 @@ class Oracle:
             log.stored.copy(),
             log.begins.copy(),
             log.ids.copy(),
+            log.recalled.copy(),
+            log.revised.copy(),
+            log.erased.copy(),
+            log.deleted.copy(),
         )
 
     def restored(self, backup: Log) -> None:
         lost = len(self.log.entries) - len(backup.entries)
         self.counted["entries lost to a restore"] += max(0, lost)
+        # Whoever was not sent these, as they were taken back or revised, does not come back for them.
+        amended = self.log.recalled.keys() | self.log.revised.keys() | self.log.erased
+        self.once_amended.update(str(self.log.entries[offset - 1].position) for offset in amended)
         self.log = backup
         self.unstored.clear()
+        self.recalled_by.clear()
 
     # what follows
 
@@ -121,23 +156,59 @@ class Oracle:
         return self.log.entries[-1].position.offset if self.log.entries else 0
 
     def visible(self, place: Place, after: int, upto: int | None = None) -> Iterator[Entry]:
-        """What exists for a user in a role, trimmed or not."""
-        user, role = place
-        rooms = (Room.of_user(user), Room.of_role(role), Room("everyone"))
-        starts = {room: self.log.starts.get((user, room), 0) for room in rooms}
+        """What exists for a user in a role, trimmed or not; of what is about a notification, where that does."""
+        starts = self._starts(place)
         # Offsets begin at 1 and have no gaps.
         for entry in self.log.entries[after : upto if upto is not None else None]:
-            offset = entry.position.offset
+            offset = entry.about if entry.about is not None else entry.position.offset
             if any(room in entry.rooms and start < offset for room, start in starts.items()):
                 yield entry
 
+    def _starts(self, place: Place) -> Mapping[Room, int]:
+        user, role = place
+        rooms = (Room.of_user(user), Room.of_role(role), Room("everyone"))
+        return {room: self.log.starts.get((user, room), 0) for room in rooms}
+
     def owed(self, place: Place, after: int, now: datetime, upto: int | None = None) -> list[Entry]:
-        """What a connection that is at ``after`` has to get, and could: what has not expired."""
-        return [e for e in self.visible(place, after, upto) if e.expires_at is None or now < e.expires_at]
+        """What a connection that is at ``after`` has to get, and could: what has not expired, and was neither taken
+        back nor revised since. What revises something that a user has deleted need not come."""
+        return [
+            e
+            for e in self.visible(place, after, upto)
+            if (e.expires_at is None or now < e.expires_at)
+            and e.position.offset not in self.log.recalled
+            and e.position.offset not in self.log.erased
+            and e.position.offset not in self.log.revised
+            and not (e.event == NOTIFICATION_REVISED and (Room.of_user(place[0]), self.id_of(e)) in self.log.deleted)
+        ]
+
+    @staticmethod
+    def id_of(entry: Entry) -> str:
+        return str(json.loads(entry.payload)["id"])
+
+    def title_of(self, offset: int) -> str | None:
+        """The present one of a notification."""
+        last = self.log.entries[self.log.revised.get(offset, offset) - 1]
+        title: str | None = json.loads(last.payload)["title"]
+        return title
+
+    def recalled_at(self, entry: Entry) -> int | None:
+        """The offset of what takes an entry back, if something does in the log as it is."""
+        offset = entry.position.offset
+        is_there = offset <= self.head and self.log.entries[offset - 1].position == entry.position
+        about = entry.about if entry.event == NOTIFICATION_REVISED and entry.about is not None else offset
+        return self.log.recalled.get(about) if is_there else None
 
     def floor(self, place: Place, trimmed: int) -> int:
-        """The last that was trimmed of what exists for them."""
-        return max((entry.position.offset for entry in self.visible(place, 0, trimmed)), default=0)
+        """The last that was trimmed of what was in their rooms, and was neither taken back nor revised before."""
+        starts = self._starts(place)
+        offsets = (
+            entry.position.offset
+            for entry in self.log.entries[:trimmed]
+            if any(room in entry.rooms and start < entry.position.offset for room, start in starts.items())
+        )
+        kept_out = self.log.recalled.keys() | self.log.erased
+        return max((offset for offset in offsets if offset not in kept_out), default=0)
 
     def mark(self, place: Place, node: int) -> tuple[int, int]:
         """The lowest and the highest that the mark may be, for a node.
@@ -153,7 +224,7 @@ class Oracle:
 
     def undelivered(self, place: Place, now: datetime, upto: int) -> list[Entry]:
         """What no device of theirs in this role ever got, though the log has it."""
-        accounted = self.got.get(place, set()) | self.passed.get(place, set()) | self.once_trimmed
+        accounted = self.got.get(place, set()) | self.passed.get(place, set()) | self.once_trimmed | self.once_amended
         return [e for e in self.owed(place, self.ever_begun[place], now, upto) if str(e.position) not in accounted]
 
     def expected(self, place: Place, auth: Mapping[str, object], trimmed: int, node: int) -> Expected:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from adapters.contract.answers import answer_object
-from domain.errors import ConnectionGone, StoreUnavailable
-from domain.model import Answer, Audience, ConnectionId, Listing, Publication
+from domain.errors import (
+    ConnectionGone,
+    NotificationExpired,
+    NotificationRecalled,
+    StoreUnavailable,
+    UnknownNotification,
+)
+from domain.model import Answer, Audience, ConnectionId, Entry, Listing, Publication
 from domain.policy import ConnectionPolicy
 from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watched, cursors_of
 from tests.campaigns.recovery_oracle import Broken, Log, Oracle, Place
@@ -40,6 +48,7 @@ class Run(Watched):
             connections_per_user=len(kinds), replay_entries=self.rng.choice((1, 3, 500)), uniform=self.rng.uniform
         )
         self.numbers = 0
+        self.contents = 0
         self.backup: tuple[dict[str, Any], Log] | None = None
         self.servers = [self._server(number) for number in range(nodes)]
 
@@ -47,6 +56,8 @@ class Run(Watched):
         await self._start()
         steps = {
             self.publish: 26,
+            self.recall: 5,
+            self.revise: 8,
             self.connect_one: 24,
             self.take_some: 12,
             self.cut: 10,
@@ -89,6 +100,37 @@ class Run(Watched):
                 await self._any().publishing.publish(publications)
                 return
             self.counted["publications tried again"] += 1
+
+    async def recall(self) -> None:
+        """A backend takes back one of its last, and asks again, somebody else it may be, until it is told what became
+        of that."""
+        id_ = self._one_of_the_last()
+        for _ in range(PUBLISHING_TRIES):
+            server = self._any()
+            with suppress(StoreUnavailable):
+                try:
+                    recalled = await server.editing.recall(id_)
+                except (UnknownNotification, NotificationRecalled):
+                    return
+                self.counted["recalls"] += 1
+                self.oracle.recalled_by.setdefault(server.number, set()).add(recalled.about)
+                return
+
+    async def revise(self) -> None:
+        """A backend changes one of its last, until it is told that it is so."""
+        self.contents += 1
+        content = str(self.contents)
+        for _ in range(PUBLISHING_TRIES):
+            with suppress(StoreUnavailable):
+                try:
+                    await self._any().editing.revise(self._one_of_the_last(), lambda one: replace(one, title=content))
+                except (UnknownNotification, NotificationRecalled, NotificationExpired):
+                    return
+                self.counted["revisions"] += 1
+                return
+
+    def _one_of_the_last(self) -> str:
+        return f"n{self.rng.randint(max(0, self.numbers - 9), self.numbers)}"
 
     async def connect_one(self) -> None:
         gone = [device for device in self.devices if device.client is None]
@@ -147,6 +189,15 @@ class Run(Watched):
             return
         listing = await answer_to(server.inboxes, token(*device.place), "inbox.list", None)
         assert isinstance(listing, Listing)
+        shown = [item.offset for item in listing.items if item.offset in self.oracle.log.recalled]
+        if shown:
+            raise Broken(f"{device.place} was taken back {shown}, and it is listed")
+        device.shown.clear()
+        for item in listing.items:
+            title, expected = json.loads(item.payload)["title"], self.oracle.title_of(item.offset)
+            if title != expected:
+                raise Broken(f"{device.place} was listed the content {title} of {item.offset}, which has {expected}")
+            device.shown[json.loads(item.payload)["id"]] = int(title or 0)
         device.cursor = str(listing.as_of)
         device.earn(device.cursor)
         seen = {str(entry.position) for entry in self.oracle.visible(device.place, 0, listing.as_of.offset)}
@@ -158,6 +209,7 @@ class Run(Watched):
         if device.client is not None:
             self.leave(device, self.rng.randint(0, 3))
         before, device.place = device.place, self._place()
+        device.shown.clear()
         if before[0] != device.place[0]:
             # What the application keeps itself it keeps by user; the stock client does not know of users.
             device.cursor = None
@@ -240,6 +292,8 @@ class Run(Watched):
         for device in self.devices:
             if device.client is not None:
                 self.take(device)
+                if not device.client.closed:
+                    self.check_last_content(device)
         # A second as the difference of two sums may be a little less.
         self.clock.advance(1.001)
         for server in self.servers:
@@ -265,7 +319,8 @@ class Run(Watched):
         auth, trimmed = device.auth(), self.oracle.log.trimmed
         offset = auth.get("offset")
         if device.place in device.earned.get(str(offset), ()) and self.rng.random() < 0.06:
-            # A client written by hand, which knows no better.
+            # A client written by hand, which knows no better: it is given again what it has.
+            device.shown.clear()
             if self.rng.random() < 0.5:
                 self.counted["offsets without a pid"] += 1
                 del auth["pid"]
@@ -283,12 +338,15 @@ class Run(Watched):
             device.abandoned[1].disconnect()
         device.abandoned = None
         server.meanwhile.left = 0 if is_last else self.rng.randint(0, 3)
+        head = self.oracle.head
         client = server.transport.start(auth)
         await client.opened()
         server.meanwhile.left = 0
         await self.settle()
         self.counted["connections"] += 1
         self.check_welcome(device, auth, client, trimmed)
+        if self.oracle.head == head:
+            self.check_replay(device, client, device.at)
         chance = 1.0 if is_last else self.rng.random() * (0.3 if is_bad else 1)
         if chance < 0.08:
             self.counted["cut before CONNECT"] += 1
@@ -356,7 +414,7 @@ class Run(Watched):
     def _server(self, number: int) -> Server:
         view = View(self.store, self.oracle, number)
         view.becomes = self._becomes
-        server = Server(number, self.rng, view, self.clock, self.policy, self._answered)
+        server = Server(number, self.rng, view, self.clock, self.policy, self._answered, self._sent)
         server.meanwhile.happens = partial(self._meanwhile, server)
         return server
 
@@ -373,6 +431,16 @@ class Run(Watched):
             self.check_answer(node, connection, answer)
         except Broken as broken:
             self.broken = broken
+
+    def _sent(self, server: Server, entry: Entry) -> None:
+        """The same. What was taken back is sent by no server that has done it, or has come so far in the log."""
+        recalled_at, offset = self.oracle.recalled_at(entry), entry.position.offset
+        if recalled_at is None:
+            return
+        delivered = server.hub.delivered
+        has_come_to_it = delivered is not None and delivered.offset >= recalled_at and not server.view.is_lost
+        if has_come_to_it or offset in self.oracle.recalled_by.get(server.number, ()):
+            self.broken = Broken(f"{entry.position} was taken back at {recalled_at}, and is sent all the same")
 
     def _begin(self) -> None:
         self.store.begin(f"g{self.rng.getrandbits(32):x}")
@@ -392,8 +460,16 @@ class Run(Watched):
         self.servers[server.number] = self._server(server.number)
 
     async def _meanwhile(self, server: Server) -> None:
-        self.counted["published meanwhile"] += 1
-        await self.publish()
+        chance = self.rng.random()
+        if chance < 0.2:
+            self.counted["recalled meanwhile"] += 1
+            await self.recall()
+        elif chance < 0.4:
+            self.counted["revised meanwhile"] += 1
+            await self.revise()
+        else:
+            self.counted["published meanwhile"] += 1
+            await self.publish()
         if server.gate.is_set() and self.rng.random() < 0.5:
             await server.settle()
 

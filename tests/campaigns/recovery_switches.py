@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from adapters.store.memory import MemoryStore, log
+from adapters.store.tail import Tail
 from adapters.system.pids import KeyedPids
 from domain.delivery.hub import Hub, Subscription
+from domain.delivery.live_outlets import LiveOutlets
+from domain.delivery.revisions import Revisions
 from domain.delivery.window import Window
 from domain.model import (
+    NOTIFICATION_DELETED,
     Arrival,
     Entry,
     Identity,
@@ -348,3 +352,31 @@ def clients_of_before_a_loss_stay(patch: pytest.MonkeyPatch) -> None:
 
 def marks_of_before_a_loss_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RecoveryService, "forget_marks", lambda _: None)
+
+
+def recalled_entries_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tail, "_erase", lambda *_: None)
+
+
+def recalled_entries_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Hub, "withdraw", lambda *_: None)
+
+
+def revised_entries_replayed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        Tail, "_amend", lambda self, entry, about: self._erase(about) if entry.event == NOTIFICATION_DELETED else None
+    )
+
+
+def revisions_told_as_such_to_all(patch: pytest.MonkeyPatch) -> None:
+    sent_for = Revisions.sent_for
+
+    def as_it_is(self: Revisions, entry: Entry, upto: int) -> Entry | None:
+        return entry if sent_for(self, entry, upto) is not None else None
+
+    patch.setattr(Revisions, "sent_for", as_it_is)
+
+
+def revisions_of_what_is_older_than_the_start(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Revisions, "_exists", lambda *_: True)
+    patch.setattr(LiveOutlets, "_started_before", lambda self, _, rooms: self._in(rooms))

@@ -66,7 +66,10 @@ class Store(MemoryStore):
         self._generations = Generations(self._began)
 
     def backup(self) -> dict[str, Any]:
-        tail = {name: _copied(getattr(self._tail, name)) for name in ("floor", "head", "bytes", "_entries", "_rooms")}
+        tail = {
+            name: _copied(getattr(self._tail, name))
+            for name in ("floor", "head", "bytes", "_entries", "_rooms", "_revisions")
+        }
         names = ("_records", "_by_id", "_by_key", "_users", "_trimmed_rooms", "_trimmed_elsewhere", "_began")
         return {"tail": tail, "own": {name: _copied(getattr(self, name)) for name in names}}
 
@@ -124,7 +127,7 @@ def _copied(value: Any) -> Any:
             return value
 
 
-_WRITES = ("append", "change", "read_all")
+_WRITES = ("append", "change", "read_all", "recall", "revise")
 
 
 class View:
@@ -216,18 +219,23 @@ class Meanwhile(Points):
 
 
 class ObservedTransport(MemoryTransport):
-    """Tells of an answer before it is sent."""
+    """Tells of an answer, and of an entry, before it is sent."""
 
     when_answered: Callable[[ConnectionId, Answer], None]
+    when_sent: Callable[[Entry], None]
 
     def __init__(self) -> None:
         super().__init__()
         self._answers: dict[int, Answer] = {}
+        # With the frames, so that no other one can be taken for one of these.
+        self._entries: dict[int, tuple[MemoryFrame, Entry]] = {}
 
     def encode(self, event: Outgoing) -> MemoryFrame:
         frame = super().encode(event)
         if isinstance(event, Reply):
             self._answers[id(frame)] = event.answer
+        elif isinstance(event, Entry):
+            self._entries[id(frame)] = frame, event
         return frame
 
     def send(self, outlets: Collection[MemoryConnection], frame: MemoryFrame) -> None:
@@ -235,6 +243,8 @@ class ObservedTransport(MemoryTransport):
         if answer is not None:
             (connection,) = outlets
             self.when_answered(connection.id, answer)
+        if outlets and id(frame) in self._entries:
+            self.when_sent(self._entries[id(frame)][1])
         super().send(outlets, frame)
 
 
@@ -249,6 +259,7 @@ class Server:
         clock: ManualClock,
         policy: ConnectionPolicy,
         when_answered: Callable[[int, ConnectionId, Answer], None],
+        when_sent: Callable[[Server, Entry], None],
     ) -> None:
         self.number = number
         self.view = view
@@ -260,6 +271,7 @@ class Server:
         )
         self.transport = ObservedTransport()
         self.transport.when_answered = partial(when_answered, number)
+        self.transport.when_sent = partial(when_sent, self)
         seen_verifier, seen_store, seen_transport = self.meanwhile.around(verifier, cast("Store", view), self.transport)
         application = Application(
             verifier=seen_verifier,
@@ -273,6 +285,8 @@ class Server:
             policy=policy,
             window_bytes=rng.choice((400, 100_000)),
         )
+        self.hub = application.hub
+        self.editing = application.editing
         self.delivery = application.delivery
         self.connections = application.connections
         self.inboxes = application.inboxes

@@ -35,6 +35,11 @@ MET = {
     "cut in the replay": 100,
     "cuts that nobody noticed": 50,
     "published meanwhile": 1000,
+    "recalls": 500,
+    "recalled meanwhile": 300,
+    "revisions": 500,
+    "revised meanwhile": 300,
+    "revisions replayed": 500,
     "requests": 200,
     "restarts": 100,
     "restores": 50,
@@ -69,6 +74,8 @@ TWICE = "and was sent|was sent back to"
 OTHERS = "does not exist for|counted for"
 LETTER = "was answered"
 RECOVERED = "the opposite of recovered"
+RECALLED = "was taken back"
+REVISED = "was revised|was told"
 
 # Where only the answer itself is wrong, and not what follows from it, LETTER is what is seen.
 RULES: Mapping[str, tuple[switches.Patch, str]] = {
@@ -81,13 +88,13 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     "the digest is carried on": (switches.digest_forgotten, OTHERS),
     "the later of two cursors counts": (switches.earlier_cursor, TWICE),
     "both cursors have to be good": (switches.only_one_cursor_has_to_be_good, LETTER),
-    "a cursor ends with its generation": (switches.past_the_end_of_a_generation, LOST),
+    "a cursor ends with its generation": (switches.past_the_end_of_a_generation, f"{LOST}|{TWICE}"),
     "the same pid means recovered": (switches.same_pid_for_ever, RECOVERED),
     "what came during a pause follows": (switches.window_dropped, LOST),
     "what the window does not hold is read again": (switches.overflow_unnoticed, LOST),
     "nothing up to the reading comes after it": (switches.window_sent_whole, TWICE),
     "nor when the tail brings it": (switches.live_at_once, TWICE),
-    "every page is read": (switches.only_the_first_page, f"{LOST}|{OTHERS}"),
+    "every page is read": (switches.only_the_first_page, f"{LOST}|{OTHERS}|{REVISED}"),
     "sent is not received": (switches.marks_by_what_was_sent, LOST),
     "a presented cursor moves the mark": (switches.marks_without_cursors, TWICE),
     "a receipt moves the mark": (switches.marks_without_receipts, TWICE),
@@ -102,14 +109,22 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     "a trimmed cursor is refused": (switches.trimming_unnoticed, LOST),
     "trimming is told": (switches.trimming_untold, LETTER),
     "the older connection goes": (switches.older_connection_stays, "sent away for good"),
-    "no expired entry is replayed": (switches.expired_entries_replayed, "has expired"),
+    "no expired entry is replayed": (switches.expired_entries_replayed, f"has expired|{RECALLED}"),
     "an answer comes after what it includes": (switches.answer_before_what_it_includes, "not sent"),
     "and before what it does not": (switches.answer_without_a_pause, "before the answer|and was sent"),
     "what is published again is stored once": (switches.retries_stored_again, "stored twice"),
     "who is paused gets what came meanwhile with its payload": (switches.who_is_paused_is_forgotten, LOST),
     "what a node has not heard of it looks for": (switches.tail_from_where_a_node_comes_to_know, LOST),
-    "where the log has lost something clients go": (switches.clients_of_before_a_loss_stay, f"{LOST}|{TWICE}"),
+    "where the log has lost something clients go": (
+        switches.clients_of_before_a_loss_stay,
+        f"{LOST}|{TWICE}|before the answer",
+    ),
     "and their marks are forgotten": (switches.marks_of_before_a_loss_stay, f"{LOST}|{TWICE}"),
+    "what was taken back is read no more": (switches.recalled_entries_read, f"{RECALLED}|{REVISED}"),
+    "nor sent by who has read it before": (switches.recalled_entries_sent, RECALLED),
+    "what was revised is replayed by its last content": (switches.revised_entries_replayed, REVISED),
+    "as new to who has not had it": (switches.revisions_told_as_such_to_all, REVISED),
+    "and not to who started later": (switches.revisions_of_what_is_older_than_the_start, OTHERS),
 }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adapters.contract.events import item_json
-from domain.errors import CursorRefused
+from domain.errors import CursorRefused, NotificationExpired, NotificationRecalled, UnknownNotification
 from domain.model import (
     EVERYONE,
+    NOTIFICATION_DELETED,
+    NOTIFICATION_REVISED,
     Action,
     Audience,
     Draft,
@@ -43,6 +45,7 @@ T = TypeVar("T")
 USERS = ("ann", "bob", "carl")
 ROLES = ("company", "admin")
 TYPES = ("x", "y")
+TIMES = ("read_at", "seen_at", "archived_at")
 # A half second, so that nothing is exactly as old as that: every other span is of whole seconds.
 RETENTION = timedelta(hours=100, milliseconds=500)
 
@@ -77,6 +80,14 @@ def recount(
         if entry.event == "notification.new":
             states[said["id"]] = said
             entries[said["id"]] = entry
+        elif entry.event == NOTIFICATION_REVISED:
+            if said["id"] in states:
+                states[said["id"]] |= {name: said[name] for name in said if name not in TIMES}
+                entries[said["id"]] = replace(entries[said["id"]], expires_at=entry.expires_at)
+        elif entry.about is not None:
+            # It is as if it had never been there.
+            for id_ in said["ids"]:
+                states.pop(id_, None)
         elif f"user:{subscriber.user}" in entry.rooms:
             for id_ in list(states) if said.get("all") else said["ids"]:
                 if entry.event == "notification.deleted":
@@ -149,6 +160,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.subscribers: dict[tuple[str, str], Subscriber] = {}
         self.marks: dict[tuple[str, str], int] = {}
         self.published: list[Draft] = []
+        self.recalled: set[str] = set()
 
     async def open_inbox(self) -> OpenedStore:
         raise NotImplementedError
@@ -211,6 +223,61 @@ class InboxMachine(RuleBasedStateMachine):
         draft = self.published[-1 - pick % len(self.published)]
         if self.clock.now() - draft.notification.created_at < RETENTION:
             self.run(self.inbox.append([draft]))
+
+    @precondition(lambda self: self.published)
+    @rule(pick=st.integers(0, 20))
+    def recall(self, pick: int) -> None:
+        """One of the newest, or one that was taken back before, or is too old to be known."""
+        notification = self.published[-1 - pick % len(self.published)].notification
+        head = self.run(self.inbox.head())
+        try:
+            amended = self.run(self.inbox.recall(notification.id))
+        except NotificationRecalled:
+            assert notification.id in self.recalled
+        except UnknownNotification:
+            assert self.clock.now() - notification.created_at > RETENTION
+        else:
+            assert notification.id not in self.recalled
+            assert amended.position.offset == head.offset + 1
+            self.recalled.add(notification.id)
+
+    @precondition(lambda self: self.published)
+    @rule(
+        pick=st.integers(0, 20),
+        title=st.sampled_from("tuv"),
+        type_=st.sampled_from(TYPES),
+        hours=st.none() | st.integers(1, 30),
+    )
+    def revise(self, pick: int, title: str, type_: str, hours: int | None) -> None:
+        """One of the newest, or one that was taken back, has expired, or is too old to be known; it may stay as it
+        is."""
+        notification, now = self.published[-1 - pick % len(self.published)].notification, self.clock.now()
+        expires_at = now + timedelta(hours=hours) if hours is not None else None
+        head = self.run(self.inbox.head())
+        seen: list[Notification] = []
+
+        def revise(present: Notification) -> Notification:
+            seen.append(present)
+            return replace(present, title=title, type=type_, expires_at=expires_at)
+
+        try:
+            amended = self.run(self.inbox.revise(notification.id, revise, now))
+        except NotificationRecalled:
+            assert notification.id in self.recalled
+        except UnknownNotification:
+            assert now - notification.created_at > RETENTION
+        except NotificationExpired:
+            expiries = [one.expires_at for one in self.log if self.id_of(one) == notification.id]
+            assert expiries[-1] is not None
+            assert expiries[-1] <= now
+        else:
+            assert notification.id not in self.recalled
+            is_other = revise(seen[-1]) != seen[0]
+            assert (amended.position.offset == head.offset + 1) is is_other
+
+    @staticmethod
+    def id_of(entry: Entry) -> str | None:
+        return str(json.loads(entry.payload).get("id"))
 
     @rule(whom=subscribers, action=st.sampled_from(Action), which=picks)
     def change(self, whom: tuple[str, str], action: Action, which: list[int]) -> None:
@@ -389,12 +456,40 @@ class InboxMachine(RuleBasedStateMachine):
     def the_log_reads_as_it_was_given(self) -> None:
         for subscriber in self.subscribers.values():
             floor, page = self.run(self.read(subscriber))
-            assert list(page.entries) == [
+            entries = [entry for entry in page.entries if not self.outlives(entry)]
+            assert entries == [
                 entry
-                for entry in self.log
+                for entry in self.as_read_by(subscriber)
                 if entry.position.offset > floor.offset
                 and any(entry.position.offset > subscriber.starts.get(room, 10**18) for room in entry.rooms)
             ]
+
+    def as_read_by(self, subscriber: Subscriber) -> Iterator[Entry]:
+        """What is left of the log, in whatever rooms it is."""
+        last = {entry.about: entry for entry in self.log if entry.about is not None}
+        deleted = {
+            id_
+            for entry in self.log
+            if entry.event == NOTIFICATION_DELETED and entry.rooms == {Room.of_user(subscriber.user)}
+            for id_ in json.loads(entry.payload)["ids"]
+        }
+        for entry in self.log:
+            about = last.get(entry.about if entry.about is not None else entry.position.offset)
+            if about is None:
+                yield entry
+            elif about.event == NOTIFICATION_DELETED:
+                if entry is about:
+                    yield entry
+            elif entry.about is None:
+                yield replace(entry, payload=about.payload, expires_at=about.expires_at, revised=about.position.offset)
+            elif entry is about and not self.outlives(entry) and self.id_of(entry) not in deleted:
+                yield entry
+
+    def outlives(self, entry: Entry) -> bool:
+        """Whether it revises what is gone by now, and nobody knows who had deleted it."""
+        if entry.event != NOTIFICATION_REVISED or entry.about is None:
+            return False
+        return self.clock.now() - self.logged_at[entry.about - self.start.offset - 1] >= RETENTION
 
     async def read(self, subscriber: Subscriber) -> tuple[Position, Any]:
         floor = await floor_of(self.inbox, subscriber)

@@ -17,9 +17,10 @@ _ROOM = "(SELECT name FROM rooms WHERE id = room)"
 _IN_THE_FILE: Mapping[str, str] = {
     "log": "SELECT (SELECT value FROM meta WHERE name = 'secret'), (SELECT value FROM meta WHERE name = 'log_floor')",
     "epochs": "SELECT number, epoch, first, opened_at FROM generations",
-    "entries": "SELECT offset, stored_at, event, form, CAST(rooms AS TEXT), CAST(payload AS TEXT) FROM entries",
-    "contents": """SELECT offset, stored_at, expires_at, id, type, form, CAST(rooms AS TEXT), CAST(payload AS TEXT)
-        FROM contents""",
+    "entries": """SELECT offset, stored_at, event, form, CAST(rooms AS TEXT), CAST(payload AS TEXT), about,
+        expires_at FROM entries""",
+    "contents": """SELECT offset, stored_at, expires_at, id, type, form, CAST(rooms AS TEXT), CAST(payload AS TEXT),
+        CAST(recalled AS TEXT), revised FROM contents""",
     "ids": "SELECT id, offset, key, digest FROM contents",
     "placed": f"SELECT {_ROOM}, offset, item, expires_at FROM placed",  # noqa: S608
     "trimmed": "SELECT name, trimmed FROM rooms WHERE trimmed > 0",

@@ -13,8 +13,10 @@ from tests.contract.inbox_items import CountContract, ListContract, WindowContra
 from tests.contract.inbox_ledger import AddressedContract, LedgerContract
 from tests.contract.inbox_log import AppendContract, FollowContract
 from tests.contract.inbox_races import RaceContract
+from tests.contract.inbox_recalls import RecallContract
 from tests.contract.inbox_recipients import RecipientsContract
 from tests.contract.inbox_restrictions import RestrictionContract
+from tests.contract.inbox_revisions import RevisionContract
 from tests.contract.inbox_subscribers import EnterContract, MarksContract, SinceContract, TrimmingContract
 from tests.doubles import ManualClock
 
@@ -40,6 +42,8 @@ class StoreContract(
     AddressedContract,
     LedgerContract,
     RecipientsContract,
+    RecallContract,
+    RevisionContract,
 ):
     """Subclass it, and give it an ``open_inbox``, which opens stores that live by the ``clock``."""
 

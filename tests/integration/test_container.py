@@ -280,6 +280,7 @@ async def test_the_scopes_of_keys() -> None:
         "users:write",
         "deliveries:read",
         "notifications:read",
+        "notifications:write",
         "inbox:read",
         "inbox:write",
     }

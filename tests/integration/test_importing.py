@@ -106,8 +106,10 @@ def test_so_is_every_column(filled: Path, postgresql: Servers) -> None:
     here = {(name, column) for name, column in rows if not name.startswith("ledger_")}
     exported = {(table.name, column.name) for table in TABLES for column in table.target}
     of_the_log = {
-        "entries": ["log_offset", "stored_at", "event", "form", "rooms", "payload"],
-        "contents": ["log_offset", "stored_at", "expires_at", "id", "type", "form", "rooms", "payload"],
+        "entries": ["log_offset", "stored_at", "event", "form", "rooms", "payload", "about", "expires_at"],
+        "contents": [
+            *("log_offset", "stored_at", "expires_at", "id", "type", "form", "rooms", "payload", "recalled", "revised"),
+        ],
     }
     exported |= {(name, column) for name, columns in of_the_log.items() for column in columns}
     assert {(name, column) for name, column in here if name not in LEFT} == exported

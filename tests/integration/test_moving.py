@@ -144,6 +144,11 @@ async def test_what_is_done_while_it_follows_goes_with_it(
             await store.append([draft(f"more-{number}")])
             await store.read_all(ann, None, clock.now())
         await store.append([draft("n-4")], checkpoint=Checkpoint("feed", "r-4"))
+        await store.recall("n-3")
+        # It is taken along from the log, before that loses it.
+        async with asyncio.timeout(20):
+            while all(row[7] is not None for row in rows_of_database(server, database)["contents"]):  # noqa: ASYNC110 (another thread does it)
+                await asyncio.sleep(0.05)
         await store.acknowledge({(ann.user, ann.role): await store.head()})
         await register(store, "bob")
         # Until of the oldest contents some have left their rooms, and others have not.
@@ -162,10 +167,28 @@ async def test_what_is_done_while_it_follows_goes_with_it(
     for table in copied.keys() - {"epochs"}:
         assert after[table] != copied[table], table
     assert any(row[3] == "n-many" for row in after["contents"])
+    assert [row[7:] for row in after["contents"] if row[3] == "n-3"] == [(None, ANN, None)]
     async with opened(server.url(database), clock, **retention) as store:
         assert outcomes(await store.append([draft("n-4"), draft("x", COMPANY, key="k-1")])) == [DUPLICATE, STORED]
         assert await store.checkpoint("feed") == "r-4"
         await pass_time(store, clock, HOUR)
+
+
+async def test_what_is_taken_back_between_two_runs_is_so_in_the_database(
+    server: PostgresqlServer, database: str, file: Path
+) -> None:
+    await fill(file)
+    broken_off = RunningMove(file, server.url(database), break_off_at=2)
+    await broken_off.ended()
+    assert broken_off.moved is None
+    assert len(rows_of_database(server, database)["contents"]) == 3
+    async with serving_from(file, ManualClock()) as store:
+        await store.recall("n-1")
+    ended = await move(file, server.url(database))
+    assert ended.moved is not None, ended.error
+    assert rows_of_database(server, database) == rows_of_file(file)
+    async with opened(server.url(database)) as moved_store:
+        assert await ids_of(moved_store, await register(moved_store)) == ["n-2", "n-0"]
 
 
 async def test_a_cursor_of_the_file_goes_on_in_the_database_where_the_next_epoch_begins(

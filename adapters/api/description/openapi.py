@@ -11,7 +11,9 @@ from adapters.api.description import schemas
 from adapters.api.description.problems import bare_example, example
 from adapters.api.description.schemas import SCHEMAS, Schema, components, name, ref
 from adapters.api.inbox import ACTIONS, ForeignOrigin
+from adapters.api.notifications import MERGE_PATCH
 from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
+from adapters.api.notifications import WRITE_SCOPE as NOTIFICATIONS_WRITE
 from adapters.api.publish import JSON
 from adapters.api.user_inboxes import READ_SCOPE as INBOX_READ
 from adapters.api.user_inboxes import WRITE_SCOPE as INBOX_WRITE
@@ -26,6 +28,8 @@ from domain.errors import (
     InvalidPublication,
     InvalidToken,
     KeysUnavailable,
+    NotificationExpired,
+    NotificationRecalled,
     PublicationConflict,
     PublicationTooLarge,
     RateLimited,
@@ -265,6 +269,38 @@ def _of_reports() -> dict[str, Any]:
                 security=_BACKEND,
                 answers={HTTPStatus.OK: "NotificationReport"},
                 errors=(*_OF_CALLERS, UnknownNotification, RateLimited, StoreUnavailable),
+            ),
+            "patch": _operation(
+                "revise",
+                "Give a notification other content",
+                "Its place in lists and what users have done to it stay. Whoever has it is given the new content, by "
+                "`notification.revised`, and whoever has not is given nothing else. Needs the scope "
+                f"`{NOTIFICATIONS_WRITE}`.",
+                tag="backends",
+                security=_BACKEND,
+                body={MERGE_PATCH: ref("Patch"), JSON: ref("Patch")},
+                answers={HTTPStatus.OK: "Amended"},
+                errors=(
+                    *_OF_CALLERS,
+                    *_OF_BODIES,
+                    UnknownNotification,
+                    NotificationRecalled,
+                    NotificationExpired,
+                    InvalidPublication,
+                    PublicationTooLarge,
+                    RateLimited,
+                    StoreUnavailable,
+                ),
+            ),
+            "delete": _operation(
+                "recall",
+                "Take a notification back",
+                "Whoever has it is told, by `notification.deleted`; whoever has not received it never does. It leaves "
+                f"lists and counts, and its content is erased. Needs the scope `{NOTIFICATIONS_WRITE}`.",
+                tag="backends",
+                security=_BACKEND,
+                answers={HTTPStatus.OK: "Amended"},
+                errors=(*_OF_CALLERS, UnknownNotification, NotificationRecalled, StoreUnavailable),
             ),
         },
         "/v1/notifications/{id}/recipients": {

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from adapters.api.description.problems import codes
 from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
+from adapters.api.notifications import WRITE_SCOPE as NOTIFICATIONS_WRITE
 from adapters.api.publish import SCOPE as PUBLISH
 from adapters.api.restrictions import SCOPE as USERS_WRITE
 from adapters.api.user_inboxes import READ_SCOPE as INBOX_READ
@@ -23,6 +24,7 @@ Schema: TypeAlias = dict[str, Any]
 SCOPES: Final = (
     PUBLISH,
     NOTIFICATIONS_READ,
+    NOTIFICATIONS_WRITE,
     "connections:read",
     "connections:write",
     "deliveries:read",
@@ -275,11 +277,19 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "created_at": _TIME_SCHEMA,
             "expires_at": _or_null(_TIME_SCHEMA),
             "audience": {"enum": [kind.value for kind in AudienceKind]},
+            "revised_at": {**_TIME_SCHEMA, "description": "When it got its present content, if it had another before."},
             "read_at": _or_null(_TIME_SCHEMA),
             "seen_at": _or_null(_TIME_SCHEMA),
             "archived_at": _or_null(_TIME_SCHEMA),
         },
-        examples=[_NOTIFICATION],
+        optional=("revised_at",),
+        examples=[_NOTIFICATION, {**_NOTIFICATION, "title": "Your mission is in Bergen", "revised_at": _TIME}],
+    ),
+    "Patch": _object(
+        {"type": TYPE, **_CONTENT, "expires_at": _or_null(_TIME_SCHEMA)},
+        optional=("type", "title", "body", "data", "expires_at"),
+        description="A JSON Merge Patch (RFC 7396): null takes a member away, in `data` too.",
+        examples=[{"title": "Your mission is in Bergen", "data": {"city": "Bergen", "street": None}}],
     ),
     "Counts": _object(
         {"unread": _COUNT, "unseen": _COUNT, "total": _COUNT},
@@ -396,7 +406,17 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         "examples": [{"ids": [_ID], "change": {"read_at": _TIME, "seen_at": _TIME}}],
     },
     "Deleted": _object(
-        {"ids": {"type": "array", "minItems": 1, "items": {"type": "string"}}}, examples=[{"ids": [_ID]}]
+        {
+            "ids": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+            "by": {"const": "publisher", "description": "It was taken back. Without it a device of the user did it."},
+        },
+        optional=("by",),
+        examples=[{"ids": [_ID]}, {"ids": [_ID], "by": "publisher"}],
+    ),
+    "Amended": _object(
+        {"id": IDENTIFIER, "cursor": CURSOR},
+        description="Stored; the cursor is where the log says so. Where nothing changed it is where it did last.",
+        examples=[{"id": _ID, "cursor": _LATER_CURSOR}],
     ),
     "Expiring": _object({"expires_at": _TIME_SCHEMA}, examples=[{"expires_at": _TIME}]),
     "Closing": _object(

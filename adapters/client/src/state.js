@@ -138,8 +138,10 @@ function apply(base, { name, argument }, filter) {
   if (name === "notification.new") {
     const isNew = !base.has(argument.id) && isOfType(argument, filter);
     if (isNew) base.set(argument.id, deepFreeze(argument));
-    return { isMissing: false, isNew };
+    // What was revised before it came here has its place, and its times, where it was published.
+    return { isMissing: isNew && Boolean(argument.revised_at), isNew };
   }
+  if (name === "notification.revised") return { isMissing: !revised(base, argument, filter), isNew: false };
   const brings = argument.change && BRINGS[filter.state](argument.change);
   let isMissing = Boolean(argument.all && brings);
   for (const id of argument.all ? base.keys() : argument.ids) {
@@ -149,6 +151,19 @@ function apply(base, { name, argument }, filter) {
     else isMissing ||= brings;
   }
   return { isMissing, isNew: false };
+}
+
+/** Give one that is known other content; false where it is not known, and may have to be shown. */
+function revised(base, notification, filter) {
+  const known = base.get(notification.id);
+  if (!isOfType(notification, filter)) base.delete(notification.id);
+  else if (known) base.set(known.id, deepFreeze({ ...notification, ...timesOf(known) }));
+  else return false;
+  return true;
+}
+
+function timesOf(notification) {
+  return Object.fromEntries(FIELDS_OF_STATE.map((name) => [name, notification[name]]));
 }
 
 function isOfType({ type }, filter) {

@@ -15,6 +15,7 @@ const UNDERSTOOD = {
   "inbox.counts": isCounts,
   "notification.new": isNotification,
   "notification.updated": ({ change, all, ids }) => isObject(change) && (all === true || isListOf(ids, isText)),
+  "notification.revised": isNotification,
   "notification.deleted": ({ ids }) => isListOf(ids, isText),
 };
 export const EVENTS = Object.keys(UNDERSTOOD);

@@ -21,7 +21,9 @@ from domain.rules.recovery import floor_of
 
 @value
 class Record:
-    """What is known of an entry beside it; of one that is no notification there is no id."""
+    """What is known of an entry beside it; of one that is no notification there is no id. ``recalled`` are the rooms of
+    one that was taken back, which expired by that.
+    """
 
     entry: Entry
     stored_at: float
@@ -30,6 +32,7 @@ class Record:
     digest: bytes | None = None
     type: str = ""
     created_at: datetime | None = None
+    recalled: frozenset[Room] | None = None
 
 
 @dataclass(slots=True, eq=False)

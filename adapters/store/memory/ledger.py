@@ -59,18 +59,20 @@ class MemoryLedger(Held):
 
     def _addressed(self, user: UserId, known: User, record: Record) -> Addressed:
         entry, times = record.entry, known.state.of(record.entry.position.offset)
-        kind, shared = audience_of(min(entry.rooms, default=None))
+        rooms = record.recalled if record.recalled is not None else entry.rooms
+        kind, shared = audience_of(min(rooms, default=None))
         return Addressed(
             id=record.id,
             position=entry.position,
             stored_at=_stored(record),
             audience=kind,
-            rooms=rooms_of(user, shared, is_own=Room.of_user(user) in entry.rooms),
+            rooms=rooms_of(user, shared, is_own=Room.of_user(user) in rooms),
             expires_at=entry.expires_at,
             has_left=False,
             read_at=times.read_at,
             read_by=times.read_by,
             deleted=times.deleted,
+            recalled=record.recalled is not None,
         )
 
     async def history(self, user: UserId, notifications: Sequence[Addressed]) -> ConnectionHistory:

@@ -14,6 +14,7 @@ from adapters.store.memory.subscribers import MemorySubscribers
 from domain.errors import CheckpointMoved, CursorRefused
 from domain.model import (
     NOTIFICATION_NEW,
+    NOTIFICATION_REVISED,
     Appended,
     AppendOutcome,
     Arrival,
@@ -96,7 +97,15 @@ class MemoryLog(MemorySubscribers, MemoryInboxes):
         entries, more = self._tail.page(
             subscriber, after.offset, self._tail.head, max_entries=max_entries, max_bytes=max_bytes
         )
-        return Page(entries, upto=entries[-1].position if more else self._head(), more=more)
+        upto = entries[-1].position if more else self._head()
+        user = self._users.get(subscriber.user)
+        if user is not None:
+            entries = tuple(
+                entry
+                for entry in entries
+                if entry.event != NOTIFICATION_REVISED or entry.about is None or not user.state.of(entry.about).deleted
+            )
+        return Page(entries, upto, more)
 
     def _standing(self, subscriber: Subscriber) -> Standing:
         return Standing(self._generations, self._tail.head, self._floor_of(subscriber), self._mark_of(subscriber))

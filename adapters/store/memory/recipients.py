@@ -28,7 +28,7 @@ class MemoryRecipients(MemoryInboxes):
 
     async def published(self, id_: str) -> PublishedNotification | None:
         record = self._by_id.get(id_)
-        if record is None:
+        if record is None or record.recalled is not None:
             return None
         entry = record.entry
         kind, _ = audience_of(min(entry.rooms, default=None))

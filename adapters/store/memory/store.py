@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from adapters.store.memory.amendments import MemoryAmendments
 from adapters.store.memory.ledger import MemoryLedger
 from adapters.store.memory.log import MemoryLog
 from adapters.store.memory.recipients import MemoryRecipients
 from adapters.store.memory.restrictions import MemoryRestrictions
 
 
-class MemoryStore(MemoryLog, MemoryLedger, MemoryRecipients, MemoryRestrictions):
+class MemoryStore(MemoryLog, MemoryLedger, MemoryRecipients, MemoryRestrictions, MemoryAmendments):
     """A store for one process and one event loop.
 
     The oldest entries go when there are more than ``max_entries``, when they take more than about ``max_bytes`` of

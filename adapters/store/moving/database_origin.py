@@ -39,10 +39,11 @@ _UPTO: Final = """
             FROM synkrone.entries WHERE log_offset > %(after)s AND log_offset <= %(last)s) AS each) AS sized
     WHERE total <= %(bytes)s OR number = 1"""
 _ENTRIES: Final = """
-    SELECT log_offset, stored_at, event, form, rooms, payload FROM synkrone.entries
+    SELECT log_offset, stored_at, event, form, rooms, payload, about, expires_at FROM synkrone.entries
     WHERE log_offset > %(after)s AND log_offset <= %(upto)s ORDER BY log_offset"""
 _CONTENTS: Final = """
-    SELECT contents.log_offset, stored_at, expires_at, contents.id, type, form, rooms, payload, key, digest
+    SELECT contents.log_offset, stored_at, expires_at, contents.id, type, form, rooms, payload, recalled, revised, key,
+        digest
     FROM synkrone.contents LEFT JOIN synkrone.ids ON ids.id = contents.id AND ids.log_offset = contents.log_offset
     WHERE contents.log_offset > %(after)s AND contents.log_offset <= %(upto)s ORDER BY contents.log_offset"""
 

@@ -42,13 +42,14 @@ class Batch:
         self.rows += 1
         if isinstance(line, LoggedEntry):
             rooms = _joined(line.rooms)
-            self.entries.append((line.offset, line.stored_at, line.event, line.form, rooms, line.payload))
+            logged = (line.offset, line.stored_at, line.event, line.form, rooms, line.payload)
+            self.entries.append((*logged, line.about, line.expires_at))
             self.bytes += len(rooms or "") + len(line.payload or "")
         elif isinstance(line, Contents):
             rooms = _joined(line.rooms)
             digest = bytes.fromhex(line.digest) if line.digest is not None else None
-            *first, _, payload, key, _ = astuple(line)[1:]
-            self.contents.append((*first, rooms, payload, key, digest))
+            first = (line.offset, line.stored_at, line.expires_at, line.id, line.type, line.form, rooms, line.payload)
+            self.contents.append((*first, _joined(line.recalled), line.revised, line.key, digest))
             self.bytes += len(rooms or "") + len(line.payload or "")
         else:
             self.tables.setdefault(_TABLE_OF[type(line)], []).append(astuple(line)[1:])

@@ -113,24 +113,27 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 def _write_log(db: sqlite3.Connection, batch: Batch) -> None:
     db.executemany(
-        "INSERT INTO entries (offset, stored_at, event, form, rooms, payload) VALUES (?, ?, ?, ?, ?, ?)",
-        [(*row[:4], _octets(row[4]), _octets(row[5])) for row in batch.entries],
+        """
+        INSERT INTO entries (offset, stored_at, event, form, rooms, payload, about, expires_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        [(*row[:4], _octets(row[4]), _octets(row[5]), *row[6:]) for row in batch.entries],
     )
     db.executemany(
         """
-        INSERT INTO contents (offset, stored_at, expires_at, id, type, form, rooms, payload, key, digest)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        [(*row[:6], _octets(row[6]), _octets(row[7]), *row[8:]) for row in batch.contents],
+        INSERT INTO contents (
+            offset, stored_at, expires_at, id, type, form, rooms, payload, recalled, revised, key, digest)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        [(*row[:6], *map(_octets, row[6:9]), *row[9:]) for row in batch.contents],
     )
     db.executemany(
         "INSERT INTO locators (locator, offset) VALUES (?, ?)",
-        sorted({(locator(name), row[0]) for row in batch.contents for name in (row[3], row[8]) if name is not None}),
+        sorted({(locator(name), row[0]) for row in batch.contents for name in (row[3], row[10]) if name is not None}),
     )
     items: list[Placing] = [
         (room, row[0], 1, row[2]) for row in batch.contents if row[6] for room in row[6].split("\n")
     ]
     changes: list[Placing] = [
-        (room, row[0], 0, None)
+        (room, row[0], 0, row[7])
         for row in batch.entries
         if row[2] != NOTIFICATION_NEW and row[4]
         for room in row[4].split("\n")

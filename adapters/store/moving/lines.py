@@ -71,7 +71,8 @@ class Epoch(Line, tag="epoch"):
 
 
 class LoggedEntry(Line, tag="entry"):
-    """Of a notification the form, the rooms and the payload are with its contents."""
+    """Of a notification the form, the rooms and the payload are with its contents. ``about`` is the offset of the
+    notification that it revises or takes back."""
 
     offset: Offset
     epoch: str
@@ -80,10 +81,14 @@ class LoggedEntry(Line, tag="entry"):
     form: Form | None
     rooms: list[str] | None
     payload: str | None
+    about: Offset | None = None
+    expires_at: Time | None = None
 
 
 class Contents(Line, tag="contents"):
-    """Of a notification. A payload that is null was erased. ``key`` and ``digest`` are by what a retry is known."""
+    """Of a notification. A payload that is null was erased. ``key`` and ``digest`` are by what a retry is known.
+    ``recalled`` are the rooms of one that was taken back, and ``revised`` is the offset of the last entry that revises
+    it."""
 
     offset: Offset
     stored_at: Time
@@ -95,6 +100,8 @@ class Contents(Line, tag="contents"):
     payload: str | None
     key: str | None
     digest: Hex | None
+    recalled: list[str] | None = None
+    revised: Offset | None = None
 
 
 class SourceCheckpoint(Line, tag="checkpoint"):

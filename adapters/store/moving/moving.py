@@ -125,6 +125,7 @@ class _Course:
     def _verify(self) -> None:
         """What an earlier run has copied: the file may be another one by now, put back from a backup."""
         self._trim()
+        self._target.amend(self._source.amended_after(self._upto))
         after = self._source.extent.first - 1
         while after < self._upto:
             self._tell(Progress(Step.VERIFYING, after, self._upto))
@@ -213,7 +214,7 @@ _ANEW: Final = "drop the schema synkrone there, and run it again"
 
 def _contained(part: Slice) -> Contained:
     """What the database has of a slice once it is copied."""
-    return Contained(digest(part.entries), digest(part.contents), sum(1 for _ in placed(part)))
+    return Contained(digest(part.entries), digest(part.contents), sum(1 for _ in placed(part.contents, part.entries)))
 
 
 def _is_sealed(path: Path) -> bool:

@@ -123,15 +123,16 @@ def _log_as_lines(origin: Origin, generations: Generations) -> Iterator[Line]:
 
 
 def _entry(row: Row, generations: Generations) -> LoggedEntry:
-    offset, stored_at, event, form, rooms, payload = row
+    offset, stored_at, event, form, rooms, payload, about, expires_at = row
     epoch = generations.position(offset).epoch
-    return LoggedEntry(0, offset, epoch, stored_at, event, form, names_in(rooms), payload)
+    return LoggedEntry(0, offset, epoch, stored_at, event, form, names_in(rooms), payload, about, expires_at)
 
 
 def _contents(row: Row) -> Contents:
-    offset, stored_at, expires_at, id_, type_, form, rooms, payload, key, digest = row
+    offset, stored_at, expires_at, id_, type_, form, rooms, payload, recalled, revised, key, digest = row
     given = bytes(digest).hex() if digest is not None else None
-    return Contents(0, offset, stored_at, expires_at, id_, type_, form, names_in(rooms), payload, key, given)
+    known = (key, given, names_in(recalled), revised)
+    return Contents(0, offset, stored_at, expires_at, id_, type_, form, names_in(rooms), payload, *known)
 
 
 def names_in(rooms: str | None) -> list[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,12 +29,20 @@ _UPTO = """
             SELECT offset, coalesce(length(payload), 0) + coalesce(length(rooms), 0)
             FROM entries WHERE offset > :after AND offset <= :last))
     WHERE total <= :bytes OR number = 1"""
-_ENTRIES = """
-    SELECT offset, stored_at, event, form, CAST(rooms AS TEXT), CAST(payload AS TEXT) FROM entries
-    WHERE offset > ? AND offset <= ? ORDER BY offset"""
-_CONTENTS = """
-    SELECT offset, stored_at, expires_at, id, type, form, CAST(rooms AS TEXT), CAST(payload AS TEXT), key, digest
-    FROM contents WHERE offset > ? AND offset <= ? ORDER BY offset"""
+_COLUMNS_OF_ENTRIES = """
+    SELECT offset, stored_at, event, form, CAST(rooms AS TEXT), CAST(payload AS TEXT), about, expires_at FROM entries"""
+_ENTRIES = f"{_COLUMNS_OF_ENTRIES} WHERE offset > ? AND offset <= ? ORDER BY offset"
+_COLUMNS = """
+    SELECT offset, stored_at, expires_at, id, type, form, CAST(rooms AS TEXT), CAST(payload AS TEXT),
+        CAST(recalled AS TEXT), revised, key, digest
+    FROM contents"""
+_CONTENTS = f"{_COLUMNS} WHERE offset > ? AND offset <= ? ORDER BY offset"
+_AMENDED = f"""
+    {_COLUMNS} WHERE offset IN (
+        SELECT about FROM entries WHERE offset > :after AND offset <= :upto AND about <= :after)"""  # noqa: S608
+_AMENDED_ENTRIES = f"""
+    {_COLUMNS_OF_ENTRIES} WHERE offset <= :after AND about IN (
+        SELECT about FROM entries WHERE offset > :after AND offset <= :upto)"""  # noqa: S608
 
 
 @value
@@ -58,12 +67,22 @@ class Extent:
 class Slice:
     """What lies between two offsets, the first of them not included.
 
-    ``entries`` are rows of offset, time, event, form, rooms and payload; ``contents`` of offset, time, expiry, id,
-    type, form, rooms, payload, key and digest.
+    ``entries`` are rows of offset, time, event, form, rooms, payload, what they are about and expiry; ``contents`` of
+    offset, time, expiry, id, type, form, rooms, payload, the rooms of before a recall, the last revision, key and
+    digest. ``amended`` is what lies before them, and is by now as the entries say.
     """
 
     after: int
     upto: int
+    entries: Sequence[Row]
+    contents: Sequence[Row]
+    amended: Amended = field(default_factory=lambda: Amended((), ()))
+
+
+@value
+class Amended:
+    """Entries that are about the same as later ones, and the contents that these are about."""
+
     entries: Sequence[Row]
     contents: Sequence[Row]
 
@@ -130,7 +149,17 @@ class Source:
             end = last if found is None else found
             entries = self.db.execute(_ENTRIES, (after, end)).fetchall()
             contents = self.db.execute(_CONTENTS, (after, end)).fetchall()
-            return Slice(after, end, entries, contents), extent
+            return Slice(after, end, entries, contents, self._amended(after, end)), extent
+
+    def amended_after(self, offset: int) -> Amended:
+        """What lies at or before an offset, as in a slice, and is by now as entries behind it say."""
+        with self.snapshot():
+            return self._amended(offset, self._extent().head)
+
+    def _amended(self, after: int, upto: int) -> Amended:
+        limits = {"after": after, "upto": upto}
+        entries = self.db.execute(_AMENDED_ENTRIES, limits).fetchall()
+        return Amended(entries, self.db.execute(_AMENDED, limits).fetchall())
 
     def rooms_at(self, offset: int) -> str | None:
         """Where the contents at an offset are still placed; None where there are no contents."""

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from adapters.store.moving.digests import Digest, digest_in_sql
-from adapters.store.moving.source import Extent, Row, Slice
+from adapters.store.moving.source import Amended, Extent, Row, Slice
 from adapters.store.moving.tables import Table
 from adapters.store.postgresql.connecting import Address, one_line
 from adapters.store.postgresql.moved import MOVING
@@ -24,8 +24,10 @@ _ANSWER_SECONDS: Final = 300.0
 """The digest of a large table takes a while."""
 _TRIMMED_AT_ONCE: Final = 1000
 
-_ENTRIES: Final = ("log_offset", "stored_at", "event", "form", "rooms", "payload")
-_CONTENTS: Final = ("log_offset", "stored_at", "expires_at", "id", "type", "form", "rooms", "payload")
+_ENTRIES: Final = ("log_offset", "stored_at", "event", "form", "rooms", "payload", "about", "expires_at")
+_CONTENTS: Final = (
+    *("log_offset", "stored_at", "expires_at", "id", "type", "form", "rooms", "payload", "recalled", "revised"),
+)
 _IDS: Final = ("id", "log_offset", "key", "digest")
 _PLACED: Final = ("room", "log_offset", "item", "expires_at")
 
@@ -47,7 +49,7 @@ _NUMBER_PLACED: Final = """
         SELECT log_offset, rooms, true AS item, expires_at FROM synkrone.contents
         WHERE log_offset > %(contents_after)s AND log_offset <= %(upto)s
         UNION ALL
-        SELECT log_offset, rooms, false, NULL FROM synkrone.entries
+        SELECT log_offset, rooms, false, expires_at FROM synkrone.entries
         WHERE log_offset > %(entries_after)s AND log_offset <= %(upto)s) AS stored
     CROSS JOIN LATERAL string_to_table(stored.rooms, E'\\n') AS named (room)"""
 _DISPLACE: Final = """
@@ -170,9 +172,10 @@ class Target:
 
     def insert(self, part: Slice) -> None:
         self._copy("entries", _ENTRIES, part.entries)
-        self._copy("contents", _CONTENTS, (row[:8] for row in part.contents))
-        self._copy("ids", _IDS, ((row[3], row[0], *row[8:]) for row in part.contents))
-        self._copy("placed", _PLACED, placed(part))
+        self._copy("contents", _CONTENTS, _contents(part.contents))
+        self._copy("ids", _IDS, ((row[3], row[0], *row[len(_CONTENTS) :]) for row in part.contents))
+        self._copy("placed", _PLACED, placed(part.contents, part.entries))
+        self._replace(part.amended)
 
     @contextmanager
     def advancing(self, upto: int) -> Iterator[None]:
@@ -180,6 +183,26 @@ class Target:
         with self._in_bulk():
             yield
             self._line.execute("UPDATE synkrone.moving SET copied_upto = %s", (upto,))
+
+    def amend(self, amended: Amended) -> None:
+        """This is what has become of rows that were copied. Whole or not at all."""
+        with self._in_bulk():
+            self._replace(amended)
+
+    def _replace(self, amended: Amended) -> None:
+        self._take_out("contents", amended.contents)
+        self._take_out("entries", amended.entries)
+        self._copy("contents", _CONTENTS, _contents(amended.contents))
+        self._copy("entries", _ENTRIES, amended.entries)
+        self._copy("placed", _PLACED, placed(amended.contents, amended.entries))
+
+    def _take_out(self, table: str, rows: Sequence[Row]) -> None:
+        offsets = [offset for offset, *_ in rows]
+        gone = self._line.execute(
+            _query(f"DELETE FROM synkrone.{table} WHERE log_offset = ANY (%s::bigint[]) RETURNING log_offset, rooms"),  # noqa: S608
+            (offsets,),
+        ).fetchall()
+        self._displace((room, offset) for offset, rooms in gone if rooms for room in rooms.split("\n"))
 
     def contained(self, entries_after: int, contents_after: int, upto: int) -> Contained:
         limits = {"entries_after": entries_after, "contents_after": contents_after, "upto": upto}
@@ -309,13 +332,17 @@ class Target:
             yield
 
 
-def placed(part: Slice) -> Iterator[Row]:
+def placed(contents: Sequence[Row], entries: Sequence[Row]) -> Iterator[Row]:
     """The rows that say what lies in which room."""
-    items = ((row[0], row[6], True, row[2]) for row in part.contents)
-    changes = ((row[0], row[4], False, None) for row in part.entries if row[2] != NOTIFICATION_NEW)
+    items = ((row[0], row[6], True, row[2]) for row in contents)
+    changes = ((row[0], row[4], False, row[7]) for row in entries if row[2] != NOTIFICATION_NEW)
     for offset, rooms, is_item, expires_at in chain(items, changes):
         if rooms:
             yield from ((room, offset, is_item, expires_at) for room in rooms.split("\n"))
+
+
+def _contents(rows: Iterable[Row]) -> Iterator[Row]:
+    return (row[: len(_CONTENTS)] for row in rows)
 
 
 def failed(error: psycopg.Error) -> StoreUnusable:

@@ -195,11 +195,13 @@ _FOR_USER = b"""
         ORDER BY log_offset DESC LIMIT %(most)s::bigint) AS placed
     ORDER BY log_offset DESC LIMIT %(most)s::bigint"""
 _NOTIFICATIONS = b"""
-    SELECT contents.log_offset, contents.id, contents.stored_at, contents.expires_at, left(contents.rooms, 600),
-        EXISTS (SELECT FROM synkrone.placed WHERE room = %(own)s::text AND placed.log_offset = contents.log_offset),
+    SELECT contents.log_offset, contents.id, contents.stored_at, contents.expires_at,
+        left(coalesce(contents.rooms, recalled), 600),
+        EXISTS (SELECT FROM synkrone.placed WHERE room = %(own)s::text AND placed.log_offset = contents.log_offset)
+            OR coalesce(position(E'\\n' || %(own)s::text || E'\\n' IN E'\\n' || recalled || E'\\n') > 0, false),
         CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.read_at END,
         CASE WHEN state.user_id IS NULL THEN read_all.read_by ELSE state.read_by END,
-        coalesce(state.deleted, false)
+        coalesce(state.deleted, false), recalled IS NOT NULL
     FROM unnest(%(offsets)s::bigint[]) AS given (log_offset)
     JOIN synkrone.contents ON contents.log_offset = given.log_offset
     LEFT JOIN synkrone.state ON state.user_id = %(user)s::text AND state.log_offset = given.log_offset

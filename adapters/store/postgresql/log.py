@@ -7,17 +7,25 @@ reads the whole table would be right, and once the table has grown its cost woul
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from adapters.contract.controls import read_control
 from adapters.store.form import FORM, change, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
-from adapters.store.tail import ENTRY_OVERHEAD, FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, ROOM_OVERHEAD
+from adapters.store.tail import (
+    ENTRY_OVERHEAD,
+    FOLLOW_MAX_BYTES,
+    FOLLOW_MAX_ENTRIES,
+    NOBODY,
+    ROOM_OVERHEAD,
+    erased,
+)
 from adapters.store.times import moment
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
 from domain.model import (
     NOTIFICATION_NEW,
+    NOTIFICATION_REVISED,
     Entry,
-    Json,
     Page,
     Position,
     RecoveryReason,
@@ -33,9 +41,6 @@ from domain.rules.recovery import floor_of
 
 PAGE_TOTAL_BYTES = 16 * 1024 * 1024
 """Of a page, the names of its rooms among it: a page of entries for thousands of users each ends early."""
-
-NOBODY: frozenset[Room] = frozenset()
-"""Whose an entry is whose contents were erased, as it has its place in the log still, or which is for servers alone."""
 
 TRIMMED = """
     greatest(0,
@@ -66,10 +71,10 @@ _SUMS = f"""
 # With a limit the planner leaves it as it is.
 _STORED = f"""
     LEFT JOIN LATERAL (
-        SELECT '{NOTIFICATION_NEW}' AS event, form, expires_at, rooms, payload
+        SELECT '{NOTIFICATION_NEW}' AS event, form, expires_at, rooms, payload, revised AS other
         FROM synkrone.contents WHERE sized.item AND contents.log_offset = sized.log_offset
         UNION ALL
-        SELECT event, form, NULL, rooms, payload
+        SELECT event, form, expires_at, rooms, payload, about
         FROM synkrone.entries WHERE NOT sized.item AND entries.log_offset = sized.log_offset
         LIMIT 1) AS stored ON true"""  # noqa: S608
 
@@ -83,7 +88,8 @@ _PAGE = f"""
             ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed
         ORDER BY log_offset LIMIT %(entries)s::integer + 1),
     {_SUMS}
-    SELECT (SELECT count(*) FROM found), log_offset, event, form, expires_at, rooms, payload FROM sized {_STORED}
+    SELECT (SELECT count(*) FROM found), log_offset, event, form, expires_at, rooms, payload, other
+    FROM sized {_STORED}
     WHERE number = 1 OR (
         number <= %(entries)s::integer AND bytes <= %(bytes)s::bigint AND total <= {PAGE_TOTAL_BYTES})
     ORDER BY log_offset""".encode()  # noqa: S608
@@ -102,16 +108,22 @@ def _following(columns: str) -> bytes:
 
 
 _STORED_AT = "(SELECT stored_at FROM synkrone.entries WHERE entries.log_offset = sized.log_offset)"
-_FOLLOWING = _following(f"event, form, expires_at, rooms, payload, {_STORED_AT}")
+_FOLLOWING = _following(f"event, form, expires_at, rooms, payload, other, {_STORED_AT}")
 # For most of them that is all that is read. Of what is in no room there is no payload, or servers want it.
 _OUTLINES = _following(
     f"nullif(event, '{NOTIFICATION_NEW}'), form, expires_at, rooms, CASE WHEN rooms IS NULL THEN payload END, size"
 )
 # The rest of them is known. Each array is one text, as it would be made of numbers one by one, in Python.
 _PAYLOADS = b"""
-    SELECT log_offset, payload, stored_at FROM synkrone.contents WHERE log_offset = ANY (%(items)s::text::bigint[])
+    SELECT log_offset, payload, stored_at, NULL::bigint FROM synkrone.contents
+    WHERE log_offset = ANY (%(items)s::text::bigint[])
     UNION ALL
-    SELECT log_offset, payload, stored_at FROM synkrone.entries WHERE log_offset = ANY (%(others)s::text::bigint[])"""
+    SELECT log_offset, payload, stored_at, about FROM synkrone.entries
+    WHERE log_offset = ANY (%(others)s::text::bigint[])"""
+
+_DELETED = b"""
+    SELECT log_offset FROM synkrone.state
+    WHERE user_id = %(user)s::text AND log_offset = ANY (%(offsets)s::bigint[]) AND deleted"""
 
 _TAIL_FLOOR = f"""
     SELECT min(log_offset) - 1 FROM (
@@ -173,7 +185,18 @@ def readable_pages(snapshot: Snapshot, readings: Sequence[Reading]) -> list[Page
         entries = tuple(_entry(snapshot.generations, row[1:]) for row in rows)
         more = bool(rows) and rows[0][0] > len(rows)
         pages.append(Page(entries, entries[-1].position if more else snapshot.as_of, more))
-    return pages
+    return [_without_deleted(snapshot, reading, page) for reading, page in zip(readings, pages, strict=True)]
+
+
+def _without_deleted(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
+    """But for what revises something that the subscriber has deleted."""
+    revised = [entry.about for entry in page.entries if entry.event == NOTIFICATION_REVISED]
+    if not revised:
+        return page
+    rows = snapshot.db.execute(_DELETED, {"user": reading.subscriber.user, "offsets": revised}).fetchall()
+    deleted = {offset for (offset,) in rows}
+    kept = (one for one in page.entries if one.event != NOTIFICATION_REVISED or one.about not in deleted)
+    return Page(tuple(kept), page.upto, page.more)
 
 
 @value
@@ -224,7 +247,7 @@ def fetched(snapshot: Snapshot, unfetched: Sequence[Unfetched]) -> Mapping[Posit
             raise CursorRefused(RecoveryReason.TRIMMED)
         (items if one.event == NOTIFICATION_NEW else others).append(offset)
     rows = snapshot.db.execute(_PAYLOADS, {"items": _array(items), "others": _array(others)}).fetchall()
-    payloads = {offset: (payload, written) for offset, payload, written in rows}
+    payloads = {offset: others for offset, *others in rows}
     return {one.position: _with_payload(one, payloads) for one in unfetched}
 
 
@@ -232,20 +255,16 @@ def _array(offsets: Iterable[int]) -> str:
     return f"{{{','.join(map(str, offsets))}}}"
 
 
-def _with_payload(one: Unfetched, payloads: Mapping[int, tuple[str | None, int]]) -> Entry:
+def _with_payload(one: Unfetched, payloads: Mapping[int, Sequence[Any]]) -> Entry:
     offset = one.position.offset
     if offset not in payloads:
         raise EntriesMissing(offset)
-    payload, written = payloads[offset]
+    payload, written, about = payloads[offset]
     if payload is None:
-        return _erased(one.position)
+        return erased(one.position)
     content = payload.encode()
     told = notification(offset, content) if one.event == NOTIFICATION_NEW else change(offset, content)
-    return Entry(one.position, one.rooms, one.event, told, one.expires_at, stored_at=moment(written))
-
-
-def _erased(position: Position) -> Entry:
-    return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))
+    return Entry(one.position, one.rooms, one.event, told, one.expires_at, None, moment(written), about)
 
 
 def _rows_between(snapshot: Snapshot, query: bytes, after: int, upto: int) -> Sequence[Row]:
@@ -268,7 +287,7 @@ def _outline(generations: Generations, row: Row) -> TailEntry:
     offset, other_event, form, expires_at, names, payload, size = row
     event = other_event or NOTIFICATION_NEW
     if names is None:
-        return _entry(generations, (offset, event, form, expires_at, names, payload))
+        return _entry(generations, (offset, event, form, expires_at, names, payload, None))
     _check_form(offset, form)
     ends = moment(expires_at) if expires_at is not None else None
     return Unfetched(generations.position(offset), rooms_of(names), event, size, ends)
@@ -284,21 +303,22 @@ def _check_form(offset: int, form: int | None) -> None:
 
 def _entry(generations: Generations, row: Row, written: int | None = None) -> Entry:
     """``written`` is when it was, where that was read."""
-    offset, event, form, expires_at, names, payload = row
+    # An event has what it is about, and a notification what it was revised by.
+    offset, event, form, expires_at, names, payload, other = row
     _check_form(offset, form)
     stored_at = moment(written) if written is not None else None
     position = generations.position(offset)
     if payload is None:
-        return _erased(position)
+        return erased(position)
     content = payload.encode()
+    ends = moment(expires_at) if expires_at is not None else None
     if event != NOTIFICATION_NEW:
         told = change(offset, content)
         if names is None:
             return Entry(position, NOBODY, event, told, control=read_control(event, told))
-        return Entry(position, rooms_of(names), event, told, stored_at=stored_at)
-    rooms = rooms_of(names)
-    ends = moment(expires_at) if expires_at is not None else None
-    return Entry(position, rooms, event, notification(offset, content), ends, None, stored_at)
+        return Entry(position, rooms_of(names), event, told, ends, None, stored_at, other)
+    told = notification(offset, content)
+    return Entry(position, rooms_of(names), event, told, ends, None, stored_at, None, other)
 
 
 def joined(rooms: Iterable[Room]) -> str:

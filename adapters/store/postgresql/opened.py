@@ -17,7 +17,7 @@ from adapters.store.postgresql.threads import DOUBT_SECONDS, Readers, Writer
 from adapters.store.postgresql.trimming import Trimmed
 from adapters.store.postgresql.watching import Known, LogWatcher
 from adapters.store.registration import Recent
-from adapters.store.tail import Follower
+from adapters.store.tail import Follower, is_plain
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
 from domain.model import (
     Appended,
@@ -159,10 +159,13 @@ class Opened:
     def tail_page(
         self, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int
     ) -> Page | None:
-        """A page of what the tail has up to an offset; None where it has not all of it."""
+        """A page of what the tail has up to an offset; None where it has not all of it, or it is not known here what
+        belongs on it."""
         if after.offset < self.tail.whole_after(subscriber.starts):
             return None
         found, more = self.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
+        if not is_plain(found, upto):
+            return None
         entries = tuple(entry for entry in found if isinstance(entry, Entry))
         return Page(entries, entries[-1].position if more else self.generations.position(upto), more)
 

@@ -18,6 +18,7 @@ from adapters.store.postgresql.opened import Opened
 from adapters.store.postgresql.opening import open_database
 from adapters.store.postgresql.outbox import PostgresqlOutbox
 from adapters.store.postgresql.partial_tail import PartialTail
+from adapters.store.postgresql.ports.amendments import PostgresqlAmendments
 from adapters.store.postgresql.ports.inboxes import PostgresqlInboxes
 from adapters.store.postgresql.ports.ledger import PostgresqlLedger
 from adapters.store.postgresql.ports.log import PostgresqlLog
@@ -48,6 +49,7 @@ class PostgresqlStore(
     PostgresqlLedger,
     PostgresqlRecipients,
     PostgresqlRestrictions,
+    PostgresqlAmendments,
 ):
     """A store for one event loop; any number of processes may have it open.
 

@@ -33,8 +33,15 @@ _OLD = b"""
     WHERE stored_at <= %(before)s::bigint ORDER BY log_offset DESC LIMIT 1"""
 _RAISE = b"UPDATE synkrone.log SET floor = %(floor)s::bigint, floor_stored_at = %(stored_at)s::bigint"
 _BEHIND = b"""
-    SELECT log_offset, rooms FROM synkrone.entries WHERE log_offset <= %(floor)s::bigint
-    ORDER BY log_offset LIMIT %(most)s::integer"""
+    SELECT log_offset, rooms FROM (
+        SELECT log_offset, rooms, row_number() OVER following AS number,
+            sum(coalesce(octet_length(rooms), 0)) OVER following AS size
+        FROM (
+            SELECT log_offset, rooms FROM synkrone.entries WHERE log_offset <= %(floor)s::bigint
+            ORDER BY log_offset LIMIT %(most)s::integer) AS oldest
+        WINDOW following AS (ORDER BY log_offset ROWS UNBOUNDED PRECEDING)) AS sized
+    WHERE number = 1 OR size <= %(names)s::bigint
+    ORDER BY log_offset"""
 _SWEEP = b"DELETE FROM synkrone.entries WHERE log_offset <= %(upto)s::bigint"
 _TOO_OLD = b"""
     SELECT log_offset, coalesce(rooms, ''), id FROM (
@@ -128,10 +135,10 @@ def _raise_floor(db: Database, step: Step, now: datetime, floor: int) -> int | N
 
 def _sweep(db: Database, floor: int) -> bool:
     """Remove entries behind the floor. Contents stay where they were placed."""
-    rows = db.execute(_BEHIND, {"floor": floor, "most": _AT_ONCE}).fetchall()
+    rows = db.execute(_BEHIND, {"floor": floor, "most": _AT_ONCE, "names": _NAMES_BYTES}).fetchall()
     if not rows:
         return False
-    _remove_from_rooms(db, [(rooms, offset) for offset, rooms in rows if rooms is not None])
+    _remove_from_rooms(db, [(room, offset) for offset, names in rows if names for room in names.split("\n")])
     db.execute(_SWEEP, {"upto": rows[-1][0]})
     return True
 

@@ -142,7 +142,7 @@ def _stored(time: datetime | None) -> int | None:
 
 
 def _log(transaction: LogTransaction, view: View, events: Sequence[tuple[str, Json]]) -> None:
-    own = Room.of_user(view.subscriber.user)
+    own = frozenset((Room.of_user(view.subscriber.user),))
     transaction.log_changes([NewChange(event, payload, own) for event, payload in events])
 
 

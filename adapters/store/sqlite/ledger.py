@@ -231,16 +231,17 @@ def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: S
     (rows,) = db.execute(
         """
         SELECT json_group_array(json_array(contents.offset, contents.id, contents.stored_at, contents.expires_at,
-            CAST(substr(contents.rooms, 1, 600) AS TEXT),
-            EXISTS (SELECT 1 FROM placed WHERE room = :user AND placed.offset = contents.offset),
+            CAST(substr(coalesce(contents.rooms, recalled), 1, 600) AS TEXT),
+            EXISTS (SELECT 1 FROM placed WHERE room = :user AND placed.offset = contents.offset)
+                OR instr(char(10) || CAST(recalled AS TEXT) || char(10), char(10) || :own || char(10)) IS TRUE,
             CASE WHEN state.offset IS NULL THEN (SELECT at FROM watermarks WHERE user = :user
                 AND watermarks.offset > contents.offset ORDER BY watermarks.offset LIMIT 1) ELSE read_at END,
             CASE WHEN state.offset IS NULL THEN (SELECT read_by FROM watermarks WHERE user = :user
                 AND watermarks.offset > contents.offset ORDER BY watermarks.offset LIMIT 1) ELSE read_by END,
-            coalesce(deleted, 0)))
+            coalesce(deleted, 0), recalled IS NOT NULL))
         FROM (SELECT value FROM json_each(:offsets)) JOIN contents ON contents.offset = value
         LEFT JOIN state ON state.user = :user AND state.offset = contents.offset""",
-        {"user": user, "offsets": as_json(list(offsets))},
+        {"user": user, "own": Room.of_user(asking.user), "offsets": as_json(list(offsets))},
     ).fetchone()
     return addressed_of(asking.user, json.loads(rows), asking.generations.position, log_floor(db))
 

@@ -17,10 +17,10 @@ from functools import cache
 from adapters.contract.controls import read_control
 from adapters.store.form import change, notification, other_form, unknown_form
 from adapters.store.sqlite.schema import as_json
-from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, weight
+from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, erased, weight
 from adapters.store.times import moment
 from domain.errors import CursorRefused
-from domain.model import NOTIFICATION_NEW, Entry, Json, Page, Position, RecoveryReason, Room, Subscriber
+from domain.model import NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Page, Position, RecoveryReason, Room, Subscriber
 from domain.model.value import value
 from domain.rules.epochs import Generations
 from domain.rules.recovery import floor_of
@@ -39,16 +39,14 @@ TRIMMED = """
 in inboxes only."""
 
 _OF_ENTRY = "LEFT JOIN contents ON contents.offset = entries.offset"
-NOBODY: frozenset[Room] = frozenset()
-"""Whose an entry is whose contents were erased, as it has its place in the log still, or which is for servers alone."""
-
 _ROOMS_BYTES = "coalesce(length(contents.rooms), length(entries.rooms), 0)"
 _PAYLOAD_BYTES = "coalesce(length(contents.payload), length(entries.payload), 0)"
 _MANY = b"\x1d"
 _ENTRY = f"""
-    value || char(31) || coalesce(expires_at, '') || char(31) || coalesce(event, '') || char(31)
+    value || char(31) || coalesce(contents.expires_at, entries.expires_at, '')
+    || char(31) || coalesce(event, '') || char(31)
     || CASE WHEN {_ROOMS_BYTES} > :names THEN char({_MANY[0]}) ELSE coalesce(contents.rooms, entries.rooms, '') END
-    || char(31) || coalesce(contents.stored_at, entries.stored_at, '')
+    || char(31) || coalesce(contents.stored_at, entries.stored_at, '') || char(31) || coalesce(about, revised, '')
     || char(31) || coalesce(contents.payload, entries.payload, '')"""
 
 _ENTRIES = f"""
@@ -138,7 +136,22 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     entries = _entries(db, reading.generations, chosen, reading.room_sets)
     more = len(chosen) < len(sizes)
     upto = entries[-1].position if more else Position(reading.generations.present, head(db))
+    if any(entry.event == NOTIFICATION_REVISED for entry in entries):
+        entries = _without_deleted(db, reading.subscriber, entries)
     return Page(entries, upto, more)
+
+
+def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """But for those that revise what the subscriber has deleted."""
+    rows = db.execute(
+        """
+        SELECT offset FROM state
+        WHERE user = (SELECT id FROM rooms WHERE name = ?) AND deleted
+            AND offset IN (SELECT value FROM json_each(?))""",
+        (Room.of_user(subscriber.user), as_json([entry.about for entry in entries if entry.about is not None])),
+    )
+    deleted = {offset for (offset,) in rows}
+    return tuple(entry for entry in entries if entry.event != NOTIFICATION_REVISED or entry.about not in deleted)
 
 
 def _sizes(db: sqlite3.Connection, reading: Reading) -> list[list[int]]:
@@ -183,21 +196,24 @@ def _entries(
         return ()
     entries: list[Entry] = []
     for row in rows.split(ROW):
-        at, expires_at, event, names, stored_at, payload = row.split(FIELD, 5)
+        # An event has what it is about, and a notification what it was revised by.
+        at, expires_at, event, names, stored_at, other, payload = row.split(FIELD, 6)
         offset = int(at)
         position = generations.position(offset)
         if not payload:
-            entries.append(Entry(position, NOBODY, NOTIFICATION_NEW, Json(payload)))
+            entries.append(erased(position))
             continue
         rooms = _many_rooms(db, offset, room_sets) if names == _MANY else _rooms(names)
         ends = moment(int(expires_at)) if expires_at else None
         then = moment(int(stored_at)) if timed else None
+        offset_of_other = int(other) if other else None
         if event:
             name, content = event.decode(), change(offset, payload)
             control = read_control(name, content) if not rooms else None
-            entries.append(Entry(position, rooms, name, content, ends, control, then))
+            entries.append(Entry(position, rooms, name, content, ends, control, then, offset_of_other))
         else:
-            entries.append(Entry(position, rooms, NOTIFICATION_NEW, notification(offset, payload), ends, None, then))
+            told = notification(offset, payload)
+            entries.append(Entry(position, rooms, NOTIFICATION_NEW, told, ends, None, then, None, offset_of_other))
     entries.sort(key=_offset)
     return tuple(entries)
 
@@ -213,7 +229,12 @@ def _rooms(names: bytes) -> frozenset[Room]:
 def _many_rooms(db: sqlite3.Connection, offset: int, room_sets: RoomSets) -> frozenset[Room]:
     rooms = room_sets.get(offset)
     if rooms is None:
-        (names,) = db.execute("SELECT rooms FROM contents WHERE offset = ?", (offset,)).fetchone()
+        (names,) = db.execute(
+            """
+            SELECT coalesce((SELECT rooms FROM contents WHERE offset = :offset),
+                (SELECT rooms FROM entries WHERE offset = :offset))""",
+            {"offset": offset},
+        ).fetchone()
         rooms = _rooms(names)
         room_sets.put(offset, rooms)
     return rooms

@@ -16,7 +16,7 @@ from adapters.store.sqlite.schema import FileLock
 from adapters.store.sqlite.threads import Readers, Writer
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.trimming import Trimmed
-from adapters.store.tail import Follower, Tail
+from adapters.store.tail import Follower, Tail, is_plain
 from domain.errors import StoreUnavailable
 from domain.model import Arrival, Arrived, Entry, Page, Position, Subscriber, UserId
 from domain.rules.epochs import Generations
@@ -59,16 +59,22 @@ class Opened:
         while self.tail.floor < self.log_floor:
             self.tail.drop_first()
 
-    def tail_page(self, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int) -> Page:
-        """A page of what the tail has up to an offset."""
+    def tail_page(
+        self, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int
+    ) -> Page | None:
+        """A page of what the tail has up to an offset; None where it is not known here what belongs on it."""
         entries, more = self.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
+        if not is_plain(entries, upto):
+            return None
         return Page(entries, entries[-1].position if more else Position(self.generations.present, upto), more)
 
-    def arrived(self, arrival: Arrival, found: Found, head: int) -> Arrived:
-        """What a reader found, with a page of the tail where it was left to it."""
+    def arrived(self, arrival: Arrival, found: Found, head: int) -> Arrived | None:
+        """What a reader found, with a page of the tail where it was left to it; None where that has not all of it."""
         where, page = found.continuation, found.page
         if page is None:
             page = self.tail_page(found.subscriber, where.after, head, arrival.max_entries, arrival.max_bytes)
+        if page is None:
+            return None
         return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
 
     @contextmanager

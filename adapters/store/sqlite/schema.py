@@ -23,6 +23,7 @@ from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.sealing import seal_of
 from adapters.store.sqlite.version_5 import version_5
 from adapters.store.sqlite.version_6 import version_6
+from adapters.store.sqlite.version_7 import version_7
 from domain.errors import SynkroneError
 
 _log = logging.getLogger("synkrone.store")
@@ -146,6 +147,7 @@ MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _version_4,
     version_5,
     version_6,
+    version_7,
 )
 """What makes a file of version n one of n + 1. A new file goes through all of them, so that every file is the same."""
 

@@ -15,6 +15,7 @@ from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite.opened import Opened
 from adapters.store.sqlite.opening import open_file
+from adapters.store.sqlite.ports.amendments import SqliteAmendments
 from adapters.store.sqlite.ports.inboxes import SqliteInboxes
 from adapters.store.sqlite.ports.ledger import SqliteLedger
 from adapters.store.sqlite.ports.log import SqliteLog
@@ -45,7 +46,15 @@ class _Written:
     generations: Generations
 
 
-class SqliteStore(SqliteLog, SqliteSubscribers, SqliteInboxes, SqliteLedger, SqliteRecipients, SqliteRestrictions):
+class SqliteStore(
+    SqliteLog,
+    SqliteSubscribers,
+    SqliteInboxes,
+    SqliteLedger,
+    SqliteRecipients,
+    SqliteRestrictions,
+    SqliteAmendments,
+):
     """A store for one process and one event loop.
 
     Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest

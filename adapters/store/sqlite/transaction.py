@@ -29,11 +29,14 @@ class NewNotification:
 
 @value
 class NewChange:
-    """An event about notifications that is to be logged."""
+    """An event about notifications that is to be logged, for some rooms. With ``about`` it revises what lies at that
+    offset, or takes it back."""
 
     event: str
     payload: Json
-    room: Room
+    rooms: frozenset[Room]
+    about: int | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -91,9 +94,12 @@ class LogTransaction:
         placed: list[Placing] = []
         for one in new:
             self.head += 1
-            changes += (self.head, one.event, one.room.encode(), one.payload)
-            placed.append((one.room, self.head, 0, None))
-            self.entries.append(Entry(self.as_of, frozenset((one.room,)), one.event, one.payload, stored_at=self.now))
+            expires_at = microseconds(one.expires_at) if one.expires_at is not None else None
+            changes += (self.head, one.event, "\n".join(one.rooms).encode(), one.payload, one.about, expires_at)
+            placed += [(room, self.head, 0, None) for room in one.rooms]
+            self.entries.append(
+                Entry(self.as_of, one.rooms, one.event, one.payload, one.expires_at, None, self.now, one.about)
+            )
         _CHANGES.insert(self.db, changes, self.stored_at)
         place(self.db, placed)
 
@@ -101,7 +107,7 @@ class LogTransaction:
         """Append it; no room has it."""
         self.head += 1
         event, payload = control_event(control)
-        _CHANGES.insert(self.db, (self.head, event, None, payload), self.stored_at)
+        _CHANGES.insert(self.db, (self.head, event, None, payload, None, None), self.stored_at)
         self.entries.append(Entry(self.as_of, frozenset(), event, payload, control=control))
 
 
@@ -161,7 +167,15 @@ class Insert:
         return self._statements[rows]
 
 
-_ENTRIES = Insert("entries", f"({{}}, ?1, '{NOTIFICATION_NEW}', NULL, NULL, NULL)", most=256)
-_CONTENTS = Insert("contents", f"({{}}, ?1, {{}}, {{}}, {{}}, {{}}, {{}}, {FORM}, {{}}, {{}})", most=64)
-_CHANGES = Insert("entries", f"({{}}, ?1, {{}}, {FORM}, {{}}, {{}})", most=64)
+_ENTRIES = Insert("entries (offset, stored_at, event)", f"({{}}, ?1, '{NOTIFICATION_NEW}')", most=256)
+_CONTENTS = Insert(
+    "contents (offset, stored_at, expires_at, type, id, key, digest, form, rooms, payload)",
+    f"({{}}, ?1, {{}}, {{}}, {{}}, {{}}, {{}}, {FORM}, {{}}, {{}})",
+    most=64,
+)
+_CHANGES = Insert(
+    "entries (offset, stored_at, event, form, rooms, payload, about, expires_at)",
+    f"({{}}, ?1, {{}}, {FORM}, {{}}, {{}}, {{}}, {{}})",
+    most=64,
+)
 _LOCATORS = Insert("locators", "({}, {})", most=256)

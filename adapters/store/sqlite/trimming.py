@@ -78,13 +78,19 @@ class Trimmer:
         """Remove entries behind the floor. Contents stay where they were placed."""
         rows = transaction.db.execute(
             """
-            SELECT offset, rooms FROM entries
-            WHERE offset <= (SELECT value FROM meta WHERE name = 'log_floor') ORDER BY offset LIMIT ?""",
-            (_AT_ONCE,),
+            SELECT offset, rooms FROM (
+                SELECT offset, rooms, row_number() OVER following AS number,
+                    sum(coalesce(length(rooms), 0)) OVER following AS size
+                FROM (SELECT offset, rooms FROM entries
+                    WHERE offset <= (SELECT value FROM meta WHERE name = 'log_floor') ORDER BY offset LIMIT ?)
+                WINDOW following AS (ORDER BY offset ROWS UNBOUNDED PRECEDING))
+            WHERE number = 1 OR size <= ?""",
+            (_AT_ONCE, _NAMES_BYTES),
         ).fetchall()
         if not rows:
             return False
-        _remove_from_rooms(transaction, [(rooms.decode(), offset) for offset, rooms in rows if rooms is not None])
+        placed = [(room, offset) for offset, names in rows if names for room in names.decode().split("\n")]
+        _remove_from_rooms(transaction, placed)
         transaction.db.execute("DELETE FROM entries WHERE offset <= ?", (rows[-1][0],))
         return True
 

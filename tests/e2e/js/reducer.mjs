@@ -38,6 +38,23 @@ class Server {
     this.log.push({ name: "notification.new", argument: item });
   }
 
+  /** By a backend. Who has deleted it is told nothing. */
+  revise(number) {
+    const item = this.items[number];
+    if (!item || item.isDeleted) return;
+    item.title = `t${this.clock++}`;
+    item.revised_at = item.title;
+    const { isDeleted, ...content } = { ...item, read_at: null, seen_at: null, archived_at: null };
+    this.log.push({ name: "notification.revised", argument: content });
+  }
+
+  recall(number) {
+    const item = this.items[number];
+    if (!item || item.isRecalled) return;
+    item.isDeleted = item.isRecalled = true;
+    this.log.push({ name: "notification.deleted", argument: { ids: [item.id], by: "publisher" } });
+  }
+
   do(action, ids, upTo = null) {
     const time = `t${this.clock++}`;
     if (action === "read_all" && upTo === null) {
@@ -65,7 +82,7 @@ class Server {
 
   list(before, limit) {
     const shown = this.items.filter((item, at) => !item.isDeleted && !item.archived_at && at < before);
-    const items = shown.slice(-limit).reverse().map(({ isDeleted, ...item }) => ({ ...item }));
+    const items = shown.slice(-limit).reverse().map(({ isDeleted, isRecalled, ...item }) => ({ ...item }));
     const isLast = shown.length <= limit;
     const next = isLast ? null : items.at(-1).id.slice(1);
     return { items, next, asOf: this.log.length, as_of: `epoch:${this.log.length}` };
@@ -236,6 +253,8 @@ function run(seed) {
     () => server.publish(),
     () => server.do(ACTIONS[random(ACTIONS.length)], some()),
     () => server.do("read_all"),
+    () => server.revise(random(server.items.length + 1)),
+    () => random(3) || server.recall(random(server.items.length + 1)),
     () => client.act(ACTIONS[random(ACTIONS.length)], some()),
     () => client.act(ACTIONS[random(2)], some()),
     () => client.send(),

@@ -386,3 +386,21 @@ def test_a_client_that_comes_back_too_late_for_what_follows_had_what_its_cursor_
     back = connection("d", 500, pid="another", continues=first.pid, after=20, had=OFFSET, replayed=20, sent=20)
     assert outcome(notification(has_left=True), first, back) is Outcome.RECEIVED
     assert outcome(notification(has_left=True), first, replace(back, had=9)) is Outcome.TRIMMED
+
+
+def test_what_its_publisher_took_back_before_it_arrived_says_so() -> None:
+    what = notification(recalled=True, expires_at=at(200))
+    waiting = judged(what)
+    assert waiting.outcome is Outcome.DELETED
+    assert sentence(waiting) == (
+        "It was stored at 2030-01-31 12:01:40 UTC. They were not connected since. Its publisher took it back at "
+        "2030-01-31 12:03:20 UTC."
+    )
+    # Whoever came later was not sent it.
+    late = judged(what, connection("late", 300))
+    assert (late.outcome, late.sent) == (Outcome.DELETED, [])
+    sent = judged(what, ended(LIVE, 120))
+    assert sent.outcome is Outcome.DELETED
+    assert "It was sent to the device “phone”" in sentence(sent)
+    assert judged(what, ended(LIVE, 120, received=OFFSET)).outcome is Outcome.RECEIVED
+    assert "They deleted it." in sentence(judged(replace(what, deleted=True)))

@@ -11,8 +11,9 @@ from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
 from adapters.store.sqlite import log, users
 from adapters.store.sqlite.append import append, append_control
-from adapters.store.sqlite.arrivals import Arriving, arrive, register_and_arrive
+from adapters.store.sqlite.arrivals import Arriving, FoundTogether, arrive, register_and_arrive
 from adapters.store.sqlite.log import Reading
+from adapters.store.sqlite.opened import Opened
 from adapters.store.sqlite.ports.port import Port
 from domain.errors import CursorRefused, PublicationTooLarge
 from domain.model import (
@@ -70,21 +71,21 @@ class SqliteLog(Port):
         if None in found.each:
             found = await state.writer.do(register_and_arrive, request)
         await state.caught_up(found.head)
-        if any(after.offset < state.tail.floor for after in found.left_to_the_tail):
-            # It has given up meanwhile what would be on their pages.
+        # It may have given up meanwhile what would be on their pages.
+        has_all = all(after.offset >= state.tail.floor for after in found.left_to_the_tail)
+        arrived = _arrived(state, arrivals, found) if has_all else [None]
+        if None in arrived:
             found = await state.readers.do(arrive, replace(request, tail_floor=None))
             await state.caught_up(found.head)
-        return [
-            state.arrived(arrival, one, found.head)
-            for arrival, one in zip(arrivals, found.each, strict=True)
-            if one is not None
-        ]
+            arrived = _arrived(state, arrivals, found)
+        return [one for one in arrived if one is not None]
 
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         state = self._checked(after)
-        tail = state.tail
-        if after.offset >= tail.floor:
-            return state.tail_page(subscriber, after, tail.head, max_entries, max_bytes)
+        if after.offset >= state.tail.floor:
+            found = state.tail_page(subscriber, after, state.tail.head, max_entries, max_bytes)
+            if found is not None:
+                return found
         reading = Reading(state.generations, subscriber, after.offset, max_entries, max_bytes, state.room_sets)
         page, head = await state.readers.do(_PAGE, reading)
         await state.caught_up(head)
@@ -96,3 +97,11 @@ class SqliteLog(Port):
 
     async def checkpoint(self, source: str) -> str | None:
         return await self._opened().readers.do(_CHECKPOINT, source)
+
+
+def _arrived(state: Opened, arrivals: Sequence[Arrival], found: FoundTogether) -> list[Arrived | None]:
+    return [
+        state.arrived(arrival, one, found.head)
+        for arrival, one in zip(arrivals, found.each, strict=True)
+        if one is not None
+    ]

@@ -1,0 +1,135 @@
+"""What backends do to notifications that they have published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from adapters.contract.json_text import decode, parse_timestamp, repeats_members, to_json
+from domain.errors import ERRORS_MAX, InvalidPublication
+from domain.model import Amended, FieldError, Json, Notification
+from domain.policy import REPEATED, is_name, name_fault
+from domain.ports import Revise
+
+_NULL: Final = b"null"
+_SHOWN_MAX: Final = 128
+_any = msgspec.json.Decoder()
+_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def amended_object(amended: Amended) -> dict[str, object]:
+    """``{id, cursor}``"""
+    return {"id": amended.id, "cursor": str(amended.position)}
+
+
+def read_patch(body: bytes) -> Revise:
+    """What a JSON Merge Patch (RFC 7396) makes of a notification: ``{type?, title?, body?, data?, expires_at?}``.
+
+    Of ``data`` what the patch does not name stays as it came. Raises InvalidJson, or InvalidPublication that names
+    every bad field.
+    """
+    members = decode(_raw_object, body)
+    if members is None:
+        raise InvalidPublication([FieldError("body", "must be a JSON object")])
+    errors: list[FieldError] = []
+    try:
+        values = _any.decode(body)
+        if repeats_members(body, values):
+            raise InvalidPublication([FieldError("body", REPEATED)])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidPublication([FieldError("body", "holds a number out of range, or is nested too deeply")]) from None
+    changes: dict[str, Any] = {}
+    for name in members:
+        read = _MEMBERS.get(name)
+        try:
+            if read is None:
+                raise _Bad("is not known")
+            changes[name] = read(values[name])
+        except _Bad as bad:
+            errors.append(FieldError(name[:_SHOWN_MAX], str(bad)))
+    if errors:
+        raise InvalidPublication(errors[:ERRORS_MAX], len(errors))
+    patch = bytes(members["data"]) if changes.pop("data", False) else None
+
+    def revise(notification: Notification) -> Notification:
+        revised = replace(notification, **changes)
+        return revised if patch is None else replace(revised, data=_merged_data(notification.data, patch))
+
+    return revise
+
+
+class _Bad(Exception):
+    pass
+
+
+def _type(value: object) -> str:
+    if not is_name(value):
+        raise _Bad(name_fault(value))
+    return value
+
+
+def _text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise _Bad("must be a string or null")
+    return value
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return parse_timestamp(value) if value is not None else None
+    except ValueError as error:
+        raise _Bad(str(error)) from None
+
+
+def _data(value: object) -> bool:
+    """Whether there is one."""
+    if value is not None and not isinstance(value, dict):
+        raise _Bad("must be an object or null")
+    return True
+
+
+_MEMBERS: Final[dict[str, Callable[[object], object]]] = {
+    "type": _type,
+    "title": _text,
+    "body": _text,
+    "data": _data,
+    "expires_at": _time,
+}
+
+
+def _merged_data(data: Json | None, patch: bytes) -> Json | None:
+    if patch == _NULL:
+        return None
+    merged = _merged(data, patch)
+    return data if data is not None and _is_same(data, merged) else Json(merged)
+
+
+def _is_same(one: bytes, other: bytes) -> bool:
+    try:
+        return bool(_any.decode(one) == _any.decode(other))
+    except msgspec.DecodeError:
+        # A number out of range, which came from a database: there it is one.
+        return one == other
+
+
+def _merged(target: bytes | None, patch: bytes) -> bytes:
+    """As RFC 7396, section 2, has it. What the patch does not name stays octet by octet."""
+    if not _is_object(patch):
+        return patch
+    members = dict(_raw_object.decode(target)) if target is not None and _is_object(target) else {}
+    for name, value in _raw_object.decode(patch).items():
+        octets = bytes(value)
+        if octets == _NULL:
+            members.pop(name, None)
+        else:
+            before = members.get(name)
+            members[name] = msgspec.Raw(_merged(bytes(before) if before is not None else None, octets))
+    return to_json(members)
+
+
+def _is_object(text: bytes) -> bool:
+    return text.startswith(b"{")

@@ -1,0 +1,74 @@
+"""What is done to notifications after they were published, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from adapters.contract.events import recalled_json
+from adapters.store.memory.held import Held, Record
+from adapters.store.revising import Revising
+from adapters.store.tail import erased
+from domain.errors import NotificationRecalled, UnknownNotification
+from domain.model import NOTIFICATION_DELETED, NOTIFICATION_REVISED, Amended, Entry, Room, UserId
+from domain.ports import Revise
+
+
+class MemoryAmendments(Held):
+    async def revise(self, id_: str, revise: Revise, at: datetime) -> Amended:
+        record = self._known(id_)
+        entry, about = record.entry, record.entry.position.offset
+        revision = Revising(id_, revise, at).of(entry.payload, entry.expires_at)
+        if revision is None:
+            last = entry.revised if entry.revised is not None else about
+            return Amended(id_, about, self._generations.position(last))
+        position, after = self._position(self._tail.head + 1), revision.notification
+        rooms = frozenset(room for room in entry.rooms if not self._has_deleted(room, about))
+        told = Entry(
+            position,
+            rooms,
+            NOTIFICATION_REVISED,
+            revision.payload,
+            after.expires_at,
+            stored_at=self._clock.now(),
+            about=about,
+        )
+        self._store([Record(told, self._clock.monotonic())])
+        # Space may have been made by giving up what it is about.
+        if about in self._records:
+            self._put(replace(record, entry=self._tail[about], type=after.type))
+        return Amended(id_, about, position)
+
+    def _has_deleted(self, room: Room, offset: int) -> bool:
+        """Whether it is the room of a user who has deleted what lies at an offset."""
+        kind, _, user = room.partition(":")
+        known = self._users.get(UserId(user)) if kind == "user" else None
+        return known is not None and known.state.of(offset).deleted
+
+    async def recall(self, id_: str) -> Amended:
+        record = self._known(id_)
+        entry, now = record.entry, self._clock.now()
+        about, position = entry.position.offset, self._position(self._tail.head + 1)
+        told = Entry(position, entry.rooms, NOTIFICATION_DELETED, recalled_json(id_), stored_at=now, about=about)
+        self._store([Record(told, self._clock.monotonic())])
+        # Space may have been made by giving up what it is about.
+        if about in self._records:
+            ended = min(entry.expires_at or now, now)
+            left = replace(erased(entry.position), expires_at=ended, stored_at=entry.stored_at)
+            self._put(replace(record, entry=left, recalled=entry.rooms))
+        return Amended(id_, about, position)
+
+    def _known(self, id_: str) -> Record:
+        """Raises UnknownNotification and NotificationRecalled."""
+        self._trim_old()
+        record = self._by_id.get(id_)
+        if record is None:
+            raise UnknownNotification
+        if record.recalled is not None:
+            raise NotificationRecalled
+        return record
+
+    def _put(self, record: Record) -> None:
+        self._records[record.entry.position.offset] = self._by_id[record.id] = record
+        if record.key is not None:
+            self._by_key[record.key] = record

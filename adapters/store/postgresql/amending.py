@@ -1,0 +1,182 @@
+"""What is done to notifications after they were published, in a PostgreSQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+from adapters.contract.events import recalled_json
+from adapters.store.form import FORM, notification
+from adapters.store.postgresql.appending import append_name
+from adapters.store.postgresql.database import Database, Written, stored_time
+from adapters.store.postgresql.log import rooms_of
+from adapters.store.revising import Revising, Revision
+from adapters.store.tail import NOBODY
+from adapters.store.times import moment
+from domain.errors import NotificationRecalled, SynkroneError, UnknownNotification
+from domain.model import NOTIFICATION_DELETED, NOTIFICATION_REVISED, Amended, Entry, Position
+from domain.model.value import value
+
+_RECALL = b"""
+    SELECT about, rooms, first, epoch FROM synkrone.recall(
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
+        %(sync)s::boolean, %(id)s::text, %(form)s::smallint, %(payload)s::text)"""
+_REVISE = b"""
+    SELECT rooms, first, epoch, is_refused FROM synkrone.revise(
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
+        %(sync)s::boolean, %(id)s::text, %(before)s::bigint, %(type)s::text, %(form)s::smallint, %(payload)s::text,
+        %(expires_at)s::bigint)"""
+_PUBLISHED = b"""
+    SELECT log_offset, payload, expires_at, revised FROM synkrone.contents
+    WHERE log_offset = (SELECT log_offset FROM synkrone.ids WHERE id = %(id)s::text)"""
+
+
+@value
+class Recall:
+    """What is to be taken back."""
+
+    id: str
+
+
+Wish: TypeAlias = Recall | Revising
+
+
+@value
+class Amend:
+    """What is to be done to a notification, and when. The rest is as that of an append."""
+
+    wish: Wish
+    at: datetime | None
+    known: int
+    known_epoch: str | None
+
+
+@value
+class _Attempt:
+    """A revision of what lies at the offset ``about``, as it was revised ``before``."""
+
+    about: int
+    before: int | None
+    revision: Revision
+
+
+@dataclass(eq=False, slots=True)
+class _Begun:
+    """What became of one, once that is known. It keeps its name, and what it has tried, as long as that may have been
+    stored."""
+
+    amend: Amend
+    name: UUID = field(default_factory=append_name)
+    attempt: _Attempt | None = None
+    answer: Amended | SynkroneError | None = None
+    entry: Entry | None = None
+
+
+class Amending:
+    """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
+
+    once = True
+
+    def __init__(self, those: Sequence[Amend], *, sync: bool) -> None:
+        self._begun = [_Begun(amend) for amend in those]
+        self._sync = sync
+
+    def run(self, db: Database) -> Written:
+        for one in self._begun:
+            while one.answer is None:
+                if isinstance(one.amend.wish, Recall):
+                    _recall(db, one, one.amend.wish, sync=self._sync)
+                else:
+                    _revise(db, one, one.amend.wish, sync=self._sync)
+        entries = [one.entry for one in self._begun if one.entry is not None]
+        generations = db.generations_with(entries[-1].position.epoch) if entries else None
+        return Written([one.answer for one in self._begun], entries, generations)
+
+
+def _recall(db: Database, one: _Begun, wish: Recall, *, sync: bool) -> None:
+    payload = recalled_json(wish.id)
+    about, names, first, epoch = db.one(
+        _RECALL, _parameters(db, one, sync=sync) | {"id": wish.id, "payload": payload.decode()}
+    )
+    if about is None:
+        one.answer = UnknownNotification()
+    elif first is None:
+        one.answer = NotificationRecalled()
+    else:
+        entry = Entry(Position(epoch, first), rooms_of(names), NOTIFICATION_DELETED, payload, about=about)
+        _stored(db, one, wish.id, about, entry)
+
+
+def _revise(db: Database, one: _Begun, wish: Revising, *, sync: bool) -> None:
+    """It may have to be tried again: somebody else may be at the same."""
+    if one.attempt is None:
+        try:
+            one.attempt = _attempt(db, one, wish)
+        except SynkroneError as error:
+            one.answer = error
+    attempt = one.attempt
+    if attempt is None:
+        return
+    after, payload = attempt.revision.notification, attempt.revision.payload
+    names, first, epoch, is_refused = db.one(
+        _REVISE,
+        _parameters(db, one, sync=sync)
+        | {
+            "id": wish.id,
+            "before": attempt.before,
+            "type": after.type,
+            "payload": payload.decode(),
+            "expires_at": stored_time(after.expires_at),
+        },
+    )
+    if is_refused:
+        one.attempt = None
+        return
+    rooms = rooms_of(names) if names is not None else NOBODY
+    position, about = Position(epoch, first), attempt.about
+    _stored(
+        db,
+        one,
+        wish.id,
+        about,
+        Entry(position, rooms, NOTIFICATION_REVISED, payload, after.expires_at, None, None, about),
+    )
+
+
+def _attempt(db: Database, one: _Begun, wish: Revising) -> _Attempt | None:
+    """None where nothing changes, which is the answer then. Raises SynkroneError."""
+    with db.snapshot() as snapshot:
+        row = db.execute(_PUBLISHED, {"id": wish.id}).fetchone()
+        generations = snapshot.generations
+    if row is None:
+        raise UnknownNotification
+    about, payload, expires_at, before = row
+    if payload is None:
+        raise NotificationRecalled
+    ends = moment(expires_at) if expires_at is not None else None
+    revision = wish.of(notification(about, payload.encode()), ends)
+    if revision is None:
+        one.answer = Amended(wish.id, about, generations.position(before if before is not None else about))
+        return None
+    return _Attempt(about, before, revision)
+
+
+def _parameters(db: Database, one: _Begun, *, sync: bool) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "answered": db.answered,
+        "at": stored_time(one.amend.at),
+        "known": one.amend.known,
+        "known_epoch": one.amend.known_epoch,
+        "sync": sync,
+        "form": FORM,
+    }
+
+
+def _stored(db: Database, one: _Begun, id_: str, about: int, entry: Entry) -> None:
+    one.entry = entry
+    one.answer = Amended(id_, about, entry.position)
+    db.answered = [one.name]
