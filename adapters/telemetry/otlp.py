@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
@@ -25,7 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 EXPORT_SECONDS: Final = 5.0
-"""How long one request to the collector may take."""
+"""How long one request to the collector may take; and, at the end, all that waits."""
 
 _SEVERITIES: Final = {
     logging.DEBUG: SeverityNumber.DEBUG,
@@ -43,12 +44,17 @@ def tracer_provider(
 ) -> TracerProvider:
     """``endpoint`` is the collector's base URL; of traces that begin here the share ``sample`` (0 to 1) is recorded.
     ``node`` is where the other nodes of a cluster reach this one."""
-    provider = TracerProvider(
+    provider = _TracerProvider(
         resource=_resource(version, node), sampler=ParentBased(TraceIdRatioBased(sample)), shutdown_on_exit=False
     )
     exporter = OTLPSpanExporter(f"{endpoint}/v1/traces", headers=_headers(token), timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
+
+
+class _TracerProvider(TracerProvider):
+    def shutdown(self) -> None:
+        _in_time(super().shutdown)
 
 
 def logger_provider(endpoint: str, token: str | None, *, version: str, node: str | None = None) -> LoggerProvider:
@@ -111,5 +117,13 @@ class OtlpHandler(logging.Handler):
 
     def close(self) -> None:
         """Export what waits."""
-        self._provider.shutdown()
+        _in_time(self._provider.shutdown)
         super().close()
+
+
+def _in_time(shut_down: Callable[[], None]) -> None:
+    """For EXPORT_SECONDS at most: what is exported then goes on only for as long as the process does."""
+    # It would wait for half a minute. The time-out of a request is none for a collector that answers octet by octet.
+    ending = threading.Thread(target=shut_down, daemon=True)
+    ending.start()
+    ending.join(EXPORT_SECONDS)

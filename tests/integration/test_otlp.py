@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import subprocess
 import sys
+import time
 import tomllib
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 import tornado.ioloop
 
+from adapters.telemetry import otlp
 from adapters.telemetry.logs import configure_logging
 from entrypoints.building.telemetry import build_log_exporter
 from entrypoints.settings import SettingsError, validate_settings
@@ -83,6 +88,45 @@ async def test_the_log_goes_to_the_collector_with_the_same_fields() -> None:
         assert fields["user"] == "42"
         assert "worker" in fields
         assert "device" not in fields
+
+
+@contextlib.asynccontextmanager
+async def dripping() -> AsyncIterator[str]:
+    """The URL of a collector whose answers have no end, though every octet of them comes in time."""
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not ended.is_set():
+                writer.write(b"1\r\nx\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        answered.put_nowait(None)
+
+    answered: asyncio.Queue[None] = asyncio.Queue()
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    ended.set()
+    async with asyncio.timeout(10):
+        for _ in ("traces", "log"):
+            await answered.get()
+
+
+async def test_nobody_waits_for_a_collector_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp, "EXPORT_SECONDS", 0.5)
+    async with dripping() as url:
+        traces = otlp.tracer_provider(url, None, sample=1, version="1")
+        traces.get_tracer("tests").start_span("publish").end()
+        lines = otlp.OtlpHandler(otlp.logger_provider(url, None, version="1"), {})
+        lines.emit(logging.makeLogRecord({"msg": "connected"}))
+        began = time.monotonic()
+        for end in (traces.shutdown, lines.close):
+            await asyncio.to_thread(end)
+        assert time.monotonic() - began < 10
 
 
 def test_a_log_for_a_collector_needs_one() -> None:
