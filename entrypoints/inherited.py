@@ -13,6 +13,8 @@ FIRST_DESCRIPTOR = 3
 INTERNAL: Final = "internal"
 """The name of a socket (``FileDescriptorName=``) that is for the internal listener. All others are for clients."""
 
+_DIGITS_MAX: Final = 6
+
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
@@ -36,6 +38,8 @@ def inherited_sockets(environ: MutableMapping[str, str], process_id: int) -> Inh
     number = given["LISTEN_FDS"]
     if not number.isascii() or not number.isdigit():
         raise SettingsError(f"LISTEN_FDS: must be a number, not {number!r}")
+    if len(number) > _DIGITS_MAX:
+        raise SettingsError("LISTEN_FDS: is more than a process can have open")
     names = given["LISTEN_FDNAMES"].split(":") if given["LISTEN_FDNAMES"] else [""] * int(number)
     if len(names) != int(number):
         raise SettingsError(f"LISTEN_FDNAMES: names {len(names)} sockets, and there are {number}")

@@ -107,3 +107,10 @@ def test_what_does_not_listen_is_refused(descriptors: ExitStack) -> None:
 def test_a_number_that_is_none_is_refused(number: str) -> None:
     with pytest.raises(SettingsError, match=rf"^LISTEN_FDS: must be a number, not '{number}'$"):
         inherited_sockets(given(LISTEN_FDS=number), ME)
+
+
+@pytest.mark.parametrize("number", ["99999999999", "9" * 5_000])
+def test_more_sockets_than_there_can_be(number: str) -> None:
+    environ = {"LISTEN_PID": str(ME), "LISTEN_FDS": number}
+    with pytest.raises(SettingsError, match=r"^LISTEN_FDS: is more than a process can have open$"):
+        inherited_sockets(environ, ME)
