@@ -13,6 +13,7 @@ from typing import Final
 import aiohttp
 
 from adapters.contract.json_text import to_json
+from entrypoints.unreachable import reason_of
 
 CONNECTING_AT_ONCE: Final = 50
 CONNECT_SECONDS: Final = 10.0
@@ -77,7 +78,7 @@ class _Load:
         try:
             sockets = await asyncio.gather(*(self._connect(session, gate, user) for user in users))
         except (aiohttp.ClientError, OSError, TypeError, ValueError) as error:
-            raise CannotLoad(f"{self._plan.url}: cannot connect: {error or type(error).__name__}") from None
+            raise CannotLoad(f"{self._plan.url}: cannot connect: {reason_of(error)}") from None
         self.measured.connected = len(sockets)
         reading = [asyncio.create_task(self._read(socket)) for socket in sockets]
         try:

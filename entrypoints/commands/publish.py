@@ -29,6 +29,7 @@ from entrypoints.commands.options import (
     url_of,
 )
 from entrypoints.settings_types import duration
+from entrypoints.unreachable import reason_of
 
 
 def add_to(commands: Commands) -> None:
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         status, answer = asyncio.run(client.publish(url, key, body))
     except (aiohttp.ClientError, TimeoutError) as error:
-        complain(f"cannot reach {url}: {error or type(error).__name__}")
+        complain(f"cannot reach {url}: {reason_of(error)}")
         return FAILED
     print(answer, file=sys.stdout if status < 400 else sys.stderr)
     return DONE if status < 400 else FAILED

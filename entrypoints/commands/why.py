@@ -29,6 +29,7 @@ from entrypoints.commands.options import (
     url_of,
 )
 from entrypoints.settings_types import duration
+from entrypoints.unreachable import reason_of
 
 PAGES_MOST = 50
 
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         answer = asyncio.run(_ask(url, key, options.user, query))
     except (aiohttp.ClientError, TimeoutError) as error:
-        complain(f"cannot reach {url}: {error or type(error).__name__}")
+        complain(f"cannot reach {url}: {reason_of(error)}")
         return FAILED
     except client.NotOurs:
         complain(f"{url} does not answer as this program's server does")

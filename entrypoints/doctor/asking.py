@@ -11,6 +11,8 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from entrypoints.unreachable import reason_of
+
 SECONDS: Final = 5.0
 """For an answer, and for what is to come at once."""
 
@@ -69,4 +71,4 @@ async def ask(session: aiohttp.ClientSession, url: str, **headers: str) -> Answe
         async with session.get(url, headers=headers, allow_redirects=False) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise Unreachable(f"{url} cannot be reached: {error or type(error).__name__}") from None
+        raise Unreachable(f"{url} cannot be reached: {reason_of(error)}") from None

@@ -56,8 +56,8 @@ async def look_at_websocket(findings: Findings, session: aiohttp.ClientSession, 
                 await _look_at_address(findings, session, asked, connected)
     except aiohttp.WSServerHandshakeError as error:
         findings.fail("websocket", f"the upgrade answers {error.status}", _UPGRADE)
-    except (aiohttp.ClientError, OSError, TypeError, ValueError) as error:
-        # It is a TypeError where no text comes.
+    except (aiohttp.ClientError, OSError, TypeError, LookupError, ValueError, RecursionError) as error:
+        # It is a TypeError where no text comes, and any of the last four where others talk than this program's server.
         findings.fail("websocket", f"it breaks, or nothing comes ({type(error).__name__})", _UPGRADE)
 
 
