@@ -144,7 +144,7 @@ def test_a_backup_is_refused_where_a_file_is_or_none_can_be_and_leaves_nothing(s
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "is empty"), (b"x" * 4096, "is not a database of SQLite"), (None, "is damaged|malformed")],
+    [(b"", "is empty"), (b"x" * 4096, "is not a database of SQLite: name a file"), (None, "is damaged|malformed")],
     ids=["empty", "no database", "damaged"],
 )
 def test_what_is_no_good_backup_is_not_put_back(store: Path, tmp_path: Path, content: bytes | None, says: str) -> None:
@@ -155,8 +155,9 @@ def test_what_is_no_good_backup_is_not_put_back(store: Path, tmp_path: Path, con
         content = bytes(octets)
     bad.write_bytes(content)
     before = everything_in(tmp_path)
-    with pytest.raises(StoreUnusable, match=says):
+    with pytest.raises(StoreUnusable, match=says) as raised:
         restore(bad, store, tell, now=NOW, replace=True)
+    assert "\n" not in str(raised.value)
     del before["bad.db"]
     after = everything_in(tmp_path)
     assert {name: octets for name, octets in after.items() if name in before} == before

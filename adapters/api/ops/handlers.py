@@ -174,9 +174,9 @@ class ActionHandler(OperatorHandler):
         except Unavailable as error:
             self._note(action.past, user, f"in part at most: {error.code}")
             raise
-        self._note(
-            action.past, user, ", ".join(f"{name}: {value}" for name, value in done.items() if value is not None)
-        )
+        # In quotes, as a reason may hold what reads like one more of these.
+        said = ", ".join(f"{name}: {value!r}" for name, value in done.items() if value is not None)
+        self._note(action.past, user, said)
         self.answer(200, done)
 
     def _note(self, done: str, user: UserId, detail: str) -> None:

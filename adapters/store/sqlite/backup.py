@@ -58,6 +58,7 @@ def restore(backup: Path, store: Path, tell: Tell, *, now: datetime, replace: bo
     backup, store = backup.absolute(), store.absolute()
     if not backup.is_file():
         raise NotMade(f"{backup} is no file: name a backup")
+    _check_kind(backup)
     lock = FileLock(store)
     try:
         if store.exists() and not replace:
@@ -70,6 +71,17 @@ def restore(backup: Path, store: Path, tell: Tell, *, now: datetime, replace: bo
     finally:
         lock.release()
     return Copied(copied.path, copied.size, copied.version, copied.head, copied.notifications, aside)
+
+
+def _check_kind(backup: Path) -> None:
+    """Raises NotMade for what is no database: what is to be done then concerns the backup, and not the store."""
+    try:
+        with backup.open("rb") as file:
+            first = file.read(len(_FIRST_OCTETS))
+    except OSError as error:
+        raise NotMade(f"{backup} cannot be read: {error.strerror}") from None
+    if first and first != _FIRST_OCTETS:
+        raise NotMade(f"{backup} is not a database of SQLite: name a file that the command backup has made")
 
 
 def _copy(source: Path, target: Path, tell: Tell) -> None:
@@ -96,7 +108,8 @@ def _checked(part: Path, target: Path) -> Copied:
         version = check_version(db, part)
         (said,) = db.execute("PRAGMA integrity_check(1)").fetchone()
         if said != "ok":
-            raise NotMade(f"what was copied is damaged ({said}): put an earlier backup back")
+            in_one_line = " ".join(said.split())
+            raise NotMade(f"what was copied is damaged ({in_one_line}): put an earlier backup back")
         (head,) = db.execute("SELECT coalesce(max(offset), 0) FROM entries").fetchone()
         counted = "contents" if version >= _CONTENTS_SINCE else "entries WHERE event = 'notification.new'"
         (notifications,) = db.execute(f"SELECT count(*) FROM {counted}").fetchone()  # noqa: S608 (one of the two)
@@ -104,6 +117,7 @@ def _checked(part: Path, target: Path) -> Copied:
 
 
 _CONTENTS_SINCE: Final = 3
+_FIRST_OCTETS: Final = b"SQLite format 3\0"
 
 
 def _set_aside(store: Path, now: datetime) -> Path | None:
