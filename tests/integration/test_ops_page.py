@@ -409,6 +409,16 @@ async def test_a_user_is_blocked_and_unblocked_and_tokens_are_revoked(caplog: py
 
 
 @pytest.mark.gen_test
+async def test_a_reason_adds_nothing_to_what_the_audit_log_says(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "synkrone.audit")
+    async with operating() as browser:
+        reason = {"reason": "lost, disconnected: 7"}
+        assert (await browser.ask("POST", "/ops/api/users/42/do/block", reason))[0] == 200
+    *_, record = [vars(one) for one in caplog.records if one.name == "synkrone.audit"]
+    assert "reason: 'lost, disconnected: 7', disconnected: 0" in record["detail"]
+
+
+@pytest.mark.gen_test
 async def test_an_inbox_is_seen_without_its_content_unless_titles_are_asked_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
