@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -218,4 +219,4 @@ def test_every_help_has_examples_that_are_read(command: str, capsys: pytest.Capt
     assert lines
     for line in lines:
         assert line.startswith(command)
-        parser().parse_args(shlex.split(line.partition(" > ")[0]))
+        parser().parse_args(shlex.split(re.split(" [|<>] ", line)[0]))
