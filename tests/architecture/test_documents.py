@@ -146,6 +146,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/monitor.md", "yaml", "scrape_configs"): (
         "tests/architecture/test_monitoring.py::test_the_configuration_of_the_page_is_one"
     ),
+    ("docs/how-to/backup.md", "bash", "systemctl stop"): NotRun("it needs systemd as the first process"),
+    ("docs/how-to/reload.md", "bash", "systemctl restart"): NotRun("it needs systemd as the first process"),
+    ("docs/how-to/deploy.md", "ini", "store_password"): NotRun("it needs systemd as the first process"),
     ("docs/how-to/reload.md", "bash", "kill -HUP"): f"{RELOADING}test_what_the_page_says_to_type_reloads",
     ("docs/how-to/reload.md", "bash", "/admin/reload"): f"{RELOADING}test_what_the_page_says_to_type_reloads",
     ("docs/how-to/reload.md", "json", "needs_restart"): f"{RELOADING}test_what_the_page_says_to_type_reloads",

@@ -159,3 +159,9 @@ async def test_promtool_finds_nothing_wrong_with_what_a_server_says(promtool: st
         await peer.next()
         seen = await scrape(session, server)
     assert run(promtool, "check", "metrics", said=seen.text) == ""
+
+
+def test_every_alert_is_explained() -> None:
+    page = (ROOT / "docs" / "how-to" / "monitor.md").read_text()
+    names = {rule["alert"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]}
+    assert {name for name in names if f"| `{name}` |" not in page} == set()

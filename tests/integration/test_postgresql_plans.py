@@ -94,7 +94,7 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
         for is_named in (True, False)
     ),
     (trimming._OLD, {"floor": 10, "given": ROWS, "before": 10**6, "most": 1000}),
-    (trimming._BEHIND, {"floor": 1000, "most": 1000}),
+    (trimming._BEHIND, {"floor": 1000, "most": 1000, "names": 65_536}),
     (trimming._SWEEP, {"upto": 100}),
     (trimming._TOO_OLD, {"floor": ROWS, "before": 10**6, "most": 1000, "names": 65_536}),
     (trimming._DROP_STATE, {"offsets": OFFSETS, "most": 1000}),
