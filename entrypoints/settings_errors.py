@@ -77,8 +77,9 @@ def _meant(path: str, model: type[BaseModel]) -> str:
     for near in difflib.get_close_matches(name, [other for place, other in known if place == section], 1, 0.7):
         return meant(section, near)
     for place, other in known:
-        if other == name:
-            return meant(place, name)
+        # One underscore in a variable where there have to be two.
+        if other == name or f"{place}.{other}".replace(".", "_") == path:
+            return meant(place, other)
     return "remove it"
 
 

@@ -60,7 +60,8 @@ class BlockHandler(_RestrictionHandler):
                 until, reason = read_block(self.body)
                 blocked = await access.block(user, until, reason)
                 ends = timestamp(until) if until is not None else "taken back"
-                self._note("blocked", user, f"until {ends}; connections: {blocked.disconnected}")
+                why = f"; reason: {reason!r}" if reason is not None else ""
+                self._note("blocked", user, f"until {ends}{why}; connections: {blocked.disconnected}")
             case "DELETE":
                 blocked = await access.unblock(user)
                 self._note("unblocked", user)

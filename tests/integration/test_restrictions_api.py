@@ -324,6 +324,15 @@ async def test_one_line_says_who_did_what_to_whom(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.gen_test
+async def test_the_audit_log_keeps_why_somebody_was_blocked(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="synkrone.audit")
+    async with guarding() as guard:
+        await guard.send("POST", "block", {"reason": "abuse; connections: 7"})
+    (line,) = [record for record in caplog.records if record.name == "synkrone.audit"]
+    assert vars(line)["detail"] == "until taken back; reason: 'abuse; connections: 7'; connections: 0"
+
+
+@pytest.mark.gen_test
 async def test_no_more_users_are_restricted_than_may_be() -> None:
     async with guarding(limits={"restrictions": 1}) as guard:
         await guard.does("POST", "revoke")

@@ -342,6 +342,7 @@ EVERY_ORIGIN = "'*' would let every page in: name them, as in https://app.exampl
         ({"HOSTNAME": "x"}, "SYNKRONE_HOSTNAME: is not a known setting: remove it"),
         ({"LIMITS__DURATION": "1s"}, "SYNKRONE_LIMITS__DURATION: is not a known setting: remove it"),
         ({"CONNECTIONS": "9"}, "SYNKRONE_CONNECTIONS: is not a known setting: did you mean limits.connections?"),
+        ({"AUTH_SECRET": SECRET}, "SYNKRONE_AUTH_SECRET: is not a known setting: did you mean auth.secret?"),
         ({"": "x"}, "SYNKRONE_: is not a known setting: remove it"),
         ({"AUTH": SECRET}, "SYNKRONE_AUTH: must be a section of settings"),
         ({"AUTH__SECERT": SECRET}, "SYNKRONE_AUTH__SECERT: is not a known setting: did you mean auth.secret?"),
