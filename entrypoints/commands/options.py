@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import shtab
 
+from domain.policy import is_name, name_fault
 from entrypoints.files import read_file
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_errors import printable
@@ -125,6 +126,13 @@ def a_duration(text: str) -> timedelta:
         return duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def a_name(text: str) -> str:
+    """A user's id or role, as a server takes it."""
+    if not is_name(text):
+        raise argparse.ArgumentTypeError(name_fault(text))
+    return text
 
 
 def a_text(text: str) -> str:

@@ -80,6 +80,14 @@ def test_a_lifetime_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "argument --ttl: must be a duration such as 30s, 10m, 1h or 30d" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["--user", "", "--role", "r"], ["--user", "42", "--role", "a\nb"]])
+def test_a_token_is_of_a_user_that_there_can_be(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["token", *arguments])
+    assert ended.value.code == 2
+    assert re.search(r"--(user|role): (must be 1 to 128 characters|holds U\+000A)", capsys.readouterr().err)
+
+
 COMMANDS = [["publish", "--to", "everyone", "--type", "t"], ["listen", "--token", "x"]]
 
 
