@@ -21,18 +21,20 @@ class Revisions:
         self.starts: Mapping[Room, int] = {}
         """Where its user starts in each room: what lies at or below that does not exist for them, nor what is about
         it."""
-        self._left: set[int] = set()
+        # Nearly all connections never have any.
+        self._left: set[int] | None = None
 
     def sent_for(self, entry: Entry, upto: int) -> Entry | None:
         """What is sent for an entry, in a replay that goes on at least up to an offset; None: nothing is."""
         if entry.revised is not None and entry.revised <= upto:
+            self._left = self._left or set()
             self._left.add(entry.position.offset)
             return None
         if entry.about is None:
             return entry
         if not self._exists(entry, entry.about):
             return None
-        if entry.about not in self._left:
+        if self._left is None or entry.about not in self._left:
             return entry
         self._left.discard(entry.about)
         return replace(entry, event=NOTIFICATION_NEW) if entry.event == NOTIFICATION_REVISED else entry
