@@ -122,7 +122,10 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     "and their marks are forgotten": (switches.marks_of_before_a_loss_stay, f"{LOST}|{TWICE}"),
     "what was taken back is read no more": (switches.recalled_entries_read, f"{RECALLED}|{REVISED}"),
     "nor sent by who has read it before": (switches.recalled_entries_sent, RECALLED),
-    "what was revised is replayed by its last content": (switches.revised_entries_replayed, f"{REVISED}|was listed the content"),
+    "what was revised is replayed by its last content": (
+        switches.revised_entries_replayed,
+        f"{REVISED}|was listed the content",
+    ),
     "as new to who has not had it": (switches.revisions_told_as_such_to_all, REVISED),
     "and not to who started later": (switches.revisions_of_what_is_older_than_the_start, OTHERS),
 }

@@ -183,8 +183,14 @@ async def test_what_is_kept_in_memory_cannot_be_carried(command: tuple[str, ...]
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_folder_that_knows_of_no_store_is_given_none(tmp_path: Path) -> None:
-    file = tmp_path / "export.ndjson"
-    file.write_text("")
+    file, server = tmp_path / "export.ndjson", ServerProcess(tmp_path / "server", ONE_SECRET)
+    try:
+        server.wait_until_ready()
+        await server.publish({"user": "42"})
+    finally:
+        server.stop()
+    source = ONE_SECRET | {"SYNKRONE_STORE": f"sqlite:///{server.directory}/synkrone.db"}
+    assert (await run("export", "--output", str(file), settings=source))[0] == 0
     code, output, errors = await run("import", str(file), settings={})
     assert (code, output) == (2, "")
     assert errors.startswith("synkrone-socket: store: nothing says where it is, and FOLDER/synkrone.db does not exist")

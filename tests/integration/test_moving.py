@@ -343,7 +343,8 @@ async def test_a_server_that_is_started_too_early_says_so(
         await move.followed()
         with pytest.raises(StoreUnusable, match="is under way: start again when it has ended"):
             await PostgresqlStore(server.url(database), clock=SystemClock()).open()
-        assert refusal(await move_beside(file, server.url(database))) == "another move or import into this database is under way"
+        refused = refusal(await move_beside(file, server.url(database)))
+        assert refused == "another move or import into this database is under way"
     await move.ended()
     assert move.moved is not None
 
