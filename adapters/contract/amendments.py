@@ -30,7 +30,7 @@ def read_patch(body: bytes) -> Revise:
     """What a JSON Merge Patch (RFC 7396) makes of a notification: ``{type?, title?, body?, data?, expires_at?}``.
 
     Of ``data`` what the patch does not name stays as it came. Raises InvalidJson, or InvalidPublication that names
-    every bad field.
+    every bad field; what is returned raises InvalidPublication where that is nested more deeply than can be merged.
     """
     members = decode(_raw_object, body)
     if members is None:
@@ -104,8 +104,12 @@ _MEMBERS: Final[dict[str, Callable[[object], object]]] = {
 def _merged_data(data: Json | None, patch: bytes) -> Json | None:
     if patch == _NULL:
         return None
-    merged = _merged(data, patch)
-    return data if data is not None and _is_same(data, merged) else Json(merged)
+    try:
+        merged = _merged(data, patch)
+        return data if data is not None and _is_same(data, merged) else Json(merged)
+    except RecursionError:
+        # The decoder's own limit may be another, and the thread of a store that asks has a stack of its own.
+        raise InvalidPublication([FieldError("data", "is nested too deeply")]) from None
 
 
 def _is_same(one: bytes, other: bytes) -> bool:
