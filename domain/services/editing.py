@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from domain.delivery.hub import Hub
-from domain.model import Amended, Audience, Notification, Publication
+from domain.errors import InvalidPublication
+from domain.model import Amended, Audience, FieldError, Notification, Publication
 from domain.policy import ConnectionPolicy
 from domain.ports import Amendments, Clock, Revise
 
@@ -21,6 +22,12 @@ class EditingService:
         def checked(notification: Notification) -> Notification:
             revised = revise(notification)
             self._policy.check(_content_of(revised))
+            ends = revised.expires_at
+            # What has expired is told to nobody: whoever has it would keep what they have.
+            if ends is not None and ends != notification.expires_at and ends <= self._clock.now():
+                raise InvalidPublication(
+                    [FieldError("expires_at", "must be in the future: to end it now, take it back")]
+                )
             return revised
 
         return await self._amendments.revise(id_, checked, self._clock.now())

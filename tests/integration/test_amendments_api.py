@@ -267,6 +267,7 @@ async def test_the_same_patch_again_changes_nothing() -> None:
         ({"to": {"user": "43"}}, 422, "invalid_notification", ["to"]),
         ({"type": None, "title": 3}, 422, "invalid_notification", ["type", "title"]),
         ({"data": [1], "expires_at": "soon"}, 422, "invalid_notification", ["data", "expires_at"]),
+        ({"title": "two", "expires_at": "2020-01-01T00:00:00Z"}, 422, "invalid_notification", ["expires_at"]),
         (b'{"data": {"a": 1, "a": 2}}', 422, "invalid_notification", ["body"]),
         ({"body": "x" * 70_000}, 413, "too_large", []),
     ],
