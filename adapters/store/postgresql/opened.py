@@ -76,17 +76,17 @@ class Opened:
     closed: bool = False
 
     def add(self, entries: Sequence[TailEntry], most: int, most_bytes: int) -> None:
-        """What follows the tail. The rest it has already, or is read before long by whoever follows the log. What was
-        stored in a database that is not the one any more belongs nowhere. Of all the entries the last ``most`` stay at
-        hand, no more than take ``most_bytes``."""
+        """What follows the tail, up to where something is missing: in between other servers may have stored something.
+        The rest it has already, or is read before long by whoever follows the log. What was stored in a database that
+        is not the one any more belongs nowhere. Of all the entries the last ``most`` stay at hand, no more than take
+        ``most_bytes``."""
         tail, position = self.tail, self.generations.position
-        new = [
-            entry
-            for entry in entries
-            if entry.position.offset > tail.head and entry.position == position(entry.position.offset)
-        ]
-        if new and new[0].position.offset == tail.head + 1:
-            tail.append(new)
+        following: list[TailEntry] = []
+        for entry in entries:
+            offset = entry.position.offset
+            if offset == tail.head + len(following) + 1 and entry.position == position(offset):
+                following.append(entry)
+        tail.append(following)
         while len(tail) > most or tail.bytes > most_bytes:
             tail.drop_first()
 
