@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from domain.errors import StoreUnavailable
 from domain.model import (
+    EVERYONE,
     Arrived,
     InboxQuery,
     Position,
@@ -250,3 +252,29 @@ async def test_the_cost_is_that_of_what_is_asked_for_and_not_of_the_log(
 
     few, many = await costs(1), await costs(20)
     assert all(0 < many[name] < 1.2 * few[name] + 50 for name in few), (few, many)
+
+
+async def test_a_revision_of_what_is_for_everyone_does_not_look_at_all_who_have_deleted_it(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cost(users: int) -> int:
+        file = path.with_name(f"{users}.db")
+        async with opened(file, clock) as inbox:
+            await inbox.append([draft("a", EVERYONE)])
+        with closing(sqlite3.connect(file)) as db, db:
+            db.executemany("INSERT INTO rooms (name) VALUES (?)", [(f"user:{number}",) for number in range(users)])
+            db.execute(
+                """
+                INSERT INTO state (user, offset, deleted)
+                SELECT rooms.id, contents.offset, 1 FROM rooms, contents WHERE name LIKE 'user:%'"""
+            )
+        steps = Steps(monkeypatch)
+        async with opened(file, clock) as inbox:
+            before = steps.number
+            await inbox.revise("a", lambda notification: replace(notification, title="2"), clock.now())
+            found = steps.number - before
+        monkeypatch.undo()
+        return found
+
+    few, many = await cost(10), await cost(1000)
+    assert 0 < many < 1.2 * few + 50, (few, many)
