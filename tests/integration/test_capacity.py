@@ -268,7 +268,7 @@ async def test_a_batch_being_stored_when_the_drain_begins_is_delivered(
             return await append(*arguments, **options)
 
         monkeypatch.setattr(inbox, "append", told)
-        batch = [{"to": {"user": "42"}, "type": "t", "id": str(number)} for number in range(3000)]
+        batch = [{"to": {"user": "42"}, "type": "t", "id": str(number)} for number in range(1000)]
         posting = asyncio.create_task(post_batch(session, server, batch))
         await storing.wait()
         _, packets = await asyncio.gather(server.drain(), until_closed(peer))
