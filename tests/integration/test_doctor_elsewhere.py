@@ -46,11 +46,6 @@ def another() -> Iterator[str]:
     server.stop()
 
 
-async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read()
-    writer.close()
-
-
 def asked(url: str) -> Asked:
     return Asked(url=url, leeway=timedelta(seconds=30), is_trusted=lambda _: False, token="of-a-user")
 
@@ -64,9 +59,20 @@ async def test_another_socket_io_server_is_no_reason_to_break_off() -> None:
 
 async def test_of_a_server_that_does_not_answer_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(through, "SECONDS", 0.3)
-    silent = await asyncio.start_server(silence, "127.0.0.1", 0)
+    calls: list[asyncio.Task[None]] = []
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    silent = await asyncio.start_server(
+        lambda reader, writer: calls.append(asyncio.ensure_future(wait(reader, writer))), "127.0.0.1", 0
+    )
     url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
     findings = await through.look_through(asked(url))
     silent.close()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*calls)
     (found,) = findings.found
     assert found.said.endswith("cannot be reached: no answer came in time")
