@@ -10,6 +10,7 @@ CREATE FUNCTION synkrone.recall(
 LANGUAGE plpgsql AS $$
 DECLARE
     locked record;
+    revision bigint;
 BEGIN
     -- Before the log: whoever trims may be removing the same, and is not to be waited for while others wait.
     PERFORM FROM synkrone.log FOR UPDATE;
@@ -22,7 +23,7 @@ BEGIN
     IF FOUND THEN
         RETURN;
     END IF;
-    SELECT contents.log_offset, contents.rooms INTO about, rooms
+    SELECT contents.log_offset, contents.rooms, contents.revised INTO about, rooms, revision
     FROM synkrone.contents
     WHERE contents.log_offset = (SELECT ids.log_offset FROM synkrone.ids WHERE ids.id = recalled_id);
     IF rooms IS NULL THEN
@@ -30,6 +31,7 @@ BEGIN
     END IF;
     first := locked.head + 1;
     epoch := locked.epoch;
+    PERFORM synkrone.erase_revision(revision);
     DELETE FROM synkrone.placed
     USING string_to_table(recall.rooms, E'\n') AS named (room)
     WHERE placed.room = named.room AND placed.log_offset = recall.about;
