@@ -64,6 +64,7 @@ MIGRATIONS: Sequence[Migration] = (
     Migration(4, usable_from=2),
     Migration(5, usable_from=2),
     Migration(6, usable_from=2),
+    Migration(7, usable_from=2),
 )
 """In order, without a gap. A new schema goes through all of them, so that every one is the same."""
 

@@ -24,6 +24,7 @@ from adapters.store.sqlite.sealing import seal_of
 from adapters.store.sqlite.version_5 import version_5
 from adapters.store.sqlite.version_6 import version_6
 from adapters.store.sqlite.version_7 import version_7
+from adapters.store.sqlite.version_8 import version_8
 from domain.errors import SynkroneError
 
 _log = logging.getLogger("synkrone.store")
@@ -148,6 +149,7 @@ MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     version_5,
     version_6,
     version_7,
+    version_8,
 )
 """What makes a file of version n one of n + 1. A new file goes through all of them, so that every file is the same."""
 

@@ -1,0 +1,1 @@
+-- What backends gained together: a file for each.
