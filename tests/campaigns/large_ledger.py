@@ -87,15 +87,14 @@ _SQLITE = (
         WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < :entries)
         SELECT n, :began + n * :each FROM counted""",
     "INSERT INTO rooms (id, name) SELECT n, 'user:u' || (n - 1) FROM temp.numbers WHERE n <= :users",
-    "INSERT INTO entries SELECT n, at, 'notification.new', NULL, NULL, NULL FROM temp.numbers",
-    """INSERT INTO contents
-        SELECT n, at, NULL, 't',
-            printf('%08x-%04x-7%03x-8000-%012x', at / 1000 >> 16, at / 1000 & 65535, n & 4095, n),
-            NULL, NULL, 1, CAST('user:u' || (n % :users) AS BLOB), :payload
+    "INSERT INTO entries (offset, stored_at, event) SELECT n, at, 'notification.new' FROM temp.numbers",
+    """INSERT INTO contents (offset, stored_at, type, id, form, rooms, payload)
+        SELECT n, at, 't', printf('%08x-%04x-7%03x-8000-%012x', at / 1000 >> 16, at / 1000 & 65535, n & 4095, n),
+            1, CAST('user:u' || (n % :users) AS BLOB), :payload
         FROM temp.numbers""",
-    "INSERT INTO locators SELECT at / 1000 << 16 | 0x7000 | (n & 4095), n FROM temp.numbers",
+    "INSERT INTO locators (locator, offset) SELECT at / 1000 << 16 | 0x7000 | (n & 4095), n FROM temp.numbers",
     # In the order in which they lie there.
-    """INSERT INTO placed
+    """INSERT INTO placed (room, offset, item, expires_at)
         SELECT room.n, (turn.n - 1) * :users + CASE room.n WHEN 1 THEN :users ELSE room.n - 1 END, 1, NULL
         FROM temp.numbers AS room CROSS JOIN temp.numbers AS turn WHERE room.n <= :users AND turn.n <= :of_user""",
     f"""INSERT INTO ledger_receipts (user, at, upto)
@@ -148,11 +147,12 @@ _ID = """(
 _POSTGRESQL = (
     """CREATE TEMPORARY VIEW numbers AS
         SELECT n, :began + n * :each AS at FROM generate_series(1, :entries::bigint) AS given (n)""",
-    "INSERT INTO synkrone.entries SELECT n, at, 'notification.new' FROM numbers",
-    f"""INSERT INTO synkrone.contents
-        SELECT n, at, NULL, {_ID}, 't', 1, 'user:u' || (n % :users), :payload FROM numbers""",  # noqa: S608
-    f"INSERT INTO synkrone.ids SELECT {_ID}, n, NULL, NULL FROM numbers",  # noqa: S608
-    "INSERT INTO synkrone.placed SELECT 'user:u' || (n % :users), n, true, NULL FROM numbers",
+    "INSERT INTO synkrone.entries (log_offset, stored_at, event) SELECT n, at, 'notification.new' FROM numbers",
+    f"""INSERT INTO synkrone.contents (log_offset, stored_at, id, type, form, rooms, payload)
+        SELECT n, at, {_ID}, 't', 1, 'user:u' || (n % :users), :payload FROM numbers""",  # noqa: S608
+    f"INSERT INTO synkrone.ids (id, log_offset) SELECT {_ID}, n FROM numbers",  # noqa: S608
+    """INSERT INTO synkrone.placed (room, log_offset, item)
+        SELECT 'user:u' || (n % :users), n, true FROM numbers""",
     f"""INSERT INTO synkrone.ledger_receipts
         SELECT 'u' || (n % :users), at / 1000000 * 1000000, ({_RECEIPT})::jsonb FROM numbers""",  # noqa: S608
     f"""INSERT INTO synkrone.ledger_connections
