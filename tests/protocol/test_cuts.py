@@ -358,7 +358,7 @@ async def test_an_answer_that_the_socket_did_not_take_whole_is_given_to_whatever
         peer = await polling_live(it)
         expected = [it.publish(LARGE)]
         assert not await peer.poll(Place.HALF_ANSWER_BODY, Cut.RESET, share=0.01)
-        await it.until(peer, lambda session: session._answer is not None and session._answer.is_lost)
+        await it.until(peer, lambda session: session._polls.answer is not None and session._polls.answer.is_lost)
         await poll_until(peer, it, expected, again=False)
         await peer.post("1")
 
@@ -665,7 +665,7 @@ async def test_an_answer_that_was_lost_before_an_upgrade_comes_over_the_websocke
         peer = await polling_live(it)
         expected = [it.publish(LARGE)]
         assert not await peer.poll(Place.HALF_ANSWER_BODY, Cut.RESET, share=0.01)
-        await it.until(peer, lambda session: session._answer is not None and session._answer.is_lost)
+        await it.until(peer, lambda session: session._polls.answer is not None and session._polls.answer.is_lost)
         expected.append(it.publish())
         script = await upgrade_up_to(it, "the upgrade", peer)
         while peer.entries[-1:] != expected[-1:]:

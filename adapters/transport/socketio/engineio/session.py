@@ -10,16 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from adapters.transport.socketio.engineio.arrival import (
-    ACKNOWLEDGED_WITHIN,
-    PATIENCE,
-    Again,
-    Arrival,
-    Delivery,
-    has_failed,
-    is_certainly_lost,
-    judge,
-)
+from adapters.transport.socketio.engineio.arrival import Arrival, Delivery
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.heartbeat import Heartbeat
@@ -36,6 +27,7 @@ from adapters.transport.socketio.engineio.packet import (
     decode_packet,
     decode_payload,
 )
+from adapters.transport.socketio.engineio.polls import Answer, Poll, Polls
 from domain.model import DisconnectReason
 from domain.rules.pace import has_room, is_too_slow, slow_since
 
@@ -45,9 +37,6 @@ TransportName: TypeAlias = Literal["polling", "websocket"]
 
 NOOP_INTERVAL = 0.1
 """Seconds between two polls that are ended for the sake of an upgrade: a client whose WebSocket hangs would spin."""
-
-MAX_DELIVERIES = 4
-"""Of one answer that are looked at when another poll comes."""
 
 MAX_ANSWER_PACKETS = 16
 """In an answer to a poll: python-engineio takes one with more for an attack, and ends the connection."""
@@ -112,44 +101,6 @@ class _Upgrade(Enum):
     PROBED = auto()
 
 
-@dataclass(slots=True)
-class _Answer:
-    """The last answer to a poll that held packets. Until another poll follows, the client may not have got it."""
-
-    request: str
-    batch: Batch
-    ping: int | None
-    """The number of the ping in it, if there is one."""
-    deliveries: tuple[Delivery, ...] = ()
-    """The last ones. There are more than one where the poll was sent again, and none where nothing is known but what
-    the next request says."""
-    is_lost: bool = False
-
-    @property
-    def delivery(self) -> Delivery | None:
-        """The one that has most likely arrived, of several the last. A poll that was sent again can overtake the first
-        one."""
-        chances = (is_certainly_lost, has_failed)
-        return min(reversed(self.deliveries), key=lambda it: sum(bad(it) for bad in chances), default=None)
-
-    @property
-    def has_failed(self) -> bool:
-        return bool(self.deliveries) and all(map(has_failed, self.deliveries))
-
-
-@dataclass(slots=True)
-class _Poll:
-    """``again``: whether it is the one that was answered last. ``uncertain_until``: whether the last answer has arrived
-    is not known, and this one waits for that."""
-
-    request: str
-    is_proxied: bool
-    is_stamped: bool
-    is_repeat: bool = False
-    again: Again = Again.NO
-    uncertain_until: float | None = None
-
-
 class Session:
     """A session, from just after its handshake to its end.
 
@@ -162,9 +113,9 @@ class Session:
 
     # fmt: off
     __slots__ = (
-        "_answer", "_chatter", "_chatter_since", "_close_at_last", "_close_by", "_close_reason", "_events", "_farewell",
-        "_has_time_to_leave", "_limits", "_noop_at", "_nothing", "_poll", "_posting", "_repeats", "_slow_since",
-        "_state", "_upgrade", "_upgrade_by", "heartbeat", "in_flight", "pending", "sid", "tick_at", "transport",
+        "_chatter", "_chatter_since", "_close_at_last", "_close_by", "_close_reason", "_events", "_farewell",
+        "_has_time_to_leave", "_limits", "_noop_at", "_nothing", "_polls", "_posting", "_slow_since", "_state",
+        "_upgrade", "_upgrade_by", "heartbeat", "in_flight", "pending", "sid", "tick_at", "transport",
     )
     # fmt: on
 
@@ -179,10 +130,8 @@ class Session:
         self._limits = limits
         self._state = _State.OPEN
         self._events: list[Event] | None = None
-        self._poll: _Poll | None = None
-        self._answer: _Answer | None = None
+        self._polls = Polls()
         self._posting = False
-        self._repeats = False
         self._upgrade = _Upgrade.NONE
         self._upgrade_by = 0.0
         self._noop_at = 0.0
@@ -215,7 +164,7 @@ class Session:
     @property
     def is_polled(self) -> bool:
         """A poll waits for its answer."""
-        return self._poll is not None
+        return self._polls.waiting is not None
 
     @property
     def has_said_all(self) -> bool:
@@ -246,7 +195,7 @@ class Session:
     @property
     def waiting_bytes(self) -> int:
         """Bytes kept for the client: not taken, or taken by a poll that nothing has followed yet."""
-        return self.untaken_bytes + (self._answer.batch.size if self._answer is not None else 0)
+        return self.untaken_bytes + self._polls.size
 
     def take_events(self) -> list[Event]:
         events, self._events = self._events, None
@@ -278,14 +227,14 @@ class Session:
 
     def answer(self, now: float) -> bytes | None:
         """The body for the poll that waits, if one does and there is something to say."""
-        poll = self._poll
+        poll, kept = self._polls.waiting, self._polls.answer
         if poll is None:
             return None
         if self.transport == WEBSOCKET:
             body = self._farewell if self._state is _State.CLOSED else _NOOP_BODY
-        elif poll.is_repeat and self._answer is not None:
-            self._answer.is_lost = False
-            body = self._answer.batch.body
+        elif poll.is_repeat and kept is not None:
+            kept.is_lost = False
+            body = kept.batch.body
             self.heartbeat.pinged_again(now)
         elif poll.uncertain_until is not None:
             return None
@@ -302,13 +251,13 @@ class Session:
             self._noop_at = now + NOOP_INTERVAL
         else:
             return None
-        self._poll = None
+        self._polls.waiting = None
         return body
 
-    def _answer_pending(self, poll: _Poll, now: float) -> bytes:
+    def _answer_pending(self, poll: Poll, now: float) -> bytes:
         """With a ping where nothing else may prove its arrival: see ``arrival``."""
         heartbeat = self.heartbeat
-        needs_proof = self._repeats or (poll.is_proxied and not poll.is_stamped)
+        needs_proof = self._polls.are_repeated or (poll.is_proxied and not poll.is_stamped)
         if needs_proof and not heartbeat.ping_waits and heartbeat.may_ping:
             heartbeat.ping(None, now)
             heartbeat.ping_waits = True
@@ -320,7 +269,7 @@ class Session:
         if batch.length > MAX_ANSWER_PACKETS:
             batch, self.pending = self._split(batch)
         has_ping = heartbeat.ping_waits
-        self._answer = _Answer(poll.request, batch, heartbeat.pings if has_ping else None)
+        self._polls.answer = Answer(poll.request, batch, heartbeat.pings if has_ping else None)
         self.heartbeat.ping_waits = False
         self.heartbeat.given_out = batch.mark or self.heartbeat.given_out
         return batch.body
@@ -346,101 +295,52 @@ class Session:
         session that is closing, with all said, it is refused, whereupon its client comes back.
         """
         self._expect_polling()
-        if self._poll is not None and request != self._poll.request:
+        polls = self._polls
+        if polls.waiting is not None and request != polls.waiting.request:
             raise self._failed(ProtocolError("a poll while another waits"))
-        poll = self._poll = _Poll(request, is_proxied, is_stamped)
-        if self._answer is not None:
-            self._look_at_last(self._answer, poll, now)
+        poll = Poll(request, is_proxied, is_stamped)
+        # A client without the answer has not got the ping in it either.
+        if polls.take(poll, now, self._limits.ping_timeout / 2):
+            self._answer_arrived()
+        elif poll.uncertain_until is not None:
+            self.tick_at = min(self.tick_at, poll.uncertain_until)
         if self._has_nothing_to_say_but_goodbye(poll):
-            self._poll = None
+            polls.waiting = None
             self._end(self._close_reason)
             raise ProtocolError("the session has ended")
 
-    def _look_at_last(self, answer: _Answer, poll: _Poll, now: float) -> None:
-        is_same_request = poll.request == answer.request
-        if answer.is_lost:
-            arrival = Arrival.LOST
-        elif answer.delivery is None:
-            arrival = Arrival.LOST if is_same_request else Arrival.ARRIVED
-        else:
-            poll.again = self._repeats_how(is_same_request=is_same_request, is_stamped=poll.is_stamped)
-            arrival = judge(answer.delivery, poll.again, is_proxied=poll.is_proxied, has_ping=answer.ping is not None)
-        is_known_again = arrival is Arrival.UNCERTAIN and poll.again is Again.YES
-        if arrival is not Arrival.LOST and is_same_request and not is_known_again:
-            self._repeats = True
-        if arrival is Arrival.LOST:
-            poll.is_repeat = True
-            answer.request = poll.request
-        elif arrival is Arrival.ARRIVED:
-            self._answer_arrived()
-        else:
-            patience = PATIENCE if poll.is_proxied else ACKNOWLEDGED_WITHIN
-            # A client without the answer has not got the ping in it either.
-            poll.uncertain_until = now + min(patience, self._limits.ping_timeout / 2)
-            self.tick_at = min(self.tick_at, poll.uncertain_until)
-
-    def _has_nothing_to_say_but_goodbye(self, poll: _Poll) -> bool:
+    def _has_nothing_to_say_but_goodbye(self, poll: Poll) -> bool:
         is_last = not poll.is_repeat and poll.uncertain_until is None and self.pending is self._nothing
         return self._state is _State.CLOSING and self._farewell is _NOOP_BODY and is_last
 
     def answer_given(self, delivery: Delivery) -> None:
         """How what ``answer`` gave last is delivered."""
-        if self._answer is not None:
-            self._answer.deliveries = (*self._answer.deliveries[1 - MAX_DELIVERIES :], delivery)
+        self._polls.answer_given(delivery)
 
     @property
     def is_uncertain(self) -> bool:
         """Whether a poll waits for it to show that the answer to the last has arrived: ``reconsider`` is to be called
         every now and then."""
-        return self._poll is not None and self._poll.uncertain_until is not None
+        return self._polls.uncertain_until is not None
 
     def reconsider(self, now: float) -> None:
         """Look again at what is known of the last answer, and decide once the time for that is over."""
-        poll, answer = self._poll, self._answer
-        if poll is None or poll.uncertain_until is None or answer is None or answer.delivery is None:
-            return
-        has_ping = answer.ping is not None
-        arrival = judge(answer.delivery, poll.again, is_proxied=poll.is_proxied, has_ping=has_ping)
-        if arrival is Arrival.UNCERTAIN and now >= poll.uncertain_until:
-            arrival = self._decide(answer.delivery, is_proxied=poll.is_proxied)
+        arrival = self._polls.reconsider(now, answers_pings=bool(self.heartbeat.pongs))
         if arrival is Arrival.ARRIVED:
-            self._repeats = self._repeats or poll.request == answer.request
             self._answer_arrived()
-        elif arrival is Arrival.LOST:
-            poll.uncertain_until = None
-            poll.is_repeat = True
-            answer.request = poll.request
-
-    def _repeats_how(self, *, is_same_request: bool, is_stamped: bool) -> Again:
-        if not is_same_request:
-            return Again.NO
-        # An HTTP client sends a request again once, and not for ever.
-        was_given_again = self._answer is not None and len(self._answer.deliveries) > 1
-        return Again.YES if is_stamped and not self._repeats and not was_given_again else Again.MAYBE
-
-    def _decide(self, delivery: Delivery, *, is_proxied: bool) -> Arrival:
-        """Nothing more will be known."""
-        has_evidence = delivery.is_confirmed and delivery.is_witnessed
-        if has_evidence and not is_proxied and not delivery.is_acknowledged:
-            return Arrival.LOST
-        if has_evidence and not is_proxied and not self.heartbeat.pongs:
-            # Of a client that has never answered a ping, no pong says nothing.
-            return Arrival.ARRIVED
-        # The client returns, with a cursor that knows.
-        self._end(DisconnectReason.ANSWER_UNCERTAIN)
-        return Arrival.UNCERTAIN
+        elif arrival is Arrival.UNCERTAIN:
+            # The client returns, with a cursor that knows.
+            self._end(DisconnectReason.ANSWER_UNCERTAIN)
 
     def _answer_arrived(self) -> None:
-        answer, self._answer = self._answer, None
         self._slow_since = None
-        if self._poll is not None:
-            self._poll.uncertain_until = None
+        answer = self._polls.take_answer()
         if answer is not None:
             self._emit_receipt(self.heartbeat.receipt(answer.batch.mark))
 
     def poll_aborted(self) -> None:
         """The request that waits is gone; what comes is for the next one."""
-        self._poll = None
+        self._polls.waiting = None
 
     def answer_lost(self, delivery: Delivery | None = None) -> None:
         """The answer could not be written: the next poll gets it again, or the WebSocket that takes over. Once that
@@ -449,16 +349,13 @@ class Session:
         With a ``delivery``, that of the last answer seems to have failed, and no other of it may have arrived. Where
         all of it was sent, the next poll says more.
         """
-        answer = self._answer
-        if answer is not None and (delivery is None or (delivery in answer.deliveries and answer.has_failed)):
-            answer.is_lost = answer.is_lost or delivery is None or all(map(is_certainly_lost, answer.deliveries))
-            if self.transport == WEBSOCKET:
-                self._end(DisconnectReason.TRANSPORT_CLOSE)
+        if self._polls.lose_answer(delivery) and self.transport == WEBSOCKET:
+            self._end(DisconnectReason.TRANSPORT_CLOSE)
 
     def answer_doubted(self, delivery: Delivery) -> None:
         """The node by which an answer went is gone, and has not said whether it wrote it. The client returns, with a
         cursor that knows."""
-        if self._answer is not None and delivery in self._answer.deliveries and not delivery.was_followed:
+        if self._polls.is_of_answer(delivery) and not delivery.was_followed:
             self._end(DisconnectReason.ANSWER_UNCERTAIN)
 
     def post_began(self) -> None:
@@ -527,16 +424,16 @@ class Session:
             raise
 
     def _take_over(self, now: float) -> None:
-        seems_lost = self._answer is not None and not self._answer.is_lost and self._answer.has_failed
-        if self.is_uncertain or seems_lost:
+        if self._polls.may_have_lost_answer:
             # What a client lost, and what it has, only its cursor knows.
             self._end(DisconnectReason.ANSWER_UNCERTAIN)
             return
         self._upgrade = _Upgrade.NONE
         self.transport = WEBSOCKET
-        if self._answer is not None and self._answer.is_lost:
-            self.pending = self._answer.batch.then_all(self.pending)
-            self._answer = None
+        answer = self._polls.answer
+        if answer is not None and answer.is_lost:
+            self.pending = answer.batch.then_all(self.pending)
+            self._polls.answer = None
         self.heartbeat.want_receipt(now)
         self.tick_at = min(self.tick_at, self.heartbeat.next_at)
 
@@ -646,9 +543,7 @@ class Session:
         self._upgrade = _Upgrade.NONE
         self.pending.forget_successors()
         self.pending = self._nothing
-        self._answer = None
-        if self._poll is not None:
-            self._poll.uncertain_until = None
+        self._polls.take_answer()
         self._emit(Closed(reason))
 
     def _failed(self, error: ProtocolError) -> ProtocolError:
@@ -680,7 +575,7 @@ class Session:
         if self.transport == WEBSOCKET:
             # It is sent behind the upgrade, which waits for the last poll.
             self._answer_arrived()
-        elif self._answer is not None and self._answer.ping is not None and self.heartbeat.pongs >= self._answer.ping:
+        elif self._polls.is_proven_by(self.heartbeat.pongs):
             self._answer_arrived()
         self._emit_receipt(self.heartbeat.receipt_of_ping())
         if self.transport == WEBSOCKET:
