@@ -12,7 +12,8 @@ from adapters.http.messages import RequestHead
 from adapters.system.clock import SystemClock
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.routes import EngineRoute
-from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer, ServedSession
+from adapters.transport.socketio.engineio.served import EngineLimits, ServedSession
+from adapters.transport.socketio.engineio.server import EngineServer
 from adapters.transport.socketio.engineio.session import SessionLimits
 from tests.listening import on_port
 from tests.protocol.detour import detour, is_taken

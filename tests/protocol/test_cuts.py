@@ -22,7 +22,7 @@ from adapters.http.listening import Listener
 from adapters.http.peer import PeerPolicy
 from adapters.system.clock import SystemClock
 from adapters.transport.arrivals import Arrivals
-from adapters.transport.socketio.engineio.server import ServedSession
+from adapters.transport.socketio.engineio.served import ServedSession
 from adapters.transport.socketio.transport import SocketIoLimits, SocketIoTransport
 from domain.errors import UnknownEvent
 from domain.model import (

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from adapters.transport.socketio.engineio.server import ServedSession
+from adapters.transport.socketio.engineio.served import ServedSession
 from adapters.transport.socketio.rate import TokenBucket
 from domain.model import ConnectionId, ConnectReply, DisconnectReason
 

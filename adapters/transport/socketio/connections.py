@@ -17,7 +17,8 @@ from adapters.http.tasks import Tasks
 from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.client import Client, Connection
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
+from adapters.transport.socketio.engineio.served import ServedSession
+from adapters.transport.socketio.engineio.server import EngineServer
 from adapters.transport.socketio.library import NAMESPACE, SocketIoServer
 from adapters.transport.socketio.packet import event_packet
 from adapters.transport.socketio.waiting import Waiting

@@ -10,7 +10,8 @@ from adapters.http.tasks import Tasks
 from adapters.transport.socketio.client import Client
 from adapters.transport.socketio.connections import Connections
 from adapters.transport.socketio.engineio.errors import ProtocolError
-from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
+from adapters.transport.socketio.engineio.served import ServedSession
+from adapters.transport.socketio.engineio.server import EngineServer
 from adapters.transport.socketio.library import run_through
 from adapters.transport.socketio.packet import PacketRefused
 from adapters.transport.socketio.rate import TokenBucket

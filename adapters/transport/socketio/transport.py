@@ -15,7 +15,8 @@ from adapters.transport.socketio.client import Connection
 from adapters.transport.socketio.connections import Connections
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.routes import EngineRoute, not_ready
-from adapters.transport.socketio.engineio.server import EngineLimits, EngineServer
+from adapters.transport.socketio.engineio.served import EngineLimits
+from adapters.transport.socketio.engineio.server import EngineServer
 from adapters.transport.socketio.engineio.session import SessionLimits
 from adapters.transport.socketio.intake import Intake
 from adapters.transport.socketio.packet import ack_packet, entry_packet, event_packet

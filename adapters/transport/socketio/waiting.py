@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from adapters.transport.socketio.client import Client
-from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
+from adapters.transport.socketio.engineio.served import ServedSession
+from adapters.transport.socketio.engineio.server import EngineServer
 from domain.model import DisconnectReason
 from domain.ports import Clock
 

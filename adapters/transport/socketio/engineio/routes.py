@@ -15,7 +15,8 @@ from adapters.http.messages import RequestHead
 from adapters.http.peer import UNIX, VouchedPeer
 from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
-from adapters.transport.socketio.engineio.server import EngineServer, ServedSession
+from adapters.transport.socketio.engineio.served import ServedSession
+from adapters.transport.socketio.engineio.server import EngineServer
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET
 from adapters.transport.socketio.engineio.websocket import accept_key
 
