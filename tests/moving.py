@@ -19,12 +19,16 @@ class BrokenOff(Exception):
 
 
 class RunningMove:
-    """One that breaks off at the report with that number, where one is given. ``error`` is what it ended with."""
+    """One that breaks off at the report with that number, where one is given, and with the first report of the step
+    ``halt_at`` waits until it is to ``go_on``. ``error`` is what it ended with."""
 
-    def __init__(self, path: Path, url: str, break_off_at: int | None = None) -> None:
+    def __init__(self, path: Path, url: str, break_off_at: int | None = None, *, halt_at: Step | None = None) -> None:
         self._path = path
         self._url = url
         self._break_off_at = break_off_at
+        self._halt_at = halt_at
+        self._halted = threading.Event()
+        self._goes_on = threading.Event()
         self._reports = 0
         self._follows = threading.Event()
         self.steps: list[Step] = []
@@ -49,6 +53,9 @@ class RunningMove:
             raise BrokenOff
         if progress.step is Step.FOLLOWING:
             self._follows.set()
+        if progress.step is self._halt_at:
+            self._halted.set()
+            assert self._goes_on.wait(MOVE_SECONDS)
 
     def follows(self) -> None:
         """Return when it does, or has ended."""
@@ -57,6 +64,12 @@ class RunningMove:
     def ends(self) -> None:
         self._thread.join(MOVE_SECONDS)
         assert not self._thread.is_alive()
+
+    async def halted(self) -> None:
+        assert await asyncio.to_thread(self._halted.wait, MOVE_SECONDS)
+
+    def go_on(self) -> None:
+        self._goes_on.set()
 
     async def followed(self) -> None:
         """As ``follows``, while the test's own loop goes on."""

@@ -39,9 +39,10 @@ from tests.contract.inbox_harness import (
     pass_time,
     register,
 )
+from tests.contract.inbox_revisions import titled, to
 from tests.contract.moved_rows import rows_of_database, rows_of_file
 from tests.documents import block
-from tests.doubles import ManualClock
+from tests.doubles import START, ManualClock
 from tests.integration.postgresql_harness import opened
 from tests.moving import RunningMove
 from tests.postgresql import PostgresqlServer, Servers, running_server
@@ -189,6 +190,66 @@ async def test_what_is_taken_back_between_two_runs_is_so_in_the_database(
     assert rows_of_database(server, database) == rows_of_file(file)
     async with opened(server.url(database)) as moved_store:
         assert await ids_of(moved_store, await register(moved_store)) == ["n-2", "n-0"]
+
+
+async def amend_and_trim(store: SqliteStore, clock: ManualClock) -> None:
+    """Of what is done to notifications that are copied, the log has nothing any more."""
+    await store.recall("n-1")
+    await store.revise("n-2", titled("new"), clock.now())
+    await store.revise("n-0", to(expires_at=clock.now() + 3 * HOUR), clock.now())
+    await pass_time(store, clock, 2 * HOUR)
+
+
+async def test_what_was_done_to_notifications_goes_along_though_the_log_has_lost_it_between_two_runs(
+    server: PostgresqlServer, database: str, file: Path
+) -> None:
+    await fill(file)
+    broken_off = RunningMove(file, server.url(database), break_off_at=2)
+    await broken_off.ended()
+    clock = ManualClock()
+    async with serving_from(file, clock, retention_log=HOUR) as store:
+        await amend_and_trim(store, clock)
+    assert not rows_of_file(file)["entries"]
+    ended = await move(file, server.url(database))
+    assert ended.moved is not None, ended.error
+    assert rows_of_database(server, database) == rows_of_file(file)
+
+
+async def test_what_was_done_to_notifications_goes_along_though_the_log_loses_it_before_it_is_read(
+    server: PostgresqlServer, database: str, file: Path
+) -> None:
+    clock = ManualClock()
+    async with serving_from(file, clock, retention_log=HOUR) as store:
+        await register(store)
+        await store.append([draft(f"n-{one}") for one in range(3)])
+        move = RunningMove(file, server.url(database), halt_at=Step.FOLLOWING)
+        await move.halted()
+        copied = rows_of_database(server, database)["contents"]
+        await amend_and_trim(store, clock)
+        assert not rows_of_file(file)["entries"]
+    move.go_on()
+    await move.ended()
+    assert move.moved is not None, move.error
+    after = rows_of_database(server, database)
+    assert after == rows_of_file(file)
+    assert not copied & after["contents"]
+
+
+async def test_what_is_done_to_notifications_while_what_was_copied_is_verified_is_no_difference(
+    server: PostgresqlServer, database: str, file: Path
+) -> None:
+    await fill(file)
+    broken_off = RunningMove(file, server.url(database), break_off_at=2)
+    await broken_off.ended()
+    async with serving_from(file, ManualClock()) as store:
+        move = RunningMove(file, server.url(database), halt_at=Step.VERIFYING)
+        await move.halted()
+        await store.recall("n-1")
+        await store.revise("n-2", titled("new"), START)
+    move.go_on()
+    await move.ended()
+    assert move.moved is not None, move.error
+    assert rows_of_database(server, database) == rows_of_file(file)
 
 
 async def test_a_cursor_of_the_file_goes_on_in_the_database_where_the_next_epoch_begins(

@@ -17,7 +17,7 @@ import psycopg
 
 from adapters.store.moving.digests import digest
 from adapters.store.moving.progress import Moved, Progress, Step
-from adapters.store.moving.source import Slice, Source
+from adapters.store.moving.source import Amended, Extent, Slice, Source, changed_since
 from adapters.store.moving.tables import TABLES, Copied
 from adapters.store.moving.target import Contained, Database, Target, failed, placed
 from adapters.store.served import StoreUnusable
@@ -82,6 +82,8 @@ class _Course:
         self._tell = tell
         self._copied = [(table, Copied(source, table)) for table in TABLES]
         self._upto = 0
+        # What entries up to here say of what was copied is in the database, be they copied themselves or not.
+        self._told_upto = 0
 
     def run(self) -> Moved:
         self._source.check()
@@ -109,6 +111,7 @@ class _Course:
 
     def _begin(self) -> None:
         begun, extent = self._target.move, self._source.extent
+        self._told_upto = extent.head
         if begun is None:
             self._target.begin(self._source.secret, extent.first - 1)
             self._upto = extent.first - 1
@@ -125,11 +128,12 @@ class _Course:
     def _verify(self) -> None:
         """What an earlier run has copied: the file may be another one by now, put back from a backup."""
         self._trim()
-        self._target.amend(self._source.amended_after(self._upto))
         after = self._source.extent.first - 1
         while after < self._upto:
             self._tell(Progress(Step.VERIFYING, after, self._upto))
             part, extent = self._source.slice_after(after, self._upto)
+            # Also by what has left the log since.
+            self._target.amend(changed_since(part, self._upto))
             entries_after = max(after, extent.first_entry - 1)
             # The first contents are on their way out: of their rooms some may be gone.
             contents_after = max(after, extent.first_content)
@@ -154,7 +158,9 @@ class _Course:
         head = self._trim()
         while self._upto < head:
             self._tell(Progress(step, self._upto, head))
-            part, _ = self._source.slice_after(self._upto)
+            part, extent = self._source.slice_after(self._upto)
+            if extent.first_entry - 1 > max(part.after, self._told_upto):
+                self._amend_untold(extent)
             if self._target.copy(part) != _contained(part):
                 raise self._difference(part.after, part.upto)
             self._upto = part.upto
@@ -164,6 +170,12 @@ class _Course:
             for keys in copied.gone():
                 self._target.remove(table, keys)
         self._tell(Progress(step, self._upto, max(self._upto, head)))
+
+    def _amend_untold(self, extent: Extent) -> None:
+        """Entries have left the log before they were read, and may have said something of what was copied."""
+        for rows in self._source.changed_upto(self._upto, self._told_upto):
+            self._target.amend(Amended((), rows))
+        self._told_upto = extent.head
 
     def _trim(self) -> int:
         """Let the database lose what the file has lost. The offset of the file's last entry."""

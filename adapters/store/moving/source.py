@@ -19,6 +19,8 @@ Row = tuple[Any, ...]
 
 SLICE_OFFSETS: Final = 2000
 SLICE_BYTES: Final = 8 * 1024 * 1024
+CHANGED_AT_ONCE: Final = 200
+"""Contents, each of which may have a payload of 64 KiB."""
 
 _UPTO = """
     SELECT max(offset) FROM (
@@ -37,6 +39,9 @@ _COLUMNS = """
         CAST(recalled AS TEXT), revised, key, digest
     FROM contents"""
 _CONTENTS = f"{_COLUMNS} WHERE offset > ? AND offset <= ? ORDER BY offset"
+_CHANGED = f"""
+    {_COLUMNS} WHERE offset > ? AND offset <= ? AND (recalled IS NOT NULL OR revised > ?)
+    ORDER BY offset LIMIT {CHANGED_AT_ONCE}"""
 _AMENDED = f"""
     {_COLUMNS} WHERE offset IN (
         SELECT about FROM entries WHERE offset > :after AND offset <= :upto AND about <= :after)"""  # noqa: S608
@@ -85,6 +90,14 @@ class Amended:
 
     entries: Sequence[Row]
     contents: Sequence[Row]
+
+
+def changed_since(part: Slice, offset: int) -> Amended:
+    """What of a slice entries behind an offset may have changed, whether or not these have left the log."""
+    return Amended(
+        [row for row in part.entries if row[6] is not None and row[5] is None],
+        [row for row in part.contents if row[8] is not None or (row[9] is not None and row[9] > offset)],
+    )
 
 
 class Source:
@@ -151,10 +164,13 @@ class Source:
             contents = self.db.execute(_CONTENTS, (after, end)).fetchall()
             return Slice(after, end, entries, contents, self._amended(after, end)), extent
 
-    def amended_after(self, offset: int) -> Amended:
-        """What lies at or before an offset, as in a slice, and is by now as entries behind it say."""
-        with self.snapshot():
-            return self._amended(offset, self._extent().head)
+    def changed_upto(self, upto: int, since: int) -> Iterator[Sequence[Row]]:
+        """Contents at or before an offset that entries behind the offset ``since`` may have changed, whether or not
+        these have left the log by now; many at once, all of them read after the call."""
+        after = -1
+        while rows := self.db.execute(_CHANGED, (after, upto, since)).fetchall():
+            yield rows
+            after = rows[-1][0]
 
     def _amended(self, after: int, upto: int) -> Amended:
         limits = {"after": after, "upto": upto}
