@@ -245,7 +245,7 @@ async def test_what_is_done_to_notifications_while_what_was_copied_is_verified_i
         move = RunningMove(file, server.url(database), halt_at=Step.VERIFYING)
         await move.halted()
         await store.recall("n-1")
-        await store.revise("n-2", titled("new"), START)
+        await store.revise("n-2", to(title="new", expires_at=START + HOUR), START)
     move.go_on()
     await move.ended()
     assert move.moved is not None, move.error

@@ -96,7 +96,7 @@ class LogTransaction:
             self.head += 1
             expires_at = microseconds(one.expires_at) if one.expires_at is not None else None
             changes += (self.head, one.event, "\n".join(one.rooms).encode(), one.payload, one.about, expires_at)
-            placed += [(room, self.head, 0, None) for room in one.rooms]
+            placed += [(room, self.head, 0, expires_at) for room in one.rooms]
             self.entries.append(
                 Entry(self.as_of, one.rooms, one.event, one.payload, one.expires_at, None, self.now, one.about)
             )
