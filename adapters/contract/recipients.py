@@ -29,11 +29,11 @@ _PLACE = re.compile(r"(0|[1-9][0-9]{0,17}):(.+)", re.DOTALL)
 
 def report_object(report: NotificationReport) -> dict[str, object]:
     """``{notification, to, state, counts: {recipients, received, seen, read, archived, deleted}}``"""
-    tally = report.tally
+    notification, tally = report.notification, report.tally
     return {
-        "notification": msgspec.Raw(report.notification.payload),
-        "to": audience_object(report.notification.audience),
-        "state": report.state.value,
+        "notification": msgspec.Raw(notification.payload) if notification.payload is not None else None,
+        "to": audience_object(notification.audience),
+        "state": notification.state.value,
         "counts": {
             "recipients": report.recipients,
             "received": tally.received,

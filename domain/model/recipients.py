@@ -16,16 +16,21 @@ class NotificationState(Enum):
     """How far a notification has come."""
 
     SENT = "sent"
+    RECALLED = "recalled"
 
 
 @value
 class PublishedNotification:
-    """A notification as it is stored. ``payload`` is as in ``notification.new``."""
+    """A notification as it is stored. ``payload`` is as in ``notification.new``; None once it was taken back."""
 
     id: str
     position: Position
     audience: Audience
-    payload: Json
+    payload: Json | None
+
+    @property
+    def state(self) -> NotificationState:
+        return NotificationState.SENT if self.payload is not None else NotificationState.RECALLED
 
 
 @value
@@ -87,6 +92,5 @@ class NotificationReport:
     """``recipients`` is None where they are not named: a role, or everyone."""
 
     notification: PublishedNotification
-    state: NotificationState
     recipients: int | None
     tally: Tally

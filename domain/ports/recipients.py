@@ -13,7 +13,7 @@ class Recipients(Protocol):
     Raises StoreUnavailable as the log does."""
 
     async def published(self, id_: str) -> PublishedNotification | None:
-        """The notification with this id; None where there is none, or none any more."""
+        """The notification with this id, be it taken back or not; None where there is none, or none any more."""
 
     async def recipients(
         self, notification: PublishedNotification, after: RecipientPlace | None, limit: int

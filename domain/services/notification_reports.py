@@ -8,7 +8,6 @@ from domain.errors import RateLimited, UnknownNotification
 from domain.model import (
     DeliveriesQuery,
     NotificationReport,
-    NotificationState,
     PublishedNotification,
     Recipient,
     RecipientPlace,
@@ -36,7 +35,7 @@ class NotificationReportService:
         notification = await self._published(id_)
         recipients = named_recipients(notification.audience)
         tally = await self._tally(notification) if recipients is not None else await self._tally_in_turn(notification)
-        return NotificationReport(notification, NotificationState.SENT, recipients, tally)
+        return NotificationReport(notification, recipients, tally)
 
     async def recipients_of(self, id_: str, after: RecipientPlace | None) -> RecipientsPage:
         notification = await self._published(id_)

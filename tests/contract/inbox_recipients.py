@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
@@ -13,6 +14,7 @@ from domain.model import (
     Action,
     Audience,
     InboxQuery,
+    NotificationState,
     Position,
     PublishedNotification,
     Recipient,
@@ -99,6 +101,34 @@ class RecipientsContract:
             payload = notification_json(one.notification)
             assert await inbox.published(id_) == PublishedNotification(id_, position, audience, payload)
         assert await inbox.published("other") is None
+
+    async def test_of_what_was_taken_back_it_is_said_for_whom_it_was_and_how_it_stands_with_them(
+        self, open_inbox: OpenStore, clock: ManualClock
+    ) -> None:
+        inbox = await open_inbox(retention=HOUR)
+        ann, bob = await register(inbox), await register(inbox, "bob", "company")
+        audiences = {
+            "two": Audience.users(("bob", "ann")),
+            "one": Audience.user("ann"),
+            "role": Audience.role("company"),
+            "all": Audience.everyone(),
+        }
+        await inbox.append([draft(id_, *audience.rooms) for id_, audience in audiences.items()])
+        await received(inbox, "bob", "company")
+        await inbox.change(bob, Action.SEEN, ["two", "role"], clock.now())
+        await inbox.change(ann, Action.DELETE, ["two"], clock.now())
+        before = {id_: (await published(inbox, id_), await recipients_of(inbox, id_)) for id_ in audiences}
+        for id_, audience in audiences.items():
+            await inbox.recall(id_)
+            was, stood = before[id_]
+            assert (was.audience, was.state) == (audience, NotificationState.SENT)
+            now = await published(inbox, id_)
+            assert now == replace(was, payload=None)
+            assert now.state is NotificationState.RECALLED
+            assert await recipients_of(inbox, id_) == stood
+        await pass_time(inbox, clock, HOUR + timedelta(seconds=1))
+        for id_ in audiences:
+            assert await inbox.published(id_) is None
 
     async def test_of_what_is_kept_no_more_nothing_is_found(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)

@@ -110,6 +110,25 @@ def at(text: str) -> datetime:
 
 
 @pytest.mark.gen_test
+async def test_of_what_was_taken_back_all_but_its_content_is_answered() -> None:
+    async with publishing() as backend:
+        await backend.come("42")
+        await backend.publish("some", {"users": ["43", "42"]}, title="a secret")
+        await backend.act("42", "read", "some")
+        counts, recipients = await backend.counts("some"), await backend.recipients("some")
+        status, _, _ = await backend.send("some", API_KEY, method="DELETE")
+        assert status == 200
+        assert await backend.ask("some") == {
+            "notification": None,
+            "to": {"users": ["42", "43"]},
+            "state": "recalled",
+            "counts": counts,
+        }
+        assert counts["read"] == 1
+        assert await backend.recipients("some") == recipients
+
+
+@pytest.mark.gen_test
 async def test_a_backend_sees_what_it_published_and_for_whom() -> None:
     async with publishing() as backend:
         audiences: dict[str, dict[str, object]] = {

@@ -206,7 +206,10 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "NotificationReport": _object(
         {
-            "notification": ref("Notification"),
+            "notification": {
+                **_or_null(ref("Notification")),
+                "description": "Null once it was taken back: its content is gone.",
+            },
             "to": ref("Audience"),
             "state": {"enum": [state.value for state in NotificationState], "description": "There may be more."},
             "counts": _object(
@@ -228,7 +231,13 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "to": {"users": ["42", "43"]},
                 "state": "sent",
                 "counts": {"recipients": 2, "received": 2, "seen": 1, "read": 1, "archived": 0, "deleted": 0},
-            }
+            },
+            {
+                "notification": None,
+                "to": {"role": "freelance"},
+                "state": "recalled",
+                "counts": {"recipients": None, "received": 2, "seen": 1, "read": 1, "archived": 0, "deleted": 0},
+            },
         ],
     ),
     "Recipients": _object(

@@ -28,11 +28,14 @@ class MemoryRecipients(MemoryInboxes):
 
     async def published(self, id_: str) -> PublishedNotification | None:
         record = self._by_id.get(id_)
-        if record is None or record.recalled is not None:
+        if record is None:
             return None
-        entry = record.entry
-        kind, _ = audience_of(min(entry.rooms, default=None))
-        return PublishedNotification(id_, entry.position, Audience(kind, entry.rooms), entry.payload)
+        entry, recalled = record.entry, record.recalled
+        rooms = entry.rooms if recalled is None else recalled
+        kind, _ = audience_of(min(rooms, default=None))
+        return PublishedNotification(
+            id_, entry.position, Audience(kind, rooms), entry.payload if recalled is None else None
+        )
 
     async def recipients(
         self, notification: PublishedNotification, after: RecipientPlace | None, limit: int

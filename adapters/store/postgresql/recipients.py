@@ -25,9 +25,9 @@ from domain.model.value import value
 _COUNTED_AT_ONCE = 5000
 
 _PUBLISHED = b"""
-    SELECT contents.log_offset, form, rooms, payload
+    SELECT contents.log_offset, form, coalesce(rooms, recalled), payload
     FROM synkrone.ids JOIN synkrone.contents ON contents.log_offset = ids.log_offset
-    WHERE ids.id = %(id)s::text AND payload IS NOT NULL"""
+    WHERE ids.id = %(id)s::text AND coalesce(rooms, recalled) IS NOT NULL"""
 
 
 def published(snapshot: Snapshot, id_: str) -> PublishedNotification | None:
@@ -39,7 +39,8 @@ def published(snapshot: Snapshot, id_: str) -> PublishedNotification | None:
     if form != FORM:
         raise unknown_form(offset)
     position = snapshot.generations.position(offset)
-    return PublishedNotification(id_, position, whole_audience(rooms), notification(offset, payload.encode()))
+    told = notification(offset, payload.encode()) if payload is not None else None
+    return PublishedNotification(id_, position, whole_audience(rooms), told)
 
 
 @value

@@ -44,8 +44,9 @@ def published(db: sqlite3.Connection, sought: Sought) -> PublishedNotification |
     """For an operation of the readers."""
     row = db.execute(
         """
-        SELECT offset, form, CAST(rooms AS TEXT), payload FROM locators JOIN contents USING (offset)
-        WHERE locator = ? AND id = ? AND payload IS NOT NULL""",
+        SELECT offset, form, CAST(coalesce(rooms, recalled) AS TEXT), payload
+        FROM locators JOIN contents USING (offset)
+        WHERE locator = ? AND id = ? AND coalesce(rooms, recalled) IS NOT NULL""",
         (locator(sought.id), sought.id),
     ).fetchone()
     if row is None:
@@ -54,7 +55,8 @@ def published(db: sqlite3.Connection, sought: Sought) -> PublishedNotification |
     if form != FORM:
         raise unknown_form(offset)
     position = sought.generations.position(offset)
-    return PublishedNotification(sought.id, position, whole_audience(rooms), notification(offset, payload))
+    told = notification(offset, payload) if payload is not None else None
+    return PublishedNotification(sought.id, position, whole_audience(rooms), told)
 
 
 @value
