@@ -41,9 +41,11 @@ class NotificationHandler(BackendHandler):
 
     async def handle(self, *arguments: str) -> None:
         id_ = _identifier(arguments[0])
+        if self.scope == WRITE_SCOPE:
+            # Each is an entry of the log for all of its recipients, as publishing it was.
+            self.backend.pace.take(self.caller, 1)
         match self.request.method:
             case "PATCH":
-                self.backend.pace.take(self.caller, 1)
                 self._amended("revised", await self.backend.editor.revise(id_, read_patch(self.body)))
             case "DELETE":
                 self._amended("recalled", await self.backend.editor.recall(id_))

@@ -35,15 +35,21 @@ class Backend:
         self.url = url
 
     async def publish(self, number: int, key: str = SLOW_KEY) -> tuple[int, Any, Mapping[str, str]]:
-        return await self._post("", json.dumps(body(number)).encode(), key)
+        return await self.send("", json.dumps(body(number)).encode(), key)
 
     async def batch(self, numbers: range, key: str = SLOW_KEY) -> tuple[int, Any, Mapping[str, str]]:
-        return await self._post("/batch", json.dumps([body(number) for number in numbers]).encode(), key)
+        return await self.send("/batch", json.dumps([body(number) for number in numbers]).encode(), key)
 
-    async def _post(self, path: str, octets: bytes, key: str) -> tuple[int, Any, Mapping[str, str]]:
+    async def amend(self, method: str, number: int, patch: Any = None) -> tuple[int, Any, Mapping[str, str]]:
+        octets = json.dumps(patch).encode() if patch is not None else None
+        return await self.send(f"/n-{number}", octets, API_KEY, method)
+
+    async def send(
+        self, path: str, octets: bytes | None, key: str, method: str = "POST"
+    ) -> tuple[int, Any, Mapping[str, str]]:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         address = f"{self.url}/v1/notifications{path}"
-        async with self.session.post(address, data=octets, headers=headers) as answer:
+        async with self.session.request(method, address, data=octets, headers=headers) as answer:
             return answer.status, await answer.json(content_type=None), answer.headers
 
     async def stored(self) -> int:
@@ -92,6 +98,20 @@ async def test_each_of_a_batch_counts_and_a_large_one_is_taken_and_paid_off() ->
         assert status == 429
         assert 47 <= int(headers["Retry-After"]) <= 49
         assert await backend.stored() == 103
+
+
+@pytest.mark.gen_test
+async def test_changing_and_taking_back_count_as_publishing_does() -> None:
+    rate = {"publish_per_second": 0.1, "publish_burst": 4}
+    async with serving(api={"key": API_KEY, **rate}) as server, http_session() as session:
+        backend = Backend(session, server.url)
+        assert [(await backend.publish(number, API_KEY))[0] for number in range(2)] == [201, 201]
+        assert (await backend.amend("PATCH", 0, {"title": "new"}))[0] == 200
+        assert (await backend.amend("DELETE", 0))[0] == 200
+        for method, patch in (("PATCH", {"title": "newer"}), ("DELETE", None)):
+            status, problem, headers = await backend.amend(method, 1, patch)
+            assert (status, problem["code"]) == (429, "rate_limited")
+            assert 8 <= int(headers["Retry-After"]) <= 10
 
 
 @pytest.mark.gen_test

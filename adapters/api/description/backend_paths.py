@@ -214,7 +214,7 @@ def _of_reports() -> dict[str, Any]:
                 tag="backends",
                 security=BACKEND,
                 answers={HTTPStatus.OK: "Amended"},
-                errors=(*OF_CALLERS, UnknownNotification, NotificationRecalled, StoreUnavailable),
+                errors=(*OF_CALLERS, UnknownNotification, NotificationRecalled, RateLimited, StoreUnavailable),
             ),
         },
         "/v1/notifications/{id}/recipients": {
