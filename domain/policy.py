@@ -58,6 +58,9 @@ SHORT_LIFE = 2 * WARNING_LEAD[1]
 RETURN_DELAY = (1.0, 5.0)
 FLOOD_PAUSE = timedelta(seconds=5)
 
+NO_IDS = frozenset((".", "..", "batch"))
+"""What would be one, but for the addresses: clients take dots out of a path, and one of the paths publishes."""
+NO_IDS_RULE = "must not be '.', '..' or 'batch': nothing could be asked about it by its address"
 IDENTIFIER_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '-'"
 REPEATED = "is given more than once"
 AUDIENCE_RULE = f"must name 1 to {AUDIENCE_MAX_USERS} users"
@@ -263,6 +266,8 @@ class ConnectionPolicy:
             yield FieldError("type", name_fault(publication.type))
         if publication.id is not None and not is_identifier(publication.id):
             yield FieldError("id", IDENTIFIER_RULE)
+        elif publication.id in NO_IDS:
+            yield FieldError("id", NO_IDS_RULE)
         for name, text in (("title", publication.title), ("body", publication.body)):
             if text is not None and not text.isascii() and _SURROGATE.search(text):
                 yield FieldError(name, "holds an unpaired surrogate")

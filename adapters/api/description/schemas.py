@@ -17,7 +17,7 @@ from adapters.contract.connect_requests import DEVICE_MAX_LENGTH
 from adapters.contract.recipients import PAGE_MAX_LENGTH
 from domain.errors import ERRORS_MAX
 from domain.model import CURSOR_MAX_LENGTH, AudienceKind, InboxQuery, NotificationState, Outcome, RecoveryReason
-from domain.policy import AUDIENCE_MAX_USERS, BATCH_MAX_ITEMS, NAME_MAX_LENGTH, REASON_MAX_LENGTH
+from domain.policy import AUDIENCE_MAX_USERS, BATCH_MAX_ITEMS, NAME_MAX_LENGTH, NO_IDS, REASON_MAX_LENGTH
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -166,6 +166,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "id": {
                 "type": ["string", "null"],
                 "pattern": "^[A-Za-z0-9._:-]{1,128}$",
+                "not": {"enum": sorted(NO_IDS)},
                 "description": "Makes a retry safe: the same id with the same content is stored once.",
             },
             "expires_at": {

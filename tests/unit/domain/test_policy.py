@@ -234,6 +234,9 @@ class TestPublications:
             (publication(id="a b"), "id"),
             (publication(id="x" * 129), "id"),
             (publication(id="a\n"), "id"),
+            (publication(id="."), "id"),
+            (publication(id=".."), "id"),
+            (publication(id="batch"), "id"),
         ],
     )
     def test_every_bad_field_is_named(self, asked: Publication, path: str) -> None:
