@@ -84,8 +84,8 @@ SETTINGS: Final[Mapping[str, str]] = {
         "`deliveries:read`, `inbox:read`, `inbox:write`, `users:write`, `admin`"
     ),
     "api.keys[].publish_per_second": (
-        "notifications, each of a batch, each change and each taking back among them, on each server; beyond it 429. "
-        "None: as fast as it can"
+        "notifications, each of a batch, each change and each taking back among them, valid or not, on each server; "
+        "beyond it 429. None: as fast as it can"
     ),
     "api.keys[].publish_burst": (
         "as many at once; none: those of a second. A larger batch is taken where nothing was published for a while, "

@@ -198,7 +198,12 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
 
     async def publish_batch(request: PublishRequest) -> tuple[HTTPStatus, object]:
         """Up to 10,000 publications, all or none: 200 ``{accepted, duplicates, results}``."""
-        batch = await read_batch(request.body, request.media_type)
+        try:
+            batch = await read_batch(request.body, request.media_type)
+        except SynkroneError:
+            # Nobody knows how many it was to be.
+            backend.pace.take(request.caller, 1)
+            raise
         backend.pace.take(request.caller, len(batch.items))
         try:
             appended = await backend.publisher.publish(

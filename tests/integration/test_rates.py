@@ -100,6 +100,20 @@ async def test_each_of_a_batch_counts_and_a_large_one_is_taken_and_paid_off() ->
         assert await backend.stored() == 103
 
 
+@pytest.mark.parametrize(
+    ("path", "octets"), [("", b"{"), ("", b"{}"), ("/batch", b"{"), ("/batch", b"[]"), ("/batch", b"[{}]")]
+)
+@pytest.mark.gen_test
+async def test_what_is_not_valid_counts_too(path: str, octets: bytes) -> None:
+    rate = {"publish_per_second": 0.1, "publish_burst": 2}
+    async with serving(api={"key": API_KEY, **rate}) as server, http_session() as session:
+        backend = Backend(session, server.url)
+        answers = [(await backend.send(path, octets, API_KEY))[0] for _ in range(3)]
+        assert set(answers[:2]) <= {400, 422}
+        assert answers[2] == 429
+        assert (await backend.publish(0, API_KEY))[0] == 429
+
+
 @pytest.mark.gen_test
 async def test_changing_and_taking_back_count_as_publishing_does() -> None:
     rate = {"publish_per_second": 0.1, "publish_burst": 4}
