@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 
+@cache
 def known_version() -> str | None:
-    """None where the distribution is not installed."""
+    """As the process found it first. None where the distribution is not installed."""
     try:
         return version("synkrone-socket")
     except PackageNotFoundError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -36,6 +37,25 @@ class FileRoute:
 
     def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler | Awaitable[MessageHandler]:
         return FileRequest(self, head, exchange)
+
+
+class LateFileRoute:
+    """One file that nearly nobody asks for: it is made for the first who does, beside the loop."""
+
+    def __init__(self, make: Callable[[], FileRoute]) -> None:
+        """``make`` may take its time, and runs in another thread."""
+        self._make = make
+        self._being_made = asyncio.Lock()
+        self._route: FileRoute | None = None
+
+    def open(self, head: RequestHead, exchange: Exchange) -> MessageHandler | Awaitable[MessageHandler]:
+        return self._route.open(head, exchange) if self._route is not None else self._first(head, exchange)
+
+    async def _first(self, head: RequestHead, exchange: Exchange) -> MessageHandler:
+        async with self._being_made:
+            if self._route is None:
+                self._route = await asyncio.to_thread(self._make)
+        return FileRequest(self._route, head, exchange)
 
 
 @dataclass(slots=True)

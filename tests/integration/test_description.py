@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 from typing import Any
 
 import aiohttp
@@ -18,6 +20,7 @@ from adapters.api.description.problems import codes
 from adapters.contract.commands import read_command
 from adapters.contract.json_text import InvalidJson
 from adapters.contract.publications import parse_publication
+from adapters.http.files import SHORTLY, FileRequest, FileRoute, LateFileRoute
 from domain.errors import InvalidPublication, SynkroneError
 from domain.requests import Malformed
 from entrypoints.server import Server
@@ -283,3 +286,21 @@ def test_the_schema_of_a_request_takes_what_the_server_takes(event: str, argumen
     schema = {"$ref": f"#/components/schemas/{ASKED[event][0]}"}
     wrong = DESCRIPTION.problems(schema, argument)
     assert is_taken == (not wrong), wrong
+
+
+@pytest.mark.gen_test
+async def test_it_is_made_for_the_first_who_ask_together_and_not_again() -> None:
+    made: list[threading.Thread] = []
+
+    def make() -> FileRoute:
+        made.append(threading.current_thread())
+        return FileRoute(b"described", "text/plain", SHORTLY)
+
+    late: Any = LateFileRoute(make)
+    request: Any = None
+    assert made == []
+    first = await asyncio.gather(*(late.open(request, request) for _ in range(3)))
+    assert {handler.route.body for handler in first} == {b"described"}
+    assert isinstance(late.open(request, request), FileRequest)
+    assert len(made) == 1
+    assert made[0] is not threading.current_thread()
