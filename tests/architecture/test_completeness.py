@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ def signature(function: object) -> Iterable[str]:
     return inspect.signature(function).parameters if callable(function) else ()
 
 
+@cache
+def suites() -> Sequence[ast.Module]:
+    """The modules of the contract suites, and of those that run them."""
+    return [tree(path) for path in modules("tests/contract")]
+
+
 def adapters(folder: str, port: type) -> dict[str, Path]:
     """The classes of an adapter folder that implement its port, by name."""
     found: dict[str, Path] = {}
@@ -84,22 +91,22 @@ def covered(suite: str, files: Iterable[ast.Module]) -> set[str]:
 def test_every_adapter_runs_the_contract_of_its_port(folder: str, port: type) -> None:
     found = adapters(folder, port)
     assert found, f"no adapter in adapters/{folder} implements {port.__name__}"
-    names = covered(f"{port.__name__}Contract", map(tree, modules("tests/contract")))
+    names = covered(f"{port.__name__}Contract", suites())
     assert [f"{path.relative_to(ROOT)}: {name}" for name, path in found.items() if name not in names] == []
 
 
 @pytest.mark.parametrize(("folder", "port"), PARAMETERS)
 def test_every_port_has_a_suite_that_tries_something(folder: str, port: type) -> None:
-    suites = [
+    own = [
         node
-        for path in modules("tests/contract")
-        for node in tree(path).body
+        for module in suites()
+        for node in module.body
         if isinstance(node, ast.ClassDef) and node.name == f"{port.__name__}Contract"
     ]
-    assert len(suites) == 1
+    assert len(own) == 1
     assert any(
         isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-        for node in suites[0].body
+        for node in own[0].body
     )
 
 

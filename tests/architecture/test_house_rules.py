@@ -15,6 +15,7 @@ from tests.architecture.source import PACKAGES, ROOT, imported, modules, tree
 MACHINE_PATH = re.compile(r"(?<![\w.:}])/(?:root|home|Users|work)/\w")
 REGISTRY = re.compile(r"https?://[^/\s\"']*(?:pypi|pythonhosted|npmjs|artifactory|nexus|devpi)", re.IGNORECASE)
 BROAD = {"Exception", "BaseException"}
+CATCHES_EVERYTHING = re.compile(r"except\s*:|\b(?:Base)?Exception\b")
 
 
 def tracked() -> list[Path]:
@@ -68,15 +69,22 @@ def swallowed(module: ast.Module) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("path", modules(*PACKAGES, "tests"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_catches_everything(path: Path) -> None:
-    assert swallowed(tree(path)) == []
+def may_swallow(source: str) -> bool:
+    """Whether reading it as a tree may find a handler that does: nearly no file has to be."""
+    return CATCHES_EVERYTHING.search(source) is not None
+
+
+def test_nothing_catches_everything() -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in modules(*PACKAGES, "tests")}
+    found = {path: swallowed(ast.parse(source)) for path, source in sources.items() if may_swallow(source)}
+    assert {str(path.relative_to(ROOT)): lines for path, lines in found.items() if lines} == {}
 
 
 @pytest.mark.parametrize(
     ("handler", "found"),
     [
         ("except: pass", [2]),
+        ("except : pass", [2]),
         ("except Exception: pass", [2]),
         ("except (ValueError, BaseException) as e: print(e)", [2]),
         ("except Exception: raise", []),
@@ -84,14 +92,18 @@ def test_nothing_catches_everything(path: Path) -> None:
     ],
 )
 def test_a_handler_that_catches_everything_is_noticed(handler: str, found: list[int]) -> None:
-    assert swallowed(ast.parse(f"try: x()\n{handler}")) == found
+    source = f"try: x()\n{handler}"
+    assert swallowed(ast.parse(source)) == found
+    assert may_swallow(source) or not found
 
 
 def test_only_the_container_knows_the_injector() -> None:
+    injector = "dependency_injector"
     importers = {
         str(path.relative_to(ROOT))
         for path in modules(*PACKAGES, "tests")
-        if any(name.partition(".")[0] == "dependency_injector" for name in imported(tree(path)))
+        if injector in path.read_text(encoding="utf-8")
+        and any(name.partition(".")[0] == injector for name in imported(tree(path)))
     }
     assert importers <= {"entrypoints/container.py"}
 
