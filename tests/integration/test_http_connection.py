@@ -1012,5 +1012,4 @@ async def test_nothing_of_a_connection_waits_for_the_collector(
             left = [found for found in gc.get_objects() if isinstance(found, HttpServerConnection | Exchange)]
             assert left == []
         finally:
-            gc.unfreeze()
             gc.enable()
