@@ -151,3 +151,10 @@ def test_private_names_of_libraries_stay_in_the_one_seam() -> None:
 )
 def test_a_private_name_is_noticed(source: str, found: list[str]) -> None:
     assert private_names(ast.parse(source)) == found
+
+
+def test_what_marks_tests_for_the_check_is_seen_in_their_files() -> None:
+    """``tests/conftest.py`` chooses by the text of a file whether it is collected for ``make check``."""
+    marking = {path for path in modules("tests") if "mark.check" in path.read_text(encoding="utf-8")}
+    helping = {str(path.relative_to(ROOT)) for path in marking if not path.name.startswith("test_")}
+    assert helping == {"tests/conftest.py", "tests/transfers.py"}
