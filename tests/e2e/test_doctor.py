@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.certificates import Certificate
 from tests.e2e.conftest import Serve
 from tests.e2e.proxy import PROXY_ADDRESS, Proxy, Upstream, find_nginx
+from tests.forked import CLI, run_forked
 from tests.processes import ONE_SECRET, ServerProcess, environment, port_to_keep, token
 from tests.tokens import KeyServer, key_for, public_jwk
 
@@ -27,21 +28,33 @@ PAGES = "https://app.example"
 def doctor(*arguments: str, settings: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
     """Its exit code, and what it says: the verdict, words and mend of each check, and what it did not try."""
     with tempfile.TemporaryDirectory() as folder:
-        # Not forked: authorities are read once a process, and some of these trust one more.
-        ended = subprocess.run(
-            [sys.executable, "-m", "entrypoints.cli", "doctor", "--json", *arguments],
-            cwd=folder,
-            env=environment(settings),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        # Authorities are read once a process, and so before it is forked.
+        run = _run_anew if "SSL_CERT_FILE" in settings else _run_forked
+        ended = run(Path(folder), ["doctor", "--json", *arguments], environment(settings))
     assert ended.stderr == ""
     said = json.loads(ended.stdout)
     assert said["well"] == (ended.returncode == 0)
     found = {one["check"]: (one["verdict"], one["said"], one["mend"]) for one in said["findings"]}
     return ended.returncode, found | {"untried": said["untried"]}
+
+
+def _run_anew(folder: Path, command: list[str], settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", CLI, *command],
+        cwd=folder,
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def _run_forked(folder: Path, command: list[str], settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryDirectory() as outputs:
+        return run_forked(
+            CLI, *command, directory=folder, environment=settings, outputs=Path(outputs), timeout=PATIENCE
+        )
 
 
 def of(server: ServerProcess, settings: Mapping[str, str]) -> dict[str, str]:
