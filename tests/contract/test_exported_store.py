@@ -172,7 +172,7 @@ def servers(postgresql: Servers) -> None:
 
 TestExportedStore = pytest.mark.campaign(ExportingMachine.TestCase)
 TestTrimmedExportedStore = pytest.mark.campaign(TrimmedExportingMachine.TestCase)
-_NUMBER = 300 if os.environ.get("CAMPAIGN") == "full" else 10
+_NUMBER = 300 if os.environ.get("CAMPAIGN") == "full" else 5
 TestExportedStore.settings = TestTrimmedExportedStore.settings = settings(
     max_examples=_NUMBER,
     stateful_step_count=40,

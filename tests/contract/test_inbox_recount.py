@@ -61,7 +61,7 @@ TestSqliteStore = pytest.mark.campaign(SqliteMachine.TestCase)
 TestTrimmedSqliteInbox = pytest.mark.campaign(TrimmedSqliteMachine.TestCase)
 
 # Examples: of the log in memory there are as many as of the other two together in the same time.
-_NUMBER = 1000 if os.environ.get("CAMPAIGN") == "full" else 20
+_NUMBER = 1000 if os.environ.get("CAMPAIGN") == "full" else 8
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 _SETTINGS = settings(max_examples=_NUMBER, stateful_step_count=30, suppress_health_check=_SLOW)
 TestMemoryStore.settings = settings(_SETTINGS, max_examples=3 * _NUMBER)

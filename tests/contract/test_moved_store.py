@@ -130,7 +130,7 @@ def fast_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TestMovedStore = pytest.mark.campaign(MovingMachine.TestCase)
 TestTrimmedMovedStore = pytest.mark.campaign(TrimmedMovingMachine.TestCase)
-_NUMBER = 300 if os.environ.get("CAMPAIGN") == "full" else 15
+_NUMBER = 300 if os.environ.get("CAMPAIGN") == "full" else 6
 TestMovedStore.settings = TestTrimmedMovedStore.settings = settings(
     max_examples=_NUMBER,
     stateful_step_count=40,

@@ -66,7 +66,7 @@ def servers(postgresql: Servers) -> None:
 
 TestPostgresqlStore = pytest.mark.campaign(PostgresqlMachine.TestCase)
 TestTrimmedPostgresqlStore = pytest.mark.campaign(TrimmedPostgresqlMachine.TestCase)
-_NUMBER = 500 if os.environ.get("CAMPAIGN") == "full" else 15
+_NUMBER = 500 if os.environ.get("CAMPAIGN") == "full" else 6
 TestPostgresqlStore.settings = TestTrimmedPostgresqlStore.settings = settings(
     max_examples=_NUMBER,
     stateful_step_count=30,
