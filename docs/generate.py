@@ -159,6 +159,7 @@ SETTINGS: Final[Mapping[str, str]] = {
         "sessions that have not connected yet, beside the connections: of more than that the oldest go"
     ),
     "limits.connections_per_user": "on all nodes together; the oldest is closed beyond it",
+    "limits.schedule_ahead": "how far ahead a `deliver_at` may be, see [Send it later](../how-to/schedule.md)",
     "limits.restrictions": "users who are blocked, or whose tokens were revoked, at a time; beyond it 507",
     "limits.events_per_second": "of one client",
     "limits.events_burst": "of one client, at once",

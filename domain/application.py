@@ -18,6 +18,7 @@ from domain.services.counts import CountsService
 from domain.services.deliveries import DeliveryLedger
 from domain.services.delivering import DeliveryService
 from domain.services.directory import DirectoryService
+from domain.services.due import DueService
 from domain.services.editing import EditingService
 from domain.services.expiry import ExpiryService
 from domain.services.inboxes import InboxService
@@ -86,7 +87,7 @@ class Application:
             clock=clock,
         )
         self.user_inboxes = UserInboxService(subscribers=store, inboxes=self.inboxes, policy=policy)
-        self.reports = NotificationReportService(recipients=store, deliveries=self.ledger)
+        self.reports = NotificationReportService(recipients=store, schedule=store, deliveries=self.ledger)
         self.lookups = LookupService(subscribers=store, inboxes=store)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
         self.expiry = ExpiryService(connections=self.connections, policy=policy, clock=clock)
@@ -122,15 +123,17 @@ class Application:
             clock=clock,
             telemetry=telemetry,
         )
+        self.due = DueService(schedule=store, clock=clock, telemetry=telemetry)
         self.publishing = PublishingService(
             log=store,
             checkpoints=store,
             hub=self.hub,
+            due=self.due,
             policy=policy,
             clock=clock,
             randomness=randomness,
             telemetry=telemetry,
         )
-        self.editing = EditingService(amendments=store, hub=self.hub, policy=policy, clock=clock)
+        self.editing = EditingService(amendments=store, schedule=store, hub=self.hub, policy=policy, clock=clock)
         for transport in transports:
             transport.bind(self.connecting)

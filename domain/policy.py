@@ -115,7 +115,7 @@ class ConnectionPolicy:
     With ``replays_undelivered`` a client that brings no good cursor starts after what its user is known to have
     received, else at the head of the log.
     ``replay_entries`` and ``replay_bytes`` bound a page of the replay, and ``requests_waiting`` what a connection has
-    asked for and is not done.
+    asked for and is not done. Nothing is to be delivered later than ``schedule_ahead`` from now.
     ``uniform`` is the source of jitter; the default, always the middle, has none, and is for tests.
     """
 
@@ -126,6 +126,7 @@ class ConnectionPolicy:
     connections_per_user: int = 20
     requests_waiting: int = 40
     notification_bytes: int = 65_536
+    schedule_ahead: timedelta = timedelta(days=366)
     replay_entries: int = 500
     replay_bytes: int = 262_144
     drain: timedelta = timedelta(seconds=20)
@@ -189,7 +190,9 @@ class ConnectionPolicy:
         return entry.expires_at is None or now < entry.expires_at
 
     def draft(self, publication: Publication, new_id: str, now: datetime, idempotency_key: str | None) -> Draft:
-        """The notification a publication becomes."""
+        """The notification a publication becomes. To whom it is given later it is new then."""
+        due = publication.deliver_at
+        waits = due is not None and due > now
         return Draft(
             notification=Notification(
                 id=publication.id if publication.id is not None else new_id,
@@ -198,19 +201,25 @@ class ConnectionPolicy:
                 body=publication.body,
                 data=publication.data,
                 audience=publication.to.kind,
-                created_at=now,
+                created_at=due if due is not None and waits else now,
                 expires_at=publication.expires_at,
             ),
             rooms=publication.to.rooms,
             own_id=publication.id is not None,
             idempotency_key=idempotency_key,
+            deliver_at=due,
+            waits=waits,
         )
 
     def check_all(
-        self, publications: Sequence[Publication | InvalidPublication], *, by_index: bool
+        self,
+        publications: Sequence[Publication | InvalidPublication],
+        *,
+        by_index: bool,
+        now: datetime | None = None,
     ) -> Sequence[Publication]:
         """Check each, with its index in the path if asked, and all together. What could not be read stands in its place
-        as what is wrong with it.
+        as what is wrong with it. Without ``now`` anything may be delivered at any time.
 
         Raises InvalidPublication, or PublicationTooLarge where nothing else is wrong. It names every bad one, up to
         ERRORS_MAX, before it names the second bad field of any.
@@ -223,7 +232,7 @@ class ConnectionPolicy:
             )
         for index, publication in enumerate(publications):
             fault = (
-                self._fault(publication, f"[{index}]." if by_index else "")
+                self._fault(publication, f"[{index}]." if by_index else "", now)
                 if isinstance(publication, Publication)
                 else publication
             )
@@ -233,14 +242,16 @@ class ConnectionPolicy:
             raise _all_of(faults)
         return good
 
-    def check(self, publication: Publication, path: str = "") -> None:
+    def check(self, publication: Publication, path: str = "", *, now: datetime | None = None) -> None:
         """Raises InvalidPublication, naming every bad field behind ``path``, or PublicationTooLarge."""
-        fault = self._fault(publication, path)
+        fault = self._fault(publication, path, now)
         if fault is not None:
             raise _all_of([fault])
 
-    def _fault(self, publication: Publication, path: str) -> InvalidPublication | PublicationTooLarge | None:
-        errors = list(self._field_errors(publication))
+    def _fault(
+        self, publication: Publication, path: str, now: datetime | None
+    ) -> InvalidPublication | PublicationTooLarge | None:
+        errors = [*self._field_errors(publication), *self._time_errors(publication, now)]
         if errors:
             return InvalidPublication([FieldError(path + error.path, error.message) for error in errors])
         text = f"{publication.type}{publication.title or ''}{publication.body or ''}"
@@ -271,8 +282,22 @@ class ConnectionPolicy:
         for name, text in (("title", publication.title), ("body", publication.body)):
             if text is not None and not text.isascii() and _SURROGATE.search(text):
                 yield FieldError(name, "holds an unpaired surrogate")
-        if publication.expires_at is not None and publication.expires_at.tzinfo is None:
-            yield FieldError("expires_at", "must have a time zone")
+
+    def _time_errors(self, publication: Publication, now: datetime | None) -> Iterable[FieldError]:
+        due, ends = publication.deliver_at, publication.expires_at
+        without_zone = [
+            name
+            for name, time in (("expires_at", ends), ("deliver_at", due))
+            if time is not None and time.tzinfo is None
+        ]
+        yield from (FieldError(name, "must have a time zone") for name in without_zone)
+        if due is None or without_zone:
+            return
+        if ends is not None and ends <= due:
+            yield FieldError("expires_at", "must be after deliver_at")
+        if now is not None and due - now > self.schedule_ahead:
+            seconds = self.schedule_ahead.total_seconds()
+            yield FieldError("deliver_at", f"must be within {seconds:.0f} seconds from now")
 
     # say goodbye
 

@@ -26,6 +26,7 @@ from adapters.transport.served import ServedTransport
 from domain.errors import StoreUnavailable, SynkroneError
 from entrypoints.background import Background
 from entrypoints.binding import open_port
+from entrypoints.coming_due import deliver_due
 from entrypoints.container import Container, build_container
 from entrypoints.draining import LEAVE_SECONDS, drain, leave
 from entrypoints.inherited import Inherited
@@ -171,6 +172,7 @@ class Server:
             supervise("beginnings", partial(repeat, BEGINNINGS_SECONDS, self._store_beginnings))
             supervise("marks", partial(repeat, TICK_SECONDS, self._store_marks))
             supervise("counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE)))
+            supervise("schedule", partial(deliver_due, application.due))
             supervise("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
             supervise("restrictions", partial(repeat, FORGET_SECONDS, application.admission.forget))
             source = container.source()

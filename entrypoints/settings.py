@@ -124,6 +124,7 @@ class LimitSettings(Section):
     ping_timeout: Heartbeat = timedelta(seconds=20)
     drain_time: DrainTime = timedelta(seconds=20)
     drain_rate: float = Field(default=250, gt=0)
+    schedule_ahead: Timeout = timedelta(days=366)
     memory_entries: int = Field(default=100_000, ge=1_000)
     memory_bytes: int = Field(default=268_435_456, ge=33_554_432)
 

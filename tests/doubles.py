@@ -133,6 +133,11 @@ class RecordingTelemetry:
     def publish_refused(self, by: str, code: str, reason: str) -> None:
         self.calls.append(("publish_refused", by, code, reason))
 
+    def came_due(self, late: Sequence[float]) -> None:
+        self.calls.append(("came_due", str(len(late))))
+
+    def waiting(self, number: int) -> None: ...
+
     def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         self.taken += len(entries)
         self.sent.extend(sent)

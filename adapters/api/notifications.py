@@ -11,7 +11,7 @@ from adapters.api.queries import query_of
 from adapters.contract.amendments import amended_object, read_patch
 from adapters.contract.recipients import read_place, recipients_object, report_object
 from domain.errors import UnknownNotification
-from domain.model import Amended
+from domain.model import Amended, AmendedSchedule
 from domain.policy import is_identifier
 
 READ_SCOPE: Final = "notifications:read"
@@ -52,7 +52,7 @@ class NotificationHandler(BackendHandler):
             case _:
                 self.answer(200, report_object(await self.backend.reports.report_of(id_)))
 
-    def _amended(self, action: str, amended: Amended) -> None:
+    def _amended(self, action: str, amended: Amended | AmendedSchedule) -> None:
         self.backend.telemetry.acted(self.caller_name, action, detail=amended.id)
         self.answer(200, amended_object(amended))
 

@@ -185,7 +185,7 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
     """By their paths. ``publish_bytes`` and ``batch_bytes`` are the most that a body may have."""
 
     async def publish_one(request: PublishRequest) -> tuple[HTTPStatus, object]:
-        """One publication: 201 ``{id, cursor, duplicate}``."""
+        """One publication: 201 ``{id, cursor, duplicate}``; until it is due there is no cursor."""
         backend.pace.take(request.caller, 1)
         publication = parse_publication(request.body)
         (appended,) = await backend.publisher.publish(
@@ -236,4 +236,5 @@ def set_publish_limits(routes: Mapping[str, PublishRoute], *, publish_bytes: int
 
 def _result(appended: Appended) -> dict[str, object]:
     duplicate = appended.outcome is AppendOutcome.DUPLICATE
-    return {"id": appended.id, "cursor": str(appended.position), "duplicate": duplicate}
+    cursor = str(appended.position) if not appended.waits else None
+    return {"id": appended.id, "cursor": cursor, "duplicate": duplicate}

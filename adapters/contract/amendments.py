@@ -11,7 +11,7 @@ import msgspec
 
 from adapters.contract.json_text import decode, parse_timestamp, repeats_members, to_json
 from domain.errors import ERRORS_MAX, InvalidPublication
-from domain.model import Amended, FieldError, Json, Notification
+from domain.model import Amended, AmendedSchedule, FieldError, Json, Notification
 from domain.policy import REPEATED, is_name, name_fault
 from domain.ports import Revise
 
@@ -21,9 +21,9 @@ _any = msgspec.json.Decoder()
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def amended_object(amended: Amended) -> dict[str, object]:
-    """``{id, cursor}``"""
-    return {"id": amended.id, "cursor": str(amended.position)}
+def amended_object(amended: Amended | AmendedSchedule) -> dict[str, object]:
+    """``{id, cursor}``; of what was not sent yet the log says nothing, and the cursor is null."""
+    return {"id": amended.id, "cursor": str(amended.position) if isinstance(amended, Amended) else None}
 
 
 def read_patch(body: bytes) -> Revise:

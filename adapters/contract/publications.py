@@ -49,7 +49,7 @@ def fingerprint(draft: Draft) -> bytes:
     The order of members and white space do not count; neither do the time of publication nor an id given by us.
     """
     notification = draft.notification
-    content = [
+    content: list[object] = [
         notification.id if draft.own_id else None,
         sorted(str(room) for room in draft.rooms),
         notification.type,
@@ -58,6 +58,9 @@ def fingerprint(draft: Draft) -> bytes:
         msgspec.json.decode(notification.data) if notification.data is not None else None,
         notification.expires_at,
     ]
+    if draft.deliver_at is not None:
+        # Without one it is what it was before there was such a thing.
+        content.append(draft.deliver_at)
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).digest()
 
 
@@ -94,7 +97,7 @@ def _repeated(body: bytes, path: str) -> tuple[list[FieldError], int]:
 
 
 def parse_publication(body: bytes, path: str = "") -> Publication:
-    """Read one publish body: ``{to, type, title?, body?, data?, id?, expires_at?}``.
+    """Read one publish body: ``{to, type, title?, body?, data?, id?, expires_at?, deliver_at?}``.
 
     Raises InvalidJson, or InvalidPublication that names every bad field behind ``path``: what is not as it must be,
     what is not known, and what is given more than once, at any depth. Recipients are given ``data`` as it came, and of
@@ -114,6 +117,7 @@ def parse_publication(body: bytes, path: str = "") -> Publication:
     text = _read(values, "body", _text, errors, path)
     identifier = _read(values, "id", _identifier, errors, path)
     expires_at = _read(values, "expires_at", _time, errors, path)
+    deliver_at = _read(values, "deliver_at", _time, errors, path)
     data = _read(values, "data", _object, errors, path)
     if values:
         total += max(0, len(values) - ERRORS_MAX)
@@ -121,7 +125,7 @@ def parse_publication(body: bytes, path: str = "") -> Publication:
     if errors or to is None or kind is None:
         raise InvalidPublication(errors, len(errors) + total)
     raw = Json(bytes(_raw_data.decode(body).data)) if data is not None else None
-    return Publication(to=to, type=kind, title=title, body=text, data=raw, id=identifier, expires_at=expires_at)
+    return Publication(to, kind, title, text, raw, identifier, expires_at, deliver_at)
 
 
 def _publication_object(body: bytes, path: str) -> dict[str, object]:

@@ -15,9 +15,12 @@ from domain.model import (
     Audience,
     AudienceKind,
     NotificationReport,
+    NotificationState,
+    PublishedNotification,
     Recipient,
     RecipientPlace,
     RecipientsPage,
+    ScheduledNotification,
     UserId,
 )
 from domain.policy import is_name
@@ -28,12 +31,13 @@ _PLACE = re.compile(r"(0|[1-9][0-9]{0,17}):(.+)", re.DOTALL)
 
 
 def report_object(report: NotificationReport) -> dict[str, object]:
-    """``{notification, to, state, counts: {recipients, received, seen, read, archived, deleted}}``"""
+    """``{notification, to, state, counts: {recipients, received, seen, read, archived, deleted}}``; of one that was not
+    sent yet with ``deliver_at``."""
     notification, tally = report.notification, report.tally
     return {
         "notification": msgspec.Raw(notification.payload) if notification.payload is not None else None,
         "to": audience_object(notification.audience),
-        "state": notification.state.value,
+        **_state_of(notification),
         "counts": {
             "recipients": report.recipients,
             "received": tally.received,
@@ -43,6 +47,12 @@ def report_object(report: NotificationReport) -> dict[str, object]:
             "deleted": tally.deleted,
         },
     }
+
+
+def _state_of(notification: PublishedNotification | ScheduledNotification) -> dict[str, str]:
+    if isinstance(notification, ScheduledNotification):
+        return {"state": NotificationState.SCHEDULED.value, "deliver_at": timestamp(notification.due)}
+    return {"state": notification.state.value}
 
 
 def audience_object(audience: Audience) -> dict[str, object]:

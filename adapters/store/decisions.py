@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from adapters.store.drafts import PreparedDraft
 from domain.errors import CheckpointMoved, SynkroneError
-from domain.model import Appended, AppendOutcome, Checkpoint
+from domain.model import Appended, AppendOutcome, Checkpoint, Position
 from domain.model.value import value
 from domain.rules.epochs import Generations
 
@@ -23,7 +23,8 @@ class Batch:
 
 @value
 class Known:
-    """A notification that was published before. Without an id or key of the publisher's there is no digest."""
+    """A notification that was published before. Without an id or key of the publisher's there is no digest, and of one
+    that waits no offset above 0."""
 
     id: str
     key: str | None
@@ -33,12 +34,13 @@ class Known:
 
 @value
 class Decision:
-    """``outcomes`` are those of each batch, once ``new`` is appended in its order and ``checkpoints`` are stored: no
-    more than one of a source."""
+    """``outcomes`` are those of each batch, once ``new`` is appended in its order, ``waiting`` is scheduled and
+    ``checkpoints`` are stored: no more than one of a source."""
 
     new: Sequence[PreparedDraft]
     outcomes: Sequence[Sequence[Appended] | SynkroneError]
     checkpoints: Sequence[Checkpoint]
+    waiting: Sequence[PreparedDraft] = ()
 
 
 def decide(
@@ -55,6 +57,7 @@ def decide(
     reached = dict(stored or {})
     checkpoints: dict[str, Checkpoint] = {}
     new: list[PreparedDraft] = []
+    waiting: list[PreparedDraft] = []
     outcomes: list[Sequence[Appended] | SynkroneError] = []
     for batch in batches:
         checkpoint = batch.checkpoint
@@ -63,18 +66,23 @@ def decide(
             continue
         layer = _Layer(publications)
         last = head + len(new)
-        stored_of_it, appended = _decide(batch.drafts, layer, generations, last)
+        decided = _decide(batch.drafts, layer, generations, last)
+        appended = [one for one, _ in decided]
         if batch.all_or_nothing and any(one.outcome is AppendOutcome.CONFLICT for one in appended):
-            outcomes.append([_kept_out(one, generations, last) for one in appended])
+            outcomes.append([kept_out(one, generations.position(last), is_new=is_new) for one, is_new in decided])
             continue
-        new.extend(stored_of_it)
+        stored_of_it = [
+            draft for draft, one in zip(batch.drafts, appended, strict=True) if one.outcome is AppendOutcome.STORED
+        ]
+        new.extend(draft for draft in stored_of_it if not draft.draft.waits)
+        waiting.extend(draft for draft in stored_of_it if draft.draft.waits)
         publications.add(layer)
         outcomes.append(appended)
         if checkpoint is not None:
             reached[checkpoint.source] = checkpoint.resume_id
             first = checkpoints.get(checkpoint.source, checkpoint)
             checkpoints[checkpoint.source] = replace(checkpoint, after=first.after)
-    return Decision(new, outcomes, list(checkpoints.values()))
+    return Decision(new, outcomes, list(checkpoints.values()), waiting)
 
 
 class _Publications:
@@ -111,6 +119,10 @@ class _Layer:
             return _NOTHING
         return [one for one in (by_id, by_key) if one is not None]
 
+    def has(self, known: Known) -> bool:
+        """Whether it is one of this batch."""
+        return self.by_id.get(known.id) is known
+
     def add(self, known: Known) -> None:
         self.by_id[known.id] = known
         if known.key is not None:
@@ -119,10 +131,11 @@ class _Layer:
 
 def _decide(
     drafts: Sequence[PreparedDraft], layer: _Layer, generations: Generations, last: int
-) -> tuple[list[PreparedDraft], list[Appended]]:
-    """Those that are to be stored after the offset ``last``, and what becomes of each."""
-    new: list[PreparedDraft] = []
-    outcomes: list[Appended] = []
+) -> list[tuple[Appended, bool]]:
+    """What becomes of each once those that are to be are stored after the offset ``last``, and whether it is, or is the
+    same as, one of them."""
+    offset = last
+    outcomes: list[tuple[Appended, bool]] = []
     for one in drafts:
         id_, key, digest = one.draft.notification.id, one.draft.idempotency_key, one.digest
         earlier = layer.find(id_, key)
@@ -130,18 +143,22 @@ def _decide(
             other = [known for known in earlier if known.digest is None or known.digest != digest]
             first = (other or earlier)[0]
             outcome = AppendOutcome.CONFLICT if other else AppendOutcome.DUPLICATE
-            outcomes.append(Appended(outcome, first.id, generations.position(first.offset)))
+            waits = first.offset <= 0
+            position = generations.position(last if waits else first.offset)
+            outcomes.append((Appended(outcome, first.id, position, waits), layer.has(first)))
             continue
-        new.append(one)
-        offset = last + len(new)
-        outcomes.append(Appended(AppendOutcome.STORED, id_, generations.position(offset)))
-        layer.add(Known(id_, key, offset, digest))
-    return new, outcomes
+        if not one.draft.waits:
+            offset += 1
+        position = generations.position(offset)
+        outcomes.append((Appended(AppendOutcome.STORED, id_, position, one.draft.waits), True))
+        layer.add(Known(id_, key, 0 if one.draft.waits else offset, digest))
+    return outcomes
 
 
-def _kept_out(appended: Appended, generations: Generations, head: int) -> Appended:
-    if appended.position.offset <= head:
+def kept_out(appended: Appended, head: Position, *, is_new: bool) -> Appended:
+    """What becomes of it where its batch is not stored; ``is_new``: that would have stored it, or the same."""
+    if not is_new:
         return appended
     conflict = appended.outcome is AppendOutcome.CONFLICT
     outcome = AppendOutcome.CONFLICT if conflict else AppendOutcome.WITHHELD
-    return replace(appended, outcome=outcome, position=generations.position(head))
+    return replace(appended, outcome=outcome, position=head)

@@ -27,6 +27,12 @@ class Revising:
         after = self.revise(before)
         return Revision(after, notification_json(after, self.at)) if after != before else None
 
+    def unsent(self, payload: Json, expires_at: datetime | None) -> Revision | None:
+        """The same of one that nobody was ever sent: that it was another before is nobody's business."""
+        before = read_notification(payload, expires_at)
+        after = self.revise(before)
+        return Revision(after, notification_json(after)) if after != before else None
+
 
 @value
 class Revision:

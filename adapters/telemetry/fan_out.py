@@ -76,6 +76,14 @@ class FanOut:
         for one in self._each:
             one.parked(item, reason)
 
+    def came_due(self, late: Sequence[float]) -> None:
+        for one in self._each:
+            one.came_due(late)
+
+    def waiting(self, number: int) -> None:
+        for one in self._each:
+            one.waiting(number)
+
     def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         for one in self._each:
             one.delivered(entries, sent)

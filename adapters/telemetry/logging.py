@@ -138,7 +138,7 @@ class LoggingTelemetry:
         record.__dict__.update(
             caller=by,
             id=appended[0].id if len(appended) == 1 else None,
-            cursor=str(appended[-1].position),
+            cursor=str(appended[-1].position) if not appended[-1].waits else None,
             count=len(appended),
             audience="+".join(sorted(kind.value for kind in kinds)),
             rooms=sum(len(one.rooms) for one in drafts),
@@ -156,6 +156,14 @@ class LoggingTelemetry:
 
     def parked(self, item: str, reason: str) -> None:
         self._limited("parked", {"item": item, "reason": reason, "advice": "synkrone-socket outbox"}, "outbox", item)
+
+    # the schedule: as often as somebody wants it
+
+    def came_due(self, late: Sequence[float]) -> None:
+        _log.debug("came due", extra={"count": len(late), "late_seconds": round(max(late), 3)})
+
+    def waiting(self, number: int) -> None:
+        pass
 
     # delivery: a line for each would be more than anybody reads
 

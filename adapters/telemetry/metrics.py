@@ -15,7 +15,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from adapters.telemetry.instruments import Counter, Histogram
+from adapters.telemetry.instruments import Counter, Gauge, Histogram
 from domain.model import (
     NOTIFICATION_NEW,
     Appended,
@@ -101,6 +101,19 @@ class Metrics:
             ("source",),
         )
         self._parked = counter("synkrone_parked_items", "Items of the outbox that could not be published.")
+
+        self._came_due = histogram(
+            "synkrone_schedule_late_seconds",
+            "From when something that was scheduled, or snoozed, was due to when it was in the log.",
+            buckets=SECONDS,
+        )
+        self._waiting = 0
+        Gauge(
+            registry,
+            "synkrone_schedule_waiting",
+            "What is scheduled, or snoozed, and not due yet, as it was counted last.",
+            read=lambda: {(): self._waiting},
+        )
 
         self._entries = counter(
             "synkrone_entries", "Entries of the log that were taken to those who are connected here.", ("event",)
@@ -238,6 +251,13 @@ class Metrics:
 
     def parked(self, item: str, reason: str) -> None:
         self._parked.add()
+
+    def came_due(self, late: Sequence[float]) -> None:
+        for seconds in late:
+            self._came_due.observe(max(0.0, seconds))
+
+    def waiting(self, number: int) -> None:
+        self._waiting = number
 
     def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:
         events: dict[str, int] = {}

@@ -88,12 +88,14 @@ class TracingTelemetry(SilentTelemetry):
         parent = Context() if traceparent is None else self._context.extract({"traceparent": traceparent}, Context())
         publish = self._tracer.start_span("publish", parent, SpanKind.SERVER, start_time=taken_at)
         if publish.is_recording():
-            new = [one.position for one in appended if one.outcome is AppendOutcome.STORED]
+            stored = [one for one in appended if one.outcome is AppendOutcome.STORED]
+            new = [one.position for one in stored if not one.waits]
             publish.set_attribute("synkrone.caller", by)
             publish.set_attribute("synkrone.notifications", len(appended))
-            publish.set_attribute("synkrone.duplicates", len(appended) - len(new))
+            publish.set_attribute("synkrone.duplicates", len(appended) - len(stored))
             if len(appended) == 1:
                 publish.set_attribute("synkrone.id", appended[0].id)
+            if len(appended) == 1 and not appended[0].waits:
                 publish.set_attribute("synkrone.cursor", str(appended[0].position))
             context = set_span_in_context(publish, Context())
             commit = self._tracer.start_span("commit", context, start_time=taken_at)

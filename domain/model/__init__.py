@@ -85,6 +85,7 @@ from domain.model.recipients import (
     Tally,
 )
 from domain.model.restriction import Block, Blocked, Restricted, Restriction, Revoked
+from domain.model.schedule import AmendedSchedule, Due, ScheduledNotification
 
 __all__ = [
     "CURSOR_MAX_LENGTH",
@@ -100,6 +101,7 @@ __all__ = [
     "AddressedPage",
     "Ambiguous",
     "Amended",
+    "AmendedSchedule",
     "Answer",
     "AppendOutcome",
     "Appended",
@@ -131,6 +133,7 @@ __all__ = [
     "DisconnectReason",
     "DisconnectUser",
     "Draft",
+    "Due",
     "Entry",
     "Expiring",
     "Failed",
@@ -171,6 +174,7 @@ __all__ = [
     "RevokeTokens",
     "Revoked",
     "Room",
+    "ScheduledNotification",
     "Subscriber",
     "TailEntry",
     "Tally",

@@ -181,9 +181,11 @@ class AppendOutcome(Enum):
 class Appended:
     """What became of one draft. A duplicate carries the id and position of the first; so does a conflict.
 
-    Withheld is what would have been stored, had another of an all-or-nothing batch not been a conflict.
+    Withheld is what would have been stored, had another of an all-or-nothing batch not been a conflict. One that
+    ``waits`` has no place in the log yet: it is stored in the schedule, and ``position`` is one that the log had.
     """
 
     outcome: AppendOutcome
     id: str
     position: Position
+    waits: bool = False

@@ -64,7 +64,8 @@ class Audience:
 class Publication:
     """What a backend asks for: a notification that has no time and perhaps no id yet.
 
-    ``data`` is the publisher's own JSON object. ``expires_at`` is in UTC.
+    ``data`` is the publisher's own JSON object. ``expires_at`` and ``deliver_at`` are in UTC; before the latter nobody
+    is to have it.
     """
 
     to: Audience
@@ -74,6 +75,7 @@ class Publication:
     data: Json | None = None
     id: str | None = None
     expires_at: datetime | None = None
+    deliver_at: datetime | None = None
 
 
 @value
@@ -96,12 +98,15 @@ class Draft:
 
     ``idempotency_key`` names the request of a publisher that gave no id of its own; two drafts with the same
     key, or with the same id, are one and the same publication. ``own_id`` tells that the id is the publisher's.
+    ``deliver_at`` is what the publisher asked for; one that ``waits`` comes into the log no sooner.
     """
 
     notification: Notification
     rooms: frozenset[Room]
     own_id: bool
     idempotency_key: str | None = None
+    deliver_at: datetime | None = None
+    waits: bool = False
 
 
 @value

@@ -9,12 +9,14 @@ from enum import Enum
 from domain.model.identity import UserId
 from domain.model.log import Position
 from domain.model.notification import Audience, Json
+from domain.model.schedule import ScheduledNotification
 from domain.model.value import value
 
 
 class NotificationState(Enum):
     """How far a notification has come."""
 
+    SCHEDULED = "scheduled"
     SENT = "sent"
     RECALLED = "recalled"
 
@@ -91,6 +93,6 @@ class PartialTally:
 class NotificationReport:
     """``recipients`` is None where they are not named: a role, or everyone."""
 
-    notification: PublishedNotification
+    notification: PublishedNotification | ScheduledNotification
     recipients: int | None
     tally: Tally

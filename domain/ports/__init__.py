@@ -22,6 +22,7 @@ from domain.ports.publisher import Publisher
 from domain.ports.randomness import Randomness
 from domain.ports.recipients import Recipients
 from domain.ports.restrictions import Restrictions
+from domain.ports.schedule import Schedule
 from domain.ports.store import Store
 from domain.ports.subscribers import Subscribers
 from domain.ports.telemetry import Sent, Telemetry
@@ -57,6 +58,7 @@ __all__ = [
     "Recipients",
     "Restrictions",
     "Revise",
+    "Schedule",
     "Sent",
     "Store",
     "Subscribers",

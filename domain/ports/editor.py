@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from domain.model import Amended
+from domain.model import Amended, AmendedSchedule
 from domain.ports.amendments import Revise
 
 
 class Editor(Protocol):
     """What the domain offers to backends that think better of what they published."""
 
-    async def revise(self, id_: str, revise: Revise) -> Amended:
+    async def revise(self, id_: str, revise: Revise) -> Amended | AmendedSchedule:
         """Give a notification other content: whoever has it is given that, and whoever has not is given nothing else.
+        One that waits to be sent waits on.
 
         Raises UnknownNotification, NotificationRecalled, NotificationExpired or StoreUnavailable, what ``revise``
         raises, and InvalidPublication or PublicationTooLarge for what it makes.
         """
 
-    async def recall(self, id_: str) -> Amended:
-        """Take a notification back: whoever has it is told, and whoever has not received it never does.
+    async def recall(self, id_: str) -> Amended | AmendedSchedule:
+        """Take a notification back: whoever has it is told, and whoever has not received it never does. One that waits
+        to be sent never is.
 
         Once this returns no connection of this server is sent it any more; others send it no longer than until they
         come to that place in the log. Raises UnknownNotification, NotificationRecalled or StoreUnavailable.

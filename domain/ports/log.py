@@ -35,11 +35,11 @@ class Log(Protocol):
     ) -> Sequence[Appended]:
         """Store the drafts and the source's checkpoint in one commit, and say what became of each, in order.
 
-        A draft with the id or the idempotency key of an earlier one is a duplicate where the content is the same,
-        else a conflict; neither is stored. With ``all_or_nothing`` a conflict keeps the whole batch out, and the
-        outcomes say which it was. Positions are given out in the order of commits. Raises PublicationTooLarge for a
-        batch that can never fit, CheckpointMoved where the stored checkpoint is not the one that this one follows, and
-        then nothing was stored.
+        A draft with the id or the idempotency key of an earlier one is a duplicate where the content is the same, else
+        a conflict; neither is stored. One that waits is stored in the ``Schedule``, and not in the log. With
+        ``all_or_nothing`` a conflict keeps the whole batch out, and the outcomes say which it was. Positions are given
+        out in the order of commits. Raises PublicationTooLarge for a batch that can never fit, CheckpointMoved where
+        the stored checkpoint is not the one that this one follows, and then nothing was stored.
         """
 
     async def append_control(self, control: Control) -> Position:

@@ -11,10 +11,11 @@ from domain.ports.ledger import Ledger
 from domain.ports.log import Log
 from domain.ports.recipients import Recipients
 from domain.ports.restrictions import Restrictions
+from domain.ports.schedule import Schedule
 from domain.ports.subscribers import Subscribers
 
 
-class Store(Log, Checkpoints, Subscribers, Inboxes, Ledger, Recipients, Restrictions, Amendments, Protocol):
+class Store(Log, Checkpoints, Subscribers, Inboxes, Ledger, Recipients, Restrictions, Amendments, Schedule, Protocol):
     """One adapter keeps all of it, as what they promise together needs one commit."""
 
     async def secret(self) -> bytes:

@@ -81,6 +81,14 @@ class Telemetry(Protocol):
     def parked(self, item: str, reason: str) -> None:
         """An item of the outbox was set aside."""
 
+    # the schedule
+
+    def came_due(self, late: Sequence[float]) -> None:
+        """So many came into the log at a time of their own, each so many seconds after that."""
+
+    def waiting(self, number: int) -> None:
+        """So many wait for their time."""
+
     # delivery
 
     def delivered(self, entries: Sequence[TailEntry], sent: Sequence[Sent]) -> None:

@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from domain.delivery.hub import Hub
-from domain.errors import InvalidPublication
-from domain.model import Amended, Audience, FieldError, Notification, Publication
+from domain.errors import InvalidPublication, UnknownNotification
+from domain.model import Amended, AmendedSchedule, Audience, FieldError, Notification, Publication
 from domain.policy import ConnectionPolicy
-from domain.ports import Amendments, Clock, Revise
+from domain.ports import Amendments, Clock, Revise, Schedule
 
 
 class EditingService:
-    """The Editor of the domain."""
+    """The Editor of the domain.
 
-    def __init__(self, *, amendments: Amendments, hub: Hub, policy: ConnectionPolicy, clock: Clock) -> None:
+    What waits in the schedule comes into the log, and nothing the other way: what is in neither, asked for in the order
+    log, schedule, log, is nowhere.
+    """
+
+    def __init__(
+        self, *, amendments: Amendments, schedule: Schedule, hub: Hub, policy: ConnectionPolicy, clock: Clock
+    ) -> None:
         self._amendments = amendments
+        self._schedule = schedule
         self._hub = hub
         self._policy = policy
         self._clock = clock
 
-    async def revise(self, id_: str, revise: Revise) -> Amended:
+    async def revise(self, id_: str, revise: Revise) -> Amended | AmendedSchedule:
         def checked(notification: Notification) -> Notification:
-            revised = revise(notification)
-            self._policy.check(_content_of(revised))
-            ends = revised.expires_at
-            # What has expired is told to nobody: whoever has it would keep what they have.
-            if ends is not None and ends != notification.expires_at and ends <= self._clock.now():
-                raise InvalidPublication(
-                    [FieldError("expires_at", "must be in the future: to end it now, take it back")]
-                )
-            return revised
+            return self._checked(notification, revise(notification), None)
 
-        return await self._amendments.revise(id_, checked, self._clock.now())
+        def checked_until_due(notification: Notification) -> Notification:
+            return self._checked(notification, revise(notification), notification.created_at)
 
-    async def recall(self, id_: str) -> Amended:
+        try:
+            return await self._amendments.revise(id_, checked, self._clock.now())
+        except UnknownNotification:
+            pass
+        try:
+            await self._schedule.revise_scheduled(id_, checked_until_due, self._clock.now())
+        except UnknownNotification:
+            return await self._amendments.revise(id_, checked, self._clock.now())
+        return AmendedSchedule(id_)
+
+    async def recall(self, id_: str) -> Amended | AmendedSchedule:
+        try:
+            return await self._recall(id_)
+        except UnknownNotification:
+            pass
+        try:
+            await self._schedule.cancel(id_)
+        except UnknownNotification:
+            return await self._recall(id_)
+        return AmendedSchedule(id_)
+
+    async def _recall(self, id_: str) -> Amended:
         recalled = await self._amendments.recall(id_)
         # The tail may have yet to bring it, and a replay may have read what it is about before.
         self._hub.withdraw(recalled.about)
         return recalled
 
+    def _checked(self, before: Notification, after: Notification, due: datetime | None) -> Notification:
+        now, ends = self._clock.now(), after.expires_at
+        self._policy.check(_content_of(after, due), now=now)
+        # What has expired is told to nobody: whoever has it would keep what they have.
+        if ends is not None and ends != before.expires_at and ends <= now:
+            raise InvalidPublication([FieldError("expires_at", "must be in the future: to end it now, take it back")])
+        return after
 
-def _content_of(notification: Notification) -> Publication:
+
+def _content_of(notification: Notification, due: datetime | None) -> Publication:
     """For nobody in particular: whom it is for was checked before."""
     return Publication(
         Audience.everyone(),
@@ -49,4 +80,5 @@ def _content_of(notification: Notification) -> Publication:
         notification.data,
         notification.id,
         notification.expires_at,
+        due,
     )

@@ -14,7 +14,7 @@ from domain.model import (
     RecipientsPage,
     Tally,
 )
-from domain.ports import DeliveryReports, Recipients
+from domain.ports import DeliveryReports, Recipients, Schedule
 from domain.rules.recipients import NOBODY, named_recipients, together
 
 RECIPIENTS_AT_ONCE = 50
@@ -26,13 +26,20 @@ COUNTS_MOST = 2
 class NotificationReportService:
     """The NotificationReports of the domain."""
 
-    def __init__(self, *, recipients: Recipients, deliveries: DeliveryReports) -> None:
+    def __init__(self, *, recipients: Recipients, schedule: Schedule, deliveries: DeliveryReports) -> None:
         self._recipients = recipients
+        self._schedule = schedule
         self._deliveries = deliveries
         self._counting = 0
 
     async def report_of(self, id_: str) -> NotificationReport:
-        notification = await self._published(id_)
+        notification = await self._recipients.published(id_)
+        if notification is None and (scheduled := await self._schedule.scheduled(id_)) is not None:
+            recipients = named_recipients(scheduled.audience)
+            return NotificationReport(scheduled, recipients, NOBODY)
+        if notification is None:
+            # It may have come into the log between the two.
+            notification = await self._published(id_)
         recipients = named_recipients(notification.audience)
         tally = await self._tally(notification) if recipients is not None else await self._tally_in_turn(notification)
         return NotificationReport(notification, recipients, tally)

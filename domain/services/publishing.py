@@ -18,6 +18,7 @@ from domain.errors import (
 from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError, Incoming, Publication
 from domain.policy import ConnectionPolicy
 from domain.ports import Checkpoints, Clock, Log, NotificationSource, Outbox, Randomness, Telemetry
+from domain.services.due import DueService
 
 OUTBOX = "outbox"
 """Who publishes what an outbox held, for operators."""
@@ -32,6 +33,7 @@ class PublishingService:
         log: Log,
         checkpoints: Checkpoints,
         hub: Hub,
+        due: DueService,
         policy: ConnectionPolicy,
         clock: Clock,
         randomness: Randomness,
@@ -40,6 +42,7 @@ class PublishingService:
         self._log = log
         self._checkpoints = checkpoints
         self._hub = hub
+        self._due = due
         self._policy = policy
         self._clock = clock
         self._randomness = randomness
@@ -60,8 +63,8 @@ class PublishingService:
             raise ShuttingDown
         by_index = by_index or len(publications) != 1
         began = self._clock.monotonic()
-        good = self._policy.check_all(publications, by_index=by_index)
         now = self._clock.now()
+        good = self._policy.check_all(publications, by_index=by_index, now=now)
         drafts = [
             self._draft(publication, now, f"{idempotency_key}:{index}" if idempotency_key is not None else None)
             for index, publication in enumerate(good)
@@ -170,6 +173,7 @@ class PublishingService:
         began: float,
         traceparent: str | None = None,
     ) -> None:
+        self._due.note(drafts, outcomes)
         if drafts:
             seconds = self._clock.monotonic() - began
             self._telemetry.published(by, drafts, outcomes, seconds, traceparent=traceparent)
@@ -177,8 +181,9 @@ class PublishingService:
     def _draft_of(self, item: Incoming) -> Draft:
         if item.publication is None:
             raise InvalidPublication(item.errors)
-        self._policy.check(item.publication)
-        return self._draft(item.publication, self._clock.now())
+        now = self._clock.now()
+        self._policy.check(item.publication, now=now)
+        return self._draft(item.publication, now)
 
     def _draft(self, publication: Publication, now: datetime, idempotency_key: str | None = None) -> Draft:
         return self._policy.draft(publication, self._randomness.new_id(), now, idempotency_key)

@@ -24,6 +24,7 @@ def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy
         connections_per_user=limits.connections_per_user,
         requests_waiting=limits.events_burst,
         notification_bytes=limits.notification_bytes,
+        schedule_ahead=limits.schedule_ahead,
         # Below what may wait at all, or a slow but steady reader would be cut in its replay.
         replay_bytes=min(REPLAY_BYTES, limits.queue_bytes // 2),
         drain=limits.drain_time,

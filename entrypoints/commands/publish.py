@@ -37,6 +37,7 @@ def add_to(commands: Commands) -> None:
         "publish --to user:42 --type mission.assigned --title 'A mission for you'",
         "publish --to role:company --type invoice.paid --data '{\"invoice\": 7}' --id invoice-7",
         "publish --to everyone --type maintenance.planned --expires-at 2h",
+        "publish --to user:42 --type shift.begins --deliver-at 2h",
         "publish --url https://notifications.example --key-file billing.key --to everyone --type maintenance.planned",
     )
     command = add_command(commands, "publish", "post a notification to a running server", examples=examples)
@@ -56,6 +57,12 @@ def add_to(commands: Commands) -> None:
         help="as 2030-01-31T12:00:00Z, or how long from now, as 90 (seconds), 30m or 7d; with --id a time, as a retry "
         "has to say the same",
     )
+    command.add_argument(
+        "--deliver-at",
+        type=_time,
+        metavar="TIME",
+        help="written as --expires-at: it is sent then, and until then can be changed or taken back",
+    )
     command.set_defaults(run=run)
 
 
@@ -63,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
         key = key_of(options, settings)
     body: dict[str, Any] = {"to": options.to, "type": options.type}
-    optional = ("title", "body", "data", "id", "expires_at")
+    optional = ("title", "body", "data", "id", "expires_at", "deliver_at")
     body |= {name: value for name in optional if (value := getattr(options, name)) is not None}
     url = url_of(options, settings)
     try:

@@ -37,6 +37,12 @@ class Log:
     """Of what revised something and is not the last to do so, or whose notification was taken back."""
     deleted: set[tuple[Room, str]] = field(default_factory=set)
     """What users have deleted, by their rooms and its id."""
+    scheduled: dict[str, datetime] = field(default_factory=dict)
+    """When what waits is due, by its id; of what nobody was told that it is stored it may be that it does not wait."""
+    promised: set[str] = field(default_factory=set)
+    cancelled: set[str] = field(default_factory=set)
+    perhaps_cancelled: set[str] = field(default_factory=set)
+    """Of which somebody asked for that, and may not have been told that it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Oracle:
                 if id_ in self.log.ids:
                     raise Broken(f"{id_} was stored before, and is stored twice")
                 self.log.ids.add(id_)
+                self._came(id_, entry)
             elif entry.about is not None:
                 self._amended(entry, entry.about)
             elif entry.event == NOTIFICATION_DELETED:
@@ -84,6 +91,15 @@ class Oracle:
                 self.log.deleted.update((room, id_) for id_ in json.loads(entry.payload)["ids"])
         self.log.entries.extend(entries)
         self.by_cursor.update((str(entry.position), entry) for entry in entries)
+
+    def _came(self, id_: str, entry: Entry) -> None:
+        due = self.log.scheduled.pop(id_, None)
+        if id_ in self.log.cancelled:
+            raise Broken(f"{id_} was cancelled, and is stored")
+        if due is not None and (entry.stored_at is None or entry.stored_at < due):
+            raise Broken(f"{id_} is due at {due}, and was stored before")
+        if due is not None:
+            self.counted["came due"] += 1
 
     def _amended(self, entry: Entry, about: int) -> None:
         """What was trimmed to make space for it had left the log as it was."""
@@ -137,6 +153,10 @@ class Oracle:
             log.revised.copy(),
             log.erased.copy(),
             log.deleted.copy(),
+            log.scheduled.copy(),
+            log.promised.copy(),
+            log.cancelled.copy(),
+            log.perhaps_cancelled.copy(),
         )
 
     def restored(self, backup: Log) -> None:

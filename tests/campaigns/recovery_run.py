@@ -21,7 +21,7 @@ from domain.errors import (
     StoreUnavailable,
     UnknownNotification,
 )
-from domain.model import Answer, Audience, ConnectionId, Entry, Listing, Publication
+from domain.model import AmendedSchedule, Answer, Audience, ConnectionId, Entry, Listing, Publication
 from domain.policy import ConnectionPolicy
 from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watched, cursors_of
 from tests.campaigns.recovery_oracle import Broken, Log, Oracle, Place
@@ -58,6 +58,8 @@ class Run(Watched):
             self.publish: 26,
             self.recall: 5,
             self.revise: 8,
+            self.schedule: 5,
+            self.come_due: 4,
             self.connect_one: 24,
             self.take_some: 12,
             self.cut: 10,
@@ -105,12 +107,17 @@ class Run(Watched):
         """A backend takes back one of its last, and asks again, somebody else it may be, until it is told what became
         of that."""
         id_ = self._one_of_the_last()
+        self.oracle.log.perhaps_cancelled.add(id_)
         for _ in range(PUBLISHING_TRIES):
             server = self._any()
             with suppress(StoreUnavailable):
                 try:
                     recalled = await server.editing.recall(id_)
                 except (UnknownNotification, NotificationRecalled):
+                    return
+                if isinstance(recalled, AmendedSchedule):
+                    self.counted["cancelled"] += 1
+                    self.oracle.log.cancelled.add(id_)
                     return
                 self.counted["recalls"] += 1
                 self.oracle.recalled_by.setdefault(server.number, set()).add(recalled.about)
@@ -128,6 +135,28 @@ class Run(Watched):
                     return
                 self.counted["revisions"] += 1
                 return
+
+    async def schedule(self) -> None:
+        """For a time that comes before long."""
+        one = replace(
+            self._publication(),
+            deliver_at=self.clock.now() + timedelta(seconds=self.rng.uniform(0.1, 8)),
+            expires_at=None,
+        )
+        if one.id is None or one.deliver_at is None:
+            return
+        log = self.oracle.log
+        log.scheduled[one.id] = one.deliver_at
+        for _ in range(PUBLISHING_TRIES):
+            with suppress(StoreUnavailable):
+                await self._any().publishing.publish([one])
+                self.counted["scheduled"] += 1
+                log.promised.add(one.id)
+                return
+
+    async def come_due(self) -> None:
+        with suppress(StoreUnavailable):
+            await self._any().due.deliver()
 
     def _one_of_the_last(self) -> str:
         return f"n{self.rng.randint(max(0, self.numbers - 9), self.numbers)}"
@@ -286,6 +315,7 @@ class Run(Watched):
         for server in self.servers:
             server.gate.set()
         await self.settle()
+        await self._all_comes_due()
         # No event says that something has expired: the next news do.
         await self._publish([Publication(Audience.everyone(), "t", id="last")])
         await self.settle()
@@ -311,6 +341,17 @@ class Run(Watched):
             left = self.oracle.undelivered(place, self.clock.now(), self.oracle.head)
             if left:
                 raise Broken(f"{place} never got {cursors_of(left)}")
+
+    async def _all_comes_due(self) -> None:
+        self.clock.advance(10)
+        # The log may be full of what was not delivered yet.
+        for _ in range(100):
+            await self.come_due()
+            await self.settle()
+        log = self.oracle.log
+        left = (log.promised & log.scheduled.keys()) - log.perhaps_cancelled
+        if left:
+            raise Broken(f"{left} never got into the log")
 
     # devices
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapters.store.memory import MemoryStore, log
+from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.tail import Tail
 from adapters.system.pids import KeyedPids
 from domain.delivery.hub import Hub, Subscription
@@ -380,3 +382,21 @@ def revisions_told_as_such_to_all(patch: pytest.MonkeyPatch) -> None:
 def revisions_of_what_is_older_than_the_start(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Revisions, "_exists", lambda *_: True)
     patch.setattr(LiveOutlets, "_started_before", lambda self, _, rooms: self._in(rooms))
+
+
+def due_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """What was taken out, and could not be stored."""
+    patch.setattr(KeptSchedule, "put_back", lambda *_: None)
+
+
+def due_too_early(patch: pytest.MonkeyPatch) -> None:
+    due = KeptSchedule.due
+    patch.setattr(KeptSchedule, "due", lambda self, now, most, size: due(self, now + timedelta(seconds=1), most, size))
+
+
+def due_comes_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(KeptSchedule, "remove", lambda self, one: self.put_back([one]))
+
+
+def cancelled_all_the_same(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(KeptSchedule, "cancel", lambda *_: None)

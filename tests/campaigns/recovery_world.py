@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, cast
 
 from adapters.store.memory import MemoryStore
+from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.presence import LocalPresence
 from adapters.store.tail import Follower
 from adapters.system.pids import KeyedPids
@@ -70,7 +71,16 @@ class Store(MemoryStore):
             name: _copied(getattr(self._tail, name))
             for name in ("floor", "head", "bytes", "_entries", "_rooms", "_revisions")
         }
-        names = ("_records", "_by_id", "_by_key", "_users", "_trimmed_rooms", "_trimmed_elsewhere", "_began")
+        names = (
+            "_records",
+            "_by_id",
+            "_by_key",
+            "_users",
+            "_trimmed_rooms",
+            "_trimmed_elsewhere",
+            "_began",
+            "_schedule",
+        )
         return {"tail": tail, "own": {name: _copied(getattr(self, name)) for name in names}}
 
     def restore(self, backup: Mapping[str, Any]) -> None:
@@ -119,6 +129,8 @@ def _copied(value: Any) -> Any:
     match value:
         case dict() if value and isinstance(next(iter(value.values())), list):
             return {key: list(item) for key, item in value.items()}
+        case KeptSchedule():
+            return deepcopy(value)
         case dict() if value and hasattr(next(iter(value.values())), "marks"):
             return deepcopy(value)
         case dict():
@@ -127,7 +139,7 @@ def _copied(value: Any) -> Any:
             return value
 
 
-_WRITES = ("append", "change", "read_all", "recall", "revise")
+_WRITES = ("append", "change", "read_all", "recall", "revise", "deliver_due", "cancel", "revise_scheduled")
 
 
 class View:
@@ -295,6 +307,7 @@ class Server:
         self.expiry = application.expiry
         self.connecting = application.connecting
         self.publishing = application.publishing
+        self.due = application.due
         self._tail: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -87,7 +87,7 @@ async def in_file(folder: Path) -> AsyncIterator[OpenedStore]:
 
 
 async def measured(kind: str, store: Store) -> None:
-    reports = NotificationReportService(recipients=store, deliveries=NothingKept())
+    reports = NotificationReportService(recipients=store, schedule=store, deliveries=NothingKept())
     seconds: list[float] = []
     counted = asyncio.Event()
 

@@ -41,6 +41,9 @@ MET = {
     "revised meanwhile": 300,
     "revisions replayed": 500,
     "requests": 200,
+    "scheduled": 300,
+    "came due": 200,
+    "cancelled": 20,
     "restarts": 100,
     "restores": 50,
     "promotions": 50,
@@ -128,6 +131,10 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     ),
     "as new to who has not had it": (switches.revisions_told_as_such_to_all, REVISED),
     "and not to who started later": (switches.revisions_of_what_is_older_than_the_start, OTHERS),
+    "what is scheduled comes": (switches.due_forgotten, LOST),
+    "not before it is due": (switches.due_too_early, "and was stored before"),
+    "and once": (switches.due_comes_again, "stored twice"),
+    "what was cancelled never does": (switches.cancelled_all_the_same, "was cancelled, and is stored"),
 }
 
 

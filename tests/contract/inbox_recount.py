@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from adapters.contract.events import item_json
 from domain.errors import CursorRefused, NotificationExpired, NotificationRecalled, UnknownNotification
@@ -38,6 +38,7 @@ from tests.contract.inbox_harness import (
     floor_of,
     with_payloads,
 )
+from tests.contract.recount_schedule import ScheduleRules
 from tests.doubles import ManualClock
 
 T = TypeVar("T")
@@ -100,7 +101,10 @@ def recount(
         return any(entry.position.offset > subscriber.starts.get(room, 10**18) for room in entry.rooms)
 
     placed = [id_ for id_ in reversed(states) if can_reach(entries[id_])][:per_user]
-    leaves_at = {id_: datetime.fromisoformat(states[id_]["created_at"]) + retention for id_ in placed}
+    leaves_at = {
+        id_: max(datetime.fromisoformat(states[id_]["created_at"]), stored_at(entries[id_])) + retention
+        for id_ in placed
+    }
     young = [id_ for id_ in placed if now < leaves_at[id_]]
     there = []
     for id_ in young:
@@ -116,6 +120,12 @@ def recount(
         expired=sum(now >= (entries[id_].expires_at or now + retention) for id_ in young),
         stands_until=min((leaves_at[id_] for id_ in there if states[id_]["archived_at"] is None), default=None),
     )
+
+
+def stored_at(entry: Entry) -> datetime:
+    """What was scheduled may come later than it was due."""
+    assert entry.stored_at is not None
+    return entry.stored_at
 
 
 def is_listed(item: dict[str, Any], state: ItemState) -> bool:
@@ -138,7 +148,7 @@ subscribers = st.tuples(st.sampled_from(USERS), st.sampled_from(ROLES))
 picks = st.lists(st.integers(0, 20), min_size=1, max_size=6, unique=True)
 
 
-class InboxMachine(RuleBasedStateMachine):
+class InboxMachine(ScheduleRules):
     """Subclass it, and give it an ``open_inbox``, which opens what keeps items for RETENTION, ``per_user`` of each.
 
     ``log`` is all that a follower was given since the beginning, and ``logged_at`` when each was.
@@ -275,6 +285,11 @@ class InboxMachine(RuleBasedStateMachine):
             is_other = revise(seen[-1]) != seen[0]
             assert (amended.position.offset == head.offset + 1) is is_other
 
+    def id_at(self, number: int) -> str:
+        if number < len(self.published):
+            return self.published[number].notification.id
+        return f"n-{number}"
+
     @staticmethod
     def id_of(entry: Entry) -> str | None:
         return str(json.loads(entry.payload).get("id"))
@@ -282,7 +297,7 @@ class InboxMachine(RuleBasedStateMachine):
     @rule(whom=subscribers, action=st.sampled_from(Action), which=picks)
     def change(self, whom: tuple[str, str], action: Action, which: list[int]) -> None:
         """The newest ones, counted from the end, in this order: some of others, and some that never were."""
-        ids = [f"n-{number}" for pick in which if (number := len(self.published) - pick) >= 0]
+        ids = [self.id_at(number) for pick in which if (number := len(self.published) - pick) >= 0]
         subscriber = self.subscriber(*whom)
         self.clock.advance(1)
         before = {item["id"]: dict(item) for item in self.recounted(subscriber).items}

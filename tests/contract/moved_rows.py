@@ -14,6 +14,8 @@ Rows = set[tuple[Any, ...]]
 
 _USER = "(SELECT substr(name, 6) FROM rooms WHERE id = user)"
 _ROOM = "(SELECT name FROM rooms WHERE id = room)"
+_SCHEDULED = """number, due, ended, expires_at, id, key, lower(hex(digest)), type, form, CAST(rooms AS TEXT),
+    CAST(payload AS TEXT)"""
 _IN_THE_FILE: Mapping[str, str] = {
     "log": "SELECT (SELECT value FROM meta WHERE name = 'secret'), (SELECT value FROM meta WHERE name = 'log_floor')",
     "epochs": "SELECT number, epoch, first, opened_at FROM generations",
@@ -21,19 +23,23 @@ _IN_THE_FILE: Mapping[str, str] = {
         expires_at FROM entries""",
     "contents": """SELECT offset, stored_at, expires_at, id, type, form, CAST(rooms AS TEXT), CAST(payload AS TEXT),
         CAST(recalled AS TEXT), revised FROM contents""",
-    "ids": "SELECT id, offset, key, digest FROM contents",
+    "ids": """SELECT id, offset, key, digest FROM contents
+        UNION ALL SELECT id, -number, key, digest FROM scheduled""",
     "placed": f"SELECT {_ROOM}, offset, item, expires_at FROM placed",  # noqa: S608
     "trimmed": "SELECT name, trimmed FROM rooms WHERE trimmed > 0",
     "starts": f"SELECT {_USER}, {_ROOM}, start FROM starts",  # noqa: S608
     "marks": f"SELECT {_USER}, role, offset FROM marks",  # noqa: S608
     "state": f"SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at FROM state",  # noqa: S608
     "watermarks": f"SELECT {_USER}, offset, at, read_by FROM watermarks",  # noqa: S608
+    "scheduled": f"SELECT {_SCHEDULED} FROM scheduled",  # noqa: S608
     "restrictions": "SELECT user, offset, issued_before, blocked, until, reason FROM restrictions",
     "checkpoints": "SELECT source, resume_id FROM checkpoints",
 }
 _IN_THE_DATABASE: Mapping[str, str] = {
     "log": "SELECT secret, floor FROM synkrone.log",
     "epochs": "SELECT number, epoch, first, opened_at FROM synkrone.epochs",
+    "scheduled": """SELECT number, due, ended, expires_at, id, key, digest, type, form, rooms, payload
+        FROM synkrone.scheduled""",
     "placed": "SELECT room, log_offset, item, expires_at FROM synkrone.placed",
 }
 

@@ -17,6 +17,7 @@ from tests.contract.inbox_recalls import RecallContract
 from tests.contract.inbox_recipients import RecipientsContract
 from tests.contract.inbox_restrictions import RestrictionContract
 from tests.contract.inbox_revisions import RevisionContract
+from tests.contract.inbox_schedule import ScheduleContract
 from tests.contract.inbox_subscribers import EnterContract, MarksContract, SinceContract, TrimmingContract
 from tests.doubles import ManualClock
 
@@ -44,6 +45,7 @@ class StoreContract(
     RecipientsContract,
     RecallContract,
     RevisionContract,
+    ScheduleContract,
 ):
     """Subclass it, and give it an ``open_inbox``, which opens stores that live by the ``clock``."""
 

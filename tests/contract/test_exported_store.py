@@ -126,6 +126,7 @@ class ExportingMachine(InboxMachine):
             "restricted": sorted(restricted.restrictions, key=lambda one: one.user),
             "roles": [sorted(await store.roles(UserId(user))) for user in USERS],
             "given up": await store.given_up(),
+            "waiting": [await store.scheduled(id_) for id_ in self.asked],
         }
         for whom, subscriber in self.subscribers.items():
             assert await store.register(subscriber.user, subscriber.role, frozenset(subscriber.starts)) == subscriber

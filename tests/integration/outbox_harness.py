@@ -18,6 +18,7 @@ from domain.delivery.hub import Hub
 from domain.errors import StoreUnavailable
 from domain.model import Entry, Position
 from domain.policy import ConnectionPolicy
+from domain.services.due import DueService
 from domain.services.publishing import PublishingService
 from tests.contract.inbox_harness import Following
 from tests.doubles import RecordingTelemetry
@@ -59,6 +60,7 @@ async def relay(store: PostgresqlStore, policy: ConnectionPolicy, telemetry: Rec
         log=store,
         checkpoints=store,
         hub=Hub(log=store, policy=policy, clock=clock, telemetry=telemetry),
+        due=DueService(schedule=store, clock=clock, telemetry=telemetry),
         policy=policy,
         clock=clock,
         randomness=SystemRandomness(),

@@ -29,6 +29,7 @@ from domain.delivery.hub import Hub
 from domain.errors import StoreUnavailable
 from domain.model import Appended, Checkpoint, Draft, Position, Room, Subscriber, UserId
 from domain.policy import ConnectionPolicy
+from domain.services.due import DueService
 from domain.services.publishing import PublishingService
 from tests.doubles import FixedRandomness, ManualClock, RecordingTelemetry
 from tests.feed_server import Answer, FeedServer, event, event_stream, eventually, notification
@@ -58,6 +59,7 @@ class Log:
             log=self.inbox,
             checkpoints=self.inbox,
             hub=Hub(log=self.inbox, policy=policy, clock=clock, telemetry=self.telemetry),
+            due=DueService(schedule=self.inbox, clock=clock, telemetry=self.telemetry),
             policy=policy,
             clock=clock,
             randomness=FixedRandomness(),

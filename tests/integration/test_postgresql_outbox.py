@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -113,6 +113,45 @@ async def test_all_that_is_given_arrives_and_data_as_it_was_written(url: str, ap
             "body": "Bezahlt: 你好",
             "audience": "user",
         }
+
+
+async def test_what_is_published_for_later_waits_in_the_schedule(url: str, application: Application) -> None:
+    due, past = datetime(2999, 1, 31, 12, 0, 0, 123_456, tzinfo=UTC), datetime(2020, 1, 31, tzinfo=UTC)
+    publish_at = "SELECT synkrone.synkrone_publish_at(%s, %s, 'test', %s, id => %s)"
+    policy = ConnectionPolicy(schedule_ahead=timedelta(days=400_000))
+    async with relaying(url, policy) as relay:
+        with application.transaction():
+            application.execute(publish_at, (due, USER, "later", "a"))
+            publish(application, "now")
+            application.execute(publish_at, (past, USER, "due already", "b"))
+        assert await relay.titles(2) == ["now", "due already"]
+        await nothing_waits(application)
+        shown = await relay.store.scheduled("a")
+        assert shown is not None
+        assert (shown.due, json.loads(shown.payload)["title"]) == (due, "later")
+        await relay.store.deliver_due(due, 10)
+        assert await relay.titles(3) == ["now", "due already", "later"]
+    for late, ends in ((None, None), (due, due)):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="synkrone_publish_at: "):
+            application.execute(
+                "SELECT synkrone.synkrone_publish_at(%s, %s, 'test', expires_at => %s)", (late, USER, ends)
+            )
+
+
+async def test_what_is_parked_for_its_time_keeps_it(url: str, application: Application) -> None:
+    due = datetime(2999, 1, 31, 12, tzinfo=UTC)
+    async with relaying(url) as relay:
+        application.execute("SELECT synkrone.synkrone_publish_at(%s, %s, 'test', 't', id => 'a')", (due, USER))
+        await nothing_waits(application)
+        (parked,) = desk(url).state().parked
+        assert "deliver_at: must be within" in parked.reason
+        assert await relay.store.waiting() == 0
+    desk(url).retry(None)
+    async with relaying(url, ConnectionPolicy(schedule_ahead=timedelta(days=400_000))) as relay:
+        await nothing_waits(application)
+        shown = await relay.store.scheduled("a")
+        assert shown is not None
+        assert shown.due == due
 
 
 async def test_an_open_transaction_delays_itself_alone(url: str, application: Application, other: Application) -> None:

@@ -174,8 +174,13 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "format": "date-time",
                 "description": "From then on it is not delivered, listed or counted.",
             },
+            "deliver_at": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "Until then nobody has it, and it can be changed or cancelled; if past, now.",
+            },
         },
-        optional=("title", "body", "data", "id", "expires_at"),
+        optional=("title", "body", "data", "id", "expires_at", "deliver_at"),
         examples=[
             _TO_EXAMPLE,
             {**_TO_EXAMPLE, "id": _ID, "data": {"mission": 7}, "expires_at": "2030-01-31T12:00:00Z"},
@@ -184,7 +189,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "Published": _object(
         {
             "id": {"type": "string"},
-            "cursor": CURSOR,
+            "cursor": _or_null({**CURSOR, "description": "Null as long as it is not due."}),
             "duplicate": {"type": "boolean", "description": "Whether it had been published before."},
         },
         description="Stored. It says nothing about whether the user exists.",
@@ -213,6 +218,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             },
             "to": ref("Audience"),
             "state": {"enum": [state.value for state in NotificationState], "description": "There may be more."},
+            "deliver_at": {**_TIME_SCHEMA, "description": "When it is sent, as long as it is scheduled."},
             "counts": _object(
                 {
                     "recipients": _or_null({**_COUNT, "description": "Null where they are not named."}),
@@ -225,6 +231,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 description="Each for itself: who has read it and then deleted it is in both.",
             ),
         },
+        optional=("deliver_at",),
         description="What was published, and with how many of its recipients it stands how.",
         examples=[
             {
@@ -424,8 +431,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         examples=[{"ids": [_ID]}, {"ids": [_ID], "by": "publisher"}],
     ),
     "Amended": _object(
-        {"id": IDENTIFIER, "cursor": CURSOR},
-        description="Stored; the cursor is where the log says so. Where nothing changed it is where it did last.",
+        {"id": IDENTIFIER, "cursor": _or_null(CURSOR)},
+        description=(
+            "Stored; the cursor is where the log says so. Where nothing changed it is where it did last, and null for "
+            "what was not sent yet."
+        ),
         examples=[{"id": _ID, "cursor": _LATER_CURSOR}],
     ),
     "Expiring": _object({"expires_at": _TIME_SCHEMA}, examples=[{"expires_at": _TIME}]),

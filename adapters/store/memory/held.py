@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from adapters.store.memory.notes import KeptNotes
+from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.tail import Tail, weight
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import Entry, Position, Restriction, Room, Subscriber, UserId
@@ -70,6 +71,7 @@ class Held:
         self._noted_since = clock.now()
         epoch = epoch if epoch is not None else secrets.token_hex(8)
         self._generations = Generations([Generation(1, epoch, 1, clock.now())])
+        self._schedule = KeptSchedule(max_entries)
         self._secret = secrets.token_bytes(32)
         self._tail: Tail[Entry] = Tail(0)
         self._records: dict[int, Record] = {}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 from adapters.contract.controls import control_event
+from adapters.store.decisions import kept_out
 from adapters.store.drafts import PreparedDraft, prepare
 from adapters.store.memory.held import Record
 from adapters.store.memory.inboxes import MemoryInboxes
+from adapters.store.memory.schedule import MemorySchedule
+from adapters.store.memory.scheduled import Waiting
 from adapters.store.memory.subscribers import MemorySubscribers
-from domain.errors import CheckpointMoved, CursorRefused
+from domain.errors import CheckpointMoved, CursorRefused, PublicationTooLarge
 from domain.model import (
-    NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
     Appended,
     AppendOutcome,
@@ -29,12 +30,13 @@ from domain.model import (
     RecoveryReason,
     Subscriber,
 )
+from domain.model.value import value
 from domain.ports import Wanted
 from domain.rules import restrictions
 from domain.rules.recovery import Standing, continuation
 
 
-class MemoryLog(MemorySubscribers, MemoryInboxes):
+class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
     """The log, and how far sources have been taken over. Whoever arrives is registered and has their inbox counted."""
 
     async def append(
@@ -45,10 +47,21 @@ class MemoryLog(MemorySubscribers, MemoryInboxes):
         self._trim_old()
         if checkpoint is not None and self._checkpoints.get(checkpoint.source) != checkpoint.after:
             raise CheckpointMoved
-        records, outcomes = self._decide(prepared)
+        records, decided = self._decide(prepared)
+        outcomes = [appended for appended, _ in decided]
         if all_or_nothing and any(appended.outcome is AppendOutcome.CONFLICT for appended in outcomes):
-            return [self._kept_out(appended) for appended in outcomes]
+            return [kept_out(appended, self._head(), is_new=is_new) for appended, is_new in decided]
+        waiting = [
+            draft
+            for draft, appended in zip(prepared, outcomes, strict=True)
+            if draft.draft.waits and appended.outcome is AppendOutcome.STORED
+        ]
+        if any(draft.weight > self._max_bytes for draft in waiting):
+            raise PublicationTooLarge("what was published is more than the whole log may hold")
+        self._schedule.ensure_room(len(waiting))
         self._store(records)
+        for draft in waiting:
+            self._schedule.put(draft)
         if checkpoint is not None:
             self._checkpoints[checkpoint.source] = checkpoint.resume_id
         return outcomes
@@ -116,42 +129,57 @@ class MemoryLog(MemorySubscribers, MemoryInboxes):
     async def checkpoint(self, source: str) -> str | None:
         return self._checkpoints.get(source)
 
-    def _decide(self, batch: Sequence[PreparedDraft]) -> tuple[list[Record], list[Appended]]:
-        """What is to be stored, and what becomes of each draft once it is."""
-        now = self._clock.monotonic()
+    def _decide(self, batch: Sequence[PreparedDraft]) -> tuple[list[Record], list[tuple[Appended, bool]]]:
+        """What is to be stored, and what becomes of each draft once it is; whether it is, or is the same as, one of
+        those."""
         records: list[Record] = []
-        outcomes: list[Appended] = []
-        by_id: dict[str, Record] = {}
-        by_key: dict[str, Record] = {}
+        outcomes: list[tuple[Appended, bool]] = []
+        by_id: dict[str, _Published] = {}
+        by_key: dict[str, _Published] = {}
         stored_at = self._clock.now()
         for prepared in batch:
             draft, notification = prepared.draft, prepared.draft.notification
             id_, key = notification.id, draft.idempotency_key
-            known = [self._by_id.get(id_) or by_id.get(id_)]
+            known = [by_id.get(id_) or self._published_by_id(id_)]
             if key is not None:
-                known.append(self._by_key.get(key) or by_key.get(key))
-            earlier = [record for record in known if record is not None]
+                known.append(by_key.get(key) or self._published_by_key(key))
+            earlier = [one for one in known if one is not None]
             if earlier:
-                other = [record for record in earlier if record.digest is None or record.digest != prepared.digest]
+                other = [one for one in earlier if one.digest is None or one.digest != prepared.digest]
                 outcome = AppendOutcome.CONFLICT if other else AppendOutcome.DUPLICATE
                 first = (other or earlier)[0]
-                outcomes.append(Appended(outcome, first.id, first.entry.position))
+                appended = Appended(outcome, first.id, first.position or self._head(), first.position is None)
+                outcomes.append((appended, first.is_new))
                 continue
-            position = self._position(self._tail.head + 1 + len(records))
-            entry = Entry(
-                position, draft.rooms, NOTIFICATION_NEW, prepared.payload, notification.expires_at, None, stored_at
-            )
-            record = Record(entry, now, id_, key, prepared.digest, notification.type, notification.created_at)
-            records.append(record)
-            outcomes.append(Appended(AppendOutcome.STORED, id_, position))
-            by_id[id_] = record
+            position = None
+            if not draft.waits:
+                position = self._position(self._tail.head + 1 + len(records))
+                records.append(self._record(prepared, position, stored_at))
+            appended = Appended(AppendOutcome.STORED, id_, position or self._head(), draft.waits)
+            outcomes.append((appended, True))
+            by_id[id_] = published = _Published(id_, prepared.digest, position, is_new=True)
             if key is not None:
-                by_key[key] = record
+                by_key[key] = published
         return records, outcomes
 
-    def _kept_out(self, appended: Appended) -> Appended:
-        if appended.position.offset <= self._tail.head:
-            return appended
-        conflict = appended.outcome is AppendOutcome.CONFLICT
-        outcome = AppendOutcome.CONFLICT if conflict else AppendOutcome.WITHHELD
-        return replace(appended, outcome=outcome, position=self._head())
+    def _published_by_id(self, id_: str) -> _Published | None:
+        return _published(self._by_id.get(id_), self._schedule.by_id(id_))
+
+    def _published_by_key(self, key: str) -> _Published | None:
+        return _published(self._by_key.get(key), self._schedule.by_key(key))
+
+
+@value
+class _Published:
+    """What was published before; ``position`` is None of what waits. ``is_new``: by the same batch."""
+
+    id: str
+    digest: bytes | None
+    position: Position | None
+    is_new: bool = False
+
+
+def _published(record: Record | None, waiting: Waiting | None) -> _Published | None:
+    if record is not None:
+        return _Published(record.id, record.digest, record.entry.position)
+    return _Published(waiting.id, waiting.digest, None) if waiting is not None else None

@@ -19,6 +19,8 @@ class MemoryStore(MemoryLog, MemoryLedger, MemoryRecipients, MemoryRestrictions,
     the last one that was forgotten. Of more than ``max_users`` users the one who was not seen for the longest is
     forgotten, and is then a new one.
 
+    As many as ``max_entries`` may wait in the schedule; for more than that an append raises StoreUnavailable.
+
     An append that does not fit without trimming what a follower was not given yet raises StoreUnavailable. Where a
     conflict keeps a whole batch out, a duplicate of an entry of the log stays one, and what is WITHHELD has the
     position of the head.
@@ -50,6 +52,7 @@ class MemoryStore(MemoryLog, MemoryLedger, MemoryRecipients, MemoryRestrictions,
         """Trim what has grown old."""
         self._trim_old()
         self._notes.trim(self._clock.now())
+        self._schedule.forget(self._clock.monotonic() - self._retention)
         return False
 
     async def secret(self) -> bytes:

@@ -155,6 +155,22 @@ def _write_trimmed(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     db.executemany("UPDATE rooms SET trimmed = ?2 WHERE name = ?1", rows)
 
 
+def _write_scheduled(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    db.executemany(
+        """
+        INSERT INTO scheduled (number, due, ended, expires_at, id, key, digest, type, form, rooms, payload)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        [
+            (*row[:6], bytes.fromhex(row[6]) if row[6] is not None else None, *row[7:9], *map(_octets, row[9:]))
+            for row in rows
+        ],
+    )
+    db.executemany(
+        "INSERT INTO locators (locator, offset) VALUES (?, ?)",
+        sorted({(locator(name), -row[0]) for row in rows for name in (row[4], row[5]) if name is not None}),
+    )
+
+
 def _writer(statement: str, *, of_users: bool) -> Callable[[sqlite3.Connection, Sequence[Row]], None]:
     def write(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
         if of_users:
@@ -189,6 +205,7 @@ _WRITERS: Final[Mapping[str, Callable[[sqlite3.Connection, Sequence[Row]], None]
         VALUES ({_USER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8)""",  # noqa: S608
         of_users=True,
     ),
+    "scheduled": _write_scheduled,
     "restrictions": _writer(
         "INSERT INTO restrictions (user, offset, issued_before, blocked, until, reason) VALUES (?, ?, ?, ?, ?, ?)",
         of_users=False,

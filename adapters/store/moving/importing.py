@@ -26,6 +26,7 @@ from adapters.store.moving.lines import (
     Reader,
     ReadUpTo,
     Restricted,
+    Scheduled,
     SourceCheckpoint,
     Start,
     State,
@@ -48,8 +49,9 @@ _ORDER: Final[dict[type[Line], int]] = {
     Mark: 5,
     ReadUpTo: 6,
     State: 7,
-    Restricted: 8,
-    End: 9,
+    Scheduled: 8,
+    Restricted: 9,
+    End: 10,
 }
 
 
@@ -185,7 +187,7 @@ class _Rules:
         self._check_offset(line)
         if isinstance(line, LoggedEntry):
             self._check_entry(line)
-        if isinstance(line, LoggedEntry | Contents) and line.form not in {None, FORM}:
+        if isinstance(line, LoggedEntry | Contents | Scheduled) and line.form not in {None, FORM}:
             raise self._bad(f"form: is {line.form}, which this program does not know")
 
     def _add(self, epoch: Epoch) -> None:

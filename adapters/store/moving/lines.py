@@ -154,6 +154,23 @@ class State(Line, tag="state"):
     deleted_at: Time | None
 
 
+class Scheduled(Line, tag="scheduled"):
+    """A notification that comes into the log when it is due. ``rooms`` are their names, one a line. One that was
+    cancelled has neither rooms nor a payload any more, and a time at which it ``ended``."""
+
+    number: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+    due: Time
+    ended: Time | None
+    expires_at: Time | None
+    id: str
+    key: str | None
+    digest: Hex | None
+    type: str
+    form: Form
+    rooms: str | None
+    payload: str | None
+
+
 class Restricted(Line, tag="restriction"):
     """What stands against a user: ``offset`` is that of the control that was the last to change it."""
 
@@ -183,6 +200,7 @@ AnyLine: TypeAlias = (
     | Mark
     | ReadUpTo
     | State
+    | Scheduled
     | Restricted
     | End
 )

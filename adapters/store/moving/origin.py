@@ -14,6 +14,7 @@ from adapters.store.moving.lines import (
     Mark,
     ReadUpTo,
     Restricted,
+    Scheduled,
     SourceCheckpoint,
     Start,
     State,
@@ -33,6 +34,7 @@ LINE_OF: dict[str, type[Line]] = {
     "marks": Mark,
     "watermarks": ReadUpTo,
     "state": State,
+    "scheduled": Scheduled,
     "restrictions": Restricted,
 }
 """What a row of each table is in a file. The fields of a line are the first columns of the table, in their order."""

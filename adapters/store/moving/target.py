@@ -56,6 +56,11 @@ _DISPLACE: Final = """
     DELETE FROM synkrone.placed USING unnest(%(rooms)s::text[], %(offsets)s::bigint[]) AS lost (room, log_offset)
     WHERE placed.room = lost.room AND placed.log_offset = lost.log_offset"""
 
+# Only now: until then one of these may be copied as contents of the log.
+_IDS_OF_SCHEDULED: Final = """
+    INSERT INTO synkrone.ids (id, log_offset, key, digest)
+    SELECT id, -number, key, decode(digest, 'hex') FROM synkrone.scheduled"""
+
 
 @value
 class Database:
@@ -153,6 +158,7 @@ class Target:
         """From now on it can be opened. It is as durable as what a server stores when this returns."""
         with self._durably("UPDATE synkrone.moving SET finished_at = now()"):
             self._line.execute("UPDATE synkrone.log SET secret = coalesce(%s, secret)", (secret,))
+            self._line.execute(_IDS_OF_SCHEDULED)
 
     def flush(self) -> None:
         """All that was copied is as durable as what a server stores when this returns."""

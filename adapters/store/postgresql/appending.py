@@ -6,8 +6,11 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeAlias
+from functools import cache
+from typing import Final, TypeAlias
 from uuid import UUID
+
+import psycopg
 
 from adapters.store.decisions import Batch, Decision, Known, decide
 from adapters.store.drafts import PreparedDraft
@@ -39,6 +42,12 @@ _APPEND = f"""
         {_texts("ids")}, {_texts("keys")}, {_texts("digests")}, {_texts("types")}, %(form)s::smallint,
         {_texts("expiries")}::bigint[], {_texts("rooms")}, {_texts("payloads")},
         %(sources)s::text[], %(old_resume_ids)s::text[], %(resume_ids)s::text[])"""  # noqa: S608
+_SCHEDULE = f"""
+    synkrone.schedule(
+        is_refused, %(name)s::uuid, {_texts("due_ids")}, {_texts("due_keys")}, {_texts("due_digests")},
+        {_texts("due_types")}, %(form)s::smallint, {_texts("dues")}::bigint[], {_texts("due_expiries")}::bigint[],
+        {_texts("due_rooms")}, {_texts("due_payloads")})"""
+_TAKEN: Final = "SK002"
 _KNOWN = f"""
     SELECT id, key, log_offset, digest
     FROM unnest({_texts("ids")}) AS given (name)
@@ -73,16 +82,19 @@ def append_name() -> UUID:
     return UUID(bytes=bytes(octets))
 
 
-def append_query(also: str = "") -> bytes:
+@cache
+def append_query(also: str = "", *, schedules: bool = False) -> bytes:
     """The statement that appends, and does what else is called in it."""
-    return _APPEND.format(also=f", {also}" if also else "").encode()
+    calls = [call for call in (also, _SCHEDULE if schedules else "") if call]
+    return _APPEND.format(also="".join(f", {call}" for call in calls)).encode()
 
 
 class Appending:
     """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
 
     once = True
-    query = append_query()
+    also = ""
+    """What else is called in the statement that appends."""
 
     def __init__(self, appends: Sequence[Append], *, sync: bool) -> None:
         self._batches = [append.batch for append in appends]
@@ -107,6 +119,7 @@ class Appending:
             written = self._append(db, decision, expected)
             if written is not None:
                 return written
+            self._name = append_name()
             self._look_up(db)
 
     def _decide(self, generations: Generations, head: int) -> Decision:
@@ -121,9 +134,18 @@ class Appending:
 
     def _append(self, db: Database, decision: Decision, expected: Position) -> Written | None:
         """None where some of their ids or keys are taken, or a checkpoint has moved."""
+        try:
+            return self._append_all(db, decision, expected)
+        except psycopg.Error as error:
+            if error.sqlstate != _TAKEN:
+                raise
+            db.recover()
+            return None
+
+    def _append_all(self, db: Database, decision: Decision, expected: Position) -> Written | None:
         stored_at = moment(self._at) if self._at is not None else datetime.now(UTC)
         first, epoch, is_refused, *_ = db.one(
-            self.query,
+            append_query(self.also, schedules=bool(decision.waiting)),
             {
                 "name": self._name,
                 "answered": db.answered,
@@ -137,10 +159,10 @@ class Appending:
                 "resume_ids": [one.resume_id for one in decision.checkpoints],
             }
             | _columns(decision.new)
+            | (_schedule_columns(decision.waiting) if decision.waiting else {})
             | self._also(decision),
         )
         if is_refused:
-            self._name = append_name()
             return None
         db.answered = [self._name]
         generations = db.generations_with(epoch)
@@ -162,7 +184,7 @@ class Appending:
         return Written(self._answers(outcomes), entries, generations)
 
     def _changes_anything(self, decision: Decision) -> bool:
-        return bool(decision.new or decision.checkpoints)
+        return bool(decision.new or decision.waiting or decision.checkpoints)
 
     def _also(self, decision: Decision) -> dict[str, object]:  # noqa: ARG002 (for what else the query does)
         return {}
@@ -198,6 +220,12 @@ def _columns(drafts: Sequence[PreparedDraft]) -> dict[str, object]:
         "rooms": _NEXT.join(joined(one.draft.rooms) for one in drafts),
         "payloads": _NEXT.encode().join(one.payload for one in drafts).decode(),
     }
+
+
+def _schedule_columns(drafts: Sequence[PreparedDraft]) -> dict[str, object]:
+    columns = {f"due_{name}": texts for name, texts in _columns(drafts).items()}
+    dues = (one.draft.deliver_at for one in drafts)
+    return columns | {"dues": _optional(str(microseconds(due)) if due is not None else None for due in dues)}
 
 
 def _optional(texts: Iterable[str | None]) -> str:

@@ -54,7 +54,8 @@ _LOOK = f"""
     ORDER BY number""".encode()  # noqa: S608
 # In a statement of its own: the id is then one that was given out after the snapshot of the look.
 _READ = b"""
-    SELECT newest, number, published_at, recipient::text, type, title, body, data::text, id, expires_at
+    SELECT newest, number, published_at, recipient::text, type, title, body, data::text, id, expires_at,
+        deliver_at
     FROM (SELECT pg_current_xact_id()::text::bigint AS newest) AS mine
     LEFT JOIN synkrone.outbox ON number = ANY(%(numbers)s::bigint[])
     ORDER BY number"""
@@ -202,6 +203,7 @@ def _incoming(
     data: str | None,
     id_: str | None,
     expires_at: int | None,
+    deliver_at: int | None,
 ) -> Incoming:
     publication = {
         "to": msgspec.Raw(recipient.encode()),
@@ -211,6 +213,7 @@ def _incoming(
         "data": msgspec.Raw(data.encode()) if data is not None else None,
         "id": id_,
         "expires_at": moment(expires_at).isoformat() if expires_at is not None else None,
+        "deliver_at": moment(deliver_at).isoformat() if deliver_at is not None else None,
     }
     try:
         return Incoming(str(number), parse_publication(msgspec.json.encode(publication)))

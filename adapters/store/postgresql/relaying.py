@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 
 from adapters.store.decisions import Decision
-from adapters.store.postgresql.appending import Append, Appending, Outcomes, append_query
+from adapters.store.postgresql.appending import Append, Appending, Outcomes
 from adapters.store.postgresql.database import Database, Written
 from domain.errors import SynkroneError
 from domain.model import Appended, AppendOutcome
@@ -39,7 +39,7 @@ class Relay:
 class Relaying(Appending):
     """Work of the writer. A relay is answered with what became of each row that was still there."""
 
-    query = append_query("synkrone.take_from_outbox(%(name)s::uuid, %(numbers)s::bigint[], %(published)s::bigint[])")
+    also = "synkrone.take_from_outbox(%(name)s::uuid, %(numbers)s::bigint[], %(published)s::bigint[])"
 
     def __init__(self, relays: Sequence[Relay], *, sync: bool) -> None:
         super().__init__([relay.append for relay in relays], sync=sync)

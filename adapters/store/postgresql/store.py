@@ -25,6 +25,7 @@ from adapters.store.postgresql.ports.log import PostgresqlLog
 from adapters.store.postgresql.ports.outbox import PostgresqlRelay
 from adapters.store.postgresql.ports.recipients import PostgresqlRecipients
 from adapters.store.postgresql.ports.restrictions import PostgresqlRestrictions
+from adapters.store.postgresql.ports.schedule import PostgresqlSchedule
 from adapters.store.postgresql.ports.subscribers import PostgresqlSubscribers
 from adapters.store.postgresql.presence import PRESENCE_CHANNEL, PostgresqlPresence
 from adapters.store.postgresql.threads import Group, Readers, Writer
@@ -50,6 +51,7 @@ class PostgresqlStore(
     PostgresqlRecipients,
     PostgresqlRestrictions,
     PostgresqlAmendments,
+    PostgresqlSchedule,
 ):
     """A store for one event loop; any number of processes may have it open.
 

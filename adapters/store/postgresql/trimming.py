@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from adapters.store.postgresql import ledger
+from adapters.store.postgresql import ledger, schedule
 from adapters.store.postgresql.database import Database, Written, stored_time
 from adapters.store.times import microseconds, moment
 from domain.model.value import value
@@ -196,5 +196,6 @@ def _forget(db: Database, step: Step, now: datetime, floor: int) -> Generations:
     if number:
         generations = Generations(generations.known[number:])
         db.execute(_FORGET_EPOCHS, {"number": generations.known[0].number})
+    db.execute(schedule.FORGET, {"before": microseconds(now - step.retention_log)})
     db.execute(_FORGET_APPENDS, {"before": microseconds(now - _APPENDS_KEPT)})
     return generations

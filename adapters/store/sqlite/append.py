@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from adapters.store.decisions import Batch, Known, decide
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.restrictions import restrict
+from adapters.store.sqlite.schedule import schedule
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewNotification
 from adapters.store.sqlite.users import checkpoint
@@ -27,6 +28,8 @@ def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Se
     decision = decide(batches, known, transaction.generations, transaction.head, stored)
     if decision.new:
         transaction.log_notifications([NewNotification(one, locators[id(one)]) for one in decision.new])
+    if decision.waiting:
+        schedule(transaction, [NewNotification(one, locators[id(one)]) for one in decision.waiting])
     transaction.db.executemany(
         "REPLACE INTO checkpoints (source, resume_id) VALUES (?, ?)",
         [(one.source, one.resume_id) for one in decision.checkpoints],
@@ -45,9 +48,14 @@ def append_control(transaction: LogTransaction, control: Control) -> Position:
 def _known(transaction: LogTransaction, locators: Sequence[int]) -> list[Known]:
     (rows,) = transaction.db.execute(
         """
-        SELECT json_group_array(json_array(id, key, offset, hex(digest), digest IS NULL))
+        SELECT json_group_array(json_array(
+            coalesce(contents.id, scheduled.id), coalesce(contents.key, scheduled.key), locators.offset,
+            hex(coalesce(contents.digest, scheduled.digest)),
+            contents.digest IS NULL AND scheduled.digest IS NULL))
         FROM (SELECT value FROM json_each(?)) CROSS JOIN locators ON locator = value
-        JOIN contents USING (offset)""",
+        LEFT JOIN contents ON contents.offset = locators.offset
+        LEFT JOIN scheduled ON scheduled.number = -locators.offset
+        WHERE coalesce(contents.offset, scheduled.number) IS NOT NULL""",
         (as_json(locators),),
     ).fetchone()
     return [

@@ -21,6 +21,7 @@ from adapters.store.sqlite.ports.ledger import SqliteLedger
 from adapters.store.sqlite.ports.log import SqliteLog
 from adapters.store.sqlite.ports.recipients import SqliteRecipients
 from adapters.store.sqlite.ports.restrictions import SqliteRestrictions
+from adapters.store.sqlite.ports.schedule import SqliteSchedule
 from adapters.store.sqlite.ports.subscribers import SqliteSubscribers
 from adapters.store.sqlite.schema import MIGRATIONS, FileLock, check_file, connect, prepare_file, size_of
 from adapters.store.sqlite.threads import Group, Readers, Writer
@@ -54,6 +55,7 @@ class SqliteStore(
     SqliteRecipients,
     SqliteRestrictions,
     SqliteAmendments,
+    SqliteSchedule,
 ):
     """A store for one process and one event loop.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from adapters.store.sqlite import ledger
+from adapters.store.sqlite import ledger, schedule
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
 from adapters.store.sqlite.schema import as_json
@@ -54,6 +54,7 @@ class Trimmer:
             transaction.db.execute("DELETE FROM meta WHERE name = 'probe'")
         more = self._raise_floor(transaction, step.given) or self._sweep(transaction) or self._drop(transaction)
         more = more or ledger.trim(transaction, self.retention_deliveries)
+        more = more or schedule.forget(transaction, transaction.now - self.retention_log)
         self._forget(transaction)
         return Trimmed(more, log_floor(transaction.db), transaction.generations)
 

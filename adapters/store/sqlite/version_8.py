@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
-STEPS: Sequence[Callable[[sqlite3.Connection], None]] = ()
+from adapters.store.sqlite.version_8_schedule import version_8_schedule
+
+STEPS: Sequence[Callable[[sqlite3.Connection], None]] = (version_8_schedule,)
 
 
 def version_8(db: sqlite3.Connection) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from domain.delivery.withdrawn import WITHDRAWN_MOST, Withdrawn
 from domain.errors import NotificationRecalled, UnknownNotification
-from domain.model import Audience, Entry, Position
+from domain.model import Amended, Audience, Entry, Position
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Gate, Points
 from tests.unit.domain.world import World, data, ids, names, run
@@ -25,6 +25,7 @@ def test_whoever_has_it_is_told() -> None:
             await world.publish("1", "2")
             await world.settle()
             recalled = await world.application.editing.recall("1")
+            assert isinstance(recalled, Amended)
             await world.settle()
             assert ids(ann) == ["1", "2"]
             assert recalls(ann) == [{"ids": ["1"], "by": "publisher"}]

@@ -1,0 +1,116 @@
+"""What waits for its time in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import heapify, heappop, heappush
+
+from adapters.store.drafts import PreparedDraft
+from domain.errors import StoreUnavailable
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """``prepared`` is None of one that was cancelled at the time ``cancelled_at``, on the monotonic clock. ``number``
+    tells apart what is due at the same time: the first comes first."""
+
+    id: str
+    key: str | None
+    digest: bytes | None
+    due: datetime
+    number: int
+    prepared: PreparedDraft | None
+    cancelled_at: float | None = None
+
+
+class KeptSchedule:
+    """At most so many wait."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._numbers = 0
+        self._by_id: dict[str, Waiting] = {}
+        self._by_key: dict[str, Waiting] = {}
+        self._due: list[tuple[datetime, int, str]] = []
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def by_id(self, id_: str) -> Waiting | None:
+        return self._by_id.get(id_)
+
+    def by_key(self, key: str) -> Waiting | None:
+        return self._by_key.get(key)
+
+    def ensure_room(self, number: int) -> None:
+        """Raises StoreUnavailable where there is none for so many more."""
+        if self._waiting + number > self._most:
+            raise StoreUnavailable("the schedule is full")
+
+    def put(self, prepared: PreparedDraft) -> None:
+        draft = prepared.draft
+        if draft.deliver_at is None:
+            raise ValueError("what waits says for when")
+        self._numbers += 1
+        one = Waiting(
+            draft.notification.id, draft.idempotency_key, prepared.digest, draft.deliver_at, self._numbers, prepared
+        )
+        self._by_id[one.id] = one
+        if one.key is not None:
+            self._by_key[one.key] = one
+        heappush(self._due, (one.due, one.number, one.id))
+        self._waiting += 1
+
+    def cancel(self, one: Waiting, at: float) -> None:
+        one.prepared, one.cancelled_at = None, at
+        self._waiting -= 1
+        if len(self._due) > 2 * self._waiting + 1000:
+            self._due = [entry for entry in self._due if self._is_waiting(entry)]
+            heapify(self._due)
+
+    def remove(self, one: Waiting) -> None:
+        del self._by_id[one.id]
+        if one.key is not None:
+            del self._by_key[one.key]
+        self._waiting -= one.prepared is not None
+
+    def due(self, now: datetime, most: int, most_bytes: int) -> list[Waiting]:
+        """Those that are due by now, the first first, of no more than so much weight where they are several. Each is to
+        be removed, or put back."""
+        due: list[Waiting] = []
+        size = 0
+        while len(due) < most and (one := self.first()) is not None and one.due <= now:
+            size += one.prepared.weight if one.prepared is not None else 0
+            if due and size > most_bytes:
+                break
+            heappop(self._due)
+            due.append(one)
+        return due
+
+    def put_back(self, due: list[Waiting]) -> None:
+        """What could not be delivered."""
+        for one in due:
+            heappush(self._due, (one.due, one.number, one.id))
+
+    def first(self) -> Waiting | None:
+        while self._due:
+            if self._is_waiting(self._due[0]):
+                return self._by_id[self._due[0][2]]
+            heappop(self._due)
+        return None
+
+    def forget(self, before: float) -> None:
+        """What was cancelled by then."""
+        for one in list(self._cancelled()):
+            if one.cancelled_at is not None and one.cancelled_at <= before:
+                self.remove(one)
+
+    def _cancelled(self) -> Iterator[Waiting]:
+        return (one for one in self._by_id.values() if one.cancelled_at is not None)
+
+    def _is_waiting(self, entry: tuple[datetime, int, str]) -> bool:
+        known = self._by_id.get(entry[2])
+        return known is not None and known.number == entry[1] and known.prepared is not None

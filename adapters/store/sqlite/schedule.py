@@ -1,0 +1,211 @@
+"""What is to come into the log at a time of its own, in a SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from adapters.contract.events import read_notification
+from adapters.store.addressing import whole_audience
+from adapters.store.drafts import PreparedDraft
+from adapters.store.form import FORM, notification, other_form, unknown_form
+from adapters.store.revising import Revising
+from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.log import FIELD, ROW
+from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.transaction import LogTransaction, NewNotification
+from adapters.store.times import microseconds, moment
+from domain.errors import NotificationRecalled, UnknownNotification
+from domain.model import Draft, Due, Room, ScheduledNotification
+from domain.model.value import value
+
+DUE_BYTES = 2 * 1024 * 1024
+"""So much of payloads and names of rooms is brought into the log at once."""
+_FORGOTTEN_AT_ONCE = 1000
+
+_DUE = f"""
+    SELECT CAST(group_concat(number || char(31) || due || char(31) || coalesce(expires_at, '')
+            || char(31) || hex(coalesce(key, x'')) || char(31) || hex(coalesce(digest, x'')) || char(31) || rooms
+            || char(31) || payload, char(30)) AS BLOB),
+        {other_form("form", "number")}
+    FROM (
+        SELECT *, row_number() OVER first_first AS place,
+            sum(length(rooms) + length(payload)) OVER first_first AS size
+        FROM (SELECT * FROM scheduled WHERE ended IS NULL AND due <= :now ORDER BY due, number LIMIT :most)
+        WINDOW first_first AS (ORDER BY due, number ROWS UNBOUNDED PRECEDING))
+    WHERE place = 1 OR size <= {DUE_BYTES}"""  # noqa: S608
+
+
+@value
+class Deliver:
+    """What is due by now, as many as that."""
+
+    now: datetime
+    most: int
+
+
+@value
+class _Waiting:
+    number: int
+    due: int
+    draft: PreparedDraft
+
+
+def schedule(transaction: LogTransaction, waiting: Sequence[NewNotification]) -> None:
+    """Have them wait; at least one."""
+    (last,) = transaction.db.execute("SELECT coalesce(max(number), 0) FROM scheduled").fetchone()
+    rows: list[tuple[object, ...]] = []
+    locators: list[tuple[int, int]] = []
+    for number, one in enumerate(waiting, last + 1):
+        draft, payload, digest = one.prepared.draft, one.prepared.payload, one.prepared.digest
+        ends, due = draft.notification.expires_at, draft.deliver_at
+        rows.append(
+            (
+                number,
+                microseconds(due) if due is not None else None,
+                microseconds(ends) if ends is not None else None,
+                draft.notification.id,
+                draft.idempotency_key,
+                digest,
+                draft.notification.type,
+                "\n".join(draft.rooms).encode(),
+                payload,
+            )
+        )
+        locators.extend((named, -number) for named in one.locators)
+    transaction.db.executemany(
+        f"""
+        INSERT INTO scheduled (number, due, expires_at, id, key, digest, type, form, rooms, payload)
+        VALUES (?, ?, ?, ?, ?, ?, ?, {FORM}, ?, ?)""",  # noqa: S608
+        rows,
+    )
+    transaction.db.executemany("INSERT INTO locators (locator, offset) VALUES (?, ?)", locators)
+
+
+def deliver_due(transaction: LogTransaction, wanted: Deliver) -> Due:
+    """An operation of the writer. Raises UnknownForm."""
+    rows, unknown = transaction.db.execute(_DUE, {"now": microseconds(wanted.now), "most": wanted.most}).fetchone()
+    if unknown is not None:
+        raise unknown_form(-unknown)
+    due = sorted(map(_waiting, rows.split(ROW) if rows is not None else ()), key=lambda one: (one.due, one.number))
+    if due:
+        located = [(one, _locators(one.draft.draft)) for one in due]
+        _remove(transaction, located)
+        transaction.log_notifications([NewNotification(one.draft, locators) for one, locators in located])
+    now = transaction.now
+    return Due([(now - moment(one.due)).total_seconds() for one in due], first_due(transaction.db, None))
+
+
+def _waiting(row: bytes) -> _Waiting:
+    number, due, expires_at, key, digest, rooms, payload = row.split(FIELD, 6)
+    told = notification(-int(number), payload)
+    ends = moment(int(expires_at)) if expires_at else None
+    draft = Draft(
+        read_notification(told, ends),
+        frozenset(map(Room, rooms.decode().split("\n"))),
+        own_id=True,
+        idempotency_key=bytes.fromhex(key.decode()).decode() or None,
+        deliver_at=moment(int(due)),
+    )
+    return _Waiting(int(number), int(due), PreparedDraft(draft, told, bytes.fromhex(digest.decode()) or None))
+
+
+def _locators(draft: Draft) -> tuple[int, ...]:
+    names = (draft.notification.id, draft.idempotency_key)
+    return tuple(dict.fromkeys(locator(name) for name in names if name is not None))
+
+
+def _remove(transaction: LogTransaction, located: Sequence[tuple[_Waiting, Sequence[int]]]) -> None:
+    leading = [(named, -one.number) for one, locators in located for named in locators]
+    transaction.db.execute(
+        """
+        DELETE FROM locators WHERE (locator, offset) IN (
+            SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))""",
+        (as_json(leading),),
+    )
+    transaction.db.execute(
+        "DELETE FROM scheduled WHERE number IN (SELECT value FROM json_each(?))",
+        (as_json([one.number for one, _ in located]),),
+    )
+
+
+def first_due(db: sqlite3.Connection, _: None) -> datetime | None:
+    """For an operation of the readers: when the first of those that wait is due."""
+    row = db.execute("SELECT due FROM scheduled WHERE ended IS NULL ORDER BY due LIMIT 1").fetchone()
+    return moment(row[0]) if row is not None else None
+
+
+def waiting(db: sqlite3.Connection, _: None) -> int:
+    """For an operation of the readers."""
+    return int(db.execute("SELECT count(*) FROM scheduled WHERE ended IS NULL").fetchone()[0])
+
+
+_NAMED = """
+    FROM locators JOIN scheduled ON number = -locators.offset WHERE locator = ? AND locators.offset < 0 AND id = ?"""
+
+
+def scheduled(db: sqlite3.Connection, id_: str) -> ScheduledNotification | None:
+    """For an operation of the readers. Raises UnknownForm."""
+    row = db.execute(
+        f"SELECT number, due, form, CAST(rooms AS TEXT), payload {_NAMED} AND payload IS NOT NULL",
+        (locator(id_), id_),
+    ).fetchone()
+    if row is None:
+        return None
+    number, due, form, rooms, payload = row
+    if form != FORM:
+        raise unknown_form(-number)
+    return ScheduledNotification(id_, moment(due), whole_audience(rooms), notification(-number, payload))
+
+
+def revise_scheduled(transaction: LogTransaction, wanted: Revising) -> None:
+    """An operation of the writer."""
+    number, payload, expires_at = _known(transaction, wanted.id)
+    revision = wanted.unsent(notification(-number, payload), moment(expires_at) if expires_at is not None else None)
+    if revision is not None:
+        ends = revision.notification.expires_at
+        transaction.db.execute(
+            "UPDATE scheduled SET type = ?, payload = ?, expires_at = ? WHERE number = ?",
+            (
+                revision.notification.type,
+                revision.payload,
+                microseconds(ends) if ends is not None else None,
+                number,
+            ),
+        )
+
+
+def cancel(transaction: LogTransaction, id_: str) -> None:
+    """An operation of the writer."""
+    number, *_ = _known(transaction, id_)
+    transaction.db.execute(
+        "UPDATE scheduled SET ended = ?, rooms = NULL, payload = NULL WHERE number = ?",
+        (microseconds(transaction.now), number),
+    )
+
+
+def _known(transaction: LogTransaction, id_: str) -> tuple[int, bytes, int | None]:
+    """Its number, its payload and when it expires. Raises UnknownNotification and NotificationRecalled."""
+    row = transaction.db.execute(
+        f"SELECT number, payload, expires_at {_NAMED}",
+        (locator(id_), id_),
+    ).fetchone()
+    if row is None:
+        raise UnknownNotification
+    if row[1] is None:
+        raise NotificationRecalled
+    number, payload, expires_at = row
+    return number, payload, expires_at
+
+
+def forget(transaction: LogTransaction, before: datetime) -> bool:
+    """What was cancelled by then; whether there may be more of it."""
+    rows = transaction.db.execute(
+        "SELECT number, id, key FROM scheduled WHERE ended <= ? LIMIT ?", (microseconds(before), _FORGOTTEN_AT_ONCE)
+    ).fetchall()
+    if rows:
+        leading = [(locator(name), -number) for number, *names in rows for name in names if name is not None]
+        transaction.db.executemany("DELETE FROM locators WHERE locator = ? AND offset = ?", leading)
+        transaction.db.executemany("DELETE FROM scheduled WHERE number = ?", [(number,) for number, *_ in rows])
+    return len(rows) == _FORGOTTEN_AT_ONCE

@@ -1,0 +1,34 @@
+"""What is to come into the log at a time of its own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from domain.model import Due, ScheduledNotification
+from domain.ports.amendments import Revise
+
+
+class Schedule(Protocol):
+    """Drafts that wait are put here by ``Log.append``, and their ids and keys are taken from then on.
+
+    Any number of servers may take what is due from here into the log: each comes there once, whatever ends in between.
+    Raises StoreUnavailable as the log does.
+    """
+
+    async def deliver_due(self, now: datetime, most: int) -> Due:
+        """Append what is due by now, the first first, and take it out of here in the same commit: no more than
+        ``most``, and than is well stored at once."""
+
+    async def scheduled(self, id_: str) -> ScheduledNotification | None:
+        """The one with this id that waits here; None where none does."""
+
+    async def revise_scheduled(self, id_: str, revise: Revise, at: datetime) -> None:
+        """Give it other content: no other is ever sent. Raises UnknownNotification where none waits with this id,
+        NotificationRecalled for one that was cancelled, and what ``revise`` raises."""
+
+    async def cancel(self, id_: str) -> None:
+        """It is never sent. Its content is erased, and its id is still taken. Raises as ``revise_scheduled``."""
+
+    async def waiting(self) -> int:
+        """How many wait here."""

@@ -1,0 +1,72 @@
+"""What was to be delivered at a time of its own, and comes into the log when it is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from domain.model import Appended, AppendOutcome, Draft
+from domain.ports import Clock, Schedule, Telemetry
+
+AT_ONCE = 500
+"""So many come into the log in one commit."""
+LOOK_SECONDS = 1.0
+"""After which it is looked again in any case: others may have scheduled something, or have ended, and wall clocks are
+set."""
+COUNT_SECONDS = 15.0
+"""So far apart is it counted what waits, for operators."""
+
+
+class DueService:
+    """``deliver`` is to be called again and again, for as long as the server lives: once its seconds have passed, or as
+    soon as ``on_earlier`` calls."""
+
+    def __init__(self, *, schedule: Schedule, clock: Clock, telemetry: Telemetry) -> None:
+        self._schedule = schedule
+        self._clock = clock
+        self._telemetry = telemetry
+        self._next: datetime | None = None
+        self._counted_at = float("-inf")
+        self._is_earlier: Callable[[], None] = _nobody_waits
+
+    def on_earlier(self, call: Callable[[], None]) -> None:
+        """Have it called when something was scheduled that is due before what was known of."""
+        self._is_earlier = call
+
+    def note(self, drafts: Sequence[Draft], outcomes: Sequence[Appended]) -> None:
+        """What has become of them here."""
+        due = [
+            draft.deliver_at
+            for draft, appended in zip(drafts, outcomes, strict=True)
+            if draft.deliver_at is not None and appended.waits and appended.outcome is AppendOutcome.STORED
+        ]
+        if due and (self._next is None or min(due) < self._next):
+            self._next = min(due)
+            self._is_earlier()
+
+    async def deliver(self) -> float:
+        """Bring some of what is due into the log; after how many seconds there is more to be done.
+
+        Raises StoreUnavailable; called again it loses nothing and stores nothing twice.
+        """
+        # What is scheduled while the store is asked may be missing in what it says.
+        self._next = None
+        due = await self._schedule.deliver_due(self._clock.now(), AT_ONCE)
+        if due.late:
+            self._telemetry.came_due(due.late)
+        if due.next is not None and (self._next is None or due.next < self._next):
+            self._next = due.next
+        await self._count()
+        if self._next is None:
+            return LOOK_SECONDS
+        return min(LOOK_SECONDS, max(0.0, (self._next - self._clock.now()).total_seconds()))
+
+    async def _count(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._counted_at >= COUNT_SECONDS:
+            self._counted_at = now
+            self._telemetry.waiting(await self._schedule.waiting())
+
+
+def _nobody_waits() -> None:
+    pass

@@ -1,0 +1,134 @@
+"""Notifications for a time of their own, over HTTP, and what clients see of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.documents import block
+from tests.engine_io import WebSocketPeer, connected, event
+from tests.integration.test_amendments_api import KEYS, Backend, editing
+from tests.requirements import require
+from tests.serving import API_KEY, token
+
+READ_KEY = "a key that may read notifications, of 32 characters or more"
+READING = {"name": "reader", "key": READ_KEY, "scopes": ["notifications:read"]}
+
+
+def in_seconds(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+async def report_of(backend: Backend, id_: str) -> dict[str, Any]:
+    status, answer, _ = await backend.send("GET", f"notifications/{id_}", key=READ_KEY)
+    assert status == 200, answer
+    return dict(answer)
+
+
+async def told(peer: WebSocketPeer) -> tuple[str, Any]:
+    name, arguments = event(await peer.next())
+    while name == "inbox.counts":
+        name, arguments = event(await peer.next())
+    return name, arguments[0]
+
+
+SETTINGS: dict[str, Any] = {"api": {**KEYS, "keys": [*KEYS["keys"], READING]}}
+
+
+@pytest.mark.gen_test
+async def test_it_is_sent_when_it_is_due_as_it_is_by_then() -> None:
+    async with editing(**SETTINGS) as backend:
+        peer = await WebSocketPeer.open(backend.session, backend.server.url)
+        await connected(peer, token("42"))
+        far, due = in_seconds(3600), in_seconds(1.0)
+        assert await backend.publish("far", deliver_at=far) == {"id": "far", "cursor": None, "duplicate": False}
+        assert (await backend.publish("near", title="t", deliver_at=due))["cursor"] is None
+        assert (await backend.publish("near", title="t", deliver_at=due))["duplicate"]
+        report = await report_of(backend, "near")
+        assert (report["state"], report["to"], report["notification"]["title"]) == ("scheduled", {"user": "42"}, "t")
+        assert datetime.fromisoformat(report["deliver_at"]) == datetime.fromisoformat(due)
+        assert report["counts"] == {"recipients": 1, "received": 0, "seen": 0, "read": 0, "archived": 0, "deleted": 0}
+        assert await backend.revise("near", {"title": "other"}) == {"id": "near", "cursor": None}
+        assert (await backend.inbox())["items"] == []
+        name, notification = await told(peer)
+        late = datetime.now(UTC) - datetime.fromisoformat(due)
+        assert (name, notification["id"], notification["title"]) == ("notification.new", "near", "other")
+        assert timedelta(0) <= late < timedelta(seconds=5)
+        assert notification["created_at"] == report["deliver_at"]
+        assert (await report_of(backend, "near"))["state"] == "sent"
+        assert "deliver_at" not in await report_of(backend, "near")
+        again = await backend.publish("near", title="t", deliver_at=due)
+        assert (again["duplicate"], again["cursor"] is not None) == (True, True)
+        assert [item["id"] for item in (await backend.inbox())["items"]] == ["near"]
+        await peer.close()
+
+
+@pytest.mark.gen_test
+async def test_it_is_cancelled() -> None:
+    async with editing(**SETTINGS) as backend:
+        due = in_seconds(3600)
+        await backend.publish("a", deliver_at=due)
+        assert await backend.recall("a") == {"id": "a", "cursor": None}
+        status, problem, _ = await backend.send("DELETE", "notifications/a")
+        assert (status, problem["code"]) == (410, "recalled")
+        status, _, _ = await backend.send("GET", "notifications/a", key=READ_KEY)
+        assert status in (200, 404)
+        assert (await backend.publish("a", deliver_at=due))["duplicate"]
+        status, problem, _ = await backend.send(
+            "POST", "notifications", {"to": {"user": "42"}, "type": "t", "id": "a"}, key=API_KEY
+        )
+        assert (status, problem["code"]) == (409, "conflict")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("members", "path"),
+    [
+        ({"deliver_at": "tomorrow"}, "deliver_at"),
+        ({"deliver_at": 5}, "deliver_at"),
+        ({"deliver_at": "2999-01-01T00:00:00Z"}, "deliver_at"),
+        ({"deliver_at": in_seconds(3600), "expires_at": in_seconds(3500)}, "expires_at"),
+    ],
+)
+async def test_a_time_that_cannot_be_is_refused(members: dict[str, Any], path: str) -> None:
+    async with editing(**SETTINGS) as backend:
+        body = {"to": {"user": "42"}, "type": "t", **members}
+        status, problem, _ = await backend.send("POST", "notifications", body, key=API_KEY)
+        assert (status, [error["path"] for error in problem["errors"]]) == (422, [path])
+        status, problem, _ = await backend.send("POST", "notifications/batch", [body], key=API_KEY)
+        assert (status, [error["path"] for error in problem["errors"]]) == (422, [f"[0].{path}"])
+
+
+@pytest.mark.gen_test
+async def test_a_batch_holds_some_of_both() -> None:
+    async with editing(**SETTINGS) as backend:
+        body = {"to": {"user": "42"}, "type": "t"}
+        batch = [{**body, "id": "a"}, {**body, "id": "b", "deliver_at": in_seconds(3600)}, {**body, "id": "c"}]
+        status, answer, _ = await backend.send("POST", "notifications/batch", batch, key=API_KEY)
+        assert (status, answer["accepted"]) == (200, 3)
+        assert [one["cursor"] is None for one in answer["results"]] == [False, True, False]
+        assert [item["id"] for item in (await backend.inbox())["items"]] == ["c", "a"]
+
+
+@pytest.mark.gen_test
+async def test_what_the_page_says_to_type_schedules_it() -> None:
+    require(shutil.which("curl") is not None, "there is no curl: apt-get install curl")
+    async with editing(**SETTINGS) as backend:
+        text = block("docs/how-to/schedule.md", "bash", "deliver_at")
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-ec", text.replace("http://127.0.0.1:8000", backend.server.url).replace("curl ", "curl -sSf ")],
+            env={**os.environ, "SYNKRONE_API__KEY": API_KEY},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        assert json.loads(done.stdout) == {"id": "shift-7", "cursor": None, "duplicate": False}
+        assert (await report_of(backend, "shift-7"))["state"] == "scheduled"
