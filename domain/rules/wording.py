@@ -42,7 +42,8 @@ def _first(case: Case) -> str:
             return _not_addressed(case)
         case Outcome.DELETED:
             if not case.notification.deleted:
-                return f"{_over(case)} Its publisher took it back at {_ended(case)}."
+                # It may have expired before that: what is kept is the earlier of the two.
+                return f"{_over(case)} Its publisher took it back. It was over at {_ended(case)}."
             return f"{_received(case) or _stored(case)} They deleted it."
         case Outcome.RECEIVED:
             return _received(case) or _received_before(case)

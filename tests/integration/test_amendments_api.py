@@ -204,7 +204,7 @@ async def test_why_somebody_did_not_get_it_says_that_it_was_taken_back() -> None
         assert status == 200
         (delivery,) = found["deliveries"]
         assert delivery["outcome"] == "deleted"
-        assert "Its publisher took it back at " in delivery["sentence"]
+        assert "Its publisher took it back. It was over at " in delivery["sentence"]
 
 
 @BOTH

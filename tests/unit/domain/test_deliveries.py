@@ -393,8 +393,8 @@ def test_what_its_publisher_took_back_before_it_arrived_says_so() -> None:
     waiting = judged(what)
     assert waiting.outcome is Outcome.DELETED
     assert sentence(waiting) == (
-        "It was stored at 2030-01-31 12:01:40 UTC. They have not connected. Its publisher took it back at "
-        "2030-01-31 12:03:20 UTC."
+        "It was stored at 2030-01-31 12:01:40 UTC. They have not connected. Its publisher took it back. It was "
+        "over at 2030-01-31 12:03:20 UTC."
     )
     # Whoever came later was not sent it.
     late = judged(what, connection("late", 300))
