@@ -238,6 +238,9 @@ class Watched:
             offset = here.get(id_)
             if offset is None or offset in log.recalled or (Room.of_user(device.place[0]), id_) in log.deleted:
                 continue
+            if offset <= log.trimmed:
+                # It is in no inbox any more, and nobody is told of its revisions.
+                continue
             entry, title = log.entries[offset - 1], int(self.oracle.title_of(offset) or 0)
             if (entry.expires_at is None or self.clock.now() < entry.expires_at) and title != content:
                 raise Broken(f"{device.place} ends with the content {content} of {id_}, which has {title}")

@@ -191,7 +191,7 @@ class Oracle:
 
     def owed(self, place: Place, after: int, now: datetime, upto: int | None = None) -> list[Entry]:
         """What a connection that is at ``after`` has to get, and could: what has not expired, and was neither taken
-        back nor revised since. What revises something that a user has deleted need not come."""
+        back nor revised since. What revises something that a user has deleted, or that is gone, need not come."""
         return [
             e
             for e in self.visible(place, after, upto)
@@ -200,6 +200,7 @@ class Oracle:
             and e.position.offset not in self.log.erased
             and e.position.offset not in self.log.revised
             and not (e.event == NOTIFICATION_REVISED and (Room.of_user(place[0]), self.id_of(e)) in self.log.deleted)
+            and not (e.event == NOTIFICATION_REVISED and e.about is not None and e.about <= self.log.trimmed)
         ]
 
     @staticmethod

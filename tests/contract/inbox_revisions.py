@@ -304,7 +304,7 @@ class RevisionContract:
         await following.until(start.offset + 3)
         assert following.entries[-1].rooms == {*rooms}
 
-    async def test_it_may_leave_the_log_later_than_what_it_revises(
+    async def test_once_what_it_revises_is_in_no_inbox_it_is_told_no_more(
         self, open_inbox: OpenStore, clock: ManualClock
     ) -> None:
         inbox = await open_inbox(retention=HOUR)
@@ -312,9 +312,15 @@ class RevisionContract:
         await inbox.append([draft("a")])
         clock.advance(1800)
         (revised,) = await revise(inbox, "a", "2", now=clock.now())
+        await inbox.append([draft("b")])
+        assert [offset for offset, *_ in await page_of(inbox, ann, start.offset + 1)] == [
+            start.offset + 2,
+            start.offset + 3,
+        ]
         await pass_time(inbox, clock, timedelta(seconds=1900))
-        assert await ids_of(inbox, ann) == []
-        page = await inbox.read(ann, at(start, 1), max_entries=10, max_bytes=1 << 20)
-        assert [entry.position for entry in page.entries] == [revised.position]
+        assert await ids_of(inbox, ann) == ["b"]
+        # Its entry has not left the log.
+        assert revised.position == at(start, 2)
+        assert [offset for offset, *_ in await page_of(inbox, ann, start.offset + 1)] == [start.offset + 3]
         with pytest.raises(UnknownNotification):
             await revise(inbox, "a", "3", now=clock.now())

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from adapters.contract.controls import control_event
 from adapters.store.decisions import kept_out
 from adapters.store.drafts import PreparedDraft, prepare
-from adapters.store.memory.held import Record
+from adapters.store.memory.held import Record, User
 from adapters.store.memory.inboxes import MemoryInboxes
 from adapters.store.memory.schedule import MemorySchedule
 from adapters.store.memory.scheduled import Waiting
@@ -111,14 +111,15 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
             subscriber, after.offset, self._tail.head, max_entries=max_entries, max_bytes=max_bytes
         )
         upto = entries[-1].position if more else self._head()
-        user = self._users.get(subscriber.user)
-        if user is not None:
-            entries = tuple(
-                entry
-                for entry in entries
-                if entry.event != NOTIFICATION_REVISED or entry.about is None or not user.state.of(entry.about).deleted
-            )
-        return Page(entries, upto, more)
+        user = self._users.get(subscriber.user, User())
+        kept = tuple(entry for entry in entries if self._is_to_be_told(entry, user))
+        return Page(kept, upto, more)
+
+    def _is_to_be_told(self, entry: Entry, user: User) -> bool:
+        """What revises something is not where the user has deleted that, nor where it is in no inbox any more."""
+        if entry.event != NOTIFICATION_REVISED or entry.about is None:
+            return True
+        return entry.about in self._records and not user.state.of(entry.about).deleted
 
     def _standing(self, subscriber: Subscriber) -> Standing:
         return Standing(self._generations, self._tail.head, self._floor_of(subscriber), self._mark_of(subscriber))

@@ -121,9 +121,11 @@ _PAYLOADS = b"""
     SELECT log_offset, payload, stored_at, about FROM synkrone.entries
     WHERE log_offset = ANY (%(others)s::text::bigint[])"""
 
-_DELETED = b"""
-    SELECT log_offset FROM synkrone.state
-    WHERE user_id = %(user)s::text AND log_offset = ANY (%(offsets)s::bigint[]) AND deleted"""
+_THERE = b"""
+    SELECT log_offset FROM synkrone.contents
+    WHERE log_offset = ANY (%(offsets)s::bigint[]) AND coalesce((
+        SELECT NOT deleted FROM synkrone.state
+        WHERE state.user_id = %(user)s::text AND state.log_offset = contents.log_offset), true)"""
 
 _TAIL_FLOOR = f"""
     SELECT min(log_offset) - 1 FROM (
@@ -189,13 +191,14 @@ def readable_pages(snapshot: Snapshot, readings: Sequence[Reading]) -> list[Page
 
 
 def _without_deleted(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
-    """But for what revises something that the subscriber has deleted."""
+    """But for what revises something that the subscriber has deleted, or that is in no inbox any more, of which nobody
+    knows who had deleted it."""
     revised = [entry.about for entry in page.entries if entry.event == NOTIFICATION_REVISED]
     if not revised:
         return page
-    rows = snapshot.db.execute(_DELETED, {"user": reading.subscriber.user, "offsets": revised}).fetchall()
-    deleted = {offset for (offset,) in rows}
-    kept = (one for one in page.entries if one.event != NOTIFICATION_REVISED or one.about not in deleted)
+    rows = snapshot.db.execute(_THERE, {"user": reading.subscriber.user, "offsets": revised}).fetchall()
+    there = {offset for (offset,) in rows}
+    kept = (one for one in page.entries if one.event != NOTIFICATION_REVISED or one.about in there)
     return Page(tuple(kept), page.upto, page.more)
 
 

@@ -142,16 +142,20 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
 
 
 def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """But for those that revise what the subscriber has deleted."""
+    """But for those that revise what the subscriber has deleted, or what is in no inbox any more, of which nobody knows
+    who had deleted it."""
     rows = db.execute(
         """
-        SELECT offset FROM state
-        WHERE user = (SELECT id FROM rooms WHERE name = ?) AND deleted
-            AND offset IN (SELECT value FROM json_each(?))""",
-        (Room.of_user(subscriber.user), as_json([entry.about for entry in entries if entry.about is not None])),
+        SELECT offset FROM json_each(:abouts) JOIN contents ON offset = value
+        WHERE NOT coalesce((SELECT deleted FROM state
+            WHERE user = (SELECT id FROM rooms WHERE name = :own) AND state.offset = contents.offset), 0)""",
+        {
+            "own": Room.of_user(subscriber.user),
+            "abouts": as_json([entry.about for entry in entries if entry.about is not None]),
+        },
     )
-    deleted = {offset for (offset,) in rows}
-    return tuple(entry for entry in entries if entry.event != NOTIFICATION_REVISED or entry.about not in deleted)
+    there = {offset for (offset,) in rows}
+    return tuple(entry for entry in entries if entry.event != NOTIFICATION_REVISED or entry.about in there)
 
 
 def _sizes(db: sqlite3.Connection, reading: Reading) -> list[list[int]]:
