@@ -17,7 +17,18 @@ from pydantic import SecretStr
 
 from entrypoints.bench.load import CannotLoad, Plan, put_load
 from entrypoints.bench.report import Report, Usage
-from entrypoints.commands.options import DONE, FAILED, Commands, a_text, add_command, add_config, complain, settings_of
+from entrypoints.commands.options import (
+    DONE,
+    FAILED,
+    Commands,
+    a_text,
+    add_command,
+    add_config,
+    add_key_file,
+    complain,
+    key_of,
+    settings_of,
+)
 from entrypoints.demo.child import CannotStart, ServerChild
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_access import AuthSettings
@@ -34,9 +45,11 @@ def add_to(commands: Commands) -> None:
         "bench",
         "bench --connections 1000 --rate 500 --seconds 30 --json",
         "bench --url https://staging.example --connections 200 --rate 20",
+        "bench --url https://staging.example --key-file bench.key",
     )
     command = add_command(commands, "bench", about, examples=examples)
     add_config(command)
+    add_key_file(command)
     command.add_argument(
         "--url",
         type=a_text,
@@ -83,7 +96,7 @@ async def _subject(options: argparse.Namespace) -> AsyncIterator[tuple[str, Auth
     """Where the load goes, how tokens are signed, an API key, and the server's process where it is our own."""
     if options.url is not None:
         with settings_of(options) as (settings, _):
-            yield options.url.rstrip("/"), settings.auth, _key_of(settings), None
+            yield options.url.rstrip("/"), settings.auth, _key_of(options, settings), None
         return
     secret, key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory(prefix="synkrone-bench-") as folder:
@@ -102,13 +115,11 @@ async def _subject(options: argparse.Namespace) -> AsyncIterator[tuple[str, Auth
             await server.stop()
 
 
-def _key_of(settings: Settings) -> str:
+def _key_of(options: argparse.Namespace, settings: Settings) -> str:
     """Raises SettingsError."""
     if not settings.auth.secret:
         raise SettingsError("auth.secret: is needed to sign the tokens of those who connect")
-    if settings.api.key is None:
-        raise SettingsError("api.key: is required (SYNKRONE_API__KEY)")
-    return settings.api.key.get_secret_value()
+    return key_of(options, settings)
 
 
 def _usage(pid: int | None) -> Usage | None:
