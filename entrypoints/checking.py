@@ -12,6 +12,7 @@ from adapters.auth.jwks import fetch_keys
 from adapters.auth.keys import InvalidKeySet
 from adapters.auth.locations import Location
 from adapters.http.binding import bind, close_bound
+from adapters.store.served import StoreWithForm
 from domain.errors import SynkroneError
 from entrypoints.binding import cannot_listen
 from entrypoints.building.auth import key_server
@@ -26,10 +27,11 @@ from entrypoints.tls import check_tls, untimely
 @dataclass(frozen=True, slots=True)
 class InTheWay:
     """What somebody holds, so that ``serve`` would not serve: addresses that they listen on, and the store. The words
-    are those of the SettingsError that it would end with."""
+    are those of the SettingsError that it would end with. ``change`` is what it would change of the store's form."""
 
     taken: Mapping[str, str] = field(default_factory=dict)
     store: str | None = None
+    change: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,13 @@ def check(settings: Settings) -> InTheWay:
         taken[settings.address] = str(cannot_listen(settings.host, settings.port, error))
     else:
         close_bound(sockets)
+    store = container.store()
     try:
-        in_use = container.store().check()
+        in_use = store.check()
+        change = store.change_of_form() if isinstance(store, StoreWithForm) else None
     except SynkroneError as error:
         raise SettingsError(f"store: {error}") from None
-    return InTheWay(taken, f"store: {in_use}" if in_use is not None else None)
+    return InTheWay(taken, f"store: {in_use}" if in_use is not None else None, change)
 
 
 def migrate(settings: Settings) -> tuple[str, str]:

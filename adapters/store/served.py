@@ -60,6 +60,17 @@ class ServedStore(Store, Protocol):
         """One small step of removing what need not be kept; whether there is more. Raises StoreUnavailable."""
 
 
+@runtime_checkable
+class StoreWithForm(Protocol):
+    """A store whose form is of a version, and becomes today's when it is opened."""
+
+    def change_of_form(self) -> str | None:
+        """What ``open`` would change of it, in a few words; None: nothing, as far as can be seen without a trace.
+
+        Raises SynkroneError, as ``check`` does. Not while it is open.
+        """
+
+
 @value
 class ParkedItem:
     """What could not be published, without its content. ``id`` is the publisher's."""

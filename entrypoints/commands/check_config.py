@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from entrypoints import checking
 from entrypoints.beside import look_beside
 from entrypoints.commands.options import DONE, Commands, add_command, add_config, settings_of
+from entrypoints.settings import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """``in_the_way`` is what a server that runs holds: another one would not start beside it. What is ``lacking`` is so
-    for the moment only: some tokens would not be believed."""
+    for the moment only: some tokens would not be believed. Where there is a ``fault``, it is all that is said."""
 
     address: str
     settings_file: str
@@ -25,6 +26,7 @@ class Checked:
     in_the_way: Sequence[str]
     lacking: Sequence[str]
     untried: Sequence[str]
+    fault: None = None
 
 
 def add_to(commands: Commands) -> None:
@@ -37,24 +39,43 @@ def add_to(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    try:
+        checked = _checked(options)
+    except SettingsError as error:
+        if options.json:
+            _print({"fault": str(error)})
+        raise
+    if options.json:
+        _print(asdict(checked))
+    else:
+        print(_as_text(checked))
+    return DONE
+
+
+def _print(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _checked(options: argparse.Namespace) -> Checked:
+    """Raises SettingsError."""
     with settings_of(options) as (settings, sources):
-        held = asyncio.run(look_beside(settings, checking.check(settings)))
+        in_the_way = checking.check(settings)
+        held = asyncio.run(look_beside(settings, in_the_way))
+        changes = [f"serve would change the store: {in_the_way.change}"] if in_the_way.change is not None else []
         seen = asyncio.run(checking.look_at_keys(settings))
         unused = [f"some keys of {one.name} are not used: {'; '.join(one.skipped)}" for one in seen if one.skipped]
         faults = [
             f"{one.setting}: the keys of {one.name} cannot be had: {one.fault}" for one in seen if one.fault is not None
         ]
-        checked = Checked(
+        return Checked(
             settings.address,
             sources.where,
             list(map(sources.named, checking.warnings(settings))),
-            [*checking.notices(settings, sources), *unused],
+            [*checking.notices(settings, sources), *changes, *unused],
             held.notes,
             list(map(sources.named, faults)),
             checking.untried(settings),
         )
-    print(json.dumps(asdict(checked), ensure_ascii=False, indent=2) if options.json else _as_text(checked))
-    return DONE
 
 
 def _as_text(checked: Checked) -> str:

@@ -128,6 +128,18 @@ def check(address: Address, *, migrates: bool) -> str | None:
     return move
 
 
+def change(address: Address) -> str | None:
+    """What a migration would change of what is there. Raises StoreUnusable."""
+    try:
+        with address.connect() as line:
+            found = version_of(line)
+    except psycopg.Error as error:
+        raise unusable(error) from None
+    if not found.is_old or not found.version:
+        return None
+    return f"the schema is of version {found.version}, and becomes one of version {MIGRATIONS[-1].version}"
+
+
 def version_of(line: Line) -> SchemaVersion:
     """Raises StoreUnusable for a schema that is newer than this program, and psycopg.Error."""
     if not _has(line, _HAS_VERSIONS):

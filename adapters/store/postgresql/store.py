@@ -132,6 +132,10 @@ class PostgresqlStore(
         """
         return schema.check(self._address, migrates=self._migrates)
 
+    def change_of_form(self) -> str | None:
+        """Raises StoreUnusable."""
+        return schema.change(self._address)
+
     def migrate(self) -> str:
         """Make the schema one of today's version, and make it where there is none. Raises StoreUnusable."""
         before, after = schema.migrate(self._address)

@@ -332,16 +332,26 @@ def _cannot_open(file: Path, store: Path, error: OSError) -> StoreUnusable:
     return StoreUnusable(f"{store} cannot be opened: {why}")
 
 
-def _check_content(path: Path) -> None:
-    """Raises StoreUnusable."""
+def version_at_rest(path: Path) -> int | None:
+    """That of a file that nobody writes; None where there is none, or it cannot be said without leaving traces. Raises
+    StoreUnusable."""
+    path = path.absolute()
+    try:
+        return _check_content(path) if path.exists() else None
+    except OSError as error:
+        raise _cannot_open(path, path, error) from None
+
+
+def _check_content(path: Path) -> int | None:
+    """Its version, where that can be seen. Raises StoreUnusable and OSError."""
     log = path.with_name(f"{path.name}-wal")
     if not path.stat().st_size or (log.exists() and log.stat().st_size):
         # Empty, or what is written last stands in the log, which cannot be read without leaving traces.
-        return
+        return None
     try:
         # Immutable: without locks, and without files beside it.
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
-            check_version(db, path)
+            return check_version(db, path)
     except sqlite3.Error as error:
         raise unusable(path, error) from None
 

@@ -23,7 +23,15 @@ from adapters.store.sqlite.ports.recipients import SqliteRecipients
 from adapters.store.sqlite.ports.restrictions import SqliteRestrictions
 from adapters.store.sqlite.ports.schedule import SqliteSchedule
 from adapters.store.sqlite.ports.subscribers import SqliteSubscribers
-from adapters.store.sqlite.schema import MIGRATIONS, FileLock, check_file, connect, prepare_file, size_of
+from adapters.store.sqlite.schema import (
+    MIGRATIONS,
+    FileLock,
+    check_file,
+    connect,
+    prepare_file,
+    size_of,
+    version_at_rest,
+)
 from adapters.store.sqlite.threads import Group, Readers, Writer
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.trimming import Step, Trimmed, Trimmer
@@ -98,6 +106,13 @@ class SqliteStore(
         Raises StoreUnusable. Not while it is open.
         """
         return check_file(self._path)
+
+    def change_of_form(self) -> str | None:
+        """Raises StoreUnusable. Nothing is known of a file that was not closed in good order."""
+        version = version_at_rest(self._path)
+        if version is None or not 0 < version < len(MIGRATIONS):
+            return None
+        return f"the file is of version {version}, and becomes one of version {len(MIGRATIONS)}"
 
     @property
     def place(self) -> str:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.contract.json_text import to_json
+from adapters.store.sqlite import schema
 from adapters.store.sqlite.schema import MIGRATIONS
 from docs.generate import command_names
 from entrypoints.cli import main, parser
@@ -208,6 +209,7 @@ def test_commands_have_their_output_for_programs_too(
         "in_the_way": [],
         "lacking": [],
         "untried": [],
+        "fault": None,
     }
     minted = said("token", "--user", "42", "--role", "freelance", "--ttl", "10m")
     assert (minted["token"].count("."), minted["expires_in"]) == (2, 600)
@@ -215,6 +217,38 @@ def test_commands_have_their_output_for_programs_too(
         "store": f"sqlite:///{tmp_path}/synkrone.db",
         "done": f"the file is of version {len(MIGRATIONS)}",
     }
+
+
+def test_check_config_says_what_serve_would_change_of_the_store(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNKRONE_PORT", "0")
+    monkeypatch.setenv("SYNKRONE_AUTH__SECRET", "a secret of at least thirty-two bytes")
+    with monkeypatch.context() as before:
+        before.setattr(schema, "MIGRATIONS", MIGRATIONS[:-1])
+        assert main(["migrate"]) == 0
+    older, newer = len(MIGRATIONS) - 1, len(MIGRATIONS)
+    note = f"serve would change the store: the file is of version {older}, and becomes one of version {newer}"
+    capsys.readouterr()
+    assert main(["check-config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notices"] == [note]
+    assert main(["migrate"]) == 0
+    capsys.readouterr()
+    assert main(["check-config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notices"] == []
+
+
+def test_what_check_config_finds_wrong_is_json_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNKRONE_AUTH__SECRET", "too short")
+    assert main(["check-config", "--json"]) == 2
+    output, errors = capsys.readouterr()
+    fault = json.loads(output)["fault"]
+    assert "SYNKRONE_AUTH__SECRET" in fault
+    assert errors == f"synkrone-socket: {fault}\n"
 
 
 @pytest.mark.parametrize("command", command_names())
