@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Generic
 
@@ -332,6 +333,8 @@ class Subscription(Generic[O, F]):
     def _send_for(self, entry: Entry, upto: int) -> bool:
         """Whether anything was sent for it."""
         event = self.revisions.sent_for(entry, upto)
+        if event is not None and (place := self.revisions.place(event.position)) is not event.position:
+            event = replace(event, position=place)
         if event is entry:
             self.send(event)
         elif event is not None and self.is_open:

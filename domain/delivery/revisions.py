@@ -5,39 +5,84 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from domain.model import NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Room
+from domain.model import NOTHING_OWED, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Owed, Position, Room
+
+OWED_MOST = 10_000
 
 
 class Revisions:
     """Each entry that a connection has missed has to pass here, in the order of the log.
 
     In a replay what was revised by the time it was read is left to the entry that has its present content, which that
-    replay comes to. That is then the first that the connection hears of it: a new notification.
+    replay comes to. That is then the first that the client hears of it: a new notification. Until then it is owed to
+    the client, as the cursors in between say: who is cut there and comes back with one is still owed it.
+
+    Of more than OWED_MOST only the first is remembered: what comes behind it and is revised may then be told as new
+    though the client has it.
     """
 
-    __slots__ = ("_left", "starts")
+    __slots__ = ("_given", "_owed", "_since", "starts")
 
     def __init__(self) -> None:
         self.starts: Mapping[Room, int] = {}
         """Where its user starts in each room: what lies at or below that does not exist for them, nor what is about
         it."""
         # Nearly all connections never have any.
-        self._left: set[int] | None = None
+        self._owed: set[int] | None = None
+        self._since: int | None = None
+        self._given: set[int] | None = None
+
+    @property
+    def owed(self) -> Owed:
+        if not self._owed and self._since is None:
+            return NOTHING_OWED
+        return Owed(frozenset(self._owed or ()), self._since)
+
+    def resume(self, owed: Owed) -> None:
+        """So much was owed already where the client continues."""
+        self._owed, self._since = set(owed.offsets) or None, owed.since
+
+    def settle(self) -> None:
+        """It was sent all that the log holds: what it is still owed is gone."""
+        self._owed = self._since = self._given = None
+
+    def place(self, position: Position) -> Position:
+        """That of an entry that is sent, for its cursor."""
+        return self.owed.behind(position) if self._owed or self._since is not None else position
 
     def sent_for(self, entry: Entry, upto: int) -> Entry | None:
         """What is sent for an entry, in a replay that goes on at least up to an offset; None: nothing is."""
         if entry.revised is not None and entry.revised <= upto:
-            self._left = self._left or set()
-            self._left.add(entry.position.offset)
+            self._owe(entry.position.offset)
             return None
         if entry.about is None:
             return entry
         if not self._exists(entry, entry.about):
             return None
-        if self._left is None or entry.about not in self._left:
+        if not self._give(entry.about) or entry.event != NOTIFICATION_REVISED:
             return entry
-        self._left.discard(entry.about)
-        return replace(entry, event=NOTIFICATION_NEW) if entry.event == NOTIFICATION_REVISED else entry
+        return replace(entry, event=NOTIFICATION_NEW)
+
+    def _owe(self, offset: int) -> None:
+        self._owed = self._owed if self._owed is not None else set()
+        self._owed.add(offset)
+        if len(self._owed) > OWED_MOST:
+            first = min(self._owed)
+            self._since = first if self._since is None else min(first, self._since)
+            self._owed = None
+
+    def _give(self, about: int) -> bool:
+        """Whether it was owed. It is no more."""
+        if self._owed is not None and about in self._owed:
+            self._owed.discard(about)
+            return True
+        if self._since is None or about < self._since:
+            return False
+        self._given = self._given if self._given is not None else set()
+        if about in self._given:
+            return False
+        self._given.add(about)
+        return True
 
     def _exists(self, entry: Entry, about: int) -> bool:
         return any(self.starts.get(room, about) < about for room in entry.rooms)

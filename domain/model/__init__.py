@@ -74,6 +74,7 @@ from domain.model.notification import (
     Publication,
     Room,
 )
+from domain.model.owed import NOTHING_OWED, Owed
 from domain.model.recipients import (
     NotificationReport,
     NotificationState,
@@ -90,6 +91,7 @@ from domain.model.schedule import AmendedSchedule, Due, ScheduledNotification
 __all__ = [
     "CURSOR_MAX_LENGTH",
     "EVERYONE",
+    "NOTHING_OWED",
     "NOTIFICATION_DELETED",
     "NOTIFICATION_NEW",
     "NOTIFICATION_REVISED",
@@ -151,6 +153,7 @@ __all__ = [
     "NotificationState",
     "Outcome",
     "Outgoing",
+    "Owed",
     "Page",
     "PartialTally",
     "PidVerdict",

@@ -18,7 +18,9 @@ NOTIFICATION_UPDATED = "notification.updated"
 NOTIFICATION_REVISED = "notification.revised"
 NOTIFICATION_DELETED = "notification.deleted"
 CURSOR_MAX_LENGTH = 256
-_CURSOR = re.compile(r"(?P<epoch>[A-Za-z0-9._~-]+):(?P<offset>0|[1-9][0-9]{0,17})")
+_CURSOR = re.compile(
+    r"(?P<epoch>[A-Za-z0-9._~-]+):(?P<offset>0|[1-9][0-9]{0,17})(?:~[0-9a-f]{1,16}(?:\.[0-9a-f]{1,16})*-?)?"
+)
 
 
 @value
@@ -36,11 +38,17 @@ class Position:
 
     @classmethod
     def parse(cls, cursor: object) -> Position | None:
-        """The position a cursor stands for, or None for anything that never was a cursor."""
+        """The position a cursor stands for, or None for anything that never was a cursor. What it says beside that, see
+        Owed, is left out."""
         if not isinstance(cursor, str) or len(cursor) > CURSOR_MAX_LENGTH:
             return None
         match = _CURSOR.fullmatch(cursor)
-        return cls(match["epoch"], int(match["offset"])) if match else None
+        return Position(match["epoch"], int(match["offset"])) if match else None
+
+    @property
+    def complete(self) -> Position:
+        """Up to here whoever is at this place has everything."""
+        return self
 
 
 @value

@@ -20,11 +20,16 @@ class CatchingUp:
     async def replay(self, subscription: Subscription[Any, Any], subscriber: Subscriber, page: Page) -> None:
         """Send a page and all that the log holds beyond it, and go live."""
         await subscription.replay(page.entries)
+        if not page.more:
+            subscription.revisions.settle()
         upto = await self._read_on(subscription, subscriber, page.upto) if page.more else page.upto
         await self.go_live(subscription, subscriber, upto)
 
     async def go_live(self, subscription: Subscription[Any, Any], subscriber: Subscriber, after: Position) -> None:
         """With everything beyond a position."""
+        if subscription.revisions.owed:
+            # What it is owed was revised once more since: to those who are live that would be told as a revision.
+            after = await self._read_on(subscription, subscriber, after)
         while not subscription.resume(after):
             after = await self._read_on(subscription, subscriber, after)
 
@@ -46,6 +51,7 @@ class CatchingUp:
             await subscription.replay(page.entries)
             after = page.upto
             if not page.more:
+                subscription.revisions.settle()
                 return after
 
     async def _read(self, subscriber: Subscriber, after: Position) -> Page:

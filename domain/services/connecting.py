@@ -110,6 +110,7 @@ class ConnectionService:
         self._admission.check(identity)
         connection.subscriber, connection.start = start.subscriber, start
         connection.subscription.revisions.starts = start.subscriber.starts
+        connection.subscription.revisions.resume(start.owed)
         connection.began_after, connection.had = start.after.offset, start.had
         connection.continues = start.continues
         self._supersede(start.continues)
@@ -129,7 +130,7 @@ class ConnectionService:
             recovered=start.recovered,
             reason=start.reason,
             counts=start.counted.counts,
-            cursor=start.page.continues_at,
+            cursor=start.owed.behind(start.page.continues_at),
             server_time=self._clock.now(),
         )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from domain.model import (
+    NOTHING_OWED,
     Arrival,
     Arrived,
     Counted,
     Identity,
+    Owed,
     Page,
     Position,
     RecoveryReason,
@@ -24,7 +28,8 @@ from domain.services.marks import Marks
 @value
 class Start:
     """Where a connection begins: the page is the first one ``after`` a position. Its client ``had`` everything up to
-    another, as its cursor says. ``continues`` is the pid of the connection whose place it takes, if any."""
+    another, as its cursor says, but for what it is ``owed``. ``continues`` is the pid of the connection whose place it
+    takes, if any."""
 
     subscriber: Subscriber
     after: Position
@@ -35,6 +40,7 @@ class Start:
     recovered: bool
     reason: RecoveryReason | None
     continues: str | None
+    owed: Owed
 
 
 class RecoveryService:
@@ -64,9 +70,10 @@ class RecoveryService:
             max_bytes=self._policy.replay_bytes,
         )
         (arrived,) = await self._log.arrive([arrival])
+        owed = _owed(arrival, asked.cursors, arrived)
         continues = str(resume_request.pid) if asked.stays else None
         if arrived.recovered:
-            self._marks.acknowledge(user, role, arrived.after)
+            self._marks.acknowledge(user, role, owed.behind(arrived.after).complete)
             # Who brought no pid gets a first one.
             pid = continues or await self._pids.issue(user, refused=None)
         else:
@@ -81,6 +88,7 @@ class RecoveryService:
             arrived.recovered,
             asked.reason or arrived.reason,
             continues,
+            owed,
         )
 
     async def read(self, subscriber: Subscriber, after: Position) -> Page:
@@ -91,7 +99,7 @@ class RecoveryService:
 
     def acknowledge(self, subscriber: Subscriber, upto: Position) -> None:
         """Some connection of the user has everything up to a position."""
-        self._marks.acknowledge(subscriber.user, subscriber.role, upto)
+        self._marks.acknowledge(subscriber.user, subscriber.role, upto.complete)
 
     def forget_marks(self) -> None:
         """Those that are not stored yet: who comes back without a cursor is sent what they were sent already."""
@@ -100,6 +108,15 @@ class RecoveryService:
     async def store_marks(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""
         await self._marks.store()
+
+
+def _owed(arrival: Arrival, cursors: Sequence[object], arrived: Arrived) -> Owed:
+    """By the cursor that counts."""
+    if arrived.recovered:
+        for position, cursor in zip(arrival.cursors, cursors, strict=True):
+            if position is not None and position.offset == arrived.after.offset:
+                return Owed.said_by(cursor)
+    return NOTHING_OWED
 
 
 def _had(arrival: Arrival, arrived: Arrived) -> Position | None:

@@ -9,12 +9,14 @@ from typing import Any
 
 from adapters.transport.memory.client import Event, MemoryClient
 from domain.model import (
+    NOTHING_OWED,
     NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
     Answer,
     ConnectionId,
     Entry,
     Failed,
+    Owed,
     Position,
     Refreshed,
     Room,
@@ -52,6 +54,9 @@ class Device:
     told: object = None
     shown: dict[str, int] = field(default_factory=dict)
     """What it has heard of since it last began anew: by its id, which content of it."""
+    given: set[str] = field(default_factory=set)
+    reads_from: tuple[Place | None, int] = (None, 0)
+    """As whom it has read the log without leaving anything out, and from where on."""
 
     @property
     def node(self) -> Server:
@@ -69,7 +74,7 @@ class Device:
 
     def earn(self, cursor: str) -> None:
         """Two users may have the same cursor, each by their own right."""
-        self.earned.setdefault(cursor, set()).add(self.place)
+        self.earned.setdefault(place_of(cursor), set()).add(self.place)
 
     def keep(self, cursor: str) -> None:
         if self.kind == STOCK:
@@ -134,7 +139,7 @@ class Watched:
         if recovered:
             after = max(position.offset for position in expected.cursors)
             self._check_presented(device, expected.cursors, after)
-            oracle.received(place, after, device.node.number)
+            oracle.received(place, complete(after, auth), device.node.number)
         else:
             low, high = oracle.mark(place, device.node.number)
             # A reason that weighs more may stand where that of the trimming would.
@@ -147,7 +152,9 @@ class Watched:
         ahead = oracle.owed(place, after, now, position.offset)
         if ahead:
             raise Broken(f"session.ready of {place} says {cursor}, ahead of {cursors_of(ahead)}")
-        device.at = after if recovered else position.offset
+        came_to, device.at = device.at, after if recovered else position.offset
+        if not recovered or device.at != came_to or device.reads_from[0] != place:
+            device.reads_from = place, device.at
         if not recovered and device.kind == STOCK:
             device.cursor = None
             device.shown.clear()
@@ -159,7 +166,7 @@ class Watched:
                 self.counted["unanswered"] += 1
             if expected.refused and device.heard == auth["pid"]:
                 self.counted["taken for unanswered, though it was answered"] += 1
-                again = [event for event in client.events[1:] if str(event[1][-1]) in device.had]
+                again = [event for event in client.events[1:] if place_of(str(event[1][-1])) in device.had]
                 self.counted["repeats by that"] += len(again)
         else:
             oracle.pids.setdefault(client.pid, (place[0], None))
@@ -181,7 +188,7 @@ class Watched:
     def _check_expiry(self, client: MemoryClient) -> None:
         now = self.clock.now()
         for name, arguments in client.events:
-            entry = self.oracle.by_cursor.get(str(arguments[-1])) if name != "session.ready" else None
+            entry = self.oracle.by_cursor.get(place_of(str(arguments[-1]))) if name != "session.ready" else None
             if entry is not None and entry.expires_at is not None and entry.expires_at <= now:
                 raise Broken(f"{entry.position} has expired and was sent")
 
@@ -200,9 +207,10 @@ class Watched:
         elif name.startswith("notification."):
             self._check_entry(device, str(arguments[-1]), known=known)
             self._check_content(device, name, arguments[0])
+            self._check_name(device, name, str(arguments[-1]), arguments[0])
 
     def _check_entry(self, device: Device, cursor: str, *, known: bool) -> None:
-        entry, place = self.oracle.by_cursor[cursor], device.place
+        entry, place = self.oracle.by_cursor[place_of(cursor)], device.place
         offset = entry.position.offset
         if offset <= device.at:
             raise Broken(f"{place} has {device.at} and was sent {cursor}")
@@ -213,10 +221,10 @@ class Watched:
             raise Broken(f"{cursor} is for {set(entry.rooms)}, and does not exist for {place}")
         device.at = offset
         device.keep(cursor)
-        device.had.add(cursor)
-        self.oracle.got.setdefault(place, set()).add(cursor)
+        device.had.add(place_of(cursor))
+        self.oracle.got.setdefault(place, set()).add(place_of(cursor))
         if known:
-            self.oracle.received(place, offset, device.node.number)
+            self.oracle.received(place, Owed.said_by(cursor).behind(entry.position).complete.offset, device.node.number)
 
     def _check_content(self, device: Device, name: str, argument: Any) -> None:
         """No older content after a newer one, and nothing twice as new."""
@@ -229,6 +237,16 @@ class Watched:
         if before is not None and name == "notification.new" and device.kind != PLAIN:
             raise Broken(f"{device.place} had {id_}, and was sent it as new")
         device.shown[id_] = content
+        if name == NOTIFICATION_NEW:
+            device.given.add(id_)
+
+    def _check_name(self, device: Device, name: str, cursor: str, argument: Any) -> None:
+        """Who was not given what is revised, and reads from before it, is told it as new."""
+        about = self.oracle.by_cursor[place_of(cursor)].about
+        if name != NOTIFICATION_REVISED or about is None or device.kind == PLAIN:
+            return
+        if about > device.reads_from[1] and argument["id"] not in device.given:
+            raise Broken(f"{device.place} has read from {device.reads_from[1]} on, and was told as revised {cursor}")
 
     def check_last_content(self, device: Device) -> None:
         """Of one that has everything."""
@@ -245,17 +263,22 @@ class Watched:
             if (entry.expires_at is None or self.clock.now() < entry.expires_at) and title != content:
                 raise Broken(f"{device.place} ends with the content {content} of {id_}, which has {title}")
 
-    def check_replay(self, device: Device, client: MemoryClient, after: int) -> None:
-        """Of a log to which nothing was added meanwhile: what was revised by then is told once, by its last content."""
+    def check_replay(self, device: Device, client: MemoryClient, auth: dict[str, object]) -> None:
+        """Of a log to which nothing was added meanwhile: what was revised by then is told once, by its last content,
+        and as new to who was not given it before."""
+        after, owed = device.at, owed_at(device.at, auth) if is_recovered(client) else NOTHING_OWED
+        self.counted["cut where something was owed"] += bool(owed)
         for name, arguments in client.events:
-            entry = self.oracle.by_cursor.get(str(arguments[-1])) if name.startswith("notification.") else None
+            is_entry = name.startswith("notification.")
+            entry = self.oracle.by_cursor.get(place_of(str(arguments[-1]))) if is_entry else None
             if entry is None:
                 continue
             if entry.position.offset in self.oracle.log.revised.keys() | self.oracle.log.erased:
                 raise Broken(f"{entry.position} was revised, and its older content was replayed to {device.place}")
             if entry.event == NOTIFICATION_REVISED and entry.about is not None:
                 self.counted["revisions replayed"] += 1
-                expected = NOTIFICATION_NEW if entry.about > after else NOTIFICATION_REVISED
+                is_new = entry.about > after or owed.includes(entry.about)
+                expected = NOTIFICATION_NEW if is_new else NOTIFICATION_REVISED
                 if name != expected:
                     raise Broken(f"{entry.position} was told {device.place}, who had {after}, as {name}")
 
@@ -272,6 +295,30 @@ class Watched:
         if missed:
             raise Broken(f"{device.place} was answered as of {answer.as_of}, and not sent {cursors_of(missed)}")
         device.at = answer.as_of.offset
+
+
+def place_of(cursor: str) -> str:
+    """Without what is owed."""
+    return str(Position.parse(cursor) or cursor)
+
+
+def is_recovered(client: MemoryClient) -> bool:
+    _, (ready, _) = client.events[0]
+    return bool(ready["recovered"])  # type: ignore[index]
+
+
+def owed_at(after: int, auth: dict[str, object]) -> Owed:
+    """As the first of what it says that is of this place says it."""
+    for said in (auth.get("offset"), auth.get("cursor")):
+        position = Position.parse(said)
+        if position is not None and position.offset == after:
+            return Owed.said_by(said)
+    return NOTHING_OWED
+
+
+def complete(after: int, auth: dict[str, object]) -> int:
+    """Up to where it has everything."""
+    return owed_at(after, auth).behind(Position("", after)).complete.offset
 
 
 def cursors_of(entries: Sequence[Entry]) -> list[str]:

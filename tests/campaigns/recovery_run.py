@@ -387,7 +387,7 @@ class Run(Watched):
         self.counted["connections"] += 1
         self.check_welcome(device, auth, client, trimmed)
         if self.oracle.head == head:
-            self.check_replay(device, client, device.at)
+            self.check_replay(device, client, auth)
         chance = 1.0 if is_last else self.rng.random() * (0.3 if is_bad else 1)
         if chance < 0.08:
             self.counted["cut before CONNECT"] += 1

@@ -379,6 +379,10 @@ def revisions_told_as_such_to_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Revisions, "sent_for", as_it_is)
 
 
+def cut_readers_are_owed_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Revisions, "resume", lambda *_: None)
+
+
 def revisions_of_what_is_older_than_the_start(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Revisions, "_exists", lambda *_: True)
     patch.setattr(LiveOutlets, "_started_before", lambda self, _, rooms: self._in(rooms))

@@ -71,7 +71,7 @@ def name(description: str, *, max_length: int = NAME_MAX_LENGTH) -> Schema:
 
 CURSOR: Final[Schema] = {
     "type": "string",
-    "pattern": "^[A-Za-z0-9._~-]+:(0|[1-9][0-9]{0,17})$",
+    "pattern": r"^[A-Za-z0-9._~-]+:(0|[1-9][0-9]{0,17})(~[0-9a-f]{1,16}(\.[0-9a-f]{1,16})*-?)?$",
     "maxLength": CURSOR_MAX_LENGTH,
     "description": "A place in the log; opaque to clients.",
     "examples": [_CURSOR],

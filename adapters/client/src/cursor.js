@@ -1,10 +1,10 @@
 /**
  * Whether what has a cursor comes later in the log than another. To other clients cursors mean nothing; this one comes with
- * its server, and knows that inside they are `epoch:offset`, where the offset is one order for the whole log. What cannot
- * be compared is taken for later.
+ * its server, and knows that inside they are `epoch:offset`, where the offset is one order for the whole log; behind a `~` may
+ * be more. What cannot be compared is taken for later.
  */
 export function isAfter(cursor, other) {
-  const [offset, before] = [cursor, other].map((each) => /:(\d+)$/.exec(each)?.[1]);
+  const [offset, before] = [cursor, other].map((each) => /:(\d+)(?:~|$)/.exec(each)?.[1]);
   return offset === undefined || before === undefined || BigInt(offset) > BigInt(before);
 }
 
