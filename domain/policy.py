@@ -203,6 +203,7 @@ class ConnectionPolicy:
                 audience=publication.to.kind,
                 created_at=due if due is not None and waits else now,
                 expires_at=publication.expires_at,
+                collapse_key=publication.collapse_key,
             ),
             rooms=publication.to.rooms,
             own_id=publication.id is not None,
@@ -279,6 +280,8 @@ class ConnectionPolicy:
             yield FieldError("id", IDENTIFIER_RULE)
         elif publication.id in NO_IDS:
             yield FieldError("id", NO_IDS_RULE)
+        if publication.collapse_key is not None and not is_identifier(publication.collapse_key):
+            yield FieldError("collapse_key", IDENTIFIER_RULE)
         for name, text in (("title", publication.title), ("body", publication.body)):
             if text is not None and not text.isascii() and _SURROGATE.search(text):
                 yield FieldError(name, "holds an unpaired surrogate")

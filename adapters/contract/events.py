@@ -13,8 +13,9 @@ from domain.model import AudienceKind, Item, Json, Notification
 
 def notification_json(notification: Notification, revised_at: datetime | None = None) -> Json:
     """The object recipients get. The publisher's ``data`` goes in as it came. Of one that was not revised there is no
-    ``revised_at``."""
+    ``revised_at``, and of one without a collapse key no ``collapse_key``."""
     revised = {} if revised_at is None else {"revised_at": timestamp(revised_at)}
+    collapsing = {} if notification.collapse_key is None else {"collapse_key": notification.collapse_key}
     return to_json(
         {
             "id": notification.id,
@@ -25,6 +26,7 @@ def notification_json(notification: Notification, revised_at: datetime | None = 
             "created_at": timestamp(notification.created_at),
             "expires_at": timestamp(notification.expires_at) if notification.expires_at is not None else None,
             "audience": notification.audience.value,
+            **collapsing,
             **revised,
             "read_at": None,
             "seen_at": None,
@@ -41,6 +43,7 @@ class _Told(msgspec.Struct):
     data: msgspec.Raw
     created_at: str
     audience: str
+    collapse_key: str | None = None
 
 
 _told = msgspec.json.Decoder(_Told)
@@ -59,6 +62,7 @@ def read_notification(payload: Json, expires_at: datetime | None) -> Notificatio
         audience=AudienceKind(told.audience),
         created_at=parse_timestamp(told.created_at),
         expires_at=expires_at,
+        collapse_key=told.collapse_key,
     )
 
 
@@ -69,6 +73,11 @@ _NO_STATE = b'"read_at":null,"seen_at":null,"archived_at":null}'
 def is_notification_json(payload: bytes) -> bool:
     """Whether it is what ``notification_json`` gives, as far as can be told at a glance."""
     return payload.startswith(_ID) and payload.endswith(_NO_STATE)
+
+
+def may_have_collapse_key(payload: bytes) -> bool:
+    """Whether what ``notification_json`` gave has one, as far as can be told at a glance."""
+    return b'"collapse_key":"' in payload
 
 
 def item_json(item: Item) -> Json:
@@ -98,9 +107,13 @@ def deleted_json(ids: Sequence[str]) -> Json:
     return to_json({"ids": ids})
 
 
-def recalled_json(id_: str) -> Json:
-    """The same for a notification that its publisher took back: ``{ids, by: "publisher"}``."""
-    return to_json({"ids": [id_], "by": "publisher"})
+def recalled_json(id_: str, collapse_key: str | None = None) -> Json:
+    """The same for a notification that its publisher took back: ``{ids, by: "publisher", collapse_key?}``.
+
+    With a key, all that there was with it before is gone, too, for those whom it was for.
+    """
+    collapsing = {} if collapse_key is None else {"collapse_key": collapse_key}
+    return to_json({"ids": [id_], "by": "publisher", **collapsing})
 
 
 def _times(times: Mapping[str, datetime | None]) -> dict[str, str | None]:

@@ -61,6 +61,8 @@ def fingerprint(draft: Draft) -> bytes:
     if draft.deliver_at is not None:
         # Without one it is what it was before there was such a thing.
         content.append(draft.deliver_at)
+    if notification.collapse_key is not None:
+        content.append({"collapse_key": notification.collapse_key})
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).digest()
 
 
@@ -97,7 +99,7 @@ def _repeated(body: bytes, path: str) -> tuple[list[FieldError], int]:
 
 
 def parse_publication(body: bytes, path: str = "") -> Publication:
-    """Read one publish body: ``{to, type, title?, body?, data?, id?, expires_at?, deliver_at?}``.
+    """Read one publish body: ``{to, type, title?, body?, data?, id?, expires_at?, deliver_at?, collapse_key?}``.
 
     Raises InvalidJson, or InvalidPublication that names every bad field behind ``path``: what is not as it must be,
     what is not known, and what is given more than once, at any depth. Recipients are given ``data`` as it came, and of
@@ -118,6 +120,7 @@ def parse_publication(body: bytes, path: str = "") -> Publication:
     identifier = _read(values, "id", _identifier, errors, path)
     expires_at = _read(values, "expires_at", _time, errors, path)
     deliver_at = _read(values, "deliver_at", _time, errors, path)
+    collapse_key = _read(values, "collapse_key", _identifier, errors, path)
     data = _read(values, "data", _object, errors, path)
     if values:
         total += max(0, len(values) - ERRORS_MAX)
@@ -125,7 +128,7 @@ def parse_publication(body: bytes, path: str = "") -> Publication:
     if errors or to is None or kind is None:
         raise InvalidPublication(errors, len(errors) + total)
     raw = Json(bytes(_raw_data.decode(body).data)) if data is not None else None
-    return Publication(to, kind, title, text, raw, identifier, expires_at, deliver_at)
+    return Publication(to, kind, title, text, raw, identifier, expires_at, deliver_at, collapse_key)
 
 
 def _publication_object(body: bytes, path: str) -> dict[str, object]:

@@ -25,7 +25,8 @@ ALL: Final = 1 << 62
 
 Row: TypeAlias = Sequence[Any]
 """Of a connection: its run and number, and then as ``values_of`` has them, without the user. Of a notification: offset,
-id, stored_at, expires_at, rooms, whether it is for the user by name, read_at, read_by, deleted."""
+id, stored_at, expires_at, rooms, whether it is for the user by name, read_at, read_by, deleted, recalled, and when it
+was replaced."""
 
 
 @value
@@ -123,7 +124,7 @@ def _connection(user: UserId, row: Row) -> ConnectionRecord:
 def addressed_of(user: UserId, rows: Iterable[Row], position: Callable[[int], Position], floor: int) -> list[Addressed]:
     """The newest first; ``floor`` is the last offset that has left the log."""
     found: list[Addressed] = []
-    for offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted, recalled in rows:
+    for offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted, recalled, *rest in rows:
         kind, shared = audience_of(rooms)
         found.append(
             Addressed(
@@ -138,6 +139,7 @@ def addressed_of(user: UserId, rows: Iterable[Row], position: Callable[[int], Po
                 read_by=read_by,
                 deleted=bool(deleted),
                 recalled=bool(recalled),
+                replaced_at=moment_or_none(rest[0]),
             )
         )
     return sorted(found, key=lambda one: -one.position.offset)

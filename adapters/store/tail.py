@@ -51,11 +51,15 @@ def revised(original: Entry, revision: Entry) -> Entry:
 
 
 def is_plain(entries: Iterable[TailEntry], upto: int) -> bool:
-    """Whether they can be read up to an offset as they are: users may have deleted what some revise, and what was
-    revised behind that offset would be left to an entry that is not read."""
+    """Whether they can be read up to an offset as they are: users may have deleted what some revise, or have later ones
+    with the same collapse key, and what was revised behind that offset would be left to an entry that is not read."""
     return not any(
         isinstance(entry, Entry)
-        and (entry.event == NOTIFICATION_REVISED or (entry.revised is not None and entry.revised > upto))
+        and (
+            entry.event == NOTIFICATION_REVISED
+            or entry.collapse_key is not None
+            or (entry.revised is not None and entry.revised > upto)
+        )
         for entry in entries
     )
 
@@ -263,4 +267,6 @@ def _size(entry: TailEntry) -> int:
 
 
 def _weight(entry: TailEntry) -> int:
-    return weight(0 if isinstance(entry, Unfetched) else len(entry.payload), len(entry.rooms))
+    if isinstance(entry, Unfetched):
+        return weight(0, len(entry.rooms))
+    return weight(len(entry.payload), len(entry.rooms) + len(entry.earlier or ()) + len(entry.later or ()))

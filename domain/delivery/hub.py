@@ -356,6 +356,7 @@ class Subscription(Generic[O, F]):
             return True
         if not self._hub.go_live(self, after):
             return False
+        self.revisions.begin(after.offset)
         self._live_after = after
         if self.replayed is None:
             self.replayed = after
@@ -370,6 +371,7 @@ class Subscription(Generic[O, F]):
         if self._live_after is None or sent is None:
             raise RuntimeError("it is paused already")
         self._withdraw()
+        self.revisions.begin(sent.offset)
         return sent
 
     def close(self, why: Disconnect) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from domain.delivery.window import Window
-from domain.model import Entry, Room, TailEntry, Unfetched
+from domain.model import NOTIFICATION_REVISED, Entry, Room, TailEntry, Unfetched
 from domain.ports import Sent, Transport
 from domain.ports.transport import Frame, Outlet
 
 O = TypeVar("O", bound=Outlet)  # noqa: E741 (an outlet)
 F = TypeVar("F", bound=Frame)
+
+
+def _without(outlets: Collection[O], others: Collection[O]) -> Collection[O]:
+    return [outlet for outlet in outlets if outlet not in others]
+
 
 _NOBODY: Mapping[Any, int] = {}
 
@@ -51,9 +57,16 @@ class LiveOutlets(Generic[O, F]):
             raise TypeError("the tail brought something for somebody without its payload")
         if entry.about is not None:
             outlets = self._started_before(entry.about, entry.rooms)
+            if entry.later:
+                outlets = _without(outlets, self._reaching(entry.later, outlets))
             if not outlets:
                 return None
-        self.transport.send(outlets, self.frame(entry))
+        had = self._reaching(entry.earlier, outlets) if entry.earlier else _NOBODY
+        if had:
+            self.transport.send(had, self.transport.encode(replace(entry, event=NOTIFICATION_REVISED)))
+        others = _without(outlets, had) if had else outlets
+        if others:
+            self.transport.send(others, self.frame(entry))
         return Sent(self.transport.name, entry, len(outlets))
 
     def frame(self, entry: Entry) -> F:
@@ -82,6 +95,15 @@ class LiveOutlets(Generic[O, F]):
         for room in rooms:
             outlets.update(self._by_room.get(room, _NOBODY))
         return outlets
+
+    def _reaching(self, offsets: Mapping[Room, int], outlets: Collection[O]) -> Collection[O]:
+        """Those of the outlets that can reach what lies at one of the offsets, which are by room."""
+        reaching: dict[O, None] = {}
+        for room, offset in offsets.items():
+            members = self._by_room.get(room, _NOBODY)
+            few, many = (members, outlets) if len(members) < len(outlets) else (outlets, members)
+            reaching.update((outlet, None) for outlet in few if outlet in many and members[outlet] < offset)
+        return reaching
 
     def _started_before(self, offset: int, rooms: frozenset[Room]) -> Collection[O]:
         """Whoever started before an offset in any of the rooms, each once."""

@@ -1,4 +1,4 @@
-"""What one connection is sent of notifications that were revised."""
+"""What one connection is sent of notifications that were revised, or that take the place of others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from domain.model import NOTHING_OWED, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Owed, Position, Room
+from domain.rules.collapsing import is_reached
 
 OWED_MOST = 10_000
 
@@ -19,9 +20,12 @@ class Revisions:
 
     Of more than OWED_MOST only the first is remembered: what comes behind it and is revised may then be told as new
     though the client has it.
+
+    One that takes the place of others with its collapse key revises them for whoever was given one of those, and is new
+    to the others.
     """
 
-    __slots__ = ("_given", "_owed", "_since", "starts")
+    __slots__ = ("_after", "_given", "_keys", "_owed", "_since", "starts")
 
     def __init__(self) -> None:
         self.starts: Mapping[Room, int] = {}
@@ -31,6 +35,8 @@ class Revisions:
         self._owed: set[int] | None = None
         self._since: int | None = None
         self._given: set[int] | None = None
+        self._keys: set[str] | None = None
+        self._after = 0
 
     @property
     def owed(self) -> Owed:
@@ -41,6 +47,10 @@ class Revisions:
     def resume(self, owed: Owed) -> None:
         """So much was owed already where the client continues."""
         self._owed, self._since = set(owed.offsets) or None, owed.since
+
+    def begin(self, after: int) -> None:
+        """A replay, for who was sent everything up to an offset."""
+        self._after, self._keys = after, None
 
     def settle(self) -> None:
         """It was sent all that the log holds: what it is still owed is gone."""
@@ -53,12 +63,16 @@ class Revisions:
     def sent_for(self, entry: Entry, upto: int) -> Entry | None:
         """What is sent for an entry, in a replay that goes on at least up to an offset; None: nothing is."""
         if entry.revised is not None and entry.revised <= upto:
-            self._owe(entry.position.offset)
+            if not self._has_one(entry):
+                self._owe(entry.position.offset)
             return None
         if entry.about is None:
-            return entry
+            has_one = self._has_one(entry)
+            self._note_key(entry)
+            return replace(entry, event=NOTIFICATION_REVISED) if has_one else entry
         if not self._exists(entry, entry.about):
             return None
+        self._note_key(entry)
         if not self._give(entry.about) or entry.event != NOTIFICATION_REVISED:
             return entry
         return replace(entry, event=NOTIFICATION_NEW)
@@ -85,4 +99,24 @@ class Revisions:
         return True
 
     def _exists(self, entry: Entry, about: int) -> bool:
+        if entry.later is not None and is_reached(entry.later, self.starts):
+            return False
         return any(self.starts.get(room, about) < about for room in entry.rooms)
+
+    def _has_one(self, entry: Entry) -> bool:
+        """Whether it was given one before with the same collapse key."""
+        if entry.collapse_key is None:
+            return False
+        if entry.earlier is not None and is_reached(entry.earlier, self.starts):
+            return True
+        if entry.follows is None:
+            return False
+        if entry.follows <= self._after and not self.owed.includes(entry.follows):
+            return True
+        return self._keys is not None and entry.collapse_key in self._keys
+
+    def _note_key(self, entry: Entry) -> None:
+        """Of one that is given in a replay."""
+        if entry.collapse_key is not None:
+            self._keys = self._keys if self._keys is not None else set()
+            self._keys.add(entry.collapse_key)

@@ -95,7 +95,7 @@ class DeliveriesQuery:
 class Addressed:
     """A notification as it stands for a user. ``rooms`` are those of it that name a role or everyone, or this user.
     ``has_left``: it is in the log no more, and is not replayed. One that was ``recalled``, taken back by its publisher,
-    expired as it was."""
+    expired as it was. ``replaced_at`` is when a later one with its collapse key took its place for that user."""
 
     id: str
     position: Position
@@ -108,6 +108,7 @@ class Addressed:
     read_by: str | None
     deleted: bool
     recalled: bool = False
+    replaced_at: datetime | None = None
 
 
 @value

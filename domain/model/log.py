@@ -101,6 +101,10 @@ class Entry:
     One with a ``control`` is in no room: it is for the servers, and no client ever gets it.
     One that revises a notification or takes it back says with ``about`` at which offset that lies; a notification that
     was revised says with ``revised`` at which offset its present content is told, which it has here as well.
+    One of a notification with a ``collapse_key``, as it follows the log, says with ``earlier`` in which rooms there was
+    another one with that key before, and at which offset the last of them; and one that revises it says with ``later``
+    where there is one after it. As somebody reads it, it says with ``follows`` which was the first of them for that
+    user.
     ``stored_at`` is when it was, in UTC, where who brings it knows: by the clock of this server where it stored the
     entry, else by that of the store. It is the same entry with and without.
     """
@@ -114,6 +118,10 @@ class Entry:
     stored_at: datetime | None = field(default=None, compare=False)
     about: int | None = None
     revised: int | None = None
+    collapse_key: str | None = field(default=None, compare=False)
+    earlier: Mapping[Room, int] | None = field(default=None, compare=False)
+    later: Mapping[Room, int] | None = field(default=None, compare=False)
+    follows: int | None = field(default=None, compare=False)
 
 
 @value

@@ -76,11 +76,15 @@ class Publication:
     id: str | None = None
     expires_at: datetime | None = None
     deliver_at: datetime | None = None
+    collapse_key: str | None = None
 
 
 @value
 class Notification:
-    """A notification as every recipient gets it. Times are in UTC."""
+    """A notification as every recipient gets it. Times are in UTC.
+
+    For each of its recipients it takes the place of those before it with the same ``collapse_key``.
+    """
 
     id: str
     type: str
@@ -90,6 +94,7 @@ class Notification:
     audience: AudienceKind
     created_at: datetime
     expires_at: datetime | None
+    collapse_key: str | None = None
 
 
 @value

@@ -13,7 +13,8 @@ class Inboxes(Protocol):
     """What lies in the inbox of a user, as it follows from the log. Raises StoreUnavailable as the log does."""
 
     async def count(self, subscriber: Subscriber) -> Counted:
-        """What is in the inbox. What has expired, or is older or more than is kept, is not."""
+        """What is in the inbox. What has expired, or is older or more than is kept, is not, nor what a later one with
+        the same collapse key has taken the place of: of more than is kept that is none."""
 
     async def given_up(self) -> int:
         """The offset up to which nothing is left in any inbox for lack of space; 0 where there is space for all."""

@@ -83,6 +83,8 @@ class Stay:
             return False
         if notification.expires_at is not None and notification.expires_at <= connection.since:
             return False
+        if notification.replaced_at is not None and notification.replaced_at <= connection.since:
+            return False
         was_live = connection.replayed is not None and offset > connection.replayed
         return not (was_live and offset in unsent)
 
@@ -166,7 +168,7 @@ class Case:
             return Outcome.DELETED
         if self.received is not None or self.is_unwitnessed or (self.is_marked and not self.is_complete):
             return Outcome.RECEIVED
-        if notification.recalled:
+        if notification.recalled or notification.replaced_at is not None:
             return Outcome.DELETED
         if notification.expires_at is not None and notification.expires_at <= self.now:
             return Outcome.EXPIRED
@@ -247,7 +249,7 @@ def _sent_at(connection: ConnectionRecord, notification: Addressed) -> datetime:
 def _while_it_waited(attempts: Sequence[Attempt], notification: Addressed, now: datetime) -> list[Attempt]:
     """Those that were sent it, and those that were there before it had arrived or expired."""
     arrived = [attempt.received_at for attempt in attempts if attempt.received_at is not None]
-    over = min([*arrived, notification.expires_at or now, now])
+    over = min([*arrived, notification.expires_at or now, notification.replaced_at or now, now])
     return [attempt for attempt in attempts if attempt.sent_at is not None or attempt.connection.since <= over]
 
 
@@ -260,6 +262,8 @@ def _brings_what_nobody_noted(stay: Stay, all_: Sequence[Stay], notification: Ad
     if not reached.includes(connection):
         return False
     if notification.expires_at is not None and notification.expires_at <= connection.since:
+        return False
+    if notification.replaced_at is not None and notification.replaced_at <= connection.since:
         return False
     earlier = [
         one for one in all_ if one.connection.pid == connection.continues and one.connection.since < connection.since

@@ -41,6 +41,9 @@ def _first(case: Case) -> str:
         case Outcome.NOT_ADDRESSED:
             return _not_addressed(case)
         case Outcome.DELETED:
+            replaced_at = case.notification.replaced_at
+            if not case.notification.deleted and not case.notification.recalled and replaced_at is not None:
+                return f"{_over(case)} One that was published at {_time(replaced_at)} has taken its place."
             if not case.notification.deleted:
                 # It may have expired before that: what is kept is the earlier of the two.
                 return f"{_over(case)} Its publisher took it back. It was over at {_ended(case)}."

@@ -111,6 +111,7 @@ class ConnectionService:
         connection.subscriber, connection.start = start.subscriber, start
         connection.subscription.revisions.starts = start.subscriber.starts
         connection.subscription.revisions.resume(start.owed)
+        connection.subscription.revisions.begin(start.after.offset)
         connection.began_after, connection.had = start.after.offset, start.had
         connection.continues = start.continues
         self._supersede(start.continues)

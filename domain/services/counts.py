@@ -12,7 +12,18 @@ from typing import Any, TypeAlias
 from domain.delivery.deadlines import Deadlines
 from domain.delivery.hub import Hub, Subscription
 from domain.errors import StoreUnavailable
-from domain.model import NOTIFICATION_NEW, Counted, Counts, CountsChanged, Position, Room, Subscriber, TailEntry, UserId
+from domain.model import (
+    NOTIFICATION_NEW,
+    Counted,
+    Counts,
+    CountsChanged,
+    Entry,
+    Position,
+    Room,
+    Subscriber,
+    TailEntry,
+    UserId,
+)
 from domain.ports import Clock, Inboxes
 
 AnySubscription: TypeAlias = Subscription[Any, Any]
@@ -39,6 +50,11 @@ class _Tally:
     told_at: float | None = None
 
 
+def _takes_a_place(entry: TailEntry) -> bool:
+    """Whether it comes in the place of an earlier one, with whoever has that."""
+    return isinstance(entry, Entry) and bool(entry.earlier)
+
+
 @dataclass(slots=True, eq=False)
 class _News:
     """The new notifications of a room, by offset: all of them after ``complete_after``.
@@ -52,7 +68,7 @@ class _News:
 
     def note(self, entry: TailEntry) -> None:
         offset = entry.position.offset
-        if entry.event != NOTIFICATION_NEW or entry.expires_at is not None:
+        if entry.event != NOTIFICATION_NEW or entry.expires_at is not None or _takes_a_place(entry):
             self.complete_after = offset
             self.offsets.clear()
             return

@@ -80,6 +80,7 @@ def draft(
     type_: str = "test",
     created_at: datetime = START,
     expires_at: datetime | None = None,
+    collapse_key: str | None = None,
 ) -> Draft:
     notification = Notification(
         id=id_,
@@ -90,6 +91,7 @@ def draft(
         audience=AudienceKind.USER,
         created_at=created_at,
         expires_at=expires_at,
+        collapse_key=collapse_key,
     )
     return Draft(notification, frozenset(rooms or (ANN,)), own_id, key)
 

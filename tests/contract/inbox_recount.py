@@ -46,6 +46,7 @@ T = TypeVar("T")
 USERS = ("ann", "bob", "carl")
 ROLES = ("company", "admin")
 TYPES = ("x", "y")
+KEYS = ("k", "l")
 TIMES = ("read_at", "seen_at", "archived_at")
 # A half second, so that nothing is exactly as old as that: every other span is of whole seconds.
 RETENTION = timedelta(hours=100, milliseconds=500)
@@ -97,10 +98,12 @@ def recount(
                     for name, time in said["change"].items():
                         states[id_][name] = time and (states[id_][name] or time)
 
-    def can_reach(entry: Entry) -> bool:
-        return any(entry.position.offset > subscriber.starts.get(room, 10**18) for room in entry.rooms)
-
-    placed = [id_ for id_ in reversed(states) if can_reach(entries[id_])][:per_user]
+    replaced = replaced_for(log, subscriber)
+    placed = [
+        id_
+        for id_ in reversed(states)
+        if can_reach(subscriber, entries[id_]) and entries[id_].position.offset not in replaced
+    ][:per_user]
     leaves_at = {
         id_: max(datetime.fromisoformat(states[id_]["created_at"]), stored_at(entries[id_])) + retention
         for id_ in placed
@@ -126,6 +129,23 @@ def stored_at(entry: Entry) -> datetime:
     """What was scheduled may come later than it was due."""
     assert entry.stored_at is not None
     return entry.stored_at
+
+
+def can_reach(subscriber: Subscriber, entry: Entry) -> bool:
+    return any(entry.position.offset > subscriber.starts.get(room, 10**18) for room in entry.rooms)
+
+
+def replaced_for(log: Sequence[Entry], subscriber: Subscriber) -> set[int]:
+    """The offsets of what later ones with the same collapse key have taken the place of."""
+    replaced: set[int] = set()
+    last: dict[str, int] = {}
+    for entry in log:
+        key = json.loads(entry.payload).get("collapse_key") if entry.event == "notification.new" else None
+        if key is not None and can_reach(subscriber, entry):
+            if key in last:
+                replaced.add(last[key])
+            last[key] = entry.position.offset
+    return replaced
 
 
 def is_listed(item: dict[str, Any], state: ItemState) -> bool:
@@ -214,14 +234,20 @@ class InboxMachine(ScheduleRules):
     def register(self, whom: tuple[str, str]) -> None:
         self.subscriber(*whom)
 
-    @rule(to=audiences, number=st.integers(1, 4), type_=st.sampled_from(TYPES), hours=st.none() | st.integers(0, 30))
-    def publish(self, to: Audience, number: int, type_: str, hours: int | None) -> None:
+    @rule(
+        to=audiences,
+        number=st.integers(1, 4),
+        type_=st.sampled_from(TYPES),
+        hours=st.none() | st.integers(0, 30),
+        key=st.none() | st.sampled_from(KEYS),
+    )
+    def publish(self, to: Audience, number: int, type_: str, hours: int | None, key: str | None) -> None:
         now = self.clock.now()
         batch: list[Draft] = []
         for _ in range(number):
             id_ = f"n-{len(self.published) + len(batch)}"
             expires_at = now + timedelta(hours=hours) if hours is not None else None
-            notification = Notification(id_, type_, "t", None, None, to.kind, now, expires_at)
+            notification = Notification(id_, type_, "t", None, None, to.kind, now, expires_at, key)
             batch.append(Draft(notification, to.rooms, own_id=True))
         self.published.extend(batch)
         self.run(self.inbox.append(batch))
@@ -475,8 +501,7 @@ class InboxMachine(ScheduleRules):
             assert entries == [
                 entry
                 for entry in self.as_read_by(subscriber)
-                if entry.position.offset > floor.offset
-                and any(entry.position.offset > subscriber.starts.get(room, 10**18) for room in entry.rooms)
+                if entry.position.offset > floor.offset and can_reach(subscriber, entry)
             ]
 
     def as_read_by(self, subscriber: Subscriber) -> Iterator[Entry]:
@@ -488,7 +513,10 @@ class InboxMachine(ScheduleRules):
             if entry.event == NOTIFICATION_DELETED and entry.rooms == {Room.of_user(subscriber.user)}
             for id_ in json.loads(entry.payload)["ids"]
         }
+        replaced = replaced_for(self.log, subscriber)
         for entry in self.log:
+            if entry.event != NOTIFICATION_DELETED and (entry.about or entry.position.offset) in replaced:
+                continue
             about = last.get(entry.about if entry.about is not None else entry.position.offset)
             if about is None:
                 yield entry

@@ -25,7 +25,7 @@ _IN_THE_FILE: Mapping[str, str] = {
         CAST(recalled AS TEXT), revised FROM contents""",
     "ids": """SELECT id, offset, key, digest FROM contents
         UNION ALL SELECT id, -number, key, digest FROM scheduled""",
-    "placed": f"SELECT {_ROOM}, offset, item, expires_at FROM placed",  # noqa: S608
+    "placed": f"SELECT {_ROOM}, offset, item <> 0, expires_at FROM placed",  # noqa: S608
     "trimmed": "SELECT name, trimmed FROM rooms WHERE trimmed > 0",
     "starts": f"SELECT {_USER}, {_ROOM}, start FROM starts",  # noqa: S608
     "marks": f"SELECT {_USER}, role, offset FROM marks",  # noqa: S608
@@ -34,13 +34,14 @@ _IN_THE_FILE: Mapping[str, str] = {
     "scheduled": f"SELECT {_SCHEDULED} FROM scheduled",  # noqa: S608
     "restrictions": "SELECT user, offset, issued_before, blocked, until, reason FROM restrictions",
     "checkpoints": "SELECT source, resume_id FROM checkpoints",
+    "collapsing": "SELECT key, (SELECT name FROM rooms WHERE id = abs(place)), offset, superseded FROM collapsing",
 }
 _IN_THE_DATABASE: Mapping[str, str] = {
     "log": "SELECT secret, floor FROM synkrone.log",
     "epochs": "SELECT number, epoch, first, opened_at FROM synkrone.epochs",
     "scheduled": """SELECT number, due, ended, expires_at, id, key, digest, type, form, rooms, payload
         FROM synkrone.scheduled""",
-    "placed": "SELECT room, log_offset, item, expires_at FROM synkrone.placed",
+    "placed": "SELECT room, log_offset, item, expires_at FROM synkrone.placed WHERE expires_at IS DISTINCT FROM 0",
 }
 
 

@@ -7,6 +7,7 @@ from tornado.ioloop import IOLoop
 
 from tests.contract.inbox_arrivals import ArriveContract
 from tests.contract.inbox_changes import ChangeContract, ReadAllContract, ReadUpToContract
+from tests.contract.inbox_collapse import CollapseContract
 from tests.contract.inbox_controls import ControlContract
 from tests.contract.inbox_harness import OpenedStore, OpenStore, draft
 from tests.contract.inbox_items import CountContract, ListContract, WindowContract
@@ -46,6 +47,7 @@ class StoreContract(
     RecallContract,
     RevisionContract,
     ScheduleContract,
+    CollapseContract,
 ):
     """Subclass it, and give it an ``open_inbox``, which opens stores that live by the ``clock``."""
 

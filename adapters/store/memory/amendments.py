@@ -22,8 +22,13 @@ class MemoryAmendments(Held):
         if revision is None:
             last = entry.revised if entry.revised is not None else about
             return Amended(id_, about, self._generations.position(last))
-        position, after = self._position(self._tail.head + 1), revision.notification
-        rooms = frozenset(room for room in entry.rooms if not self._has_deleted(room, about))
+        position, after, key = self._position(self._tail.head + 1), revision.notification, entry.collapse_key
+        rooms = frozenset(
+            room
+            for room in entry.rooms
+            if not self._has_deleted(room, about)
+            and (key is None or not self._collapsing.is_replaced_in(key, room, about))
+        )
         told = Entry(
             position,
             rooms,
@@ -32,6 +37,8 @@ class MemoryAmendments(Held):
             after.expires_at,
             stored_at=self._clock.now(),
             about=about,
+            collapse_key=key,
+            later=self._collapsing.later(key, rooms, about) if key is not None else None,
         )
         self._store([Record(told, self._clock.monotonic())])
         # Space may have been made by giving up what it is about.
@@ -49,12 +56,15 @@ class MemoryAmendments(Held):
         record = self._known(id_)
         entry, now = record.entry, self._clock.now()
         about, position = entry.position.offset, self._position(self._tail.head + 1)
-        told = Entry(position, entry.rooms, NOTIFICATION_DELETED, recalled_json(id_), stored_at=now, about=about)
+        key = entry.collapse_key
+        is_last = key is not None and self._collapsing.is_last(key, entry.rooms, about)
+        payload = recalled_json(id_, key if is_last else None)
+        told = Entry(position, entry.rooms, NOTIFICATION_DELETED, payload, stored_at=now, about=about)
         self._store([Record(told, self._clock.monotonic())])
         # Space may have been made by giving up what it is about.
         if about in self._records:
             ended = min(entry.expires_at or now, now)
-            left = replace(erased(entry.position), expires_at=ended, stored_at=entry.stored_at)
+            left = replace(erased(entry.position), expires_at=ended, stored_at=entry.stored_at, collapse_key=key)
             self._put(replace(record, entry=left, recalled=entry.rooms))
         return Amended(id_, about, position)
 

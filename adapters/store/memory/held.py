@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.notes import KeptNotes
 from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.tail import Tail, weight
@@ -77,6 +78,7 @@ class Held:
         self._records: dict[int, Record] = {}
         self._by_id: dict[str, Record] = {}
         self._by_key: dict[str, Record] = {}
+        self._collapsing = CollapseIndex()
         self._checkpoints: dict[str, str] = {}
         self._users: OrderedDict[UserId, User] = OrderedDict()
         self._restrictions: dict[UserId, Restriction] = {}
@@ -115,6 +117,7 @@ class Held:
         """Raises PublicationTooLarge or StoreUnavailable, and then nothing was stored."""
         sizes = (weight(len(record.entry.payload), len(record.entry.rooms)) for record in records)
         self._make_space(len(records), sum(sizes))
+        records = [self._collapsed(record) for record in records]
         for record in records:
             self._records[record.entry.position.offset] = record
             if record.id:
@@ -122,6 +125,15 @@ class Held:
             if record.key is not None:
                 self._by_key[record.key] = record
         self._tail.append([record.entry for record in records])
+
+    def _collapsed(self, record: Record) -> Record:
+        entry = record.entry
+        key, offset = entry.collapse_key, entry.position.offset
+        if key is None or not record.id:
+            return record
+        earlier = self._collapsing.earlier(key, entry.rooms, offset)
+        self._collapsing.add(key, entry.rooms, offset)
+        return replace(record, entry=replace(entry, earlier=earlier))
 
     def _make_space(self, entries: int, size: int) -> None:
         if entries > self._max_entries or size > self._max_bytes:
@@ -150,6 +162,9 @@ class Held:
         record = self._records.pop(offset)
         if record.id:
             del self._by_id[record.id]
+            if record.entry.collapse_key is not None:
+                rooms = record.recalled if record.recalled is not None else record.entry.rooms
+                self._collapsing.remove(record.entry.collapse_key, rooms, offset)
         if record.key is not None:
             del self._by_key[record.key]
         for room in entry.rooms:

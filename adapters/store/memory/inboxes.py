@@ -138,7 +138,10 @@ class MemoryInboxes(Held):
             record = self._records[offset]
             if offset == last or record.entry.event != NOTIFICATION_NEW:
                 continue
-            number, last = number + 1, offset
+            last, key = offset, record.entry.collapse_key
+            if key is not None and self._collapsing.is_replaced(key, subscriber.starts, offset):
+                continue
+            number += 1
             if number > self._inbox_per_user or record.stored_at <= oldest:
                 return
             yield _Placed(offset, record, state.of(offset))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from adapters.store.addressing import audience_of, rooms_of
@@ -15,6 +15,7 @@ from domain.model import (
     AwaitedReceipt,
     ConnectionHistory,
     DeliveriesQuery,
+    Entry,
     Notes,
     Room,
     UserId,
@@ -73,7 +74,14 @@ class MemoryLedger(Held):
             read_by=times.read_by,
             deleted=times.deleted,
             recalled=record.recalled is not None,
+            replaced_at=self._replaced_at(entry, {Room.of_user(user): 0, **known.starts}),
         )
+
+    def _replaced_at(self, entry: Entry, starts: Mapping[Room, int]) -> datetime | None:
+        if entry.collapse_key is None:
+            return None
+        first = self._collapsing.first_after(entry.collapse_key, starts, entry.position.offset)
+        return self._records[first].entry.stored_at if first is not None else None
 
     async def history(self, user: UserId, notifications: Sequence[Addressed]) -> ConnectionHistory:
         moments = sorted({one.stored_at for one in notifications})

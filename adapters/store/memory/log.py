@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 
 from adapters.contract.controls import control_event
 from adapters.store.decisions import kept_out
@@ -113,6 +114,8 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
         upto = entries[-1].position if more else self._head()
         user = self._users.get(subscriber.user, User())
         kept = tuple(entry for entry in entries if self._is_to_be_told(entry, user))
+        if any(entry.collapse_key is not None for entry in kept):
+            kept = tuple(self._without_replaced(subscriber, kept))
         return Page(kept, upto, more)
 
     def _is_to_be_told(self, entry: Entry, user: User) -> bool:
@@ -120,6 +123,17 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
         if entry.event != NOTIFICATION_REVISED or entry.about is None:
             return True
         return entry.about in self._records and not user.state.of(entry.about).deleted
+
+    def _without_replaced(self, subscriber: Subscriber, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """But for what later ones have taken the place of, or revises such."""
+        starts = subscriber.starts
+        for entry in entries:
+            key, offset = entry.collapse_key, entry.about if entry.about is not None else entry.position.offset
+            if key is None:
+                yield entry
+            elif not self._collapsing.is_replaced(key, starts, offset):
+                follows = self._collapsing.first_before(key, starts, offset)
+                yield replace(entry, earlier=None, follows=follows)
 
     def _standing(self, subscriber: Subscriber) -> Standing:
         return Standing(self._generations, self._tail.head, self._floor_of(subscriber), self._mark_of(subscriber))

@@ -75,7 +75,14 @@ class MemorySchedule(Held):
     def _record(self, prepared: PreparedDraft, position: Position, stored_at: datetime) -> Record:
         draft, notification = prepared.draft, prepared.draft.notification
         entry = Entry(
-            position, draft.rooms, NOTIFICATION_NEW, prepared.payload, notification.expires_at, None, stored_at
+            position,
+            draft.rooms,
+            NOTIFICATION_NEW,
+            prepared.payload,
+            notification.expires_at,
+            None,
+            stored_at,
+            collapse_key=notification.collapse_key,
         )
         return Record(
             entry,

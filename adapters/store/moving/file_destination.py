@@ -13,6 +13,7 @@ from adapters.store.moving.file_origin import FileOrigin, faults_of
 from adapters.store.moving.lines import Header
 from adapters.store.moving.source import Row
 from adapters.store.served import StoreUnusable
+from adapters.store.sqlite.collapsing import KEYED, PLACE
 from adapters.store.sqlite.importing import Begun, advance, begin, begun, finish, is_unfinished
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import FileLock, as_json, check_version, connect, prepare_file
@@ -171,6 +172,23 @@ def _write_scheduled(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     )
 
 
+def _write_collapsing(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """The log was written before."""
+    _know(db, [row[1] for row in rows])
+    db.executemany(
+        f"""
+        INSERT INTO collapsing (key, place, offset, superseded)
+        SELECT ?1, {PLACE}, ?3, ?4 FROM rooms WHERE name = ?2""",  # noqa: S608
+        rows,
+    )
+    at = "room = (SELECT id FROM rooms WHERE name = ?) AND offset = ?"
+    db.executemany(f"DELETE FROM placed WHERE {at}", [(row[1], row[2]) for row in rows if row[3]])  # noqa: S608
+    db.executemany(
+        f"UPDATE placed SET item = {KEYED} WHERE {at}",  # noqa: S608
+        [(row[1], row[2]) for row in rows if not row[3]],
+    )
+
+
 def _writer(statement: str, *, of_users: bool) -> Callable[[sqlite3.Connection, Sequence[Row]], None]:
     def write(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
         if of_users:
@@ -210,4 +228,5 @@ _WRITERS: Final[Mapping[str, Callable[[sqlite3.Connection, Sequence[Row]], None]
         "INSERT INTO restrictions (user, offset, issued_before, blocked, until, reason) VALUES (?, ?, ?, ?, ?, ?)",
         of_users=False,
     ),
+    "collapsing": _write_collapsing,
 }

@@ -15,6 +15,7 @@ from adapters.store.form import FORM
 from adapters.store.moving.destination import Batch, Destination
 from adapters.store.moving.exporting import TOLD_EVERY, Tell
 from adapters.store.moving.lines import (
+    Collapsing,
     Contents,
     Digests,
     End,
@@ -51,7 +52,8 @@ _ORDER: Final[dict[type[Line], int]] = {
     State: 7,
     Scheduled: 8,
     Restricted: 9,
-    End: 10,
+    Collapsing: 10,
+    End: 11,
 }
 
 

@@ -182,6 +182,16 @@ class Restricted(Line, tag="restriction"):
     reason: str | None
 
 
+class Collapsing(Line, tag="collapsing"):
+    """Where a notification with a collapse key is, or was until it was taken back. ``superseded``: a later one with the
+    key is in the same room."""
+
+    key: str
+    room: str
+    offset: Offset
+    superseded: bool
+
+
 class End(Line, tag="end"):
     """How many lines there are of each kind, and the SHA-256 of all lines before this one."""
 
@@ -202,6 +212,7 @@ AnyLine: TypeAlias = (
     | State
     | Scheduled
     | Restricted
+    | Collapsing
     | End
 )
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 from adapters.store.moving.lines import (
+    Collapsing,
     Contents,
     Epoch,
     Line,
@@ -36,6 +37,7 @@ LINE_OF: dict[str, type[Line]] = {
     "state": State,
     "scheduled": Scheduled,
     "restrictions": Restricted,
+    "collapsing": Collapsing,
 }
 """What a row of each table is in a file. The fields of a line are the first columns of the table, in their order."""
 

@@ -156,6 +156,18 @@ TABLES: Final = (
             Column("reason", "text", "m.reason"),
         ),
     ),
+    Table(
+        "collapsing",
+        "collapsing",
+        {"key": "TEXT", "place": "INTEGER", "offset": "INTEGER"},
+        ("superseded",),
+        (
+            Column("key", "text", "m.key"),
+            Column("room", "text", "(SELECT name FROM rooms WHERE rooms.id = abs(m.place))"),
+            Column("log_offset", "bigint", "m.offset"),
+            Column("superseded", "boolean", "CASE WHEN m.superseded THEN 'true' ELSE 'false' END"),
+        ),
+    ),
 )
 
 

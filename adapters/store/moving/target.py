@@ -52,6 +52,10 @@ _NUMBER_PLACED: Final = """
         SELECT log_offset, rooms, false, expires_at FROM synkrone.entries
         WHERE log_offset > %(entries_after)s AND log_offset <= %(upto)s) AS stored
     CROSS JOIN LATERAL string_to_table(stored.rooms, E'\\n') AS named (room)"""
+_HIDE_SUPERSEDED: Final = """
+    UPDATE synkrone.placed SET expires_at = 0
+    FROM synkrone.collapsing
+    WHERE collapsing.superseded AND placed.room = collapsing.room AND placed.log_offset = collapsing.log_offset"""
 _DISPLACE: Final = """
     DELETE FROM synkrone.placed USING unnest(%(rooms)s::text[], %(offsets)s::bigint[]) AS lost (room, log_offset)
     WHERE placed.room = lost.room AND placed.log_offset = lost.log_offset"""
@@ -157,6 +161,7 @@ class Target:
     def finish(self, secret: bytes | None = None) -> None:
         """From now on it can be opened. It is as durable as what a server stores when this returns."""
         with self._durably("UPDATE synkrone.moving SET finished_at = now()"):
+            self._line.execute(_HIDE_SUPERSEDED)
             self._line.execute("UPDATE synkrone.log SET secret = coalesce(%s, secret)", (secret,))
             self._line.execute(_IDS_OF_SCHEDULED)
 

@@ -11,21 +11,25 @@ from uuid import UUID
 from adapters.contract.events import recalled_json
 from adapters.store.form import FORM, notification
 from adapters.store.postgresql.appending import append_name
+from adapters.store.postgresql.collapsing import as_followed
 from adapters.store.postgresql.database import Database, Written, stored_time
 from adapters.store.postgresql.log import rooms_of
 from adapters.store.revising import Revising, Revision
 from adapters.store.tail import NOBODY
 from adapters.store.times import moment
 from domain.errors import NotificationRecalled, SynkroneError, UnknownNotification
-from domain.model import NOTIFICATION_DELETED, NOTIFICATION_REVISED, Amended, Entry, Position
+from domain.model import NOTIFICATION_DELETED, NOTIFICATION_REVISED, Amended, Entry, Json, Position
 from domain.model.value import value
+from domain.rules.collapsing import OWN_ROOMS_MOST
 
 _RECALL = b"""
-    SELECT about, rooms, first, epoch FROM synkrone.recall(
+    SELECT about, rooms, first, epoch, payload FROM synkrone.recall_last(
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
-        %(sync)s::boolean, %(id)s::text, %(form)s::smallint, %(payload)s::text)"""
+        %(sync)s::boolean, %(id)s::text, %(form)s::smallint, %(payload)s::text, %(most)s::integer)"""
 _REVISE = b"""
-    SELECT rooms, first, epoch, is_refused FROM synkrone.revise(
+    SELECT rooms, first, epoch, is_refused,
+        CASE WHEN %(collapse_key)s::text IS NOT NULL THEN synkrone.hide_superseded(%(about)s::bigint) END
+    FROM synkrone.revise(
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
         %(sync)s::boolean, %(id)s::text, %(before)s::bigint, %(type)s::text, %(form)s::smallint, %(payload)s::text,
         %(expires_at)s::bigint)"""
@@ -97,16 +101,19 @@ class Amending:
 
 
 def _recall(db: Database, one: _Begun, wish: Recall, *, sync: bool) -> None:
-    payload = recalled_json(wish.id)
-    about, names, first, epoch = db.one(
-        _RECALL, _parameters(db, one, sync=sync) | {"id": wish.id, "payload": payload.decode()}
+    about, names, first, epoch, payload = db.one(
+        _RECALL,
+        _parameters(db, one, sync=sync)
+        | {"id": wish.id, "payload": recalled_json(wish.id).decode(), "most": OWN_ROOMS_MOST},
     )
     if about is None:
         one.answer = UnknownNotification()
     elif first is None:
         one.answer = NotificationRecalled()
     else:
-        entry = Entry(Position(epoch, first), rooms_of(names), NOTIFICATION_DELETED, payload, about=about)
+        entry = Entry(
+            Position(epoch, first), rooms_of(names), NOTIFICATION_DELETED, Json(payload.encode()), about=about
+        )
         _stored(db, one, wish.id, about, entry)
 
 
@@ -121,7 +128,7 @@ def _revise(db: Database, one: _Begun, wish: Revising, *, sync: bool) -> None:
     if attempt is None:
         return
     after, payload = attempt.revision.notification, attempt.revision.payload
-    names, first, epoch, is_refused = db.one(
+    names, first, epoch, is_refused, _ = db.one(
         _REVISE,
         _parameters(db, one, sync=sync)
         | {
@@ -130,6 +137,8 @@ def _revise(db: Database, one: _Begun, wish: Revising, *, sync: bool) -> None:
             "type": after.type,
             "payload": payload.decode(),
             "expires_at": stored_time(after.expires_at),
+            "about": attempt.about,
+            "collapse_key": after.collapse_key,
         },
     )
     if is_refused:
@@ -137,13 +146,9 @@ def _revise(db: Database, one: _Begun, wish: Revising, *, sync: bool) -> None:
         return
     rooms = rooms_of(names) if names is not None else NOBODY
     position, about = Position(epoch, first), attempt.about
-    _stored(
-        db,
-        one,
-        wish.id,
-        about,
-        Entry(position, rooms, NOTIFICATION_REVISED, payload, after.expires_at, None, None, about),
-    )
+    entry = Entry(position, rooms, NOTIFICATION_REVISED, payload, after.expires_at, None, None, about)
+    (entry,) = as_followed(db, [entry])
+    _stored(db, one, wish.id, about, entry)
 
 
 def _attempt(db: Database, one: _Begun, wish: Revising) -> _Attempt | None:

@@ -15,12 +15,14 @@ import psycopg
 from adapters.store.decisions import Batch, Decision, Known, decide
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM
+from adapters.store.postgresql.collapsing import told
 from adapters.store.postgresql.database import Database, Written, stored_time
 from adapters.store.postgresql.log import joined
 from adapters.store.times import microseconds, moment
 from domain.errors import SynkroneError
 from domain.model import NOTIFICATION_NEW, Appended, Entry, Position
 from domain.model.value import value
+from domain.rules.collapsing import OWN_ROOMS_MOST
 from domain.rules.epochs import Generations
 
 Outcomes: TypeAlias = Sequence[Sequence[Appended] | SynkroneError]
@@ -41,7 +43,9 @@ _APPEND = f"""
         %(sync)s::boolean,
         {_texts("ids")}, {_texts("keys")}, {_texts("digests")}, {_texts("types")}, %(form)s::smallint,
         {_texts("expiries")}::bigint[], {_texts("rooms")}, {_texts("payloads")},
-        %(sources)s::text[], %(old_resume_ids)s::text[], %(resume_ids)s::text[])"""  # noqa: S608
+        %(sources)s::text[], %(old_resume_ids)s::text[], %(resume_ids)s::text[]{{keyed}})"""  # noqa: S608
+_KEYED = f""",
+        {_texts("collapse_keys")}, {OWN_ROOMS_MOST}"""
 _SCHEDULE = f"""
     synkrone.schedule(
         is_refused, %(name)s::uuid, {_texts("due_ids")}, {_texts("due_keys")}, {_texts("due_digests")},
@@ -83,10 +87,11 @@ def append_name() -> UUID:
 
 
 @cache
-def append_query(also: str = "", *, schedules: bool = False) -> bytes:
+def append_query(also: str = "", *, schedules: bool = False, collapses: bool = False) -> bytes:
     """The statement that appends, and does what else is called in it."""
-    calls = [call for call in (also, _SCHEDULE if schedules else "") if call]
-    return _APPEND.format(also="".join(f", {call}" for call in calls)).encode()
+    calls = [call for call in ("earlier" if collapses else "", also, _SCHEDULE if schedules else "") if call]
+    keyed = _KEYED if collapses else ""
+    return _APPEND.format(also="".join(f", {call}" for call in calls), keyed=keyed).encode()
 
 
 class Appending:
@@ -144,8 +149,10 @@ class Appending:
 
     def _append_all(self, db: Database, decision: Decision, expected: Position) -> Written | None:
         stored_at = moment(self._at) if self._at is not None else datetime.now(UTC)
-        first, epoch, is_refused, *_ = db.one(
-            append_query(self.also, schedules=bool(decision.waiting)),
+        keys = [one.draft.notification.collapse_key for one in decision.new]
+        collapses = any(key is not None for key in keys)
+        first, epoch, is_refused, *others = db.one(
+            append_query(self.also, schedules=bool(decision.waiting), collapses=collapses),
             {
                 "name": self._name,
                 "answered": db.answered,
@@ -160,6 +167,7 @@ class Appending:
             }
             | _columns(decision.new)
             | (_schedule_columns(decision.waiting) if decision.waiting else {})
+            | ({"collapse_keys": _optional(keys)} if collapses else {})
             | self._also(decision),
         )
         if is_refused:
@@ -181,6 +189,10 @@ class Appending:
             )
             for offset, one in enumerate(decision.new, first)
         ]
+        if collapses:
+            for offset, last, is_all in others[0]:
+                number = offset - first
+                entries[number] = told(entries[number], str(keys[number]), last, is_all=is_all)
         return Written(self._answers(outcomes), entries, generations)
 
     def _changes_anything(self, decision: Decision) -> bool:

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from adapters.store.form import FORM, notification, unknown_form
+from adapters.store.postgresql.collapsing import NOT_REPLACED
 from adapters.store.postgresql.database import Database, Row, Snapshot
 from adapters.store.times import MICROSECOND, moment
 from adapters.store.window import Window
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Listing, Subscriber
 from domain.model.value import value
 
-NEWEST = """
+NEWEST = f"""
     newest AS MATERIALIZED (
         SELECT DISTINCT placed.log_offset, placed.expires_at
         FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
         CROSS JOIN LATERAL (
             SELECT log_offset, expires_at FROM synkrone.placed
-            WHERE placed.room = mine.room AND placed.log_offset > mine.after AND item
+            WHERE placed.room = mine.room AND placed.log_offset > mine.after AND item AND {NOT_REPLACED}
             ORDER BY log_offset DESC LIMIT %(most)s::bigint) AS placed
-        ORDER BY log_offset DESC LIMIT %(most)s::bigint)"""
+        ORDER BY log_offset DESC LIMIT %(most)s::bigint)"""  # noqa: S608
 """The window of an inbox."""
 
 

@@ -198,10 +198,25 @@ _NOTIFICATIONS = b"""
     SELECT contents.log_offset, contents.id, contents.stored_at, contents.expires_at,
         left(coalesce(contents.rooms, recalled), 600),
         EXISTS (SELECT FROM synkrone.placed WHERE room = %(own)s::text AND placed.log_offset = contents.log_offset)
+            OR EXISTS (
+                SELECT FROM synkrone.collapsing AS mine
+                WHERE mine.room = %(own)s::text AND mine.log_offset = contents.log_offset AND mine.key = (
+                    SELECT key FROM synkrone.collapsing WHERE collapsing.log_offset = contents.log_offset LIMIT 1))
             OR coalesce(position(E'\\n' || %(own)s::text || E'\\n' IN E'\\n' || recalled || E'\\n') > 0, false),
         CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.read_at END,
         CASE WHEN state.user_id IS NULL THEN read_all.read_by ELSE state.read_by END,
-        coalesce(state.deleted, false), recalled IS NOT NULL
+        coalesce(state.deleted, false), recalled IS NOT NULL,
+        (SELECT later.stored_at FROM synkrone.contents AS later WHERE later.log_offset = (
+            SELECT min(found.log_offset)
+            FROM (
+                SELECT %(own)s::text AS room, 0 AS start UNION ALL
+                SELECT room, start_offset FROM synkrone.starts WHERE starts.user_id = %(user)s::text) AS mine
+            CROSS JOIN LATERAL (
+                SELECT after.log_offset FROM synkrone.collapsing AS after
+                WHERE after.key = (
+                        SELECT key FROM synkrone.collapsing WHERE collapsing.log_offset = contents.log_offset LIMIT 1)
+                    AND after.room = mine.room AND after.log_offset > greatest(contents.log_offset, mine.start)
+                ORDER BY after.log_offset LIMIT 1) AS found))
     FROM unnest(%(offsets)s::bigint[]) AS given (log_offset)
     JOIN synkrone.contents ON contents.log_offset = given.log_offset
     LEFT JOIN synkrone.state ON state.user_id = %(user)s::text AND state.log_offset = given.log_offset

@@ -7,10 +7,12 @@ reads the whole table would be right, and once the table has grown its cost woul
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adapters.contract.controls import read_control
 from adapters.store.form import FORM, change, notification, unknown_form
+from adapters.store.postgresql.collapsing import as_followed, as_read
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.tail import (
     ENTRY_OVERHEAD,
@@ -187,7 +189,12 @@ def readable_pages(snapshot: Snapshot, readings: Sequence[Reading]) -> list[Page
         entries = tuple(_entry(snapshot.generations, row[1:]) for row in rows)
         more = bool(rows) and rows[0][0] > len(rows)
         pages.append(Page(entries, entries[-1].position if more else snapshot.as_of, more))
-    return [_without_deleted(snapshot, reading, page) for reading, page in zip(readings, pages, strict=True)]
+    return [_as_read(snapshot, reading, page) for reading, page in zip(readings, pages, strict=True)]
+
+
+def _as_read(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
+    page = _without_deleted(snapshot, reading, page)
+    return replace(page, entries=as_read(snapshot.db, reading.subscriber, page.entries))
 
 
 def _without_deleted(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
@@ -223,7 +230,7 @@ def stored(snapshot: Snapshot, after: int, upto: int) -> tuple[Entry, ...]:
     Raises StoreUnavailable where one is missing.
     """
     rows = _rows_between(snapshot, _FOLLOWING, after, upto)
-    return tuple(_entry(snapshot.generations, row[:-1], row[-1]) for row in rows)
+    return as_followed(snapshot.db, [_entry(snapshot.generations, row[:-1], row[-1]) for row in rows])
 
 
 def outlined(snapshot: Snapshot, after: int, upto: int, wanted: Wanted) -> tuple[TailEntry, ...]:
@@ -251,7 +258,8 @@ def fetched(snapshot: Snapshot, unfetched: Sequence[Unfetched]) -> Mapping[Posit
         (items if one.event == NOTIFICATION_NEW else others).append(offset)
     rows = snapshot.db.execute(_PAYLOADS, {"items": _array(items), "others": _array(others)}).fetchall()
     payloads = {offset: others for offset, *others in rows}
-    return {one.position: _with_payload(one, payloads) for one in unfetched}
+    entries = as_followed(snapshot.db, [_with_payload(one, payloads) for one in unfetched])
+    return {entry.position: entry for entry in entries}
 
 
 def _array(offsets: Iterable[int]) -> str:

@@ -55,7 +55,7 @@ _LOOK = f"""
 # In a statement of its own: the id is then one that was given out after the snapshot of the look.
 _READ = b"""
     SELECT newest, number, published_at, recipient::text, type, title, body, data::text, id, expires_at,
-        deliver_at
+        deliver_at, collapse_key
     FROM (SELECT pg_current_xact_id()::text::bigint AS newest) AS mine
     LEFT JOIN synkrone.outbox ON number = ANY(%(numbers)s::bigint[])
     ORDER BY number"""
@@ -204,6 +204,7 @@ def _incoming(
     id_: str | None,
     expires_at: int | None,
     deliver_at: int | None,
+    collapse_key: str | None,
 ) -> Incoming:
     publication = {
         "to": msgspec.Raw(recipient.encode()),
@@ -214,6 +215,7 @@ def _incoming(
         "id": id_,
         "expires_at": moment(expires_at).isoformat() if expires_at is not None else None,
         "deliver_at": moment(deliver_at).isoformat() if deliver_at is not None else None,
+        "collapse_key": collapse_key,
     }
     try:
         return Incoming(str(number), parse_publication(msgspec.json.encode(publication)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from adapters.store.addressing import whole_audience
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.appending import append_name
+from adapters.store.postgresql.collapsing import told
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.postgresql.log import rooms_of
 from adapters.store.revising import Revising
@@ -18,14 +19,17 @@ from adapters.store.times import microseconds, moment
 from domain.errors import NotificationRecalled, SynkroneError, UnknownNotification
 from domain.model import NOTIFICATION_NEW, Due, Entry, Position, ScheduledNotification
 from domain.model.value import value
+from domain.rules.collapsing import OWN_ROOMS_MOST
 
 DUE_BYTES: Final = 2 * 1024 * 1024
 """So much of payloads and names of rooms is brought into the log at once."""
 
 _DELIVER = b"""
-    SELECT * FROM synkrone.deliver_due(
+    SELECT due.*, CASE WHEN new_payload LIKE '%%"collapse_key":"%%' THEN
+        synkrone.collapse_due(new_payload, new_rooms, new_offset, %(most_rooms)s::integer) END
+    FROM synkrone.deliver_due(
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
-        %(sync)s::boolean, %(now)s::bigint, %(most)s::integer, %(bytes)s::bigint)"""
+        %(sync)s::boolean, %(now)s::bigint, %(most)s::integer, %(bytes)s::bigint) AS due"""
 _FIRST_DUE = b"SELECT due FROM synkrone.scheduled WHERE ended IS NULL ORDER BY due LIMIT 1"
 _WAITING = b"SELECT count(*) FROM synkrone.scheduled WHERE ended IS NULL"
 _SCHEDULED = b"""
@@ -95,6 +99,7 @@ class Delivering:
                 "now": microseconds(wanted.now),
                 "most": wanted.most,
                 "bytes": DUE_BYTES,
+                "most_rooms": OWN_ROOMS_MOST,
             },
         ).fetchall()
         row = db.execute(_FIRST_DUE).fetchone()
@@ -104,8 +109,17 @@ class Delivering:
         db.answered = [one.name]
 
 
-def _entry(offset: int, epoch: str, stored_at: int, _due: int, ends: int | None, rooms: str, payload: str) -> Entry:
-    return Entry(
+def _entry(
+    offset: int,
+    epoch: str,
+    stored_at: int,
+    _due: int,
+    ends: int | None,
+    rooms: str,
+    payload: str,
+    collapsed: Sequence[Any] | None,
+) -> Entry:
+    entry = Entry(
         Position(epoch, offset),
         rooms_of(rooms),
         NOTIFICATION_NEW,
@@ -113,6 +127,10 @@ def _entry(offset: int, epoch: str, stored_at: int, _due: int, ends: int | None,
         moment(ends) if ends is not None else None,
         stored_at=moment(stored_at),
     )
+    if collapsed is None:
+        return entry
+    key, last, is_all = collapsed
+    return told(entry, key, last, is_all=is_all)
 
 
 @value

@@ -71,6 +71,7 @@ _DISPLACE = b"""
 _KEEP_ROOMS = b"UPDATE synkrone.contents SET rooms = %(rooms)s::text WHERE log_offset = %(offset)s::bigint"
 _DROP_IDS = b"DELETE FROM synkrone.ids WHERE id = ANY (%(ids)s::text[])"
 _DROP_CONTENTS = b"DELETE FROM synkrone.contents WHERE log_offset = ANY (%(offsets)s::bigint[])"
+_FORGET_KEYS = b"DELETE FROM synkrone.collapsing WHERE log_offset = ANY (%(offsets)s::bigint[])"
 _FORGET_EPOCHS = b"DELETE FROM synkrone.epochs WHERE number < %(number)s::integer"
 _FORGET_APPENDS = b"DELETE FROM synkrone.appends WHERE stored_at < %(before)s::bigint"
 
@@ -180,6 +181,7 @@ def _remove_contents(db: Database, rows: Sequence[tuple[int, str, str]]) -> None
     _remove_from_rooms(db, lost)
     db.execute(_DROP_IDS, {"ids": ids})
     db.execute(_DROP_CONTENTS, {"offsets": gone})
+    db.execute(_FORGET_KEYS, {"offsets": gone})
 
 
 def _remove_from_rooms(db: Database, lost: Sequence[tuple[str, int]]) -> None:

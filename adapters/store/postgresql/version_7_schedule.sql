@@ -187,8 +187,9 @@ LANGUAGE sql AS $$
         WHERE number = ANY (numbers) AND (number, published_at) IN (SELECT * FROM unnest(numbers, published))
         RETURNING *)
     INSERT INTO synkrone.parked (
-        number, published_at, weight, recipient, type, title, body, data, id, expires_at, deliver_at, parked_at, reason)
-    SELECT number, published_at, weight, recipient, type, title, body, data, id, expires_at, deliver_at,
+        number, published_at, weight, recipient, type, title, body, data, id, expires_at, deliver_at, collapse_key,
+        parked_at, reason)
+    SELECT number, published_at, weight, recipient, type, title, body, data, id, expires_at, deliver_at, collapse_key,
         extract(epoch FROM clock_timestamp()) * 1000000, given.reason
     FROM gone JOIN unnest(numbers, reasons) AS given (number, reason) USING (number)
     ORDER BY number
@@ -200,8 +201,8 @@ LANGUAGE sql AS $$
     WITH gone AS (DELETE FROM synkrone.parked WHERE numbers IS NULL OR number = ANY (numbers) RETURNING *),
     again AS (
         INSERT INTO synkrone.outbox (
-            published_at, weight, recipient, type, title, body, data, id, expires_at, deliver_at)
-        SELECT published_at, weight, recipient, type, title, body, data, id, expires_at, deliver_at
+            published_at, weight, recipient, type, title, body, data, id, expires_at, deliver_at, collapse_key)
+        SELECT published_at, weight, recipient, type, title, body, data, id, expires_at, deliver_at, collapse_key
         FROM gone ORDER BY gone.number
         RETURNING number)
     SELECT count(*) FROM again

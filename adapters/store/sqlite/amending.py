@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from adapters.contract.events import recalled_json
+from adapters.contract.events import read_notification, recalled_json
 from adapters.store.form import notification
 from adapters.store.revising import Revising, Revision
+from adapters.store.sqlite.collapsing import Keyed, later
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
@@ -36,7 +37,11 @@ def revise(transaction: LogTransaction, wanted: Revising) -> Amended:
         return Amended(wanted.id, published.offset, transaction.generations.position(last))
     _erase_revision(transaction, published)
     rooms, expires_at = _without_deleted(transaction, published), revision.notification.expires_at
-    told = NewChange(NOTIFICATION_REVISED, revision.payload, rooms, published.offset, expires_at)
+    key, after = revision.notification.collapse_key, None
+    if key is not None:
+        rooms = _where_it_is(transaction, published.offset, rooms)
+        after, _ = later(transaction.db, Keyed(published.offset, key, rooms))
+    told = NewChange(NOTIFICATION_REVISED, revision.payload, rooms, published.offset, expires_at, key, after)
     transaction.log_changes([told])
     _replace(transaction, published, revision)
     return Amended(wanted.id, published.offset, transaction.as_of)
@@ -46,7 +51,8 @@ def recall(transaction: LogTransaction, id_: str) -> Amended:
     """An operation of the writer."""
     published = _published(transaction, id_)
     _erase_revision(transaction, published)
-    told = NewChange(NOTIFICATION_DELETED, recalled_json(id_), published.rooms, published.offset)
+    payload = recalled_json(id_, _key_of_last(transaction, published))
+    told = NewChange(NOTIFICATION_DELETED, payload, published.rooms, published.offset)
     transaction.log_changes([told])
     _erase(transaction, published)
     return Amended(id_, published.offset, transaction.as_of)
@@ -80,6 +86,26 @@ def _without_deleted(transaction: LogTransaction, published: _Published) -> froz
         {"offset": published.offset, "names": as_json(list(published.rooms))},
     )
     return published.rooms - {Room(name) for (name,) in rows}
+
+
+def _where_it_is(transaction: LogTransaction, offset: int, rooms: frozenset[Room]) -> frozenset[Room]:
+    """Those of the rooms in which no later one has taken its place."""
+    rows = transaction.db.execute(
+        """
+        SELECT name FROM json_each(:names) CROSS JOIN rooms ON rooms.name = value
+        CROSS JOIN placed ON placed.room = rooms.id AND placed.offset = :offset""",
+        {"offset": offset, "names": as_json(list(rooms))},
+    )
+    return frozenset(Room(name) for (name,) in rows)
+
+
+def _key_of_last(transaction: LogTransaction, published: _Published) -> str | None:
+    """Its key, where nobody whom it is for has a later one with that."""
+    key = read_notification(published.payload, None).collapse_key
+    if key is None:
+        return None
+    after, is_all = later(transaction.db, Keyed(published.offset, key, published.rooms))
+    return key if is_all and not after else None
 
 
 def _replace(transaction: LogTransaction, published: _Published, revision: Revision) -> None:

@@ -17,6 +17,7 @@ from adapters.store.sqlite.items import (
     WITH_STATE,
     Summary,
     View,
+    is_replaced,
     placed,
     summarize,
 )
@@ -169,7 +170,8 @@ def _named(transaction: LogTransaction, wanted: Change, floor: int) -> list[_Ite
         SELECT json_group_array({_ITEM})
         FROM (SELECT offset, expires_at, id
             FROM (SELECT value FROM json_each(:locators)) CROSS JOIN locators ON locator = value
-            JOIN contents USING (offset) WHERE {rooms or "false"}) AS placed {WITH_STATE}
+            JOIN contents USING (offset) WHERE ({rooms or "false"})
+                AND NOT {is_replaced(wanted.view.subscriber, "contents.offset")}) AS placed {WITH_STATE}
         WHERE {IN_INBOX}""",  # noqa: S608
         arguments | {"locators": as_json([*map(locator, wanted.ids)])},
     ).fetchone()

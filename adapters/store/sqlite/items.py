@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from adapters.store.form import notification, other_form, unknown_form
+from adapters.store.sqlite.collapsing import KEYED, places_of, replaced
 from adapters.store.sqlite.log import FIELD, ROW, head
 from adapters.store.sqlite.schema import as_json
 from adapters.store.times import MICROSECOND, moment
@@ -80,12 +81,24 @@ class View:
         return arguments
 
 
+def _not_replaced(subscriber: Subscriber) -> str:
+    """A condition: that no later one with its key has taken its place for a subscriber. Those without are not looked
+    for."""
+    return f"(item <> {KEYED} OR NOT {is_replaced(subscriber)})"
+
+
+def is_replaced(subscriber: Subscriber, offset: str = "placed.offset") -> str:
+    """A condition: that a later one with its key has."""
+    return replaced(places_of(subscriber), [f":after{number}" for number in range(len(subscriber.starts))], offset)
+
+
 def placed(subscriber: Subscriber) -> str:
     """A query for the items that are placed for a subscriber, newest first."""
     rooms = [
         f"""
         SELECT offset, expires_at FROM placed
-        WHERE room = (SELECT id FROM rooms WHERE name = :room{number}) AND offset > :after{number} AND item"""  # noqa: S608
+        WHERE room = (SELECT id FROM rooms WHERE name = :room{number}) AND offset > :after{number} AND item
+            AND {_not_replaced(subscriber)}"""  # noqa: S608
         for number in range(len(subscriber.starts))
     ]
     return f"{' UNION '.join(rooms) or 'SELECT NULL, NULL WHERE false'} ORDER BY 1 DESC"
@@ -159,8 +172,12 @@ LAST_WATERMARK = "coalesce((SELECT max(offset) FROM watermarks WHERE user = own)
 def numbers_of(rooms: int) -> str:
     """An expression for what ``summary`` takes, in JSON, about the inbox of the user with the room ``own``: the items
     of ``room0`` after ``after0``, and so on for so many rooms. ``watermark`` is the last one of the user."""
+    places = [f"CASE room{number} WHEN own THEN -own ELSE room{number} END" for number in range(rooms)]
+    others = replaced(places, [f"after{number}" for number in range(rooms)])
     placed = " UNION ".join(
-        f"SELECT offset, expires_at FROM placed WHERE room = room{number} AND offset > after{number} AND item"  # noqa: S608
+        f"""
+        SELECT offset, expires_at FROM placed
+        WHERE room = room{number} AND offset > after{number} AND item AND (item <> {KEYED} OR NOT {others})"""  # noqa: S608
         for number in range(rooms)
     )
     return f"""(

@@ -233,12 +233,24 @@ def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: S
         SELECT json_group_array(json_array(contents.offset, contents.id, contents.stored_at, contents.expires_at,
             CAST(substr(coalesce(contents.rooms, recalled), 1, 600) AS TEXT),
             EXISTS (SELECT 1 FROM placed WHERE room = :user AND placed.offset = contents.offset)
+                OR EXISTS (SELECT 1 FROM collapsing AS mine WHERE mine.place = -:user
+                    AND mine.offset = contents.offset AND mine.key = (
+                        SELECT key FROM collapsing WHERE collapsing.offset = contents.offset LIMIT 1))
                 OR instr(char(10) || CAST(recalled AS TEXT) || char(10), char(10) || :own || char(10)) IS TRUE,
             CASE WHEN state.offset IS NULL THEN (SELECT at FROM watermarks WHERE user = :user
                 AND watermarks.offset > contents.offset ORDER BY watermarks.offset LIMIT 1) ELSE read_at END,
             CASE WHEN state.offset IS NULL THEN (SELECT read_by FROM watermarks WHERE user = :user
                 AND watermarks.offset > contents.offset ORDER BY watermarks.offset LIMIT 1) ELSE read_by END,
-            coalesce(deleted, 0), recalled IS NOT NULL))
+            coalesce(deleted, 0), recalled IS NOT NULL,
+            (SELECT later.stored_at FROM contents AS later WHERE later.offset = (
+                SELECT min(first) FROM (
+                    SELECT (SELECT after.offset FROM collapsing AS after
+                        WHERE after.key = (
+                                SELECT key FROM collapsing WHERE collapsing.offset = contents.offset LIMIT 1)
+                            AND after.place = mine.place AND after.offset > max(contents.offset, mine.start)
+                        ORDER BY after.offset LIMIT 1) AS first
+                    FROM (SELECT -:user AS place, 0 AS start UNION ALL
+                        SELECT room, start FROM starts WHERE starts.user = :user) AS mine)))))
         FROM (SELECT value FROM json_each(:offsets)) JOIN contents ON contents.offset = value
         LEFT JOIN state ON state.user = :user AND state.offset = contents.offset""",
         {"user": user, "own": Room.of_user(asking.user), "offsets": as_json(list(offsets))},

@@ -16,6 +16,7 @@ from functools import cache
 
 from adapters.contract.controls import read_control
 from adapters.store.form import change, notification, other_form, unknown_form
+from adapters.store.sqlite.collapsing import KEYED, as_followed, as_read
 from adapters.store.sqlite.schema import as_json
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, erased, weight
 from adapters.store.times import moment
@@ -127,7 +128,7 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     sizes = _sizes(db, reading)
     chosen: list[int] = []
     size = total = 0
-    for offset, payload, rooms in sizes:
+    for offset, payload, rooms, _ in sizes:
         size += payload
         total += payload + rooms
         if chosen and (len(chosen) >= reading.max_entries or size > reading.max_bytes or total > PAGE_TOTAL_BYTES):
@@ -138,7 +139,8 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     upto = entries[-1].position if more else Position(reading.generations.present, head(db))
     if any(entry.event == NOTIFICATION_REVISED for entry in entries):
         entries = _without_deleted(db, reading.subscriber, entries)
-    return Page(entries, upto, more)
+    keyed = frozenset(offset for offset, *_, item in sizes if item == KEYED)
+    return Page(as_read(db, reading.subscriber, entries, keyed), upto, more)
 
 
 def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -159,7 +161,8 @@ def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Se
 
 
 def _sizes(db: sqlite3.Connection, reading: Reading) -> list[list[int]]:
-    """Of the entries that may be on a page, and one more: offset, bytes of the payload, bytes of the rooms' names."""
+    """Of the entries that may be on a page, and one more: offset, bytes of the payload, bytes of the rooms' names,
+    item."""
     starts = reading.subscriber.starts
     if not starts:
         return []
@@ -177,8 +180,9 @@ def _sizes_in(rooms: int) -> str:
         SELECT * FROM (SELECT offset, item FROM placed
         WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? ORDER BY offset LIMIT ?)"""
     return f"""
-        SELECT '[' || group_concat('[' || offset || ',' || payload || ',' || rooms || ']') || ']' FROM (
-            SELECT found.offset AS offset, {_PAYLOAD_BYTES} AS payload, {_ROOMS_BYTES} AS rooms
+        SELECT '[' || group_concat('[' || offset || ',' || payload || ',' || rooms || ',' || item || ']')
+            || ']' FROM (
+            SELECT found.offset AS offset, item, {_PAYLOAD_BYTES} AS payload, {_ROOMS_BYTES} AS rooms
             FROM ({" UNION ".join([room] * rooms)} ORDER BY 1 LIMIT ?) AS found
             LEFT JOIN contents ON item AND contents.offset = found.offset
             LEFT JOIN entries ON NOT item AND entries.offset = found.offset)"""  # noqa: S608
@@ -281,7 +285,8 @@ def stored(
             break
         number += 1
     # In the log no offset is missing.
-    return _entries(db, generations, range(after + 1, after + 1 + number), room_sets, timed=True)
+    entries = _entries(db, generations, range(after + 1, after + 1 + number), room_sets, timed=True)
+    return tuple(as_followed(db, entries))
 
 
 def tail_floor(db: sqlite3.Connection, max_entries: int, max_bytes: int) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from typing import TypeAlias
@@ -12,6 +12,7 @@ from typing import TypeAlias
 from adapters.contract.controls import control_event
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM
+from adapters.store.sqlite.collapsing import KEYED, Keyed, collapse
 from adapters.store.sqlite.schema import as_json
 from adapters.store.times import microseconds
 from domain.model import NOTIFICATION_NEW, Control, Entry, Json, Position, Room
@@ -30,13 +31,15 @@ class NewNotification:
 @value
 class NewChange:
     """An event about notifications that is to be logged, for some rooms. With ``about`` it revises what lies at that
-    offset, or takes it back."""
+    offset, or takes it back. The last two are as those of an ``Entry``."""
 
     event: str
     payload: Json
     rooms: frozenset[Room]
     about: int | None = None
     expires_at: datetime | None = None
+    collapse_key: str | None = None
+    later: Mapping[Room, int] | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -60,6 +63,7 @@ class LogTransaction:
         contents: list[object] = []
         locators: list[object] = []
         placed: list[Placing] = []
+        keyed: list[Keyed] = []
         first = self.head + 1
         for offset, one in enumerate(new, first):
             draft = one.prepared.draft
@@ -78,7 +82,10 @@ class LogTransaction:
             )
             for locator in one.locators:
                 locators += (locator, offset)
-            placed += [(room, offset, 1, expires_at) for room in draft.rooms]
+            if notification.collapse_key is not None:
+                keyed.append(Keyed(offset, notification.collapse_key, draft.rooms))
+            item = 1 if notification.collapse_key is None else KEYED
+            placed += [(room, offset, item, expires_at) for room in draft.rooms]
             self.entries.append(
                 Entry(Position(epoch, offset), draft.rooms, NOTIFICATION_NEW, payload, ends, stored_at=self.now)
             )
@@ -87,6 +94,10 @@ class LogTransaction:
         _CONTENTS.insert(self.db, contents, self.stored_at)
         _LOCATORS.insert(self.db, locators)
         place(self.db, placed)
+        for each in keyed:
+            number = each.offset - self.head - 1
+            earlier = collapse(self.db, each)
+            self.entries[number] = replace(self.entries[number], collapse_key=each.key, earlier=earlier)
 
     def log_changes(self, new: Sequence[NewChange]) -> None:
         """Append them; at least one."""
@@ -98,7 +109,18 @@ class LogTransaction:
             changes += (self.head, one.event, "\n".join(one.rooms).encode(), one.payload, one.about, expires_at)
             placed += [(room, self.head, 0, expires_at) for room in one.rooms]
             self.entries.append(
-                Entry(self.as_of, one.rooms, one.event, one.payload, one.expires_at, None, self.now, one.about)
+                Entry(
+                    self.as_of,
+                    one.rooms,
+                    one.event,
+                    one.payload,
+                    one.expires_at,
+                    None,
+                    self.now,
+                    one.about,
+                    collapse_key=one.collapse_key,
+                    later=one.later,
+                )
             )
         _CHANGES.insert(self.db, changes, self.stored_at)
         place(self.db, placed)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from adapters.store.sqlite import ledger, schedule
+from adapters.store.sqlite.collapsing import forget
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
 from adapters.store.sqlite.schema import as_json
@@ -174,6 +175,7 @@ def _remove_contents(transaction: LogTransaction, rows: Sequence[tuple[int, byte
         (as_json(unlocated),),
     )
     db.execute("DELETE FROM contents WHERE offset IN (SELECT value FROM json_each(?))", (as_json(gone),))
+    forget(db, gone)
 
 
 def _remove_from_rooms(transaction: LogTransaction, lost: Sequence[tuple[str, int]]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from adapters.store.sqlite.version_8_collapse import collapse_keys
 from adapters.store.sqlite.version_8_schedule import version_8_schedule
 
-STEPS: Sequence[Callable[[sqlite3.Connection], None]] = (version_8_schedule,)
+STEPS: Sequence[Callable[[sqlite3.Connection], None]] = (version_8_schedule, collapse_keys)
 
 
 def version_8(db: sqlite3.Connection) -> None:

@@ -404,3 +404,17 @@ def test_what_its_publisher_took_back_before_it_arrived_says_so() -> None:
     assert "It was sent to the device “phone”" in sentence(sent)
     assert judged(what, ended(LIVE, 120, received=OFFSET)).outcome is Outcome.RECEIVED
     assert "They deleted it." in sentence(judged(replace(what, deleted=True)))
+
+
+def test_what_a_later_one_has_taken_the_place_of_says_so() -> None:
+    what = notification(replaced_at=at(200))
+    waiting = judged(what)
+    assert waiting.outcome is Outcome.DELETED
+    assert sentence(waiting) == (
+        "It was stored at 2030-01-31 12:01:40 UTC. They have not connected. One that was published at "
+        "2030-01-31 12:03:20 UTC has taken its place."
+    )
+    # Whoever came later was given the later one alone.
+    late = judged(what, connection("late", 300))
+    assert (late.outcome, late.sent) == (Outcome.DELETED, [])
+    assert judged(what, ended(LIVE, 120, received=OFFSET)).outcome is Outcome.RECEIVED

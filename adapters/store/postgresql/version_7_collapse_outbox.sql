@@ -1,0 +1,25 @@
+ALTER TABLE synkrone.outbox ADD COLUMN collapse_key text COLLATE "C";
+ALTER TABLE synkrone.parked ADD COLUMN collapse_key text COLLATE "C";
+
+CREATE FUNCTION synkrone.synkrone_publish_collapsing(
+    collapse_key text, recipient json, type text, title text DEFAULT NULL, body text DEFAULT NULL,
+    data json DEFAULT NULL, id text DEFAULT NULL, expires_at timestamptz DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    given_number bigint;
+BEGIN
+    IF collapse_key IS NULL OR collapse_key COLLATE "C" !~ '^[A-Za-z0-9._:-]{1,128}$' THEN
+        RAISE EXCEPTION
+            'synkrone_publish_collapsing: collapse_key: must be 1 to 128 of A-Z, a-z, 0-9, ''.'', ''_'', '':'', ''-'''
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    given_number := synkrone.synkrone_publish(recipient, type, title, body, data, id, expires_at);
+    UPDATE synkrone.outbox SET collapse_key = collapse_key WHERE outbox.number = given_number;
+    RETURN given_number;
+END
+$$;
+COMMENT ON FUNCTION synkrone.synkrone_publish_collapsing IS
+    'As synkrone_publish: it takes the place of those before it with the same key, with each of its recipients.';
+REVOKE ALL ON FUNCTION synkrone.synkrone_publish_collapsing FROM PUBLIC;
