@@ -51,6 +51,9 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--data", type=_json_object, help="a JSON object")
     command.add_argument("--id", type=a_text, help="makes a retry safe")
     command.add_argument(
+        "--collapse-key", type=a_text, metavar="KEY", help="it takes the place of those before it with the same key"
+    )
+    command.add_argument(
         "--expires-at",
         type=_time,
         metavar="TIME",
@@ -70,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     with settings_of(options) as (settings, _):
         key = key_of(options, settings)
     body: dict[str, Any] = {"to": options.to, "type": options.type}
-    optional = ("title", "body", "data", "id", "expires_at", "deliver_at")
+    optional = ("title", "body", "data", "id", "expires_at", "deliver_at", "collapse_key")
     body |= {name: value for name in optional if (value := getattr(options, name)) is not None}
     url = url_of(options, settings)
     try:

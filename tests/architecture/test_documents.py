@@ -40,6 +40,7 @@ REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revo
 WHY = "tests/integration/test_deliveries_api.py::test_the_command_says_what_the_page_shows"
 AMENDMENTS = "tests/integration/test_amendments_api.py::test_what_the_page_says_to_type_changes_it_and_takes_it_back"
 SCHEDULED = "tests/integration/test_schedule_api.py::test_what_the_page_says_to_type_schedules_it"
+COLLAPSING = "tests/integration/test_collapse_api.py::test_what_the_page_says_to_type_replaces_it"
 WHAT_BECAME = "tests/integration/test_notifications_api.py::test_what_the_page_says_to_type_answers_as_it_shows"
 OPS_PAGE = "tests/integration/test_ops_page.py::test_the_settings_of_the_document_serve_the_page"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
@@ -196,6 +197,8 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/what-became.md", "json", '"counts"'): WHAT_BECAME,
     ("docs/how-to/what-became.md", "json", '"deleted_at"'): WHAT_BECAME,
     ("docs/how-to/schedule.md", "bash", "deliver_at"): SCHEDULED,
+    ("docs/how-to/collapse.md", "bash", "collapse_key"): COLLAPSING,
+    ("docs/how-to/collapse.md", "js", "held"): COLLAPSING,
     ("docs/how-to/take-back.md", "bash", "PATCH"): AMENDMENTS,
     ("docs/how-to/take-back.md", "bash", "DELETE"): AMENDMENTS,
     ("docs/how-to/revoke.md", "bash", "42/revoke"): REVOKING,

@@ -13,7 +13,14 @@ SENT: Final[Mapping[str, tuple[str, bool, str]]] = {
     session_events.READY: ("SessionReady", True, "First, once a connection."),
     NOTIFICATION_NEW: ("Notification", True, "It was published to this user; its three times are null."),
     NOTIFICATION_UPDATED: ("Updated", True, "A device of the user changed the state of these."),
-    NOTIFICATION_REVISED: ("Notification", True, "Its publisher gave it other content: all of it, with `revised_at`."),
+    NOTIFICATION_REVISED: (
+        "Notification",
+        True,
+        (
+            "Its publisher gave it other content: all of it, with `revised_at`. Without that it takes the place "
+            "of those with its `collapse_key`."
+        ),
+    ),
     NOTIFICATION_DELETED: ("Deleted", True, "A device of the user deleted these, or their publisher took them back."),
     session_events.COUNTS: ("Counts", False, "After a change, at most once a second."),
     session_events.EXPIRING: ("Expiring", False, "60 to 120 s before the token expires; a short one at half its life."),

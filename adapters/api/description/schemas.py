@@ -179,11 +179,17 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "format": "date-time",
                 "description": "Until then nobody has it, and it can be changed or cancelled; if past, now.",
             },
+            "collapse_key": {
+                "type": ["string", "null"],
+                "pattern": IDENTIFIER["pattern"],
+                "description": "It takes the place of those before it with the same key, with each of its recipients.",
+            },
         },
-        optional=("title", "body", "data", "id", "expires_at", "deliver_at"),
+        optional=("title", "body", "data", "id", "expires_at", "deliver_at", "collapse_key"),
         examples=[
             _TO_EXAMPLE,
             {**_TO_EXAMPLE, "id": _ID, "data": {"mission": 7}, "expires_at": "2030-01-31T12:00:00Z"},
+            {**_TO_EXAMPLE, "collapse_key": "mission-7"},
         ],
     ),
     "Published": _object(
@@ -294,13 +300,21 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "created_at": _TIME_SCHEMA,
             "expires_at": _or_null(_TIME_SCHEMA),
             "audience": {"enum": [kind.value for kind in AudienceKind]},
+            "collapse_key": {
+                **IDENTIFIER,
+                "description": "Drop whatever else is held with this key: this one takes its place, unread.",
+            },
             "revised_at": {**_TIME_SCHEMA, "description": "When it got its present content, if it had another before."},
             "read_at": _or_null(_TIME_SCHEMA),
             "seen_at": _or_null(_TIME_SCHEMA),
             "archived_at": _or_null(_TIME_SCHEMA),
         },
-        optional=("revised_at",),
-        examples=[_NOTIFICATION, {**_NOTIFICATION, "title": "Your mission is in Bergen", "revised_at": _TIME}],
+        optional=("collapse_key", "revised_at"),
+        examples=[
+            _NOTIFICATION,
+            {**_NOTIFICATION, "title": "Your mission is in Bergen", "revised_at": _TIME},
+            {**_NOTIFICATION, "collapse_key": "mission-7"},
+        ],
     ),
     "Patch": _object(
         {"type": TYPE, **_CONTENT, "expires_at": _or_null(_TIME_SCHEMA)},
@@ -426,9 +440,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         {
             "ids": {"type": "array", "minItems": 1, "items": {"type": "string"}},
             "by": {"const": "publisher", "description": "It was taken back. Without it a device of the user did it."},
+            "collapse_key": {**IDENTIFIER, "description": "Whatever is held with this key is gone, too."},
         },
-        optional=("by",),
-        examples=[{"ids": [_ID]}, {"ids": [_ID], "by": "publisher"}],
+        optional=("by", "collapse_key"),
+        examples=[
+            {"ids": [_ID]},
+            {"ids": [_ID], "by": "publisher"},
+            {"ids": [_ID], "by": "publisher", "collapse_key": "mission-7"},
+        ],
     ),
     "Amended": _object(
         {"id": IDENTIFIER, "cursor": _or_null(CURSOR)},
