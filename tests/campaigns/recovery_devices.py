@@ -229,7 +229,11 @@ class Watched:
     def _check_content(self, device: Device, name: str, argument: Any) -> None:
         """No older content after a newer one, and nothing twice as new."""
         if "id" not in argument:
+            if "collapse_key" in argument:
+                self._forget_with_key(device, argument["collapse_key"])
             return
+        if "collapse_key" in argument and argument["id"] not in device.shown:
+            self._forget_with_key(device, argument["collapse_key"])
         id_, content = argument["id"], int(argument["title"] or 0)
         before = device.shown.get(id_)
         if before is not None and content < before:
@@ -242,11 +246,32 @@ class Watched:
 
     def _check_name(self, device: Device, name: str, cursor: str, argument: Any) -> None:
         """Who was not given what is revised, and reads from before it, is told it as new."""
-        about = self.oracle.by_cursor[place_of(cursor)].about
-        if name != NOTIFICATION_REVISED or about is None or device.kind == PLAIN:
+        entry = self.oracle.by_cursor[place_of(cursor)]
+        about = entry.about
+        if name != NOTIFICATION_REVISED or about is None or device.kind == PLAIN or entry.collapse_key is not None:
             return
         if about > device.reads_from[1] and argument["id"] not in device.given:
             raise Broken(f"{device.place} has read from {device.reads_from[1]} on, and was told as revised {cursor}")
+
+    def _forget_with_key(self, device: Device, key: str) -> None:
+        """As a client does that is told of another one with it."""
+        with_key = {
+            self.oracle.id_of(self.oracle.log.entries[at - 1]) for at, its, _ in self.oracle.log.keyed if its == key
+        }
+        for id_ in with_key & device.shown.keys():
+            del device.shown[id_]
+
+    def check_nothing_replaced(self, device: Device) -> None:
+        """Of one that has everything: it shows nothing that has a later one in its place, of which it could hear."""
+        entries = self.oracle.log.entries
+        for offset, others in self.oracle.replaced(device.place).items():
+            heard_of = [
+                other
+                for other in others
+                if entries[other - 1].expires_at is None and other not in self.oracle.log.recalled
+            ]
+            if self.oracle.id_of(entries[offset - 1]) in device.shown and len(heard_of) == len(others):
+                raise Broken(f"{device.place} still shows {entries[offset - 1].position}, in whose place are {others}")
 
     def check_last_content(self, device: Device) -> None:
         """Of one that has everything."""
@@ -268,6 +293,7 @@ class Watched:
         and as new to who was not given it before."""
         after, owed = device.at, owed_at(device.at, auth) if is_recovered(client) else NOTHING_OWED
         self.counted["cut where something was owed"] += bool(owed)
+        replaced = self.oracle.replaced(device.place)
         for name, arguments in client.events:
             is_entry = name.startswith("notification.")
             entry = self.oracle.by_cursor.get(place_of(str(arguments[-1]))) if is_entry else None
@@ -275,12 +301,39 @@ class Watched:
                 continue
             if entry.position.offset in self.oracle.log.revised.keys() | self.oracle.log.erased:
                 raise Broken(f"{entry.position} was revised, and its older content was replayed to {device.place}")
-            if entry.event == NOTIFICATION_REVISED and entry.about is not None:
+            subject = entry.about if entry.event == NOTIFICATION_REVISED else entry.position.offset
+            if subject in replaced:
+                raise Broken(f"{entry.position} was replaced, and replayed to {device.place}")
+            if entry.event == NOTIFICATION_NEW and entry.collapse_key is not None:
+                self._check_replacing(device, client, name, entry, after)
+            if entry.event == NOTIFICATION_REVISED and entry.about is not None and entry.collapse_key is None:
                 self.counted["revisions replayed"] += 1
                 is_new = entry.about > after or owed.includes(entry.about)
                 expected = NOTIFICATION_NEW if is_new else NOTIFICATION_REVISED
                 if name != expected:
                     raise Broken(f"{entry.position} was told {device.place}, who had {after}, as {name}")
+
+    def _check_replacing(self, device: Device, client: MemoryClient, name: str, entry: Entry, after: int) -> None:
+        """Whether it was told as new to who had none with its key before, and else as revising that."""
+        starts, offset = self.oracle.starts_of(device.place), entry.position.offset
+        before = [
+            at
+            for at, key, rooms in self.oracle.log.keyed
+            if key == entry.collapse_key
+            and at < offset
+            and any(room in rooms and start < at for room, start in starts.items())
+        ]
+        # What has left the log is forgotten. Whoever was cut before they were given one need not have it.
+        _, (ready, *_) = client.events[0]
+        first = min(before, default=offset)
+        was_given = any(str(self.oracle.log.entries[at - 1].position) in device.had for at in before if at <= after)
+        if first <= self.oracle.log.trimmed or not ready["recovered"] or (first <= after and not was_given):  # type: ignore[index]
+            return
+        self.counted["later ones replayed"] += 1
+        if name != (NOTIFICATION_REVISED if first <= after else NOTIFICATION_NEW):
+            raise Broken(
+                f"{entry.position} takes the place of {before}, and was told {device.place}, who had {after}, as {name}"
+            )
 
     def check_answer(self, node: int, connection: ConnectionId, answer: Answer) -> None:
         """At the moment of the answer: everything up to it has come, and what is up to it comes no more."""

@@ -43,6 +43,8 @@ class Log:
     cancelled: set[str] = field(default_factory=set)
     perhaps_cancelled: set[str] = field(default_factory=set)
     """Of which somebody asked for that, and may not have been told that it is done."""
+    keyed: list[tuple[int, str, frozenset[Room]]] = field(default_factory=list)
+    """The offset, the collapse key and the rooms of each that has a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Oracle:
                     raise Broken(f"{id_} was stored before, and is stored twice")
                 self.log.ids.add(id_)
                 self._came(id_, entry)
+                if entry.collapse_key is not None:
+                    self.log.keyed.append((entry.position.offset, entry.collapse_key, entry.rooms))
             elif entry.about is not None:
                 self._amended(entry, entry.about)
             elif entry.event == NOTIFICATION_DELETED:
@@ -157,6 +161,7 @@ class Oracle:
             log.promised.copy(),
             log.cancelled.copy(),
             log.perhaps_cancelled.copy(),
+            log.keyed.copy(),
         )
 
     def restored(self, backup: Log) -> None:
@@ -164,6 +169,7 @@ class Oracle:
         self.counted["entries lost to a restore"] += max(0, lost)
         # Whoever was not sent these, as they were taken back or revised, does not come back for them.
         amended = self.log.recalled.keys() | self.log.revised.keys() | self.log.erased
+        amended |= {offset for offset, _, _ in self.log.keyed}
         self.once_amended.update(str(self.log.entries[offset - 1].position) for offset in amended)
         self.log = backup
         self.unstored.clear()
@@ -177,21 +183,23 @@ class Oracle:
 
     def visible(self, place: Place, after: int, upto: int | None = None) -> Iterator[Entry]:
         """What exists for a user in a role, trimmed or not; of what is about a notification, where that does."""
-        starts = self._starts(place)
+        starts = self.starts_of(place)
         # Offsets begin at 1 and have no gaps.
         for entry in self.log.entries[after : upto if upto is not None else None]:
             offset = entry.about if entry.about is not None else entry.position.offset
             if any(room in entry.rooms and start < offset for room, start in starts.items()):
                 yield entry
 
-    def _starts(self, place: Place) -> Mapping[Room, int]:
+    def starts_of(self, place: Place) -> Mapping[Room, int]:
         user, role = place
         rooms = (Room.of_user(user), Room.of_role(role), Room("everyone"))
         return {room: self.log.starts.get((user, room), 0) for room in rooms}
 
     def owed(self, place: Place, after: int, now: datetime, upto: int | None = None) -> list[Entry]:
         """What a connection that is at ``after`` has to get, and could: what has not expired, and was neither taken
-        back nor revised since. What revises something that a user has deleted, or that is gone, need not come."""
+        back, nor revised or replaced since. What revises something that a user has deleted, or that is gone, need not
+        come."""
+        replaced = self.replaced(place)
         return [
             e
             for e in self.visible(place, after, upto)
@@ -199,9 +207,22 @@ class Oracle:
             and e.position.offset not in self.log.recalled
             and e.position.offset not in self.log.erased
             and e.position.offset not in self.log.revised
+            and (e.about if e.event == NOTIFICATION_REVISED else e.position.offset) not in replaced
             and not (e.event == NOTIFICATION_REVISED and (Room.of_user(place[0]), self.id_of(e)) in self.log.deleted)
             and not (e.event == NOTIFICATION_REVISED and e.about is not None and e.about <= self.log.trimmed)
         ]
+
+    def replaced(self, place: Place) -> dict[int, list[int]]:
+        """By the offsets of what later ones with the same collapse key have taken the place of for a user in a role,
+        those of all of these. Whatever became of them, it does not come back."""
+        starts = self.starts_of(place)
+        by_key: dict[str, list[int]] = {}
+        for offset, key, rooms in self.log.keyed:
+            if any(room in rooms and start < offset for room, start in starts.items()):
+                by_key.setdefault(key, []).append(offset)
+        return {
+            offset: offsets[number:] for offsets in by_key.values() for number, offset in enumerate(offsets[:-1], 1)
+        }
 
     @staticmethod
     def id_of(entry: Entry) -> str:
@@ -222,7 +243,7 @@ class Oracle:
 
     def floor(self, place: Place, trimmed: int) -> int:
         """The last that was trimmed of what was in their rooms, and was neither taken back nor revised before."""
-        starts = self._starts(place)
+        starts = self.starts_of(place)
         offsets = (
             entry.position.offset
             for entry in self.log.entries[:trimmed]

@@ -221,6 +221,9 @@ class Run(Watched):
         shown = [item.offset for item in listing.items if item.offset in self.oracle.log.recalled]
         if shown:
             raise Broken(f"{device.place} was taken back {shown}, and it is listed")
+        replaced = self.oracle.replaced(device.place).keys() & {item.offset for item in listing.items}
+        if replaced:
+            raise Broken(f"{device.place} has later ones in the place of {replaced}, and they are listed")
         device.shown.clear()
         for item in listing.items:
             title, expected = json.loads(item.payload)["title"], self.oracle.title_of(item.offset)
@@ -324,6 +327,7 @@ class Run(Watched):
                 self.take(device)
                 if not device.client.closed:
                     self.check_last_content(device)
+                    self.check_nothing_replaced(device)
         # A second as the difference of two sums may be a little less.
         self.clock.advance(1.001)
         for server in self.servers:
@@ -538,7 +542,8 @@ class Run(Watched):
         life = timedelta(seconds=self.rng.uniform(1, 20)) if self.rng.random() < 0.1 else None
         self.numbers += 1
         expires_at = self.clock.now() + life if life is not None else None
-        return Publication(to, "t", id=f"n{self.numbers}", expires_at=expires_at)
+        key = self.rng.choice(("k", "l")) if self.rng.random() < 0.2 else None
+        return Publication(to, "t", id=f"n{self.numbers}", expires_at=expires_at, collapse_key=key)
 
 
 def simulate(seed: int, *, nodes: int = 1, by_the_letter: bool = True) -> Counter[str]:

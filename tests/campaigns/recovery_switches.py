@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.store.memory import MemoryStore, log
+from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.tail import Tail
 from adapters.system.pids import KeyedPids
@@ -381,6 +382,18 @@ def revisions_told_as_such_to_all(patch: pytest.MonkeyPatch) -> None:
 
 def cut_readers_are_owed_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Revisions, "resume", lambda *_: None)
+
+
+def replaced_entries_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryStore, "_without_replaced", lambda _, __, entries: iter(entries))
+
+
+def replaced_entries_listed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(CollapseIndex, "is_replaced", lambda *_: False)
+
+
+def later_ones_told_as_new_to_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Revisions, "_has_one", lambda *_: False)
 
 
 def revisions_of_what_is_older_than_the_start(patch: pytest.MonkeyPatch) -> None:

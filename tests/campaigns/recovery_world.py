@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, cast
 
 from adapters.store.memory import MemoryStore
+from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.presence import LocalPresence
 from adapters.store.tail import Follower
@@ -72,14 +73,9 @@ class Store(MemoryStore):
             for name in ("floor", "head", "bytes", "_entries", "_rooms", "_revisions")
         }
         names = (
-            "_records",
-            "_by_id",
-            "_by_key",
-            "_users",
-            "_trimmed_rooms",
-            "_trimmed_elsewhere",
-            "_began",
+            *("_records", "_by_id", "_by_key", "_users", "_trimmed_rooms", "_trimmed_elsewhere", "_began"),
             "_schedule",
+            "_collapsing",
         )
         return {"tail": tail, "own": {name: _copied(getattr(self, name)) for name in names}}
 
@@ -132,6 +128,8 @@ def _copied(value: Any) -> Any:
         case KeptSchedule():
             return deepcopy(value)
         case dict() if value and hasattr(next(iter(value.values())), "marks"):
+            return deepcopy(value)
+        case CollapseIndex():
             return deepcopy(value)
         case dict():
             return value.copy()

@@ -41,6 +41,7 @@ MET = {
     "revised meanwhile": 300,
     "revisions replayed": 500,
     "cut where something was owed": 5,
+    "later ones replayed": 200,
     "requests": 200,
     "scheduled": 300,
     "came due": 200,
@@ -80,6 +81,7 @@ LETTER = "was answered"
 RECOVERED = "the opposite of recovered"
 RECALLED = "was taken back"
 REVISED = "was revised|was told"
+REPLACED = "was replaced|in the place of|takes the place of|in whose place"
 
 # Where only the answer itself is wrong, and not what follows from it, LETTER is what is seen.
 RULES: Mapping[str, tuple[switches.Patch, str]] = {
@@ -137,6 +139,9 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     "not before it is due": (switches.due_too_early, "and was stored before"),
     "and once": (switches.due_comes_again, "stored twice"),
     "what was cancelled never does": (switches.cancelled_all_the_same, "was cancelled, and is stored"),
+    "what was replaced is replayed no more": (switches.replaced_entries_read, REPLACED),
+    "nor listed": (switches.replaced_entries_listed, REPLACED),
+    "and what replaces it revises it for who has it": (switches.later_ones_told_as_new_to_all, REPLACED),
 }
 
 
