@@ -10,6 +10,8 @@ export interface Notification<Data = Record<string, unknown> | null> {
   readonly expires_at: string | null;
   /** When its publisher gave it its present content; without it that is the first. */
   readonly revised_at?: string;
+  /** It has taken the place of those before it with the same key. */
+  readonly collapse_key?: string;
   readonly audience: "user" | "role" | "everyone";
   readonly read_at: string | null;
   readonly seen_at: string | null;

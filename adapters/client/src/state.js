@@ -134,8 +134,10 @@ function told(before, events) {
 }
 
 /** Change what is known of notifications as an event says. */
-function apply(base, { name, argument }, filter) {
-  if (name === "notification.new") {
+function apply(base, event, filter) {
+  const { name, argument } = event;
+  collapse(base, event);
+  if (isOne(event, base)) {
     const isNew = !base.has(argument.id) && isOfType(argument, filter);
     if (isNew) base.set(argument.id, deepFreeze(argument));
     // What was revised before it came here has its place, and its times, where it was published.
@@ -151,6 +153,19 @@ function apply(base, { name, argument }, filter) {
     else isMissing ||= brings;
   }
   return { isMissing, isNew: false };
+}
+
+/** Whether an event tells of a notification that has a place of its own: a new one, or one in the place of others. */
+function isOne({ name, argument }, base) {
+  if (name === "notification.new") return true;
+  return name === "notification.revised" && Boolean(argument.collapse_key) && !argument.revised_at && !base.has(argument.id);
+}
+
+/** Forget those that an event takes the place of, or takes back with the last one of their key. */
+function collapse(base, { argument: { id, collapse_key: key, revised_at: revisedAt } }) {
+  // One that was changed is in the place of others already.
+  if (!key || (revisedAt && !base.has(id))) return;
+  for (const [other, item] of base) if (item.collapse_key === key && other !== id) base.delete(other);
 }
 
 /** Give one that is known other content; false where it is not known, and may have to be shown. */
@@ -211,7 +226,10 @@ function listed(state, pages, recorded) {
 function paged(state, { items, next, as_of: asOf }) {
   const base = new Map();
   for (const item of items.toReversed()) base.set(item.id, deepFreeze(item));
-  for (const event of later(state.recorded ?? [], asOf)) if (event.name !== "notification.new") apply(base, event, state.filter);
+  for (const event of later(state.recorded ?? [], asOf)) {
+    if (isOne(event, state.base) || isOne(event, base)) collapse(base, event);
+    else apply(base, event, state.filter);
+  }
   for (const [id, item] of state.base) base.set(id, item);
   return { ...state, base, next, recorded: null };
 }

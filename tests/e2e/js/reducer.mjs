@@ -38,13 +38,22 @@ class Server {
     this.log.push({ name: "notification.new", argument: item });
   }
 
+  /** In the place of those before it. Which of the two a client is told depends on what it was told before. */
+  collapse(key, isRevised) {
+    const earlier = this.items.filter(({ collapse_key: other }) => other === key);
+    for (const item of earlier) item.isDeleted = item.isReplaced = true;
+    const item = { id: `n${this.items.length}`, collapse_key: key, read_at: null, seen_at: null, archived_at: null };
+    this.items.push({ ...item });
+    this.log.push({ name: isRevised ? "notification.revised" : "notification.new", argument: item });
+  }
+
   /** By a backend. Who has deleted it is told nothing. */
   revise(number) {
     const item = this.items[number];
     if (!item || item.isDeleted) return;
     item.title = `t${this.clock++}`;
     item.revised_at = item.title;
-    const { isDeleted, ...content } = { ...item, read_at: null, seen_at: null, archived_at: null };
+    const { isDeleted, isReplaced, ...content } = { ...item, read_at: null, seen_at: null, archived_at: null };
     this.log.push({ name: "notification.revised", argument: content });
   }
 
@@ -52,7 +61,8 @@ class Server {
     const item = this.items[number];
     if (!item || item.isRecalled) return;
     item.isDeleted = item.isRecalled = true;
-    this.log.push({ name: "notification.deleted", argument: { ids: [item.id], by: "publisher" } });
+    const key = item.isReplaced ? {} : { collapse_key: item.collapse_key };
+    this.log.push({ name: "notification.deleted", argument: { ids: [item.id], by: "publisher", ...key } });
   }
 
   do(action, ids, upTo = null) {
@@ -82,7 +92,7 @@ class Server {
 
   list(before, limit) {
     const shown = this.items.filter((item, at) => !item.isDeleted && !item.archived_at && at < before);
-    const items = shown.slice(-limit).reverse().map(({ isDeleted, isRecalled, ...item }) => ({ ...item }));
+    const items = shown.slice(-limit).reverse().map(({ isDeleted, isRecalled, isReplaced, ...item }) => ({ ...item }));
     const isLast = shown.length <= limit;
     const next = isLast ? null : items.at(-1).id.slice(1);
     return { items, next, asOf: this.log.length, as_of: `epoch:${this.log.length}` };
@@ -251,6 +261,7 @@ function run(seed) {
   };
   const steps = [
     () => server.publish(),
+    () => server.collapse(["j", "k"][random(2)], random(2) === 0),
     () => server.do(ACTIONS[random(ACTIONS.length)], some()),
     () => server.do("read_all"),
     () => server.revise(random(server.items.length + 1)),
