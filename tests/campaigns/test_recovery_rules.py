@@ -85,7 +85,7 @@ REPLACED = "was replaced|in the place of|takes the place of|in whose place"
 
 # Where only the answer itself is wrong, and not what follows from it, LETTER is what is seen.
 RULES: Mapping[str, tuple[switches.Patch, str]] = {
-    "the first cursor is before what is unsent": (switches.head_as_the_first_cursor, LOST),
+    "the first cursor is before what is unsent": (switches.head_as_the_first_cursor, f"{LOST}|{REVISED}"),
     "no offset without a pid": (switches.offset_without_a_pid, f"{LETTER}|{LOST}"),
     "no offset with another user's pid": (switches.verdict_taken_for_good(PidVerdict.OF_ANOTHER_USER), OTHERS),
     "no offset with an unknown pid": (switches.verdict_taken_for_good(PidVerdict.UNKNOWN), LETTER),
