@@ -10,7 +10,7 @@ import pytest
 from entrypoints.bench.load import Measured
 from entrypoints.bench.report import Report, Usage
 from tests.integration.test_commands import run, running
-from tests.processes import ONE_SECRET, ServerProcess, port_to_keep
+from tests.processes import API_KEY, ONE_SECRET, SECRET, ServerProcess, port_to_keep
 
 
 def report(measured: Measured, before: Usage | None = None, after: Usage | None = None) -> Report:
@@ -57,10 +57,14 @@ async def test_a_load_on_a_server_of_its_own_and_on_one_that_runs(tmp_path_facto
     said = json.loads(output)
     assert (said["connections"], said["published"], said["received"], said["refused"]) == (3, 20, 20, 0)
     assert said["server_bytes"] > 2**20
-    server = ServerProcess(tmp_path_factory.mktemp("server"), ONE_SECRET)
+    folder = tmp_path_factory.mktemp("server")
+    server = ServerProcess(folder, ONE_SECRET)
+    (folder / "api.key").write_text(f"{API_KEY}\n")
+    secret = {name: value for name, value in ONE_SECRET.items() if name != "SYNKRONE_API__KEY"}
     try:
         server.wait_until_ready()
-        code, output, errors = await run(*load, "--url", server.url)
+        key_file = str(folder / "api.key")
+        code, output, errors = await run(*load, "--url", server.url, "--key-file", key_file, settings=secret)
         assert (code, errors) == (0, "")
         said = json.loads(output)
         assert (said["received"], said["server_cores"]) == (20, None)
@@ -77,3 +81,6 @@ async def test_a_load_that_cannot_be_put() -> None:
     code, _, errors = await run("bench", "--url", nowhere, settings={})
     assert code == 2
     assert errors.startswith("synkrone-socket: auth.secret: is needed to sign the tokens")
+    code, _, errors = await run("bench", "--url", nowhere, settings={"SYNKRONE_AUTH__SECRET": SECRET})
+    assert code == 2
+    assert errors.startswith("synkrone-socket: api.key: is required (SYNKRONE_API__KEY), or --key-file FILE")
