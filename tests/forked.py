@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
+from entrypoints.commands.table import COMMANDS
+
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["entrypoints.cli"])
+_FORKING.set_forkserver_preload(["entrypoints.cli", *(f"entrypoints.commands.{name}" for name in COMMANDS.values())])
 
 SERVER = "entrypoints.serving"
 CLI = "entrypoints.cli"

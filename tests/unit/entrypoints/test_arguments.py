@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from adapters.store.sqlite import schema
 from adapters.store.sqlite.schema import MIGRATIONS
 from docs.generate import command_names
 from entrypoints.cli import main, parser
-from tests.processes import port_to_keep
+from tests.processes import environment, port_to_keep
 
 
 def publish_arguments(*arguments: str) -> Any:
@@ -262,3 +264,16 @@ def test_every_help_has_examples_that_are_read(command: str, capsys: pytest.Capt
     for line in lines:
         assert line.startswith(command)
         parser().parse_args(shlex.split(re.split(" [|<>] ", line)[0]))
+
+
+def test_a_command_does_not_wait_for_what_others_import() -> None:
+    program = (
+        "import contextlib, sys; from entrypoints.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['token', '--help'])\n"
+        "print(sorted({'aiohttp', 'socketio', 'entrypoints.container'} & sys.modules.keys()))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment({}), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout.startswith("usage: synkrone-socket token ")
+    assert ended.stdout.splitlines()[-1] == "[]"
