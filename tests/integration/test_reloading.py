@@ -15,6 +15,7 @@ import pytest
 from joserfc.jwk import OctKey
 
 from adapters.http.problems import InvalidSettings
+from entrypoints.files import read_file
 from entrypoints.reloading import LIVE, RESTART, flat
 from entrypoints.settings import Settings
 from tests.e2e.certificates import make_certificate
@@ -286,8 +287,9 @@ async def test_a_bad_file_changes_nothing_and_says_so_in_one_line(
 @pytest.mark.parametrize("setting", ["auth.secret_file", "auth.issuers[0].jwks", "tls.cert", "file"])
 @pytest.mark.gen_test(timeout=30)
 async def test_a_pipe_that_nobody_writes_into_changes_nothing_and_holds_up_nothing(
-    tmp_path: Path, setting: str
+    tmp_path: Path, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(read_file, "__kwdefaults__", {"pipe_seconds": 1.0})
     make_certificate(tmp_path)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
