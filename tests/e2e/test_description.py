@@ -25,6 +25,7 @@ SCHEMATHESIS = REPOSITORY / ".venv" / "schemathesis" / "bin" / "schemathesis"
 FEWEST_CASES = 1_500
 SECONDS = 240.0
 NOTIFICATION = "a"
+REVISED = "b"
 USER, ROLE = "42", "freelance"
 PAGE = urlsafe_b64encode(b"0:a").decode()
 
@@ -76,6 +77,7 @@ def test_schemathesis_finds_nothing(serve: Serve, tmp_path: Path) -> None:
     server = serve({**ONE_SECRET, "SYNKRONE_LIMITS__REQUESTS_PER_SECOND": "10000"})
     come(server)
     publish(server, NOTIFICATION)
+    publish(server, REVISED)
     described = document(server, "openapi.json")
     # A stream has no end, and a schema cannot say what the lines of a body are.
     del described["paths"]["/v1/stream"]
@@ -91,6 +93,7 @@ def test_schemathesis_finds_nothing(serve: Serve, tmp_path: Path) -> None:
             "BACKEND_KEY": API_KEY,
             "USER_TOKEN": token(USER, ROLE),
             "NOTIFICATION": NOTIFICATION,
+            "REVISED": REVISED,
             "PAGE": PAGE,
             "USER": USER,
             "ROLE": ROLE,
