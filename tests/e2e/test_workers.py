@@ -8,7 +8,7 @@ import random
 import signal
 import socket
 import subprocess
-import tempfile
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,6 @@ from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollow
 from tests.e2e.publishing import Backend
 from tests.e2e.workers import lives, replace_workers, serve_with_workers, until, workers_of
 from tests.engine_io import PollingPeer, WebSocketPeer, connected, http_session
-from tests.forked import CLI, run_forked
 from tests.postgresql import Servers
 from tests.processes import API_KEY, ONE_SECRET, ServerProcess, environment, port_to_keep, token
 
@@ -51,15 +50,15 @@ async def test_workers_serve_one_port_and_drain_together(serve: Serve, postgresq
 
 
 def run_to_end(folder: Path, settings: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    with tempfile.TemporaryDirectory() as outputs:
-        return run_forked(
-            CLI,
-            *("serve", *arguments),
-            directory=folder,
-            environment=environment(ONE_SECRET | settings | {"SYNKRONE_PORT": "0"}),
-            outputs=Path(outputs),
-            timeout=120,
-        )
+    return subprocess.run(
+        [sys.executable, "-m", "entrypoints.cli", "serve", *arguments],
+        env=environment(ONE_SECRET | settings | {"SYNKRONE_PORT": "0"}),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_several_need_a_store_that_they_can_share(tmp_path: Path) -> None:
