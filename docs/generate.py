@@ -158,6 +158,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "limits.unauthenticated": (
         "sessions that have not connected yet, beside the connections: of more than that the oldest go"
     ),
+    "limits.topics_per_user": "topics that a user may be in; 409 for who would be in more",
     "limits.connections_per_user": "on all nodes together; the oldest is closed beyond it",
     "limits.schedule_ahead": "how far ahead a `deliver_at` may be, see [Send it later](../how-to/schedule.md)",
     "limits.restrictions": "users who are blocked, or whose tokens were revoked, at a time; beyond it 507",
@@ -220,6 +221,7 @@ CODES: Final[Mapping[str, str]] = {
     "token_revoked": "sign in anew, and connect again with the new token",
     "too_large": "send less, or in parts; operators: `limits`",
     "too_many_connections": "close another of the user's connections first",
+    "too_many_topics": "remove the user from others, or operators: raise `limits.topics_per_user`",
     "too_many_restrictions": "operators: raise `limits.restrictions`, or lower `auth.longest_life`",
     "unauthenticated": "send a credential that is known",
     "unavailable": "come back later",

@@ -27,6 +27,7 @@ from domain.services.notification_reports import NotificationReportService
 from domain.services.publishing import PublishingService
 from domain.services.recovery import RecoveryService
 from domain.services.requests import RequestService
+from domain.services.topics import TopicService
 from domain.services.user_access import UserAccessService
 from domain.services.user_inboxes import UserInboxService
 
@@ -90,6 +91,8 @@ class Application:
         self.reports = NotificationReportService(recipients=store, schedule=store, deliveries=self.ledger)
         self.lookups = LookupService(subscribers=store, inboxes=store)
         self.counts = CountsService(inboxes=store, hub=self.hub, clock=clock)
+        self.topics = TopicService(topics=store, connections=self.connections, counts=self.counts, policy=policy)
+        self.hub.obey(self.topics.carry_out)
         self.expiry = ExpiryService(connections=self.connections, policy=policy, clock=clock)
         self.delivery = DeliveryService(
             log=store,

@@ -107,6 +107,11 @@ class TooManyRestrictions(SynkroneError):
     title = "As many users are restricted as can be."
 
 
+class TooManyTopics(SynkroneError):
+    code = "too_many_topics"
+    title = "A user is in as many topics as can be."
+
+
 class IdentityMismatch(SynkroneError):
     code = "identity_mismatch"
     title = "The token is not of the same issuer, user and role."

@@ -24,6 +24,7 @@ from domain.errors import (
 )
 from domain.model import (
     EVERYONE,
+    Audience,
     AudienceKind,
     Disconnect,
     Draft,
@@ -49,6 +50,7 @@ from domain.requests import (
 NAME_MAX_LENGTH = 128
 REASON_MAX_LENGTH = 256
 AUDIENCE_MAX_USERS = 10_000
+AUDIENCE_MAX_GROUPS = 100
 BATCH_MAX_ITEMS = 10_000
 BATCH_MAX_RECIPIENTS = 100_000
 
@@ -64,6 +66,7 @@ NO_IDS_RULE = "must not be '.', '..' or 'batch': nothing could be asked about it
 IDENTIFIER_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '-'"
 REPEATED = "is given more than once"
 AUDIENCE_RULE = f"must name 1 to {AUDIENCE_MAX_USERS} users"
+GROUPS_RULE = f"must name 1 to {AUDIENCE_MAX_GROUPS} roles and topics"
 
 # Controls (C0, DEL, C1), the line and paragraph separators, and halves of surrogate pairs. Nothing else: what Unicode
 # calls printable leaves out joined emoji, directional marks, no-break spaces and every character that is newer than it.
@@ -98,6 +101,11 @@ def is_identifier(value: object) -> bool:
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
+def is_of_groups(to: Audience) -> bool:
+    """Whether it is for a topic, or for more than one group."""
+    return to.kind is AudienceKind.TOPIC or (to.kind is AudienceKind.ROLE and len(to.rooms) > 1)
+
+
 @value
 class Deadlines:
     """When to warn and when to close, on the monotonic clock, fixed when the token was accepted."""
@@ -113,7 +121,7 @@ class ConnectionPolicy:
 
     ``leeway`` allows for clocks that differ. A token has at most ``token_bytes``.
     With ``replays_undelivered`` a client that brings no good cursor starts after what its user is known to have
-    received, else at the head of the log.
+    received, else at the head of the log. Nobody is in more than ``topics_per_user`` topics.
     ``replay_entries`` and ``replay_bytes`` bound a page of the replay, and ``requests_waiting`` what a connection has
     asked for and is not done. Nothing is to be delivered later than ``schedule_ahead`` from now.
     ``uniform`` is the source of jitter; the default, always the middle, has none, and is for tests.
@@ -124,6 +132,7 @@ class ConnectionPolicy:
     replays_undelivered: bool = True
     connections: int = 10_000
     connections_per_user: int = 20
+    topics_per_user: int = 1_000
     requests_waiting: int = 40
     notification_bytes: int = 65_536
     schedule_ahead: timedelta = timedelta(days=366)
@@ -269,10 +278,12 @@ class ConnectionPolicy:
         to = publication.to
         if to.kind is AudienceKind.USER and not 0 < len(to.rooms) <= AUDIENCE_MAX_USERS:
             yield FieldError("to.users", AUDIENCE_RULE)
+        if to.kind in (AudienceKind.ROLE, AudienceKind.TOPIC) and not 0 < len(to.rooms) <= AUDIENCE_MAX_GROUPS:
+            yield FieldError("to.any_of", GROUPS_RULE)
         for room in to.rooms:
             name = room.partition(":")[2]
             if room != EVERYONE and not is_name(name):
-                yield FieldError("to", f"a user id or role {name_fault(name)}")
+                yield FieldError("to", f"a user id, role or topic {name_fault(name)}")
                 break
         if not is_name(publication.type):
             yield FieldError("type", name_fault(publication.type))
@@ -282,6 +293,8 @@ class ConnectionPolicy:
             yield FieldError("id", NO_IDS_RULE)
         if publication.collapse_key is not None and not is_identifier(publication.collapse_key):
             yield FieldError("collapse_key", IDENTIFIER_RULE)
+        if publication.collapse_key is not None and is_of_groups(to):
+            yield FieldError("collapse_key", "is for users, one role or everyone, and for no topic and no any_of")
         for name, text in (("title", publication.title), ("body", publication.body)):
             if text is not None and not text.isascii() and _SURROGATE.search(text):
                 yield FieldError(name, "holds an unpaired surrogate")

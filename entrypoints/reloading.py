@@ -46,7 +46,7 @@ LIVE: Final = frozenset(
         "replay", "cors_origins", "trusted_proxies",
         "tls.cert", "tls.key", "internal.tls.cert", "internal.tls.key",
         "limits.connect_timeout", "limits.connections", "limits.unauthenticated", "limits.events_per_second",
-        "limits.events_burst", "limits.requests_per_second", "limits.requests_burst",
+        "limits.events_burst", "limits.topics_per_user", "limits.requests_per_second", "limits.requests_burst",
         "limits.publish_bytes", "limits.batch_bytes", "limits.request_timeout",
         "limits.keepalive_timeout", "limits.drain_time", "limits.drain_rate",
         "log.level",

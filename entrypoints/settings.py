@@ -110,6 +110,7 @@ class LimitSettings(Section):
     connections: int = Field(default=10_000, ge=1)
     unauthenticated: int = Field(default=2_000, ge=1)
     connections_per_user: int = Field(default=20, ge=1)
+    topics_per_user: int = Field(default=1_000, ge=1)
     restrictions: int = Field(default=100_000, ge=1)
     events_per_second: float = Field(default=20, gt=0)
     events_burst: int = Field(default=40, ge=1)

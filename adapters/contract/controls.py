@@ -7,17 +7,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.contract.json_text import to_json
-from domain.model import BlockUser, Control, DisconnectUser, Json, RevokeTokens, UnblockUser, UserId
+from domain.model import BlockUser, ChangeMembers, Control, DisconnectUser, Json, RevokeTokens, UnblockUser, UserId
 
 DISCONNECT_USER = "user.disconnect"
 REVOKE_TOKENS = "user.revoke"
 BLOCK_USER = "user.block"
 UNBLOCK_USER = "user.unblock"
+CHANGE_MEMBERS = "topic.members"
 
 
 def control_event(control: Control) -> tuple[str, Json]:
-    """``{user, reconnect}``, ``{user, issued_before}``, ``{user, until, reason}`` and ``{user}``. Times are in UTC, to
-    the microsecond."""
+    """``{user, reconnect}``, ``{user, issued_before}``, ``{user, until, reason}`` and ``{user}``; and ``{topic,
+    joined, left}``, with lists of users. Times are in UTC, to the microsecond."""
     match control:
         case DisconnectUser(user, reconnect):
             return DISCONNECT_USER, to_json({"user": user, "reconnect": reconnect})
@@ -28,10 +29,15 @@ def control_event(control: Control) -> tuple[str, Json]:
             return BLOCK_USER, to_json({"user": user, "until": ends, "reason": reason})
         case UnblockUser(user):
             return UNBLOCK_USER, to_json({"user": user})
+        case ChangeMembers(topic, joined, left):
+            return CHANGE_MEMBERS, to_json({"topic": topic, "joined": joined, "left": left})
 
 
 def read_control(event: str, payload: Json) -> Control | None:
     """None where it is no control that this program knows: a later one may have written it."""
+    if event == CHANGE_MEMBERS:
+        said: dict[str, Any] = json.loads(payload)
+        return ChangeMembers(said["topic"], tuple(map(UserId, said["joined"])), tuple(map(UserId, said["left"])))
     if event not in (DISCONNECT_USER, REVOKE_TOKENS, BLOCK_USER, UNBLOCK_USER):
         return None
     members: dict[str, Any] = json.loads(payload)

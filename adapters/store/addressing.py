@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Collection
 
 from domain.model import EVERYONE, Audience, AudienceKind, RecipientPlace, Room, UserId
 
 _ROLE = "role:"
+_TOPIC = "topic:"
 _USER = "user:"
 
 
 def audience_of(rooms: str | None) -> tuple[AudienceKind, frozenset[Room]]:
-    """Of its rooms, one a line, of which the first tells: they are of users, or there is one. With the shared ones."""
+    """Of its rooms, one a line, of which the first tells: they are of users, or none is. With the shared ones."""
     first = (rooms or "").partition("\n")[0]
     if first == EVERYONE:
         return AudienceKind.EVERYONE, frozenset((EVERYONE,))
-    if first.startswith(_ROLE):
-        return AudienceKind.ROLE, frozenset((Room(first),))
+    if first.startswith((_ROLE, _TOPIC)):
+        groups = Audience.any_of(map(Room, (rooms or "").split("\n")))
+        return groups.kind, groups.rooms
     return AudienceKind.USER, frozenset()
+
+
+def audience_in(rooms: Collection[Room]) -> Audience:
+    """The same of rooms that are at hand."""
+    if EVERYONE in rooms:
+        return Audience.everyone()
+    if any(room.is_own for room in rooms):
+        return Audience(AudienceKind.USER, frozenset(rooms))
+    return Audience.any_of(rooms) if rooms else Audience.users(())
 
 
 def whole_audience(rooms: str | None) -> Audience:
@@ -26,10 +38,11 @@ def whole_audience(rooms: str | None) -> Audience:
     return Audience(kind, shared or frozenset(map(Room, (rooms or "").split("\n"))))
 
 
-def role_of(audience: Audience) -> str | None:
-    """The role of one that is for a role."""
-    (room, *_) = audience.rooms
-    return room.removeprefix(_ROLE) if audience.kind is AudienceKind.ROLE else None
+def roles_of(audience: Audience) -> list[str] | None:
+    """The roles of one that is for nobody else; of another a mark in any role counts."""
+    if audience.kind is not AudienceKind.ROLE:
+        return None
+    return sorted(room.removeprefix(_ROLE) for room in audience.rooms)
 
 
 def named_after(audience: Audience, place: RecipientPlace | None) -> list[UserId]:

@@ -13,10 +13,12 @@ from typing import Generic, TypeVar, cast
 from domain.model import (
     NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
+    ChangeMembers,
     Entry,
     Json,
     Position,
     Room,
+    Span,
     Subscriber,
     TailEntry,
     Unfetched,
@@ -92,6 +94,8 @@ class Tail(Generic[E]):
         self._followers: set[Follower] = set()
         # The last entry that revises a notification, by the offset of that.
         self._revisions: dict[int, int] = {}
+        self.has_topics = False
+        """Whether anybody is known to have come to one: then it does not say what is for whom."""
 
     def __len__(self) -> int:
         return self.head - self.floor
@@ -110,6 +114,8 @@ class Tail(Generic[E]):
         for entry in entries:
             if isinstance(entry, Entry) and entry.about is not None:
                 self._amend(entry, entry.about)
+            elif isinstance(entry, Entry) and isinstance(entry.control, ChangeMembers):
+                self.has_topics = True
             self.head = offset = entry.position.offset
             self.bytes += _weight(entry)
             self._entries[offset] = entry
@@ -210,14 +216,37 @@ class Tail(Generic[E]):
         for index in range(len(offsets) - 1, bisect_right(offsets, max(after, self.floor)) - 1, -1):
             yield offsets[index]
 
+    def newest_in(self, span: Span) -> Iterator[int]:
+        """Those of a topic in the time of a stay in it, in that order too."""
+        return filter(span.includes, self.newest_first(span.room, span.after))
+
+    def _in(self, span: Span, after: int) -> Iterator[int]:
+        """What is for who stayed in a topic, after an offset: also what was said later of what they got there."""
+        for offset in self.offsets(span.room, max(after, span.after)):
+            if span.includes(offset) or self._is_about(offset, span):
+                yield offset
+
+    def _is_about(self, offset: int, span: Span) -> bool:
+        entry = self._entries[offset]
+        return isinstance(entry, Entry) and entry.about is not None and span.includes(entry.about)
+
     def page(
-        self, subscriber: Subscriber, after: int, upto: int, *, max_entries: int, max_bytes: int
+        self,
+        subscriber: Subscriber,
+        after: int,
+        upto: int,
+        spans: Iterable[Span] = (),
+        /,
+        *,
+        max_entries: int,
+        max_bytes: int,
     ) -> tuple[tuple[E, ...], bool]:
-        """What a subscriber can reach after an offset that is not below the floor, up to another; and whether there is
-        more."""
+        """What a subscriber who was in topics for these ``spans`` can reach after an offset that is not below the
+        floor, up to another; and whether there is more."""
         entries: list[E] = []
         size = 0
         rooms = [self.offsets(room, max(after, start)) for room, start in subscriber.starts.items()]
+        rooms += [self._in(span, after) for span in spans]
         for offset in heapq.merge(*rooms):
             if offset > upto:
                 break

@@ -11,13 +11,14 @@ themselves, and finds it there.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Generic
 
 from domain.delivery.deadlines import Deadlines
 from domain.delivery.live_outlets import F, LiveOutlets, O
+from domain.delivery.reach import Reach
 from domain.delivery.revisions import Revisions
 from domain.delivery.window import Window
 from domain.delivery.withdrawn import Withdrawn
@@ -31,6 +32,7 @@ from domain.model import (
     Outgoing,
     Position,
     Room,
+    Span,
     TailEntry,
     Unfetched,
 )
@@ -101,8 +103,19 @@ class Hub:
         return frozenset(room for live in self._live.values() for room in live.rooms)
 
     def has_member(self, rooms: Iterable[Room]) -> bool:
-        """Whether somebody is in any of them, be they live or paused."""
-        return any(room in self._members for room in rooms)
+        """Whether somebody is in any of them, be they live or paused. Anybody may be in a topic by then: they come to
+        it at a place in the log, where the one who asks may be already."""
+        if any(room in self._members for room in rooms):
+            return True
+        if not self._members:
+            return False
+        for room in rooms:
+            if room.is_own:
+                # What is for some users by their names is for no topic.
+                return False
+            if room.is_topic:
+                return True
+        return False
 
     def observe(self, observer: Callable[[Sequence[TailEntry]], None]) -> None:
         """Have it called with the entries that were delivered in a turn, behind the last of them."""
@@ -219,7 +232,7 @@ class Hub:
         something of it."""
         if not self._window.reaches(after.offset):
             return False
-        missed = [entry for entry in self._window.after(after.offset) if not subscription.rooms.isdisjoint(entry.rooms)]
+        missed = [entry for entry in self._window.after(after.offset) if subscription.reach.has(entry)]
         are_current = self.are_current(missed)
         if any(current and isinstance(entry, Unfetched) for entry, current in zip(missed, are_current, strict=True)):
             return False
@@ -253,12 +266,14 @@ class Subscription(Generic[O, F]):
 
     __slots__ = (
         "_hub",
+        "_is_in",
         "_live",
         "_live_after",
         "_sent",
         "_since",
         "is_open",
         "outlet",
+        "reach",
         "replayed",
         "revisions",
         "rooms",
@@ -271,7 +286,9 @@ class Subscription(Generic[O, F]):
         self.is_open = True
         self.replayed: Position | None = None
         self.skipped: list[int] = []
-        self.revisions = Revisions()
+        self.reach = Reach()
+        self.revisions = Revisions(self.reach)
+        self._is_in = False
         self._sent: Position | None = None
         self._since = since
         self._hub = hub
@@ -280,8 +297,32 @@ class Subscription(Generic[O, F]):
 
     def join(self, rooms: frozenset[Room]) -> None:
         """Before it is live for the first time. It leaves them by ending."""
-        self.rooms = rooms
+        self.rooms = self.reach.rooms = rooms
         self._hub.join(rooms)
+
+    def begin(self, starts: Mapping[Room, int], spans: Sequence[Span], as_of: int) -> None:
+        """With what is stored of its user as of an offset: once it has joined its rooms, before it is live for the
+        first time."""
+        self.reach.begin(starts, spans, as_of)
+        if self.is_open:
+            topics = self.reach.topics
+            self.rooms |= topics
+            self._hub.join(topics)
+
+    def change_topic(self, room: Room, at: Position, *, is_member: bool) -> None:
+        """Have it in a topic or out of it, from the place in the log on to which the hub has come."""
+        if not self.is_open or not self.reach.change(room, at.offset, is_member):
+            return
+        one = frozenset((room,))
+        if self._is_in:
+            self._live.exit(self.outlet, one, one)
+            self._live.enter(self.outlet, one if is_member else (), self.reach, () if is_member else one)
+        if is_member:
+            self.rooms |= one
+            self._hub.join(one)
+        else:
+            self.rooms -= one
+            self._hub.leave(one)
 
     @property
     def sent(self) -> Position | None:
@@ -314,25 +355,25 @@ class Subscription(Generic[O, F]):
             if not self.is_open:
                 raise ConnectionGone
         # Some may have expired, or have been taken back, while there was no room.
-        self.catch_up(entries, END_OF_LOG if upto is None else upto)
+        self.catch_up(entries, END_OF_LOG if upto is None else upto, is_read=True)
         if entries:
             self._sent = entries[-1].position
 
-    def catch_up(self, entries: Sequence[TailEntry], upto: int = 0) -> None:
+    def catch_up(self, entries: Sequence[TailEntry], upto: int = 0, *, is_read: bool = False) -> None:
         """Send what it has missed, but for what is over, which is noted. Of a replay it is told up to where that goes
-        on."""
+        on, and that it ``is_read`` from the log."""
         sent = 0
         for entry, is_current in zip(entries, self._hub.are_current(entries), strict=True):
             if is_current and isinstance(entry, Entry):
-                sent += self._send_for(entry, upto)
+                sent += self._send_for(entry, upto, is_read=is_read)
             elif self._was_there(entry) and len(self.skipped) < SKIPPED_MOST:
                 self.skipped.append(entry.position.offset)
         if sent and self.is_open:
             self._hub.replayed(self._live.transport.name, sent)
 
-    def _send_for(self, entry: Entry, upto: int) -> bool:
+    def _send_for(self, entry: Entry, upto: int, *, is_read: bool) -> bool:
         """Whether anything was sent for it."""
-        event = self.revisions.sent_for(entry, upto)
+        event = self.revisions.sent_for(entry, upto, is_read=is_read)
         if event is not None and (place := self.revisions.place(event.position)) is not event.position:
             event = replace(event, position=place)
         if event is entry:
@@ -389,9 +430,11 @@ class Subscription(Generic[O, F]):
 
     def enter(self) -> None:
         """For the hub: from the next entry on it is one of those who are sent it."""
-        self._live.enter(self.outlet, self.rooms, self.revisions.starts)
+        self._is_in = True
+        self._live.enter(self.outlet, self.rooms, self.reach, self.reach.left)
 
     def _withdraw(self) -> None:
         self._sent, self._live_after = self.sent, None
-        self._live.exit(self.outlet, self.rooms)
+        self._is_in = False
+        self._live.exit(self.outlet, self.rooms, self.reach.left)
         self._hub.stay_paused(self)

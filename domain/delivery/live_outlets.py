@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+from domain.delivery.reach import Reach
 from domain.delivery.window import Window
 from domain.model import NOTIFICATION_REVISED, Entry, Room, TailEntry, Unfetched
 from domain.ports import Sent, Transport
@@ -19,46 +20,46 @@ def _without(outlets: Collection[O], others: Collection[O]) -> Collection[O]:
     return [outlet for outlet in outlets if outlet not in others]
 
 
-_NOBODY: Mapping[Any, int] = {}
+_NOBODY: Mapping[Any, Reach] = {}
 
 
 class LiveOutlets(Generic[O, F]):
-    """Those of one transport who are live, by room, and what was encoded for it of the entries in the window."""
+    """Those of one transport who are live, by room, and what was encoded for it of the entries in the window. Who has
+    left a topic is still told what becomes of what they got there."""
 
     def __init__(self, transport: Transport[O, F], window: Window) -> None:
         self.transport = transport
         self._window = window
-        self._by_room: dict[Room, dict[O, int]] = {}
+        self._by_room: dict[Room, dict[O, Reach]] = {}
+        self._left: dict[Room, dict[O, Reach]] = {}
         self._frames: dict[int, F] = {}
 
     @property
     def rooms(self) -> Collection[Room]:
         return self._by_room.keys()
 
-    def enter(self, outlet: O, rooms: frozenset[Room], starts: Mapping[Room, int]) -> None:
-        """``starts`` are offsets: what is about something at or below the one in a room is not sent there."""
+    def enter(self, outlet: O, rooms: Iterable[Room], reach: Reach, left: Iterable[Room] = ()) -> None:
+        """What is about something that is beyond its ``reach`` is not sent to it. ``left`` are topics."""
         for room in rooms:
-            self._by_room.setdefault(room, {})[outlet] = starts.get(room, 0)
+            self._by_room.setdefault(room, {})[outlet] = reach
+        for room in left:
+            self._left.setdefault(room, {})[outlet] = reach
 
-    def exit(self, outlet: O, rooms: frozenset[Room]) -> None:
-        for room in rooms:
-            outlets = self._by_room.get(room)
-            if outlets is not None:
-                outlets.pop(outlet, None)
-                if not outlets:
-                    del self._by_room[room]
+    def exit(self, outlet: O, rooms: Iterable[Room], left: Iterable[Room] = ()) -> None:
+        _take_out(outlet, self._by_room, rooms)
+        _take_out(outlet, self._left, left)
 
     def deliver(self, entry: TailEntry) -> Sent | None:
-        """What was sent; None where nobody is in its rooms."""
-        outlets = self._in(entry.rooms)
+        """What was sent; None where it is for nobody."""
+        if isinstance(entry, Unfetched):
+            if self._in(entry.rooms):
+                raise TypeError("the tail brought something for somebody without its payload")
+            return None
+        outlets = self._in(entry.rooms) if entry.about is None else self._reached(entry.about, entry.rooms)
         if not outlets:
             return None
-        if isinstance(entry, Unfetched):
-            raise TypeError("the tail brought something for somebody without its payload")
-        if entry.about is not None:
-            outlets = self._started_before(entry.about, entry.rooms)
-            if entry.later:
-                outlets = _without(outlets, self._reaching(entry.later, outlets))
+        if entry.about is not None and entry.later:
+            outlets = _without(outlets, self._reaching(entry.later, outlets))
             if not outlets:
                 return None
         had = self._reaching(entry.earlier, outlets) if entry.earlier else _NOBODY
@@ -91,7 +92,7 @@ class LiveOutlets(Generic[O, F]):
         if len(rooms) == 1:
             (room,) = rooms
             return self._by_room.get(room, _NOBODY)
-        outlets: dict[O, int] = {}
+        outlets: dict[O, Reach] = {}
         for room in rooms:
             outlets.update(self._by_room.get(room, _NOBODY))
         return outlets
@@ -102,14 +103,25 @@ class LiveOutlets(Generic[O, F]):
         for room, offset in offsets.items():
             members = self._by_room.get(room, _NOBODY)
             few, many = (members, outlets) if len(members) < len(outlets) else (outlets, members)
-            reaching.update((outlet, None) for outlet in few if outlet in many and members[outlet] < offset)
+            both = (outlet for outlet in few if outlet in many)
+            reaching.update((outlet, None) for outlet in both if members[outlet].includes(room, offset))
         return reaching
 
-    def _started_before(self, offset: int, rooms: frozenset[Room]) -> Collection[O]:
-        """Whoever started before an offset in any of the rooms, each once."""
+    def _reached(self, offset: int, rooms: frozenset[Room]) -> Collection[O]:
+        """For whom in any of the rooms what lies at an offset is, each once."""
         return {
-            outlet: start
+            outlet: reach
             for room in rooms
-            for outlet, start in self._by_room.get(room, _NOBODY).items()
-            if start < offset
+            for some in (self._by_room, self._left)
+            for outlet, reach in some.get(room, _NOBODY).items()
+            if reach.includes(room, offset)
         }
+
+
+def _take_out(outlet: O, by_room: dict[Room, dict[O, Reach]], rooms: Iterable[Room]) -> None:
+    for room in rooms:
+        outlets = by_room.get(room)
+        if outlets is not None:
+            outlets.pop(outlet, None)
+            if not outlets:
+                del by_room[room]

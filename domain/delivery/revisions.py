@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from domain.model import NOTHING_OWED, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Owed, Position, Room
+from domain.delivery.reach import Reach
+from domain.model import NOTHING_OWED, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Owed, Position
 from domain.rules.collapsing import is_reached
 
 OWED_MOST = 10_000
@@ -25,12 +25,10 @@ class Revisions:
     to the others.
     """
 
-    __slots__ = ("_after", "_given", "_keys", "_owed", "_since", "starts")
+    __slots__ = ("_after", "_given", "_keys", "_owed", "_reach", "_since")
 
-    def __init__(self) -> None:
-        self.starts: Mapping[Room, int] = {}
-        """Where its user starts in each room: what lies at or below that does not exist for them, nor what is about
-        it."""
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
         # Nearly all connections never have any.
         self._owed: set[int] | None = None
         self._since: int | None = None
@@ -60,8 +58,9 @@ class Revisions:
         """That of an entry that is sent, for its cursor."""
         return self.owed.behind(position) if self._owed or self._since is not None else position
 
-    def sent_for(self, entry: Entry, upto: int) -> Entry | None:
-        """What is sent for an entry, in a replay that goes on at least up to an offset; None: nothing is."""
+    def sent_for(self, entry: Entry, upto: int, *, is_read: bool = False) -> Entry | None:
+        """What is sent for an entry, in a replay that goes on at least up to an offset; None: nothing is. One that
+        ``is_read`` from the log may lie where its tail has not come to."""
         if entry.revised is not None and entry.revised <= upto:
             if not self._has_one(entry):
                 self._owe(entry.position.offset)
@@ -70,7 +69,7 @@ class Revisions:
             has_one = self._has_one(entry)
             self._note_key(entry)
             return replace(entry, event=NOTIFICATION_REVISED) if has_one else entry
-        if not self._exists(entry, entry.about):
+        if not self._exists(entry, entry.about, is_read=is_read):
             return None
         self._note_key(entry)
         if not self._give(entry.about) or entry.event != NOTIFICATION_REVISED:
@@ -98,16 +97,19 @@ class Revisions:
         self._given.add(about)
         return True
 
-    def _exists(self, entry: Entry, about: int) -> bool:
-        if entry.later is not None and is_reached(entry.later, self.starts):
+    def _exists(self, entry: Entry, about: int, *, is_read: bool) -> bool:
+        if entry.later is not None and is_reached(entry.later, self._reach.starts):
             return False
-        return any(self.starts.get(room, about) < about for room in entry.rooms)
+        if is_read and any(room.is_topic for room in entry.rooms):
+            # The log has looked at that: it knows who was there by then.
+            return True
+        return any(self._reach.includes(room, about) for room in entry.rooms)
 
     def _has_one(self, entry: Entry) -> bool:
         """Whether it was given one before with the same collapse key."""
         if entry.collapse_key is None:
             return False
-        if entry.earlier is not None and is_reached(entry.earlier, self.starts):
+        if entry.earlier is not None and is_reached(entry.earlier, self._reach.starts):
             return True
         if entry.follows is None:
             return False

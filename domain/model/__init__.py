@@ -49,6 +49,7 @@ from domain.model.log import (
     Appended,
     AppendOutcome,
     BlockUser,
+    ChangeMembers,
     Control,
     DisconnectUser,
     Entry,
@@ -60,6 +61,7 @@ from domain.model.log import (
     TailEntry,
     UnblockUser,
     Unfetched,
+    UserControl,
 )
 from domain.model.notification import (
     EVERYONE,
@@ -87,6 +89,7 @@ from domain.model.recipients import (
 )
 from domain.model.restriction import Block, Blocked, Restricted, Restriction, Revoked
 from domain.model.schedule import AmendedSchedule, Due, ScheduledNotification
+from domain.model.topic import SPANS_MOST, Span
 
 __all__ = [
     "CURSOR_MAX_LENGTH",
@@ -97,6 +100,7 @@ __all__ = [
     "NOTIFICATION_REVISED",
     "NOTIFICATION_UPDATED",
     "SERVER_STOPPED",
+    "SPANS_MOST",
     "AckId",
     "Action",
     "Addressed",
@@ -117,6 +121,7 @@ __all__ = [
     "BlockUser",
     "Blocked",
     "Caller",
+    "ChangeMembers",
     "Changed",
     "Checkpoint",
     "ConnectReply",
@@ -178,10 +183,12 @@ __all__ = [
     "Revoked",
     "Room",
     "ScheduledNotification",
+    "Span",
     "Subscriber",
     "TailEntry",
     "Tally",
     "UnblockUser",
     "Unfetched",
+    "UserControl",
     "UserId",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from domain.model.connection import RecoveryReason
 from domain.model.identity import UserId
 from domain.model.inbox import Counted
 from domain.model.log import Page, Position, Subscriber
 from domain.model.notification import Room
+from domain.model.topic import Span
 from domain.model.value import value
 
 
@@ -34,7 +37,8 @@ class Arrived:
     """What the log and the inbox hold for them, of one moment.
 
     ``page`` is the first one after ``after``. ``recovered``: they continue where their cursors stand. ``reason``: why
-    they do not, though they had some, or why some of what they have not received is gone.
+    they do not, though they had some, or why some of what they have not received is gone. ``spans`` are their stays in
+    topics.
     """
 
     subscriber: Subscriber
@@ -43,3 +47,4 @@ class Arrived:
     reason: RecoveryReason | None
     page: Page
     counted: Counted
+    spans: Sequence[Span] = ()

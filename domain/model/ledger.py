@@ -10,6 +10,7 @@ from domain.model.connection import ConnectionId
 from domain.model.identity import UserId
 from domain.model.log import Position
 from domain.model.notification import AudienceKind, Room
+from domain.model.topic import Span
 from domain.model.value import value
 
 SERVER_STOPPED = "server_stopped"
@@ -113,7 +114,8 @@ class Addressed:
 
 @value
 class AddressedPage:
-    """Notifications, and what is known of a user: the start in each room but their own, and the mark in each role.
+    """Notifications, and what is known of a user: the start in each room but their own, the mark in each role, and
+    their stays in topics.
 
     ``next`` is the ``before`` of the following page. ``complete_since``: the ledger has everything from then on; None
     where there is none.
@@ -124,6 +126,7 @@ class AddressedPage:
     starts: Mapping[Room, int]
     marks: Mapping[str, int]
     complete_since: datetime | None
+    spans: Sequence[Span] = ()
 
 
 @value

@@ -88,7 +88,19 @@ class UnblockUser:
 RestrictUser: TypeAlias = RevokeTokens | BlockUser | UnblockUser
 """What changes the restriction of a user."""
 
-Control: TypeAlias = DisconnectUser | RestrictUser
+UserControl: TypeAlias = DisconnectUser | RestrictUser
+
+
+@value
+class ChangeMembers:
+    """From its place on these users are in a topic who were not before, and those are not who were."""
+
+    topic: str
+    joined: tuple[UserId, ...]
+    left: tuple[UserId, ...]
+
+
+Control: TypeAlias = UserControl | ChangeMembers
 """What every server is to do at one place in the log."""
 
 

@@ -14,7 +14,7 @@ Json = NewType("Json", bytes)
 
 
 class Room(str):
-    """The name of a set of connections: ``user:{id}``, ``role:{role}`` or ``everyone``."""
+    """The name of a set of connections: ``user:{id}``, ``role:{role}``, ``topic:{topic}`` or ``everyone``."""
 
     __slots__ = ()
 
@@ -26,6 +26,20 @@ class Room(str):
     def of_role(cls, role: str) -> Room:
         return cls(f"role:{role}")
 
+    @classmethod
+    def of_topic(cls, topic: str) -> Room:
+        return cls(f"topic:{topic}")
+
+    @property
+    def is_topic(self) -> bool:
+        """Whether users come to it and leave it at places in the log."""
+        return self.startswith("topic:")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is that of one user."""
+        return self.startswith("user:")
+
 
 EVERYONE = Room("everyone")
 
@@ -33,6 +47,7 @@ EVERYONE = Room("everyone")
 class AudienceKind(Enum):
     USER = "user"
     ROLE = "role"
+    TOPIC = "topic"
     EVERYONE = "everyone"
 
 
@@ -54,6 +69,17 @@ class Audience:
     @classmethod
     def role(cls, role: str) -> Audience:
         return cls(AudienceKind.ROLE, frozenset((Room.of_role(role),)))
+
+    @classmethod
+    def topic(cls, topic: str) -> Audience:
+        return cls(AudienceKind.TOPIC, frozenset((Room.of_topic(topic),)))
+
+    @classmethod
+    def any_of(cls, groups: Iterable[Room]) -> Audience:
+        """Whoever is in one of these roles and topics, at least one; of topics among others it is said to be for a
+        topic."""
+        rooms = frozenset(groups)
+        return cls(AudienceKind.TOPIC if any(room.is_topic for room in rooms) else AudienceKind.ROLE, rooms)
 
     @classmethod
     def everyone(cls) -> Audience:

@@ -27,6 +27,8 @@ from domain.ports.store import Store
 from domain.ports.subscribers import Subscribers
 from domain.ports.telemetry import Sent, Telemetry
 from domain.ports.token_verifier import TokenVerifier
+from domain.ports.topic_members import TopicMembers
+from domain.ports.topics import Topics
 from domain.ports.transport import Frame, Outlet, Transport
 from domain.ports.user_access import UserAccess
 from domain.ports.user_inboxes import UserInboxes
@@ -64,6 +66,8 @@ __all__ = [
     "Subscribers",
     "Telemetry",
     "TokenVerifier",
+    "TopicMembers",
+    "Topics",
     "Transport",
     "UserAccess",
     "UserInboxes",

@@ -10,13 +10,13 @@ from domain.model import (
     Arrival,
     Arrived,
     Checkpoint,
-    Control,
     Draft,
     Page,
     Position,
     Room,
     Subscriber,
     TailEntry,
+    UserControl,
 )
 
 Wanted: TypeAlias = Callable[[frozenset[Room]], bool]
@@ -42,7 +42,7 @@ class Log(Protocol):
         the stored checkpoint is not the one that this one follows, and then nothing was stored.
         """
 
-    async def append_control(self, control: Control) -> Position:
+    async def append_control(self, control: UserControl) -> Position:
         """Store it as an entry in no room, and say where: every server meets it there as it follows the tail. What it
         says against a user is stored in the same commit, see ``Restrictions``."""
 
@@ -67,8 +67,9 @@ class Log(Protocol):
         """The entries a subscriber can reach after a position, each once, in order, of one snapshot of the log.
 
         A page holds at least one entry where there is one, whatever its size; but of what revises a notification none
-        is on it that the subscriber has deleted, or that is in no inbox any more, and nothing about one that a later
-        one has taken the place of. Raises CursorRefused where the log cannot be read from there on: INVALID where the
+        is on it that the subscriber has deleted, or that is in no inbox any more, nothing about one that a later one
+        has taken the place of, and of what is about one in a topic none that is not theirs. Raises CursorRefused where
+        the log cannot be read from there on: INVALID where the
         position is past the end of its epoch, UNKNOWN_EPOCH, or TRIMMED where an entry after it, which the subscriber
         could reach, is gone.
         """

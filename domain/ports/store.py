@@ -13,9 +13,22 @@ from domain.ports.recipients import Recipients
 from domain.ports.restrictions import Restrictions
 from domain.ports.schedule import Schedule
 from domain.ports.subscribers import Subscribers
+from domain.ports.topics import Topics
 
 
-class Store(Log, Checkpoints, Subscribers, Inboxes, Ledger, Recipients, Restrictions, Amendments, Schedule, Protocol):
+class Store(
+    Log,
+    Checkpoints,
+    Subscribers,
+    Inboxes,
+    Ledger,
+    Recipients,
+    Restrictions,
+    Amendments,
+    Schedule,
+    Topics,
+    Protocol,
+):
     """One adapter keeps all of it, as what they promise together needs one commit."""
 
     async def secret(self) -> bytes:

@@ -3,7 +3,7 @@ which received it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -20,6 +20,7 @@ from domain.model import (
     ConnectionRecord,
     Outcome,
     Room,
+    Span,
     UserId,
 )
 from domain.model.value import value
@@ -34,22 +35,28 @@ class Reach:
     rooms: frozenset[Room]
 
     def includes(self, connection: ConnectionRecord) -> bool:
-        """Whether the connection is in one of them."""
+        """Whether the connection is in one of them. In a topic all of a user's are."""
         own = (Room.of_user(self.user), Room.of_role(connection.role), EVERYONE)
-        return not self.rooms.isdisjoint(own)
+        return not self.rooms.isdisjoint(own) or any(room.is_topic for room in self.rooms)
 
     def has_mark(self, offset: int, marks: Mapping[str, int]) -> bool:
         """Whether a mark in a role that reaches it lies at or beyond it."""
-        if self.rooms.isdisjoint((Room.of_user(self.user), EVERYONE)):
+        in_all_roles = any(room.is_topic or room == EVERYONE for room in self.rooms)
+        if Room.of_user(self.user) not in self.rooms and not in_all_roles:
             marks = {role: mark for role, mark in marks.items() if Room.of_role(role) in self.rooms}
         return any(mark >= offset for mark in marks.values())
 
 
-def reach(user: UserId, notification: Addressed, starts: Mapping[Room, int]) -> Reach:
-    """What lies at or below the start in a room does not exist for them there."""
+def reach(user: UserId, notification: Addressed, starts: Mapping[Room, int], spans: Iterable[Span]) -> Reach:
+    """What lies at or below the start in a room does not exist for them there, nor what came to a topic while they were
+    not in it."""
     own, offset = Room.of_user(user), notification.position.offset
+    topics = {span.room for span in spans if span.includes(offset)}
     return Reach(
-        user, frozenset(room for room in notification.rooms if room == own or starts.get(room, offset) < offset)
+        user,
+        frozenset(
+            room for room in notification.rooms if room == own or room in topics or starts.get(room, offset) < offset
+        ),
     )
 
 
@@ -186,7 +193,7 @@ def awaited(
     """The receipts that there may be of the notifications."""
     found: list[AwaitedReceipt] = []
     for notification in page.notifications:
-        reached, offset = reach(user, notification, page.starts), notification.position.offset
+        reached, offset = reach(user, notification, page.starts, page.spans), notification.position.offset
         found += [
             AwaitedReceipt(stay.connection.id, offset, _sent_at(stay.connection, notification))
             for stay in followed
@@ -212,7 +219,7 @@ def case(
 ) -> Case:
     """``followed`` are the stays of their connections since it was stored, which are in the ``history``; ``block`` is
     what is known of one of the user, though it may be over."""
-    reached = reach(user, notification, page.starts)
+    reached = reach(user, notification, page.starts, page.spans)
     offset = notification.position.offset
     relevant: list[Attempt] = []
     for stay in followed:

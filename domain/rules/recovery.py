@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from domain.model import Arrival, PidVerdict, Position, RecoveryReason, ResumeRequest, Room
+from domain.model import SPANS_MOST, Arrival, Entry, PidVerdict, Position, RecoveryReason, ResumeRequest, Room, Span
 from domain.model.value import value
 from domain.rules.epochs import Generations
 
@@ -76,6 +76,31 @@ def floor_of(starts: Mapping[Room, int], trimmed: Mapping[Room, int]) -> int:
         if lost > start and lost > floor:
             floor = lost
     return floor
+
+
+def floor_in_topics(spans: Sequence[Span], trimmed: Mapping[Room, int]) -> int:
+    """The same of stays in topics. What a topic has lost of a stay that is over is not known more exactly than by what
+    it has lost at all: it may be taken for later than it was, and never for earlier. So may what was lost with stays
+    that are remembered no more, where there may be such."""
+    over = [span.upto for span in spans if span.upto is not None]
+    floor = min(over) if len(over) >= SPANS_MOST else 0
+    for span in spans:
+        lost = trimmed.get(span.room, 0)
+        last = lost if span.upto is None else min(lost, span.upto)
+        if lost > span.after and last > floor:
+            floor = last
+    return floor
+
+
+def is_told(entry: Entry, starts: Mapping[Room, int], spans: Sequence[Span]) -> bool:
+    """Whether somebody is to read an entry that is for a topic they can reach: what is about another is for those for
+    whom that is. In rooms that are no topics this is left to who sends it to them."""
+    about = entry.about
+    if about is None or not any(room.is_topic for room in entry.rooms):
+        return True
+    return any(starts.get(room, about) < about for room in entry.rooms) or any(
+        span.room in entry.rooms and span.includes(about) for span in spans
+    )
 
 
 @value

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from domain.delivery.hub import Hub
 from domain.errors import InvalidToken
-from domain.model import Control, DisconnectUser, Identity, Position, Restricted, Restriction, UserId
+from domain.model import Control, Identity, Position, Restricted, Restriction, RestrictUser, UserId
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Restrictions
 from domain.rules import restrictions as rule
@@ -91,7 +91,7 @@ class Admission:
 
     def carry_out(self, control: Control, at: Position) -> None:
         """At its place in the log."""
-        if not isinstance(control, DisconnectUser):
+        if isinstance(control, RestrictUser):
             self._by_user[control.user] = rule.after(self._by_user.get(control.user), control, at.offset)
 
     async def forget(self) -> bool:

@@ -109,7 +109,7 @@ class ConnectionService:
         # From here on nothing waits: what comes against the user from now on finds the connection.
         self._admission.check(identity)
         connection.subscriber, connection.start = start.subscriber, start
-        connection.subscription.revisions.starts = start.subscriber.starts
+        connection.subscription.begin(start.subscriber.starts, start.spans, start.counted.as_of.offset)
         connection.subscription.revisions.resume(start.owed)
         connection.subscription.revisions.begin(start.after.offset)
         connection.began_after, connection.had = start.after.offset, start.had

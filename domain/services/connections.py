@@ -239,6 +239,10 @@ class Connections:
         """Of each connection that was let in."""
         return [one.identity for one in self._open_of(user) if one.identity is not None]
 
+    def subscriptions_of(self, user: UserId) -> Sequence[Subscription[Any, Any]]:
+        """Of each connection that has shown a good token, those still connecting among them."""
+        return [one.subscription for one in self._by_user.get(user, ())]
+
     def close_where(self, user: UserId, fault: Callable[[Identity], SynkroneError | None]) -> None:
         """Close those of the user's that were let in and have a fault, for it."""
         for connection in self._open_of(user):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
@@ -39,15 +39,19 @@ CLOCK_SET_BACK = 1.0
 class _Tally:
     """The counts of one user in one role, and what each subscription was told last.
 
-    ``counted_at`` is when the inbox was asked, and ``is_outdated`` that it has to be asked again whatever it said.
+    ``counted_at`` is when the inbox was asked, and ``is_outdated`` that it has to be asked again whatever it said. Its
+    user came to one of the ``rooms``, or left one, at the offset ``moved_at``: what was counted before cannot be added
+    to.
     """
 
     subscriber: Subscriber
+    rooms: frozenset[Room]
     counted: Counted
     counted_at: datetime
     is_outdated: bool = False
     told: dict[AnySubscription, Counts] = field(default_factory=dict)
     told_at: float | None = None
+    moved_at: int = 0
 
 
 def _takes_a_place(entry: TailEntry) -> bool:
@@ -68,7 +72,8 @@ class _News:
 
     def note(self, entry: TailEntry) -> None:
         offset = entry.position.offset
-        if entry.event != NOTIFICATION_NEW or entry.expires_at is not None or _takes_a_place(entry):
+        is_plain = entry.event == NOTIFICATION_NEW and entry.expires_at is None
+        if not is_plain or _takes_a_place(entry) or _may_come_twice(entry):
             self.complete_after = offset
             self.offsets.clear()
             return
@@ -81,6 +86,11 @@ class _News:
         if offset < self.complete_after:
             return None
         return sum(1 for _ in takewhile(lambda new: new > offset, reversed(self.offsets)))
+
+
+def _may_come_twice(entry: TailEntry) -> bool:
+    """Whether somebody may be in more than one of its rooms: nobody is where it names users."""
+    return len(entry.rooms) > 1 and not next(iter(entry.rooms)).is_own
 
 
 class CountsService:
@@ -114,10 +124,10 @@ class CountsService:
         key = (subscriber.user, subscriber.role)
         tally = self._tallies.get(key)
         if tally is None:
-            tally = self._tallies[key] = _Tally(subscriber, counted, self._clock.now())
-            noted = self._noted.offset if self._noted is not None else 0
-            for room in subscriber.starts:
-                self._news.setdefault(room, _News(noted)).tallies[tally] = None
+            rooms = subscription.rooms.union(subscriber.starts)
+            tally = self._tallies[key] = _Tally(subscriber, rooms, counted, self._clock.now())
+            tally.moved_at = subscription.reach.changed_at
+            self._follow(tally, rooms)
             self._set_deadlines(tally)
         tally.told[subscription] = counted.counts
         self._by_subscription[subscription] = tally
@@ -135,7 +145,26 @@ class CountsService:
         self._until.put(tally, None)
         self._given_up_at.put(tally, None)
         del self._tallies[tally.subscriber.user, tally.subscriber.role]
-        for room in tally.subscriber.starts:
+        self._unfollow(tally, tally.rooms)
+
+    def moved(self, subscription: AnySubscription, at: Position) -> None:
+        """The user of a subscription came to a topic, or has left one."""
+        tally = self._by_subscription.get(subscription)
+        if tally is None:
+            return
+        rooms = subscription.rooms.union(tally.subscriber.starts)
+        self._unfollow(tally, tally.rooms - rooms)
+        self._follow(tally, rooms - tally.rooms)
+        tally.rooms, tally.moved_at = rooms, at.offset
+        self._due[tally] = None
+
+    def _follow(self, tally: _Tally, rooms: Collection[Room]) -> None:
+        noted = self._noted.offset if self._noted is not None else 0
+        for room in rooms:
+            self._news.setdefault(room, _News(noted)).tallies[tally] = None
+
+    def _unfollow(self, tally: _Tally, rooms: Collection[Room]) -> None:
+        for room in rooms:
             news = self._news[room]
             del news.tallies[tally]
             if not news.tallies:
@@ -249,14 +278,16 @@ class CountsService:
     def _added_up(self, tally: _Tally, given_up: int) -> Counted | None:
         """The counts as of the last entry that was delivered; None where the inbox has to be asked."""
         counted, noted = tally.counted, self._noted
-        if tally.is_outdated or (counted.oldest is not None and counted.oldest <= given_up):
+        if tally.is_outdated or tally.moved_at > counted.as_of.offset:
+            return None
+        if counted.oldest is not None and counted.oldest <= given_up:
             return None
         if counted.stands_until is not None and self._clock.now() >= counted.stands_until:
             return None
         if noted is None or noted.offset <= counted.as_of.offset:
             return counted
         number = 0
-        for room in tally.subscriber.starts:
+        for room in tally.rooms:
             new = self._news[room].after(counted.as_of.offset)
             if new is None:
                 return None

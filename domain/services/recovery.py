@@ -16,6 +16,7 @@ from domain.model import (
     RecoveryReason,
     ResumeRequest,
     Room,
+    Span,
     Subscriber,
 )
 from domain.model.value import value
@@ -29,7 +30,7 @@ from domain.services.marks import Marks
 class Start:
     """Where a connection begins: the page is the first one ``after`` a position. Its client ``had`` everything up to
     another, as its cursor says, but for what it is ``owed``. ``continues`` is the pid of the connection whose place it
-    takes, if any."""
+    takes, if any. ``spans`` are the stays of its user in topics."""
 
     subscriber: Subscriber
     after: Position
@@ -41,6 +42,7 @@ class Start:
     reason: RecoveryReason | None
     continues: str | None
     owed: Owed
+    spans: Sequence[Span]
 
 
 class RecoveryService:
@@ -89,6 +91,7 @@ class RecoveryService:
             asked.reason or arrived.reason,
             continues,
             owed,
+            arrived.spans,
         )
 
     async def read(self, subscriber: Subscriber, after: Position) -> Page:

@@ -11,7 +11,6 @@ from domain.model import (
     Blocked,
     BlockUser,
     Control,
-    DisconnectUser,
     Identity,
     Position,
     RestrictUser,
@@ -95,7 +94,7 @@ class UserAccessService:
 
     def carry_out(self, control: Control, at: Position) -> None:
         """At its place in the log. Of those who are still connecting it turns out as they are let in."""
-        if not isinstance(control, DisconnectUser):
+        if isinstance(control, RestrictUser):
             self._admission.carry_out(control, at)
             self._connections.close_where(control.user, self._fault_of_live)
 

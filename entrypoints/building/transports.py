@@ -22,6 +22,7 @@ def build_policy(settings: Settings, randomness: Randomness) -> ConnectionPolicy
         replays_undelivered=settings.replay == "undelivered",
         connections=limits.connections,
         connections_per_user=limits.connections_per_user,
+        topics_per_user=limits.topics_per_user,
         requests_waiting=limits.events_burst,
         notification_bytes=limits.notification_bytes,
         schedule_ahead=limits.schedule_ahead,

@@ -8,7 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from domain.model import NOTIFICATION_DELETED, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Position, Room, UserId
+from domain.model import (
+    NOTIFICATION_DELETED,
+    NOTIFICATION_NEW,
+    NOTIFICATION_REVISED,
+    Entry,
+    Position,
+    Room,
+    Span,
+    UserId,
+)
+from tests.stays import stays_of
 
 Place = tuple[str, str]
 """A user in one role."""
@@ -183,12 +193,17 @@ class Oracle:
 
     def visible(self, place: Place, after: int, upto: int | None = None) -> Iterator[Entry]:
         """What exists for a user in a role, trimmed or not; of what is about a notification, where that does."""
-        starts = self.starts_of(place)
+        starts, stays = self.starts_of(place), self._stays(place)
         # Offsets begin at 1 and have no gaps.
         for entry in self.log.entries[after : upto if upto is not None else None]:
             offset = entry.about if entry.about is not None else entry.position.offset
-            if any(room in entry.rooms and start < offset for room, start in starts.items()):
+            if any(room in entry.rooms and start < offset for room, start in starts.items()) or any(
+                stay.room in entry.rooms and stay.includes(offset) for stay in stays
+            ):
                 yield entry
+
+    def _stays(self, place: Place) -> Sequence[Span]:
+        return stays_of(self.log.entries, UserId(place[0]))
 
     def starts_of(self, place: Place) -> Mapping[Room, int]:
         user, role = place
@@ -242,15 +257,20 @@ class Oracle:
         return self.log.recalled.get(about) if is_there else None
 
     def floor(self, place: Place, trimmed: int) -> int:
-        """The last that was trimmed of what was in their rooms, and was neither taken back nor revised before."""
-        starts = self.starts_of(place)
-        offsets = (
-            entry.position.offset
-            for entry in self.log.entries[:trimmed]
-            if any(room in entry.rooms and start < entry.position.offset for room, start in starts.items())
-        )
+        """The last that was trimmed of what was in their rooms, and was neither taken back nor revised before. Of a
+        topic that they have left it may be taken for the end of their stay, where that has lost something since."""
         kept_out = self.log.recalled.keys() | self.log.erased
-        return max((offset for offset in offsets if offset not in kept_out), default=0)
+        lost: dict[Room, int] = {}
+        for entry in self.log.entries[:trimmed]:
+            if entry.position.offset not in kept_out:
+                lost.update(dict.fromkeys(entry.rooms, entry.position.offset))
+        floors = [lost[room] for room, start in self.starts_of(place).items() if lost.get(room, 0) > start]
+        floors += [
+            min(lost[stay.room], stay.upto or trimmed)
+            for stay in self._stays(place)
+            if lost.get(stay.room, 0) > stay.after
+        ]
+        return max(floors, default=0)
 
     def mark(self, place: Place, node: int) -> tuple[int, int]:
         """The lowest and the highest that the mark may be, for a node.

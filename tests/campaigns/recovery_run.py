@@ -21,11 +21,11 @@ from domain.errors import (
     StoreUnavailable,
     UnknownNotification,
 )
-from domain.model import AmendedSchedule, Answer, Audience, ConnectionId, Entry, Listing, Publication
-from domain.policy import ConnectionPolicy
+from domain.model import AmendedSchedule, Answer, Audience, ConnectionId, Entry, Listing, Publication, Room, UserId
+from domain.policy import ConnectionPolicy, is_of_groups
 from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watched, cursors_of
 from tests.campaigns.recovery_oracle import Broken, Log, Oracle, Place
-from tests.campaigns.recovery_world import ROLES, USERS, Server, Store, View, token
+from tests.campaigns.recovery_world import ROLES, TOPICS, USERS, Server, Store, View, token
 from tests.doubles import ManualClock
 from tests.unit.domain.world import answer_to
 
@@ -60,6 +60,7 @@ class Run(Watched):
             self.revise: 8,
             self.schedule: 5,
             self.come_due: 4,
+            self.change_members: 10,
             self.connect_one: 24,
             self.take_some: 12,
             self.cut: 10,
@@ -157,6 +158,16 @@ class Run(Watched):
     async def come_due(self) -> None:
         with suppress(StoreUnavailable):
             await self._any().due.deliver()
+
+    async def change_members(self) -> None:
+        """A backend has somebody in a topic, or not, until it is told that it is so."""
+        users = [UserId(user) for user in USERS if self.rng.random() < 0.6]
+        joins, topic = self.rng.random() < 0.6, self.rng.choice(TOPICS)
+        for _ in range(PUBLISHING_TRIES):
+            with suppress(StoreUnavailable):
+                await self._any().topics.change_members(topic, *((users, ()) if joins else ((), users)))
+                self.counted["changes of members"] += 1
+                return
 
     def _one_of_the_last(self) -> str:
         return f"n{self.rng.randint(max(0, self.numbers - 9), self.numbers)}"
@@ -506,10 +517,13 @@ class Run(Watched):
 
     async def _meanwhile(self, server: Server) -> None:
         chance = self.rng.random()
-        if chance < 0.2:
+        if chance < 0.15:
+            self.counted["members changed meanwhile"] += 1
+            await self.change_members()
+        elif chance < 0.3:
             self.counted["recalled meanwhile"] += 1
             await self.recall()
-        elif chance < 0.4:
+        elif chance < 0.45:
             self.counted["revised meanwhile"] += 1
             await self.revise()
         else:
@@ -537,12 +551,16 @@ class Run(Watched):
                 Audience.users(USERS),
                 Audience.role(self.rng.choice(ROLES)),
                 Audience.everyone(),
+                Audience.topic(self.rng.choice(TOPICS)),
+                Audience.topic(self.rng.choice(TOPICS)),
+                Audience.any_of([Room.of_topic(self.rng.choice(TOPICS)), Room.of_role(self.rng.choice(ROLES))]),
+                Audience.any_of(map(Room.of_topic, TOPICS)),
             ]
         )
         life = timedelta(seconds=self.rng.uniform(1, 20)) if self.rng.random() < 0.1 else None
         self.numbers += 1
         expires_at = self.clock.now() + life if life is not None else None
-        key = self.rng.choice(("k", "l")) if self.rng.random() < 0.2 else None
+        key = self.rng.choice(("k", "l")) if self.rng.random() < 0.2 and not is_of_groups(to) else None
         return Publication(to, "t", id=f"n{self.numbers}", expires_at=expires_at, collapse_key=key)
 
 

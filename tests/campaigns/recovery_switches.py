@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from adapters.store.tail import Tail
 from adapters.system.pids import KeyedPids
 from domain.delivery.hub import Hub, Subscription
 from domain.delivery.live_outlets import LiveOutlets
+from domain.delivery.reach import Reach
 from domain.delivery.revisions import Revisions
 from domain.delivery.window import Window
 from domain.model import (
@@ -29,6 +30,7 @@ from domain.model import (
     RecoveryReason,
     ResumeRequest,
     Room,
+    Span,
     Subscriber,
     TailEntry,
     UserId,
@@ -374,8 +376,8 @@ def revised_entries_replayed(patch: pytest.MonkeyPatch) -> None:
 def revisions_told_as_such_to_all(patch: pytest.MonkeyPatch) -> None:
     sent_for = Revisions.sent_for
 
-    def as_it_is(self: Revisions, entry: Entry, upto: int) -> Entry | None:
-        return entry if sent_for(self, entry, upto) is not None else None
+    def as_it_is(self: Revisions, entry: Entry, upto: int, *, is_read: bool) -> Entry | None:
+        return entry if sent_for(self, entry, upto, is_read=is_read) is not None else None
 
     patch.setattr(Revisions, "sent_for", as_it_is)
 
@@ -397,8 +399,8 @@ def later_ones_told_as_new_to_all(patch: pytest.MonkeyPatch) -> None:
 
 
 def revisions_of_what_is_older_than_the_start(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Revisions, "_exists", lambda *_: True)
-    patch.setattr(LiveOutlets, "_started_before", lambda self, _, rooms: self._in(rooms))
+    patch.setattr(Revisions, "_exists", lambda *_, **__: True)
+    patch.setattr(LiveOutlets, "_reached", lambda self, _, rooms: self._in(rooms))
 
 
 def due_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -417,3 +419,34 @@ def due_comes_again(patch: pytest.MonkeyPatch) -> None:
 
 def cancelled_all_the_same(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(KeptSchedule, "cancel", lambda *_: None)
+
+
+def topics_of_now_alone(patch: pytest.MonkeyPatch) -> None:
+    """Whoever is in one has all that ever came to it, and who has left it nothing."""
+    spans_of = MemoryStore._spans_of
+
+    def as_if_always(self: MemoryStore, user: UserId) -> Sequence[Span]:
+        return [Span(span.room, 0) for span in spans_of(self, user) if span.upto is None]
+
+    patch.setattr(MemoryStore, "_spans_of", as_if_always)
+
+
+def members_stay_where_they_connected(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Subscription, "change_topic", lambda *_, **__: None)
+
+
+def changes_while_connecting_unheard(patch: pytest.MonkeyPatch) -> None:
+    begin = Reach.begin
+
+    def without_them(self: Reach, starts: Mapping[Room, int], spans: Sequence[Span], as_of: int) -> None:
+        self._early.clear()
+        begin(self, starts, spans, as_of)
+
+    patch.setattr(Reach, "begin", without_them)
+
+
+def what_came_during_a_pause_not_told_apart(patch: pytest.MonkeyPatch) -> None:
+    """By whether its user was in the topic by then."""
+    patch.setattr(
+        Reach, "has", lambda self, entry: not (self.rooms | self.topics | set(self.left)).isdisjoint(entry.rooms)
+    )

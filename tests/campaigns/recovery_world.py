@@ -46,6 +46,7 @@ from tests.unit.domain.world import until
 
 USERS = ("ann", "bob")
 ROLES = ("freelance", "company")
+TOPICS = ("project", "other")
 
 
 def token(user: str, role: str) -> str:
@@ -76,6 +77,8 @@ class Store(MemoryStore):
             *("_records", "_by_id", "_by_key", "_users", "_trimmed_rooms", "_trimmed_elsewhere", "_began"),
             "_schedule",
             "_collapsing",
+            "_spans",
+            "_memberships",
         )
         return {"tail": tail, "own": {name: _copied(getattr(self, name)) for name in names}}
 
@@ -137,7 +140,17 @@ def _copied(value: Any) -> Any:
             return value
 
 
-_WRITES = ("append", "change", "read_all", "recall", "revise", "deliver_due", "cancel", "revise_scheduled")
+_WRITES = (
+    "append",
+    "change",
+    "read_all",
+    "recall",
+    "revise",
+    "deliver_due",
+    "cancel",
+    "revise_scheduled",
+    "change_members",
+)
 
 
 class View:
@@ -306,6 +319,7 @@ class Server:
         self.connecting = application.connecting
         self.publishing = application.publishing
         self.due = application.due
+        self.topics = application.topics
         self._tail: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -42,6 +42,8 @@ MET = {
     "revisions replayed": 500,
     "cut where something was owed": 5,
     "later ones replayed": 200,
+    "changes of members": 500,
+    "members changed meanwhile": 300,
     "requests": 200,
     "scheduled": 300,
     "came due": 200,
@@ -142,6 +144,16 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     "what was replaced is replayed no more": (switches.replaced_entries_read, REPLACED),
     "nor listed": (switches.replaced_entries_listed, REPLACED),
     "and what replaces it revises it for who has it": (switches.later_ones_told_as_new_to_all, REPLACED),
+    "who was in a topic by then counts, and not who is": (
+        switches.topics_of_now_alone,
+        f"{OTHERS}|{LOST}|{REVISED}|{LETTER}",
+    ),
+    "a live connection comes to a topic and leaves it": (
+        switches.members_stay_where_they_connected,
+        f"{OTHERS}|{LOST}",
+    ),
+    "also while it connects": (switches.changes_while_connecting_unheard, f"{OTHERS}|{LOST}"),
+    "and what came during a pause is told apart": (switches.what_came_during_a_pause_not_told_apart, OTHERS),
 }
 
 

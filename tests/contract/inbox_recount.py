@@ -28,9 +28,11 @@ from domain.model import (
     Position,
     RecoveryReason,
     Room,
+    Span,
     Subscriber,
     UserId,
 )
+from domain.policy import is_of_groups
 from tests.contract.inbox_harness import (
     OpenedStore,
     arrival,
@@ -40,11 +42,13 @@ from tests.contract.inbox_harness import (
 )
 from tests.contract.recount_schedule import ScheduleRules
 from tests.doubles import ManualClock
+from tests.stays import stays_of
 
 T = TypeVar("T")
 
 USERS = ("ann", "bob", "carl")
 ROLES = ("company", "admin")
+TOPICS = ("p", "q")
 TYPES = ("x", "y")
 KEYS = ("k", "l")
 TIMES = ("read_at", "seen_at", "archived_at")
@@ -78,6 +82,8 @@ def recount(
     states: dict[str, dict[str, Any]] = {}
     entries: dict[str, Entry] = {}
     for entry in log:
+        if entry.control is not None:
+            continue
         said = json.loads(entry.payload)
         if entry.event == "notification.new":
             states[said["id"]] = said
@@ -98,11 +104,11 @@ def recount(
                     for name, time in said["change"].items():
                         states[id_][name] = time and (states[id_][name] or time)
 
-    replaced = replaced_for(log, subscriber)
+    replaced, stays = replaced_for(log, subscriber), stays_of(log, subscriber.user)
     placed = [
         id_
         for id_ in reversed(states)
-        if can_reach(subscriber, entries[id_]) and entries[id_].position.offset not in replaced
+        if is_theirs(subscriber, entries[id_], stays) and entries[id_].position.offset not in replaced
     ][:per_user]
     leaves_at = {
         id_: max(datetime.fromisoformat(states[id_]["created_at"]), stored_at(entries[id_])) + retention
@@ -135,6 +141,13 @@ def can_reach(subscriber: Subscriber, entry: Entry) -> bool:
     return any(entry.position.offset > subscriber.starts.get(room, 10**18) for room in entry.rooms)
 
 
+def is_theirs(subscriber: Subscriber, entry: Entry, stays: Sequence[Span]) -> bool:
+    """Also by a stay in a topic."""
+    return can_reach(subscriber, entry) or any(
+        stay.room in entry.rooms and stay.includes(entry.position.offset) for stay in stays
+    )
+
+
 def replaced_for(log: Sequence[Entry], subscriber: Subscriber) -> set[int]:
     """The offsets of what later ones with the same collapse key have taken the place of."""
     replaced: set[int] = set()
@@ -163,6 +176,10 @@ audiences = st.one_of(
     st.sets(st.sampled_from(USERS), min_size=1).map(Audience.users),
     st.sampled_from(ROLES).map(Audience.role),
     st.just(Audience.everyone()),
+    st.sampled_from(TOPICS).map(Audience.topic),
+    st.sets(st.sampled_from([*map(Room.of_topic, TOPICS), *map(Room.of_role, ROLES)]), min_size=1, max_size=3).map(
+        Audience.any_of
+    ),
 )
 subscribers = st.tuples(st.sampled_from(USERS), st.sampled_from(ROLES))
 picks = st.lists(st.integers(0, 20), min_size=1, max_size=6, unique=True)
@@ -243,6 +260,7 @@ class InboxMachine(ScheduleRules):
     )
     def publish(self, to: Audience, number: int, type_: str, hours: int | None, key: str | None) -> None:
         now = self.clock.now()
+        key = key if not is_of_groups(to) else None
         batch: list[Draft] = []
         for _ in range(number):
             id_ = f"n-{len(self.published) + len(batch)}"
@@ -251,6 +269,20 @@ class InboxMachine(ScheduleRules):
             batch.append(Draft(notification, to.rooms, own_id=True))
         self.published.extend(batch)
         self.run(self.inbox.append(batch))
+
+    @rule(topic=st.sampled_from(TOPICS), add=st.sets(st.sampled_from(USERS)), remove=st.sets(st.sampled_from(USERS)))
+    def change_members(self, topic: str, add: set[str], remove: set[str]) -> None:
+        head = self.run(self.catch_up())
+        room = Room.of_topic(topic)
+        members = {
+            user
+            for user in USERS
+            if any(stay.room == room and stay.upto is None for stay in stays_of(self.log, UserId(user)))
+        }
+        adding, removing = [*map(UserId, sorted(add - remove))], [*map(UserId, sorted(remove - add))]
+        at = self.run(self.inbox.change_members(topic, adding, removing, most=len(TOPICS)))
+        changes = bool(set(adding) - members or set(removing) & members)
+        assert at.offset == head.offset + changes
 
     @precondition(lambda self: self.published)
     @rule(pick=st.integers(0, 20))
@@ -501,8 +533,20 @@ class InboxMachine(ScheduleRules):
             assert entries == [
                 entry
                 for entry in self.as_read_by(subscriber)
-                if entry.position.offset > floor.offset and can_reach(subscriber, entry)
+                if entry.position.offset > floor.offset and self.is_for(entry, subscriber)
             ]
+
+    def is_for(self, entry: Entry, subscriber: Subscriber) -> bool:
+        """Of what is about another in a topic whoever has that, though they have left since."""
+        offset = entry.position.offset
+        if entry.about is not None and any(room.is_topic for room in entry.rooms):
+            offset = entry.about
+        stays = stays_of(self.log, subscriber.user)
+        return any(
+            offset > subscriber.starts.get(room, 10**18)
+            or any(stay.room == room and stay.includes(offset) for stay in stays)
+            for room in entry.rooms
+        )
 
     def as_read_by(self, subscriber: Subscriber) -> Iterator[Entry]:
         """What is left of the log, in whatever rooms it is."""

@@ -32,6 +32,7 @@ _IN_THE_FILE: Mapping[str, str] = {
     "state": f"SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at FROM state",  # noqa: S608
     "watermarks": f"SELECT {_USER}, offset, at, read_by FROM watermarks",  # noqa: S608
     "scheduled": f"SELECT {_SCHEDULED} FROM scheduled",  # noqa: S608
+    "memberships": f"SELECT {_USER}, {_ROOM}, after, upto FROM memberships",  # noqa: S608
     "restrictions": "SELECT user, offset, issued_before, blocked, until, reason FROM restrictions",
     "checkpoints": "SELECT source, resume_id FROM checkpoints",
     "collapsing": "SELECT key, (SELECT name FROM rooms WHERE id = abs(place)), offset, superseded FROM collapsing",

@@ -20,6 +20,7 @@ from tests.contract.inbox_restrictions import RestrictionContract
 from tests.contract.inbox_revisions import RevisionContract
 from tests.contract.inbox_schedule import ScheduleContract
 from tests.contract.inbox_subscribers import EnterContract, MarksContract, SinceContract, TrimmingContract
+from tests.contract.inbox_topics import TopicContract
 from tests.doubles import ManualClock
 
 
@@ -48,6 +49,7 @@ class StoreContract(
     RevisionContract,
     ScheduleContract,
     CollapseContract,
+    TopicContract,
 ):
     """Subclass it, and give it an ``open_inbox``, which opens stores that live by the ``clock``."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store.postgresql import appending, changes, items, ledger, log, recipients, trimming, users
+from adapters.store.postgresql import appending, changes, items, ledger, log, recipients, topics, trimming, users
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database
 from domain.model import ItemState
@@ -22,7 +22,14 @@ USERS = [f"u{number}" for number in range(200)]
 OFFSETS = list(range(1, 1001))
 ROOMS = [f"user:u{number % 2000}" for number in OFFSETS]
 IDS = [f"id{number}" for number in OFFSETS]
-VIEW = {"user": "u1", "rooms": ["user:u1", "role:x", "everyone"], "afters": [0, 0, 0], "most": 10_000, "now": 0}
+VIEW = {
+    "user": "u1",
+    "rooms": ["user:u1", "role:x", "everyone"],
+    "afters": [0, 0, 0],
+    "aged": 0,
+    "most": 10_000,
+    "now": 0,
+}
 FILL = f"""
     CREATE TEMPORARY VIEW numbers AS SELECT n, 'u' || n % 2000 AS name FROM generate_series(1, {ROWS}) AS n;
     INSERT INTO synkrone.entries SELECT n, n, 'notification.new' FROM numbers;
@@ -33,6 +40,8 @@ FILL = f"""
     INSERT INTO synkrone.watermarks SELECT name, n, n FROM numbers;
     INSERT INTO synkrone.marks SELECT 'u' || n, 'r', n FROM numbers;
     INSERT INTO synkrone.starts SELECT 'u' || n, 'everyone', n FROM numbers;
+    INSERT INTO synkrone.memberships
+        SELECT name, 'topic:t' || n % 5, n, CASE WHEN n % 2 = 0 THEN n + 5 END FROM numbers;
     INSERT INTO synkrone.ledger_connections
         SELECT n, n, name, 'c' || n, 'r', NULL, 'websocket', 'p', n, n, n, NULL, n, '{{}}', n, 'client_close', n, n
         FROM numbers;
@@ -43,7 +52,10 @@ SMALL = {"log", "epochs", "epochs_pkey"}
 """Of which there are a few rows whatever is stored."""
 
 QUERIES: list[tuple[bytes, dict[str, Any]]] = [
-    (log._PAGE, {"rooms": ["user:u1", "everyone"], "afters": [0, 0], "entries": 500, "bytes": 10**6}),
+    (
+        log._PAGE,
+        {"user": "u1", "after": 0, "rooms": ["user:u1", "everyone"], "afters": [0, 0], "entries": 500, "bytes": 10**6},
+    ),
     (log._FOLLOWING, {"after": 5, "upto": ROWS}),
     (log._OUTLINES, {"after": 5, "upto": ROWS}),
     (log._PAYLOADS, {"items": log._array(OFFSETS), "others": log._array(OFFSETS)}),
@@ -59,13 +71,18 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     (changes._PUT_READ, {"user": "u1", "at": 1, "by": None}),
     (changes._FORGET_WATERMARKS, {"readers": USERS, "most": 1000}),
     (users._STARTS, {"numbers": [*range(200)], "users": USERS, "owns": USERS, "rooms": USERS, "floor": 1000}),
+    (users._STAYS, {"numbers": [*range(200)], "users": USERS, "floor": 1000}),
+    (topics.SPANS, {"user": "u1"}),
     (users._MARKS, {"users": USERS, "roles": USERS}),
     (users._START, {"users": USERS, "rooms": USERS}),
     (users._MARK, {"users": USERS, "roles": USERS}),
     (users._ACKNOWLEDGE, {"users": USERS, "roles": USERS, "epochs": USERS, "offsets": [5] * 200}),
     (appending._KNOWN, {"ids": "\x1e".join(IDS), "keys": "k3\x1ek6"}),
     (ledger._WITH_ID, {"id": "id1", "floor": 0, "before": 10**6}),
-    (ledger._FOR_USER, {"rooms": ["user:u1", "everyone"], "afters": [0, 0], "before": 10**6, "most": 21}),
+    (
+        ledger._FOR_USER,
+        {"user": "u1", "floor": 0, "rooms": ["user:u1", "everyone"], "afters": [0, 0], "before": 10**6, "most": 21},
+    ),
     (ledger._NOTIFICATIONS, {"offsets": OFFSETS[:20], "own": "user:u1", "user": "u1"}),
     (ledger._OPEN, {"user": "u1"}),
     (ledger._ENDED, {"user": "u1", "at": 5000}),
@@ -79,19 +96,20 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     (recipients._PUBLISHED, {"id": "id1"}),
     *(
         (
-            query[is_named],
+            query,
             {
                 "offset": 15_000,
-                "role": None,
+                "roles": None,
                 "users": USERS,
-                "room": "everyone",
+                "room": "topic:t1",
+                "rooms": ["topic:t1", "topic:t2", "role:r"],
                 "start": 3,
                 "after": "u3",
                 "most": 200,
             },
         )
-        for query in (recipients._RECIPIENTS_OF, recipients._TALLY_OF)
-        for is_named in (True, False)
+        for queries in (recipients._RECIPIENTS_OF, recipients._TALLY_OF)
+        for query in queries.values()
     ),
     (trimming._OLD, {"floor": 10, "given": ROWS, "before": 10**6, "most": 1000}),
     (trimming._BEHIND, {"floor": 1000, "most": 1000, "names": 65_536}),

@@ -13,12 +13,12 @@ from adapters.store.memory.notes import KeptNotes
 from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.tail import Tail, weight
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
-from domain.model import Entry, Position, Restriction, Room, Subscriber, UserId
+from domain.model import Entry, Position, Restriction, Room, Span, Subscriber, UserId
 from domain.model.value import value
 from domain.ports import Clock
 from domain.rules.epochs import Generation, Generations
 from domain.rules.item_state import UserState
-from domain.rules.recovery import floor_of
+from domain.rules.recovery import floor_in_topics, floor_of
 
 
 @value
@@ -82,6 +82,8 @@ class Held:
         self._checkpoints: dict[str, str] = {}
         self._users: OrderedDict[UserId, User] = OrderedDict()
         self._restrictions: dict[UserId, Restriction] = {}
+        self._spans: dict[UserId, list[Span]] = {}
+        self._memberships = 0
         # In the order of the offsets, so that the first one is the one to forget.
         self._trimmed_rooms: OrderedDict[Room, int] = OrderedDict()
         self._trimmed_elsewhere = 0
@@ -111,7 +113,12 @@ class Held:
 
     def _floor_of(self, subscriber: Subscriber) -> int:
         trimmed = {room: self._trimmed_rooms.get(room, self._trimmed_elsewhere) for room in subscriber.starts}
-        return floor_of(subscriber.starts, trimmed)
+        spans = self._spans_of(subscriber.user)
+        lost = {span.room: self._trimmed_rooms.get(span.room, self._trimmed_elsewhere) for span in spans}
+        return max(floor_of(subscriber.starts, trimmed), floor_in_topics(spans, lost))
+
+    def _spans_of(self, user: UserId) -> Sequence[Span]:
+        return self._spans.get(user, ())
 
     def _store(self, records: Sequence[Record]) -> None:
         """Raises PublicationTooLarge or StoreUnavailable, and then nothing was stored."""

@@ -133,6 +133,7 @@ class MemoryInboxes(Held):
         user = self._users.get(subscriber.user)
         state = user.state if user is not None else UserState()
         rooms = [self._tail.newest_first(room, start) for room, start in subscriber.starts.items()]
+        rooms += [self._tail.newest_in(span) for span in self._spans_of(subscriber.user)]
         number, last = 0, None
         for offset in heapq.merge(*rooms, reverse=True):
             record = self._records[offset]

@@ -6,12 +6,13 @@ import heapq
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from adapters.store.addressing import audience_of, rooms_of
+from adapters.store.addressing import audience_in, rooms_of
 from adapters.store.memory.held import Held, Record, User
 from domain.model import (
     NOTIFICATION_NEW,
     Addressed,
     AddressedPage,
+    AudienceKind,
     AwaitedReceipt,
     ConnectionHistory,
     DeliveriesQuery,
@@ -41,11 +42,13 @@ class MemoryLedger(Held):
             dict(known.starts),
             dict(known.marks),
             complete_since if self._retention_deliveries else None,
+            self._spans_of(user),
         )
 
     def _for_user(self, user: UserId, known: User, query: DeliveriesQuery) -> list[Record]:
         starts = {Room.of_user(user): 0, **known.starts}
         rooms = [self._tail.newest_first(room, start) for room, start in starts.items()]
+        rooms += [self._tail.newest_in(span) for span in self._spans_of(user)]
         found: list[Record] = []
         last: int | None = None
         for offset in heapq.merge(*rooms, reverse=True):
@@ -61,12 +64,13 @@ class MemoryLedger(Held):
     def _addressed(self, user: UserId, known: User, record: Record) -> Addressed:
         entry, times = record.entry, known.state.of(record.entry.position.offset)
         rooms = record.recalled if record.recalled is not None else entry.rooms
-        kind, shared = audience_of(min(rooms, default=None))
+        audience = audience_in(rooms)
+        shared = frozenset() if audience.kind is AudienceKind.USER else audience.rooms
         return Addressed(
             id=record.id,
             position=entry.position,
             stored_at=_stored(record),
-            audience=kind,
+            audience=audience.kind,
             rooms=rooms_of(user, shared, is_own=Room.of_user(user) in rooms),
             expires_at=entry.expires_at,
             has_left=False,

@@ -22,7 +22,6 @@ from domain.model import (
     Arrival,
     Arrived,
     Checkpoint,
-    Control,
     DisconnectUser,
     Draft,
     Entry,
@@ -30,11 +29,12 @@ from domain.model import (
     Position,
     RecoveryReason,
     Subscriber,
+    UserControl,
 )
 from domain.model.value import value
 from domain.ports import Wanted
 from domain.rules import restrictions
-from domain.rules.recovery import Standing, continuation
+from domain.rules.recovery import Standing, continuation, is_told
 
 
 class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
@@ -67,7 +67,7 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
             self._checkpoints[checkpoint.source] = checkpoint.resume_id
         return outcomes
 
-    async def append_control(self, control: Control) -> Position:
+    async def append_control(self, control: UserControl) -> Position:
         event, payload = control_event(control)
         entry = Entry(self._position(self._tail.head + 1), frozenset(), event, payload, control=control)
         self._store([Record(entry, self._clock.monotonic())])
@@ -98,7 +98,8 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
             found = continuation(arrival, self._standing(subscriber))
             page = self._page(subscriber, found.after, arrival.max_entries, arrival.max_bytes)
             counted = self._count(subscriber)
-            arrived.append(Arrived(subscriber, found.after, found.recovered, found.reason, page, counted))
+            spans = tuple(self._spans_of(arrival.user))
+            arrived.append(Arrived(subscriber, found.after, found.recovered, found.reason, page, counted, spans))
         return arrived
 
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
@@ -109,11 +110,18 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
 
     def _page(self, subscriber: Subscriber, after: Position, max_entries: int, max_bytes: int) -> Page:
         entries, more = self._tail.page(
-            subscriber, after.offset, self._tail.head, max_entries=max_entries, max_bytes=max_bytes
+            subscriber,
+            after.offset,
+            self._tail.head,
+            self._spans_of(subscriber.user),
+            max_entries=max_entries,
+            max_bytes=max_bytes,
         )
         upto = entries[-1].position if more else self._head()
-        user = self._users.get(subscriber.user, User())
-        kept = tuple(entry for entry in entries if self._is_to_be_told(entry, user))
+        user, spans = self._users.get(subscriber.user, User()), self._spans_of(subscriber.user)
+        kept = tuple(
+            entry for entry in entries if self._is_to_be_told(entry, user) and is_told(entry, subscriber.starts, spans)
+        )
         if any(entry.collapse_key is not None for entry in kept):
             kept = tuple(self._without_replaced(subscriber, kept))
         return Page(kept, upto, more)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncIterator
 
-from adapters.store.addressing import audience_of, named_after
+from adapters.store.addressing import audience_in, named_after
 from adapters.store.memory.held import User
 from adapters.store.memory.inboxes import MemoryInboxes
 from domain.model import (
-    Audience,
     AudienceKind,
     PartialTally,
     PublishedNotification,
@@ -31,11 +30,8 @@ class MemoryRecipients(MemoryInboxes):
         if record is None:
             return None
         entry, recalled = record.entry, record.recalled
-        rooms = entry.rooms if recalled is None else recalled
-        kind, _ = audience_of(min(rooms, default=None))
-        return PublishedNotification(
-            id_, entry.position, Audience(kind, rooms), entry.payload if recalled is None else None
-        )
+        audience = audience_in(entry.rooms if recalled is None else recalled)
+        return PublishedNotification(id_, entry.position, audience, entry.payload if recalled is None else None)
 
     async def recipients(
         self, notification: PublishedNotification, after: RecipientPlace | None, limit: int
@@ -58,13 +54,15 @@ class MemoryRecipients(MemoryInboxes):
             for user in named_after(notification.audience, after):
                 yield RecipientPlace(0, user)
             return
-        (room,) = notification.audience.rooms
-        for user, known in list(self._users.items()):
+        rooms, offset = notification.audience.rooms, notification.position.offset
+        for user in list(dict.fromkeys([*self._users, *self._spans])):
             self._counted_since_turn += 1
             await self._leave_turns()
-            start = known.starts.get(room)
-            if start is not None and start < notification.position.offset:
-                place = RecipientPlace(start, user)
+            known = self._users.get(user, User())
+            starts = [start for room, start in known.starts.items() if room in rooms and start < offset]
+            starts += [one.after for one in self._spans_of(user) if one.room in rooms and one.includes(offset)]
+            if starts:
+                place = RecipientPlace(min(starts), user)
                 if after is None or _in_order(place) > _in_order(after):
                     yield place
 

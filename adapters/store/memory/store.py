@@ -7,9 +7,10 @@ from adapters.store.memory.ledger import MemoryLedger
 from adapters.store.memory.log import MemoryLog
 from adapters.store.memory.recipients import MemoryRecipients
 from adapters.store.memory.restrictions import MemoryRestrictions
+from adapters.store.memory.topics import MemoryTopics
 
 
-class MemoryStore(MemoryLog, MemoryLedger, MemoryRecipients, MemoryRestrictions, MemoryAmendments):
+class MemoryStore(MemoryLog, MemoryLedger, MemoryRecipients, MemoryRestrictions, MemoryAmendments, MemoryTopics):
     """A store for one process and one event loop.
 
     The oldest entries go when there are more than ``max_entries``, when they take more than about ``max_bytes`` of

@@ -151,6 +151,16 @@ def _write_starts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     )
 
 
+def _write_memberships(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    _know(db, [f"user:{row[0]}" for row in rows] + [row[1] for row in rows])
+    db.executemany(
+        f"""
+        INSERT INTO memberships (user, room, after, upto)
+        VALUES ({_USER}, (SELECT id FROM rooms WHERE name = ?2), ?3, ?4)""",  # noqa: S608
+        rows,
+    )
+
+
 def _write_trimmed(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     _know(db, [row[0] for row in rows])
     db.executemany("UPDATE rooms SET trimmed = ?2 WHERE name = ?1", rows)
@@ -224,6 +234,7 @@ _WRITERS: Final[Mapping[str, Callable[[sqlite3.Connection, Sequence[Row]], None]
         of_users=True,
     ),
     "scheduled": _write_scheduled,
+    "memberships": _write_memberships,
     "restrictions": _writer(
         "INSERT INTO restrictions (user, offset, issued_before, blocked, until, reason) VALUES (?, ?, ?, ?, ?, ?)",
         of_users=False,

@@ -171,6 +171,15 @@ class Scheduled(Line, tag="scheduled"):
     payload: str | None
 
 
+class Membership(Line, tag="membership"):
+    """A stay of a user in a topic: what came to it beyond an entry, up to another; null: they are still there."""
+
+    user: str
+    room: str
+    after: Offset
+    upto: Offset | None
+
+
 class Restricted(Line, tag="restriction"):
     """What stands against a user: ``offset`` is that of the control that was the last to change it."""
 
@@ -211,6 +220,7 @@ AnyLine: TypeAlias = (
     | ReadUpTo
     | State
     | Scheduled
+    | Membership
     | Restricted
     | Collapsing
     | End

@@ -13,6 +13,7 @@ from adapters.store.moving.lines import (
     Line,
     LoggedEntry,
     Mark,
+    Membership,
     ReadUpTo,
     Restricted,
     Scheduled,
@@ -36,6 +37,7 @@ LINE_OF: dict[str, type[Line]] = {
     "watermarks": ReadUpTo,
     "state": State,
     "scheduled": Scheduled,
+    "memberships": Membership,
     "restrictions": Restricted,
     "collapsing": Collapsing,
 }

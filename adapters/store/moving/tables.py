@@ -143,6 +143,18 @@ TABLES: Final = (
         ),
     ),
     Table(
+        "memberships",
+        "(SELECT *, upto IS NULL AS stays FROM memberships)",
+        {"user": "INTEGER", "room": "INTEGER", "after": "INTEGER"},
+        ("stays", "upto"),
+        (
+            Column("user_id", "text", _USER),
+            Column("room", "text", _ROOM),
+            Column("after_offset", "bigint", "m.after"),
+            Column("upto_offset", "bigint", "m.upto"),
+        ),
+    ),
+    Table(
         "restrictions",
         "restrictions",
         {"user": "TEXT"},

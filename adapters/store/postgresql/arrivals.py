@@ -12,7 +12,7 @@ from adapters.store.postgresql.log import Reading
 from adapters.store.postgresql.users import Standing, standings
 from adapters.store.window import Window
 from domain.errors import SynkroneError
-from domain.model import Arrival, Counted, Page, Position, Subscriber
+from domain.model import Arrival, Counted, Page, Position, Span, Subscriber
 from domain.model.value import value
 from domain.rules import recovery
 from domain.rules.recovery import Continuation, continuation
@@ -39,6 +39,7 @@ class Found:
     continuation: Continuation
     page: Page | None
     counted: Counted
+    spans: Sequence[Span]
 
 
 @value
@@ -73,12 +74,13 @@ def _arrive(snapshot: Snapshot, requests: Sequence[Arriving]) -> list[FoundToget
     continuations = [_continuation(snapshot, arrival, one) for arrival, _, one in there]
     readings: dict[int, Reading] = {}
     for number, ((arrival, floor, one), where) in enumerate(zip(there, continuations, strict=True)):
-        if floor is None or where.after.offset < floor:
+        # The tail does not know who was in a topic.
+        if floor is None or where.after.offset < floor or one.spans:
             readings[number] = Reading(one.subscriber, where.after, arrival.max_entries, arrival.max_bytes)
     pages = dict(zip(readings, log.readable_pages(snapshot, list(readings.values())), strict=True))
     found = iter(
         [
-            Found(one.subscriber, where, pages.get(number), items.counted(snapshot, window, summary))
+            Found(one.subscriber, where, pages.get(number), items.counted(snapshot, window, summary), one.spans)
             for number, ((_, _, one), where, summary) in enumerate(zip(there, continuations, summaries, strict=True))
         ]
     )

@@ -10,7 +10,7 @@ from adapters.contract.controls import control_event
 from adapters.store.form import FORM
 from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.database import Database, Written, stored_time
-from domain.model import Control, Entry, Position
+from domain.model import Entry, Position, UserControl
 from domain.model.value import value
 
 _APPEND = """
@@ -19,7 +19,7 @@ _APPEND = """
         %(sync)s::boolean,
         %(events)s::text[], %(form)s::smallint, %(payloads)s::text[]{also})"""
 
-C_co = TypeVar("C_co", bound=Control, covariant=True)
+C_co = TypeVar("C_co", bound=UserControl, covariant=True)
 
 
 @value

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.collapsing import NOT_REPLACED
 from adapters.store.postgresql.database import Database, Row, Snapshot
+from adapters.store.postgresql.topics import ALL, MINE
 from adapters.store.times import MICROSECOND, moment
 from adapters.store.window import Window
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Listing, Subscriber
@@ -19,10 +20,11 @@ from domain.model.value import value
 NEWEST = f"""
     newest AS MATERIALIZED (
         SELECT DISTINCT placed.log_offset, placed.expires_at
-        FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
+        FROM {MINE.format(after="%(aged)s::bigint")}
         CROSS JOIN LATERAL (
             SELECT log_offset, expires_at FROM synkrone.placed
-            WHERE placed.room = mine.room AND placed.log_offset > mine.after AND item AND {NOT_REPLACED}
+            WHERE placed.room = mine.room AND placed.log_offset > mine.after
+                AND placed.log_offset <= coalesce(mine.upto, {ALL}) AND item AND {NOT_REPLACED}
             ORDER BY log_offset DESC LIMIT %(most)s::bigint) AS placed
         ORDER BY log_offset DESC LIMIT %(most)s::bigint)"""  # noqa: S608
 """The window of an inbox."""
@@ -113,6 +115,7 @@ class View:
         starts = self.subscriber.starts
         return {
             "user": self.subscriber.user,
+            "aged": aged,
             "rooms": list(starts),
             "afters": [max(start, aged) for start in starts.values()],
             **self.window.limits,

@@ -22,6 +22,8 @@ from adapters.store.ledger_rows import (
     values_of,
 )
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
+from adapters.store.postgresql.topics import ALL as BEYOND
+from adapters.store.postgresql.topics import MINE, spans_of
 from adapters.store.times import MICROSECOND, microseconds, moment, second
 from domain.model import (
     SERVER_STOPPED,
@@ -186,17 +188,19 @@ _USER_MARKS = b"SELECT role, log_offset FROM synkrone.marks WHERE user_id = %(us
 _WITH_ID = b"""
     SELECT log_offset FROM synkrone.ids
     WHERE id = %(id)s::text AND log_offset > %(floor)s::bigint AND log_offset < %(before)s::bigint"""
-_FOR_USER = b"""
+_FOR_USER = f"""
     SELECT DISTINCT placed.log_offset
-    FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
+    FROM {MINE.format(after="%(floor)s::bigint")}
     CROSS JOIN LATERAL (
         SELECT log_offset FROM synkrone.placed
-        WHERE placed.room = mine.room AND log_offset > mine.after AND log_offset < %(before)s::bigint AND item
+        WHERE placed.room = mine.room AND log_offset > mine.after AND log_offset < %(before)s::bigint
+            AND log_offset <= coalesce(mine.upto, {BEYOND}) AND item
         ORDER BY log_offset DESC LIMIT %(most)s::bigint) AS placed
-    ORDER BY log_offset DESC LIMIT %(most)s::bigint"""
+    ORDER BY log_offset DESC LIMIT %(most)s::bigint""".encode()  # noqa: S608
 _NOTIFICATIONS = b"""
     SELECT contents.log_offset, contents.id, contents.stored_at, contents.expires_at,
-        left(coalesce(contents.rooms, recalled), 600),
+        CASE WHEN starts_with(coalesce(contents.rooms, recalled), 'user:')
+            THEN left(coalesce(contents.rooms, recalled), 600) ELSE coalesce(contents.rooms, recalled) END,
         EXISTS (SELECT FROM synkrone.placed WHERE room = %(own)s::text AND placed.log_offset = contents.log_offset)
             OR EXISTS (
                 SELECT FROM synkrone.collapsing AS mine
@@ -247,6 +251,7 @@ def addressed(snapshot: Snapshot, asking: Asking) -> AddressedPage:
         starts,
         marks,
         max(moment(since[0]), asking.kept_since) if since is not None else None,
+        spans_of(snapshot, user),
     )
 
 
@@ -264,6 +269,8 @@ def _for_user(db: Database, user: UserId, starts: Mapping[Room, int], floor: int
     found = db.execute(
         _FOR_USER,
         {
+            "user": user,
+            "floor": floor,
             "rooms": list(rooms),
             "afters": [max(start, floor) for start in rooms.values()],
             "before": before,

@@ -14,6 +14,7 @@ from adapters.contract.controls import read_control
 from adapters.store.form import FORM, change, notification, unknown_form
 from adapters.store.postgresql.collapsing import as_followed, as_read
 from adapters.store.postgresql.database import Row, Snapshot
+from adapters.store.postgresql.topics import ALL, MINE, spans_of
 from adapters.store.tail import (
     ENTRY_OVERHEAD,
     FOLLOW_MAX_BYTES,
@@ -39,7 +40,7 @@ from domain.model import (
 from domain.model.value import value
 from domain.ports import Wanted
 from domain.rules.epochs import Generations
-from domain.rules.recovery import floor_of
+from domain.rules.recovery import floor_in_topics, floor_of, is_told
 
 PAGE_TOTAL_BYTES = 16 * 1024 * 1024
 """Of a page, the names of its rooms among it: a page of entries for thousands of users each ends early."""
@@ -83,11 +84,25 @@ _STORED = f"""
 _PAGE = f"""
     WITH found AS (
         SELECT DISTINCT placed.log_offset, placed.item
-        FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
-        CROSS JOIN LATERAL (
-            SELECT log_offset, item FROM synkrone.placed
-            WHERE placed.room = mine.room AND placed.log_offset > mine.after
-            ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed
+        FROM (
+            SELECT placed.log_offset, placed.item
+            FROM {MINE.format(after="%(after)s::bigint")}
+            CROSS JOIN LATERAL (
+                SELECT log_offset, item FROM synkrone.placed
+                WHERE placed.room = mine.room AND placed.log_offset > mine.after
+                    AND placed.log_offset <= coalesce(mine.upto, {ALL})
+                ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed
+            UNION ALL
+            SELECT placed.log_offset, placed.item
+            FROM synkrone.memberships AS stay
+            CROSS JOIN LATERAL (
+                SELECT log_offset, item FROM synkrone.placed
+                WHERE placed.room = stay.room AND NOT item
+                    AND placed.log_offset > greatest(stay.upto_offset, %(after)s::bigint)
+                    AND (SELECT about FROM synkrone.entries WHERE entries.log_offset = placed.log_offset)
+                        BETWEEN stay.after_offset + 1 AND stay.upto_offset
+                ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed
+            WHERE stay.user_id = %(user)s::text AND stay.upto_offset IS NOT NULL) AS placed
         ORDER BY log_offset LIMIT %(entries)s::integer + 1),
     {_SUMS}
     SELECT (SELECT count(*) FROM found), log_offset, event, form, expires_at, rooms, payload, other
@@ -146,8 +161,11 @@ _TAIL_FLOOR = f"""
 
 def trimmed(snapshot: Snapshot, subscriber: Subscriber) -> int:
     """The highest offset of an entry that has left the log and that the subscriber could have reached; or 0."""
-    rows = snapshot.db.execute(_TRIMMED, {"rooms": list(subscriber.starts), "floor": snapshot.floor}).fetchall()
-    return floor_of(subscriber.starts, {Room(room): offset for room, offset in rows})
+    stays = spans_of(snapshot, subscriber.user)
+    rooms = list({*subscriber.starts, *(span.room for span in stays)})
+    rows = snapshot.db.execute(_TRIMMED, {"rooms": rooms, "floor": snapshot.floor}).fetchall()
+    lost = {Room(room): offset for room, offset in rows}
+    return max(floor_of(subscriber.starts, lost), floor_in_topics(stays, lost))
 
 
 @value
@@ -163,6 +181,8 @@ class Reading:
     def parameters(self) -> Mapping[str, object]:
         starts = self.subscriber.starts
         return {
+            "user": self.subscriber.user,
+            "after": self.after.offset,
             "rooms": list(starts),
             "afters": [max(start, self.after.offset) for start in starts.values()],
             "entries": self.max_entries,
@@ -193,8 +213,18 @@ def readable_pages(snapshot: Snapshot, readings: Sequence[Reading]) -> list[Page
 
 
 def _as_read(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
-    page = _without_deleted(snapshot, reading, page)
+    page = _without_deleted(snapshot, reading, _told(snapshot, reading, page))
     return replace(page, entries=as_read(snapshot.db, reading.subscriber, page.entries))
+
+
+def _told(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
+    """But for what is about something in a topic that is not the subscriber's."""
+    if not any(entry.about is not None and any(room.is_topic for room in entry.rooms) for entry in page.entries):
+        return page
+    subscriber = reading.subscriber
+    stays = spans_of(snapshot, subscriber.user)
+    kept = (entry for entry in page.entries if is_told(entry, subscriber.starts, stays))
+    return Page(tuple(kept), page.upto, page.more)
 
 
 def _without_deleted(snapshot: Snapshot, reading: Reading, page: Page) -> Page:

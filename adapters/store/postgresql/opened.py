@@ -177,7 +177,7 @@ class Opened:
             page = self.tail_page(found.subscriber, where.after, head.offset, arrival.max_entries, arrival.max_bytes)
         if page is None:
             return None
-        return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
+        return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted, found.spans)
 
     async def next_batch(self, follower: Follower) -> Sequence[TailEntry]:
         """Wait for what a follower was not given yet. What it wants by now has its payload.

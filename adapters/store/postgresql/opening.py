@@ -15,6 +15,7 @@ from adapters.store.postgresql.ledger import begin_run
 from adapters.store.postgresql.log import stored, tail_floor
 from adapters.store.postgresql.moved import wait_for_move
 from adapters.store.postgresql.schema import prepare, unusable
+from adapters.store.postgresql.topics import has_topics
 from adapters.store.served import StoreUnusable
 from domain.errors import StoreUnavailable
 from domain.model import Entry
@@ -35,6 +36,7 @@ class Found:
     entries: Sequence[Entry]
     secret: bytes
     run: int | None
+    has_topics: bool
 
 
 def open_database(
@@ -56,10 +58,11 @@ def open_database(
             run = begin_run(db, at, is_kept=keeps_deliveries)
             with db.snapshot() as snapshot:
                 floor = tail_floor(snapshot, tail_entries, tail_bytes)
+                has_any = has_topics(snapshot)
                 entries: list[Entry] = []
                 while (upto := floor + len(entries)) < snapshot.head:
                     entries.extend(stored(snapshot, upto, snapshot.head))
-            return Found(snapshot.generations, snapshot.floor, floor, entries, secret, run)
+            return Found(snapshot.generations, snapshot.floor, floor, entries, secret, run, has_any)
     except psycopg.Error as error:
         raise unusable(error) from None
     except StoreUnavailable as error:

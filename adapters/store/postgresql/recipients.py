@@ -6,11 +6,12 @@ look at their marks, their state and their watermarks.
 
 from __future__ import annotations
 
-from adapters.store.addressing import named_after, role_of, whole_audience
+from adapters.store.addressing import named_after, roles_of, whole_audience
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.times import moment
 from domain.model import (
+    Audience,
     AudienceKind,
     PartialTally,
     PublishedNotification,
@@ -62,13 +63,34 @@ _IN_ROOM = """
         WHERE room = %(room)s::text AND start_offset < %(offset)s::bigint
             AND (start_offset, user_id) > (%(start)s::bigint, %(after)s::text)
         ORDER BY start_offset, user_id LIMIT %(most)s::integer) AS chosen"""
+_IN_TOPIC = """
+    SELECT user_id, after_offset AS start_offset, row_number() OVER (ORDER BY after_offset, user_id) AS number
+    FROM (
+        SELECT user_id, after_offset FROM synkrone.memberships
+        WHERE room = %(room)s::text AND after_offset < %(offset)s::bigint
+            AND (upto_offset IS NULL OR upto_offset >= %(offset)s::bigint)
+            AND (after_offset, user_id) > (%(start)s::bigint, %(after)s::text)
+        ORDER BY after_offset, user_id LIMIT %(most)s::integer) AS chosen"""
+_IN_ANY = """
+    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number
+    FROM (
+        SELECT user_id, min(start_offset) AS start_offset FROM (
+            SELECT user_id, start_offset FROM synkrone.starts
+            WHERE room = ANY (%(rooms)s::text[]) AND start_offset < %(offset)s::bigint
+            UNION ALL
+            SELECT user_id, after_offset FROM synkrone.memberships
+            WHERE room = ANY (%(rooms)s::text[]) AND after_offset < %(offset)s::bigint
+                AND (upto_offset IS NULL OR upto_offset >= %(offset)s::bigint)) AS found
+        GROUP BY user_id
+        HAVING (min(start_offset), user_id) > (%(start)s::bigint, %(after)s::text)
+        ORDER BY 2, 1 LIMIT %(most)s::integer) AS chosen"""
 # With a LIMIT each is looked for by its key: otherwise the whole table could be read for a step.
 _STANDING = """
     WITH given AS MATERIALIZED ({given}), standing AS MATERIALIZED (
         SELECT given.user_id, start_offset, number,
             coalesce((SELECT true FROM synkrone.marks
                 WHERE marks.user_id = given.user_id AND log_offset >= %(offset)s::bigint
-                    AND (%(role)s::text IS NULL OR role = %(role)s::text) LIMIT 1), false) AS received,
+                    AND (%(roles)s::text[] IS NULL OR role = ANY (%(roles)s::text[])) LIMIT 1), false) AS received,
             CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.seen_at END AS seen_at,
             CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.read_at END AS read_at,
             archived_at, coalesce(deleted, false) AS deleted, deleted_at
@@ -92,17 +114,25 @@ _TALLY = f"""{_STANDING}
     FROM standing"""  # noqa: S608
 
 
-def _queries(query: str) -> dict[bool, bytes]:
-    """By whether recipients are named."""
-    return {True: query.format(given=_NAMED).encode(), False: query.format(given=_IN_ROOM).encode()}
+def _queries(query: str) -> dict[str, bytes]:
+    """By how recipients are found."""
+    return {given: query.format(given=given).encode() for given in (_NAMED, _IN_ROOM, _IN_TOPIC, _IN_ANY)}
 
 
 _RECIPIENTS_OF, _TALLY_OF = _queries(_RECIPIENTS), _queries(_TALLY)
 
 
+def _given(audience: Audience) -> str:
+    if audience.kind is AudienceKind.USER:
+        return _NAMED
+    if len(audience.rooms) > 1:
+        return _IN_ANY
+    return _IN_TOPIC if audience.kind is AudienceKind.TOPIC else _IN_ROOM
+
+
 def recipients(snapshot: Snapshot, asking: Asking) -> RecipientsPage:
     """For an operation of the readers."""
-    query = _RECIPIENTS_OF[_names(asking)]
+    query = _RECIPIENTS_OF[_given(asking.notification.audience)]
     rows = snapshot.db.execute(query, _parameters(asking, asking.limit + 1)).fetchall()
     page = rows[: asking.limit]
     last = RecipientPlace(page[-1][1], UserId(page[-1][0])) if len(rows) > asking.limit else None
@@ -111,24 +141,21 @@ def recipients(snapshot: Snapshot, asking: Asking) -> RecipientsPage:
 
 def tally(snapshot: Snapshot, asking: Asking) -> PartialTally:
     """For an operation of the readers."""
-    query = _TALLY_OF[_names(asking)]
+    query = _TALLY_OF[_given(asking.notification.audience)]
     number, *numbers, start, user = snapshot.db.one(query, _parameters(asking, asking.limit))
     last = RecipientPlace(start, UserId(user)) if number == asking.limit else None
     return PartialTally(Tally(*numbers), last)
 
 
-def _names(asking: Asking) -> bool:
-    return asking.notification.audience.kind is AudienceKind.USER
-
-
 def _parameters(asking: Asking, most: int) -> dict[str, object]:
     audience, after = asking.notification.audience, asking.after
-    common: dict[str, object] = {"offset": asking.notification.position.offset, "role": role_of(audience)}
-    if _names(asking):
+    common: dict[str, object] = {"offset": asking.notification.position.offset, "roles": roles_of(audience)}
+    if audience.kind is AudienceKind.USER:
         return common | {"users": named_after(audience, after)[:most]}
-    (room,) = audience.rooms
+    rooms = list(audience.rooms)
     return common | {
-        "room": room,
+        "room": rooms[0],
+        "rooms": rooms,
         "start": after.start if after is not None else -1,
         "after": after.user if after is not None else "",
         "most": most,

@@ -27,6 +27,7 @@ from adapters.store.postgresql.ports.recipients import PostgresqlRecipients
 from adapters.store.postgresql.ports.restrictions import PostgresqlRestrictions
 from adapters.store.postgresql.ports.schedule import PostgresqlSchedule
 from adapters.store.postgresql.ports.subscribers import PostgresqlSubscribers
+from adapters.store.postgresql.ports.topics import PostgresqlTopics
 from adapters.store.postgresql.presence import PRESENCE_CHANNEL, PostgresqlPresence
 from adapters.store.postgresql.threads import Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
@@ -52,6 +53,7 @@ class PostgresqlStore(
     PostgresqlRestrictions,
     PostgresqlAmendments,
     PostgresqlSchedule,
+    PostgresqlTopics,
 ):
     """A store for one event loop; any number of processes may have it open.
 
@@ -160,6 +162,7 @@ class PostgresqlStore(
         )
         tail = PartialTail(found.tail_floor)
         tail.append(found.entries)
+        tail.has_topics = tail.has_topics or found.has_topics
         state = Opened(found.generations, tail, found.floor, found.secret, self._clock.monotonic(), found.run)
         connect = partial(Database, self._address)
         state.writer = Writer(connect(), partial(self._done, state), loop)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from adapters.store.postgresql.database import Database, Snapshot, Written
 from adapters.store.postgresql.log import TRIMMED
 from adapters.store.registration import Registration
-from domain.model import Arrival, Position, Room, Subscriber, UserId
+from domain.model import Arrival, Position, Room, Span, Subscriber, UserId
 from domain.model.value import value
-from domain.rules.recovery import floor_of
+from domain.rules.recovery import floor_in_topics, floor_of
 
 _STARTS = f"""
     SELECT mine.number, mine.room,
@@ -22,6 +22,12 @@ _STARTS = f"""
         {TRIMMED}
     FROM unnest(%(numbers)s::integer[], %(users)s::text[], %(owns)s::text[], %(rooms)s::text[])
         AS mine (number, user_id, own, room)""".encode()  # noqa: S608
+_STAYS = f"""
+    SELECT mine.number, mine.room, mine.after_offset, mine.upto_offset, {TRIMMED}
+    FROM (
+        SELECT given.number, stay.room, stay.after_offset, stay.upto_offset
+        FROM unnest(%(numbers)s::integer[], %(users)s::text[]) AS given (number, user_id)
+        JOIN synkrone.memberships AS stay ON stay.user_id = given.user_id) AS mine""".encode()  # noqa: S608
 _MARKS = b"""
     SELECT (SELECT log_offset FROM synkrone.marks WHERE marks.user_id = mine.user_id AND marks.role = mine.role)
     FROM unnest(%(users)s::text[], %(roles)s::text[]) WITH ORDINALITY AS mine (user_id, role, number)
@@ -60,6 +66,7 @@ class Standing:
     subscriber: Subscriber
     floor: int
     mark: int
+    spans: Sequence[Span]
 
 
 def standings(snapshot: Snapshot, those: Sequence[Arrival | Registration]) -> list[Standing | None]:
@@ -86,11 +93,20 @@ def standings(snapshot: Snapshot, those: Sequence[Arrival | Registration]) -> li
     marks = snapshot.db.execute(
         _MARKS, {"users": [one.user for one in those], "roles": [one.role for one in those]}
     ).fetchall()
+    stays: list[list[Span]] = [[] for _ in those]
+    for number, room, after, upto, lost in snapshot.db.execute(
+        _STAYS,
+        {"numbers": list(range(len(those))), "users": [one.user for one in those], "floor": snapshot.floor},
+    ):
+        stays[number].append(Span(Room(room), after, upto))
+        trimmed[number][Room(room)] = lost
     return [
-        Standing(Subscriber(one.user, one.role, known), floor_of(known, lost), mark)
+        Standing(
+            Subscriber(one.user, one.role, known), max(floor_of(known, lost), floor_in_topics(some, lost)), mark, some
+        )
         if mark is not None and len(known) == len(one.rooms)
         else None
-        for one, known, lost, (mark,) in zip(those, starts, trimmed, marks, strict=True)
+        for one, known, lost, some, (mark,) in zip(those, starts, trimmed, stays, marks, strict=True)
     ]
 
 

@@ -13,7 +13,7 @@ from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewNotification
 from adapters.store.sqlite.users import checkpoint
 from domain.errors import SynkroneError
-from domain.model import Appended, Control, DisconnectUser, Draft, Position
+from domain.model import Appended, DisconnectUser, Draft, Position, UserControl
 
 
 def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Sequence[Appended] | SynkroneError]:
@@ -37,7 +37,7 @@ def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Se
     return decision.outcomes
 
 
-def append_control(transaction: LogTransaction, control: Control) -> Position:
+def append_control(transaction: LogTransaction, control: UserControl) -> Position:
     """An operation of the writer."""
     transaction.log_control(control)
     if not isinstance(control, DisconnectUser):

@@ -13,13 +13,14 @@ from adapters.store.registration import Registration
 from adapters.store.sqlite import items, log, users
 from adapters.store.sqlite.log import Reading, RoomSets
 from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.topics import has_topics, span_of
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.window import Window
 from domain.errors import SynkroneError
-from domain.model import Arrival, Counted, Page, Position, Room, Subscriber
+from domain.model import Arrival, Counted, Page, Position, Room, Span, Subscriber
 from domain.model.value import value
 from domain.rules.epochs import Generations
-from domain.rules.recovery import Continuation, Standing, continuation, floor_of
+from domain.rules.recovery import Continuation, Standing, continuation, floor_in_topics, floor_of
 
 
 @value
@@ -44,6 +45,7 @@ class Found:
     continuation: Continuation
     page: Page | None
     counted: Counted
+    spans: Sequence[Span]
 
 
 @value
@@ -76,9 +78,9 @@ def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTo
                     each.append(None)
                     continue
                 where = continuation(arrival, Standing(request.generations, head, one.floor, one.mark))
-                page = _page(db, request, arrival, one.subscriber, where.after)
+                page = _page(db, request, arrival, one, where.after)
                 counted = items.counted(window, items.summary(one.numbers, window, aged), as_of)
-                each.append(Found(one.subscriber, where, page, counted))
+                each.append(Found(one.subscriber, where, page, counted, one.spans))
         except SynkroneError as error:
             found.append(error)
         else:
@@ -109,13 +111,18 @@ def register(transaction: LogTransaction, batches: Sequence[Sequence[Registratio
     return [[one for one in islice(in_order, len(batch)) if one is not None] for batch in batches]
 
 
-def _page(
-    db: sqlite3.Connection, request: Arriving, arrival: Arrival, subscriber: Subscriber, after: Position
-) -> Page | None:
-    if request.tail_floor is not None and after.offset >= request.tail_floor:
+def _page(db: sqlite3.Connection, request: Arriving, arrival: Arrival, known: _Known, after: Position) -> Page | None:
+    """None where it is left to the tail, which does not know who was in a topic."""
+    if request.tail_floor is not None and after.offset >= request.tail_floor and not known.spans:
         return None
     reading = Reading(
-        request.generations, subscriber, after.offset, arrival.max_entries, arrival.max_bytes, request.room_sets
+        request.generations,
+        known.subscriber,
+        after.offset,
+        arrival.max_entries,
+        arrival.max_bytes,
+        request.room_sets,
+        known.spans,
     )
     return log.readable_page(db, reading)
 
@@ -127,45 +134,56 @@ class _Known:
     subscriber: Subscriber
     floor: int
     mark: int
+    spans: Sequence[Span]
     numbers: Sequence[Any]
 
 
 def _look_up(
     db: sqlite3.Connection,
     those: Sequence[Arrival | Registration],
-    query: Callable[[int], str],
+    query: Callable[[int, bool], str],
     arguments: Mapping[str, object],
 ) -> tuple[int, list[_Known | None]]:
     """The head, and what is known of each, in their order: None where a start or the mark has to be stored first."""
     rooms = [tuple(one.rooms) for one in those]
     given = [(Room.of_user(one.user), one.role, *names) for one, names in zip(those, rooms, strict=True)]
-    (rows,) = db.execute(query(max(map(len, rooms), default=1)), {"given": as_json(given), **arguments}).fetchone()
+    wanted = query(max(map(len, rooms), default=1), has_topics(db))
+    (rows,) = db.execute(wanted, {"given": as_json(given), **arguments}).fetchone()
     head, found = json.loads(rows)
     known: list[_Known | None] = []
-    for one, names, (mark, starts, trimmed, numbers) in zip(those, rooms, found, strict=True):
+    for one, names, (mark, starts, trimmed, stays, numbers) in zip(those, rooms, found, strict=True):
         # Of fewer rooms than others have, the last ones are missing.
         starts_in = dict(zip(names, starts, strict=False))
         if mark is None or None in starts_in.values():
             known.append(None)
             continue
-        floor = floor_of(starts_in, dict(zip(names, trimmed, strict=False)))
-        known.append(_Known(Subscriber(one.user, one.role, starts_in), floor, mark, numbers))
+        spans = [span_of(stay) for stay in stays]
+        floor = max(
+            floor_of(starts_in, dict(zip(names, trimmed, strict=False))),
+            floor_in_topics(spans, {span.room: lost for span, (*_, lost) in zip(spans, stays, strict=True)}),
+        )
+        known.append(_Known(Subscriber(one.user, one.role, starts_in), floor, mark, spans, numbers))
     return head, known
 
 
 @cache
-def _with_numbers(rooms: int) -> str:
-    return _query(rooms, items.numbers_of(rooms))
+def _with_numbers(rooms: int, in_topics: bool) -> str:  # noqa: FBT001 (a cache takes it by its place)
+    return _query(rooms, items.numbers_of(rooms, in_topics=in_topics), in_topics=in_topics)
 
 
 @cache
-def _without_numbers(rooms: int) -> str:
-    return _query(rooms, "'null'")
+def _without_numbers(rooms: int, in_topics: bool) -> str:  # noqa: FBT001
+    return _query(rooms, "'null'", in_topics=in_topics)
 
 
-def _query(rooms: int, numbers: str) -> str:
-    """A query for the head, and for the mark, the starts, the last offsets that left the rooms, and the numbers of each
-    who has at most so many rooms.
+_STAYS = f"""
+    json((SELECT json_group_array(json_array(rooms.name, memberships.after, memberships.upto, {log.TRIMMED}))
+        FROM memberships JOIN rooms ON rooms.id = memberships.room WHERE memberships.user = own))"""  # noqa: S608
+
+
+def _query(rooms: int, numbers: str, *, in_topics: bool) -> str:
+    """A query for the head, and for the mark, the starts, the last offsets that left the rooms, the stays in topics,
+    and the numbers of each who has at most so many rooms.
 
     It is one for all of them: each would cost a wait for the interpreter's lock.
     """
@@ -191,5 +209,5 @@ def _query(rooms: int, numbers: str) -> str:
             FROM named)
         SELECT json_array(({log.HEAD}), json_group_array(json_array(
             mark, json_array({", ".join(f"start{number}" for number in range(rooms))}), json_array({trimmed}),
-            json({numbers}))))
+            {_STAYS if in_topics else "json('[]')"}, json({numbers}))))
         FROM (SELECT *{afters}, {items.LAST_WATERMARK} AS watermark FROM known ORDER BY key)"""  # noqa: S608

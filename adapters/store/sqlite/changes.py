@@ -9,6 +9,7 @@ from datetime import datetime
 from adapters.store.change_events import all_read_event, change_events
 from adapters.store.sqlite.items import (
     IN_INBOX,
+    OWN,
     READ_AT,
     READ_BY,
     SEEN_AT,
@@ -23,6 +24,7 @@ from adapters.store.sqlite.items import (
 )
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.topics import has_topics, items_in_topics
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
 from adapters.store.times import microseconds, moment
 from domain.model import Action, Changed, Counts, Json, Room
@@ -165,12 +167,15 @@ def _named(transaction: LogTransaction, wanted: Change, floor: int) -> list[_Ite
             AND placed.offset = contents.offset AND placed.offset > :after{number} AND item)"""  # noqa: S608
         for number in range(len(wanted.view.subscriber.starts))
     )
+    in_topics = "false"
+    if has_topics(transaction.db):
+        in_topics = f"EXISTS ({items_in_topics(OWN, '1')} AND placed.offset = contents.offset)"
     (rows,) = transaction.db.execute(
         f"""
         SELECT json_group_array({_ITEM})
         FROM (SELECT offset, expires_at, id
             FROM (SELECT value FROM json_each(:locators)) CROSS JOIN locators ON locator = value
-            JOIN contents USING (offset) WHERE ({rooms or "false"})
+            JOIN contents USING (offset) WHERE ({rooms or "false"} OR {in_topics})
                 AND NOT {is_replaced(wanted.view.subscriber, "contents.offset")}) AS placed {WITH_STATE}
         WHERE {IN_INBOX}""",  # noqa: S608
         arguments | {"locators": as_json([*map(locator, wanted.ids)])},
@@ -181,10 +186,11 @@ def _named(transaction: LogTransaction, wanted: Change, floor: int) -> list[_Ite
 
 def _to_read(transaction: LogTransaction, view: View, up_to: int, floor: int) -> list[_Item]:
     """Those up to an offset that are unread or unseen, the newest last."""
+    those = placed(view.subscriber, in_topics=has_topics(transaction.db))
     (rows,) = transaction.db.execute(
         f"""
         SELECT json_group_array({_ITEM})
-        FROM ({placed(view.subscriber)}) AS placed JOIN contents ON contents.offset = placed.offset {WITH_STATE}
+        FROM ({those}) AS placed JOIN contents ON contents.offset = placed.offset {WITH_STATE}
         WHERE placed.offset <= :up_to AND {IN_INBOX} AND ({UNREAD} OR {UNSEEN})""",  # noqa: S608
         view.arguments(floor) | {"up_to": up_to},
     ).fetchone()

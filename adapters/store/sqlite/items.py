@@ -17,6 +17,7 @@ from adapters.store.form import notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, places_of, replaced
 from adapters.store.sqlite.log import FIELD, ROW, head
 from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.topics import has_topics, items_in_topics
 from adapters.store.times import MICROSECOND, moment
 from adapters.store.window import Arguments, Window
 from domain.model import (
@@ -39,20 +40,20 @@ def _untouched_or(time: str, watermark: str) -> str:
     return f"CASE WHEN state.offset IS NULL THEN placed.offset > {watermark} ELSE {time} IS NULL END"
 
 
-_OWN = "(SELECT id FROM rooms WHERE name = :own)"
-_WATERMARK = f"coalesce((SELECT max(offset) FROM watermarks WHERE user = {_OWN}), 0)"  # noqa: S608
-WITH_STATE = f"LEFT JOIN state ON state.user = {_OWN} AND state.offset = placed.offset"
+OWN = "(SELECT id FROM rooms WHERE name = :own)"
+_WATERMARK = f"coalesce((SELECT max(offset) FROM watermarks WHERE user = {OWN}), 0)"  # noqa: S608
+WITH_STATE = f"LEFT JOIN state ON state.user = {OWN} AND state.offset = placed.offset"
 IN_INBOX = "(placed.expires_at IS NULL OR placed.expires_at > :now) AND coalesce(deleted, 0) = 0"
 CURRENT = "archived_at IS NULL"
 UNREAD = _untouched_or("read_at", _WATERMARK)
 UNSEEN = _untouched_or("seen_at", _WATERMARK)
 
 _READ_ALL_AT = f"""
-    (SELECT at FROM watermarks WHERE user = {_OWN} AND offset > placed.offset ORDER BY offset LIMIT 1)"""  # noqa: S608
+    (SELECT at FROM watermarks WHERE user = {OWN} AND offset > placed.offset ORDER BY offset LIMIT 1)"""  # noqa: S608
 READ_AT = f"CASE WHEN state.offset IS NULL THEN {_READ_ALL_AT} ELSE read_at END"
 _READ_ALL_BY = f"""
     (SELECT read_by FROM watermarks
-    WHERE user = {_OWN} AND offset > placed.offset ORDER BY offset LIMIT 1)"""  # noqa: S608
+    WHERE user = {OWN} AND offset > placed.offset ORDER BY offset LIMIT 1)"""  # noqa: S608
 READ_BY = f"CASE WHEN state.offset IS NULL THEN {_READ_ALL_BY} ELSE read_by END"
 SEEN_AT = f"CASE WHEN state.offset IS NULL THEN {_READ_ALL_AT} ELSE seen_at END"
 
@@ -74,7 +75,7 @@ class View:
 
     def arguments(self, floor: int) -> Arguments:
         """For ``placed`` with what lies after the offset ``floor``."""
-        arguments: Arguments = self.window.limits | {"own": Room.of_user(self.subscriber.user)}
+        arguments: Arguments = self.window.limits | {"own": Room.of_user(self.subscriber.user), "aged": floor}
         for number, (room, start) in enumerate(self.subscriber.starts.items()):
             arguments[f"room{number}"] = room
             arguments[f"after{number}"] = max(start, floor)
@@ -92,8 +93,8 @@ def is_replaced(subscriber: Subscriber, offset: str = "placed.offset") -> str:
     return replaced(places_of(subscriber), [f":after{number}" for number in range(len(subscriber.starts))], offset)
 
 
-def placed(subscriber: Subscriber) -> str:
-    """A query for the items that are placed for a subscriber, newest first."""
+def placed(subscriber: Subscriber, *, in_topics: bool) -> str:
+    """A query for the items that are placed for a subscriber, newest first; ``in_topics``: somebody is in one."""
     rooms = [
         f"""
         SELECT offset, expires_at FROM placed
@@ -101,6 +102,8 @@ def placed(subscriber: Subscriber) -> str:
             AND {_not_replaced(subscriber)}"""  # noqa: S608
         for number in range(len(subscriber.starts))
     ]
+    if in_topics:
+        rooms.append(items_in_topics(OWN))
     return f"{' UNION '.join(rooms) or 'SELECT NULL, NULL WHERE false'} ORDER BY 1 DESC"
 
 
@@ -121,7 +124,9 @@ def summarize(db: sqlite3.Connection, views: Sequence[View]) -> list[Summary]:
     aged = aged_upto(db, window)
     rooms = max(1, *(len(view.subscriber.starts) for view in views))
     rows = [_row(view.subscriber, aged, rooms) for view in views]
-    (found,) = db.execute(_summaries(rooms), {"views": as_json(rows)} | window.limits).fetchone()
+    (found,) = db.execute(
+        _summaries(rooms, in_topics=has_topics(db)), {"views": as_json(rows), "aged": aged} | window.limits
+    ).fetchone()
     return [summary(numbers, window, aged) for numbers in json.loads(found)]
 
 
@@ -149,7 +154,7 @@ def _row(subscriber: Subscriber, aged: int, rooms: int) -> list[object]:
 
 
 @cache
-def _summaries(rooms: int) -> str:
+def _summaries(rooms: int, *, in_topics: bool) -> str:
     """A query for the numbers of many inboxes, in their order, each with at most so many rooms."""
     columns = "".join(
         f""",
@@ -161,7 +166,7 @@ def _summaries(rooms: int) -> str:
         WITH viewed AS MATERIALIZED (
             SELECT key, (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')) AS own{columns}
             FROM json_each(:views))
-        SELECT json_group_array(json({numbers_of(rooms)}))
+        SELECT json_group_array(json({numbers_of(rooms, in_topics=in_topics)}))
         FROM (SELECT *, {LAST_WATERMARK} AS watermark FROM viewed ORDER BY key)"""  # noqa: S608
 
 
@@ -169,9 +174,10 @@ LAST_WATERMARK = "coalesce((SELECT max(offset) FROM watermarks WHERE user = own)
 """Of a user by the id ``own`` of their room."""
 
 
-def numbers_of(rooms: int) -> str:
+def numbers_of(rooms: int, *, in_topics: bool) -> str:
     """An expression for what ``summary`` takes, in JSON, about the inbox of the user with the room ``own``: the items
-    of ``room0`` after ``after0``, and so on for so many rooms. ``watermark`` is the last one of the user."""
+    of ``room0`` after ``after0``, and so on for so many rooms, and of topics after ``:aged``, where somebody is in one.
+    ``watermark`` is the last one of the user."""
     places = [f"CASE room{number} WHEN own THEN -own ELSE room{number} END" for number in range(rooms)]
     others = replaced(places, [f"after{number}" for number in range(rooms)])
     placed = " UNION ".join(
@@ -180,6 +186,8 @@ def numbers_of(rooms: int) -> str:
         WHERE room = room{number} AND offset > after{number} AND item AND (item <> {KEYED} OR NOT {others})"""  # noqa: S608
         for number in range(rooms)
     )
+    if in_topics:
+        placed += f" UNION {items_in_topics('own', newest=':most')}"
     return f"""(
         SELECT json_array(number, oldest, unread, unseen, total, to_read, expires_at,
             (SELECT stored_at FROM contents WHERE offset = oldest_counted))
@@ -254,10 +262,11 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
     # Without a type only the contents on the page are looked at, and not those of the whole inbox.
     of_type = "AND (SELECT type FROM contents WHERE offset = placed.offset) = :type" if query.type is not None else ""
     before = "AND placed.offset < :before" if query.before is not None else ""
+    those = placed(view.subscriber, in_topics=has_topics(db))
     (sizes,) = db.execute(
         f"""
         SELECT '[' || group_concat('[' || contents.offset || ',' || length(payload) || ']') || ']' FROM (
-            SELECT placed.offset AS offset FROM ({placed(view.subscriber)}) AS placed {WITH_STATE}
+            SELECT placed.offset AS offset FROM ({those}) AS placed {WITH_STATE}
             WHERE {IN_INBOX} AND {_STATES[query.state]} {before} {of_type} ORDER BY placed.offset DESC LIMIT :limit)
             AS listed JOIN contents ON contents.offset = listed.offset""",  # noqa: S608
         arguments,

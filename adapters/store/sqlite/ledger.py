@@ -20,6 +20,7 @@ from adapters.store.ledger_rows import (
     moment_or_none,
     values_of,
 )
+from adapters.store.sqlite import topics
 from adapters.store.sqlite.items import stored_upto
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
@@ -188,7 +189,7 @@ def addressed(db: sqlite3.Connection, asking: Asking) -> AddressedPage:
     if query.id is not None:
         offsets = [offset for offset in _with_id(db, query.id) if floor < offset < before]
     else:
-        offsets = _for_user(db, {own: 0, **starts}, floor, before, query.limit)
+        offsets = _for_user(db, {own: 0, **starts}, asking.user, floor, before, query.limit)
         following = offsets[query.limit - 1] if len(offsets) > query.limit else None
         offsets = offsets[: query.limit]
     since = db.execute("SELECT value FROM meta WHERE name = ?", (_SINCE,)).fetchone()
@@ -198,6 +199,7 @@ def addressed(db: sqlite3.Connection, asking: Asking) -> AddressedPage:
         starts,
         marks,
         max(moment(since[0]), asking.kept_since) if since is not None else None,
+        topics.spans_of(db, asking.user),
     )
 
 
@@ -208,14 +210,23 @@ def _with_id(db: sqlite3.Connection, id_: str) -> list[int]:
     return [offset for (offset,) in rows]
 
 
-def _for_user(db: sqlite3.Connection, starts: dict[Room, int], floor: int, before: int, limit: int) -> list[int]:
+def _for_user(
+    db: sqlite3.Connection, starts: dict[Room, int], user: UserId, floor: int, before: int, limit: int
+) -> list[int]:
     """One more than asked for, where there are so many; newest first."""
     room = """
         SELECT * FROM (SELECT offset FROM placed
         WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? AND offset < ? AND item
         ORDER BY offset DESC LIMIT ?)"""
     rooms = list(starts.items())
-    found: set[int] = set()
+    in_topics = topics.items_in_topics("(SELECT id FROM rooms WHERE name = :own)", "placed.offset")
+    found = {
+        offset
+        for (offset,) in db.execute(
+            f"SELECT * FROM ({in_topics}) WHERE offset < :before ORDER BY 1 DESC LIMIT :most",  # noqa: S608
+            {"own": Room.of_user(user), "aged": floor, "before": before, "most": limit + 1},
+        )
+    }
     for first in range(0, len(rooms), _ROOMS_AT_ONCE):
         some = rooms[first : first + _ROOMS_AT_ONCE]
         arguments: list[object] = []
@@ -231,7 +242,9 @@ def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: S
     (rows,) = db.execute(
         """
         SELECT json_group_array(json_array(contents.offset, contents.id, contents.stored_at, contents.expires_at,
-            CAST(substr(coalesce(contents.rooms, recalled), 1, 600) AS TEXT),
+            CAST(CASE WHEN substr(coalesce(contents.rooms, recalled), 1, 5) = CAST('user:' AS BLOB)
+                THEN substr(coalesce(contents.rooms, recalled), 1, 600)
+                ELSE coalesce(contents.rooms, recalled) END AS TEXT),
             EXISTS (SELECT 1 FROM placed WHERE room = :user AND placed.offset = contents.offset)
                 OR EXISTS (SELECT 1 FROM collapsing AS mine WHERE mine.place = -:user
                     AND mine.offset = contents.offset AND mine.key = (

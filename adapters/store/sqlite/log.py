@@ -18,13 +18,24 @@ from adapters.contract.controls import read_control
 from adapters.store.form import change, notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, as_followed, as_read
 from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.topics import ENTRIES, spans_of, stays_after
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, erased, weight
 from adapters.store.times import moment
 from domain.errors import CursorRefused
-from domain.model import NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Page, Position, RecoveryReason, Room, Subscriber
+from domain.model import (
+    NOTIFICATION_NEW,
+    NOTIFICATION_REVISED,
+    Entry,
+    Page,
+    Position,
+    RecoveryReason,
+    Room,
+    Span,
+    Subscriber,
+)
 from domain.model.value import value
 from domain.rules.epochs import Generations
-from domain.rules.recovery import floor_of
+from domain.rules.recovery import floor_in_topics, floor_of, is_told
 
 FIELD, ROW = b"\x1f", b"\x1e"
 
@@ -97,16 +108,19 @@ def log_floor(db: sqlite3.Connection) -> int:
 
 def trimmed(db: sqlite3.Connection, subscriber: Subscriber) -> int:
     """The highest offset of an entry that has left the log and that the subscriber could have reached; or 0."""
+    spans = spans_of(db, subscriber.user)
     rows = db.execute(
         f"SELECT name, {TRIMMED} FROM rooms WHERE name IN (SELECT value FROM json_each(?))",  # noqa: S608
-        (as_json(list(subscriber.starts)),),
+        (as_json([*subscriber.starts, *{span.room for span in spans}]),),
     )
-    return floor_of(subscriber.starts, dict(rows.fetchall()))
+    lost = dict(rows.fetchall())
+    return max(floor_of(subscriber.starts, lost), floor_in_topics(spans, lost))
 
 
 @value
 class Reading:
-    """A request for a page."""
+    """A request for a page. ``spans`` are the stays of the subscriber in topics, where they were read before from the
+    same snapshot."""
 
     generations: Generations
     subscriber: Subscriber
@@ -114,6 +128,7 @@ class Reading:
     max_entries: int
     max_bytes: int
     room_sets: RoomSets
+    spans: Sequence[Span] | None = None
 
 
 def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
@@ -125,7 +140,8 @@ def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
 
 def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     """A page after a position of which nothing was trimmed. Raises UnknownForm."""
-    sizes = _sizes(db, reading)
+    spans = reading.spans if reading.spans is not None else spans_of(db, reading.subscriber.user)
+    sizes = _sizes(db, reading, spans)
     chosen: list[int] = []
     size = total = 0
     for offset, payload, rooms, _ in sizes:
@@ -137,6 +153,7 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     entries = _entries(db, reading.generations, chosen, reading.room_sets)
     more = len(chosen) < len(sizes)
     upto = entries[-1].position if more else Position(reading.generations.present, head(db))
+    entries = tuple(entry for entry in entries if is_told(entry, reading.subscriber.starts, spans))
     if any(entry.event == NOTIFICATION_REVISED for entry in entries):
         entries = _without_deleted(db, reading.subscriber, entries)
     keyed = frozenset(offset for offset, *_, item in sizes if item == KEYED)
@@ -160,30 +177,37 @@ def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Se
     return tuple(entry for entry in entries if entry.event != NOTIFICATION_REVISED or entry.about in there)
 
 
-def _sizes(db: sqlite3.Connection, reading: Reading) -> list[list[int]]:
+def _sizes(db: sqlite3.Connection, reading: Reading, spans: Sequence[Span]) -> list[list[int]]:
     """Of the entries that may be on a page, and one more: offset, bytes of the payload, bytes of the rooms' names,
     item."""
     starts = reading.subscriber.starts
-    if not starts:
+    if not starts and not spans:
         return []
-    limit = reading.max_entries + 1
-    arguments: list[object] = []
-    for name, start in starts.items():
-        arguments += (name, max(start, reading.after), limit)
-    (sizes,) = db.execute(_sizes_in(len(starts)), (*arguments, limit)).fetchone()
+    arguments: dict[str, object] = {"limit": reading.max_entries + 1}
+    for number, (name, start) in enumerate(starts.items()):
+        arguments |= {f"room{number}": name, f"after{number}": max(start, reading.after)}
+    if spans:
+        arguments["spans"] = stays_after(spans, reading.after)
+    (sizes,) = db.execute(_sizes_in(len(starts), in_topics=bool(spans)), arguments).fetchone()
     return sorted(json.loads(sizes)) if sizes is not None else []
 
 
 @cache
-def _sizes_in(rooms: int) -> str:
-    room = """
+def _sizes_in(rooms: int, *, in_topics: bool) -> str:
+    each = [
+        f"""
         SELECT * FROM (SELECT offset, item FROM placed
-        WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? ORDER BY offset LIMIT ?)"""
+        WHERE room = (SELECT id FROM rooms WHERE name = :room{number}) AND offset > :after{number}
+        ORDER BY offset LIMIT :limit)"""  # noqa: S608
+        for number in range(rooms)
+    ]
+    if in_topics:
+        each.append(ENTRIES)
     return f"""
         SELECT '[' || group_concat('[' || offset || ',' || payload || ',' || rooms || ',' || item || ']')
             || ']' FROM (
             SELECT found.offset AS offset, item, {_PAYLOAD_BYTES} AS payload, {_ROOMS_BYTES} AS rooms
-            FROM ({" UNION ".join([room] * rooms)} ORDER BY 1 LIMIT ?) AS found
+            FROM ({" UNION ".join(each)} ORDER BY 1 LIMIT :limit) AS found
             LEFT JOIN contents ON item AND contents.offset = found.offset
             LEFT JOIN entries ON NOT item AND entries.offset = found.offset)"""  # noqa: S608
 

@@ -75,7 +75,7 @@ class Opened:
             page = self.tail_page(found.subscriber, where.after, head, arrival.max_entries, arrival.max_bytes)
         if page is None:
             return None
-        return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted)
+        return Arrived(found.subscriber, where.after, where.recovered, where.reason, page, found.counted, found.spans)
 
     @contextmanager
     def following(self, after: int) -> Iterator[Follower]:

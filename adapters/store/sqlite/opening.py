@@ -13,6 +13,7 @@ from adapters.store.form import UnknownForm
 from adapters.store.sqlite.ledger import begin_run
 from adapters.store.sqlite.log import RoomSets, head, log_floor, stored, tail_floor
 from adapters.store.sqlite.schema import connect, prepare_file, unreadable, unusable
+from adapters.store.sqlite.topics import has_topics
 from adapters.store.times import microseconds, moment
 from domain.model import Entry
 from domain.model.value import value
@@ -32,6 +33,7 @@ class Found:
     entries: Sequence[Entry]
     secret: bytes
     run: int | None
+    has_topics: bool
 
 
 def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int, *, keeps_deliveries: bool) -> Found:
@@ -53,7 +55,7 @@ def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int, *, 
             room_sets = RoomSets()
             while (upto := floor + len(entries)) < last:
                 entries.extend(stored(db, generations, upto, last, room_sets))
-            return Found(generations, last, stored_at, log_floor(db), floor, entries, secret, run)
+            return Found(generations, last, stored_at, log_floor(db), floor, entries, secret, run, has_topics(db))
     except sqlite3.Error as error:
         raise unusable(path, error) from None
     except UnknownForm as error:

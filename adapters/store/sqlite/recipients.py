@@ -10,13 +10,14 @@ import json
 import sqlite3
 from typing import Any
 
-from adapters.store.addressing import named_after, role_of, whole_audience
+from adapters.store.addressing import named_after, roles_of, whole_audience
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
 from adapters.store.times import moment
 from adapters.store.window import Arguments
 from domain.model import (
+    Audience,
     AudienceKind,
     PartialTally,
     PublishedNotification,
@@ -76,10 +77,26 @@ _IN_ROOM = """
     WHERE room = (SELECT id FROM rooms WHERE name = :room) AND start < :offset
         AND (start, user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
     ORDER BY start, user LIMIT :most"""
+_IN_TOPIC = """
+    SELECT user, after AS start, user AS number, NULL AS name FROM memberships
+    WHERE room = (SELECT id FROM rooms WHERE name = :room) AND after < :offset AND coalesce(upto, :offset) >= :offset
+        AND (after, user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
+    ORDER BY after, user LIMIT :most"""
+_IN_ANY = """
+    SELECT user, min(start) AS start, user AS number, NULL AS name FROM (
+        SELECT user, start FROM starts
+        WHERE room IN (SELECT rooms.id FROM json_each(:rooms) JOIN rooms ON rooms.name = value) AND start < :offset
+        UNION ALL
+        SELECT user, after FROM memberships
+        WHERE room IN (SELECT rooms.id FROM json_each(:rooms) JOIN rooms ON rooms.name = value) AND after < :offset
+            AND coalesce(upto, :offset) >= :offset)
+    GROUP BY user
+    HAVING (min(start), user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
+    ORDER BY 2, 1 LIMIT :most"""
 _STANDING = """
     SELECT given.user AS user, given.name AS name, given.start AS start, given.number AS number,
         EXISTS (SELECT 1 FROM marks WHERE marks.user = given.user AND marks.offset >= :offset
-            AND (:role IS NULL OR role = :role)) AS received,
+            AND (:roles IS NULL OR role IN (SELECT value FROM json_each(:roles)))) AS received,
         CASE WHEN state.offset IS NULL THEN read_all_at ELSE seen_at END AS seen_at,
         CASE WHEN state.offset IS NULL THEN read_all_at ELSE read_at END AS read_at,
         archived_at, coalesce(deleted, 0) <> 0 AS deleted, deleted_at
@@ -118,18 +135,30 @@ def tally(db: sqlite3.Connection, asking: Asking) -> PartialTally:
 
 
 def _of(query: str, asking: Asking) -> str:
-    given = _NAMED if asking.notification.audience.kind is AudienceKind.USER else _IN_ROOM
-    return query.format(standing=_STANDING.format(given=given))
+    return query.format(standing=_STANDING.format(given=_given(asking.notification.audience)))
+
+
+def _given(audience: Audience) -> str:
+    if audience.kind is AudienceKind.USER:
+        return _NAMED
+    if len(audience.rooms) > 1:
+        return _IN_ANY
+    return _IN_TOPIC if audience.kind is AudienceKind.TOPIC else _IN_ROOM
 
 
 def _arguments(asking: Asking, most: int) -> Arguments:
     audience, after = asking.notification.audience, asking.after
-    common: Arguments = {"offset": asking.notification.position.offset, "role": role_of(audience)}
+    roles = roles_of(audience)
+    common: Arguments = {
+        "offset": asking.notification.position.offset,
+        "roles": as_json(roles) if roles is not None else None,
+    }
     if audience.kind is AudienceKind.USER:
         return common | {"users": as_json(named_after(audience, after)[:most])}
-    (room,) = audience.rooms
+    rooms = list(audience.rooms)
     return common | {
-        "room": room,
+        "room": rooms[0],
+        "rooms": as_json(rooms),
         "start": after.start if after is not None else -1,
         "after": after.user if after is not None else "",
         "most": most,

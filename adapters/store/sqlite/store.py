@@ -23,6 +23,7 @@ from adapters.store.sqlite.ports.recipients import SqliteRecipients
 from adapters.store.sqlite.ports.restrictions import SqliteRestrictions
 from adapters.store.sqlite.ports.schedule import SqliteSchedule
 from adapters.store.sqlite.ports.subscribers import SqliteSubscribers
+from adapters.store.sqlite.ports.topics import SqliteTopics
 from adapters.store.sqlite.schema import (
     MIGRATIONS,
     FileLock,
@@ -64,6 +65,7 @@ class SqliteStore(
     SqliteRestrictions,
     SqliteAmendments,
     SqliteSchedule,
+    SqliteTopics,
 ):
     """A store for one process and one event loop.
 
@@ -145,6 +147,7 @@ class SqliteStore(
             raise
         tail: Tail[Entry] = Tail(found.tail_floor)
         tail.append(found.entries)
+        tail.has_topics = tail.has_topics or found.has_topics
         state = Opened(lock, found.generations, tail, found.log_floor, found.secret, found.run)
         written = _Written(found.head, found.stored_at, found.generations)
         state.writer = Writer(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from domain.delivery.reach import Reach
 from domain.delivery.revisions import Revisions
 from domain.model import EVERYONE, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Json, Position, Room
 from domain.rules.collapsing import earlier_of, is_own, is_reached
@@ -19,8 +20,9 @@ def entry(offset: int, *rooms: Room, event: str = NOTIFICATION_NEW, key: str | N
 
 
 def revisions(after: int = 0, **starts: int) -> Revisions:
-    of_one = Revisions()
-    of_one.starts = {ANN: 0} | {Room(room): start for room, start in starts.items()}
+    reach = Reach()
+    reach.starts = {ANN: 0} | {Room(room): start for room, start in starts.items()}
+    of_one = Revisions(reach)
     of_one.begin(after)
     return of_one
 

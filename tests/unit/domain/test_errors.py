@@ -24,6 +24,7 @@ CODES = {
     "NotificationRecalled": ("recalled", False),
     "NotificationExpired": ("expired", False),
     "TooManyRestrictions": ("too_many_restrictions", False),
+    "TooManyTopics": ("too_many_topics", False),
     "IdentityMismatch": ("identity_mismatch", False),
     "CursorRefused": ("cursor_refused", True),
     "UnknownEvent": ("unknown_event", False),

@@ -9,6 +9,7 @@ import pytest
 
 from adapters.transport.memory.client import MemoryClient
 from domain.delivery import revisions
+from domain.delivery.reach import Reach
 from domain.delivery.revisions import Revisions
 from domain.model import CURSOR_MAX_LENGTH, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Json, Owed, Position, Room
 from domain.model.owed import OwingPosition
@@ -158,8 +159,9 @@ def revision(offset: int, about: int) -> Entry:
 
 def test_of_very_many_all_behind_the_first_are_told_as_new_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revisions, "OWED_MOST", 3)
-    one: Any = Revisions()
-    one.starts = {ANN: 0}
+    reach = Reach()
+    reach.begin({ANN: 0}, (), 0)
+    one: Any = Revisions(reach)
     for offset in (5, 6, 7, 8):
         original = Entry(
             Position("e", offset), frozenset((ANN,)), "notification.new", Json(b"{}"), revised=100 + offset

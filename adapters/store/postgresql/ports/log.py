@@ -28,7 +28,6 @@ from domain.model import (
     Arrival,
     Arrived,
     Checkpoint,
-    Control,
     DisconnectUser,
     Draft,
     Page,
@@ -36,6 +35,7 @@ from domain.model import (
     RecoveryReason,
     Subscriber,
     TailEntry,
+    UserControl,
 )
 from domain.ports import Wanted
 
@@ -72,7 +72,7 @@ class PostgresqlLog(Port):
         await state.caught_up_with(appended)
         return appended
 
-    async def append_control(self, control: Control) -> Position:
+    async def append_control(self, control: UserControl) -> Position:
         state = self._opened()
         known = state.known()
         wanted = Order(control, self._stored_at(), known.offset, known.epoch)
@@ -112,11 +112,12 @@ class PostgresqlLog(Port):
 
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         state = self._checked(after)
-        page = state.tail_page(subscriber, after, state.tail.head, max_entries, max_bytes)
-        if page is not None:
-            return page
+        if not state.tail.has_topics:
+            found = state.tail_page(subscriber, after, state.tail.head, max_entries, max_bytes)
+            if found is not None:
+                return found
         with state.suspecting():
-            page = await state.readers.do(_PAGE, Reading(subscriber, after, max_entries, max_bytes))
+            page: Page = await state.readers.do(_PAGE, Reading(subscriber, after, max_entries, max_bytes))
         await state.caught_up(page.upto)
         return page
 

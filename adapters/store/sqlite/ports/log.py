@@ -21,13 +21,13 @@ from domain.model import (
     Arrival,
     Arrived,
     Checkpoint,
-    Control,
     Draft,
     Entry,
     Page,
     Position,
     RecoveryReason,
     Subscriber,
+    UserControl,
 )
 from domain.ports import Wanted
 
@@ -47,7 +47,7 @@ class SqliteLog(Port):
             raise PublicationTooLarge("what was published at once is more than can be stored at once")
         return await self._opened().writer.do(append, Batch(prepared, checkpoint, all_or_nothing), weight=weight)
 
-    async def append_control(self, control: Control) -> Position:
+    async def append_control(self, control: UserControl) -> Position:
         return await self._opened().writer.do(_APPEND_CONTROL, control)
 
     async def tail(
@@ -82,7 +82,7 @@ class SqliteLog(Port):
 
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         state = self._checked(after)
-        if after.offset >= state.tail.floor:
+        if after.offset >= state.tail.floor and not state.tail.has_topics:
             found = state.tail_page(subscriber, after, state.tail.head, max_entries, max_bytes)
             if found is not None:
                 return found

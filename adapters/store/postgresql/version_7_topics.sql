@@ -1,0 +1,83 @@
+-- Who is in which topic. A row is a stay of a user: what is placed in the room beyond "after_offset" is for them, up to
+-- "upto_offset", which is NULL while it is not over.
+CREATE TABLE synkrone.memberships (
+    user_id text COLLATE "C" NOT NULL,
+    room text COLLATE "C" NOT NULL,
+    after_offset bigint NOT NULL,
+    upto_offset bigint,
+    PRIMARY KEY (user_id, room, after_offset));
+CREATE INDEX memberships_room ON synkrone.memberships (room, after_offset, user_id);
+
+CREATE FUNCTION synkrone.change_members(
+    append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,
+    changed_topic text, added text[], removed text[], topics_most integer, stays_most integer,
+    new_event text, new_form smallint,
+    OUT first bigint, OUT epoch text, OUT payload text, OUT is_refused boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    locked record;
+    changed_room text := 'topic:' || changed_topic;
+    came text[];
+    gone text[];
+BEGIN
+    is_refused := false;
+    locked := synkrone.lock_log(at, known, known_epoch, sync);
+    SELECT appends.first, epochs.epoch, entries.payload INTO first, epoch, payload
+    FROM synkrone.appends
+    JOIN synkrone.epochs ON epochs.number = appends.epoch_number
+    JOIN synkrone.entries ON entries.log_offset = appends.first
+    WHERE appends.name = append_name;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    came := ARRAY(
+        SELECT given.user_id FROM unnest(added) WITH ORDINALITY AS given (user_id, number)
+        WHERE NOT EXISTS (
+            SELECT FROM synkrone.memberships AS stay
+            WHERE stay.user_id = given.user_id AND stay.room = changed_room AND stay.upto_offset IS NULL)
+        ORDER BY given.number);
+    gone := ARRAY(
+        SELECT given.user_id FROM unnest(removed) WITH ORDINALITY AS given (user_id, number)
+        WHERE EXISTS (
+            SELECT FROM synkrone.memberships AS stay
+            WHERE stay.user_id = given.user_id AND stay.room = changed_room AND stay.upto_offset IS NULL)
+        ORDER BY given.number);
+    first := locked.head;
+    epoch := locked.epoch;
+    IF cardinality(came) + cardinality(gone) = 0 THEN
+        RETURN;
+    END IF;
+    is_refused := EXISTS (
+        SELECT FROM unnest(came) AS given (user_id)
+        WHERE topics_most <= (
+            SELECT count(*) FROM synkrone.memberships AS stay
+            WHERE stay.user_id = given.user_id AND stay.upto_offset IS NULL));
+    IF is_refused THEN
+        RETURN;
+    END IF;
+    first := locked.head + 1;
+    payload := json_build_object('topic', changed_topic, 'joined', came, 'left', gone)::text;
+    INSERT INTO synkrone.entries (log_offset, stored_at, event, form, payload)
+    VALUES (change_members.first, locked.stored_at, new_event, new_form, change_members.payload);
+    INSERT INTO synkrone.memberships (user_id, room, after_offset)
+    SELECT given.user_id, changed_room, change_members.first FROM unnest(came) AS given (user_id);
+    UPDATE synkrone.memberships AS stay SET upto_offset = change_members.first
+    FROM unnest(gone) AS given (user_id)
+    WHERE stay.user_id = given.user_id AND stay.room = changed_room AND stay.upto_offset IS NULL;
+    -- Of a user with too many that are over the oldest go.
+    DELETE FROM synkrone.memberships AS stay
+    USING unnest(gone) AS given (user_id)
+    CROSS JOIN LATERAL (
+        SELECT earlier.upto_offset FROM synkrone.memberships AS earlier
+        WHERE earlier.user_id = given.user_id AND earlier.upto_offset IS NOT NULL
+        ORDER BY earlier.upto_offset DESC LIMIT 1 OFFSET stays_most) AS last_to_go
+    WHERE stay.user_id = given.user_id AND stay.upto_offset <= last_to_go.upto_offset;
+    DELETE FROM synkrone.appends WHERE name = ANY (answered);
+    INSERT INTO synkrone.appends (name, stored_at, first, epoch_number)
+    VALUES (append_name, locked.stored_at, change_members.first, locked.epoch_number);
+END
+$$;
+COMMENT ON FUNCTION synkrone.change_members IS
+    'Have users in a topic, and others not, and say so in the entry "first": whom it changes something for. Without a '
+    '"payload" it changes nothing for anybody, or is refused, as somebody would be in too many topics. Said again, also '
+    'by another connection, it answers as it did.';
