@@ -81,11 +81,11 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].key_file": "the same from a file",
     "api.keys[].scopes": (
         "of `publish`, `notifications:read`, `notifications:write`, `connections:read`, `connections:write`, "
-        "`deliveries:read`, `inbox:read`, `inbox:write`, `users:write`, `admin`"
+        "`deliveries:read`, `inbox:read`, `inbox:write`, `topics:write`, `users:write`, `admin`"
     ),
     "api.keys[].publish_per_second": (
-        "notifications, each of a batch, each change and each taking back among them, valid or not, on each server; "
-        "beyond it 429. None: as fast as it can"
+        "notifications, each of a batch, each change of one or of members and each taking back among them, valid or "
+        "not, on each server; beyond it 429. None: as fast as it can"
     ),
     "api.keys[].publish_burst": (
         "as many at once; none: those of a second. A larger batch is taken where nothing was published for a while, "

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from adapters.api.backends import Backend
 from adapters.api.inbox import Users
 from adapters.api.pacing import PublishPace
-from adapters.api.publish import ONE_PATH, publish_routes
+from adapters.api.publish import BATCH_PATH, ONE_PATH, publish_routes
 from adapters.api.routes import api_routes
 from adapters.auth.key_servers import KeyServers
 from adapters.store.served import ServedStore
@@ -132,6 +132,7 @@ class Container(containers.DeclarativeContainer):
         deliveries=application.provided.ledger,
         reports=application.provided.reports,
         inboxes=application.provided.user_inboxes,
+        topics=application.provided.topics,
         callers=callers,
         peers=peers,
         telemetry=telemetry,
@@ -155,6 +156,7 @@ class Container(containers.DeclarativeContainer):
         users=users,
         message_bytes=settings.provided.limits.message_bytes,
         published=publish_routes.provided[ONE_PATH],
+        batches=publish_routes.provided[BATCH_PATH],
     )
     console = providers.Factory(build_console, settings, application, backend, peers, telemetry, clock, history)
     file_routes = providers.Singleton(build_file_routes, settings)

@@ -37,6 +37,7 @@ SCOPES = frozenset(
         "deliveries:read",
         "inbox:read",
         "inbox:write",
+        "topics:write",
         "users:write",
         ADMIN,
     )

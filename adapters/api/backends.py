@@ -16,6 +16,7 @@ from domain.ports import (
     NotificationReports,
     Publisher,
     Telemetry,
+    TopicMembers,
     UserAccess,
     UserInboxes,
 )
@@ -33,6 +34,7 @@ class Backend:
     deliveries: DeliveryReports
     reports: NotificationReports
     inboxes: UserInboxes
+    topics: TopicMembers
     callers: CallerVerifier | None
     peers: PeerPolicy
     telemetry: Telemetry

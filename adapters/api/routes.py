@@ -17,6 +17,7 @@ from adapters.api.notifications import NotificationHandler, RecipientsHandler
 from adapters.api.publish import PublishRoute
 from adapters.api.reload import Reload, ReloadHandler
 from adapters.api.restrictions import BlockHandler, RevokeHandler
+from adapters.api.topics import MemberHandler, MembersHandler
 from adapters.api.user_inboxes import UserActionHandler, UserCountHandler, UserListHandler
 
 Route: TypeAlias = tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]
@@ -29,8 +30,9 @@ def api_routes(
     readiness: Readiness,
     message_bytes: int,
     published: PublishRoute,
+    batches: PublishRoute,
 ) -> list[Route]:
-    """``published`` is the route by which notifications come."""
+    """``published`` is the route by which notifications come, and ``batches`` that of many at once."""
     for_backends = {"backend": backend, "max_body": message_bytes}
     for_users = {"users": users, "max_body": message_bytes}
     actions = "|".join(ACTIONS)
@@ -44,6 +46,8 @@ def api_routes(
         (r"/v1/users/([^/]+)/revoke", RevokeHandler, for_backends),
         (r"/v1/users/([^/]+)/block", BlockHandler, for_backends),
         (r"/v1/users/([^/]+)/deliveries", DeliveriesHandler, for_backends),
+        (r"/v1/topics/([^/]+)/members/([^/]+)", MemberHandler, for_backends),
+        (r"/v1/topics/([^/]+)/members", MembersHandler, {**for_backends, "batches": batches}),
         (r"/v1/inbox", ListHandler, for_users),
         (r"/v1/inbox/count", CountHandler, for_users),
         (rf"/v1/inbox/({actions})", ActionHandler, for_users),

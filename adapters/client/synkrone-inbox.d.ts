@@ -12,7 +12,7 @@ export interface Notification<Data = Record<string, unknown> | null> {
   readonly revised_at?: string;
   /** It has taken the place of those before it with the same key. */
   readonly collapse_key?: string;
-  readonly audience: "user" | "role" | "everyone";
+  readonly audience: "user" | "role" | "topic" | "everyone";
   readonly read_at: string | null;
   readonly seen_at: string | null;
   readonly archived_at: string | null;

@@ -13,10 +13,12 @@ import msgspec
 
 from adapters.contract.json_text import InvalidJson, decode, parse_timestamp, repeats_members
 from domain.errors import ERRORS_MAX, InvalidPublication
-from domain.model import Audience, Draft, FieldError, Json, Publication
+from domain.model import Audience, Draft, FieldError, Json, Publication, Room
 from domain.policy import (
+    AUDIENCE_MAX_GROUPS,
     AUDIENCE_MAX_USERS,
     AUDIENCE_RULE,
+    GROUPS_RULE,
     IDENTIFIER_RULE,
     REPEATED,
     is_identifier,
@@ -195,7 +197,7 @@ def _time(value: object) -> datetime:
 
 def _audience(value: Any) -> Audience:
     if not isinstance(value, dict) or len(value) != 1:
-        raise _Bad("must be exactly one of {user}, {users}, {role}, {everyone: true}")
+        raise _Bad("must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {everyone: true}")
     ((kind, whom),) = value.items()
     if kind == "user":
         return Audience.user(_name(whom, ".user"))
@@ -207,11 +209,33 @@ def _audience(value: Any) -> Audience:
         return Audience.users(_name(user, f".users[{index}]") for index, user in enumerate(whom))
     if kind == "role":
         return Audience.role(_name(whom, ".role"))
+    if kind == "topic":
+        return Audience.topic(_name(whom, ".topic"))
+    if kind == "any_of":
+        return Audience.any_of(_groups(whom, ".any_of"))
     if kind == "everyone":
         if whom is not True:
             raise _Bad("must be true", ".everyone")
         return Audience.everyone()
     raise _Bad("is not known", f".{kind[:_SHOWN_MAX]}")
+
+
+def _groups(value: object, below: str) -> list[Room]:
+    if not isinstance(value, list):
+        raise _Bad("must be a list of {role} and {topic}", below)
+    if not 0 < len(value) <= AUDIENCE_MAX_GROUPS:
+        raise _Bad(GROUPS_RULE, below)
+    return [_group(group, f"{below}[{index}]") for index, group in enumerate(value)]
+
+
+def _group(value: object, below: str) -> Room:
+    if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= _GROUP_ROOMS.keys():
+        raise _Bad("must be exactly one of {role}, {topic}", below)
+    ((kind, name),) = value.items()
+    return _GROUP_ROOMS[kind](_name(name, f"{below}.{kind}"))
+
+
+_GROUP_ROOMS = {"role": Room.of_role, "topic": Room.of_topic}
 
 
 def _name(value: object, below: str = "") -> str:

@@ -31,6 +31,8 @@ from entrypoints.commands.options import (
 from entrypoints.settings_types import duration
 from entrypoints.unreachable import reason_of
 
+_AUDIENCES = "user:ID, users:ID,ID, role:NAME, topic:NAME, any_of:role:NAME,topic:NAME or everyone"
+
 
 def add_to(commands: Commands) -> None:
     examples = (
@@ -44,7 +46,7 @@ def add_to(commands: Commands) -> None:
     add_config(command)
     add_url(command)
     add_key_file(command)
-    command.add_argument("--to", type=_audience, required=True, help="user:ID, users:ID,ID, role:NAME or everyone")
+    command.add_argument("--to", type=_audience, required=True, help=_AUDIENCES)
     command.add_argument("--type", type=a_text, required=True, help="for example mission.assigned")
     command.add_argument("--title", type=a_text)
     command.add_argument("--body", type=a_text)
@@ -89,11 +91,15 @@ def _audience(text: str) -> dict[str, object]:
     kind, _, names = a_text(text).partition(":")
     if kind == "everyone" and not names:
         return {"everyone": True}
-    if kind in ("user", "role") and names:
+    if kind in ("user", "role", "topic") and names:
         return {kind: names}
+    if kind == "any_of" and names:
+        groups = [group.partition(":") for group in names.split(",")]
+        if all(of in ("role", "topic") and name for of, _, name in groups):
+            return {"any_of": [{of: name} for of, _, name in groups]}
     if kind == "users" and names:
         return {"users": names.split(",")}
-    raise argparse.ArgumentTypeError("must be user:ID, users:ID,ID, role:NAME or everyone")
+    raise argparse.ArgumentTypeError(f"must be {_AUDIENCES}")
 
 
 def _time(text: str) -> str:

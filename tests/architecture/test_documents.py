@@ -39,6 +39,7 @@ EXPORTED = "tests/e2e/test_exporting.py::test_what_the_page_says_to_type_carries
 REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revokes_and_blocks"
 WHY = "tests/integration/test_deliveries_api.py::test_the_command_says_what_the_page_shows"
 AMENDMENTS = "tests/integration/test_amendments_api.py::test_what_the_page_says_to_type_changes_it_and_takes_it_back"
+GROUPS = "tests/integration/test_topics_api.py::test_what_the_page_says_to_type_makes_a_group"
 SCHEDULED = "tests/integration/test_schedule_api.py::test_what_the_page_says_to_type_schedules_it"
 COLLAPSING = "tests/integration/test_collapse_api.py::test_what_the_page_says_to_type_replaces_it"
 WHAT_BECAME = "tests/integration/test_notifications_api.py::test_what_the_page_says_to_type_answers_as_it_shows"
@@ -199,6 +200,9 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/schedule.md", "bash", "deliver_at"): SCHEDULED,
     ("docs/how-to/collapse.md", "bash", "collapse_key"): COLLAPSING,
     ("docs/how-to/collapse.md", "js", "held"): COLLAPSING,
+    ("docs/how-to/groups.md", "bash", "-X PUT"): GROUPS,
+    ("docs/how-to/groups.md", "bash", '"add"'): GROUPS,
+    ("docs/how-to/groups.md", "bash", "file.added"): GROUPS,
     ("docs/how-to/take-back.md", "bash", "PATCH"): AMENDMENTS,
     ("docs/how-to/take-back.md", "bash", "DELETE"): AMENDMENTS,
     ("docs/how-to/revoke.md", "bash", "42/revoke"): REVOKING,

@@ -283,6 +283,7 @@ async def test_the_scopes_of_keys() -> None:
         "notifications:write",
         "inbox:read",
         "inbox:write",
+        "topics:write",
     }
     assert (await callers.authenticate(KEY)).scopes == {"publish"}
     assert (await callers.authenticate(KEY)).name == "a"

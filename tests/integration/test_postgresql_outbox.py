@@ -190,7 +190,10 @@ async def test_what_was_committed_while_nobody_relayed_is_published_in_order(
     ("arguments", "message"),
     [
         ({"recipient": None}, "recipient: is required"),
-        ({"recipient": "{}"}, "recipient: must be exactly one of {user}, {users}, {role}, {everyone: true}"),
+        (
+            {"recipient": "{}"},
+            "recipient: must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {ever",
+        ),
         ({"recipient": "[]"}, "recipient: must be exactly one of"),
         ({"recipient": '{"user": "a", "role": "b"}'}, "recipient: must be exactly one of"),
         ({"recipient": '{"user": "a", "user": "b"}'}, "recipient: must be exactly one of"),

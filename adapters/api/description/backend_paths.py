@@ -16,6 +16,7 @@ from adapters.api.notifications import MERGE_PATCH
 from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
 from adapters.api.notifications import WRITE_SCOPE as NOTIFICATIONS_WRITE
 from adapters.api.publish import JSON
+from adapters.api.topics import SCOPE as TOPICS_WRITE
 from adapters.api.user_inboxes import READ_SCOPE as INBOX_READ
 from adapters.api.user_inboxes import WRITE_SCOPE as INBOX_WRITE
 from adapters.api.users import InvalidUser
@@ -31,9 +32,61 @@ from domain.errors import (
     StoreUnavailable,
     SynkroneError,
     TooManyRestrictions,
+    TooManyTopics,
     UnknownNotification,
 )
 from domain.policy import BATCH_MAX_ITEMS, BATCH_MAX_RECIPIENTS
+
+
+def _of_topics() -> dict[str, Any]:
+    topic = {"name": "topic", "in": "path", "required": True, "schema": name("The topic's name.")}
+    user = {"name": "user", "in": "path", "required": True, "schema": name("The user's id.")}
+
+    def changing(
+        identifier: str,
+        summary: str,
+        description: str,
+        *,
+        body: Mapping[str, Schema] | None = None,
+        of_body: Errors = (),
+    ) -> Operation:
+        return operation(
+            identifier,
+            summary,
+            f"{description} Needs the scope `{TOPICS_WRITE}`.",
+            tag="backends",
+            security=BACKEND,
+            body=body,
+            answers={HTTPStatus.NO_CONTENT: None},
+            errors=(*OF_CALLERS, InvalidUser, *of_body, TooManyTopics, RateLimited, StoreUnavailable),
+            statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},
+        )
+
+    return {
+        "/v1/topics/{topic}/members": {
+            "parameters": [topic],
+            "post": changing(
+                "changeMembers",
+                "Have users in a topic, and others not",
+                "All or none. Who is already as asked stays so.",
+                body={JSON: ref("Members")},
+                of_body=(*OF_BODIES, InvalidArgument),
+            ),
+        },
+        "/v1/topics/{topic}/members/{user}": {
+            "parameters": [topic, user],
+            "put": changing(
+                "addMember",
+                "Have a user in a topic",
+                "They are given what is published for it from now on, and nothing of before.",
+            ),
+            "delete": changing(
+                "removeMember",
+                "Have a user in a topic no more",
+                "They keep what they were given while they were in it.",
+            ),
+        },
+    }
 
 
 def paths_of_backends() -> dict[str, Any]:
@@ -86,6 +139,7 @@ def paths_of_backends() -> dict[str, Any]:
                 errors=publishing,
             )
         },
+        **_of_topics(),
         **_of_reports(),
         **_of_user_inboxes(user),
         "/v1/users/{id}/connections": {

@@ -55,7 +55,7 @@ def operation(
     description: str,
     *,
     tag: str,
-    answers: Mapping[HTTPStatus, str],
+    answers: Mapping[HTTPStatus, str | None],
     errors: Errors = (),
     statuses: Mapping[type[SynkroneError], HTTPStatus] | None = None,
     security: Sequence[Mapping[str, Sequence[str]]] = (),
@@ -63,12 +63,15 @@ def operation(
     body: Mapping[str, Schema] | None = None,
     is_body_required: bool = True,
 ) -> Operation:
-    """``answers`` are the names of their schemas; ``statuses`` are of errors that this route answers in its own way."""
+    """``answers`` are the names of their schemas, None where there is nothing in one; ``statuses`` are of errors that
+    this route answers in its own way."""
     responses: dict[str, Any] = {
         str(int(status)): {
             "description": SCHEMAS[schema].get("description", status.phrase),
             "content": {JSON: {"schema": ref(schema), "examples": _examples(schema)}},
         }
+        if schema is not None
+        else {"description": status.phrase}
         for status, schema in answers.items()
     }
     responses |= _failures(errors, statuses or {})

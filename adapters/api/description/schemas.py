@@ -10,6 +10,7 @@ from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
 from adapters.api.notifications import WRITE_SCOPE as NOTIFICATIONS_WRITE
 from adapters.api.publish import SCOPE as PUBLISH
 from adapters.api.restrictions import SCOPE as USERS_WRITE
+from adapters.api.topics import SCOPE as TOPICS_WRITE
 from adapters.api.user_inboxes import READ_SCOPE as INBOX_READ
 from adapters.api.user_inboxes import WRITE_SCOPE as INBOX_WRITE
 from adapters.contract.commands import IDS_MAX, LIST_MAX, LISTED_STATES
@@ -17,7 +18,14 @@ from adapters.contract.connect_requests import DEVICE_MAX_LENGTH
 from adapters.contract.recipients import PAGE_MAX_LENGTH
 from domain.errors import ERRORS_MAX
 from domain.model import CURSOR_MAX_LENGTH, AudienceKind, InboxQuery, NotificationState, Outcome, RecoveryReason
-from domain.policy import AUDIENCE_MAX_USERS, BATCH_MAX_ITEMS, NAME_MAX_LENGTH, NO_IDS, REASON_MAX_LENGTH
+from domain.policy import (
+    AUDIENCE_MAX_GROUPS,
+    AUDIENCE_MAX_USERS,
+    BATCH_MAX_ITEMS,
+    NAME_MAX_LENGTH,
+    NO_IDS,
+    REASON_MAX_LENGTH,
+)
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -30,6 +38,7 @@ SCOPES: Final = (
     "deliveries:read",
     INBOX_READ,
     INBOX_WRITE,
+    TOPICS_WRITE,
     USERS_WRITE,
 )
 
@@ -154,9 +163,30 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 }
             ),
             _object({"role": name("Whoever has this role.")}),
+            _object({"topic": name("Whoever is in this topic by then.")}),
+            _object(
+                {
+                    "any_of": {
+                        "type": "array",
+                        "description": "Whoever is in one of these, each once.",
+                        "minItems": 1,
+                        "maxItems": AUDIENCE_MAX_GROUPS,
+                        "items": {
+                            "oneOf": [_object({"role": name("A role.")}), _object({"topic": name("A topic.")})],
+                        },
+                    }
+                }
+            ),
             _object({"everyone": _TRUE}),
         ],
-        "examples": [{"user": "42"}, {"users": ["42", "43"]}, {"role": "company"}, {"everyone": True}],
+        "examples": [
+            {"user": "42"},
+            {"users": ["42", "43"]},
+            {"role": "company"},
+            {"topic": "project-17"},
+            {"any_of": [{"role": "admin"}, {"topic": "project-17"}]},
+            {"everyone": True},
+        ],
     },
     "Publication": _object(
         {
@@ -628,6 +658,19 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "Revoked": _object(
         {"issued_before": _TIME_SCHEMA, "disconnected": _DISCONNECTED},
         examples=[{"issued_before": _TIME, "disconnected": 2}],
+    ),
+    "Members": _object(
+        {
+            "add": {
+                "type": ["array", "null"],
+                "maxItems": AUDIENCE_MAX_USERS,
+                "items": name("A user's id."),
+                "description": f"With those to remove at most {AUDIENCE_MAX_USERS:,}.",
+            },
+            "remove": {"type": ["array", "null"], "maxItems": AUDIENCE_MAX_USERS, "items": name("A user's id.")},
+        },
+        optional=("add", "remove"),
+        examples=[{"add": ["42", "43"], "remove": ["17"]}],
     ),
     "Block": _object(
         {

@@ -36,7 +36,7 @@ from domain.model import (
 )
 
 BODY: dict[str, Any] = {"to": {"user": "42"}, "type": "mission.assigned"}
-AUDIENCES = "must be exactly one of {user}, {users}, {role}, {everyone: true}"
+AUDIENCES = "must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {everyone: true}"
 TIME = "must be an RFC 3339 time with a zone, for example 2030-01-31T12:00:00Z"
 
 
@@ -73,6 +73,12 @@ def draft(publication: Publication, *, own_id: bool = True, id_: str = "a") -> D
     [
         ({"user": "42"}, Audience.users(["42"])),
         ({"users": ["42", "43", "42"]}, Audience.users(["42", "43"])),
+        ({"topic": "project-17"}, Audience.topic("project-17")),
+        (
+            {"any_of": [{"topic": "a"}, {"role": "b"}, {"topic": "a"}]},
+            Audience.any_of([Room.of_topic("a"), Room.of_role("b")]),
+        ),
+        ({"any_of": [{"role": "b"}]}, Audience.role("b")),
         ({"role": "company"}, Audience.role("company")),
         ({"everyone": True}, Audience.everyone()),
     ],
@@ -108,7 +114,14 @@ def test_null_is_as_good_as_absent() -> None:
         ({**BODY, "to": "42"}, [("to", AUDIENCES)]),
         ({**BODY, "to": {}}, [("to", AUDIENCES)]),
         ({**BODY, "to": {"user": "42", "role": "company"}}, [("to", AUDIENCES)]),
-        ({**BODY, "to": {"topic": "x"}}, [("to.topic", "is not known")]),
+        ({**BODY, "to": {"group": "x"}}, [("to.group", "is not known")]),
+        ({**BODY, "to": {"topic": ""}}, [("to.topic", "must be 1 to 128 characters")]),
+        ({**BODY, "to": {"any_of": {}}}, [("to.any_of", "must be a list of {role} and {topic}")]),
+        ({**BODY, "to": {"any_of": []}}, [("to.any_of", "must name 1 to 100 roles and topics")]),
+        ({**BODY, "to": {"any_of": [{"role": "a"}] * 101}}, [("to.any_of", "must name 1 to 100 roles and topics")]),
+        ({**BODY, "to": {"any_of": [{"user": "42"}]}}, [("to.any_of[0]", "must be exactly one of {role}, {topic}")]),
+        ({**BODY, "to": {"any_of": ["a"]}}, [("to.any_of[0]", "must be exactly one of {role}, {topic}")]),
+        ({**BODY, "to": {"any_of": [{"role": "a"}, {"topic": 1}]}}, [("to.any_of[1].topic", "must be a string")]),
         ({**BODY, "to": {"user": 42}}, [("to.user", "must be a string")]),
         ({**BODY, "to": {"role": ["a"]}}, [("to.role", "must be a string")]),
         ({**BODY, "to": {"users": "42"}}, [("to.users", "must be a list of user ids")]),

@@ -34,6 +34,8 @@ def publish_arguments(*arguments: str) -> Any:
         ("users:1,2", {"users": ["1", "2"]}),
         ("role:company", {"role": "company"}),
         ("everyone", {"everyone": True}),
+        ("topic:a:b", {"topic": "a:b"}),
+        ("any_of:role:admin,topic:x", {"any_of": [{"role": "admin"}, {"topic": "x"}]}),
     ],
 )
 def test_audiences(text: str, to: dict[str, Any]) -> None:
@@ -43,7 +45,10 @@ def test_audiences(text: str, to: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(["--to", text] for text in ("", "42", "user:", "user", "users:", "role:", "everyone:x", "topic:x", "\udcff")),
+        *(
+            ["--to", text]
+            for text in ("", "42", "user:", "user", "users:", "role:", "everyone:x", "topic:", "any_of:x", "\udcff")
+        ),
         *(
             ["--to", "everyone", "--data", text]
             for text in ("", "{", "[]", "7", "null", "{} {}", '{"a": NaN}', '{"a": "\\ud800"}', '{"a":' * 50_000)
