@@ -57,6 +57,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "auth.issuers[].algorithms": "`HS256` with a secret and else `RS256`, where nothing is said",
     "auth.issuers[].audience": "what `aud` must hold",
     "auth.issuers[].roles": "roles that it may assert; none: any",
+    "auth.issuers[].multiple_roles": "a token may give several of `roles`, in whose order they come",
     "auth.issuers[].user_claim": "where the user's id is",
     "auth.issuers[].role_claim": "where the role is",
     "auth.issuers[].user_prefix": "put before the claim to make the user's id; needed with two issuers or more",

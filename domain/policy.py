@@ -186,7 +186,7 @@ class ConnectionPolicy:
 
     def rooms(self, identity: Identity) -> frozenset[Room]:
         """The rooms of a user, and nothing else."""
-        return frozenset((Room.of_user(identity.user), Room.of_role(identity.role), EVERYONE))
+        return frozenset((Room.of_user(identity.user), EVERYONE, *map(Room.of_role, identity.all_roles)))
 
     def surplus(self, connections_of_user: int) -> int:
         """How many of a user's connections, the oldest first, have to go."""

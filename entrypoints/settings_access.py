@@ -58,6 +58,7 @@ class IssuerSettings(SectionWithSecrets):
     algorithms: JsonList[str] = Field(default_factory=list)
     audience: str | None = Field(default=None, min_length=1)
     roles: JsonList[str] | None = None
+    multiple_roles: bool = False
     user_claim: ClaimPath = "sub"
     role_claim: ClaimPath = "role"
     user_prefix: str = ""

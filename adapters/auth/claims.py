@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.auth.issuers import ClaimPath, Issuer
 from domain.errors import InvalidToken
+from domain.model import ROLES_MOST
 from domain.policy import is_name
 
 ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
@@ -115,6 +116,21 @@ def role_of(claims: Mapping[str, Any], issuer: Issuer) -> str:
     if issuer.roles is not None and value not in issuer.roles:
         raise InvalidToken("the issuer may not assert this role")
     return value
+
+
+def roles_of(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
+    """All that the issuer may assert, in the order in which it names them: at least one. What else it holds are roles
+    of its own."""
+    value = _claim(claims, issuer.role_claim)
+    if value is _MISSING:
+        raise InvalidToken(f"the token has no claim {_shown(issuer.role_claim)}, which is to hold the roles")
+    given = list(value) if isinstance(value, list | Mapping) else [value]
+    if not all(isinstance(role, str) for role in given):
+        raise InvalidToken("the role claim holds what is no role")
+    roles = tuple(role for role in issuer.roles or () if role in given)
+    if not 0 < len(roles) <= ROLES_MOST:
+        raise InvalidToken(f"the role claim holds {len(roles)} roles that are allowed, not 1 to {ROLES_MOST}")
+    return roles
 
 
 def _only_role(roles: Sequence[object], issuer: Issuer) -> object:

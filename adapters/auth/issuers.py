@@ -44,7 +44,8 @@ class Issuer:
     """One issuer: its keys, and all it may assert.
 
     ``issuer`` is compared with the claim ``iss`` exactly; None takes any or none, for a single shared secret.
-    ``roles`` None allows every role.
+    ``roles`` None allows every role. With ``multiple_roles`` a token may give several of them, and the first in their
+    order comes first.
     ``services`` gives the client ids that may call the backend API, each with its scopes.
     Raises ConfigurationError.
     """
@@ -54,6 +55,7 @@ class Issuer:
     issuer: str | None = None
     audience: str | None = None
     roles: Collection[str] | None = None
+    multiple_roles: bool = False
     user_claim: ClaimPath = "sub"
     role_claim: ClaimPath = "role"
     user_prefix: str = ""
@@ -71,6 +73,8 @@ class Issuer:
         self.keys.check(self.algorithms)
         if self.roles is not None and not (self.roles and all(is_name(role) for role in self.roles)):
             raise ConfigurationError("roles", "must name roles of 1 to 128 printable characters")
+        if self.multiple_roles and self.roles is None:
+            raise ConfigurationError("multiple_roles", "needs roles, which say what comes first")
         if self.user_prefix and not is_name(self.user_prefix):
             raise ConfigurationError("user_prefix", "must be at most 128 printable characters")
         if self.services and self.issuer is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from adapters.auth.claims import check_audience, check_kind, check_times, role_of, user_of
+from adapters.auth.claims import check_audience, check_kind, check_times, role_of, roles_of, user_of
 from adapters.auth.compact import DEFAULT_TOKEN_BYTES
 from adapters.auth.issuers import Issuers
 from adapters.auth.signed import SignedTokens
@@ -45,9 +45,11 @@ class JwtVerifier:
         check_kind(signed.header, signed.claims)
         validity = check_times(signed.claims, self._clock.now(), self._leeway)
         check_audience(signed.claims, signed.issuer.audience)
+        roles = roles_of(signed.claims, signed.issuer) if signed.issuer.multiple_roles else ()
         identity = Identity(
             user=UserId(user_of(signed.claims, signed.issuer)),
-            role=role_of(signed.claims, signed.issuer),
+            role=roles[0] if roles else role_of(signed.claims, signed.issuer),
+            roles=roles,
             issuer=signed.issuer.issuer or "",
             expires_at=validity.expires_at,
             issued_at=validity.issued_at,

@@ -18,9 +18,11 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def ready(reply: ConnectReply) -> dict[str, object]:
-    """``{user: {id, role}, recovered, reason, counts, expires_at, server_time}``; the cursor follows as an argument."""
+    """``{user: {id, role, roles?}, recovered, reason, counts, expires_at, server_time}``; the cursor follows as an
+    argument."""
+    several = {"roles": [*reply.identity.roles]} if reply.identity.roles else {}
     return {
-        "user": {"id": reply.identity.user, "role": reply.identity.role},
+        "user": {"id": reply.identity.user, "role": reply.identity.role, **several},
         "recovered": reply.recovered,
         "reason": reply.reason.value if reply.reason is not None else None,
         "counts": counts_object(reply.counts),

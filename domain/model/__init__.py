@@ -22,7 +22,7 @@ from domain.model.connection import (
     Reply,
     ResumeRequest,
 )
-from domain.model.identity import Caller, Identity, Rate, UserId
+from domain.model.identity import ROLES_MOST, Caller, Identity, Rate, UserId, role_set, roles_in
 from domain.model.inbox import Action, Changed, Counted, Counts, InboxQuery, Item, ItemState, Listing
 from domain.model.ledger import (
     SERVER_STOPPED,
@@ -99,6 +99,7 @@ __all__ = [
     "NOTIFICATION_NEW",
     "NOTIFICATION_REVISED",
     "NOTIFICATION_UPDATED",
+    "ROLES_MOST",
     "SERVER_STOPPED",
     "SPANS_MOST",
     "AckId",
@@ -191,4 +192,6 @@ __all__ = [
     "Unfetched",
     "UserControl",
     "UserId",
+    "role_set",
+    "roles_in",
 ]

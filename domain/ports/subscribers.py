@@ -9,7 +9,8 @@ from domain.model import Position, Room, Subscriber, UserId
 
 
 class Subscribers(Protocol):
-    """Who reads the log, from where on, and how far they are. Raises StoreUnavailable as the log does."""
+    """Who reads the log, from where on, and how far they are. Who has several roles at a time is kept by the name of
+    their set, as by that of one. Raises StoreUnavailable as the log does."""
 
     async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         """The user as a subscriber of the rooms. Where a shared room is new to them they start at its head, and in a

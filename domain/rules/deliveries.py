@@ -22,6 +22,7 @@ from domain.model import (
     Room,
     Span,
     UserId,
+    roles_in,
 )
 from domain.model.value import value
 from domain.rules.restrictions import is_blocked
@@ -36,14 +37,18 @@ class Reach:
 
     def includes(self, connection: ConnectionRecord) -> bool:
         """Whether the connection is in one of them. In a topic all of a user's are."""
-        own = (Room.of_user(self.user), Room.of_role(connection.role), EVERYONE)
+        own = (Room.of_user(self.user), EVERYONE, *map(Room.of_role, roles_in(connection.role)))
         return not self.rooms.isdisjoint(own) or any(room.is_topic for room in self.rooms)
 
     def has_mark(self, offset: int, marks: Mapping[str, int]) -> bool:
         """Whether a mark in a role that reaches it lies at or beyond it."""
         in_all_roles = any(room.is_topic or room == EVERYONE for room in self.rooms)
         if Room.of_user(self.user) not in self.rooms and not in_all_roles:
-            marks = {role: mark for role, mark in marks.items() if Room.of_role(role) in self.rooms}
+            marks = {
+                roles: mark
+                for roles, mark in marks.items()
+                if not self.rooms.isdisjoint(map(Room.of_role, roles_in(roles)))
+            }
         return any(mark >= offset for mark in marks.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from domain.model import SERVER_STOPPED, Attempt, AudienceKind, ConnectionRecord, DisconnectReason, Outcome
+from domain.model import SERVER_STOPPED, Attempt, AudienceKind, ConnectionRecord, DisconnectReason, Outcome, roles_in
 from domain.rules.deliveries import Case
 
 _ENDS: Mapping[str, str] = {
@@ -158,7 +158,8 @@ def _why_not_sent(case: Case) -> str:
     others = [attempt.connection for attempt in case.attempts if attempt.sent_at is None]
     elsewhere = [connection for connection in others if not case.reach.includes(connection)]
     if elsewhere:
-        return f"They were connected since, but only in the role {elsewhere[-1].role}, which it is not for."
+        roles = " and ".join(roles_in(elsewhere[-1].role))
+        return f"They were connected since, but only in the role {roles}, which it is not for."
     if others:
         return "They were connected since, but it was not sent to them by then."
     return "They were not connected since."

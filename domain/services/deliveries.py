@@ -224,7 +224,7 @@ def _record_of(number: int, connection: Connection) -> ConnectionRecord:
         id=subscription.outlet.id,
         number=number,
         user=connection.identity.user if connection.identity is not None else UserId(""),
-        role=connection.identity.role if connection.identity is not None else "",
+        role=connection.identity.role_set if connection.identity is not None else "",
         device=connection.device,
         transport=subscription.outlet.technology,
         pid=connection.pid or "",

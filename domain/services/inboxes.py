@@ -42,7 +42,7 @@ class InboxService:
         if isinstance(command, RefreshToken):
             # There is no connection whose token it could be.
             raise UnknownEvent
-        subscriber = await self._subscribers.register(who.user, who.role, self._policy.rooms(who))
+        subscriber = await self._subscribers.register(who.user, who.role_set, self._policy.rooms(who))
         answer = await self.perform(subscriber, command)
         if isinstance(answer, Listing):
             await self._admission.check_as_of(who, answer.as_of)

@@ -56,7 +56,7 @@ class RecoveryService:
 
     async def start(self, identity: Identity, rooms: frozenset[Room], resume_request: ResumeRequest) -> Start:
         """Where the client says, or, with the reason, where its user is known to have come. Raises StoreUnavailable."""
-        user, role = identity.user, identity.role
+        user, role = identity.user, identity.role_set
         verdict = None
         if resume_request.pid is not None:
             verdict = await self._pids.examine(resume_request.pid, user, resume_request.offset)

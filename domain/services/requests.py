@@ -98,10 +98,11 @@ class RequestService:
         identity = await self._verifier.verify(token)
         self._connections.ensure_open(connection)
         before = connection.identity
-        if before is None or (identity.issuer, identity.user, identity.role) != (
+        if before is None or (identity.issuer, identity.user, identity.role, identity.role_set) != (
             before.issuer,
             before.user,
             before.role,
+            before.role_set,
         ):
             raise IdentityMismatch
         self._admission.check(identity)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.errors import InvalidArgument, UnknownEvent
-from domain.model import EVERYONE, Answer, Room, Subscriber, UserId
+from domain.model import EVERYONE, Answer, Room, Subscriber, UserId, roles_in
 from domain.policy import ConnectionPolicy
 from domain.ports import Subscribers
 from domain.requests import Asked, RefreshToken
@@ -29,7 +29,8 @@ class UserInboxService:
         return await self._inboxes.perform(await self._subscriber(user, role), command)
 
     async def _subscriber(self, user: UserId, role: str | None) -> Subscriber:
-        roles = await self._subscribers.roles(user)
+        sets = await self._subscribers.roles(user)
+        roles = sorted({one for roles in sets for one in roles_in(roles)})
         if role is not None and role not in roles:
             raise InvalidArgument("role", "is none in which the user has come")
         wanted = [role] if role is not None else roles
@@ -40,4 +41,5 @@ class UserInboxService:
             # To register somebody who never came would have them start here, in the rooms that they share.
             return Subscriber(user, "", {own: 0})
         # They have a start in each of these.
-        return await self._subscribers.register(user, wanted[0], frozenset((own, EVERYONE, *map(Room.of_role, wanted))))
+        known = next(roles for roles in sets if wanted[0] in roles_in(roles))
+        return await self._subscribers.register(user, known, frozenset((own, EVERYONE, *map(Room.of_role, wanted))))

@@ -57,6 +57,7 @@ def _issuer(settings: IssuerSettings, path: str, key_servers: KeyServers) -> Iss
             issuer=settings.issuer,
             audience=settings.audience,
             roles=settings.roles,
+            multiple_roles=settings.multiple_roles,
             user_claim=settings.user_claim,
             role_claim=settings.role_claim,
             user_prefix=settings.user_prefix,

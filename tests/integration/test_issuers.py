@@ -8,13 +8,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from adapters.auth.claims import roles_of
 from adapters.auth.issuers import Issuer, Issuers
 from adapters.auth.jwks import RemoteKeys
+from adapters.auth.jwt import JwtVerifier
 from adapters.auth.keys import MAX_KEYS, StaticKeys, parse_jwks
 from adapters.auth.locations import Discovery, JwksUrl
 from adapters.system.configuration import ConfigurationError
+from domain.errors import InvalidToken
+from domain.model import ROLES_MOST
 from tests.doubles import ManualClock
-from tests.tokens import ISSUER, SECRET, base64url, jwks, key_for, pem, public_jwk, short_rsa_key
+from tests.tokens import ISSUER, SECRET, base64url, claims, jwks, key_for, mint, pem, public_jwk, short_rsa_key
 
 RSA_PEM = pem(key_for("RS256"))
 
@@ -236,3 +240,48 @@ def test_keys_come_over_tls_or_from_this_machine(url: str) -> None:
 def test_urls_that_are_good(url: str) -> None:
     JwksUrl(url)
     Discovery(url)
+
+
+def test_several_roles_need_an_order() -> None:
+    assert refused(with_secret, multiple_roles=True).field == "multiple_roles"
+    with_secret(multiple_roles=True, roles=["company", "admin"])
+
+
+@pytest.mark.parametrize(
+    ("claim", "roles"),
+    [
+        (["admin", "offline_access", "company"], ("company", "admin")),
+        (["admin"], ("admin",)),
+        ("admin", ("admin",)),
+        ({"company": {}, "admin": {}}, ("company", "admin")),
+        (["admin", "admin"], ("admin",)),
+    ],
+)
+def test_several_roles_come_in_the_issuer_s_order(claim: Any, roles: tuple[str, ...]) -> None:
+    issuer = with_secret(multiple_roles=True, roles=["company", "admin"])
+    assert roles_of({"role": claim}, issuer) == roles
+
+
+@pytest.mark.parametrize("claim", [[], ["other"], {}, [1], ["admin", None], 7, None])
+def test_none_of_them_is_refused(claim: Any) -> None:
+    with pytest.raises(InvalidToken):
+        roles_of({"role": claim}, with_secret(multiple_roles=True, roles=["company", "admin"]))
+    with pytest.raises(InvalidToken):
+        roles_of({}, with_secret(multiple_roles=True, roles=["company", "admin"]))
+
+
+def test_no_more_than_can_be_looked_up_together() -> None:
+    many = [f"r-{number}" for number in range(ROLES_MOST + 1)]
+    issuer = with_secret(multiple_roles=True, roles=many)
+    assert len(roles_of({"role": many[1:]}, issuer)) == ROLES_MOST
+    with pytest.raises(InvalidToken):
+        roles_of({"role": many}, issuer)
+
+
+@pytest.mark.gen_test
+async def test_a_token_speaks_for_all_of_its_roles() -> None:
+    clock = ManualClock()
+    issuers = Issuers([with_secret(multiple_roles=True, roles=["company", "admin"])])
+    token = mint(claims(role=["admin", "company"], exp=int(clock.now().timestamp()) + 600), "HS256")
+    identity = await JwtVerifier(issuers, clock).verify(token)
+    assert (identity.role, identity.roles) == ("company", ("company", "admin"))

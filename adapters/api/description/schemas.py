@@ -17,7 +17,15 @@ from adapters.contract.commands import IDS_MAX, LIST_MAX, LISTED_STATES
 from adapters.contract.connect_requests import DEVICE_MAX_LENGTH
 from adapters.contract.recipients import PAGE_MAX_LENGTH
 from domain.errors import ERRORS_MAX
-from domain.model import CURSOR_MAX_LENGTH, AudienceKind, InboxQuery, NotificationState, Outcome, RecoveryReason
+from domain.model import (
+    CURSOR_MAX_LENGTH,
+    ROLES_MOST,
+    AudienceKind,
+    InboxQuery,
+    NotificationState,
+    Outcome,
+    RecoveryReason,
+)
 from domain.policy import (
     AUDIENCE_MAX_GROUPS,
     AUDIENCE_MAX_USERS,
@@ -433,7 +441,20 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     },
     "SessionReady": _object(
         {
-            "user": _object({"id": name("The user's id."), "role": name("Their role.")}),
+            "user": _object(
+                {
+                    "id": name("The user's id."),
+                    "role": name("Their role."),
+                    "roles": {
+                        "type": "array",
+                        "description": "All of them, where the token may give several; `role` is the first.",
+                        "minItems": 1,
+                        "maxItems": ROLES_MOST,
+                        "items": name("A role."),
+                    },
+                },
+                optional=("roles",),
+            ),
             "recovered": {"type": "boolean", "description": "Whether it continues where the client was."},
             "reason": {"enum": [*(reason.value for reason in RecoveryReason), None]},
             "counts": ref("Counts"),

@@ -90,7 +90,8 @@ _STANDING = """
         SELECT given.user_id, start_offset, number,
             coalesce((SELECT true FROM synkrone.marks
                 WHERE marks.user_id = given.user_id AND log_offset >= %(offset)s::bigint
-                    AND (%(roles)s::text[] IS NULL OR role = ANY (%(roles)s::text[])) LIMIT 1), false) AS received,
+                    AND (%(roles)s::text[] IS NULL OR string_to_array(role, chr(31)) && %(roles)s::text[])
+                LIMIT 1), false) AS received,
             CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.seen_at END AS seen_at,
             CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.read_at END AS read_at,
             archived_at, coalesce(deleted, false) AS deleted, deleted_at

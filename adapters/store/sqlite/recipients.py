@@ -96,7 +96,8 @@ _IN_ANY = """
 _STANDING = """
     SELECT given.user AS user, given.name AS name, given.start AS start, given.number AS number,
         EXISTS (SELECT 1 FROM marks WHERE marks.user = given.user AND marks.offset >= :offset
-            AND (:roles IS NULL OR role IN (SELECT value FROM json_each(:roles)))) AS received,
+            AND (:roles IS NULL OR EXISTS (SELECT 1 FROM json_each(:roles)
+                WHERE instr(char(31) || role || char(31), char(31) || value || char(31))))) AS received,
         CASE WHEN state.offset IS NULL THEN read_all_at ELSE seen_at END AS seen_at,
         CASE WHEN state.offset IS NULL THEN read_all_at ELSE read_at END AS read_at,
         archived_at, coalesce(deleted, 0) <> 0 AS deleted, deleted_at

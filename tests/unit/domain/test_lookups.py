@@ -46,7 +46,7 @@ def test_looking_at_a_user_who_never_came_does_not_say_where_they_start() -> Non
         async with World().running() as world:
             await world.publish("own")
             looked = await look(world)
-            assert (looked.roles, looked.role, offsets(looked)) == ((), None, [1])
+            assert (looked.roles, looked.role, offsets(looked)) == ([], None, [1])
             await world.publish("before", to=EVERYONE)
             await look(world)
             ann = await world.connect("ann")

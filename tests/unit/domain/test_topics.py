@@ -184,7 +184,7 @@ def test_nothing_is_left_of_who_has_gone() -> None:
             await leave(world, ANN)
             await join(world, ANN, topic="other")
             await world.settle()
-            await ann.disconnect()
+            ann.disconnect()
             await world.settle()
             assert is_empty(world)
             assert not world.hub._members
