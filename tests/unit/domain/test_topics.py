@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from domain.errors import InvalidArgument, TooManyTopics
-from domain.model import Audience, Room, UserId
+from domain.errors import InvalidArgument, InvalidPublication, TooManyTopics
+from domain.model import Audience, Publication, Room, UserId
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Gate, Points
 from tests.unit.domain.world import World, first, ids, is_empty, names, run
@@ -213,3 +213,12 @@ def test_it_is_said_what_is_wrong() -> None:
         assert (await world.inbox.head()).offset == 1
 
     run(story())
+
+
+@pytest.mark.parametrize("to", [TOPIC, EITHER, Audience.any_of([Room.of_role("a"), Room.of_role("b")])])
+def test_a_collapse_key_is_for_no_group(to: Audience) -> None:
+    policy = ConnectionPolicy()
+    with pytest.raises(InvalidPublication, match="collapse_key"):
+        policy.check(Publication(to, "t", collapse_key="k"))
+    policy.check(Publication(Audience.any_of([Room.of_role("a")]), "t", collapse_key="k"))
+    policy.check(Publication(to, "t"))
