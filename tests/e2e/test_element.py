@@ -176,6 +176,31 @@ async def test_new_ones_are_toasts_while_it_is_closed_and_a_pill_where_it_is_scr
 
 
 @pytest.mark.gen_test(timeout=120)
+async def test_what_its_publisher_changes_or_takes_back_is_shown_so(node_modules: Path, tmp_path: Path) -> None:
+    titles = ["Notification 0", "Notification 1", "Notification 2"]
+    async with shown(node_modules, tmp_path) as page:
+        await given(page, "{ number: 3 }")
+        await page.shows("li .title", titles)
+        await page.shows("li .revised:not([hidden])", [])
+        await page.run("one('li:nth-child(2) .title').focus()")
+        await page.run("fake.revises(1, { title: 'In Bergen', body: 'At ten.', data: { url: '/bergen' } })")
+        await page.shows("li .title", [titles[0], "In Bergen", titles[2]])
+        await page.shows("li:nth-child(2) .body", ["At ten."])
+        await page.shows("li .revised:not([hidden])", ["Edited"])
+        assert await page.run("return inbox.shadowRoot.activeElement.pathname") == "/bergen"
+        # What goes under the user's hands leaves them where the next one is.
+        await page.run("fake.revises(1, null)")
+        await page.shows("li .title", [titles[0], titles[2]])
+        assert await page.run("return inbox.shadowRoot.activeElement.innerText") == titles[2]
+        await page.run("inbox.open = false; fake.comes(500); fake.comes(501);")
+        await page.shows(".toast .title", ["Notification 500", "Notification 501"])
+        await page.run("fake.revises(500, { title: 'Paid' })")
+        await page.shows(".toast .title", ["Paid", "Notification 501"])
+        await page.run("fake.revises(501, null)")
+        await page.shows(".toast .title", ["Paid"])
+
+
+@pytest.mark.gen_test(timeout=120)
 async def test_it_can_be_used_by_keyboard_alone(node_modules: Path, tmp_path: Path) -> None:
     focused = "return inbox.shadowRoot.activeElement.dataset.does ?? inbox.shadowRoot.activeElement.id"
     async with shown(node_modules, tmp_path) as page:

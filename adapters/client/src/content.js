@@ -8,9 +8,12 @@ const BODY_MAX_LINES = 3;
 const ACTIONS_MAX = 3;
 
 /** What rows and toasts have of a notification. */
-export const CONTENT = `<div class=text><div class=head><time part=time></time></div>\
+export const CONTENT = `<div class=text><div class=head><span class=revised data-text=revised></span><time part=time></time></div>\
 <p part=body class=body dir=auto></p>\
 <button type=button class=link data-does=more data-text=more></button><div class=actions></div></div>`;
+
+/** Of two of the same id: what their publisher has changed since is another. */
+export const isSameContent = (one, other) => one.revised_at === other.revised_at;
 
 /**
  * Writes a notification into a row or a toast. Nothing of it becomes markup: texts are text nodes, and addresses are set
@@ -32,7 +35,8 @@ export class Content {
     const node = this.#templates.node(markup);
     const { data, body, created_at: created } = item;
     const one = (selector) => node.querySelector(selector);
-    one("time").before(linkOrButton("title", titleOf(item, this.#language), data?.url));
+    one(".head").prepend(linkOrButton("title", titleOf(item, this.#language), data?.url));
+    one(".revised").hidden = !item.revised_at;
     this.#times.fill(one("time"), created);
     const text = typeof body === "string" ? body : "";
     one(".body").textContent = text.slice(0, BODY_MAX_LENGTH);

@@ -88,6 +88,7 @@ export class Panel {
   changed() {
     const { items, counts } = this.#store.getSnapshot();
     const fresh = this.#arrivals.among(counts && items);
+    this.#toasts.follow(items);
     if (fresh.length) this.#arrived(fresh);
     this.#render();
   }

@@ -38,8 +38,8 @@ img{inline-size:36px;block-size:36px;border-radius:50%;object-fit:cover;flex:non
 .title:focus-visible{outline:0}
 .title:focus-visible::after{outline:2px solid var(--a);outline-offset:-3px}
 .title span,.body:not(.whole){display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3;overflow:hidden}
-time,.body{color:var(--m)}
-time{font-size:12px;white-space:nowrap}
+time,.revised,.body{color:var(--m)}
+time,.revised{font-size:12px;white-space:nowrap}
 .body{white-space:pre-line}
 .text>.link,[part=action],.tools,.toast>[data-icon]{position:relative;z-index:1}
 .text>.link{margin-inline-start:-8px}

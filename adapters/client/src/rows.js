@@ -1,4 +1,4 @@
-import { CONTENT } from "./content.js";
+import { CONTENT, isSameContent } from "./content.js";
 import { icon } from "./icons.js";
 
 /** Rows are made and dropped by the batch. More of them than these are never in the page. */
@@ -77,13 +77,16 @@ export class Rows {
     let next = focused?.nextSibling;
     const rows = new Map();
     for (const item of items) {
-      const row = this.#rows.get(item.id) ?? this.#content.node(ROW, item);
+      const known = this.#rows.get(item.id);
+      const row = known && isSameContent(known.item, item) ? known : this.#content.node(ROW, item);
       if (row.item !== item) this.#content.mark(row, item);
       rows.set(item.id, row);
     }
     for (const [id, row] of this.#rows) {
-      if (rows.has(id)) continue;
-      if (row === next) next = row.nextSibling;
+      const other = rows.get(id);
+      if (row === other) continue;
+      if (row === focused) next = other ?? next;
+      if (row === next) next = other ?? row.nextSibling;
       row.remove();
     }
     let at = list.firstChild;

@@ -1,4 +1,4 @@
-import { CONTENT } from "./content.js";
+import { CONTENT, isSameContent } from "./content.js";
 import { icon } from "./icons.js";
 
 const TOASTS_MAX = 3;
@@ -19,7 +19,7 @@ export class Toasts {
 
   /** The newest is first in `items`, and comes last. */
   arrived(items) {
-    for (const item of items.slice(0, TOASTS_MAX).reverse()) this.#add(this.#content.node(TOAST, item));
+    for (const item of items.slice(0, TOASTS_MAX).reverse()) this.#add(this.#made(item));
   }
 
   say(text) {
@@ -28,8 +28,23 @@ export class Toasts {
     this.#add(toast);
   }
 
+  /** Show of each what is known of it now, and nothing of those that are not there any more. */
+  follow(items) {
+    for (const toast of [...this.#root.children]) {
+      if (!toast.item) continue;
+      const now = items.find(({ id }) => id === toast.item.id);
+      if (!now) toast.remove();
+      else if (!isSameContent(toast.item, now)) toast.replaceChildren(...this.#made(now).childNodes);
+      toast.item = now;
+    }
+  }
+
   clear() {
     this.#root.replaceChildren();
+  }
+
+  #made(item) {
+    return this.#content.node(TOAST, item);
   }
 
   #add(toast) {

@@ -120,6 +120,12 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
       all = [{ ...one(n, Date.now()), read_at: null, seen_at: null, ...more }, ...all];
       changed();
     },
+    /** Its publisher has changed it, or, with null, taken it back. */
+    revises(n, content) {
+      const change = { ...content, revised_at: new Date().toISOString() };
+      all = all.filter(({ id }) => content || id !== `n${n}`).map((item) => (item.id === `n${n}` ? { ...item, ...change } : item));
+      changed();
+    },
     becomes(next, why = null) {
       status = next;
       problem = why;
