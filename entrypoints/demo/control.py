@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from importlib.resources import files
@@ -27,6 +28,9 @@ LIST_LIMIT: Final = 1_000
 MAX_TITLE: Final = 200
 MAX_TEXT: Final = 2_000
 CLOSE_SECONDS: Final = 1.0
+
+_TRIES: Final = re.compile(r"(POST) (/v1/notifications)|(PATCH|DELETE) (/v1/notifications/try-[0-9]{1,20})")
+"""What the page may ask of the server, with the demo's key."""
 
 _MEDIA_TYPES: Final = {
     ".html": "text/html",
@@ -68,6 +72,7 @@ class Control:
                 web.get(f"{PREFIX}setup", self._get_setup),
                 web.get(f"{PREFIX}state", self._get_state),
                 web.post(f"{PREFIX}publish", self._publish),
+                web.post(f"{PREFIX}try", self._try),
                 web.post(f"{PREFIX}automatic", self._set_rate),
                 web.post(f"{PREFIX}lines/{{user}}", self._set_line),
                 web.post(f"{PREFIX}kill", self._kill),
@@ -203,6 +208,16 @@ class Control:
         status, answer = await self._publisher.publish(publication)
         media_type = "application/json" if status < HTTPStatus.BAD_REQUEST else MEDIA_TYPE
         return web.Response(status=status, body=answer, content_type=media_type)
+
+    async def _try(self, request: web.Request) -> web.Response:
+        """``{method, path, body?}``, of what the page tries; ``{status, answer}``, the server's own."""
+        given = await _object(request, {"method", "path", "body"})
+        asked = f"{given.get('method')} {given.get('path')}"
+        if not _TRIES.fullmatch(asked):
+            raise BadRequest("the demo does not ask that of its server")
+        method, path = asked.split(" ")
+        status, answer = await self._publisher.ask(method, path, given.get("body"))
+        return _json({"status": status, "answer": json.loads(answer) if answer else None})
 
     async def _set_rate(self, request: web.Request) -> web.Response:
         """``{rate}``, publications a second."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -19,11 +21,13 @@ from entrypoints.demo.people import PEOPLE, recipients
 MAX_RATE: Final = 50
 """Publications a second."""
 
+PUBLISH: Final = "/v1/notifications"
 MAX_UNANSWERED: Final = 500
 HISTORY: Final = 20_000
 GIVE_UP_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.2
+NO_ANSWER: Final = f"the server did not answer within {GIVE_UP_SECONDS:.0f} s"
 
 _AUTOMATIC: Final[tuple[tuple[dict[str, object], str, str], ...]] = (
     ({"user": PEOPLE[0].id}, "message.received", f"A message for user {PEOPLE[0].id}"),
@@ -89,34 +93,44 @@ class Publisher:
         body = to_json(publication)
         while time.monotonic() < until:
             sent_at = time.time() * 1000
-            answer = await self._ask(body)
+            answer = await self._request("POST", PUBLISH, body)
             if answer is not None:
-                status, text, cursor = answer
-                if cursor is not None:
-                    to = publication["to"]
+                status, text = answer
+                if status < HTTPStatus.BAD_REQUEST:
+                    to, cursor = publication["to"], json.loads(text)["cursor"]
                     number = next(self._numbers)
                     self.published.append(Published(number, publication["id"], to, recipients(to), cursor, sent_at))
-                return status, text
+                return answer
             await asyncio.sleep(RETRY_SECONDS)
         self.given_up += 1
-        raise Unanswered(f"the server did not answer within {GIVE_UP_SECONDS:.0f} s")
+        raise Unanswered(NO_ANSWER)
 
-    async def _ask(self, body: bytes) -> tuple[int, bytes, str | None] | None:
-        """Status, body and, with 2xx, the cursor; None where the server has to be asked again."""
+    async def ask(self, method: str, path: str, body: object | None) -> tuple[int, bytes]:
+        """The status and body of the server's answer to a request that may be sent again. Raises Unanswered."""
+        until = time.monotonic() + GIVE_UP_SECONDS
+        octets = None if body is None else to_json(body)
+        while time.monotonic() < until:
+            answer = await self._request(method, path, octets)
+            if answer is not None:
+                return answer
+            await asyncio.sleep(RETRY_SECONDS)
+        raise Unanswered(NO_ANSWER)
+
+    async def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes] | None:
+        """Status and body; None where the server has to be asked again."""
         port = self._server_port()
         if port is None:
             return None
         try:
-            async with self._session.post(
-                f"http://127.0.0.1:{port}/v1/notifications",
+            async with self._session.request(
+                method,
+                f"http://127.0.0.1:{port}{path}",
                 data=body,
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
             ) as answer:
                 text = await answer.read()
-                if answer.status >= 500:
-                    return None
-                return answer.status, text, (await answer.json())["cursor"] if answer.ok else None
+                return None if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR else (answer.status, text)
         except (aiohttp.ClientError, TimeoutError):
             return None
 

@@ -213,7 +213,7 @@ async def test_the_strip_settles_after_cuts_and_kills_while_publishing_goes_on(
         seen = await told(node_modules, running.link, "whole")
     assert seen["errors"] == []
     assert seen["transports"] == ["Socket.IO", "stream"]
-    assert seen["tour"] == 6
+    assert seen["tour"] == 7
     # Of the form: on the phone it was for, and on no other.
     assert seen["form"] == [True, False]
     assert seen["curl"]["status"] == 0
@@ -242,6 +242,19 @@ async def test_the_strip_shows_what_is_lost_and_what_comes_twice(
         assert end["doubled"] > 0
         assert end["lost"] == 0
     assert end["state"] == "broken"
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_what_is_published_can_be_changed_and_taken_back(node_modules: Path, tmp_path: Path) -> None:
+    async with demo(tmp_path, "--socket-io-client", client_file(node_modules)) as running:
+        refused = await running.ask("try", {"method": "DELETE", "path": "/v1/users/42"})
+        seen = await told(node_modules, running.link, "tries")
+    assert refused["code"] == "bad_request"
+    assert seen["errors"] == []
+    assert seen["isOver"]
+    # The strip keeps no account of them.
+    assert (seen["end"]["published"], seen["end"]["lost"], seen["end"]["doubled"]) == (0, 0, 0)
+    assert seen["axe"] == {"light": [], "dark": []}
 
 
 @pytest.mark.gen_test(timeout=120)

@@ -26,6 +26,7 @@ export function createControl(key) {
     setup: () => ask("setup"),
     state: (after) => ask(`state?after=${after}`),
     publish: (publication) => ask("publish", publication),
+    try: (method, path, body) => ask("try", { method, path, ...(body && { body }) }),
     setRate: (rate) => ask("automatic", { rate }),
     setLine: (user, open) => ask(`lines/${user}`, { open }),
     kill: () => ask("kill", {}),

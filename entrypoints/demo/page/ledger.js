@@ -7,6 +7,8 @@
  */
 
 export const PATIENCE_MS = 10_000;
+/** What the ids of the page's tries begin with: they are changed and taken back, and no account is kept of them. */
+export const TRY = "try-";
 const OPEN_MAX = 20_000;
 const SEEN_MAX = 50_000;
 const SAMPLES = 50;
@@ -14,7 +16,8 @@ const PACE_SECONDS = 5;
 /** What took longer was held up by a cut, a kill or a queue. */
 const LATE_MS = 1_000;
 
-const offsetOf = (cursor) => Number(cursor.slice(cursor.lastIndexOf(":") + 1));
+/** Behind it a `~` and more may stand, where something was changed. */
+const offsetOf = (cursor) => Number(/:(\d+)/.exec(cursor)[1]);
 
 /**
  * @param {string} run what the ids of this run begin with
@@ -32,6 +35,8 @@ export function createLedger(run, users) {
       for (const user of one.recipients) accounts.get(user).published({ ...one, offset: offsetOf(one.cursor) }, now);
     },
     heard: (user, id, cursor, now) => accounts.get(user).heard(id, offsetOf(cursor), now),
+    /** These have been put off, and come once more. */
+    snoozed: (user, ids) => accounts.get(user).snoozed(ids),
     isLive: (user, isLive, now) => accounts.get(user).isLive(isLive, now),
     figures(now) {
       const lost = all().reduce((total, account) => total + account.lost(now), 0);
@@ -61,6 +66,7 @@ function createAccount(run) {
   const open = new Map();
   const early = new Map();
   const seen = new Set();
+  const snoozed = new Set();
   const seconds = new Map();
   const latencies = [];
   let start = null;
@@ -111,6 +117,7 @@ function createAccount(run) {
     heard(id, offset, now) {
       furthest = Math.max(furthest, offset);
       count(seconds, Math.floor(now / 1000));
+      if (id.startsWith(TRY) || snoozed.delete(id)) return;
       if (seen.has(id)) {
         counts.doubled++;
         return;
@@ -126,6 +133,9 @@ function createAccount(run) {
       } else {
         counts.elsewhere++;
       }
+    },
+    snoozed(ids) {
+      for (const id of ids) if (seen.has(id)) keep(snoozed, id);
     },
     isLive(isLive, now) {
       liveSince = isLive ? (liveSince ?? now) : null;

@@ -7,6 +7,7 @@ import { createPublishForm } from "./publish.js";
 import { loadSocketIo } from "./socket-io.js";
 import { createStrip } from "./strip.js";
 import { createTour } from "./tour.js";
+import { createTries } from "./tries.js";
 
 const POLL_MS = 400;
 const AWAY_MS = 2_000;
@@ -32,11 +33,13 @@ async function begin() {
       person.usesSocketIo ? io : null,
       (name, argument, cursor) => {
         if (name === "session.ready") ledger.began(person.id, cursor);
+        else if (name === "notification.updated" && argument.change.snoozed_until) ledger.snoozed(person.id, argument.ids);
         else if (name === "notification.new") ledger.heard(person.id, argument.id, cursor, Date.now());
       },
     ),
   );
   createPublishForm(control, server, people);
+  createTries(control);
   const drawStrip = createStrip(ledger, people, stores);
   const drawFaults = createFaults(control, people, (error) => say(error.message));
   createTour();

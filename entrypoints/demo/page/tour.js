@@ -1,9 +1,10 @@
-/** Six short steps, each beside what it is about. */
+/** Seven short steps, each beside what it is about. */
 
 const STEPS = [
   ["[data-person]", "Two users, two phones", "Each has the same inbox component, and a line of its own to one real server on this machine. What it speaks, Socket.IO or the event stream, stands under the name."],
   ["#publish", "Your backend says: notify", "Choose a user, a role or everyone and publish. It appears on the phones it is for and on no other. What the server answers with 2xx is on disk."],
   [".curl", "It is one HTTP request", "Copy the line into a terminal. That is all a backend needs."],
+  ["#tries", "Think again", "What was published can be changed and taken back. Each button here is one request, and the sentence beside it says what to watch."],
   ["#automatic", "Keep it busy", "Let it publish by itself, five a second say, and watch the strip: what was published against what the phones really heard."],
   ["[data-wire]", "Cut a line", "Switch a user’s line off while it goes on. What they miss is on its way, not lost. Switch it on again: all of it arrives, once and in order."],
   ["#server", "Kill the server", "kill -9, no goodbye. It is started again, publishing goes on, and the strip settles: lost 0, doubled 0."],

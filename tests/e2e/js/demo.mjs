@@ -1,6 +1,6 @@
 // Visits the demo's page in Chromium, does what a visitor does, and prints what it saw as one JSON object.
 //
-// argv: {"chromium", "link", "story"}; the story is "whole", "stream", or what a planted bug does: "drops", "doubles".
+// argv: {"chromium", "link", "story"}; the story is "whole", "stream", "tries", or what a planted bug does: "drops", "doubles".
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -47,6 +47,7 @@ async function told() {
     await setRate(page, 0);
     return { transports, notice, end: await settled(page) };
   }
+  if (story === "tries") return tried(page, errors);
   if (story in PLANTED) {
     await setRate(page, 20);
     const wrong = story === "drops" ? "lost" : "doubled";
@@ -86,6 +87,46 @@ async function plant(page, before, after) {
       ? request.respond({ contentType: "text/javascript", body: source.replace(before, after) })
       : request.continue(),
   );
+}
+
+/** What the first row of each phone shows after each of the tries. */
+async function tried(page, errors) {
+  const press = async (does) => {
+    await page.waitForFunction((does) => button(does) && !button(does).disabled, WAIT, does);
+    await page.evaluate((does) => button(does).click(), does);
+  };
+  await page.evaluate(() => {
+    globalThis.button = (does) => [...document.querySelectorAll("#tries button")].find((each) => each.textContent === does);
+    globalThis.first = () =>
+      [...document.querySelectorAll("synkrone-inbox")].map(({ shadowRoot }) => {
+        const row = shadowRoot.querySelector("li");
+        const [title, edited] = [".title", ".revised:not([hidden])"].map((part) => row?.querySelector(part)?.textContent);
+        return [title, edited, Boolean(row?.matches(".unread"))].join("|");
+      });
+  });
+  const shows = (text) =>
+    page.waitForFunction((text) => first().every((row) => row === text), WAIT, text).catch(async () => {
+      throw new Error(`${text}: ${await page.evaluate(() => JSON.stringify([first(), document.querySelector("#asked").textContent]))}`);
+    });
+  const answered = (method, status) =>
+    page.waitForFunction(
+      (method, status) => {
+        const { textContent } = document.querySelector("#asked");
+        return textContent.startsWith(method) && textContent.endsWith(`→ ${status}`);
+      },
+      WAIT,
+      ...[method, status],
+    );
+  await press("Publish one");
+  await shows("Your mission is in Lyon||true");
+  await press("Change it");
+  await shows("Your mission is in Bergen|Edited|true");
+  await answered("PATCH", 200);
+  await press("Take it back");
+  await shows("||false");
+  await answered("DELETE", 200);
+  const isOver = await page.evaluate(() => ["Change it", "Take it back"].every((does) => button(does).disabled));
+  return { errors, isOver, end: await figures(page), axe: { light: await findings(page, "light"), dark: await findings(page, "dark") } };
 }
 
 /** How many steps it has. */

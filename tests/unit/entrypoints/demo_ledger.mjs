@@ -98,6 +98,28 @@ test("what comes again before the answer is known is doubled too", () => {
   shows({ published: 1, received: 1, doubled: 1 });
 });
 
+test("what was put off comes again without being doubled, once each time", () => {
+  published(1);
+  heard(1);
+  ledger.snoozed(ADA, ["demo-1-1", "demo-1-2"]);
+  heard(9, { id: "demo-1-1" });
+  shows({ published: 1, received: 1 });
+  heard(9, { id: "demo-1-1" });
+  shows({ published: 1, received: 1, doubled: 1 });
+});
+
+test("a cursor that says more than its place has its place", () => {
+  published(1);
+  ledger.heard(ADA, "order-7", "log:7~2.1", 0);
+  shows({ published: 1, lost: 1, elsewhere: 1 });
+});
+
+test("of what is changed and taken back no account is kept, but of what lies before it", () => {
+  published(1);
+  for (let times = 0; times < 2; times++) heard(7, { id: "try-1-1" });
+  shows({ published: 1, lost: 1 });
+});
+
 test("what others have published is from elsewhere, and may come twice", () => {
   heard(1, { id: "order-7" });
   shows({ elsewhere: 1 });

@@ -1,0 +1,75 @@
+/** What more can be done than to publish: each is a button, and a sentence that says what to watch. */
+import { TRY } from "./ledger.js";
+
+const NOTIFICATIONS = "/v1/notifications";
+/** What was taken back before, by a request whose answer was lost, is taken back. */
+const GONE = 410;
+const EVERYONE = { everyone: true };
+const CITIES = ["Bergen", "Ghent", "Porto", "Lyon"];
+
+export function createTries(control) {
+  const card = document.querySelector("#tries");
+  const list = card.querySelector("ul");
+  const asked = card.querySelector("#asked");
+  let changes = 0;
+  /** The id of what was published last, and was not taken back. */
+  let last = null;
+
+  async function ask(method, path, body) {
+    const request = `${method} ${path}${body ? `\n${JSON.stringify(body)}` : ""}`;
+    asked.hidden = false;
+    asked.textContent = request;
+    const { status, answer } = await control.try(method, path, body);
+    asked.textContent = `${request}\n→ ${status} ${answer?.detail ?? answer?.title ?? ""}`.trimEnd();
+    return status < 400 || status === GONE;
+  }
+
+  async function publish(publication) {
+    const id = `${TRY}${Date.now()}`;
+    if (await ask("POST", NOTIFICATIONS, { id, to: EVERYONE, type: "demo.try", ...publication })) last = id;
+  }
+
+  const tries = [
+    {
+      does: "Publish one",
+      watch: "It comes to both phones. The next two are about it.",
+      act: () => publish({ title: "Your mission is in Lyon", body: "It starts on Monday." }),
+    },
+    {
+      does: "Change it",
+      watch: "Its text changes where it stands, marked as edited.",
+      needsLast: true,
+      act: () => ask("PATCH", `${NOTIFICATIONS}/${last}`, { title: `Your mission is in ${CITIES[changes++ % CITIES.length]}` }),
+    },
+    {
+      does: "Take it back",
+      watch: "It leaves both phones. One whose line was cut before it came never shows it.",
+      needsLast: true,
+      act: async () => {
+        if (await ask("DELETE", `${NOTIFICATIONS}/${last}`)) last = null;
+      },
+    },
+  ];
+
+  const draw = () => {
+    for (const { button, needsLast } of tries) button.disabled = Boolean(needsLast && !last);
+  };
+  for (const each of tries) {
+    const row = document.createElement("li");
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: each.does });
+    const watch = Object.assign(document.createElement("p"), { className: "fine", textContent: each.watch });
+    row.append(button, watch);
+    list.append(row);
+    each.button = button;
+    button.addEventListener("click", async () => {
+      try {
+        await each.act();
+      } catch (error) {
+        asked.hidden = false;
+        asked.textContent = error.message;
+      }
+      draw();
+    });
+  }
+  draw();
+}
