@@ -252,6 +252,7 @@ async def test_what_is_published_can_be_changed_and_taken_back(node_modules: Pat
     assert refused["code"] == "bad_request"
     assert seen["errors"] == []
     assert seen["isOver"]
+    assert seen["early"] == ["||false"] * 2
     # The strip keeps no account of them.
     assert (seen["end"]["published"], seen["end"]["lost"], seen["end"]["doubled"]) == (0, 0, 0)
     assert seen["axe"] == {"light": [], "dark": []}

@@ -1,11 +1,14 @@
 /** What more can be done than to publish: each is a button, and a sentence that says what to watch. */
 import { TRY } from "./ledger.js";
 
+const SOON_SECONDS = 10;
 const NOTIFICATIONS = "/v1/notifications";
 /** What was taken back before, by a request whose answer was lost, is taken back. */
 const GONE = 410;
 const EVERYONE = { everyone: true };
 const CITIES = ["Bergen", "Ghent", "Porto", "Lyon"];
+
+const soon = () => new Date(Date.now() + SOON_SECONDS * 1000).toISOString();
 
 export function createTries(control) {
   const card = document.querySelector("#tries");
@@ -48,6 +51,11 @@ export function createTries(control) {
       act: async () => {
         if (await ask("DELETE", `${NOTIFICATIONS}/${last}`)) last = null;
       },
+    },
+    {
+      does: `Send it in ${SOON_SECONDS} s`,
+      watch: "It comes when it is due, whatever you kill meanwhile. Take it back before, and it never comes.",
+      act: () => publish({ title: "Your shift begins", deliver_at: soon() }),
     },
   ];
 

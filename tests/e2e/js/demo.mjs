@@ -115,7 +115,8 @@ async function tried(page, errors) {
         return textContent.startsWith(method) && textContent.endsWith(`→ ${status}`);
       },
       WAIT,
-      ...[method, status],
+      method,
+      status,
     );
   await press("Publish one");
   await shows("Your mission is in Lyon||true");
@@ -126,7 +127,11 @@ async function tried(page, errors) {
   await shows("||false");
   await answered("DELETE", 200);
   const isOver = await page.evaluate(() => ["Change it", "Take it back"].every((does) => button(does).disabled));
-  return { errors, isOver, end: await figures(page), axe: { light: await findings(page, "light"), dark: await findings(page, "dark") } };
+  await press("Send it in 10 s");
+  await answered("POST", 201);
+  const early = await page.evaluate(() => first());
+  await shows("Your shift begins||true");
+  return { errors, isOver, early, end: await figures(page), axe: { light: await findings(page, "light"), dark: await findings(page, "dark") } };
 }
 
 /** How many steps it has. */
