@@ -40,7 +40,7 @@ MET = {
     "revisions": 500,
     "revised meanwhile": 300,
     "revisions replayed": 500,
-    "cut where something was owed": 5,
+    "cut where something was owed": 2,
     "later ones replayed": 200,
     "changes of members": 500,
     "members changed meanwhile": 300,

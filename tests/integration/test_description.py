@@ -91,8 +91,9 @@ async def test_what_is_mounted_is_described_and_what_is_described_is_mounted() -
 
 
 def expanded(pattern: str) -> list[str]:
-    """The paths of a route, with ``{id}`` for what it takes."""
-    pattern = pattern.replace("([^/]+)", "{id}")
+    """The paths of a route, with the name of what it takes: ``{id}`` but for topics."""
+    names = iter(("{topic}", "{user}") if pattern.startswith("/v1/topics/") else ("{id}",))
+    pattern = re.sub(r"\(\[\^/\]\+\)", lambda _: next(names), pattern)
     choice = re.search(r"\(([^)]*)\)", pattern)
     return [pattern.replace(choice[0], each) for each in choice[1].split("|")] if choice else [pattern]
 
