@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -185,6 +186,10 @@ async def fill(place: Place, clock: ManualClock | None = None) -> None:
             pass
         await store.append([draft("n-4")])
         await store.change(ann, Action.DELETE, ["n-1"], clock.now())
+        await store.append([draft("n-6", collapse_key="k"), draft("n-7", collapse_key="k")])
+        await store.change_members("team", [UserId("ann")], [], most=1)
+        due = clock.now() + 24 * HOUR
+        await store.append([replace(draft("n-8", created_at=due), deliver_at=due, waits=True)])
     async with opened(place, clock, **RETENTION) as store:
         await store.append([draft("n-5")])
 

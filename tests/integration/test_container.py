@@ -351,7 +351,8 @@ def test_routes_of_backends_need_a_caller_and_no_other_route_is_theirs() -> None
     for path, handler, _ in container.routes(readiness=None):
         assert issubclass(handler, ApiHandler)
         assert issubclass(handler, UserHandler) == path.startswith("/v1/inbox"), path
-        assert issubclass(handler, BackendHandler) == path.startswith(("/v1/users", "/v1/notifications", "/v1/topics")), path
+        is_of_backends = path.startswith(("/v1/users", "/v1/notifications", "/v1/topics"))
+        assert issubclass(handler, BackendHandler) == is_of_backends, path
 
 
 def test_only_settings_are_settings() -> None:

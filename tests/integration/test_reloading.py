@@ -461,6 +461,11 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def objects() -> int:
+    """But for what the log has said, which the tests keep."""
+    return sum(not isinstance(each, logging.LogRecord) for each in gc.get_objects())
+
+
 @pytest.mark.gen_test(timeout=60)
 async def test_reloads_leave_nothing_behind_that_a_search_for_garbage_has_to_find(tmp_path: Path) -> None:
     """With many connections there is none: what is in a cycle stays."""
@@ -483,9 +488,9 @@ async def test_reloads_leave_nothing_behind_that_a_search_for_garbage_has_to_fin
         gc.collect()
         gc.disable()
         try:
-            descriptors, before = open_descriptors(), len(gc.get_objects())
+            descriptors, before = open_descriptors(), objects()
             await reload(RELOADS)
-            assert len(gc.get_objects()) - before < OBJECTS_MAX
+            assert objects() - before < OBJECTS_MAX
             assert open_descriptors() <= descriptors
         finally:
             gc.enable()

@@ -15,7 +15,6 @@ from adapters.store.form import FORM
 from adapters.store.moving.destination import Batch, Destination
 from adapters.store.moving.exporting import TOLD_EVERY, Tell
 from adapters.store.moving.lines import (
-    Collapsing,
     Contents,
     Digests,
     End,
@@ -23,18 +22,11 @@ from adapters.store.moving.lines import (
     Header,
     Line,
     LoggedEntry,
-    Mark,
     Reader,
-    ReadUpTo,
-    Restricted,
     Scheduled,
-    SourceCheckpoint,
-    Start,
-    State,
-    Trimmed,
     kind_of,
 )
-from adapters.store.moving.origin import generations_of, lines_of
+from adapters.store.moving.origin import LINE_OF, generations_of, lines_of
 from adapters.store.served import StoreUnusable
 from adapters.store.times import moment
 from domain.model.value import value
@@ -44,16 +36,8 @@ _ORDER: Final[dict[type[Line], int]] = {
     Epoch: 0,
     LoggedEntry: 1,
     Contents: 1,
-    SourceCheckpoint: 2,
-    Trimmed: 3,
-    Start: 4,
-    Mark: 5,
-    ReadUpTo: 6,
-    State: 7,
-    Scheduled: 8,
-    Restricted: 9,
-    Collapsing: 10,
-    End: 11,
+    **{line: place for place, line in enumerate(LINE_OF.values(), 1) if line is not Epoch},
+    End: len(LINE_OF) + 1,
 }
 
 
