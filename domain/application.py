@@ -79,11 +79,13 @@ class Application:
             ledger=store, restrictions=store, hub=self.hub, clock=clock, is_kept=bool(keeps_deliveries)
         )
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
+        self.due = DueService(schedule=store, clock=clock, telemetry=telemetry)
         self.inboxes = InboxService(
             verifier=verifier,
             admission=self.admission,
             subscribers=store,
             inboxes=store,
+            due=self.due,
             policy=policy,
             clock=clock,
         )
@@ -126,7 +128,6 @@ class Application:
             clock=clock,
             telemetry=telemetry,
         )
-        self.due = DueService(schedule=store, clock=clock, telemetry=telemetry)
         self.publishing = PublishingService(
             log=store,
             checkpoints=store,

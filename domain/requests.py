@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypeAlias
 
 from domain.model import Action, InboxQuery, Position, ResumeRequest
@@ -60,6 +61,14 @@ class MarkAllRead:
 
 
 @value
+class Snooze:
+    """They are to come back at a time; one that has passed is now."""
+
+    ids: tuple[str, ...]
+    until: datetime
+
+
+@value
 class ListInbox:
     query: InboxQuery
 
@@ -74,7 +83,7 @@ class RefreshToken:
     token: str
 
 
-InboxCommand: TypeAlias = Mark | MarkAllRead | ListInbox | CountInbox
+InboxCommand: TypeAlias = Mark | MarkAllRead | Snooze | ListInbox | CountInbox
 Command: TypeAlias = InboxCommand | RefreshToken
 Asked: TypeAlias = Command | Malformed | UnknownCommand
 """What came of a request when it was read."""

@@ -28,7 +28,7 @@ from domain.errors import (
 )
 from domain.ports import InboxAccess, Telemetry
 
-ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete", "read_all")
+ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete", "read_all", "snooze")
 LIST_ARGUMENTS = ("limit", "page", "state", "type")
 _LIMIT_MAX_LENGTH = 9
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 
+from adapters.contract.json_text import parse_timestamp
 from domain.model import Action, Ambiguous, InboxQuery, ItemState, Position
 from domain.policy import NAME_MAX_LENGTH, REPEATED, is_name, name_fault
 from domain.requests import (
@@ -16,6 +17,7 @@ from domain.requests import (
     Mark,
     MarkAllRead,
     RefreshToken,
+    Snooze,
     UnknownCommand,
 )
 
@@ -70,18 +72,30 @@ def _shown(name: str) -> str:
     return shown if is_name(shown) else "argument"
 
 
+def _ids(members: Mapping[str, object]) -> tuple[str, ...]:
+    ids = members.get("ids")
+    if not isinstance(ids, list) or not 0 < len(ids) <= IDS_MAX:
+        raise _Bad("ids", f"must be a list of 1 to {IDS_MAX} ids")
+    for index, identifier in enumerate(ids):
+        if not is_name(identifier):
+            raise _Bad(f"ids[{index}]", name_fault(identifier))
+    return tuple(dict.fromkeys(ids))
+
+
 def _mark(action: Action) -> Callable[[Mapping[str, object]], Mark]:
     def read(members: Mapping[str, object]) -> Mark:
         _only(members, ("ids",))
-        ids = members.get("ids")
-        if not isinstance(ids, list) or not 0 < len(ids) <= IDS_MAX:
-            raise _Bad("ids", f"must be a list of 1 to {IDS_MAX} ids")
-        for index, identifier in enumerate(ids):
-            if not is_name(identifier):
-                raise _Bad(f"ids[{index}]", name_fault(identifier))
-        return Mark(action, tuple(dict.fromkeys(ids)))
+        return Mark(action, _ids(members))
 
     return read
+
+
+def _snooze(members: Mapping[str, object]) -> Snooze:
+    _only(members, ("ids", "until"))
+    try:
+        return Snooze(_ids(members), parse_timestamp(members.get("until")))
+    except ValueError as error:
+        raise _Bad("until", str(error)) from None
 
 
 def _mark_all_read(members: Mapping[str, object]) -> MarkAllRead:
@@ -142,6 +156,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, object]], Command]] = {
     "notification.archive": _mark(Action.ARCHIVE),
     "notification.unarchive": _mark(Action.UNARCHIVE),
     "notification.delete": _mark(Action.DELETE),
+    "notification.snooze": _snooze,
     "notification.read_all": _mark_all_read,
     "inbox.list": _list,
     "inbox.count": _count,

@@ -19,5 +19,10 @@ def change_events(action: Action, ids: Sequence[str], at: datetime) -> list[tupl
     return [(NOTIFICATION_UPDATED, updated_json(some, change)) for some in named]
 
 
+def snooze_events(ids: Sequence[str], until: datetime) -> list[tuple[str, Json]]:
+    """Of those that are to come back then, which are no more than an entry names."""
+    return [(NOTIFICATION_UPDATED, updated_json(ids, {"snoozed_until": until}))] if ids else []
+
+
 def all_read_event(at: datetime) -> tuple[str, Json]:
     return NOTIFICATION_UPDATED, updated_json(None, change_of(Action.READ, at))

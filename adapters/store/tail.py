@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar, cast
@@ -66,6 +66,21 @@ def is_plain(entries: Iterable[TailEntry], upto: int) -> bool:
     )
 
 
+def as_seen_by(entries: Iterable[Entry], raised: Mapping[int, int]) -> tuple[Entry, ...]:
+    """What a user is given of entries, for whom notifications at some offsets are new once more at others."""
+    if not raised:
+        return tuple(entries)
+    return tuple(_as_seen(entry, raised) for entry in entries)
+
+
+def _as_seen(entry: Entry, raised: Mapping[int, int]) -> Entry:
+    offset = entry.position.offset
+    back_at = raised.get(entry.about if entry.about is not None else offset, 0)
+    if back_at <= offset or entry.event not in (NOTIFICATION_NEW, NOTIFICATION_REVISED):
+        return entry
+    return replace(entry, revised=max(back_at, entry.revised or 0))
+
+
 def weight(payload_bytes: int, rooms: int) -> int:
     """About how much memory an entry takes, in bytes."""
     return payload_bytes + ENTRY_OVERHEAD + rooms * ROOM_OVERHEAD
@@ -96,6 +111,9 @@ class Tail(Generic[E]):
         self._revisions: dict[int, int] = {}
         self.has_topics = False
         """Whether anybody is known to have come to one: then it does not say what is for whom."""
+        # The entries by which it is new once more for users, by the same; and the last one of each room.
+        self._returns: dict[int, list[int]] = {}
+        self._last_return: dict[Room, int] = {}
 
     def __len__(self) -> int:
         return self.head - self.floor
@@ -131,24 +149,57 @@ class Tail(Generic[E]):
         entry = self._entries.pop(self.floor)
         if isinstance(entry, Entry) and entry.about is not None and self._revisions.get(entry.about) == self.floor:
             del self._revisions[entry.about]
+        if isinstance(entry, Entry) and entry.about is not None and entry.event == NOTIFICATION_NEW:
+            self._drop_return(entry.about)
         self.bytes -= _weight(entry)
         for room in entry.rooms:
             self._drop_from(room)
+            if self._last_return.get(room) == self.floor:
+                del self._last_return[room]
         return entry
 
     def _amend(self, entry: E, about: int) -> None:
         """What revised the same before is erased in any case."""
+        if entry.event == NOTIFICATION_NEW:
+            self._return(entry, about)
+            return
         before = self._revisions.pop(about, None)
         if before is not None:
             self._erase(before)
         if entry.event != NOTIFICATION_REVISED:
-            self._erase(about)
+            for offset in (about, *self._returns.pop(about, ())):
+                self._erase(offset)
             return
         self._revisions[about] = entry.position.offset
         original = self._entries.get(about)
         if isinstance(original, Entry) and isinstance(entry, Entry) and original.payload:
             self.bytes += len(entry.payload) - len(original.payload)
             self._entries[about] = cast("E", revised(original, entry))
+        for offset in self._returns.get(about, ()):
+            told = self._entries.get(offset)
+            if isinstance(told, Entry) and isinstance(entry, Entry):
+                self.bytes += len(entry.payload) - len(told.payload)
+                self._entries[offset] = cast("E", replace(told, payload=entry.payload, expires_at=entry.expires_at))
+
+    def _return(self, entry: E, about: int) -> None:
+        """By which it was new once more for the same user before is erased."""
+        returns = self._returns.setdefault(about, [])
+        for before in [offset for offset in returns if self._entries[offset].rooms == entry.rooms]:
+            returns.remove(before)
+            self._erase(before)
+        returns.append(entry.position.offset)
+        self._last_return.update(dict.fromkeys(entry.rooms, entry.position.offset))
+
+    def _drop_return(self, about: int) -> None:
+        returns = self._returns.get(about, [])
+        if self.floor in returns:
+            returns.remove(self.floor)
+        if not returns:
+            self._returns.pop(about, None)
+
+    def has_returns(self, rooms: Iterable[Room], after: int) -> bool:
+        """Whether something is new once more, behind an offset, for who is in one of the rooms."""
+        return any(self._last_return.get(room, 0) > after for room in rooms)
 
     def _erase(self, offset: int) -> None:
         """One that was read without its payload stays: it is never sent, nor is what lies before the next entry of its
@@ -201,6 +252,8 @@ class Tail(Generic[E]):
         self._entries.clear()
         self._rooms.clear()
         self._revisions.clear()
+        self._returns.clear()
+        self._last_return.clear()
         self.bytes = 0
         self.floor = self.head = offset
 

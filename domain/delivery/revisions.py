@@ -63,7 +63,7 @@ class Revisions:
         ``is_read`` from the log may lie where its tail has not come to."""
         if entry.revised is not None and entry.revised <= upto:
             if not self._has_one(entry):
-                self._owe(entry.position.offset)
+                self._owe(entry.about if entry.about is not None else entry.position.offset)
             return None
         if entry.about is None:
             has_one = self._has_one(entry)

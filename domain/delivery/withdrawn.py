@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from domain.model import NOTIFICATION_REVISED, Entry, TailEntry
+from domain.model import NOTIFICATION_DELETED, Entry, TailEntry
 
 WITHDRAWN_MOST = 10_000
 
@@ -19,10 +19,10 @@ class Withdrawn:
         return len(self._offsets)
 
     def includes(self, entry: TailEntry) -> bool:
-        """Whether it is one of them, or revises one."""
+        """Whether it is one of them, or revises or brings back one."""
         if entry.position.offset in self._offsets:
             return True
-        return isinstance(entry, Entry) and entry.event == NOTIFICATION_REVISED and entry.about in self._offsets
+        return isinstance(entry, Entry) and entry.event != NOTIFICATION_DELETED and entry.about in self._offsets
 
     def add(self, offset: int) -> None:
         self._offsets[offset] = None

@@ -111,12 +111,13 @@ class Entry:
     ``payload`` is the event's first argument; the cursor, ``str(position)``, is its last.
     From the instant ``expires_at`` the entry is neither delivered nor replayed.
     One with a ``control`` is in no room: it is for the servers, and no client ever gets it.
-    One that revises a notification or takes it back says with ``about`` at which offset that lies; a notification that
-    was revised says with ``revised`` at which offset its present content is told, which it has here as well.
+    One that revises a notification, takes it back, or has it new once more for a user says with ``about`` at which
+    offset that lies; a notification that was revised says with ``revised`` at which offset its present content is told,
+    which it has here as well. For whom it is new once more it is ``revised`` there, and so is what revised it before.
     One of a notification with a ``collapse_key``, as it follows the log, says with ``earlier`` in which rooms there was
-    another one with that key before, and at which offset the last of them; and one that revises it says with ``later``
-    where there is one after it. As somebody reads it, it says with ``follows`` which was the first of them for that
-    user.
+    another one with that key before, and at which offset the last of them; and one that revises it or has it new once
+    more says with ``later`` where there is one after it. As somebody reads it, it says with ``follows`` which was the
+    first of them for that user.
     ``stored_at`` is when it was, in UTC, where who brings it knows: by the clock of this server where it stored the
     entry, else by that of the store. It is the same entry with and without.
     """

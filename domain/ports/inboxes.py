@@ -31,6 +31,11 @@ class Inboxes(Protocol):
         that does it, of which is kept what it has read.
         """
 
+    async def snooze(self, subscriber: Subscriber, ids: Sequence[str], until: datetime, at: datetime) -> Changed:
+        """Take those of the notifications that are in the inbox, or are snoozed for another time, out of it, and log
+        which, in one commit: ``Schedule.deliver_due`` brings them back. What is snoozed is brought back now where
+        ``until`` is not after ``at``. At most 500 ids, each once."""
+
     async def read_all(
         self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None
     ) -> Changed:

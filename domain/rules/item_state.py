@@ -16,7 +16,11 @@ IDS_PER_ENTRY = 500
 
 @value
 class ItemTimes:
-    """The state of one notification for one user. ``read_by`` is the name of the device by which it was read."""
+    """The state of one notification for one user. ``read_by`` is the name of the device by which it was read.
+
+    One that is snoozed is in no list and no count before ``snoozed_until``. One that was lies where it came back since,
+    at the offset ``raised``.
+    """
 
     read_at: datetime | None = None
     seen_at: datetime | None = None
@@ -24,10 +28,13 @@ class ItemTimes:
     deleted: bool = False
     read_by: str | None = None
     deleted_at: datetime | None = None
+    snoozed_until: datetime | None = None
+    raised: int | None = None
 
     def after(self, action: Action, at: datetime, by: str | None = None) -> ItemTimes:
-        """The state once that was done; a time that is set stays, and so does what was deleted."""
-        if self.deleted:
+        """The state once that was done; a time that is set stays, and so does what was deleted. What is snoozed can
+        only be deleted."""
+        if self.deleted or (self.snoozed_until is not None and action is not Action.DELETE):
             return self
         match action:
             case Action.READ:
@@ -42,11 +49,24 @@ class ItemTimes:
             case Action.UNARCHIVE:
                 return replace(self, archived_at=None)
             case Action.DELETE:
-                return replace(self, deleted=True, deleted_at=at)
+                return replace(self, deleted=True, deleted_at=at, snoozed_until=None)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether its user hears nothing of it."""
+        return self.deleted or self.snoozed_until is not None
+
+    def snoozed(self, until: datetime) -> ItemTimes:
+        return self if self.deleted else replace(self, snoozed_until=until)
+
+    @staticmethod
+    def back_at(offset: int) -> ItemTimes:
+        """The state once it has come back: as if it were new."""
+        return ItemTimes(raised=offset)
 
     def is_in(self, state: ItemState) -> bool:
         """Whether a list of these shows it."""
-        if self.deleted:
+        if self.is_away:
             return False
         match state:
             case ItemState.CURRENT:
@@ -63,7 +83,7 @@ class ItemTimes:
     @property
     def counted(self) -> Counts:
         """What it adds to the counts."""
-        if self.deleted or self.archived_at is not None:
+        if self.is_away or self.archived_at is not None:
             return _NOT_COUNTED
         return _COUNTED[self.read_at is None, self.seen_at is None]
 
@@ -107,11 +127,12 @@ UNTOUCHED = ItemTimes()
 class UserState:
     """The states of a user's notifications by offset: of few it is kept, of the others it follows from ``read_all``."""
 
-    __slots__ = ("_all_read", "_touched")
+    __slots__ = ("_all_read", "_touched", "has_raised")
 
     def __init__(self) -> None:
         self._touched: dict[int, ItemTimes] = {}
         self._all_read: list[tuple[int, datetime, str | None]] = []
+        self.has_raised = False
 
     def of(self, offset: int) -> ItemTimes:
         touched = self._touched.get(offset)
@@ -125,6 +146,7 @@ class UserState:
 
     def put(self, offset: int, times: ItemTimes) -> None:
         self._touched[offset] = times
+        self.has_raised = self.has_raised or times.raised is not None
 
     def read_all(self, offset: int, at: datetime, by: str | None = None) -> None:
         """Everything placed before the offset was read, where it was not."""

@@ -54,6 +54,11 @@ class _Tally:
     moved_at: int = 0
 
 
+def _is_back(entry: TailEntry) -> bool:
+    """Whether it is new once more."""
+    return isinstance(entry, Entry) and entry.about is not None
+
+
 def _takes_a_place(entry: TailEntry) -> bool:
     """Whether it comes in the place of an earlier one, with whoever has that."""
     return isinstance(entry, Entry) and bool(entry.earlier)
@@ -73,7 +78,7 @@ class _News:
     def note(self, entry: TailEntry) -> None:
         offset = entry.position.offset
         is_plain = entry.event == NOTIFICATION_NEW and entry.expires_at is None
-        if not is_plain or _takes_a_place(entry) or _may_come_twice(entry):
+        if not is_plain or _is_back(entry) or _takes_a_place(entry) or _may_come_twice(entry):
             self.complete_after = offset
             self.offsets.clear()
             return

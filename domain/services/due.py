@@ -40,8 +40,13 @@ class DueService:
             for draft, appended in zip(drafts, outcomes, strict=True)
             if draft.deliver_at is not None and appended.waits and appended.outcome is AppendOutcome.STORED
         ]
-        if due and (self._next is None or min(due) < self._next):
-            self._next = min(due)
+        if due:
+            self.expect(min(due))
+
+    def expect(self, due: datetime) -> None:
+        """Something is due then, or was."""
+        if self._next is None or due < self._next:
+            self._next = due
             self._is_earlier()
 
     async def deliver(self) -> float:

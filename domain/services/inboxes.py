@@ -8,8 +8,9 @@ from domain.errors import CursorRefused, InvalidArgument, UnknownEvent
 from domain.model import Answer, Changed, Counted, Identity, Listing, Subscriber
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, Inboxes, Subscribers, TokenVerifier
-from domain.requests import Asked, CountInbox, InboxCommand, ListInbox, Mark, MarkAllRead, RefreshToken
+from domain.requests import Asked, CountInbox, InboxCommand, ListInbox, Mark, MarkAllRead, RefreshToken, Snooze
 from domain.services.admission import Admission
+from domain.services.due import DueService
 
 
 class InboxService:
@@ -22,6 +23,7 @@ class InboxService:
         admission: Admission,
         subscribers: Subscribers,
         inboxes: Inboxes,
+        due: DueService,
         policy: ConnectionPolicy,
         clock: Clock,
     ) -> None:
@@ -29,6 +31,7 @@ class InboxService:
         self._admission = admission
         self._subscribers = subscribers
         self._inboxes = inboxes
+        self._due = due
         self._policy = policy
         self._clock = clock
 
@@ -60,6 +63,14 @@ class InboxService:
                 return await self._inboxes.list_items(subscriber, replace(query, max_bytes=self._policy.replay_bytes))
             case Mark(action, ids):
                 return await self._inboxes.change(subscriber, action, ids, self._clock.now(), by=by)
+            case Snooze(ids, until):
+                now = self._clock.now()
+                if until - now > self._policy.schedule_ahead:
+                    seconds = self._policy.schedule_ahead.total_seconds()
+                    raise InvalidArgument("until", f"must be within {seconds:.0f} seconds from now")
+                changed = await self._inboxes.snooze(subscriber, ids, until, now)
+                self._due.expect(until)
+                return changed
             case MarkAllRead(up_to):
                 try:
                     return await self._inboxes.read_all(subscriber, up_to, self._clock.now(), by=by)

@@ -14,7 +14,7 @@ from domain.errors import (
 from domain.model import AckId, Answer, Failed, Refreshed, Reply, Subscriber
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, TokenVerifier
-from domain.requests import InboxCommand, Mark, MarkAllRead, RefreshToken
+from domain.requests import InboxCommand, Mark, MarkAllRead, RefreshToken, Snooze
 from domain.services.admission import Admission
 from domain.services.catching_up import CatchingUp
 from domain.services.connections import Connection, Connections, Request
@@ -69,7 +69,7 @@ class RequestService:
         self, connection: Connection, subscriber: Subscriber, command: InboxCommand | RefreshToken
     ) -> None:
         """Whoever asked has left: only what changes something is worth doing."""
-        if isinstance(command, Mark | MarkAllRead):
+        if isinstance(command, Mark | MarkAllRead | Snooze):
             await self._inboxes.perform(subscriber, command, connection.device)
 
     async def _answer_in_order(

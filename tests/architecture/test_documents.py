@@ -40,6 +40,7 @@ REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revo
 WHY = "tests/integration/test_deliveries_api.py::test_the_command_says_what_the_page_shows"
 AMENDMENTS = "tests/integration/test_amendments_api.py::test_what_the_page_says_to_type_changes_it_and_takes_it_back"
 GROUPS = "tests/integration/test_topics_api.py::test_what_the_page_says_to_type_makes_a_group"
+SNOOZED = "tests/unit/domain/test_snoozing.py::test_it_is_gone_and_comes_back_on_every_device"
 SCHEDULED = "tests/integration/test_schedule_api.py::test_what_the_page_says_to_type_schedules_it"
 COLLAPSING = "tests/integration/test_collapse_api.py::test_what_the_page_says_to_type_replaces_it"
 WHAT_BECAME = "tests/integration/test_notifications_api.py::test_what_the_page_says_to_type_answers_as_it_shows"
@@ -203,6 +204,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/groups.md", "bash", "-X PUT"): GROUPS,
     ("docs/how-to/groups.md", "bash", '"add"'): GROUPS,
     ("docs/how-to/groups.md", "bash", "file.added"): GROUPS,
+    ("docs/how-to/snooze.md", "js", "notification.snooze"): SNOOZED,
     ("docs/how-to/take-back.md", "bash", "PATCH"): AMENDMENTS,
     ("docs/how-to/take-back.md", "bash", "DELETE"): AMENDMENTS,
     ("docs/how-to/revoke.md", "bash", "42/revoke"): REVOKING,

@@ -228,6 +228,9 @@ class Watched:
 
     def _check_content(self, device: Device, name: str, argument: Any) -> None:
         """No older content after a newer one, and nothing twice as new."""
+        if "snoozed_until" in argument.get("change", ()):
+            for id_ in argument["ids"]:
+                device.shown.pop(id_, None)
         if "id" not in argument:
             if "collapse_key" in argument:
                 self._forget_with_key(device, argument["collapse_key"])
@@ -236,6 +239,10 @@ class Watched:
             self._forget_with_key(device, argument["collapse_key"])
         id_, content = argument["id"], int(argument["title"] or 0)
         before = device.shown.get(id_)
+        was_snoozed = (Room.of_user(device.place[0]), id_) in self.oracle.ever_snoozed
+        if name == NOTIFICATION_REVISED and before is None and was_snoozed:
+            # What is not there may be so because it is snoozed: it is shown once it is back.
+            return
         if before is not None and content < before:
             raise Broken(f"{device.place} had the content {before} of {id_}, and was then sent the older {content}")
         if before is not None and name == "notification.new" and device.kind != PLAIN:
@@ -276,7 +283,8 @@ class Watched:
     def check_last_content(self, device: Device) -> None:
         """Of one that has everything."""
         log = self.oracle.log
-        here = {str(self.oracle.id_of(e)): e.position.offset for e in log.entries if e.event == NOTIFICATION_NEW}
+        new = [e for e in log.entries if e.event == NOTIFICATION_NEW and e.about is None]
+        here = {str(self.oracle.id_of(e)): e.position.offset for e in new}
         for id_, content in device.shown.items():
             offset = here.get(id_)
             if offset is None or offset in log.recalled or (Room.of_user(device.place[0]), id_) in log.deleted:
@@ -299,16 +307,20 @@ class Watched:
             entry = self.oracle.by_cursor.get(place_of(str(arguments[-1]))) if is_entry else None
             if entry is None:
                 continue
+            if self.oracle.is_left(device.place, entry):
+                raise Broken(f"{entry.position} came back to {device.place} later, and was replayed as well")
             if entry.position.offset in self.oracle.log.revised.keys() | self.oracle.log.erased:
                 raise Broken(f"{entry.position} was revised, and its older content was replayed to {device.place}")
-            subject = entry.about if entry.event == NOTIFICATION_REVISED else entry.position.offset
+            is_about = entry.event in (NOTIFICATION_NEW, NOTIFICATION_REVISED) and entry.about is not None
+            subject = entry.about if is_about else entry.position.offset
             if subject in replaced:
                 raise Broken(f"{entry.position} was replaced, and replayed to {device.place}")
-            if entry.event == NOTIFICATION_NEW and entry.collapse_key is not None:
+            if entry.event == NOTIFICATION_NEW and entry.about is None and entry.collapse_key is not None:
                 self._check_replacing(device, client, name, entry, after)
             if entry.event == NOTIFICATION_REVISED and entry.about is not None and entry.collapse_key is None:
                 self.counted["revisions replayed"] += 1
-                is_new = entry.about > after or owed.includes(entry.about)
+                is_back = (Room.of_user(device.place[0]), entry.about) in self.oracle.log.returns
+                is_new = (entry.about > after or owed.includes(entry.about)) and not is_back
                 expected = NOTIFICATION_NEW if is_new else NOTIFICATION_REVISED
                 if name != expected:
                     raise Broken(f"{entry.position} was told {device.place}, who had {after}, as {name}")

@@ -12,6 +12,7 @@ from domain.model import (
     NOTIFICATION_DELETED,
     NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
+    NOTIFICATION_UPDATED,
     Entry,
     Position,
     Room,
@@ -55,6 +56,10 @@ class Log:
     """Of which somebody asked for that, and may not have been told that it is done."""
     keyed: list[tuple[int, str, frozenset[Room]]] = field(default_factory=list)
     """The offset, the collapse key and the rooms of each that has a key."""
+    snoozed: dict[tuple[Room, str], datetime] = field(default_factory=dict)
+    """Until when, by their users' rooms and ids."""
+    returns: dict[tuple[Room, int], int] = field(default_factory=dict)
+    """By users' rooms, and the offsets of what came back to them, those of the last entries that say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class Oracle:
         self.once_trimmed: set[str] = set()
         self.once_amended: set[str] = set()
         self.ever_begun: dict[Place, int] = {}
+        self.ever_snoozed: set[tuple[Room, str]] = set()
         self.recalled_by: dict[int, set[int]] = {}
         """What each node, by its number, has answered to have taken back."""
 
@@ -90,7 +96,9 @@ class Oracle:
     def appended(self, entries: Sequence[Entry]) -> None:
         """Raises Broken for a notification that was stored before."""
         for entry in entries:
-            if entry.event == NOTIFICATION_NEW:
+            if entry.event == NOTIFICATION_NEW and entry.about is not None:
+                self._returned(entry, entry.about)
+            elif entry.event == NOTIFICATION_NEW:
                 id_ = json.loads(entry.payload)["id"]
                 if id_ in self.log.ids:
                     raise Broken(f"{id_} was stored before, and is stored twice")
@@ -103,6 +111,8 @@ class Oracle:
             elif entry.event == NOTIFICATION_DELETED:
                 (room,) = entry.rooms
                 self.log.deleted.update((room, id_) for id_ in json.loads(entry.payload)["ids"])
+            elif entry.event == NOTIFICATION_UPDATED:
+                self._updated(entry)
         self.log.entries.extend(entries)
         self.by_cursor.update((str(entry.position), entry) for entry in entries)
 
@@ -115,6 +125,28 @@ class Oracle:
         if due is not None:
             self.counted["came due"] += 1
 
+    def _updated(self, entry: Entry) -> None:
+        said = json.loads(entry.payload)
+        until = said["change"].get("snoozed_until")
+        if until is not None:
+            (room,) = entry.rooms
+            self.log.snoozed.update({(room, id_): datetime.fromisoformat(until) for id_ in said["ids"]})
+            self.ever_snoozed.update((room, id_) for id_ in said["ids"])
+
+    def _returned(self, entry: Entry, about: int) -> None:
+        (room,) = entry.rooms
+        id_ = self.id_of(entry)
+        until = self.log.snoozed.pop((room, id_), None)
+        if until is None or entry.stored_at is None or entry.stored_at < until:
+            raise Broken(f"{id_} is back for {room} at {entry.stored_at}, and was snoozed until {until}")
+        if (room, id_) in self.log.deleted or about in self.log.recalled:
+            raise Broken(f"{id_} is back for {room}, and was deleted")
+        if self.is_replaced(room, about):
+            raise Broken(f"{id_} is back for {room}, and another one has taken its place")
+        self.log.erased.update({self.log.returns.get((room, about), 0)} - {0})
+        self.log.returns[room, about] = entry.position.offset
+        self.counted["came back"] += 1
+
     def _amended(self, entry: Entry, about: int) -> None:
         """What was trimmed to make space for it had left the log as it was."""
         before = self.log.revised.get(about, 0)
@@ -124,6 +156,7 @@ class Oracle:
             self.log.revised[about] = entry.position.offset
         elif about > self.log.trimmed:
             self.log.recalled[about] = entry.position.offset
+            self.log.erased.update(at for (_, offset), at in self.log.returns.items() if offset == about)
 
     def trimmed(self, upto: int) -> None:
         """A copy of the log may bring back what was trimmed; whoever was told of that does not come back for it."""
@@ -172,6 +205,8 @@ class Oracle:
             log.cancelled.copy(),
             log.perhaps_cancelled.copy(),
             log.keyed.copy(),
+            log.snoozed.copy(),
+            log.returns.copy(),
         )
 
     def restored(self, backup: Log) -> None:
@@ -179,7 +214,7 @@ class Oracle:
         self.counted["entries lost to a restore"] += max(0, lost)
         # Whoever was not sent these, as they were taken back or revised, does not come back for them.
         amended = self.log.recalled.keys() | self.log.revised.keys() | self.log.erased
-        amended |= {offset for offset, _, _ in self.log.keyed}
+        amended |= {offset for offset, _, _ in self.log.keyed} | {about for _, about in self.log.returns}
         self.once_amended.update(str(self.log.entries[offset - 1].position) for offset in amended)
         self.log = backup
         self.unstored.clear()
@@ -212,9 +247,10 @@ class Oracle:
 
     def owed(self, place: Place, after: int, now: datetime, upto: int | None = None) -> list[Entry]:
         """What a connection that is at ``after`` has to get, and could: what has not expired, and was neither taken
-        back, nor revised or replaced since. What revises something that a user has deleted, or that is gone, need not
-        come."""
+        back, nor revised or replaced since. What revises something that a user has deleted or snoozed, or that is gone,
+        need not come."""
         replaced = self.replaced(place)
+        away = self.log.deleted | self.log.snoozed.keys()
         return [
             e
             for e in self.visible(place, after, upto)
@@ -222,8 +258,10 @@ class Oracle:
             and e.position.offset not in self.log.recalled
             and e.position.offset not in self.log.erased
             and e.position.offset not in self.log.revised
-            and (e.about if e.event == NOTIFICATION_REVISED else e.position.offset) not in replaced
-            and not (e.event == NOTIFICATION_REVISED and (Room.of_user(place[0]), self.id_of(e)) in self.log.deleted)
+            and (e.about if e.about is not None and e.event != NOTIFICATION_DELETED else e.position.offset)
+            not in replaced
+            and not self.is_left(place, e)
+            and not (e.event == NOTIFICATION_REVISED and (Room.of_user(place[0]), self.id_of(e)) in away)
             and not (e.event == NOTIFICATION_REVISED and e.about is not None and e.about <= self.log.trimmed)
         ]
 
@@ -239,13 +277,39 @@ class Oracle:
             offset: offsets[number:] for offsets in by_key.values() for number, offset in enumerate(offsets[:-1], 1)
         }
 
+    def is_replaced(self, own: Room, offset: int) -> bool:
+        """Whether it is so for a user in whatever role."""
+        log, everyone = self.log, Room("everyone")
+        its = next(((key, rooms) for at, key, rooms in log.keyed if at == offset), None)
+        if its is None:
+            return False
+        key, rooms = its
+        reached = {room for room in rooms if not room.is_own} | {own}
+        start = log.starts.get((own.removeprefix("user:"), everyone))
+        return any(
+            at > offset
+            and one == key
+            and (not reached.isdisjoint(others) or (everyone in others and start is not None and at > start))
+            for at, one, others in log.keyed
+        )
+
+    def is_left(self, place: Place, entry: Entry) -> bool:
+        """Whether it came back to the user behind it, and is to be given there."""
+        offset = entry.position.offset
+        about = entry.about if entry.about is not None else offset
+        return (
+            entry.event in (NOTIFICATION_NEW, NOTIFICATION_REVISED)
+            and self.log.returns.get((Room.of_user(place[0]), about), 0) > offset
+        )
+
     @staticmethod
     def id_of(entry: Entry) -> str:
         return str(json.loads(entry.payload)["id"])
 
     def title_of(self, offset: int) -> str | None:
         """The present one of a notification."""
-        last = self.log.entries[self.log.revised.get(offset, offset) - 1]
+        about = self.log.entries[offset - 1].about or offset
+        last = self.log.entries[self.log.revised.get(about, about) - 1]
         title: str | None = json.loads(last.payload)["title"]
         return title
 
@@ -253,7 +317,7 @@ class Oracle:
         """The offset of what takes an entry back, if something does in the log as it is."""
         offset = entry.position.offset
         is_there = offset <= self.head and self.log.entries[offset - 1].position == entry.position
-        about = entry.about if entry.event == NOTIFICATION_REVISED and entry.about is not None else offset
+        about = entry.about if entry.event != NOTIFICATION_DELETED and entry.about is not None else offset
         return self.log.recalled.get(about) if is_there else None
 
     def floor(self, place: Place, trimmed: int) -> int:

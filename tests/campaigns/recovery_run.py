@@ -205,6 +205,7 @@ class Run(Watched):
                 ("notification.read", {"ids": known}),
                 ("notification.delete", {"ids": known}),
                 ("notification.read_all", None),
+                ("notification.snooze", {"ids": known, "until": self._soon()}),
                 ("inbox.count", None),
             ]
         )
@@ -216,6 +217,10 @@ class Run(Watched):
             self.counted["requests"] += 1
         await self.settle()
         server.meanwhile.left = 0
+
+    def _soon(self) -> str:
+        due = self.clock.now() + timedelta(seconds=self.rng.uniform(0.1, 4))
+        return due.isoformat(timespec="milliseconds")
 
     async def render(self) -> None:
         """A list is rendered on the server, and its place in the log goes along with the next connection."""
@@ -229,10 +234,13 @@ class Run(Watched):
             return
         listing = await answer_to(server.inboxes, token(*device.place), "inbox.list", None)
         assert isinstance(listing, Listing)
-        shown = [item.offset for item in listing.items if item.offset in self.oracle.log.recalled]
+        # What has come back lies elsewhere.
+        entries = self.oracle.log.entries
+        offsets = [entries[item.offset - 1].about or item.offset for item in listing.items]
+        shown = [offset for offset in offsets if offset in self.oracle.log.recalled]
         if shown:
             raise Broken(f"{device.place} was taken back {shown}, and it is listed")
-        replaced = self.oracle.replaced(device.place).keys() & {item.offset for item in listing.items}
+        replaced = self.oracle.replaced(device.place).keys() & set(offsets)
         if replaced:
             raise Broken(f"{device.place} has later ones in the place of {replaced}, and they are listed")
         device.shown.clear()
@@ -367,6 +375,22 @@ class Run(Watched):
         left = (log.promised & log.scheduled.keys()) - log.perhaps_cancelled
         if left:
             raise Broken(f"{left} never got into the log")
+        away = [one for one in log.snoozed if one not in log.deleted and self._is_there(*one)]
+        if away:
+            raise Broken(f"{away} never got back")
+
+    def _is_there(self, own: Room, id_: str) -> bool:
+        """False as well where it may have expired."""
+        log = self.oracle.log
+        return any(
+            entry.about is None
+            and entry.event == "notification.new"
+            and self.oracle.id_of(entry) == id_
+            and entry.expires_at is None
+            and entry.position.offset not in log.recalled
+            and not self.oracle.is_replaced(own, entry.position.offset)
+            for entry in log.entries[log.trimmed :]
+        )
 
     # devices
 

@@ -12,6 +12,7 @@ import pytest
 from adapters.store.memory import MemoryStore, log
 from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.scheduled import KeptSchedule
+from adapters.store.memory.snoozes import MemorySnoozes
 from adapters.store.tail import Tail
 from adapters.system.pids import KeyedPids
 from domain.delivery.hub import Hub, Subscription
@@ -450,3 +451,16 @@ def what_came_during_a_pause_not_told_apart(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Reach, "has", lambda self, entry: not (self.rooms | self.topics | set(self.left)).isdisjoint(entry.rooms)
     )
+
+
+def snoozed_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemorySnoozes, "_due_snoozes", lambda *_: [])
+
+
+def snoozed_too_short(patch: pytest.MonkeyPatch) -> None:
+    due = MemorySnoozes._due_snoozes
+    patch.setattr(MemorySnoozes, "_due_snoozes", lambda self, now, most: due(self, now + timedelta(seconds=1), most))
+
+
+def returns_replayed_as_they_were(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(log, "as_seen_by", lambda entries, _: tuple(entries))

@@ -71,7 +71,7 @@ class Store(MemoryStore):
     def backup(self) -> dict[str, Any]:
         tail = {
             name: _copied(getattr(self._tail, name))
-            for name in ("floor", "head", "bytes", "_entries", "_rooms", "_revisions")
+            for name in ("floor", "head", "bytes", "_entries", "_rooms", "_revisions", "_returns", "_last_return")
         }
         names = (
             *("_records", "_by_id", "_by_key", "_users", "_trimmed_rooms", "_trimmed_elsewhere", "_began"),
@@ -79,6 +79,7 @@ class Store(MemoryStore):
             "_collapsing",
             "_spans",
             "_memberships",
+            "_snoozes",
         )
         return {"tail": tail, "own": {name: _copied(getattr(self, name)) for name in names}}
 
@@ -128,6 +129,8 @@ def _copied(value: Any) -> Any:
     match value:
         case dict() if value and isinstance(next(iter(value.values())), list):
             return {key: list(item) for key, item in value.items()}
+        case list():
+            return value.copy()
         case KeptSchedule():
             return deepcopy(value)
         case dict() if value and hasattr(next(iter(value.values())), "marks"):

@@ -66,6 +66,7 @@ class Recounted:
     too_old: int
     expired: int
     stands_until: datetime | None
+    snoozed: frozenset[str]
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -81,13 +82,21 @@ def recount(
     """As a client would do it that was told every event there ever was."""
     states: dict[str, dict[str, Any]] = {}
     entries: dict[str, Entry] = {}
+    places: dict[str, int] = {}
+    snoozed: set[str] = set()
     for entry in log:
         if entry.control is not None:
             continue
         said = json.loads(entry.payload)
-        if entry.event == "notification.new":
+        if entry.event == "notification.new" and entry.about is None:
             states[said["id"]] = said
             entries[said["id"]] = entry
+        elif entry.event == "notification.new":
+            if f"user:{subscriber.user}" in entry.rooms and said["id"] in states:
+                # Where it lies is another place, and its age is what it was.
+                states[said["id"]] = said
+                places[said["id"]] = entry.position.offset
+                snoozed.discard(said["id"])
         elif entry.event == NOTIFICATION_REVISED:
             if said["id"] in states:
                 states[said["id"]] |= {name: said[name] for name in said if name not in TIMES}
@@ -100,7 +109,9 @@ def recount(
             for id_ in list(states) if said.get("all") else said["ids"]:
                 if entry.event == "notification.deleted":
                     states[id_]["deleted"] = True
-                else:
+                elif "snoozed_until" in said["change"]:
+                    snoozed.add(id_)
+                elif id_ not in snoozed:
                     for name, time in said["change"].items():
                         states[id_][name] = time and (states[id_][name] or time)
 
@@ -116,18 +127,25 @@ def recount(
     }
     young = [id_ for id_ in placed if now < leaves_at[id_]]
     there = []
+    away: set[str] = set()
     for id_ in young:
         expires_at = entries[id_].expires_at
-        if "deleted" not in states[id_] and (expires_at is None or now < expires_at):
+        if "deleted" in states[id_] or (expires_at is not None and now >= expires_at):
+            continue
+        if id_ in snoozed:
+            away.add(id_)
+        else:
             there.append(id_)
             leaves_at[id_] = min(leaves_at[id_], expires_at or leaves_at[id_])
+    there.sort(key=lambda id_: -places.get(id_, entries[id_].position.offset))
     return Recounted(
         items=[states[id_] for id_ in there],
-        offsets=[entries[id_].position.offset for id_ in there],
+        offsets=[places.get(id_, entries[id_].position.offset) for id_ in there],
         placed=len(placed),
         too_old=len(placed) - len(young),
         expired=sum(now >= (entries[id_].expires_at or now + retention) for id_ in young),
         stands_until=min((leaves_at[id_] for id_ in there if states[id_]["archived_at"] is None), default=None),
+        snoozed=frozenset(away),
     )
 
 
@@ -153,7 +171,8 @@ def replaced_for(log: Sequence[Entry], subscriber: Subscriber) -> set[int]:
     replaced: set[int] = set()
     last: dict[str, int] = {}
     for entry in log:
-        key = json.loads(entry.payload).get("collapse_key") if entry.event == "notification.new" else None
+        is_first = entry.event == "notification.new" and entry.about is None
+        key = json.loads(entry.payload).get("collapse_key") if is_first else None
         if key is not None and can_reach(subscriber, entry):
             if key in last:
                 replaced.add(last[key])
@@ -358,11 +377,29 @@ class InboxMachine(ScheduleRules):
         ids = [self.id_at(number) for pick in which if (number := len(self.published) - pick) >= 0]
         subscriber = self.subscriber(*whom)
         self.clock.advance(1)
-        before = {item["id"]: dict(item) for item in self.recounted(subscriber).items}
+        recounted = self.recounted(subscriber)
+        before = {item["id"]: dict(item) for item in recounted.items}
+        snoozed = len(recounted.snoozed & {*ids}) if action is Action.DELETE else 0
         changed = self.run(self.inbox.change(subscriber, action, ids, self.clock.now()))
         self.run(self.catch_up())
         after = {item["id"]: item for item in self.recounted(subscriber).items}
-        assert changed.changed == sum(after.get(id_) != item for id_, item in before.items())
+        assert changed.changed == snoozed + sum(after.get(id_) != item for id_, item in before.items())
+
+    @rule(whom=subscribers, which=picks, hours=st.integers(-1, 9))
+    def snooze(self, whom: tuple[str, str], which: list[int], hours: int) -> None:
+        """Some of the newest; for a time that has passed, what is snoozed comes back."""
+        ids = [self.id_at(number) for pick in which if (number := len(self.published) - pick) >= 0]
+        subscriber, now = self.subscriber(*whom), self.clock.now()
+        until = now + timedelta(hours=hours)
+        before = self.recounted(subscriber)
+        listed = {item["id"] for item in before.items}
+        changed = self.run(self.inbox.snooze(subscriber, ids, until, now))
+        if hours <= 0:
+            assert changed.changed == len(before.snoozed & {*ids})
+            return
+        wanted = {id_ for id_ in before.snoozed & {*ids} if self.snoozes[whom[0], id_] != until} | listed & {*ids}
+        assert changed.changed == len(wanted)
+        self.snoozes.update({(whom[0], id_): until for id_ in wanted})
 
     @rule(whom=subscribers, back=st.none() | st.integers(0, 30))
     def read_all(self, whom: tuple[str, str], back: int | None) -> None:
@@ -550,7 +587,10 @@ class InboxMachine(ScheduleRules):
 
     def as_read_by(self, subscriber: Subscriber) -> Iterator[Entry]:
         """What is left of the log, in whatever rooms it is."""
-        last = {entry.about: entry for entry in self.log if entry.about is not None}
+        own = frozenset((Room.of_user(subscriber.user),))
+        abouts = [(entry.about, entry) for entry in self.log if entry.about is not None]
+        last = {about: entry for about, entry in abouts if entry.event != "notification.new"}
+        back = {about: entry for about, entry in abouts if entry.event == "notification.new" and entry.rooms == own}
         deleted = {
             id_
             for entry in self.log
@@ -558,24 +598,58 @@ class InboxMachine(ScheduleRules):
             for id_ in json.loads(entry.payload)["ids"]
         }
         replaced = replaced_for(self.log, subscriber)
+        snoozed = self.snoozed_by(own)
         for entry in self.log:
-            if entry.event != NOTIFICATION_DELETED and (entry.about or entry.position.offset) in replaced:
+            offset = entry.about if entry.about is not None else entry.position.offset
+            if entry.event != NOTIFICATION_DELETED and offset in replaced:
                 continue
-            about = last.get(entry.about if entry.about is not None else entry.position.offset)
-            if about is None:
-                yield entry
-            elif about.event == NOTIFICATION_DELETED:
+            about, returned = last.get(offset), back.get(offset)
+            if about is not None and about.event == NOTIFICATION_DELETED:
                 if entry is about:
                     yield entry
+            elif entry.about is not None and entry.event == "notification.new":
+                if entry is returned:
+                    yield self.with_content_of(entry, about)
             elif entry.about is None:
-                yield replace(entry, payload=about.payload, expires_at=about.expires_at, revised=about.position.offset)
-            elif entry is about and not self.outlives(entry) and self.id_of(entry) not in deleted:
-                yield entry
+                told = self.with_content_of(entry, about)
+                if about is not None:
+                    told = replace(told, revised=about.position.offset)
+                yield self.left_to(told, returned)
+            elif entry is about and not self.outlives(entry) and self.id_of(entry) not in deleted | snoozed:
+                yield self.left_to(entry, returned)
+
+    def snoozed_by(self, own: frozenset[Room]) -> set[str]:
+        """As the log has it: of what has expired it does not say that it never comes back."""
+        snoozed: set[str] = set()
+        for entry in self.log:
+            said = json.loads(entry.payload)
+            if entry.rooms != own:
+                continue
+            if "snoozed_until" in said.get("change", ()):
+                snoozed.update(said["ids"])
+            elif entry.event == NOTIFICATION_DELETED:
+                snoozed.difference_update(said["ids"])
+            elif entry.event == "notification.new" and entry.about is not None:
+                snoozed.discard(said["id"])
+        return snoozed
+
+    @staticmethod
+    def with_content_of(entry: Entry, revision: Entry | None) -> Entry:
+        return replace(entry, payload=revision.payload, expires_at=revision.expires_at) if revision else entry
+
+    @staticmethod
+    def left_to(entry: Entry, returned: Entry | None) -> Entry:
+        """What came back behind it is given there."""
+        if returned is None or returned.position.offset < entry.position.offset:
+            return entry
+        return replace(entry, revised=max(entry.revised or 0, returned.position.offset))
 
     def outlives(self, entry: Entry) -> bool:
-        """Whether it revises what is gone by now, and nobody knows who had deleted it."""
+        """Whether it revises what is gone by now, and nobody knows who had deleted it, or for whom it was snoozed."""
         if entry.event != NOTIFICATION_REVISED or entry.about is None:
             return False
+        if entry.expires_at is not None and entry.expires_at <= self.clock.now():
+            return True
         return self.clock.now() - self.logged_at[entry.about - self.start.offset - 1] >= RETENTION
 
     async def read(self, subscriber: Subscriber) -> tuple[Position, Any]:

@@ -29,7 +29,8 @@ _IN_THE_FILE: Mapping[str, str] = {
     "trimmed": "SELECT name, trimmed FROM rooms WHERE trimmed > 0",
     "starts": f"SELECT {_USER}, {_ROOM}, start FROM starts",  # noqa: S608
     "marks": f"SELECT {_USER}, role, offset FROM marks",  # noqa: S608
-    "state": f"SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at FROM state",  # noqa: S608
+    "state": f"""SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at, snoozed_until,
+        raised FROM state""",  # noqa: S608
     "watermarks": f"SELECT {_USER}, offset, at, read_by FROM watermarks",  # noqa: S608
     "scheduled": f"SELECT {_SCHEDULED} FROM scheduled",  # noqa: S608
     "memberships": f"SELECT {_USER}, {_ROOM}, after, upto FROM memberships",  # noqa: S608

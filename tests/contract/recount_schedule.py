@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Coroutine
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from domain.errors import NotificationRecalled, UnknownNotification
-from domain.model import AppendOutcome, Audience, Draft, Notification
+from domain.model import AppendOutcome, Audience, Draft, Entry, Notification, Position
 from tests.contract.inbox_harness import OpenedStore
 from tests.doubles import ManualClock
 
@@ -28,19 +28,24 @@ audiences = st.one_of(
 
 class ScheduleRules(RuleBasedStateMachine):
     """``waiting`` are those that wait, in the order in which they were scheduled, and ``asked`` what was published of
-    each, by which a retry is known."""
+    each, by which a retry is known. ``snoozes`` are until when, by users and ids; some of them may be no more."""
 
     inbox: OpenedStore
     clock: ManualClock
     published: list[Draft]
+    log: list[Entry]
 
     def __init__(self) -> None:
         super().__init__()
         self.waiting: dict[str, Draft] = {}
         self.asked: dict[str, Draft] = {}
         self.cancelled: set[str] = set()
+        self.snoozes: dict[tuple[str, str], datetime] = {}
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        raise NotImplementedError
+
+    async def catch_up(self) -> Position:
         raise NotImplementedError
 
     @rule(to=audiences, number=st.integers(1, 3), hours=st.integers(1, 9), ends=st.none() | st.integers(1, 30))
@@ -95,21 +100,46 @@ class ScheduleRules(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 5))
     def deliver(self, most: int) -> None:
-        head = self.run(self.inbox.head())
+        self.run(self.catch_up())
+        known, now = len(self.log), self.clock.now()
         order = sorted(self.waiting.values(), key=lambda draft: draft.notification.created_at)
-        due = [draft for draft in order if draft.notification.created_at <= self.clock.now()]
-        came = self.run(self.inbox.deliver_due(self.clock.now(), most))
-        assert len(came.late) == min(most, len(due))
-        left = order[len(came.late) :]
-        assert came.next == (left[0].deliver_at if left else None)
-        for draft in due[: len(came.late)]:
+        due = [draft for draft in order if draft.notification.created_at <= now][:most]
+        came = self.run(self.inbox.deliver_due(now, most))
+        self.run(self.catch_up())
+        assert len(came.late) <= most
+        assert all(late >= 0 for late in came.late)
+        left = order[len(due) :]
+        if left:
+            assert came.next is not None
+            assert came.next <= left[0].notification.created_at
+        for draft in due:
             del self.waiting[draft.notification.id]
             self.published.append(draft)
-        assert self.run(self.inbox.head()).offset == head.offset + len(came.late)
+        new = self.log[known:]
+        assert [self.told_id(entry) for entry in new if entry.about is None] == [one.notification.id for one in due]
+        for entry in new:
+            if entry.about is not None:
+                (room,) = entry.rooms
+                assert self.snoozes.pop((room.removeprefix("user:"), self.told_id(entry))) <= now
+
+    @rule()
+    def deliver_all(self) -> None:
+        """Nothing that is due is left."""
+        for _ in range(1000):
+            before = len(self.log)
+            self.deliver(5)
+            if len(self.log) == before and not self.run(self.inbox.deliver_due(self.clock.now(), 5)).late:
+                break
+        came = self.run(self.inbox.deliver_due(self.clock.now(), 5))
+        assert came.next is None or came.next > self.clock.now()
+
+    @staticmethod
+    def told_id(entry: Entry) -> str:
+        return str(json.loads(entry.payload)["id"])
 
     @invariant()
     def what_waits_is_there(self) -> None:
-        assert self.run(self.inbox.waiting()) == len(self.waiting)
+        assert len(self.waiting) <= self.run(self.inbox.waiting()) <= len(self.waiting) + len(self.snoozes)
         for id_, draft in list(self.waiting.items())[:3]:
             shown = self.run(self.inbox.scheduled(id_))
             assert shown is not None

@@ -19,6 +19,7 @@ from tests.contract.inbox_recipients import RecipientsContract
 from tests.contract.inbox_restrictions import RestrictionContract
 from tests.contract.inbox_revisions import RevisionContract
 from tests.contract.inbox_schedule import ScheduleContract
+from tests.contract.inbox_snooze import SnoozeContract
 from tests.contract.inbox_subscribers import EnterContract, MarksContract, SinceContract, TrimmingContract
 from tests.contract.inbox_topics import TopicContract
 from tests.doubles import ManualClock
@@ -50,6 +51,7 @@ class StoreContract(
     ScheduleContract,
     CollapseContract,
     TopicContract,
+    SnoozeContract,
 ):
     """Subclass it, and give it an ``open_inbox``, which opens stores that live by the ``clock``."""
 

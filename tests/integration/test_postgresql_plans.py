@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from adapters.store.postgresql import appending, changes, items, ledger, log, recipients, topics, trimming, users
+from adapters.store.postgresql import (
+    appending,
+    changes,
+    items,
+    ledger,
+    log,
+    recipients,
+    snoozing,
+    topics,
+    trimming,
+    users,
+)
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database
 from domain.model import ItemState
@@ -66,8 +77,10 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
         (query, VIEW | {"type": "t", "before": None, "limit": 20, "bytes": 10**6})
         for query in (items._LISTINGS[state, of_type] for state in ItemState for of_type in (False, True))
     ),
-    (changes._NAMED, VIEW | {"ids": IDS[:500]}),
+    (changes.NAMED, VIEW | {"ids": IDS[:500]}),
     (changes._TO_READ, VIEW | {"up_to": 10**6}),
+    (snoozing._DUE, {"now": 10**6, "most": 500}),
+    (snoozing._STILL_DUE, {"users": USERS, "offsets": OFFSETS[: len(USERS)], "now": 10**6}),
     (changes._PUT_READ, {"user": "u1", "at": 1, "by": None}),
     (changes._FORGET_WATERMARKS, {"readers": USERS, "most": 1000}),
     (users._STARTS, {"numbers": [*range(200)], "users": USERS, "owns": USERS, "rooms": USERS, "floor": 1000}),

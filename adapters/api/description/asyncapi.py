@@ -31,6 +31,7 @@ SENT: Final[Mapping[str, tuple[str, bool, str]]] = {
 ASKED: Final[Mapping[str, tuple[str, str]]] = {
     **{f"notification.{action.value}": ("Marks", "Marked") for action in Action},
     "notification.read_all": ("MarksOfAll", "Marked"),
+    "notification.snooze": ("Snoozing", "Marked"),
     "inbox.list": ("ListRequest", "Listing"),
     "inbox.count": ("Nothing", "Counted"),
     "auth.refresh": ("TokenRequest", "Refreshed"),

@@ -20,8 +20,12 @@ def marking(action: str) -> str:
 
 
 def mark_summary(action: str) -> str:
+    if action == "snooze":
+        return "Snooze"
     return "Mark everything as read" if action == "read_all" else f"Mark as: {action}"
 
 
 def mark_body(action: str) -> Mapping[str, Schema]:
+    if action == "snooze":
+        return {JSON: ref("Snoozing")}
     return {JSON: or_null("MarksOfAll") if action == "read_all" else ref("Marks")}

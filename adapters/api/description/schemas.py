@@ -410,6 +410,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         description="Ids that are repeated, unknown, another user's or already so are no errors.",
         examples=[{"ids": [_ID]}],
     ),
+    "Snoozing": _object(
+        {
+            "ids": {"type": "array", "minItems": 1, "maxItems": IDS_MAX, "items": name("A notification's id.")},
+            "until": {**_TIME_SCHEMA, "description": "If past, those that are snoozed are back now."},
+        },
+        description="They are gone until then, and are new again: at the top, and unread.",
+        examples=[{"ids": [_ID], "until": _TIME}],
+    ),
     "MarksOfAll": _object(
         {"up_to": _or_null({**CURSOR, "description": "A cursor; without it everything."})},
         optional=("up_to",),
@@ -474,7 +482,10 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "Change": {
         "type": "object",
-        "properties": {member: _or_null(_TIME_SCHEMA) for member in ("read_at", "seen_at", "archived_at")},
+        "properties": {
+            **{member: _or_null(_TIME_SCHEMA) for member in ("read_at", "seen_at", "archived_at")},
+            "snoozed_until": {**_TIME_SCHEMA, "description": "They are gone, and new again when it has come."},
+        },
         "additionalProperties": False,
         "description": "A time is set where there was none; null takes one away.",
         "examples": [{"read_at": _TIME, "seen_at": _TIME}],

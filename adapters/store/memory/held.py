@@ -73,6 +73,8 @@ class Held:
         epoch = epoch if epoch is not None else secrets.token_hex(8)
         self._generations = Generations([Generation(1, epoch, 1, clock.now())])
         self._schedule = KeptSchedule(max_entries)
+        self._snoozes: list[tuple[datetime, int, UserId, int]] = []
+        self._snoozed_ever = 0
         self._secret = secrets.token_bytes(32)
         self._tail: Tail[Entry] = Tail(0)
         self._records: dict[int, Record] = {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from adapters.store.change_events import all_read_event, change_events
-from adapters.store.memory.held import Held, Record
+from adapters.store.change_events import all_read_event, change_events, snooze_events
+from adapters.store.memory.held import Record
+from adapters.store.memory.snoozes import MemorySnoozes
 from domain.model import (
-    NOTIFICATION_NEW,
     Action,
     Changed,
     Counted,
@@ -38,8 +38,13 @@ class _Placed:
     record: Record
     times: ItemTimes
 
+    @property
+    def place(self) -> int:
+        """In lists."""
+        return self.offset if self.times.raised is None else self.times.raised
 
-class MemoryInboxes(Held):
+
+class MemoryInboxes(MemorySnoozes):
     async def count(self, subscriber: Subscriber) -> Counted:
         await self._leave_turns()
         return self._count(subscriber)
@@ -56,8 +61,8 @@ class MemoryInboxes(Held):
     async def list_items(self, subscriber: Subscriber, query: InboxQuery) -> Listing:
         found = (
             placed
-            for placed in self._items(subscriber)
-            if (query.before is None or placed.offset < query.before)
+            for placed in self._in_order(subscriber)
+            if (query.before is None or placed.place < query.before)
             and query.type in (None, placed.record.type)
             and placed.times.is_in(query.state)
         )
@@ -70,7 +75,7 @@ class MemoryInboxes(Held):
             more = len(items) == query.limit or (bool(items) and size > query.max_bytes)
             if more:
                 break
-            items.append(Item(placed.offset, payload, times.read_at, times.seen_at, times.archived_at))
+            items.append(Item(placed.place, payload, times.read_at, times.seen_at, times.archived_at))
         last = items[-1].offset if more else None
         return Listing(tuple(items), last, self._count(subscriber).counts, self._head())
 
@@ -82,6 +87,21 @@ class MemoryInboxes(Held):
         changed = self._do(subscriber, action, [reached[id_] for id_ in ids if id_ in reached], at, by)
         return self._changed(subscriber, changed)
 
+    async def snooze(self, subscriber: Subscriber, ids: Sequence[str], until: datetime, at: datetime) -> Changed:
+        wanted = {record.entry.position.offset for id_ in ids if (record := self._by_id.get(id_)) is not None}
+        reached = {placed.record.id: placed for placed in self._items(subscriber) if placed.offset in wanted}
+        found = [reached[id_] for id_ in ids if id_ in reached]
+        user = subscriber.user
+        if until <= at:
+            snoozed = [placed for placed in found if placed.times.snoozed_until is not None]
+            self._bring_back([(user, placed.offset) for placed in snoozed])
+            return self._changed(subscriber, len(snoozed))
+        changed = [placed for placed in found if placed.times.snoozed_until != until]
+        self._log(subscriber, snooze_events([placed.record.id for placed in changed], until))
+        for placed in changed:
+            self._snooze(user, placed.offset, until)
+        return self._changed(subscriber, len(changed))
+
     async def read_all(
         self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None
     ) -> Changed:
@@ -90,7 +110,7 @@ class MemoryInboxes(Held):
         unread = [
             placed
             for placed in self._items(subscriber)
-            if (up_to is None or placed.offset <= up_to.offset) and placed.times.after(Action.READ, at) != placed.times
+            if (up_to is None or placed.place <= up_to.offset) and placed.times.after(Action.READ, at) != placed.times
         ]
         if up_to is not None:
             self._do(subscriber, Action.READ, unread[::-1], at, by)
@@ -137,7 +157,7 @@ class MemoryInboxes(Held):
         number, last = 0, None
         for offset in heapq.merge(*rooms, reverse=True):
             record = self._records[offset]
-            if offset == last or record.entry.event != NOTIFICATION_NEW:
+            if offset == last or not record.id:
                 continue
             last, key = offset, record.entry.collapse_key
             if key is not None and self._collapsing.is_replaced(key, subscriber.starts, offset):
@@ -146,6 +166,13 @@ class MemoryInboxes(Held):
             if number > self._inbox_per_user or record.stored_at <= oldest:
                 return
             yield _Placed(offset, record, state.of(offset))
+
+    def _in_order(self, subscriber: Subscriber) -> Iterable[_Placed]:
+        user = self._users.get(subscriber.user)
+        items = self._items(subscriber)
+        if user is None or not user.state.has_raised:
+            return items
+        return sorted(items, key=lambda placed: -placed.place)
 
     def _items(self, subscriber: Subscriber) -> Iterator[_Placed]:
         now = self._clock.now()

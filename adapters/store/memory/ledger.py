@@ -9,7 +9,6 @@ from datetime import datetime
 from adapters.store.addressing import audience_in, rooms_of
 from adapters.store.memory.held import Held, Record, User
 from domain.model import (
-    NOTIFICATION_NEW,
     Addressed,
     AddressedPage,
     AudienceKind,
@@ -56,7 +55,7 @@ class MemoryLedger(Held):
             if len(found) > query.limit or (query.since is not None and _stored(record) < query.since):
                 break
             is_before = query.before is None or offset < query.before
-            if is_before and record.entry.event == NOTIFICATION_NEW and offset != last:
+            if is_before and record.id and offset != last:
                 found.append(record)
             last = offset
         return found

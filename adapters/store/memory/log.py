@@ -14,6 +14,7 @@ from adapters.store.memory.inboxes import MemoryInboxes
 from adapters.store.memory.schedule import MemorySchedule
 from adapters.store.memory.scheduled import Waiting
 from adapters.store.memory.subscribers import MemorySubscribers
+from adapters.store.tail import as_seen_by
 from domain.errors import CheckpointMoved, CursorRefused, PublicationTooLarge
 from domain.model import (
     NOTIFICATION_REVISED,
@@ -124,13 +125,13 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
         )
         if any(entry.collapse_key is not None for entry in kept):
             kept = tuple(self._without_replaced(subscriber, kept))
-        return Page(kept, upto, more)
+        return Page(as_seen_by(kept, self._raised(subscriber.user, kept)), upto, more)
 
     def _is_to_be_told(self, entry: Entry, user: User) -> bool:
-        """What revises something is not where the user has deleted that, nor where it is in no inbox any more."""
+        """What revises something is not where the user has deleted or snoozed that, nor where it is gone from all."""
         if entry.event != NOTIFICATION_REVISED or entry.about is None:
             return True
-        return entry.about in self._records and not user.state.of(entry.about).deleted
+        return entry.about in self._records and not user.state.of(entry.about).is_away
 
     def _without_replaced(self, subscriber: Subscriber, entries: Sequence[Entry]) -> Iterator[Entry]:
         """But for what later ones have taken the place of, or revises such."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from heapq import heappush
 
 from adapters.store.drafts import PreparedDraft
-from adapters.store.memory.held import Held, Record
+from adapters.store.memory.held import Record
 from adapters.store.memory.scheduled import Waiting
+from adapters.store.memory.snoozes import MemorySnoozes
 from adapters.store.revising import Revising
 from domain.errors import NotificationRecalled, StoreUnavailable, UnknownNotification
 from domain.model import NOTIFICATION_NEW, Audience, Due, Entry, Position, ScheduledNotification
@@ -17,7 +19,7 @@ DUE_WEIGHT = 8 * 1024 * 1024
 """So much memory is taken at once by what comes into the log."""
 
 
-class MemorySchedule(Held):
+class MemorySchedule(MemorySnoozes):
     async def deliver_due(self, now: datetime, most: int) -> Due:
         self._trim_old()
         due = self._schedule.due(now, min(most, self._max_entries), DUE_WEIGHT)
@@ -34,10 +36,20 @@ class MemorySchedule(Held):
             raise
         for one in due:
             self._schedule.remove(one)
-        first_left = self._schedule.first()
-        return Due(
-            [(stored_at - one.due).total_seconds() for one in due], first_left.due if first_left is not None else None
-        )
+        snoozed = self._due_snoozes(now, most - len(due))
+        try:
+            self._bring_back([(user, offset) for _, _, user, offset in snoozed])
+        except StoreUnavailable:
+            for one_snoozed in snoozed:
+                heappush(self._snoozes, one_snoozed)
+            raise
+        times = [*(one.due for one in due), *(until for until, *_ in snoozed)]
+        return Due([(stored_at - time).total_seconds() for time in times], self._next_due())
+
+    def _next_due(self) -> datetime | None:
+        first, snoozed = self._schedule.first(), self._first_snooze()
+        times = [*([first.due] if first is not None else []), *([snoozed[0]] if snoozed is not None else [])]
+        return min(times, default=None)
 
     async def scheduled(self, id_: str) -> ScheduledNotification | None:
         one = self._schedule.by_id(id_)
@@ -61,7 +73,11 @@ class MemorySchedule(Held):
         self._schedule.cancel(one, self._clock.monotonic())
 
     async def waiting(self) -> int:
-        return len(self._schedule)
+        return len(self._schedule) + sum(
+            self._users[user].state.of(offset).snoozed_until == until
+            for until, _, user, offset in self._snoozes
+            if user in self._users
+        )
 
     def _waiting(self, id_: str) -> tuple[Waiting, PreparedDraft]:
         """Raises UnknownNotification and NotificationRecalled."""

@@ -18,7 +18,6 @@ from adapters.store.sqlite.importing import Begun, advance, begin, begun, finish
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import FileLock, as_json, check_version, connect, prepare_file
 from adapters.store.sqlite.transaction import Placing, place
-from domain.model import NOTIFICATION_NEW
 
 
 class FileDestination:
@@ -134,10 +133,7 @@ def _write_log(db: sqlite3.Connection, batch: Batch) -> None:
         (room, row[0], 1, row[2]) for row in batch.contents if row[6] for room in row[6].split("\n")
     ]
     changes: list[Placing] = [
-        (room, row[0], 0, row[7])
-        for row in batch.entries
-        if row[2] != NOTIFICATION_NEW and row[4]
-        for room in row[4].split("\n")
+        (room, row[0], 0, row[7]) for row in batch.entries if row[4] for room in row[4].split("\n")
     ]
     if items or changes:
         place(db, items + changes)
@@ -229,8 +225,9 @@ _WRITERS: Final[Mapping[str, Callable[[sqlite3.Connection, Sequence[Row]], None]
     ),
     "state": _writer(
         f"""
-        INSERT INTO state (user, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at)
-        VALUES ({_USER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8)""",  # noqa: S608
+        INSERT INTO state (
+            user, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at, snoozed_until, raised)
+        VALUES ({_USER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)""",  # noqa: S608
         of_users=True,
     ),
     "scheduled": _write_scheduled,

@@ -142,7 +142,7 @@ class ReadUpTo(Line, tag="read_up_to"):
 
 
 class State(Line, tag="state"):
-    """What a user has done to one notification."""
+    """What a user has done to one notification. ``raised`` is the offset of the entry by which it is new once more."""
 
     user: str
     offset: Offset
@@ -152,6 +152,8 @@ class State(Line, tag="state"):
     deleted: bool
     read_by: str | None
     deleted_at: Time | None
+    snoozed_until: Time | None = None
+    raised: Offset | None = None
 
 
 class Scheduled(Line, tag="scheduled"):

@@ -111,7 +111,7 @@ TABLES: Final = (
         "state",
         "state",
         {"user": "INTEGER", "offset": "INTEGER"},
-        ("read_at", "seen_at", "archived_at", "deleted", "read_by", "deleted_at"),
+        ("read_at", "seen_at", "archived_at", "deleted", "read_by", "deleted_at", "snoozed_until", "raised"),
         (
             Column("user_id", "text", _USER),
             Column("log_offset", "bigint", "m.offset"),
@@ -121,6 +121,8 @@ TABLES: Final = (
             Column("deleted", "boolean", "CASE WHEN m.deleted THEN 'true' ELSE 'false' END"),
             Column("read_by", "text", "m.read_by"),
             Column("deleted_at", "bigint", "m.deleted_at"),
+            Column("snoozed_until", "bigint", "m.snoozed_until"),
+            Column("raised", "bigint", "m.raised"),
         ),
     ),
     Table(

@@ -17,7 +17,6 @@ from adapters.store.postgresql.connecting import Address, one_line
 from adapters.store.postgresql.moved import MOVING
 from adapters.store.postgresql.schema import is_passing, prepare, unusable
 from adapters.store.served import StoreUnusable
-from domain.model import NOTIFICATION_NEW
 from domain.model.value import value
 
 _ANSWER_SECONDS: Final = 300.0
@@ -346,7 +345,8 @@ class Target:
 def placed(contents: Sequence[Row], entries: Sequence[Row]) -> Iterator[Row]:
     """The rows that say what lies in which room."""
     items = ((row[0], row[6], True, row[2]) for row in contents)
-    changes = ((row[0], row[4], False, row[7]) for row in entries if row[2] != NOTIFICATION_NEW)
+    # Of a notification the rooms are with its contents.
+    changes = ((row[0], row[4], False, row[7]) for row in entries)
     for offset, rooms, is_item, expires_at in chain(items, changes):
         if rooms:
             yield from ((room, offset, is_item, expires_at) for room in rooms.split("\n"))

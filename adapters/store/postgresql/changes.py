@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
-from adapters.store.change_events import all_read_event, change_events
+from adapters.store.change_events import all_read_event, change_events, snooze_events
 from adapters.store.form import FORM
 from adapters.store.postgresql import items
 from adapters.store.postgresql.appending import append_name
@@ -40,32 +40,34 @@ _ID = "(SELECT id FROM synkrone.contents WHERE contents.log_offset = items.log_o
 _READ_BY = """CASE WHEN touched THEN items.read_by ELSE (
         SELECT watermarks.read_by FROM synkrone.watermarks
         WHERE user_id = %(user)s::text AND watermarks.log_offset > items.log_offset ORDER BY log_offset LIMIT 1) END"""
-_NAMED = f"""
+NAMED = f"""
     WITH {NEWEST},
     named AS MATERIALIZED (
         SELECT newest.* FROM newest WHERE log_offset = ANY (ARRAY(
             SELECT (SELECT log_offset FROM synkrone.ids WHERE ids.id = given.id)
             FROM unnest(%(ids)s::text[]) AS given (id)))),
-    {items_of("named")}
-    SELECT items.log_offset, {_ID}, {_READ_BY}, {TIMES} FROM items""".encode()  # noqa: S608
+    {items_of("named", with_snoozed=True)}
+    SELECT items.log_offset, {_ID}, {_READ_BY}, snoozed_until, raised, {TIMES} FROM items""".encode()  # noqa: S608
 _TO_READ = f"""
     WITH {ITEMS}
-    SELECT items.log_offset, {_ID}, {_READ_BY}, {TIMES} FROM items
-    WHERE items.log_offset <= %(up_to)s::bigint AND (unread OR unseen) ORDER BY items.log_offset""".encode()  # noqa: S608
+    SELECT items.log_offset, {_ID}, {_READ_BY}, snoozed_until, raised, {TIMES} FROM items
+    WHERE place <= %(up_to)s::bigint AND (unread OR unseen) ORDER BY items.log_offset""".encode()  # noqa: S608
 _PUT = b"""
     INSERT INTO synkrone.state AS stored (
-        user_id, log_offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at)
+        user_id, log_offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at, snoozed_until, raised)
     SELECT * FROM unnest(%(users)s::text[], %(offsets)s::bigint[], %(read_at)s::bigint[], %(seen_at)s::bigint[],
-        %(archived_at)s::bigint[], %(deleted)s::boolean[], %(read_by)s::text[], %(deleted_at)s::bigint[])
+        %(archived_at)s::bigint[], %(deleted)s::boolean[], %(read_by)s::text[], %(deleted_at)s::bigint[],
+        %(snoozed_until)s::bigint[], %(raised)s::bigint[])
         AS given (user_id, log_offset)
     ORDER BY user_id COLLATE "C", log_offset
     ON CONFLICT (user_id, log_offset) DO UPDATE SET read_at = excluded.read_at, seen_at = excluded.seen_at,
         archived_at = excluded.archived_at, deleted = excluded.deleted, read_by = excluded.read_by,
-        deleted_at = excluded.deleted_at"""
+        deleted_at = excluded.deleted_at, snoozed_until = excluded.snoozed_until, raised = excluded.raised"""
 _PUT_READ = b"""
     UPDATE synkrone.state SET read_at = coalesce(read_at, %(at)s::bigint), seen_at = coalesce(seen_at, %(at)s::bigint),
         read_by = CASE WHEN read_at IS NULL THEN %(by)s::text ELSE read_by END
-    WHERE user_id = %(user)s::text AND (read_at IS NULL OR seen_at IS NULL) AND NOT deleted"""
+    WHERE user_id = %(user)s::text AND (read_at IS NULL OR seen_at IS NULL) AND NOT deleted
+        AND snoozed_until IS NULL"""
 _FORGET_WATERMARKS = b"""
     DELETE FROM synkrone.watermarks WHERE (user_id, log_offset) IN (
         SELECT old.user_id, old.log_offset
@@ -89,7 +91,8 @@ _REACHES = b"SELECT synkrone.reaches(%(epoch)s::text, %(offset)s::bigint)"
 class Change:
     """What a user wants to be done. Of ``all_read`` there are no ids; with ``up_to`` it is only what lies at or
     before it, by ids. ``at`` is the time that it says, and ``stored_at`` that of storing it, or None for the database's
-    own. ``known`` and ``known_epoch`` are as those of an append. ``by`` is the device that wants it."""
+    own. ``known`` and ``known_epoch`` are as those of an append. ``by`` is the device that wants it.
+    With ``until`` they are snoozed, and nothing else is done to them."""
 
     view: View
     action: Action
@@ -101,6 +104,7 @@ class Change:
     all_read: bool = False
     up_to: Position | None = None
     by: str | None = None
+    until: datetime | None = None
 
     @property
     def user(self) -> UserId:
@@ -180,9 +184,8 @@ def _of_different_users(changes: Sequence[Change]) -> list[list[Change]]:
 
 
 def _carry_out(db: Database, commit: _Commit, *, sync: bool, held: Held | None) -> None:
-    names = sorted({_lock_of(change.user) for change in commit.changes})
     db.begin()
-    db.execute(_LOCK, {"space": _LOCK_SPACE, "names": names})
+    lock_users(db, [change.user for change in commit.changes])
     # Whoever was at it before had the users locked until its end.
     known = db.execute(_FIRST, {"name": commit.name}).fetchone() if commit.may_be_done else None
     if known is None and held is not None and not has_lease(db, held):
@@ -206,6 +209,11 @@ def _carry_out(db: Database, commit: _Commit, *, sync: bool, held: Held | None) 
     commit.is_done = True
 
 
+def lock_users(db: Database, users: Sequence[UserId]) -> None:
+    """Nobody else changes anything of them until the transaction ends."""
+    db.execute(_LOCK, {"space": _LOCK_SPACE, "names": sorted({_lock_of(user) for user in users})})
+
+
 def _lock_of(user: UserId) -> int:
     """A number that stands for a user. Two may have the same: then they wait for each other."""
     return int.from_bytes(blake2b(user.encode(), digest_size=4).digest(), "big", signed=True)
@@ -224,18 +232,30 @@ def _effect(db: Database, change: Change, aged: int) -> _Effect:
             return _Effect(refused=CursorRefused(RecoveryReason.INVALID))
         rows = db.execute(_TO_READ, parameters | {"up_to": offset}).fetchall()
     else:
-        found = {row[1]: row for row in db.execute(_NAMED, parameters | {"ids": list(change.ids)})}
+        found = {row[1]: row for row in db.execute(NAMED, parameters | {"ids": list(change.ids)})}
         rows = [found[id_] for id_ in change.ids if id_ in found]
     changed: list[tuple[int, str, ItemTimes]] = []
-    for offset, id_, read_by, *times in rows:
+    for offset, id_, read_by, snoozed, raised, *times in rows:
         read_at, seen_at, archived_at = (moment(time) if time is not None else None for time in times)
-        before = ItemTimes(read_at, seen_at, archived_at, read_by=read_by)
-        after = before.after(change.action, change.at, change.by)
+        before = ItemTimes(
+            read_at,
+            seen_at,
+            archived_at,
+            read_by=read_by,
+            snoozed_until=moment(snoozed) if snoozed is not None else None,
+            raised=raised,
+        )
+        until = change.until
+        after = before.snoozed(until) if until is not None else before.after(change.action, change.at, change.by)
         if after != before:
             changed.append((offset, id_, after))
     if not changed:
         return _Effect()
-    events = change_events(change.action, [id_ for _, id_, _ in changed], change.at)
+    changed_ids = [id_ for _, id_, _ in changed]
+    if change.until is not None:
+        events = snooze_events(changed_ids, change.until)
+    else:
+        events = change_events(change.action, changed_ids, change.at)
     return _Effect(changed=len(changed), events=events, items=[(offset, times) for offset, _, times in changed])
 
 
@@ -309,4 +329,6 @@ def _state(rows: Sequence[tuple[UserId, int, ItemTimes]]) -> Parameters:
         "deleted": [times.deleted for _, _, times in rows],
         "read_by": [times.read_by for _, _, times in rows],
         "deleted_at": [stored(times.deleted_at) for _, _, times in rows],
+        "snoozed_until": [stored(times.snoozed_until) for _, _, times in rows],
+        "raised": [times.raised for _, _, times in rows],
     }

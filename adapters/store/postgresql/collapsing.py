@@ -73,9 +73,10 @@ def _as_followed(entry: Entry, found: Sequence[Any] | None) -> Entry:
 
 
 def told(entry: Entry, key: str, last: Mapping[str, int], *, is_all: bool) -> Entry:
-    """An entry of one with a key, where ``last`` says by room which lay before it, or behind what it revises."""
+    """An entry of one with a key, where ``last`` says by room which lay before it, or behind what it revises or has
+    new once more."""
     offsets = {Room(room): offset for room, offset in last.items()}
-    if entry.event == NOTIFICATION_REVISED:
+    if entry.about is not None:
         return replace(entry, collapse_key=key, later=offsets)
     earlier = earlier_of(entry.position.offset, entry.rooms, offsets, is_all=is_all)
     return replace(entry, collapse_key=key, earlier=earlier)

@@ -30,12 +30,15 @@ NEWEST = f"""
 """The window of an inbox."""
 
 
-def items_of(some: str) -> str:
-    """``items``: what of a part of the window was neither deleted nor has expired."""
+def items_of(some: str, *, with_snoozed: bool = False) -> str:
+    """``items``: what of a part of the window was neither deleted nor snoozed, nor has expired. ``place`` is where it
+    lies in lists."""
+    snoozed = "" if with_snoozed else "AND snoozed_until IS NULL"
     return f"""
         items AS (
             SELECT {some}.log_offset, {some}.expires_at, state.user_id IS NOT NULL AS touched, read_at, seen_at,
-                archived_at, read_by, archived_at IS NULL AS current,
+                archived_at, read_by, archived_at IS NULL AS current, snoozed_until, raised,
+                coalesce(raised, {some}.log_offset) AS place,
                 CASE WHEN state.user_id IS NULL THEN {some}.log_offset > watermark ELSE read_at IS NULL END AS unread,
                 CASE WHEN state.user_id IS NULL THEN {some}.log_offset > watermark ELSE seen_at IS NULL END AS unseen
             FROM {some}
@@ -43,7 +46,8 @@ def items_of(some: str) -> str:
                 SELECT coalesce(max(log_offset), 0) AS watermark FROM synkrone.watermarks
                 WHERE user_id = %(user)s::text) AS watermarks
             LEFT JOIN synkrone.state ON state.user_id = %(user)s::text AND state.log_offset = {some}.log_offset
-            WHERE ({some}.expires_at IS NULL OR {some}.expires_at > %(now)s::bigint) AND deleted IS NOT TRUE)"""  # noqa: S608
+            WHERE ({some}.expires_at IS NULL OR {some}.expires_at > %(now)s::bigint)
+                AND deleted IS NOT TRUE {snoozed})"""  # noqa: S608
 
 
 ITEMS = f"{NEWEST}, {items_of('newest')}"
@@ -82,20 +86,20 @@ def _listing(state: str, *, of_type: bool) -> bytes:
     typed = "AND (SELECT type FROM synkrone.contents WHERE contents.log_offset = items.log_offset) = %(type)s::text"
     return f"""
         WITH {ITEMS}, chosen AS (
-            SELECT items.log_offset, {TIMES} FROM items
-            WHERE {state} AND (%(before)s::bigint IS NULL OR items.log_offset < %(before)s::bigint)
+            SELECT items.log_offset, place, {TIMES} FROM items
+            WHERE {state} AND (%(before)s::bigint IS NULL OR place < %(before)s::bigint)
                 {typed if of_type else ""}
-            ORDER BY log_offset DESC LIMIT %(limit)s::integer + 1),
+            ORDER BY place DESC LIMIT %(limit)s::integer + 1),
         sized AS (
             SELECT chosen.*, row_number() OVER following AS number, sum(
                 (SELECT octet_length(payload) FROM synkrone.contents WHERE contents.log_offset = chosen.log_offset))
                 OVER following AS bytes
-            FROM chosen WINDOW following AS (ORDER BY log_offset DESC))
-        SELECT (SELECT count(*) FROM chosen), log_offset, read_at, seen_at, archived_at, form, payload
+            FROM chosen WINDOW following AS (ORDER BY place DESC))
+        SELECT (SELECT count(*) FROM chosen), log_offset, place, read_at, seen_at, archived_at, form, payload
         FROM sized CROSS JOIN LATERAL (
             SELECT form, payload FROM synkrone.contents WHERE contents.log_offset = sized.log_offset LIMIT 1) AS stored
         WHERE number = 1 OR (number <= %(limit)s::integer AND bytes <= %(bytes)s::bigint)
-        ORDER BY log_offset DESC""".encode()  # noqa: S608
+        ORDER BY place DESC""".encode()  # noqa: S608
 
 
 _LISTINGS = {
@@ -188,8 +192,8 @@ def listing(snapshot: Snapshot, looking: Looking) -> Listing:
 
 
 def _item(row: Row) -> Item:
-    offset, read_at, seen_at, archived_at, form, payload = row
+    offset, place, read_at, seen_at, archived_at, form, payload = row
     if form != FORM:
         raise unknown_form(offset)
     times = [moment(time) if time is not None else None for time in (read_at, seen_at, archived_at)]
-    return Item(offset, notification(offset, payload.encode()), *times)
+    return Item(place, notification(offset, payload.encode()), *times)

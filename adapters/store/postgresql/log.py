@@ -21,6 +21,7 @@ from adapters.store.tail import (
     FOLLOW_MAX_ENTRIES,
     NOBODY,
     ROOM_OVERHEAD,
+    as_seen_by,
     erased,
 )
 from adapters.store.times import moment
@@ -71,13 +72,16 @@ _SUMS = f"""
             sum(bytes) OVER following AS bytes, sum(bytes + names) OVER following AS total
         FROM (SELECT found.*, {_bytes_of("payload")} AS bytes, {_bytes_of("rooms")} AS names FROM found) AS found
         WINDOW following AS (ORDER BY log_offset))"""  # noqa: S608
+_RETURNED = "notification.returned"
+"""A ``notification.new`` that is about another: it has its content with it."""
 # With a limit the planner leaves it as it is.
 _STORED = f"""
     LEFT JOIN LATERAL (
         SELECT '{NOTIFICATION_NEW}' AS event, form, expires_at, rooms, payload, revised AS other
         FROM synkrone.contents WHERE sized.item AND contents.log_offset = sized.log_offset
         UNION ALL
-        SELECT event, form, expires_at, rooms, payload, about
+        SELECT CASE WHEN event = '{NOTIFICATION_NEW}' THEN '{_RETURNED}' ELSE event END,
+            form, expires_at, rooms, payload, about
         FROM synkrone.entries WHERE NOT sized.item AND entries.log_offset = sized.log_offset
         LIMIT 1) AS stored ON true"""  # noqa: S608
 
@@ -105,7 +109,13 @@ _PAGE = f"""
             WHERE stay.user_id = %(user)s::text AND stay.upto_offset IS NOT NULL) AS placed
         ORDER BY log_offset LIMIT %(entries)s::integer + 1),
     {_SUMS}
-    SELECT (SELECT count(*) FROM found), log_offset, event, form, expires_at, rooms, payload, other
+    SELECT (SELECT count(*) FROM found),
+        CASE WHEN (
+            SELECT EXISTS (SELECT FROM synkrone.state WHERE user_id = %(user)s::text AND raised IS NOT NULL)) THEN (
+            SELECT raised FROM synkrone.state
+            WHERE user_id = %(user)s::text
+                AND state.log_offset = CASE WHEN sized.item THEN sized.log_offset ELSE other END) END,
+        log_offset, event, form, expires_at, rooms, payload, other
     FROM sized {_STORED}
     WHERE number = 1 OR (
         number <= %(entries)s::integer AND bytes <= %(bytes)s::bigint AND total <= {PAGE_TOTAL_BYTES})
@@ -115,7 +125,7 @@ _PAGE = f"""
 def _following(columns: str) -> bytes:
     return f"""
         WITH found AS (
-            SELECT log_offset, event = '{NOTIFICATION_NEW}' AS item FROM synkrone.entries
+            SELECT log_offset, event = '{NOTIFICATION_NEW}' AND about IS NULL AS item FROM synkrone.entries
             WHERE log_offset > %(after)s::bigint AND log_offset <= %(upto)s::bigint
             ORDER BY log_offset LIMIT {FOLLOW_MAX_ENTRIES}),
         {_SUMS}
@@ -136,12 +146,12 @@ _PAYLOADS = b"""
     WHERE log_offset = ANY (%(items)s::text::bigint[])
     UNION ALL
     SELECT log_offset, payload, stored_at, about FROM synkrone.entries
-    WHERE log_offset = ANY (%(others)s::text::bigint[])"""
+    WHERE log_offset = ANY (%(others)s::text::bigint[]) AND (event <> 'notification.new' OR about IS NOT NULL)"""
 
 _THERE = b"""
     SELECT log_offset FROM synkrone.contents
     WHERE log_offset = ANY (%(offsets)s::bigint[]) AND coalesce((
-        SELECT NOT deleted FROM synkrone.state
+        SELECT NOT deleted AND snoozed_until IS NULL FROM synkrone.state
         WHERE state.user_id = %(user)s::text AND state.log_offset = contents.log_offset), true)"""
 
 _TAIL_FLOOR = f"""
@@ -153,7 +163,7 @@ _TAIL_FLOOR = f"""
                         WHERE contents.log_offset = found.log_offset)
                 ELSE 0 END) AS weight
             FROM (
-                SELECT log_offset, event = '{NOTIFICATION_NEW}' AS item FROM synkrone.entries
+                SELECT log_offset, event = '{NOTIFICATION_NEW}' AND about IS NULL AS item FROM synkrone.entries
                 WHERE log_offset > %(floor)s::bigint
                 ORDER BY log_offset DESC LIMIT %(entries)s::integer) AS found) AS weighed) AS summed
     WHERE total <= %(bytes)s::bigint""".encode()  # noqa: S608
@@ -206,7 +216,10 @@ def readable_pages(snapshot: Snapshot, readings: Sequence[Reading]) -> list[Page
     """Pages after positions of which nothing was trimmed. Raises StoreUnavailable."""
     pages: list[Page] = []
     for rows in snapshot.db.all_of(_PAGE, [reading.parameters for reading in readings]):
-        entries = tuple(_entry(snapshot.generations, row[1:]) for row in rows)
+        entries = as_seen_by(
+            [_entry(snapshot.generations, row[2:]) for row in rows],
+            {_about(row): row[1] for row in rows if row[1] is not None},
+        )
         more = bool(rows) and rows[0][0] > len(rows)
         pages.append(Page(entries, entries[-1].position if more else snapshot.as_of, more))
     return [_as_read(snapshot, reading, page) for reading, page in zip(readings, pages, strict=True)]
@@ -227,9 +240,15 @@ def _told(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
     return Page(tuple(kept), page.upto, page.more)
 
 
+def _about(row: Row) -> int:
+    """The offset of the notification that a row is, or is about."""
+    offset, event, *_, other = row[2:]
+    return int(offset if event == NOTIFICATION_NEW else other)
+
+
 def _without_deleted(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
-    """But for what revises something that the subscriber has deleted, or that is in no inbox any more, of which nobody
-    knows who had deleted it."""
+    """But for what revises something that the subscriber has deleted or snoozed, or that is in no inbox any more, of
+    which nobody knows who had deleted it."""
     revised = [entry.about for entry in page.entries if entry.event == NOTIFICATION_REVISED]
     if not revised:
         return page
@@ -285,7 +304,9 @@ def fetched(snapshot: Snapshot, unfetched: Sequence[Unfetched]) -> Mapping[Posit
             raise StoreUnavailable(f"what the log had at offset {offset} is not in it any more")
         if offset <= snapshot.floor:
             raise CursorRefused(RecoveryReason.TRIMMED)
-        (items if one.event == NOTIFICATION_NEW else others).append(offset)
+        others.append(offset)
+        if one.event == NOTIFICATION_NEW:
+            items.append(offset)
     rows = snapshot.db.execute(_PAYLOADS, {"items": _array(items), "others": _array(others)}).fetchall()
     payloads = {offset: others for offset, *others in rows}
     entries = as_followed(snapshot.db, [_with_payload(one, payloads) for one in unfetched])
@@ -326,7 +347,7 @@ def tail_floor(snapshot: Snapshot, max_entries: int, max_bytes: int) -> int:
 
 def _outline(generations: Generations, row: Row) -> TailEntry:
     offset, other_event, form, expires_at, names, payload, size = row
-    event = other_event or NOTIFICATION_NEW
+    event = NOTIFICATION_NEW if other_event in (None, _RETURNED) else other_event
     if names is None:
         return _entry(generations, (offset, event, form, expires_at, names, payload, None))
     _check_form(offset, form)
@@ -353,12 +374,14 @@ def _entry(generations: Generations, row: Row, written: int | None = None) -> En
         return erased(position)
     content = payload.encode()
     ends = moment(expires_at) if expires_at is not None else None
-    if event != NOTIFICATION_NEW:
+    if event not in (NOTIFICATION_NEW, _RETURNED):
         told = change(offset, content)
         if names is None:
             return Entry(position, NOBODY, event, told, control=read_control(event, told))
         return Entry(position, rooms_of(names), event, told, ends, None, stored_at, other)
     told = notification(offset, content)
+    if event == _RETURNED:
+        return Entry(position, rooms_of(names), NOTIFICATION_NEW, told, ends, None, stored_at, other)
     return Entry(position, rooms_of(names), event, told, ends, None, stored_at, None, other)
 
 

@@ -164,7 +164,7 @@ class Opened:
         if after.offset < self.tail.whole_after(subscriber.starts):
             return None
         found, more = self.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
-        if not is_plain(found, upto):
+        if not is_plain(found, upto) or self.tail.has_returns(subscriber.starts, after.offset):
             return None
         entries = tuple(entry for entry in found if isinstance(entry, Entry))
         return Page(entries, entries[-1].position if more else self.generations.position(upto), more)

@@ -14,6 +14,7 @@ from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.collapsing import told
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.postgresql.log import rooms_of
+from adapters.store.postgresql.snoozing import Place, Returning, bring_back_due, next_due
 from adapters.store.revising import Revising
 from adapters.store.times import microseconds, moment
 from domain.errors import NotificationRecalled, SynkroneError, UnknownNotification
@@ -30,8 +31,6 @@ _DELIVER = b"""
     FROM synkrone.deliver_due(
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
         %(sync)s::boolean, %(now)s::bigint, %(most)s::integer, %(bytes)s::bigint) AS due"""
-_FIRST_DUE = b"SELECT due FROM synkrone.scheduled WHERE ended IS NULL ORDER BY due LIMIT 1"
-_WAITING = b"SELECT count(*) FROM synkrone.scheduled WHERE ended IS NULL"
 _SCHEDULED = b"""
     SELECT number, due, expires_at, form, rooms, payload, ended FROM synkrone.scheduled
     WHERE number = -(SELECT log_offset FROM synkrone.ids WHERE id = %(id)s::text)"""
@@ -63,7 +62,9 @@ class Deliver:
 @dataclass(eq=False, slots=True)
 class _Begun:
     deliver: Deliver
+    returning: Returning
     name: UUID = field(default_factory=append_name)
+    late: Sequence[float] | None = None
     answer: Due | None = None
     entries: Sequence[Entry] = ()
 
@@ -74,14 +75,18 @@ class Delivering:
     once = True
 
     def __init__(self, those: Sequence[Deliver], *, sync: bool) -> None:
-        self._begun = [_Begun(deliver) for deliver in those]
+        self._begun = [_Begun(one, Returning(Place(one.at, one.known, one.known_epoch))) for one in those]
         self._sync = sync
 
     def run(self, db: Database) -> Written:
         for one in self._begun:
-            if one.answer is None:
+            if one.late is None:
                 self._deliver(db, one)
-        entries = [entry for one in self._begun for entry in one.entries]
+            if one.answer is None:
+                wanted, late = one.deliver, one.late or ()
+                bring_back_due(db, one.returning, wanted.now, wanted.most - len(late), sync=self._sync)
+                one.answer = Due([*late, *one.returning.late], next_due(db))
+        entries = [entry for one in self._begun for entry in (*one.entries, *one.returning.entries)]
         generations = db.generations_with(entries[-1].position.epoch) if entries else None
         return Written([one.answer for one in self._begun], entries, generations, is_news=True)
 
@@ -102,10 +107,8 @@ class Delivering:
                 "most_rooms": OWN_ROOMS_MOST,
             },
         ).fetchall()
-        row = db.execute(_FIRST_DUE).fetchone()
         one.entries = [_entry(*row) for row in rows]
-        late = [(stored_at - due) / 1_000_000 for _, _, stored_at, due, *_ in rows]
-        one.answer = Due(late, moment(row[0]) if row is not None else None)
+        one.late = [(stored_at - due) / 1_000_000 for _, _, stored_at, due, *_ in rows]
         db.answered = [one.name]
 
 
@@ -213,17 +216,6 @@ class RevisingScheduled:
             },
         )
         return bool(is_done)
-
-
-def first_due(snapshot: Snapshot, _: None) -> datetime | None:
-    """For an operation of the readers: when the first of those that wait is due."""
-    row = snapshot.db.execute(_FIRST_DUE).fetchone()
-    return moment(row[0]) if row is not None else None
-
-
-def waiting(snapshot: Snapshot, _: None) -> int:
-    """For an operation of the readers."""
-    return int(snapshot.db.one(_WAITING)[0])
 
 
 def scheduled(snapshot: Snapshot, id_: str) -> ScheduledNotification | None:

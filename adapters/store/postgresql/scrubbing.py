@@ -26,7 +26,7 @@ _SLICE = f"""
         SELECT log_offset, names, row_number() OVER following AS number,
             sum(octet_length(coalesce(names, ''))) OVER following AS bytes
         FROM (
-            SELECT log_offset, CASE WHEN event = '{NOTIFICATION_NEW}' THEN (
+            SELECT log_offset, CASE WHEN event = '{NOTIFICATION_NEW}' AND about IS NULL THEN (
                     SELECT coalesce(rooms, '') FROM synkrone.contents WHERE contents.log_offset = entries.log_offset)
                 ELSE coalesce(rooms, '') END AS names
             FROM synkrone.entries

@@ -9,6 +9,7 @@ from datetime import datetime
 from adapters.store.change_events import all_read_event, change_events
 from adapters.store.sqlite.items import (
     IN_INBOX,
+    IN_OR_SNOOZED,
     OWN,
     READ_AT,
     READ_BY,
@@ -55,7 +56,7 @@ class ReadAll:
 
 
 @value
-class _Item:
+class Named:
     offset: int
     id: str
     times: ItemTimes
@@ -64,7 +65,7 @@ class _Item:
 def change(transaction: LogTransaction, wanted: Change) -> Changed:
     """An operation of the writer."""
     (summary,) = summarize(transaction.db, [wanted.view])
-    return _apply(transaction, wanted, _named(transaction, wanted, summary.floor), summary)
+    return _apply(transaction, wanted, named(transaction, wanted.view, wanted.ids, summary.floor), summary)
 
 
 def read_all(transaction: LogTransaction, wanted: ReadAll) -> Changed:
@@ -80,8 +81,8 @@ def read_all(transaction: LogTransaction, wanted: ReadAll) -> Changed:
 def _read_everything(transaction: LogTransaction, wanted: ReadAll, summary: Summary) -> Changed:
     if not summary.to_read:
         return Changed(0, summary.counts, transaction.as_of)
-    _log(transaction, wanted.view, [all_read_event(wanted.at)])
-    user = _user(transaction, wanted.view)
+    log_events(transaction, wanted.view, [all_read_event(wanted.at)])
+    user = user_of(transaction, wanted.view)
     at, watermark = microseconds(wanted.at), transaction.head
     db = transaction.db
     db.execute(
@@ -97,13 +98,14 @@ def _read_everything(transaction: LogTransaction, wanted: ReadAll, summary: Summ
         """
         UPDATE state SET read_by = CASE WHEN read_at IS NULL THEN ? ELSE read_by END,
             read_at = coalesce(read_at, ?), seen_at = coalesce(seen_at, ?)
-        WHERE user = ? AND offset < ? AND (read_at IS NULL OR seen_at IS NULL) AND deleted = 0""",
+        WHERE user = ? AND offset < ? AND (read_at IS NULL OR seen_at IS NULL) AND deleted = 0
+            AND snoozed_until IS NULL""",
         (wanted.by, at, at, user, watermark),
     )
     return Changed(summary.to_read, Counts(0, 0, summary.counts.total), transaction.as_of)
 
 
-def _apply(transaction: LogTransaction, wanted: Change, items: Sequence[_Item], summary: Summary) -> Changed:
+def _apply(transaction: LogTransaction, wanted: Change, items: Sequence[Named], summary: Summary) -> Changed:
     changed = [
         (item, times)
         for item in items
@@ -112,13 +114,13 @@ def _apply(transaction: LogTransaction, wanted: Change, items: Sequence[_Item], 
     if not changed:
         return Changed(0, summary.counts, transaction.as_of)
     ids = [item.id for item, _ in changed]
-    _log(transaction, wanted.view, change_events(wanted.action, ids, wanted.at))
-    _store(transaction, _user(transaction, wanted.view), changed)
+    log_events(transaction, wanted.view, change_events(wanted.action, ids, wanted.at))
+    store(transaction, user_of(transaction, wanted.view), changed)
     counts = counts_after(summary.counts, ((item.times, times) for item, times in changed))
     return Changed(len(changed), counts, transaction.as_of)
 
 
-def _store(transaction: LogTransaction, user: int, changed: Sequence[tuple[_Item, ItemTimes]]) -> None:
+def store(transaction: LogTransaction, user: int, changed: Sequence[tuple[Named, ItemTimes]]) -> None:
     rows = [
         (
             item.offset,
@@ -126,15 +128,19 @@ def _store(transaction: LogTransaction, user: int, changed: Sequence[tuple[_Item
             int(times.deleted),
             times.read_by,
             _stored(times.deleted_at),
+            _stored(times.snoozed_until),
+            times.raised,
         )
         for item, times in changed
     ]
     transaction.db.execute(
         """
-        REPLACE INTO state (user, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at)
+        REPLACE INTO state (
+            user, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at, snoozed_until, raised)
         SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
             json_extract(value, '$[3]'), json_extract(value, '$[4]'),
-            json_extract(value, '$[5]'), json_extract(value, '$[6]')
+            json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]'),
+            json_extract(value, '$[8]')
         FROM json_each(?)""",
         (user, as_json(rows)),
     )
@@ -144,28 +150,28 @@ def _stored(time: datetime | None) -> int | None:
     return microseconds(time) if time is not None else None
 
 
-def _log(transaction: LogTransaction, view: View, events: Sequence[tuple[str, Json]]) -> None:
+def log_events(transaction: LogTransaction, view: View, events: Sequence[tuple[str, Json]]) -> None:
     own = frozenset((Room.of_user(view.subscriber.user),))
     transaction.log_changes([NewChange(event, payload, own) for event, payload in events])
 
 
-def _user(transaction: LogTransaction, view: View) -> int:
+def user_of(transaction: LogTransaction, view: View) -> int:
     """Known once something was logged for them."""
     own = Room.of_user(view.subscriber.user)
     return int(transaction.db.execute("SELECT id FROM rooms WHERE name = ?", (own,)).fetchone()[0])
 
 
-_ITEM = f"json_array(placed.offset, id, {READ_AT}, {SEEN_AT}, archived_at, {READ_BY})"
+_ITEM = f"json_array(placed.offset, id, {READ_AT}, {SEEN_AT}, archived_at, {READ_BY}, snoozed_until, raised)"
 
 
-def _named(transaction: LogTransaction, wanted: Change, floor: int) -> list[_Item]:
-    """Those of the notifications that are in the inbox, in the order of the ids."""
-    arguments = wanted.view.arguments(floor)
+def named(transaction: LogTransaction, view: View, ids: Sequence[str], floor: int) -> list[Named]:
+    """Those of the notifications that are in the inbox, or snoozed, in the order of the ids."""
+    arguments = view.arguments(floor)
     # One by one: what else lies in the inbox is not looked at.
     rooms = " OR ".join(
         f"""EXISTS (SELECT 1 FROM placed WHERE room = (SELECT id FROM rooms WHERE name = :room{number})
             AND placed.offset = contents.offset AND placed.offset > :after{number} AND item)"""  # noqa: S608
-        for number in range(len(wanted.view.subscriber.starts))
+        for number in range(len(view.subscriber.starts))
     )
     in_topics = "false"
     if has_topics(transaction.db):
@@ -176,31 +182,42 @@ def _named(transaction: LogTransaction, wanted: Change, floor: int) -> list[_Ite
         FROM (SELECT offset, expires_at, id
             FROM (SELECT value FROM json_each(:locators)) CROSS JOIN locators ON locator = value
             JOIN contents USING (offset) WHERE ({rooms or "false"} OR {in_topics})
-                AND NOT {is_replaced(wanted.view.subscriber, "contents.offset")}) AS placed {WITH_STATE}
-        WHERE {IN_INBOX}""",  # noqa: S608
-        arguments | {"locators": as_json([*map(locator, wanted.ids)])},
+                AND NOT {is_replaced(view.subscriber, "contents.offset")}) AS placed {WITH_STATE}
+        WHERE {IN_OR_SNOOZED}""",  # noqa: S608
+        arguments | {"locators": as_json([*map(locator, ids)])},
     ).fetchone()
     found = {item.id: item for item in _items(rows)}
-    return [found[id_] for id_ in wanted.ids if id_ in found]
+    return [found[id_] for id_ in ids if id_ in found]
 
 
-def _to_read(transaction: LogTransaction, view: View, up_to: int, floor: int) -> list[_Item]:
+def _to_read(transaction: LogTransaction, view: View, up_to: int, floor: int) -> list[Named]:
     """Those up to an offset that are unread or unseen, the newest last."""
     those = placed(view.subscriber, in_topics=has_topics(transaction.db))
     (rows,) = transaction.db.execute(
         f"""
         SELECT json_group_array({_ITEM})
         FROM ({those}) AS placed JOIN contents ON contents.offset = placed.offset {WITH_STATE}
-        WHERE placed.offset <= :up_to AND {IN_INBOX} AND ({UNREAD} OR {UNSEEN})""",  # noqa: S608
+        WHERE coalesce(raised, placed.offset) <= :up_to AND {IN_INBOX} AND ({UNREAD} OR {UNSEEN})""",  # noqa: S608
         view.arguments(floor) | {"up_to": up_to},
     ).fetchone()
     return sorted(_items(rows), key=lambda item: item.offset)
 
 
-def _items(rows: str) -> list[_Item]:
+def _items(rows: str) -> list[Named]:
     return [
-        _Item(offset, id_, ItemTimes(_time(read_at), _time(seen_at), _time(archived_at), read_by=read_by))
-        for offset, id_, read_at, seen_at, archived_at, read_by in json.loads(rows)
+        Named(
+            offset,
+            id_,
+            ItemTimes(
+                _time(read_at),
+                _time(seen_at),
+                _time(archived_at),
+                read_by=read_by,
+                snoozed_until=_time(snoozed_until),
+                raised=raised,
+            ),
+        )
+        for offset, id_, read_at, seen_at, archived_at, read_by, snoozed_until, raised in json.loads(rows)
     ]
 
 

@@ -131,13 +131,13 @@ def as_followed(db: sqlite3.Connection, entries: Sequence[Entry]) -> Sequence[En
         return entries
     first, last = entries[0].position.offset, entries[-1].position.offset
     keys = dict(db.execute("SELECT DISTINCT offset, key FROM collapsing WHERE offset BETWEEN ? AND ?", (first, last)))
-    if not keys and not any(entry.event == NOTIFICATION_REVISED for entry in entries):
+    if not keys and not any(_is_of_another(entry) for entry in entries):
         return entries
     return [_as_followed(db, entry, keys.get(entry.position.offset)) for entry in entries]
 
 
 def _as_followed(db: sqlite3.Connection, entry: Entry, key: str | None) -> Entry:
-    if entry.event == NOTIFICATION_REVISED and entry.about is not None:
+    if _is_of_another(entry) and entry.about is not None:
         about = key_of(db, entry.about)
         if about is None:
             return entry
@@ -154,11 +154,7 @@ def as_read(
     db: sqlite3.Connection, subscriber: Subscriber, entries: Sequence[Entry], keyed: frozenset[int]
 ) -> tuple[Entry, ...]:
     """As a subscriber reads them: without what others have replaced. Those at the offsets ``keyed`` have a key."""
-    offsets = [
-        _subject(entry)
-        for entry in entries
-        if entry.position.offset in keyed or (entry.event == NOTIFICATION_REVISED and entry.about is not None)
-    ]
+    offsets = [_subject(entry) for entry in entries if entry.position.offset in keyed or _is_of_another(entry)]
     if not offsets:
         return tuple(entries)
     (rows,) = db.execute(
@@ -197,6 +193,11 @@ def _read(entries: Sequence[Entry], found: Mapping[int, list[object]]) -> Iterat
         if not is_replaced:
             follows = first if isinstance(first, int) and first < subject else None
             yield replace(entry, collapse_key=str(key), follows=follows)
+
+
+def _is_of_another(entry: Entry) -> bool:
+    """Whether it revises a notification, or has it new once more."""
+    return entry.about is not None and entry.event in (NOTIFICATION_NEW, NOTIFICATION_REVISED)
 
 
 def _subject(entry: Entry) -> int:

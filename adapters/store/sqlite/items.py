@@ -43,7 +43,8 @@ def _untouched_or(time: str, watermark: str) -> str:
 OWN = "(SELECT id FROM rooms WHERE name = :own)"
 _WATERMARK = f"coalesce((SELECT max(offset) FROM watermarks WHERE user = {OWN}), 0)"  # noqa: S608
 WITH_STATE = f"LEFT JOIN state ON state.user = {OWN} AND state.offset = placed.offset"
-IN_INBOX = "(placed.expires_at IS NULL OR placed.expires_at > :now) AND coalesce(deleted, 0) = 0"
+IN_OR_SNOOZED = "(placed.expires_at IS NULL OR placed.expires_at > :now) AND coalesce(deleted, 0) = 0"
+IN_INBOX = f"{IN_OR_SNOOZED} AND snoozed_until IS NULL"
 CURRENT = "archived_at IS NULL"
 UNREAD = _untouched_or("read_at", _WATERMARK)
 UNSEEN = _untouched_or("seen_at", _WATERMARK)
@@ -105,6 +106,23 @@ def placed(subscriber: Subscriber, *, in_topics: bool) -> str:
     if in_topics:
         rooms.append(items_in_topics(OWN))
     return f"{' UNION '.join(rooms) or 'SELECT NULL, NULL WHERE false'} ORDER BY 1 DESC"
+
+
+def _returned(subscriber: Subscriber, *, in_topics: bool) -> str:
+    """Those of them that have come back to the user."""
+    those = f"SELECT offset FROM state WHERE user = {OWN} AND raised IS NOT NULL"  # noqa: S608
+    rooms = [
+        f"""
+        SELECT placed.offset, placed.expires_at
+        FROM ({those}) AS back
+        CROSS JOIN placed ON placed.room = (SELECT id FROM rooms WHERE name = :room{number})
+            AND placed.offset = back.offset
+        WHERE placed.offset > :after{number} AND item AND {_not_replaced(subscriber)}"""  # noqa: S608
+        for number in range(len(subscriber.starts))
+    ]
+    if in_topics:
+        rooms.append(f"{items_in_topics(OWN)} AND placed.offset IN ({those})")
+    return " UNION ".join(rooms) or "SELECT NULL AS offset, NULL AS expires_at WHERE false"
 
 
 @value
@@ -261,24 +279,38 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
     }
     # Without a type only the contents on the page are looked at, and not those of the whole inbox.
     of_type = "AND (SELECT type FROM contents WHERE offset = placed.offset) = :type" if query.type is not None else ""
-    before = "AND placed.offset < :before" if query.before is not None else ""
-    those = placed(view.subscriber, in_topics=has_topics(db))
+    shown = f"{IN_INBOX} AND {_STATES[query.state]} {of_type}"
+    before, returned_before = ("", "")
+    if query.before is not None:
+        before, returned_before = "AND placed.offset < :before", "AND raised < :before"
+    in_topics = has_topics(db)
+    those = placed(view.subscriber, in_topics=in_topics)
+    back = _returned(view.subscriber, in_topics=in_topics)
     (sizes,) = db.execute(
         f"""
-        SELECT '[' || group_concat('[' || contents.offset || ',' || length(payload) || ']') || ']' FROM (
-            SELECT placed.offset AS offset FROM ({those}) AS placed {WITH_STATE}
-            WHERE {IN_INBOX} AND {_STATES[query.state]} {before} {of_type} ORDER BY placed.offset DESC LIMIT :limit)
+        SELECT '[' || group_concat('[' || place || ',' || contents.offset || ',' || length(payload) || ']') || ']'
+        FROM (
+            SELECT * FROM (
+                SELECT placed.offset AS place, placed.offset AS offset
+                FROM ({those}) AS placed {WITH_STATE}
+                WHERE {shown} AND raised IS NULL {before} ORDER BY placed.offset DESC LIMIT :limit)
+            UNION ALL
+            SELECT * FROM (
+                SELECT raised AS place, placed.offset AS offset
+                FROM ({back}) AS placed {WITH_STATE}
+                WHERE {shown} {returned_before} ORDER BY raised DESC LIMIT :limit)
+            ORDER BY place DESC LIMIT :limit)
             AS listed JOIN contents ON contents.offset = listed.offset""",  # noqa: S608
         arguments,
     ).fetchone()
     found = json.loads(sizes) if sizes is not None else []
-    chosen: list[int] = []
+    places: dict[int, int] = {}
     size = 0
-    for offset, payload in sorted(found, reverse=True)[: query.limit]:
+    for place, offset, payload in sorted(found, reverse=True)[: query.limit]:
         size += payload
-        if chosen and size > query.max_bytes:
+        if places and size > query.max_bytes:
             break
-        chosen.append(offset)
+        places[offset] = place
     rows, unknown = db.execute(
         f"""
         SELECT CAST(group_concat(offset || char(31) || read_at || char(31) || seen_at || char(31) || archived_at
@@ -287,15 +319,15 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
                 coalesce(archived_at, '') AS archived_at, form, payload
             FROM (SELECT value AS offset FROM json_each(:chosen)) AS placed
             JOIN contents ON contents.offset = placed.offset {WITH_STATE})""",  # noqa: S608
-        arguments | {"chosen": as_json(chosen)},
+        arguments | {"chosen": as_json([*places])},
     ).fetchone()
     if unknown is not None:
         raise unknown_form(unknown)
-    more = len(chosen) < len(found)
-    return Listing(tuple(_items(rows)), chosen[-1] if more else None, summary.counts, _as_of(db, looking))
+    last = min(places.values()) if len(places) < len(found) else None
+    return Listing(tuple(_items(rows, places)), last, summary.counts, _as_of(db, looking))
 
 
-def _items(rows: bytes | None) -> list[Item]:
+def _items(rows: bytes | None, places: Mapping[int, int]) -> list[Item]:
     if rows is None:
         return []
     items: list[Item] = []
@@ -303,7 +335,7 @@ def _items(rows: bytes | None) -> list[Item]:
         at, *times, payload = row.split(FIELD, 4)
         offset = int(at)
         read_at, seen_at, archived_at = [moment(int(time)) if time else None for time in times]
-        items.append(Item(offset, notification(offset, payload), read_at, seen_at, archived_at))
+        items.append(Item(places[offset], notification(offset, payload), read_at, seen_at, archived_at))
     return sorted(items, key=lambda item: -item.offset)
 
 

@@ -19,7 +19,7 @@ from adapters.store.form import change, notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, as_followed, as_read
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.topics import ENTRIES, spans_of, stays_after
-from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, erased, weight
+from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, as_seen_by, erased, weight
 from adapters.store.times import moment
 from domain.errors import CursorRefused
 from domain.model import (
@@ -141,7 +141,7 @@ def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
 def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     """A page after a position of which nothing was trimmed. Raises UnknownForm."""
     spans = reading.spans if reading.spans is not None else spans_of(db, reading.subscriber.user)
-    sizes = _sizes(db, reading, spans)
+    sizes, raised = _sizes(db, reading, spans)
     chosen: list[int] = []
     size = total = 0
     for offset, payload, rooms, _ in sizes:
@@ -157,16 +157,16 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     if any(entry.event == NOTIFICATION_REVISED for entry in entries):
         entries = _without_deleted(db, reading.subscriber, entries)
     keyed = frozenset(offset for offset, *_, item in sizes if item == KEYED)
-    return Page(as_read(db, reading.subscriber, entries, keyed), upto, more)
+    return Page(as_seen_by(as_read(db, reading.subscriber, entries, keyed), raised), upto, more)
 
 
 def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """But for those that revise what the subscriber has deleted, or what is in no inbox any more, of which nobody knows
-    who had deleted it."""
+    """But for those that revise what the subscriber has deleted or snoozed, or what is in no inbox any more, of which
+    nobody knows who had deleted it."""
     rows = db.execute(
         """
         SELECT offset FROM json_each(:abouts) JOIN contents ON offset = value
-        WHERE NOT coalesce((SELECT deleted FROM state
+        WHERE NOT coalesce((SELECT deleted OR snoozed_until IS NOT NULL FROM state
             WHERE user = (SELECT id FROM rooms WHERE name = :own) AND state.offset = contents.offset), 0)""",
         {
             "own": Room.of_user(subscriber.user),
@@ -177,19 +177,20 @@ def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Se
     return tuple(entry for entry in entries if entry.event != NOTIFICATION_REVISED or entry.about in there)
 
 
-def _sizes(db: sqlite3.Connection, reading: Reading, spans: Sequence[Span]) -> list[list[int]]:
+def _sizes(db: sqlite3.Connection, reading: Reading, spans: Sequence[Span]) -> tuple[list[list[int]], dict[int, int]]:
     """Of the entries that may be on a page, and one more: offset, bytes of the payload, bytes of the rooms' names,
-    item."""
+    item. And where what is new once more for the user is so, by the offset of the notification."""
     starts = reading.subscriber.starts
     if not starts and not spans:
-        return []
-    arguments: dict[str, object] = {"limit": reading.max_entries + 1}
+        return [], {}
+    own = Room.of_user(reading.subscriber.user)
+    arguments: dict[str, object] = {"own": own, "limit": reading.max_entries + 1}
     for number, (name, start) in enumerate(starts.items()):
         arguments |= {f"room{number}": name, f"after{number}": max(start, reading.after)}
     if spans:
         arguments["spans"] = stays_after(spans, reading.after)
-    (sizes,) = db.execute(_sizes_in(len(starts), in_topics=bool(spans)), arguments).fetchone()
-    return sorted(json.loads(sizes)) if sizes is not None else []
+    sizes, raised = db.execute(_sizes_in(len(starts), in_topics=bool(spans)), arguments).fetchone()
+    return sorted(json.loads(sizes)) if sizes is not None else [], dict(json.loads(raised))
 
 
 @cache
@@ -204,8 +205,10 @@ def _sizes_in(rooms: int, *, in_topics: bool) -> str:
     if in_topics:
         each.append(ENTRIES)
     return f"""
-        SELECT '[' || group_concat('[' || offset || ',' || payload || ',' || rooms || ',' || item || ']')
-            || ']' FROM (
+        SELECT '[' || group_concat('[' || offset || ',' || payload || ',' || rooms || ',' || item || ']') || ']',
+            (SELECT json_group_array(json_array(offset, raised)) FROM state
+                WHERE user = (SELECT id FROM rooms WHERE name = :own) AND raised IS NOT NULL)
+        FROM (
             SELECT found.offset AS offset, item, {_PAYLOAD_BYTES} AS payload, {_ROOMS_BYTES} AS rooms
             FROM ({" UNION ".join(each)} ORDER BY 1 LIMIT :limit) AS found
             LEFT JOIN contents ON item AND contents.offset = found.offset

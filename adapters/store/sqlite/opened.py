@@ -64,7 +64,7 @@ class Opened:
     ) -> Page | None:
         """A page of what the tail has up to an offset; None where it is not known here what belongs on it."""
         entries, more = self.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
-        if not is_plain(entries, upto):
+        if not is_plain(entries, upto) or self.tail.has_returns(subscriber.starts, after.offset):
             return None
         return Page(entries, entries[-1].position if more else Position(self.generations.present, upto), more)
 

@@ -14,6 +14,7 @@ from adapters.store.revising import Revising
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import FIELD, ROW
 from adapters.store.sqlite.schema import as_json
+from adapters.store.sqlite.snoozing import bring_back, due_snoozes, first_snooze, number_of_snoozed
 from adapters.store.sqlite.transaction import LogTransaction, NewNotification
 from adapters.store.times import microseconds, moment
 from domain.errors import NotificationRecalled, UnknownNotification
@@ -89,12 +90,15 @@ def deliver_due(transaction: LogTransaction, wanted: Deliver) -> Due:
     if unknown is not None:
         raise unknown_form(-unknown)
     due = sorted(map(_waiting, rows.split(ROW) if rows is not None else ()), key=lambda one: (one.due, one.number))
+    snoozed = due_snoozes(transaction.db, wanted.now, wanted.most - len(due))
     if due:
         located = [(one, _locators(one.draft.draft)) for one in due]
         _remove(transaction, located)
         transaction.log_notifications([NewNotification(one.draft, locators) for one, locators in located])
-    now = transaction.now
-    return Due([(now - moment(one.due)).total_seconds() for one in due], first_due(transaction.db, None))
+    if snoozed:
+        bring_back(transaction, snoozed)
+    times = [*(moment(one.due) for one in due), *(one.until for one in snoozed)]
+    return Due([(transaction.now - time).total_seconds() for time in times], first_due(transaction.db, None))
 
 
 def _waiting(row: bytes) -> _Waiting:
@@ -132,13 +136,16 @@ def _remove(transaction: LogTransaction, located: Sequence[tuple[_Waiting, Seque
 
 def first_due(db: sqlite3.Connection, _: None) -> datetime | None:
     """For an operation of the readers: when the first of those that wait is due."""
+    snoozed = first_snooze(db)
     row = db.execute("SELECT due FROM scheduled WHERE ended IS NULL ORDER BY due LIMIT 1").fetchone()
-    return moment(row[0]) if row is not None else None
+    times = [*([moment(row[0])] if row is not None else []), *([snoozed] if snoozed is not None else [])]
+    return min(times, default=None)
 
 
 def waiting(db: sqlite3.Connection, _: None) -> int:
     """For an operation of the readers."""
-    return int(db.execute("SELECT count(*) FROM scheduled WHERE ended IS NULL").fetchone()[0])
+    (scheduled,) = db.execute("SELECT count(*) FROM scheduled WHERE ended IS NULL").fetchone()
+    return int(scheduled) + number_of_snoozed(db)
 
 
 _NAMED = """

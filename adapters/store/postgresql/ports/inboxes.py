@@ -12,6 +12,7 @@ from adapters.store.postgresql.changes import Change, Changing
 from adapters.store.postgresql.items import Looking, View
 from adapters.store.postgresql.opened import Opened
 from adapters.store.postgresql.ports.port import Port
+from adapters.store.postgresql.snoozing import Place, Wake, Waking
 from domain.model import Action, Changed, Counted, InboxQuery, Listing, Position, Subscriber
 
 _LISTING = one_by_one(items.listing)
@@ -21,6 +22,10 @@ class PostgresqlInboxes(Port):
     @cached_property
     def _changing(self) -> partial[Changing]:
         return partial(Changing, sync=self._sync, held=lambda: self._registry.held)
+
+    @cached_property
+    def _waking(self) -> partial[Waking]:
+        return partial(Waking, sync=self._sync, held=lambda: self._registry.held)
 
     async def count(self, subscriber: Subscriber) -> Counted:
         state = self._opened()
@@ -45,6 +50,18 @@ class PostgresqlInboxes(Port):
         return await self._change(
             state, Change(self._view(subscriber), action, ids, at, self._stored_at(), known.offset, known.epoch, by=by)
         )
+
+    async def snooze(self, subscriber: Subscriber, ids: Sequence[str], until: datetime, at: datetime) -> Changed:
+        state = self._opened()
+        known, view = state.known(), self._view(subscriber)
+        if until <= at:
+            changed: Changed = await state.writer.do(
+                self._waking, Wake(view, ids, Place(self._stored_at(), known.offset, known.epoch))
+            )
+            await state.caught_up_if_possible(changed.as_of)
+            return changed
+        wanted = Change(view, Action.SEEN, ids, at, self._stored_at(), known.offset, known.epoch, until=until)
+        return await self._change(state, wanted)
 
     async def read_all(
         self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None

@@ -6,16 +6,16 @@ from datetime import datetime
 from functools import cached_property, partial
 
 from adapters.store.jobs import one_by_one
-from adapters.store.postgresql import schedule
+from adapters.store.postgresql import schedule, snoozing
 from adapters.store.postgresql.ports.port import Port
 from adapters.store.postgresql.schedule import Cancel, Cancelling, Deliver, Delivering, RevisingScheduled
 from adapters.store.revising import Revising
 from domain.model import Due, ScheduledNotification
 from domain.ports import Revise
 
-_FIRST_DUE = one_by_one(schedule.first_due)
+_FIRST_DUE = one_by_one(snoozing.first_due)
 _SCHEDULED = one_by_one(schedule.scheduled)
-_WAITING = one_by_one(schedule.waiting)
+_WAITING = one_by_one(snoozing.waiting)
 
 
 class PostgresqlSchedule(Port):

@@ -10,11 +10,13 @@ from adapters.store.sqlite import items
 from adapters.store.sqlite.changes import Change, ReadAll, change, read_all
 from adapters.store.sqlite.items import Looking, View
 from adapters.store.sqlite.ports.port import Port
+from adapters.store.sqlite.snoozing import Snooze, snooze
 from domain.model import Action, Changed, Counted, InboxQuery, Listing, Position, Subscriber
 
 _LISTING = one_by_one(items.listing)
 _CHANGE = one_by_one(change)
 _READ_ALL = one_by_one(read_all)
+_SNOOZE = one_by_one(snooze)
 
 
 class SqliteInboxes(Port):
@@ -38,6 +40,9 @@ class SqliteInboxes(Port):
         self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime, *, by: str | None = None
     ) -> Changed:
         return await self._opened().writer.do(_CHANGE, Change(self._view(subscriber), action, ids, at, by))
+
+    async def snooze(self, subscriber: Subscriber, ids: Sequence[str], until: datetime, at: datetime) -> Changed:
+        return await self._opened().writer.do(_SNOOZE, Snooze(self._view(subscriber), ids, until, at))
 
     async def read_all(
         self, subscriber: Subscriber, up_to: Position | None, at: datetime, *, by: str | None = None
