@@ -158,6 +158,12 @@ export interface Inbox extends Snapshot {
   archive(ids: Iterable<string>): Promise<{ changed: number }>;
   unarchive(ids: Iterable<string>): Promise<{ changed: number }>;
   delete(ids: Iterable<string>): Promise<{ changed: number }>;
+  /**
+   * They leave every list and count until then, and are back at the top and unread, on every device. A text is of RFC
+   * 3339; a number is milliseconds since 1970. A time that has passed puts nothing off, and has back what was. Throws
+   * RangeError for what is no time.
+   */
+  snooze(ids: Iterable<string>, until: Date | string | number): Promise<{ changed: number }>;
   /** All that has come to this store by now, and all that is older. */
   readAll(): Promise<{ changed: number }>;
   /** At most 8 are open at once. Throws RangeError beyond, and TypeError for what is no filter. */

@@ -63,6 +63,7 @@ export function createInbox(options) {
     archive: (ids) => inbox.mark("archive", ids),
     unarchive: (ids) => inbox.mark("unarchive", ids),
     delete: (ids) => inbox.mark("delete", ids),
+    snooze: (ids, until) => inbox.mark("snooze", ids, new Date(until).toISOString()),
     readAll: () => inbox.readAll(),
   });
 }
@@ -154,13 +155,13 @@ class Inbox extends Observed {
     this.becomes("offline");
   }
 
-  mark(action, ids) {
+  mark(action, ids, until) {
     const given = [...new Set(ids)];
     const isId = (id) => isText(id) && id !== "" && id.length <= ID_MAX_LENGTH;
     if (isText(ids) || !given.every(isId)) throw new TypeError("ids must be a list of ids");
     const parts = [];
     for (let at = 0; at < given.length; at += IDS_MAX) parts.push(given.slice(at, at + IDS_MAX));
-    const answers = parts.map((part) => this.#do(action, part, action));
+    const answers = parts.map((part) => this.#do(action, part, action, until));
     return quiet(Promise.all(answers).then((all) => ({ changed: all.reduce((sum, each) => sum + each.changed, 0) })));
   }
 
@@ -177,7 +178,7 @@ class Inbox extends Observed {
 
   // what the user does
 
-  async #do(action, ids, event) {
+  async #do(action, ids, event, until) {
     if (!this.#isRunning) throw new InboxError(STOPPED);
     if (this.#queue.length >= QUEUE_MAX) throw new InboxError(QUEUE_FULL);
     if (!ids.length && event !== "read_all") return { changed: 0 };
@@ -193,7 +194,7 @@ class Inbox extends Observed {
       isDoubtful: false,
     };
     const answer = new Promise((resolve, reject) => {
-      this.#queue.push({ key, event, ids, upTo: this.#cursor, resolve, reject });
+      this.#queue.push({ key, event, ids, until, upTo: this.#cursor, resolve, reject });
     });
     this.dispatch({ type: "done", operation });
     this.work();
@@ -247,7 +248,7 @@ class Inbox extends Observed {
     for (; number < this.#queue.length && first.event !== "read_all"; number++) {
       const next = this.#queue[number];
       for (const id of next.ids) ids.add(id);
-      if (next.event !== first.event || ids.size > IDS_MAX) break;
+      if (next.event !== first.event || next.until !== first.until || ids.size > IDS_MAX) break;
     }
     return this.#queue.slice(0, number);
   }
@@ -260,7 +261,10 @@ class Inbox extends Observed {
   }
 
   #answered(batch, { changed: number, counts }) {
-    this.dispatch({ type: "answered", keys: batch.map(({ key }) => key) });
+    const [{ until }] = batch;
+    // What was asked for so late that it was due is not put off, and nothing is told of it.
+    const isLate = until && (!number || Date.parse(until) <= this.now());
+    this.dispatch({ type: isLate ? "refused" : "answered", keys: batch.map(({ key }) => key) });
     this.countsOfAnswer(counts);
     for (const { resolve } of batch) resolve({ changed: number });
   }
@@ -428,6 +432,7 @@ function quiet(promise) {
 }
 
 function argumentOf(batch) {
-  if (batch[0].event === "read_all") return { up_to: batch[0].upTo };
-  return { ids: [...new Set(batch.flatMap(({ ids }) => ids))] };
+  const [{ event, until, upTo }] = batch;
+  if (event === "read_all") return { up_to: upTo };
+  return { ids: [...new Set(batch.flatMap(({ ids }) => ids))], until };
 }

@@ -7,6 +7,8 @@ import { titleOf } from "./names.js";
 import { MESSAGES } from "./panel_messages.js";
 import { STYLES } from "./panel_styles.js";
 import { Rows } from "./rows.js";
+import { Snoozing } from "./snoozing.js";
+import { STEPS } from "./steps.js";
 import { Templates } from "./templates.js";
 import { Toasts } from "./toasts.js";
 
@@ -21,7 +23,6 @@ const FRAME = `<div id=panel part=panel role=dialog aria-labelledby=heading tabi
 const TOASTS = "<div id=toasts></div>";
 /** By what the buttons of a row do: the time that says that it was done, and what undoes it. */
 const UNDONE = { read: ["read_at", "unread"], archive: ["archived_at", "unarchive"] };
-const STEPS = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(STYLES);
@@ -33,14 +34,15 @@ export class Panel {
   #isStoreOfPage = false;
   #view = null;
   #isOpen = false;
-  /** What the store was told of as seen since it was opened. */
-  #seen = new Set();
+  /** What the store was told of as seen since it was opened: as each was, since one that was put off comes again. */
+  #seen;
   #timer;
   #arrivals = new Arrivals();
   #filter = new Filter();
   #language;
   #content;
   #rows;
+  #snoozing;
   #toasts;
   #ui;
 
@@ -67,6 +69,7 @@ export class Panel {
     this.#content = new Content(language, templates);
     this.#rows = new Rows(ui, language, this.#content, (items) => this.#see(items));
     this.#toasts = new Toasts(ui.toasts, templates, this.#content);
+    this.#snoozing = new Snoozing(language);
     this.#filter.build(ui, language, () => this.#select());
     this.toggle(this.#isOpen);
   }
@@ -101,7 +104,7 @@ export class Panel {
     window[isOpen ? "addEventListener" : "removeEventListener"]("resize", this.#place);
     if (isOpen) {
       this.#toasts.clear();
-      this.#seen.clear();
+      this.#seen = new WeakSet();
       this.#place();
     }
     this.#list();
@@ -158,15 +161,15 @@ export class Panel {
   }
 
   #see(items) {
-    const unseen = items.filter((item) => !item.seen_at && !this.#seen.has(item.id)).map(({ id }) => id);
+    const unseen = items.filter((item) => !item.seen_at && !this.#seen.has(item));
     if (!unseen.length) return;
-    for (const id of unseen) this.#seen.add(id);
-    this.#do("seen", unseen);
+    for (const item of unseen) this.#seen.add(item);
+    this.#do("seen", unseen.map(({ id }) => id));
   }
 
   /** The store shows at once what will be, and has taken it back by the time that it refuses. */
-  #do(action, ids) {
-    this.#store[action](ids).catch((error) => {
+  #do(action, ids, ...until) {
+    this.#store[action](ids, ...until).catch((error) => {
       this.#tell("error", error.problem ?? error);
       if (action === "seen") return;
       this.#toasts.say((this.#ui.live.textContent = this.#language.texts.failed));
@@ -185,9 +188,10 @@ export class Panel {
 
   #clicked(event) {
     const button = event.target.closest("[data-does],[role=tab]");
+    const owner = button?.closest("li,.toast");
+    const { does } = button?.dataset ?? {};
+    if (does !== "snooze") this.#snoozing.close();
     if (!button) return;
-    const { does } = button.dataset;
-    const owner = button.closest("li,.toast");
     if (!does) {
       this.#select(button.id);
     } else if (does === "close") {
@@ -205,6 +209,10 @@ export class Panel {
       this.focus();
     } else if (does === "more") {
       this.#content.whole(owner);
+    } else if (does === "snooze") {
+      this.#snoozing.toggle(button);
+    } else if (does === "until") {
+      this.#do("snooze", [owner.item.id], button.until);
     } else if (does === "act") {
       this.#act(event, button, owner);
     } else {
@@ -235,7 +243,9 @@ export class Panel {
     const { key, target } = event;
     const row = target.closest("li");
     const step = STEPS[key];
-    if (key === "Escape" && this.#isOpen) {
+    if (target.role === "menuitem") {
+      if (!this.#snoozing.pressed(key, target)) return;
+    } else if (key === "Escape" && this.#isOpen) {
       this.#close();
     } else if (step && target.role === "tab") {
       const name = this.#filter.tabFrom(target.matches(":dir(rtl)") ? -step : step);

@@ -8,6 +8,8 @@ export const STYLES = `
 .unread [data-icon=read]::before{clip-path:path("M6 11 3 8 2 9l4 4 8-8-1-1z")}
 [data-icon=archive]::before{clip-path:path(evenodd,"M2 3h12v4h-1v7H3V7H2zM3 4v2h10V4zM4 7v6h8V7zM6 8h4v2H6z")}
 .archived [data-icon=archive]::before{transform:scaleY(-1)}
+[data-icon=snooze]::before{clip-path:path(evenodd,"M8 2a6 6 0 0 0 0 12 6 6 0 0 0 0-12zM8 3a5 5 0 0 1 0 10A5 5 0 0 1 8 3zM7 5h1v3l3 2-1 1-3-2.500z")}
+.archived [data-icon=snooze]{display:none}
 [data-icon=delete]::before{clip-path:path(evenodd,"M6 2h4v1h4v1h-1v10H3V4H2V3h4zM4 4v9h8V4zM6 6h1v5H6zM9 6h1v5H9z")}
 #live{position:absolute;clip-path:inset(50%);inline-size:1px;block-size:1px;overflow:hidden}
 #panel,.toast{color:var(--f);text-align:start}
@@ -46,6 +48,7 @@ time,.revised{font-size:12px;white-space:nowrap}
 .actions{flex-wrap:wrap}
 [part=action]{margin-block-start:8px;padding:4px 12px;border:1px solid var(--l);border-radius:7px;color:inherit;background:var(--b);font-size:13px;text-decoration:none;max-inline-size:100%}
 [part=action]:hover{border-color:var(--m)}
+small{color:var(--m);font-size:12px}
 .tools{position:absolute;inset-block-start:6px;inset-inline-end:12px;background:var(--h);opacity:0}
 li:hover .tools,li:focus-within .tools{opacity:1}
 @media(hover:none){li{flex-wrap:wrap}.text{flex-basis:calc(100% - 48px)}.tools{position:static;opacity:1;background:none;margin:-6px 0 -6px auto;margin-inline:auto -8px}}

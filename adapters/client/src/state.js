@@ -59,13 +59,14 @@ const BRINGS = {
   undefined: (change) => change.archived_at === null,
 };
 
-/** The times that each action sets, or takes away. */
+/** The times that each action sets, or takes away; without any it takes the notification away. */
 const FIELDS = {
   read: ["read_at", "seen_at"],
   unread: ["read_at"],
   seen: ["seen_at"],
   archive: ["archived_at"],
   unarchive: ["archived_at"],
+  snooze: [],
   delete: [],
 };
 const FIELDS_OF_STATE = ["read_at", "seen_at", "archived_at"];
@@ -144,11 +145,13 @@ function apply(base, event, filter) {
     return { isMissing: isNew && Boolean(argument.revised_at), isNew };
   }
   if (name === "notification.revised") return { isMissing: !revised(base, argument, filter), isNew: false };
-  const brings = argument.change && BRINGS[filter.state](argument.change);
+  // What is put off comes as a new one when it is due.
+  const isGone = name === "notification.deleted" || argument.change.snoozed_until;
+  const brings = !isGone && BRINGS[filter.state](argument.change);
   let isMissing = Boolean(argument.all && brings);
   for (const id of argument.all ? base.keys() : argument.ids) {
     const known = base.get(id);
-    if (name === "notification.deleted") base.delete(id);
+    if (isGone) base.delete(id);
     else if (known) base.set(id, changed(known, argument.change));
     else isMissing ||= brings;
   }
@@ -271,9 +274,9 @@ function settle(state, isTold = () => false) {
 }
 
 function isDone(action, notification) {
+  const fields = FIELDS[action];
   if (!notification) return true;
-  if (action === "delete") return false;
-  return FIELDS[action].every((name) => (notification[name] === null) === IS_TAKEN_AWAY.has(action));
+  return fields.length > 0 && fields.every((name) => (notification[name] === null) === IS_TAKEN_AWAY.has(action));
 }
 
 function eachOf(state, keys, change) {
@@ -288,8 +291,9 @@ export function present({ base, operations, filter }) {
     for (const id of isAnswered ? unsettled : ids) {
       const before = changes.has(id) ? changes.get(id) : base.get(id);
       if (!before) continue;
-      const change = Object.fromEntries(FIELDS[action].map((name) => [name, IS_TAKEN_AWAY.has(action) ? null : at]));
-      changes.set(id, action === "delete" ? null : changed(before, change));
+      const fields = FIELDS[action];
+      const change = Object.fromEntries(fields.map((name) => [name, IS_TAKEN_AWAY.has(action) ? null : at]));
+      changes.set(id, fields.length ? changed(before, change) : null);
     }
   }
   const shows = SHOWS[filter.state];

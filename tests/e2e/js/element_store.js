@@ -85,6 +85,11 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
     changed();
     throw Object.assign(new Error("refused"), { problem: { code: "refused", title: "Refused", retryable: false } });
   };
+  const leave = (ids) => {
+    const before = all;
+    all = all.filter(({ id }) => !ids.includes(id));
+    return settle(before);
+  };
   const at = () => new Date().toISOString();
   const store = {
     getSnapshot: () => snapshot,
@@ -98,16 +103,13 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
     seen: (ids) => times(ids, { seen_at: at() }),
     archive: (ids) => times(ids, { archived_at: at() }),
     unarchive: (ids) => times(ids, { archived_at: null }),
-    delete: (ids) => {
-      const before = all;
-      all = all.filter(({ id }) => !ids.includes(id));
-      return settle(before);
-    },
+    delete: (ids) => leave(ids),
+    snooze: (ids) => leave(ids),
     readAll: () => times(all.map(({ id }) => id), { read_at: at() }),
   };
   for (const name of Object.keys(store)) {
     const method = store[name];
-    if (/^(read|unread|seen|archive|unarchive|delete|readAll|stop|start)$/.test(name)) {
+    if (/^(read|unread|seen|archive|unarchive|snooze|delete|readAll|stop|start)$/.test(name)) {
       store[name] = (...given) => (calls.push([name, ...given]), method(...given));
     }
   }

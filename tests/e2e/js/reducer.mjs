@@ -11,8 +11,9 @@ const { reduce, present, EMPTY } = await import(pathToFileURL(module));
 
 const FIELDS = { read: ["read_at", "seen_at"], seen: ["seen_at"], archive: ["archived_at"] };
 const CLEARS = { unread: "read_at", unarchive: "archived_at" };
+const DECIDES = { delete: "isDeleted", snooze: "isSnoozed" };
 const KINDS = ["socket", "stream", "beside"];
-const ACTIONS = ["read", "unread", "seen", "archive", "unarchive", "delete"];
+const ACTIONS = ["read", "unread", "seen", "archive", "unarchive", "delete", "snooze"];
 
 function randomOf(seed) {
   let state = seed;
@@ -21,6 +22,8 @@ function randomOf(seed) {
     return ((state ^ (state >>> 12)) >>> 0) % below;
   };
 }
+
+const contentOf = ({ isDeleted, isRecalled, isReplaced, isSnoozed, place, ...content }) => content;
 
 class Server {
   log = [];
@@ -34,7 +37,7 @@ class Server {
 
   publish() {
     const item = { id: `n${this.items.length}`, read_at: null, seen_at: null, archived_at: null };
-    this.items.push({ ...item });
+    this.items.push({ ...item, place: this.log.length });
     this.log.push({ name: "notification.new", argument: item });
   }
 
@@ -43,8 +46,17 @@ class Server {
     const earlier = this.items.filter(({ collapse_key: other }) => other === key);
     for (const item of earlier) item.isDeleted = item.isReplaced = true;
     const item = { id: `n${this.items.length}`, collapse_key: key, read_at: null, seen_at: null, archived_at: null };
-    this.items.push({ ...item });
+    this.items.push({ ...item, place: this.log.length });
     this.log.push({ name: isRevised ? "notification.revised" : "notification.new", argument: item });
+  }
+
+  /** What was put off comes back: at the top, and as if nothing had been done to it. */
+  due(number) {
+    const item = this.items[number];
+    if (!item?.isSnoozed || item.isDeleted) return;
+    const times = { read_at: null, seen_at: null, archived_at: null };
+    Object.assign(item, times, { isSnoozed: false, place: this.log.length });
+    this.log.push({ name: "notification.new", argument: contentOf(item) });
   }
 
   /** By a backend. Who has deleted it is told nothing. */
@@ -53,7 +65,7 @@ class Server {
     if (!item || item.isDeleted) return;
     item.title = `t${this.clock++}`;
     item.revised_at = item.title;
-    const { isDeleted, isReplaced, ...content } = { ...item, read_at: null, seen_at: null, archived_at: null };
+    const content = { ...contentOf(item), read_at: null, seen_at: null, archived_at: null };
     this.log.push({ name: "notification.revised", argument: content });
   }
 
@@ -78,12 +90,13 @@ class Server {
     const change = {};
     if (action in CLEARS) change[CLEARS[action]] = null;
     for (const name of FIELDS[action] ?? []) change[name] = time;
+    if (action === "snooze") change.snoozed_until = "later";
     for (const item of known) {
-      const decides = action === "delete" ? "isDeleted" : (CLEARS[action] ?? FIELDS[action][0]);
+      const decides = DECIDES[action] ?? CLEARS[action] ?? FIELDS[action][0];
       if (Boolean(item[decides]) === !(action in CLEARS)) continue;
       changed.push(item.id);
-      if (action === "delete") item.isDeleted = true;
-      for (const name of Object.keys(change)) item[name] = change[name] && (item[name] ?? change[name]);
+      if (action in DECIDES) item[decides] = true;
+      else for (const name of Object.keys(change)) item[name] = change[name] && (item[name] ?? change[name]);
     }
     if (!changed.length) return;
     if (action === "delete") this.log.push({ name: "notification.deleted", argument: { ids: changed } });
@@ -91,11 +104,12 @@ class Server {
   }
 
   list(before, limit) {
-    const shown = this.items.filter((item, at) => !item.isDeleted && !item.archived_at && at < before);
-    const items = shown.slice(-limit).reverse().map(({ isDeleted, isRecalled, isReplaced, ...item }) => ({ ...item }));
-    const isLast = shown.length <= limit;
-    const next = isLast ? null : items.at(-1).id.slice(1);
-    return { items, next, asOf: this.log.length, as_of: `epoch:${this.log.length}` };
+    const shown = this.items
+      .filter((item) => !item.isDeleted && !item.isSnoozed && !item.archived_at && item.place < before)
+      .sort((one, other) => other.place - one.place);
+    const listed = shown.slice(0, limit);
+    const next = shown.length <= limit ? null : String(listed.at(-1).place);
+    return { items: listed.map(contentOf), next, asOf: this.log.length, as_of: `epoch:${this.log.length}` };
   }
 }
 
@@ -266,6 +280,7 @@ function run(seed) {
     () => server.do("read_all"),
     () => server.revise(random(server.items.length + 1)),
     () => random(3) || server.recall(random(server.items.length + 1)),
+    () => server.due(random(server.items.length + 1)),
     () => client.act(ACTIONS[random(ACTIONS.length)], some()),
     () => client.act(ACTIONS[random(2)], some()),
     () => client.send(),
@@ -306,7 +321,7 @@ function runAlone(seed) {
     client.act(action, ids);
     for (const id of ids) {
       const as = { ...(done.get(id) ?? { read: false, seen: false, archived: false, deleted: false }) };
-      if (action === "delete") as.deleted = true;
+      if (action in DECIDES) as.deleted = true;
       else if (action in CLEARS) as[CLEARS[action].slice(0, -3)] = false;
       else for (const name of FIELDS[action]) as[name.slice(0, -3)] = true;
       done.set(id, as);
