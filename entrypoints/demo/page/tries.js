@@ -10,7 +10,7 @@ const CITIES = ["Bergen", "Ghent", "Porto", "Lyon"];
 
 const soon = () => new Date(Date.now() + SOON_SECONDS * 1000).toISOString();
 
-export function createTries(control) {
+export function createTries(control, stores) {
   const card = document.querySelector("#tries");
   const list = card.querySelector("ul");
   const asked = card.querySelector("#asked");
@@ -56,6 +56,12 @@ export function createTries(control) {
       does: `Send it in ${SOON_SECONDS} s`,
       watch: "It comes when it is due, whatever you kill meanwhile. Take it back before, and it never comes.",
       act: () => publish({ title: "Your shift begins", deliver_at: soon() }),
+    },
+    {
+      does: "Snooze",
+      watch: `The newest of each phone leaves it, and is back in ${SOON_SECONDS} s: at the top, and unread.`,
+      act: () =>
+        Promise.all(stores.filter(({ items }) => items.length).map((store) => store.snooze([store.items[0].id], soon()))),
     },
   ];
 

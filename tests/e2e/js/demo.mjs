@@ -131,6 +131,13 @@ async function tried(page, errors) {
   await answered("POST", 201);
   const early = await page.evaluate(() => first());
   await shows("Your shift begins||true");
+  await page.evaluate(() => {
+    for (const { shadowRoot } of document.querySelectorAll("synkrone-inbox")) shadowRoot.querySelector("[data-does=read]").click();
+  });
+  await shows("Your shift begins||false");
+  await press("Snooze");
+  await shows("||false");
+  await shows("Your shift begins||true");
   return { errors, isOver, early, end: await figures(page), axe: { light: await findings(page, "light"), dark: await findings(page, "dark") } };
 }
 
