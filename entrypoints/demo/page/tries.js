@@ -15,6 +15,7 @@ export function createTries(control, stores) {
   const list = card.querySelector("ul");
   const asked = card.querySelector("#asked");
   let changes = 0;
+  let messages = 0;
   /** The id of what was published last, and was not taken back. */
   let last = null;
 
@@ -62,6 +63,11 @@ export function createTries(control, stores) {
       watch: `The newest of each phone leaves it, and is back in ${SOON_SECONDS} s: at the top, and unread.`,
       act: () =>
         Promise.all(stores.filter(({ items }) => items.length).map((store) => store.snooze([store.items[0].id], soon()))),
+    },
+    {
+      does: "Count up",
+      watch: "Press it a few times: one collapse_key, one row with the newest number.",
+      act: () => publish({ title: `${++messages} new messages`, collapse_key: "demo-messages" }),
     },
   ];
 
