@@ -29,7 +29,10 @@ MAX_TITLE: Final = 200
 MAX_TEXT: Final = 2_000
 CLOSE_SECONDS: Final = 1.0
 
-_TRIES: Final = re.compile(r"(POST) (/v1/notifications)|(PATCH|DELETE) (/v1/notifications/try-[0-9]{1,20})")
+_TRIES: Final = re.compile(
+    r"(POST) (/v1/notifications)|(PATCH|DELETE) (/v1/notifications/try-[0-9]{1,20})"
+    r"|(PUT|DELETE) (/v1/topics/group-[0-9]{1,20}/members/[0-9]{1,3})"
+)
 """What the page may ask of the server, with the demo's key."""
 
 _MEDIA_TYPES: Final = {

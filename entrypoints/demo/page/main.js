@@ -39,7 +39,7 @@ async function begin() {
     ),
   );
   createPublishForm(control, server, people);
-  createTries(control, stores);
+  createTries(control, people, stores);
   const drawStrip = createStrip(ledger, people, stores);
   const drawFaults = createFaults(control, people, (error) => say(error.message));
   createTour();

@@ -10,10 +10,12 @@ const CITIES = ["Bergen", "Ghent", "Porto", "Lyon"];
 
 const soon = () => new Date(Date.now() + SOON_SECONDS * 1000).toISOString();
 
-export function createTries(control, stores) {
+export function createTries(control, people, stores) {
   const card = document.querySelector("#tries");
   const list = card.querySelector("ul");
   const asked = card.querySelector("#asked");
+  /** Of this page, as it has nobody in it yet. */
+  const group = `group-${Date.now()}`;
   let changes = 0;
   let messages = 0;
   /** The id of what was published last, and was not taken back. */
@@ -69,6 +71,12 @@ export function createTries(control, stores) {
       watch: "Press it a few times: one collapse_key, one row with the newest number.",
       act: () => publish({ title: `${++messages} new messages`, collapse_key: "demo-messages" }),
     },
+    {
+      does: "Tell the group",
+      watch: "Only those who are ticked hear it, whatever their role.",
+      choices: people.map(({ id, name }) => [name, (isIn) => ask(isIn ? "PUT" : "DELETE", `/v1/topics/${group}/members/${id}`)]),
+      act: () => publish({ to: { topic: group }, title: "A word to the group" }),
+    },
   ];
 
   const draw = () => {
@@ -79,17 +87,36 @@ export function createTries(control, stores) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: each.does });
     const watch = Object.assign(document.createElement("p"), { className: "fine", textContent: each.watch });
     row.append(button, watch);
+    if (each.choices) {
+      const boxes = document.createElement("div");
+      boxes.append(...each.choices.map(choice));
+      row.append(boxes);
+    }
     list.append(row);
     each.button = button;
-    button.addEventListener("click", async () => {
-      try {
-        await each.act();
-      } catch (error) {
-        asked.hidden = false;
-        asked.textContent = error.message;
-      }
-      draw();
-    });
+    button.addEventListener("click", () => attempt(each.act));
   }
   draw();
+
+  async function attempt(act) {
+    try {
+      return await act();
+    } catch (error) {
+      asked.hidden = false;
+      asked.textContent = error.message;
+    } finally {
+      draw();
+    }
+  }
+
+  /** A box to tick, which stays as it was where that is refused. */
+  function choice([name, choose]) {
+    const label = document.createElement("label");
+    const box = Object.assign(document.createElement("input"), { type: "checkbox" });
+    label.append(box, name);
+    box.addEventListener("change", async () => {
+      if (!(await attempt(() => choose(box.checked)))) box.checked = !box.checked;
+    });
+    return label;
+  }
 }
