@@ -100,6 +100,35 @@ async def test_it_lists_and_then_hears(
         await agrees(page, shared, own)
 
 
+@BOTH
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_put_off_leaves_every_device_and_is_new_again_when_it_is_due(
+    shared: ServerProcess, user: str, tmp_path: Path, node_modules: Path, over: str
+) -> None:
+    own = token(user)
+    for identifier in "abc":
+        await shared.publish({"user": user}, id=f"{user}.{identifier}")
+    async with Stores(tmp_path) as stores:
+        pages = [await opened(stores, over, f"page-{number}", shared.url, own) for number in range(2)]
+        for page in pages:
+            await page.shows("cba")
+        await pages[0].does("read", of(user, "a", "b"))
+        soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+        assert await pages[0].does("snooze", of(user, "a", "of-nobody"), soon) == {"changed": 1}
+        for page in pages:
+            await page.shows("cb")
+            await page.until(lambda shown: shown["counts"] == {"unread": 1, "unseen": 1, "total": 2})
+        late = await opened(stores, over, "late", shared.url, own)
+        await late.shows("cb")
+        for page in [*pages, late]:
+            await page.shows("acb")
+            await page.until(lambda shown: shown["items"][0]["read_at"] is None)
+            await agrees(page, shared, own)
+        # What is due already is not put off.
+        assert await pages[0].does("snooze", of(user, "c"), "2026-01-01T00:00:00Z") == {"changed": 0}
+        await pages[0].shows("acb")
+
+
 @SOCKET_IN_CHECK
 @pytest.mark.gen_test(timeout=60)
 async def test_what_is_published_while_it_lists_is_there_once(
