@@ -40,6 +40,7 @@ from tests.contract.inbox_harness import (
     register,
 )
 from tests.contract.inbox_revisions import titled, to
+from tests.contract.inbox_schedule import later
 from tests.contract.moved_rows import rows_of_database, rows_of_file
 from tests.documents import block
 from tests.doubles import START, ManualClock
@@ -144,6 +145,12 @@ async def test_what_is_done_while_it_follows_goes_with_it(
         for number in range(3):
             await store.append([draft(f"more-{number}")])
             await store.read_all(ann, None, clock.now())
+        await store.append(
+            [draft("c-1", collapse_key="k"), draft("c-2", collapse_key="k"), later("w", clock.now() + HOUR)]
+        )
+        for topic in ("one", "two"):
+            await store.change_members(topic, [UserId("ann"), UserId("bob")], [], most=10)
+        await store.change_members("one", [], [UserId("bob")], most=10)
         await store.append([draft("n-4")], checkpoint=Checkpoint("feed", "r-4"))
         await store.recall("n-3")
         # It is taken along from the log, before that loses it.
