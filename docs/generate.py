@@ -226,6 +226,7 @@ CODES: Final[Mapping[str, str]] = {
     "too_many_restrictions": "operators: raise `limits.restrictions`, or lower `auth.longest_life`",
     "unauthenticated": "send a credential that is known",
     "unavailable": "come back later",
+    "unknown_erasure": "look at the id: it is none, or of one that was done longer ago than `retention.inbox`",
     "unknown_event": "check the event's name",
     "unknown_namespace": "connect to `/`",
     "unsupported_media_type": "send a media type that `title` speaks of, uncompressed",

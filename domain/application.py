@@ -20,7 +20,9 @@ from domain.services.delivering import DeliveryService
 from domain.services.directory import DirectoryService
 from domain.services.due import DueService
 from domain.services.editing import EditingService
+from domain.services.erasing import ErasureService
 from domain.services.expiry import ExpiryService
+from domain.services.exporting import ExportService
 from domain.services.inboxes import InboxService
 from domain.services.lookups import LookupService
 from domain.services.notification_reports import NotificationReportService
@@ -138,6 +140,17 @@ class Application:
             randomness=randomness,
             telemetry=telemetry,
         )
+        self.erasing = ErasureService(
+            erasures=store,
+            hub=self.hub,
+            recovery=self.recovery,
+            ledger=self.ledger,
+            clock=clock,
+            randomness=randomness,
+        )
+        self.exports = ExportService(subscribers=store, inboxes=store, ledger=store)
+        # After the connections, whose ends it would hear of otherwise.
+        self.hub.obey(self.erasing.carry_out)
         self.editing = EditingService(amendments=store, schedule=store, hub=self.hub, policy=policy, clock=clock)
         for transport in transports:
             transport.bind(self.connecting)

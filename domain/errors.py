@@ -220,6 +220,11 @@ class UnknownNotification(SynkroneError):
     title = "There is no such notification, or none any more."
 
 
+class UnknownErasure(SynkroneError):
+    code = "unknown_erasure"
+    title = "There is no such erasure, or none any more."
+
+
 class NotificationRecalled(SynkroneError):
     code = "recalled"
     title = "The notification was taken back."

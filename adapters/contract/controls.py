@@ -7,18 +7,29 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.contract.json_text import to_json
-from domain.model import BlockUser, ChangeMembers, Control, DisconnectUser, Json, RevokeTokens, UnblockUser, UserId
+from domain.model import (
+    BlockUser,
+    ChangeMembers,
+    Control,
+    DisconnectUser,
+    EraseUser,
+    Json,
+    RevokeTokens,
+    UnblockUser,
+    UserId,
+)
 
 DISCONNECT_USER = "user.disconnect"
 REVOKE_TOKENS = "user.revoke"
 BLOCK_USER = "user.block"
 UNBLOCK_USER = "user.unblock"
 CHANGE_MEMBERS = "topic.members"
+ERASE_USER = "user.erase"
 
 
 def control_event(control: Control) -> tuple[str, Json]:
-    """``{user, reconnect}``, ``{user, issued_before}``, ``{user, until, reason}`` and ``{user}``; and ``{topic,
-    joined, left}``, with lists of users. Times are in UTC, to the microsecond."""
+    """``{user, reconnect}``, ``{user, issued_before}``, ``{user, until, reason}``; ``{topic, joined, left}``, with
+    lists of users; and of the others ``{user}``. Times are in UTC, to the microsecond."""
     match control:
         case DisconnectUser(user, reconnect):
             return DISCONNECT_USER, to_json({"user": user, "reconnect": reconnect})
@@ -31,6 +42,8 @@ def control_event(control: Control) -> tuple[str, Json]:
             return UNBLOCK_USER, to_json({"user": user})
         case ChangeMembers(topic, joined, left):
             return CHANGE_MEMBERS, to_json({"topic": topic, "joined": joined, "left": left})
+        case EraseUser(user):
+            return ERASE_USER, to_json({"user": user})
 
 
 def read_control(event: str, payload: Json) -> Control | None:
@@ -38,7 +51,7 @@ def read_control(event: str, payload: Json) -> Control | None:
     if event == CHANGE_MEMBERS:
         said: dict[str, Any] = json.loads(payload)
         return ChangeMembers(said["topic"], tuple(map(UserId, said["joined"])), tuple(map(UserId, said["left"])))
-    if event not in (DISCONNECT_USER, REVOKE_TOKENS, BLOCK_USER, UNBLOCK_USER):
+    if event not in (DISCONNECT_USER, REVOKE_TOKENS, BLOCK_USER, UNBLOCK_USER, ERASE_USER):
         return None
     members: dict[str, Any] = json.loads(payload)
     user = UserId(members["user"])
@@ -50,6 +63,8 @@ def read_control(event: str, payload: Json) -> Control | None:
             return BlockUser(user, _read(ends) if ends is not None else None, members["reason"])
         case "user.unblock":
             return UnblockUser(user)
+        case "user.erase":
+            return EraseUser(user)
         case _:
             return DisconnectUser(user, members["reconnect"])
 

@@ -24,6 +24,7 @@ from domain.errors import (
     TooManyTopics,
     Unauthenticated,
     Unavailable,
+    UnknownErasure,
     UnknownNotification,
     UserBlocked,
 )
@@ -68,6 +69,7 @@ _STATUS: Final[tuple[tuple[type[SynkroneError], HTTPStatus], ...]] = (
     (TooManyRestrictions, HTTPStatus.INSUFFICIENT_STORAGE),
     (TooManyTopics, HTTPStatus.CONFLICT),
     (UnknownNotification, HTTPStatus.NOT_FOUND),
+    (UnknownErasure, HTTPStatus.NOT_FOUND),
     (NotificationRecalled, HTTPStatus.GONE),
     (NotificationExpired, HTTPStatus.GONE),
     (MethodNotAllowed, HTTPStatus.METHOD_NOT_ALLOWED),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +15,7 @@ from domain.model import (
     ConnectionHistory,
     ConnectionId,
     ConnectionRecord,
+    Notes,
     Position,
     UserId,
 )
@@ -47,6 +49,24 @@ class Receiving:
 
     user: UserId
     awaited: Sequence[AwaitedReceipt]
+
+
+def users_in(notes: Notes) -> set[UserId]:
+    """Of whom something is said."""
+    return {one.user for one in notes.connections} | {user for user, _ in notes.receipts}
+
+
+def notes_after(notes: Notes, erased: Mapping[UserId, int]) -> Notes:
+    """But for what happened to users before they were erased, which was at an offset."""
+    return replace(
+        notes,
+        connections=[one for one in notes.connections if one.after >= erased.get(one.user, 0)],
+        receipts=[
+            (user, receipt)
+            for user, receipt in notes.receipts
+            if max(receipt.upto.values(), default=0) >= erased.get(user, 0)
+        ],
+    )
 
 
 def values_of(one: ConnectionRecord) -> dict[str, object]:

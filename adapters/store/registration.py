@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from domain.model import Room, UserId
@@ -33,6 +34,10 @@ class Recent(Generic[K, V]):
         if value is not None:
             self._values.move_to_end(key)
         return value
+
+    def drop(self, are_gone: Callable[[K], bool]) -> None:
+        for key in [key for key in self._values if are_gone(key)]:
+            del self._values[key]
 
     def put(self, key: K, value: V) -> None:
         self._values[key] = value

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar, cast
 
+from adapters.contract.controls import control_event
 from domain.model import (
     NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
@@ -22,6 +23,7 @@ from domain.model import (
     Subscriber,
     TailEntry,
     Unfetched,
+    UserId,
 )
 
 E = TypeVar("E", bound=TailEntry)
@@ -157,6 +159,47 @@ class Tail(Generic[E]):
             if self._last_return.get(room) == self.floor:
                 del self._last_return[room]
         return entry
+
+    def forget(self, user: UserId, upto: int) -> None:
+        """The room of a user has nothing any more of what lies before an offset. What was for no other is erased, and
+        so is what servers were told of the user, once all have been: among others their name is."""
+        room = Room.of_user(user)
+        of_room = self._rooms.get(room, [])
+        for offset in of_room[: bisect_right(of_room, upto)]:
+            if offset > self.floor:
+                self._forget(room, offset)
+        for offset in range(self.floor + 1, min(upto - 1, self.given_to_all) + 1):
+            entry = self._entries[offset]
+            control = entry.control if isinstance(entry, Entry) else None
+            if isinstance(control, ChangeMembers):
+                if control.names(user):
+                    self._say_instead(offset, control.without(user))
+            elif control is not None and control.user == user:
+                self._erase(offset)
+
+    def _say_instead(self, offset: int, control: ChangeMembers) -> None:
+        entry = self._entries[offset]
+        event, payload = control_event(control)
+        self.bytes -= _weight(entry)
+        self._entries[offset] = left = cast("E", Entry(entry.position, NOBODY, event, payload, control=control))
+        self.bytes += _weight(left)
+
+    def _forget(self, room: Room, offset: int) -> None:
+        entry = self._entries[offset]
+        left = entry.rooms - {room}
+        if not left and isinstance(entry, Entry):
+            self._erase(offset)
+            # What revises it may be in no room, where whoever it is for has deleted it.
+            if (revision := self._revisions.pop(offset, None)) is not None:
+                self._erase(revision)
+            return
+        offsets = self._rooms[room]
+        del offsets[bisect_left(offsets, offset)]
+        if not offsets:
+            del self._rooms[room]
+        self.bytes -= _weight(entry)
+        self._entries[offset] = kept = replace(entry, rooms=left)
+        self.bytes += _weight(kept)
 
     def _amend(self, entry: E, about: int) -> None:
         """What revised the same before is erased in any case."""

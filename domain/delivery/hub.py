@@ -212,6 +212,12 @@ class Hub:
         """Nobody is sent any more what lies at an offset, nor what revises it, though it was read already."""
         self._withdrawn.add(offset)
 
+    def forget(self, room: Room) -> None:
+        """Hold nothing any more of what was delivered to a room."""
+        gone = self._window.forget(room)
+        for live in self._live.values():
+            live.forget(gone)
+
     def _is_current(self, entry: TailEntry, now: datetime) -> bool:
         return self._policy.is_current(entry, now) and not (self._withdrawn and self._withdrawn.includes(entry))
 

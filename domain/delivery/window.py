@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import takewhile
 
-from domain.model import TailEntry, Unfetched
+from domain.model import Entry, Json, Room, TailEntry, Unfetched
 
 
 class Window:
@@ -43,6 +44,20 @@ class Window:
             self._bytes -= _held(oldest)
             self._complete_after = oldest.position.offset
             gone.append(oldest)
+        return gone
+
+    def forget(self, room: Room) -> list[TailEntry]:
+        """Nothing of it is for a room any more; those entries that were for no other, and are empty now."""
+        gone: list[TailEntry] = []
+        for index, entry in enumerate(self._entries):
+            if room in entry.rooms:
+                left = entry.rooms - {room}
+                if not left and isinstance(entry, Entry):
+                    self._bytes -= _held(entry)
+                    gone.append(entry)
+                    self._entries[index] = replace(entry, rooms=left, payload=Json(b""))
+                else:
+                    self._entries[index] = replace(entry, rooms=left)
         return gone
 
     def holds(self, entry: TailEntry) -> bool:

@@ -22,6 +22,7 @@ from domain.model.connection import (
     Reply,
     ResumeRequest,
 )
+from domain.model.erasure import Erasure, ErasureState
 from domain.model.identity import ROLES_MOST, Caller, Identity, Rate, UserId, role_set, roles_in
 from domain.model.inbox import Action, Changed, Counted, Counts, InboxQuery, Item, ItemState, Listing
 from domain.model.ledger import (
@@ -53,6 +54,7 @@ from domain.model.log import (
     Control,
     DisconnectUser,
     Entry,
+    EraseUser,
     Page,
     Position,
     RestrictUser,
@@ -90,6 +92,7 @@ from domain.model.recipients import (
 from domain.model.restriction import Block, Blocked, Restricted, Restriction, Revoked
 from domain.model.schedule import AmendedSchedule, Due, ScheduledNotification
 from domain.model.topic import SPANS_MOST, Span
+from domain.model.user_export import UserExport, UserPart
 
 __all__ = [
     "CURSOR_MAX_LENGTH",
@@ -143,6 +146,9 @@ __all__ = [
     "Draft",
     "Due",
     "Entry",
+    "EraseUser",
+    "Erasure",
+    "ErasureState",
     "Expiring",
     "Failed",
     "FieldError",
@@ -191,7 +197,9 @@ __all__ = [
     "UnblockUser",
     "Unfetched",
     "UserControl",
+    "UserExport",
     "UserId",
+    "UserPart",
     "role_set",
     "roles_in",
 ]

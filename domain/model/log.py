@@ -85,10 +85,18 @@ class UnblockUser:
     user: UserId
 
 
+@value
+class EraseUser:
+    """Everything of the user that was there by then is gone: every server is to close the connections that they have by
+    then, whose clients come back by themselves, and to give up what it holds of them."""
+
+    user: UserId
+
+
 RestrictUser: TypeAlias = RevokeTokens | BlockUser | UnblockUser
 """What changes the restriction of a user."""
 
-UserControl: TypeAlias = DisconnectUser | RestrictUser
+UserControl: TypeAlias = DisconnectUser | EraseUser | RestrictUser
 
 
 @value
@@ -98,6 +106,13 @@ class ChangeMembers:
     topic: str
     joined: tuple[UserId, ...]
     left: tuple[UserId, ...]
+
+    def names(self, user: UserId) -> bool:
+        return user in self.joined or user in self.left
+
+    def without(self, user: UserId) -> ChangeMembers:
+        joined, left = (tuple(one for one in users if one != user) for users in (self.joined, self.left))
+        return ChangeMembers(self.topic, joined, left)
 
 
 Control: TypeAlias = UserControl | ChangeMembers

@@ -8,6 +8,7 @@ from domain.ports.connection_directory import ConnectionDirectory
 from domain.ports.connection_events import ConnectionEvents
 from domain.ports.delivery_reports import DeliveryReports
 from domain.ports.editor import Editor
+from domain.ports.erasures import Erasures
 from domain.ports.inbox_access import InboxAccess
 from domain.ports.inbox_lookup import InboxLookup, Looked
 from domain.ports.inboxes import Inboxes
@@ -31,6 +32,8 @@ from domain.ports.topic_members import TopicMembers
 from domain.ports.topics import Topics
 from domain.ports.transport import Frame, Outlet, Transport
 from domain.ports.user_access import UserAccess
+from domain.ports.user_erasure import UserErasure
+from domain.ports.user_export import UserExports
 from domain.ports.user_inboxes import UserInboxes
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "ConnectionEvents",
     "DeliveryReports",
     "Editor",
+    "Erasures",
     "Frame",
     "InboxAccess",
     "InboxLookup",
@@ -70,6 +74,8 @@ __all__ = [
     "Topics",
     "Transport",
     "UserAccess",
+    "UserErasure",
+    "UserExports",
     "UserInboxes",
     "Wanted",
 ]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from domain.ports.amendments import Amendments
 from domain.ports.checkpoints import Checkpoints
+from domain.ports.erasures import Erasures
 from domain.ports.inboxes import Inboxes
 from domain.ports.ledger import Ledger
 from domain.ports.log import Log
@@ -26,6 +27,7 @@ class Store(
     Restrictions,
     Amendments,
     Schedule,
+    Erasures,
     Topics,
     Protocol,
 ):

@@ -15,6 +15,7 @@ from domain.model import (
     ConnectionInfo,
     Control,
     DisconnectUser,
+    EraseUser,
     Identity,
     Position,
     Subscriber,
@@ -254,6 +255,8 @@ class Connections:
         """At its place in the log."""
         if isinstance(control, DisconnectUser):
             self._disconnect_before(Disconnection(at, control.reconnect), control.user)
+        elif isinstance(control, EraseUser):
+            self._disconnect_before(Disconnection(at, reconnect=True), control.user)
 
     def _disconnect_before(self, disconnection: Disconnection, user: UserId) -> None:
         """Close those that came before it; of those that are still connecting it turns out as they are let in."""

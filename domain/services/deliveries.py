@@ -102,6 +102,17 @@ class DeliveryLedger:
             self._changed.pop(id_, None)
             self._ended.append(replace(_record_of(*known), until=self._clock.now(), ended=reason.value))
 
+    def forget(self, user: UserId) -> None:
+        """What is not stored yet of a user, and of connections of theirs that are still to end."""
+        of_user = [id_ for id_, (_, one) in self._open.items() if _user_of(one) == user]
+        for id_ in of_user:
+            del self._open[id_]
+            self._changed.pop(id_, None)
+        for id_ in [id_ for id_, (whose, _) in self._received.items() if whose == user]:
+            del self._received[id_]
+        self._ended = deque((one for one in self._ended if one.user != user), UNSTORED_MOST)
+        self._receipts = deque((one for one in self._receipts if one[0] != user), UNSTORED_MOST)
+
     async def store(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""
         if not self._is_kept:

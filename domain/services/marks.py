@@ -27,6 +27,11 @@ class Marks:
         """What is not stored yet: some of it may stand behind the end of the log."""
         self._unstored.clear()
 
+    def forget_user(self, user: UserId) -> None:
+        """What is not stored yet of a user."""
+        for key in [key for key in self._unstored if key[0] == user]:
+            del self._unstored[key]
+
     async def store(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""
         marks = dict(self._unstored)

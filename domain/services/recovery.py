@@ -18,6 +18,7 @@ from domain.model import (
     Room,
     Span,
     Subscriber,
+    UserId,
 )
 from domain.model.value import value
 from domain.policy import ConnectionPolicy
@@ -107,6 +108,10 @@ class RecoveryService:
     def forget_marks(self) -> None:
         """Those that are not stored yet: who comes back without a cursor is sent what they were sent already."""
         self._marks.forget()
+
+    def forget_marks_of(self, user: UserId) -> None:
+        """Those of a user that are not stored yet."""
+        self._marks.forget_user(user)
 
     async def store_marks(self) -> None:
         """Raises StoreUnavailable; what could not be stored is kept for the next time."""

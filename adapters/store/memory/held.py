@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.notes import KeptNotes
 from adapters.store.memory.scheduled import KeptSchedule
+from adapters.store.seals import Seals
 from adapters.store.tail import Tail, weight
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
-from domain.model import Entry, Position, Restriction, Room, Span, Subscriber, UserId
+from domain.model import Entry, Erasure, Position, Restriction, Room, Span, Subscriber, UserId
 from domain.model.value import value
 from domain.ports import Clock
 from domain.rules.epochs import Generation, Generations
@@ -42,6 +43,8 @@ class User:
     starts: dict[Room, int] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
     state: UserState = field(default_factory=UserState)
+    erased: int = 0
+    """Up to that offset there was another user of that name, who was erased."""
 
 
 class Held:
@@ -86,6 +89,10 @@ class Held:
         self._restrictions: dict[UserId, Restriction] = {}
         self._spans: dict[UserId, list[Span]] = {}
         self._memberships = 0
+        self._seals = Seals(self._secret)
+        self._erasures: OrderedDict[str, Erasure] = OrderedDict()
+        # The last offset of who was erased, by their seal.
+        self._erased: OrderedDict[bytes, int] = OrderedDict()
         # In the order of the offsets, so that the first one is the one to forget.
         self._trimmed_rooms: OrderedDict[Room, int] = OrderedDict()
         self._trimmed_elsewhere = 0
@@ -102,6 +109,13 @@ class Held:
             self._users.popitem(last=False)
         return known
 
+    def _is_erased(self, subscriber: Subscriber) -> bool:
+        """Whether it is the user of before: they asked while they were erased."""
+        if not self._erased or not subscriber.role:
+            return False
+        erased = self._erased.get(self._seals.user(subscriber.user), 0)
+        return subscriber.starts.get(Room.of_user(subscriber.user), 0) < erased - 1
+
     def _head(self) -> Position:
         return self._position(self._tail.head)
 
@@ -117,7 +131,9 @@ class Held:
         trimmed = {room: self._trimmed_rooms.get(room, self._trimmed_elsewhere) for room in subscriber.starts}
         spans = self._spans_of(subscriber.user)
         lost = {span.room: self._trimmed_rooms.get(span.room, self._trimmed_elsewhere) for span in spans}
-        return max(floor_of(subscriber.starts, trimmed), floor_in_topics(spans, lost))
+        known = self._users.get(subscriber.user)
+        erased = known.erased if known is not None else 0
+        return max(floor_of(subscriber.starts, trimmed), floor_in_topics(spans, lost), erased)
 
     def _spans_of(self, user: UserId) -> Sequence[Span]:
         return self._spans.get(user, ())

@@ -82,6 +82,8 @@ class MemoryInboxes(MemorySnoozes):
     async def change(
         self, subscriber: Subscriber, action: Action, ids: Sequence[str], at: datetime, *, by: str | None = None
     ) -> Changed:
+        if self._is_erased(subscriber):
+            return Changed(0, Counts(0, 0, 0), self._head())
         wanted = {record.entry.position.offset for id_ in ids if (record := self._by_id.get(id_)) is not None}
         reached = {placed.record.id: placed for placed in self._items(subscriber) if placed.offset in wanted}
         changed = self._do(subscriber, action, [reached[id_] for id_ in ids if id_ in reached], at, by)
@@ -107,6 +109,8 @@ class MemoryInboxes(MemorySnoozes):
     ) -> Changed:
         if up_to is not None:
             self._check_position(up_to)
+        if self._is_erased(subscriber):
+            return Changed(0, Counts(0, 0, 0), self._head())
         unread = [
             placed
             for placed in self._items(subscriber)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from adapters.store.addressing import audience_in, rooms_of
+from adapters.store.ledger_rows import notes_after, users_in
 from adapters.store.memory.held import Held, Record, User
 from domain.model import (
     Addressed,
@@ -25,7 +26,11 @@ from domain.model import (
 class MemoryLedger(Held):
     async def record(self, notes: Notes) -> None:
         if self._retention_deliveries:
-            self._notes.record(notes)
+            self._notes.record(self._without_erased(notes) if self._erased else notes)
+
+    def _without_erased(self, notes: Notes) -> Notes:
+        """But for what is said of users and happened before they were erased."""
+        return notes_after(notes, {user: self._erased.get(self._seals.user(user), 0) for user in users_in(notes)})
 
     async def addressed(self, user: UserId, query: DeliveriesQuery) -> AddressedPage:
         known = self._users.get(user, User())

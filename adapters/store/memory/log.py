@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from adapters.contract.controls import control_event
@@ -23,12 +23,12 @@ from domain.model import (
     Arrival,
     Arrived,
     Checkpoint,
-    DisconnectUser,
     Draft,
     Entry,
     Page,
     Position,
     RecoveryReason,
+    RestrictUser,
     Subscriber,
     UserControl,
 )
@@ -72,7 +72,7 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
         event, payload = control_event(control)
         entry = Entry(self._position(self._tail.head + 1), frozenset(), event, payload, control=control)
         self._store([Record(entry, self._clock.monotonic())])
-        if not isinstance(control, DisconnectUser):
+        if isinstance(control, RestrictUser):
             known = self._restrictions.get(control.user)
             self._restrictions[control.user] = restrictions.after(known, control, entry.position.offset)
         return entry.position
@@ -164,9 +164,11 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
         for prepared in batch:
             draft, notification = prepared.draft, prepared.draft.notification
             id_, key = notification.id, draft.idempotency_key
-            known = [by_id.get(id_) or self._published_by_id(id_)]
+            known = [by_id.get(id_) or self._published_by_id(id_) or self._sealed(self._by_id, id_, prepared)]
             if key is not None:
-                known.append(by_key.get(key) or self._published_by_key(key))
+                known.append(
+                    by_key.get(key) or self._published_by_key(key) or self._sealed(self._by_key, key, prepared)
+                )
             earlier = [one for one in known if one is not None]
             if earlier:
                 other = [one for one in earlier if one.digest is None or one.digest != prepared.digest]
@@ -191,6 +193,17 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
 
     def _published_by_key(self, key: str) -> _Published | None:
         return _published(self._by_key.get(key), self._schedule.by_key(key))
+
+    def _sealed(self, records: Mapping[str, Record], name: str, again: PreparedDraft) -> _Published | None:
+        """What was for somebody who was erased, as it is published again."""
+        if not self._erased:
+            return None
+        sealed = self._seals.id(name) if records is self._by_id else self._seals.key(name)
+        record = records.get(sealed)
+        if record is None:
+            return None
+        is_same = again.digest is not None and record.digest == self._seals.digest(again.digest)
+        return _Published(again.draft.notification.id, again.digest if is_same else None, record.entry.position)
 
 
 @value

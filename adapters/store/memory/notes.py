@@ -47,6 +47,13 @@ class KeptNotes:
             of_user[at].update(receipt.upto)
         self.trim(notes.at)
 
+    def forget(self, user: UserId) -> None:
+        for id_ in self._of_users.pop(user, {}):
+            self._open.pop(id_, None)
+            self._ended.pop(id_, None)
+        if self._receipts.pop(user, None) is not None:
+            self._order = deque((at, whose) for at, whose in self._order if whose != user)
+
     def trim(self, now: datetime) -> None:
         before = now - self._retention
         while self._ended and (len(self._ended) > self._most or _until(next(iter(self._ended.values()))) <= before):

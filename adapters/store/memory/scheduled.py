@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 
 from adapters.store.drafts import PreparedDraft
 from domain.errors import StoreUnavailable
+from domain.model import Room
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +71,18 @@ class KeptSchedule:
         if len(self._due) > 2 * self._waiting + 1000:
             self._due = [entry for entry in self._due if self._is_waiting(entry)]
             heapify(self._due)
+
+    def withdraw_from(self, room: Room, at: float) -> None:
+        """What is for a room alone is cancelled, and what is for others, too, is not for it any more."""
+        for one in [one for one in self._by_id.values() if one.prepared is not None]:
+            prepared = one.prepared
+            if prepared is None or room not in prepared.draft.rooms:
+                continue
+            left = prepared.draft.rooms - {room}
+            if left:
+                one.prepared = replace(prepared, draft=replace(prepared.draft, rooms=left))
+            else:
+                self.cancel(one, at)
 
     def remove(self, one: Waiting) -> None:
         del self._by_id[one.id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters.store.memory.amendments import MemoryAmendments
+from adapters.store.memory.erasures import MemoryErasures
 from adapters.store.memory.ledger import MemoryLedger
 from adapters.store.memory.log import MemoryLog
 from adapters.store.memory.recipients import MemoryRecipients
@@ -10,7 +11,9 @@ from adapters.store.memory.restrictions import MemoryRestrictions
 from adapters.store.memory.topics import MemoryTopics
 
 
-class MemoryStore(MemoryLog, MemoryLedger, MemoryRecipients, MemoryRestrictions, MemoryAmendments, MemoryTopics):
+class MemoryStore(
+    MemoryLog, MemoryLedger, MemoryRecipients, MemoryRestrictions, MemoryAmendments, MemoryErasures, MemoryTopics
+):
     """A store for one process and one event loop.
 
     The oldest entries go when there are more than ``max_entries``, when they take more than about ``max_bytes`` of

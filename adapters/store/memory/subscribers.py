@@ -14,11 +14,16 @@ class MemorySubscribers(Held):
 
     def _register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own = Room.of_user(user)
+        erased = self._erased.get(self._seals.user(user), 0) if user not in self._users else 0
         known = self._user(user)
+        if erased:
+            known.erased, known.starts[own], known.marks[role] = erased, erased - 1, erased
         known.marks.setdefault(role, max(known.marks.values(), default=0))
         starts = known.starts
         return Subscriber(
-            user, role, {room: 0 if room == own else starts.setdefault(room, self._tail.head) for room in rooms}
+            user,
+            role,
+            {room: starts.get(own, 0) if room == own else starts.setdefault(room, self._tail.head) for room in rooms},
         )
 
     async def roles(self, user: UserId) -> Sequence[str]:
@@ -27,5 +32,7 @@ class MemorySubscribers(Held):
 
     async def acknowledge(self, marks: Mapping[tuple[UserId, str], Position]) -> None:
         for (user, role), position in marks.items():
+            if position.offset <= self._erased.get(self._seals.user(user), 0):
+                continue
             known = self._user(user).marks
             known[role] = max(position.offset, known.get(role, 0))

@@ -83,7 +83,7 @@ class _Course:
         self._copied = [(table, Copied(source, table)) for table in TABLES]
         self._upto = 0
         # What entries up to here say of what was copied is in the database, be they copied themselves or not.
-        self._told_upto = 0
+        self._told_upto = self._began_at = 0
 
     def run(self) -> Moved:
         self._source.check()
@@ -111,7 +111,8 @@ class _Course:
 
     def _begin(self) -> None:
         begun, extent = self._target.move, self._source.extent
-        self._told_upto = extent.head
+        self._told_upto = self._began_at = extent.head
+        self._refuse_erasures()
         if begun is None:
             self._target.begin(self._source.secret, extent.first - 1)
             self._upto = extent.first - 1
@@ -209,12 +210,18 @@ class _Course:
         head = self._source.extent.head
         if self._target.head != head:
             raise self._difference(self._target.head, head)
+        self._refuse_erasures()
         self._target.flush()
         begun = self._target.move
         if begun is not None and self._source.seal is None:
             self._source.put_seal(Seal(self._target.place, begun.name))
         self._target.finish()
         return Moved(head, time.monotonic() - began)
+
+    def _refuse_erasures(self) -> None:
+        """What is gone was copied with its content, and what is still to go would stay there."""
+        if self._source.erases_since(self._began_at):
+            raise StoreUnusable(f"a user is being erased, or was meanwhile: once that is done {_ANEW}")
 
     def _difference(self, after: int, upto: int) -> StoreUnusable:
         places = f"{self._path} and {self._target.place}"

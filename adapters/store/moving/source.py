@@ -148,6 +148,13 @@ class Source:
         (secret,) = self.db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
         return bytes(secret)
 
+    def erases_since(self, offset: int) -> bool:
+        """Whether a user is being erased, or was as of a later offset."""
+        (erases,) = self.db.execute(
+            "SELECT EXISTS (SELECT 1 FROM erasures WHERE done_at IS NULL OR offset > ?)", (offset,)
+        ).fetchone()
+        return bool(erases)
+
     @property
     def extent(self) -> Extent:
         with self.snapshot():

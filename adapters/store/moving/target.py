@@ -64,6 +64,16 @@ _IDS_OF_SCHEDULED: Final = """
     INSERT INTO synkrone.ids (id, log_offset, key, digest)
     SELECT id, -number, key, decode(digest, 'hex') FROM synkrone.scheduled"""
 
+# What was for somebody who was erased is known by seals, which both stores make alike.
+_TOMBSTONES: Final = """
+    WITH sealed AS (SELECT * FROM synkrone.ids WHERE id LIKE E'\\x01%' OR key LIKE E'\\x01%'),
+    named AS (
+        SELECT id AS name, log_offset, digest FROM sealed UNION ALL SELECT key, log_offset, digest FROM sealed)
+    INSERT INTO synkrone.tombstones (name, log_offset, digest)
+    SELECT decode(substr(name, 2, 32), 'hex'), log_offset, digest FROM named WHERE name LIKE E'\\x01%'
+    ON CONFLICT DO NOTHING"""
+_WITHOUT_SEALED: Final = "DELETE FROM synkrone.ids WHERE id LIKE E'\\x01%' OR key LIKE E'\\x01%'"
+
 
 @value
 class Database:
@@ -163,6 +173,8 @@ class Target:
             self._line.execute(_HIDE_SUPERSEDED)
             self._line.execute("UPDATE synkrone.log SET secret = coalesce(%s, secret)", (secret,))
             self._line.execute(_IDS_OF_SCHEDULED)
+            self._line.execute(_TOMBSTONES)
+            self._line.execute(_WITHOUT_SEALED)
 
     def flush(self) -> None:
         """All that was copied is as durable as what a server stores when this returns."""

@@ -60,6 +60,16 @@ _KNOWN = f"""
     SELECT id, key, log_offset, digest
     FROM unnest({_texts("keys")}) AS given (name)
     CROSS JOIN LATERAL (SELECT * FROM synkrone.ids WHERE ids.key = given.name LIMIT 1) AS found""".encode()  # noqa: S608
+# Of what was for somebody who was erased: as it was published, where it is published again.
+_TOMBSTONES = b"""
+    SELECT given.id, CASE WHEN by_key.name IS NOT NULL THEN given.key END,
+        coalesce(by_id.log_offset, by_key.log_offset),
+        CASE WHEN coalesce(by_id.digest, by_key.digest) = synkrone.seal(decode(given.digest, 'hex'))
+            THEN decode(given.digest, 'hex') END
+    FROM unnest(%(ids)s::text[], %(keys)s::text[], %(digests)s::text[]) AS given (id, key, digest)
+    LEFT JOIN synkrone.tombstones AS by_id ON by_id.name = synkrone.seal(convert_to('id:' || given.id, 'UTF8'))
+    LEFT JOIN synkrone.tombstones AS by_key ON by_key.name = synkrone.seal(convert_to('key:' || given.key, 'UTF8'))
+    WHERE EXISTS (SELECT FROM synkrone.tombstones) AND coalesce(by_id.name, by_key.name) IS NOT NULL"""
 _CHECKPOINTS = b"""
     SELECT source, (SELECT resume_id FROM synkrone.checkpoints WHERE checkpoints.source = given.source)
     FROM unnest(%(sources)s::text[]) AS given (source)"""
@@ -107,7 +117,7 @@ class Appending:
         self._at = stored_time(appends[-1].at)
         self._head = appends[-1].known
         self._epoch = appends[-1].known_epoch
-        self._known: Sequence[Known] = ()
+        self._known: list[Known] = []
         self._stored: Mapping[str, str | None] = {}
         # It keeps its name as long as it may have been stored under it.
         self._name = append_name()
@@ -215,6 +225,19 @@ class Appending:
                 },
             )
             self._known = [Known(*row) for row in rows]
+            tombstones = db.execute(
+                _TOMBSTONES,
+                {
+                    "ids": [draft.notification.id for draft in drafts],
+                    "keys": [draft.idempotency_key for draft in drafts],
+                    "digests": [
+                        one.digest.hex() if one.digest is not None else None
+                        for batch in self._batches
+                        for one in batch.drafts
+                    ],
+                },
+            )
+            self._known += [Known(*row) for row in tombstones]
             sources = [batch.checkpoint.source for batch in self._batches if batch.checkpoint is not None]
             self._stored = dict(db.execute(_CHECKPOINTS, {"sources": sources}).fetchall()) if sources else {}
             self._head, self._epoch = snapshot.head, snapshot.generations.present

@@ -19,9 +19,12 @@ from adapters.store.ledger_rows import (
     addressed_of,
     history_of,
     moment_or_none,
+    notes_after,
+    users_in,
     values_of,
 )
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
+from adapters.store.postgresql.erasing import erased
 from adapters.store.postgresql.topics import ALL as BEYOND
 from adapters.store.postgresql.topics import MINE, spans_of
 from adapters.store.times import MICROSECOND, microseconds, moment, second
@@ -114,7 +117,8 @@ class Recorder:
 
 
 def _record(db: Database, one: Recording) -> None:
-    notes = one.notes
+    gone = erased(db, users_in(one.notes))
+    notes = notes_after(one.notes, gone) if gone else one.notes
     if notes.connections:
         rows = [values_of(connection) for connection in notes.connections]
         db.execute(_CONNECTIONS, {"run": one.run, "connections": Jsonb(rows)})

@@ -24,6 +24,7 @@ from domain.model import (
     Arrival,
     Arrived,
     Entry,
+    EraseUser,
     Page,
     Position,
     RecoveryReason,
@@ -87,8 +88,16 @@ class Opened:
             if offset == tail.head + len(following) + 1 and entry.position == position(offset):
                 following.append(entry)
         tail.append(following)
+        for entry in following:
+            if isinstance(entry, Entry) and isinstance(entry.control, EraseUser):
+                self._forget(entry.control.user, entry.position.offset)
         while len(tail) > most or tail.bytes > most_bytes:
             tail.drop_first()
+
+    def _forget(self, user: UserId, upto: int) -> None:
+        """They were erased as of an offset."""
+        self.tail.forget(user, upto)
+        self.registered.drop(lambda key: key[0] == user)
 
     def know(self, generations: Generations) -> bool:
         """None that is older than what is known: threads answer in any order. Whether the log has lost entries."""

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final
 
+import psycopg
+
 from adapters.store.jobs import one_by_one
 from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.postgresql import schema
-from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.connecting import Address, one_line
 from adapters.store.postgresql.database import Database
+from adapters.store.postgresql.erasing import Erasing, Stepped, vacuum
 from adapters.store.postgresql.nodes import PostgresqlRegistry
 from adapters.store.postgresql.opened import Opened
 from adapters.store.postgresql.opening import open_database
 from adapters.store.postgresql.outbox import PostgresqlOutbox
 from adapters.store.postgresql.partial_tail import PartialTail
 from adapters.store.postgresql.ports.amendments import PostgresqlAmendments
+from adapters.store.postgresql.ports.erasures import PostgresqlErasures
 from adapters.store.postgresql.ports.inboxes import PostgresqlInboxes
 from adapters.store.postgresql.ports.ledger import PostgresqlLedger
 from adapters.store.postgresql.ports.log import PostgresqlLog
@@ -40,6 +45,8 @@ from domain.rules.epochs import Generations
 
 TRACES_CHANNEL: Final = "synkrone_traces"
 
+_log = logging.getLogger("synkrone.store")
+
 _SIZE = one_by_one(schema.size)
 
 
@@ -54,6 +61,7 @@ class PostgresqlStore(
     PostgresqlAmendments,
     PostgresqlSchedule,
     PostgresqlTopics,
+    PostgresqlErasures,
 ):
     """A store for one event loop; any number of processes may have it open.
 
@@ -102,6 +110,7 @@ class PostgresqlStore(
         )
         self._observer = observer or Unobserved()
         self._trimming = partial(Trimming, sync=sync)
+        self._erasing = partial(Erasing, sync=sync)
         self._migrates = migrates
         self._retention_log = retention_log
         self._tail_entries = tail_entries
@@ -275,7 +284,18 @@ class PostgresqlStore(
             self._retention_deliveries,
         )
         trimmed: Trimmed = await state.writer.do(self._trimming, step, applied=state.trimmed)
-        return trimmed.more
+        return trimmed.more or await self._erase(state)
+
+    async def _erase(self, state: Opened) -> bool:
+        """A small step; whether there is more to do. Raises StoreUnavailable."""
+        stepped: Stepped = await state.writer.do(self._erasing, state.tail.given_to_all)
+        if stepped.unvacuumed is not None:
+            try:
+                await asyncio.to_thread(vacuum, self._address, stepped.unvacuumed)
+            except psycopg.Error as error:
+                _log.error("the tables could not be vacuumed, which is tried again: %s", one_line(error))
+                return False
+        return stepped.more or stepped.unvacuumed is not None
 
 
 def _address_to_listen(url: str, password: str | None) -> Address:

@@ -180,6 +180,7 @@ def _remove_contents(db: Database, rows: Sequence[tuple[int, str, str]]) -> None
             break
     _remove_from_rooms(db, lost)
     db.execute(_DROP_IDS, {"ids": ids})
+    db.execute(b"DELETE FROM synkrone.tombstones WHERE log_offset = ANY (%(offsets)s::bigint[])", {"offsets": gone})
     db.execute(_DROP_CONTENTS, {"offsets": gone})
     db.execute(_FORGET_KEYS, {"offsets": gone})
 
@@ -199,5 +200,9 @@ def _forget(db: Database, step: Step, now: datetime, floor: int) -> Generations:
         generations = Generations(generations.known[number:])
         db.execute(_FORGET_EPOCHS, {"number": generations.known[0].number})
     db.execute(schedule.FORGET, {"before": microseconds(now - step.retention_log)})
+    db.execute(
+        b"DELETE FROM synkrone.erasures WHERE done_at IS NOT NULL AND begun_at <= %(before)s::bigint",
+        {"before": microseconds(now - step.retention_inbox)},
+    )
     db.execute(_FORGET_APPENDS, {"before": microseconds(now - _APPENDS_KEPT)})
     return generations

@@ -17,8 +17,9 @@ from domain.rules.recovery import floor_in_topics, floor_of
 
 _STARTS = f"""
     SELECT mine.number, mine.room,
-        CASE WHEN mine.room = mine.own THEN 0 ELSE (
-            SELECT start_offset FROM synkrone.starts WHERE user_id = mine.user_id AND starts.room = mine.room) END,
+        coalesce(
+            (SELECT start_offset FROM synkrone.starts WHERE user_id = mine.user_id AND starts.room = mine.room),
+            CASE WHEN mine.room = mine.own THEN 0 END),
         {TRIMMED}
     FROM unnest(%(numbers)s::integer[], %(users)s::text[], %(owns)s::text[], %(rooms)s::text[])
         AS mine (number, user_id, own, room)""".encode()  # noqa: S608
@@ -43,6 +44,25 @@ _MARK = b"""
         (SELECT max(log_offset) FROM synkrone.marks WHERE marks.user_id = given.user_id), 0)
     FROM unnest(%(users)s::text[], %(roles)s::text[]) AS given (user_id, role)
     ORDER BY user_id COLLATE "C", role COLLATE "C" ON CONFLICT DO NOTHING"""
+# Whoever was erased is a new user: what lies before is lost, and they have no cursor of it.
+_BEGIN_ANEW = b"""
+    WITH back AS (
+        SELECT user_id, erased FROM (
+            SELECT user_id, synkrone.erased_at(user_id) AS erased
+            FROM (SELECT DISTINCT user_id FROM unnest(%(users)s::text[]) AS given (user_id)) AS each) AS known
+        WHERE erased IS NOT NULL),
+    started AS (
+        INSERT INTO synkrone.starts (user_id, room, start_offset)
+        SELECT user_id, 'user:' || user_id, erased - 1 FROM back ORDER BY user_id COLLATE "C"
+        ON CONFLICT (user_id, room) DO UPDATE SET start_offset = excluded.start_offset
+        WHERE excluded.start_offset > starts.start_offset
+        RETURNING user_id),
+    lost AS (
+        INSERT INTO synkrone.trimmed (room, log_offset)
+        SELECT 'user:' || user_id, erased FROM back JOIN started USING (user_id) ORDER BY user_id COLLATE "C"
+        ON CONFLICT (room) DO UPDATE SET log_offset = greatest(trimmed.log_offset, excluded.log_offset))
+    UPDATE synkrone.marks SET log_offset = greatest(log_offset, erased)
+    FROM back JOIN started USING (user_id) WHERE marks.user_id = back.user_id"""
 _ACKNOWLEDGE = b"""
     WITH known AS (
         SELECT epoch, coalesce(lead(first) OVER (ORDER BY number) - 1, synkrone.head()) AS last FROM synkrone.epochs)
@@ -51,7 +71,7 @@ _ACKNOWLEDGE = b"""
     FROM unnest(%(users)s::text[], %(roles)s::text[], %(epochs)s::text[], %(offsets)s::bigint[])
         AS given (user_id, role, epoch, log_offset)
     JOIN known ON known.epoch = given.epoch AND given.log_offset <= last
-    WHERE given.log_offset > coalesce(
+    WHERE given.log_offset > coalesce(synkrone.erased_at(given.user_id), 0) AND given.log_offset > coalesce(
         (SELECT log_offset FROM synkrone.marks WHERE marks.user_id = given.user_id AND marks.role = given.role), -1)
     GROUP BY given.user_id, given.role
     ORDER BY given.user_id COLLATE "C", given.role COLLATE "C"
@@ -138,6 +158,7 @@ class Registering:
                 _MARK,
                 {"users": [one.user for one in registrations], "roles": [one.role for one in registrations]},
             )
+            db.execute(_BEGIN_ANEW, {"users": [one.user for one in registrations]})
         return Written([None] * len(self._batches))
 
 

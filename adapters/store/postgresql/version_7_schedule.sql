@@ -39,6 +39,7 @@ BEGIN
         SELECT FROM unnest(new_ids, new_keys) AS given (id, key)
         WHERE (SELECT true FROM synkrone.ids WHERE ids.id = given.id)
             OR (SELECT true FROM synkrone.ids WHERE ids.key = given.key))
+        OR EXISTS (SELECT FROM synkrone.tombstones) AND synkrone.are_sealed(new_ids, new_keys)
     THEN
         RAISE EXCEPTION 'an id or a key is taken' USING ERRCODE = 'SK002';
     END IF;

@@ -8,6 +8,7 @@ from adapters.contract.events import read_notification, recalled_json
 from adapters.store.form import notification
 from adapters.store.revising import Revising, Revision
 from adapters.store.sqlite.collapsing import Keyed, later
+from adapters.store.sqlite.erased import rooms_of_erased
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
@@ -72,7 +73,8 @@ def _published(transaction: LogTransaction, id_: str) -> _Published:
     if names is None:
         raise NotificationRecalled
     ends = moment(expires_at) if expires_at is not None else None
-    return _Published(offset, _rooms(names), notification(offset, payload), ends, revised)
+    rooms = _rooms(names) - rooms_of_erased(transaction.db, offset)
+    return _Published(offset, rooms, notification(offset, payload), ends, revised)
 
 
 def _without_deleted(transaction: LogTransaction, published: _Published) -> frozenset[Room]:

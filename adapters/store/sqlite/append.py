@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 
 from adapters.store.decisions import Batch, Known, decide
+from adapters.store.drafts import PreparedDraft
+from adapters.store.sealed_names import is_sealed, unsealed
+from adapters.store.sqlite.erased import seals
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.restrictions import restrict
 from adapters.store.sqlite.schedule import schedule
@@ -13,13 +16,17 @@ from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewNotification
 from adapters.store.sqlite.users import checkpoint
 from domain.errors import SynkroneError
-from domain.model import Appended, DisconnectUser, Draft, Position, UserControl
+from domain.model import Appended, Draft, Position, RestrictUser, UserControl
 
 
 def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Sequence[Appended] | SynkroneError]:
     """An operation of the writer."""
     locators = {id(one): _locators(one.draft) for batch in batches for one in batch.drafts}
-    known = _known(transaction, [number for some in locators.values() for number in some])
+    known = _known(
+        transaction,
+        [number for some in locators.values() for number in some],
+        [one for batch in batches for one in batch.drafts],
+    )
     stored = {
         batch.checkpoint.source: checkpoint(transaction.db, batch.checkpoint.source)
         for batch in batches
@@ -40,12 +47,12 @@ def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Se
 def append_control(transaction: LogTransaction, control: UserControl) -> Position:
     """An operation of the writer."""
     transaction.log_control(control)
-    if not isinstance(control, DisconnectUser):
+    if isinstance(control, RestrictUser):
         restrict(transaction, control)
     return transaction.as_of
 
 
-def _known(transaction: LogTransaction, locators: Sequence[int]) -> list[Known]:
+def _known(transaction: LogTransaction, locators: Sequence[int], drafts: Sequence[PreparedDraft]) -> list[Known]:
     (rows,) = transaction.db.execute(
         """
         SELECT json_group_array(json_array(
@@ -58,10 +65,14 @@ def _known(transaction: LogTransaction, locators: Sequence[int]) -> list[Known]:
         WHERE coalesce(contents.offset, scheduled.number) IS NOT NULL""",
         (as_json(locators),),
     ).fetchone()
-    return [
+    found = [
         Known(id_, key, offset, None if without else bytes.fromhex(digest))
         for id_, key, offset, digest, without in json.loads(rows)
     ]
+    if any(is_sealed(one) for one in found):
+        known = seals(transaction.db)
+        return [unsealed(one, known, drafts) for one in found]
+    return found
 
 
 def _locators(draft: Draft) -> tuple[int, ...]:

@@ -193,8 +193,8 @@ def _query(rooms: int, numbers: str, *, in_topics: bool) -> str:
     )
     starts = "".join(
         f"""
-            , CASE WHEN room{number} = own THEN 0
-            ELSE (SELECT start FROM starts WHERE user = own AND room = room{number}) END AS start{number}"""  # noqa: S608
+            , coalesce((SELECT start FROM starts WHERE user = own AND room = room{number}),
+                CASE WHEN room{number} = own THEN 0 END) AS start{number}"""  # noqa: S608
         for number in range(rooms)
     )
     trimmed = ", ".join(f"(SELECT {log.TRIMMED} FROM rooms WHERE id = room{number})" for number in range(rooms))  # noqa: S608

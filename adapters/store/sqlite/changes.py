@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from adapters.store.change_events import all_read_event, change_events
+from adapters.store.sqlite.erased import is_erased
 from adapters.store.sqlite.items import (
     IN_INBOX,
     IN_OR_SNOOZED,
@@ -64,12 +65,16 @@ class Named:
 
 def change(transaction: LogTransaction, wanted: Change) -> Changed:
     """An operation of the writer."""
+    if is_erased(transaction, wanted.view.subscriber):
+        return Changed(0, Counts(0, 0, 0), transaction.as_of)
     (summary,) = summarize(transaction.db, [wanted.view])
     return _apply(transaction, wanted, named(transaction, wanted.view, wanted.ids, summary.floor), summary)
 
 
 def read_all(transaction: LogTransaction, wanted: ReadAll) -> Changed:
     """An operation of the writer."""
+    if is_erased(transaction, wanted.view.subscriber):
+        return Changed(0, Counts(0, 0, 0), transaction.as_of)
     (summary,) = summarize(transaction.db, [wanted.view])
     if wanted.up_to is None:
         return _read_everything(transaction, wanted, summary)

@@ -18,9 +18,12 @@ from adapters.store.ledger_rows import (
     addressed_of,
     history_of,
     moment_or_none,
+    notes_after,
+    users_in,
     values_of,
 )
 from adapters.store.sqlite import topics
+from adapters.store.sqlite.erased import erased_lately
 from adapters.store.sqlite.items import stored_upto
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
@@ -94,7 +97,8 @@ class Recording:
 def record(transaction: LogTransaction, wanted: Sequence[Recording]) -> Sequence[None]:
     """An operation of the writer."""
     for one in wanted:
-        _record(transaction.db, one.run, one.notes)
+        gone = erased_lately(transaction, users_in(one.notes))
+        _record(transaction.db, one.run, notes_after(one.notes, gone) if gone else one.notes)
     return [None] * len(wanted)
 
 

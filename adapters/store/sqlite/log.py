@@ -86,6 +86,11 @@ class RoomSets:
         with self._lock:
             return self._sets.get(offset)
 
+    def clear(self) -> None:
+        with self._lock:
+            self._sets.clear()
+            self._rooms = 0
+
     def put(self, offset: int, rooms: frozenset[Room]) -> None:
         with self._lock:
             if offset in self._sets:

@@ -13,6 +13,7 @@ from adapters.store.sqlite import log
 from adapters.store.sqlite.arrivals import Found
 from adapters.store.sqlite.log import Following, RoomSets
 from adapters.store.sqlite.schema import FileLock
+from adapters.store.sqlite.scrubbing import Scrubber
 from adapters.store.sqlite.threads import Readers, Writer
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.trimming import Trimmed
@@ -31,6 +32,7 @@ class Opened:
     """What there is from open() on; of a closed one, what was asked for before is still answered."""
 
     lock: FileLock
+    scrubber: Scrubber
     generations: Generations
     tail: Tail[Entry]
     log_floor: int
@@ -44,6 +46,8 @@ class Opened:
     room_sets: RoomSets = field(default_factory=RoomSets)
     lacking: int = 0
     """How many bytes have to be written at once before the store works again; 0 while it does."""
+    is_erasing: bool = True
+    """Whether somebody may be to be erased."""
     closed: bool = False
 
     def add(self, entries: Sequence[Entry], most: int, most_bytes: int) -> None:
@@ -58,6 +62,18 @@ class Opened:
         self.generations = trimmed.generations
         while self.tail.floor < self.log_floor:
             self.tail.drop_first()
+
+    def forget(self, user: UserId, upto: int) -> None:
+        """They were erased as of an offset."""
+        self.is_erasing = True
+        self.tail.forget(user, upto)
+        self.registered.drop(lambda key: key[0] == user)
+        self.room_sets.clear()
+
+    def erased(self, *, more: bool) -> None:
+        """A step of it is done, and whether there are more."""
+        self.is_erasing = more
+        self.room_sets.clear()
 
     def tail_page(
         self, subscriber: Subscriber, after: Position, upto: int, max_entries: int, max_bytes: int

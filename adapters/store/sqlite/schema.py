@@ -218,6 +218,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             f"cache_size = -{_CACHE_KIB}",
             "mmap_size = 0",
             "temp_store = MEMORY",
+            "secure_delete = ON",
             f"query_only = {int(read_only)}",
         ):
             db.execute(f"PRAGMA {pragma}")

@@ -13,9 +13,11 @@ from pathlib import Path
 from adapters.store.jobs import one_by_one
 from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.served import StoreUnusable
+from adapters.store.sqlite.erasing import Eraser
 from adapters.store.sqlite.opened import Opened
 from adapters.store.sqlite.opening import open_file
 from adapters.store.sqlite.ports.amendments import SqliteAmendments
+from adapters.store.sqlite.ports.erasures import SqliteErasures
 from adapters.store.sqlite.ports.inboxes import SqliteInboxes
 from adapters.store.sqlite.ports.ledger import SqliteLedger
 from adapters.store.sqlite.ports.log import SqliteLog
@@ -33,6 +35,7 @@ from adapters.store.sqlite.schema import (
     size_of,
     version_at_rest,
 )
+from adapters.store.sqlite.scrubbing import Scrubber
 from adapters.store.sqlite.threads import Group, Readers, Writer
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.sqlite.trimming import Step, Trimmed, Trimmer
@@ -54,6 +57,7 @@ class _Written:
     head: int
     stored_at: int
     generations: Generations
+    eraser: Eraser
 
 
 class SqliteStore(
@@ -66,6 +70,7 @@ class SqliteStore(
     SqliteAmendments,
     SqliteSchedule,
     SqliteTopics,
+    SqliteErasures,
 ):
     """A store for one process and one event loop.
 
@@ -99,6 +104,7 @@ class SqliteStore(
         trimmer = Trimmer(retention_log, self._kept.retention, retention_deliveries)
         self._trim: Callable[[LogTransaction, Sequence[Step]], Sequence[Trimmed | SynkroneError]]
         self._trim = one_by_one(trimmer.step)
+        self._erase: Callable[[LogTransaction, Sequence[int]], Sequence[bool | SynkroneError]]
 
     # opening and closing
 
@@ -145,11 +151,14 @@ class SqliteStore(
         except BaseException:
             lock.release()
             raise
+        scrubber = Scrubber(self._path)
+        eraser = Eraser(scrubber)
+        self._erase = one_by_one(eraser.step)
         tail: Tail[Entry] = Tail(found.tail_floor)
         tail.append(found.entries)
         tail.has_topics = tail.has_topics or found.has_topics
-        state = Opened(lock, found.generations, tail, found.log_floor, found.secret, found.run)
-        written = _Written(found.head, found.stored_at, found.generations)
+        state = Opened(lock, scrubber, found.generations, tail, found.log_floor, found.secret, found.run)
+        written = _Written(found.head, found.stored_at, found.generations, eraser)
         state.writer = Writer(
             partial(connect, self._path),
             partial(self._begin, written),
@@ -170,6 +179,7 @@ class SqliteStore(
         await asyncio.to_thread(state.readers.close)
         # The last connection to be closed copies the write-ahead log into the file and removes it.
         await asyncio.to_thread(state.writer.close)
+        state.scrubber.close()
         state.lock.release()
         state.tell_behind()
 
@@ -224,6 +234,10 @@ class SqliteStore(
             raise RuntimeError("nothing can be stored any more") from state.writer.defect
         step = Step(state.tail.given_to_all, state.lacking)
         trimmed = await state.writer.do(self._trim, step, weight=step.probe, applied=state.trimmed)
+        if state.is_erasing:
+            more = await state.writer.do(self._erase, state.tail.given_to_all)
+            state.erased(more=more)
+            return bool(trimmed.more or more)
         return bool(trimmed.more)
 
 
@@ -232,3 +246,4 @@ def _committed(written: _Written, transaction: LogTransaction) -> None:
     written.generations = transaction.generations
     if transaction.entries:
         written.stored_at = transaction.stored_at
+    written.eraser.committed(transaction.db)

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from adapters.store.sqlite import ledger, schedule
 from adapters.store.sqlite.collapsing import forget
-from adapters.store.sqlite.locators import locator
+from adapters.store.sqlite.locators import located
 from adapters.store.sqlite.log import log_floor
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction
@@ -127,6 +127,10 @@ class Trimmer:
             known = generations.known[number:]
             transaction.db.execute("DELETE FROM generations WHERE number < ?", (known[0].number,))
             transaction.generations = Generations(known)
+        transaction.db.execute(
+            "DELETE FROM erasures WHERE begun_at <= ? AND done_at IS NOT NULL",
+            (microseconds(transaction.now - self.retention_inbox),),
+        )
 
 
 def _is_old(transaction: LogTransaction, after: int, oldest: int) -> bool:
@@ -163,7 +167,7 @@ def _remove_contents(transaction: LogTransaction, rows: Sequence[tuple[int, byte
             break
         budget -= len(rooms)
         gone.append(offset)
-        unlocated.extend((locator(name), offset) for name in (id_, key) if name is not None)
+        unlocated.extend((located(name), offset) for name in (id_, key) if name is not None)
         if not budget:
             break
     _remove_from_rooms(transaction, lost)

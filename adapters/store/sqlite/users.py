@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from adapters.store.registration import Registration
+from adapters.store.sqlite.erased import erased, erased_lately
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction
 from domain.model import Room, UserId
@@ -35,6 +36,22 @@ def register(transaction: LogTransaction, registrations: Sequence[Registration])
         JOIN rooms ON rooms.name = given.own""",
         (roles,),
     )
+    for user, offset in erased(db, {one.user for one in registrations}).items():
+        _begin_anew(db, Room.of_user(user), offset)
+
+
+def _begin_anew(db: sqlite3.Connection, own: Room, erased: int) -> None:
+    """Where the user is a new one: what lies before the offset as of which they were erased is lost, and they have no
+    cursor of it."""
+    (user,) = db.execute("SELECT id FROM rooms WHERE name = ?", (own,)).fetchone()
+    is_new = db.execute(
+        "INSERT INTO starts (user, room, start) VALUES (?1, ?1, ?2) ON CONFLICT DO UPDATE SET start = excluded.start "
+        "WHERE excluded.start > start",
+        (user, erased - 1),
+    ).rowcount
+    if is_new:
+        db.execute("UPDATE rooms SET trimmed = max(trimmed, ?) WHERE id = ?", (erased, user))
+        db.execute("UPDATE marks SET offset = max(offset, ?) WHERE user = ?", (erased, user))
 
 
 def roles(db: sqlite3.Connection, user: UserId) -> Sequence[str]:
@@ -50,8 +67,15 @@ Advance = Mapping[tuple[UserId, str], int]
 
 def acknowledge(transaction: LogTransaction, advances: Sequence[Advance]) -> Sequence[None]:
     """An operation of the writer. Where no mark grows nothing is written."""
-    rows = as_json([(Room.of_user(user), role, offset) for one in advances for (user, role), offset in one.items()])
-    users = as_json({Room.of_user(user) for one in advances for user, _ in one})
+    gone = erased_lately(transaction, {user for one in advances for user, _ in one})
+    given = [
+        (Room.of_user(user), role, offset)
+        for one in advances
+        for (user, role), offset in one.items()
+        if offset > gone.get(user, 0)
+    ]
+    rows = as_json(given)
+    users = as_json({own for own, *_ in given})
     db = transaction.db
     db.execute("INSERT OR IGNORE INTO rooms (name) SELECT value FROM json_each(?)", (users,))
     db.execute(

@@ -6,11 +6,18 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from adapters.store.sqlite.version_8_collapse import collapse_keys
+from adapters.store.sqlite.version_8_erasures import erasures
 from adapters.store.sqlite.version_8_schedule import version_8_schedule
 from adapters.store.sqlite.version_8_snooze import version_8_snooze
 from adapters.store.sqlite.version_8_topics import topics
 
-STEPS: Sequence[Callable[[sqlite3.Connection], None]] = (version_8_schedule, collapse_keys, topics, version_8_snooze)
+STEPS: Sequence[Callable[[sqlite3.Connection], None]] = (
+    version_8_schedule,
+    collapse_keys,
+    topics,
+    version_8_snooze,
+    erasures,
+)
 
 
 def version_8(db: sqlite3.Connection) -> None:

@@ -27,6 +27,7 @@ CODES = {
     "TooManyTopics": ("too_many_topics", False),
     "IdentityMismatch": ("identity_mismatch", False),
     "CursorRefused": ("cursor_refused", True),
+    "UnknownErasure": ("unknown_erasure", False),
     "UnknownEvent": ("unknown_event", False),
     "RateLimited": ("rate_limited", True),
     "ConnectionGone": ("connection_gone", False),

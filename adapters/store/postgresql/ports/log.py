@@ -30,6 +30,7 @@ from domain.model import (
     Checkpoint,
     DisconnectUser,
     Draft,
+    EraseUser,
     Page,
     Position,
     RecoveryReason,
@@ -76,7 +77,7 @@ class PostgresqlLog(Port):
         state = self._opened()
         known = state.known()
         wanted = Order(control, self._stored_at(), known.offset, known.epoch)
-        work = self._ordering if isinstance(control, DisconnectUser) else self._restricting
+        work = self._ordering if isinstance(control, DisconnectUser | EraseUser) else self._restricting
         at: Position = await state.writer.do(work, wanted)
         await state.caught_up_if_possible(at)
         return at

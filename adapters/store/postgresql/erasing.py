@@ -1,0 +1,209 @@
+"""Erasing users from a PostgreSQL database: hidden at once, and gone in steps, by one server at a time.
+
+What is deleted lies in the pages of the tables until they are vacuumed, which comes last, and in the write-ahead log,
+its archives and backups for as long as these are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from adapters.contract.controls import control_event
+from adapters.store.form import FORM
+from adapters.store.postgresql.appending import append_name
+from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
+from adapters.store.times import microseconds, moment
+from domain.model import Entry, EraseUser, Erasure, Position, Room, UserId
+from domain.model.value import value
+
+_AT_ONCE: Final = 500
+
+_BEGIN = b"""
+    SELECT erasure, begun_at, first, epoch FROM synkrone.erase_user(
+        %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
+        %(sync)s::boolean, %(user)s::text, %(erasure)s::text, %(form)s::smallint, %(event)s::text, %(payload)s::text,
+        %(begun_at)s::bigint)"""
+_FOUND = b"""
+    SELECT id, user_id, begun_at, done_at FROM synkrone.erasures WHERE id = ANY (%(ids)s::text[])"""
+_TURN = b"SELECT FROM synkrone.log FOR UPDATE SKIP LOCKED"
+_RUNNING = b"""
+    SELECT id, user_id, log_offset,
+        log_offset <= %(given)s::bigint AND NOT EXISTS (
+            SELECT FROM synkrone.nodes WHERE nodes.log_offset < erasures.log_offset)
+    FROM synkrone.erasures WHERE done_at IS NULL ORDER BY log_offset LIMIT 1"""
+_SCHEDULED = b"SELECT synkrone.erase_scheduled(%(own)s::text, %(most)s::integer)"
+_PLACED = b"SELECT synkrone.erase_placed(%(id)s::text, %(own)s::text, %(most)s::integer)"
+_RECALLED = b"SELECT synkrone.erase_recalled(%(own)s::text, %(offset)s::bigint, %(most)s::integer)"
+_MEMBER = b"SELECT synkrone.erase_member(%(user)s::text, %(offset)s::bigint, %(most)s::integer)"
+_LAST: Sequence[bytes] = (
+    b"""
+    UPDATE synkrone.entries SET payload = NULL
+    WHERE event LIKE 'user.%%' AND log_offset <= %(offset)s::bigint
+        AND payload::json ->> 'user' = %(user)s::text""",
+    # What somebody was at as it began; whoever came back since is beyond it.
+    b"DELETE FROM synkrone.marks WHERE user_id = %(user)s::text AND log_offset < %(offset)s::bigint",
+    b"DELETE FROM synkrone.state WHERE user_id = %(user)s::text AND log_offset < %(offset)s::bigint",
+    b"DELETE FROM synkrone.watermarks WHERE user_id = %(user)s::text AND log_offset < %(offset)s::bigint",
+    b"DELETE FROM synkrone.ledger_connections WHERE user_id = %(user)s::text AND after < %(offset)s::bigint",
+    b"DELETE FROM synkrone.collapsing WHERE room = %(own)s::text AND log_offset < %(offset)s::bigint",
+    b"DELETE FROM synkrone.parked WHERE recipient ->> 'user' = %(user)s::text",
+    b"UPDATE synkrone.erasures SET user_id = NULL WHERE id = %(id)s::text",
+)
+"""What else names users by their ids has a statement here."""
+_ERASED = b"""
+    SELECT user_id, synkrone.erased_at(user_id) FROM unnest(%(users)s::text[]) AS given (user_id)
+    WHERE EXISTS (SELECT FROM synkrone.erasures) AND synkrone.erased_at(user_id) IS NOT NULL"""
+_TABLES = b"""
+    SELECT format('VACUUM %I.%I', nspname, relname)
+    FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = 'synkrone' AND relkind = 'r' AND relpersistence = 'p' ORDER BY relname"""
+_DONE = b"UPDATE synkrone.erasures SET done_at = synkrone.microseconds() WHERE id = %(id)s::text"
+
+
+@value
+class Beginning:
+    """What is wanted; the rest is as that of an append."""
+
+    user: UserId
+    id: str
+    begun_at: datetime
+    at: datetime | None
+    known: int
+    known_epoch: str | None
+
+
+@dataclass(eq=False, slots=True)
+class _Begun:
+    wanted: Beginning
+    name: UUID = field(default_factory=append_name)
+    answer: Erasure | None = None
+    entry: Entry | None = None
+
+
+class BeginningToErase:
+    """Work of the writer. What it has begun, and does not know the end of, it asks for when it is run again."""
+
+    once = True
+
+    def __init__(self, those: Sequence[Beginning], *, sync: bool) -> None:
+        self._begun = [_Begun(wanted) for wanted in those]
+        self._sync = sync
+
+    def run(self, db: Database) -> Written:
+        for one in self._begun:
+            if one.answer is None:
+                self._begin(db, one)
+        entries = [one.entry for one in self._begun if one.entry is not None]
+        generations = db.generations_with(entries[-1].position.epoch) if entries else None
+        return Written([one.answer for one in self._begun], entries, generations)
+
+    def _begin(self, db: Database, one: _Begun) -> None:
+        wanted = one.wanted
+        control = EraseUser(wanted.user)
+        event, payload = control_event(control)
+        id_, begun_at, first, epoch = db.one(
+            _BEGIN,
+            {
+                "name": one.name,
+                "answered": db.answered,
+                "at": stored_time(wanted.at),
+                "known": wanted.known,
+                "known_epoch": wanted.known_epoch,
+                "sync": self._sync,
+                "user": wanted.user,
+                "erasure": wanted.id,
+                "form": FORM,
+                "event": event,
+                "payload": payload.decode(),
+                "begun_at": microseconds(wanted.begun_at),
+            },
+        )
+        if first is not None:
+            db.answered = [one.name]
+            one.entry = Entry(Position(epoch, first), frozenset(), event, payload, control=control)
+        known_at = moment(begun_at if begun_at is not None else microseconds(wanted.begun_at))
+        one.answer = Erasure(id_ if id_ is not None else wanted.id, wanted.user, known_at)
+
+
+def found(snapshot: Snapshot, ids: Sequence[str]) -> list[Erasure | None]:
+    """An operation of the readers."""
+    rows = snapshot.db.execute(_FOUND, {"ids": list(ids)}).fetchall()
+    known = {
+        id_: Erasure(
+            id_,
+            UserId(user) if user is not None else None,
+            moment(begun_at),
+            moment(done_at) if done_at is not None else None,
+        )
+        for id_, user, begun_at, done_at in rows
+    }
+    return [known.get(id_) for id_ in ids]
+
+
+@value
+class Stepped:
+    """Whether there is more to do. Of ``unvacuumed`` there are no rows any more."""
+
+    more: bool
+    unvacuumed: str | None = None
+
+
+class Erasing:
+    """Work of the writer: a step, for all who ask for one. Each says up to which offset every follower of this server
+    has been given all."""
+
+    once = False
+
+    def __init__(self, given: Sequence[int], *, sync: bool) -> None:
+        self._given = given
+        self._sync = sync
+
+    def run(self, db: Database) -> Written:
+        with db.transaction():
+            db.execute(b"SELECT synkrone.set_durability(%(sync)s::boolean)", {"sync": self._sync})
+            stepped = _step(db, min(self._given))
+        return Written([stepped] * len(self._given))
+
+
+def _step(db: Database, given: int) -> Stepped:
+    row = db.execute(_RUNNING, {"given": given}).fetchone()
+    if row is None or db.execute(_TURN).fetchone() is None:
+        return Stepped(more=False)
+    id_, user, offset, are_told = row
+    if user is None:
+        return Stepped(more=False, unvacuumed=id_)
+    parameters = {"id": id_, "user": user, "own": Room.of_user(user), "offset": offset, "most": _AT_ONCE}
+    for step in (_SCHEDULED, _PLACED, _RECALLED):
+        (some,) = db.one(step, parameters)
+        if some:
+            return Stepped(more=True)
+    if not are_told:
+        return Stepped(more=False)
+    (some,) = db.one(_MEMBER, parameters)
+    if some:
+        return Stepped(more=True)
+    for statement in _LAST:
+        db.execute(statement, parameters)
+    return Stepped(more=True)
+
+
+def vacuum(address: Address, id_: str) -> None:
+    """Of all tables, those that this role may, what is deleted in them is removed; and the erasure is done.
+
+    Blocks. Raises psycopg.Error.
+    """
+    with address.connect(statement_timeout=False) as line:
+        for (statement,) in line.execute(_TABLES).fetchall():
+            line.execute(statement)
+        line.execute(_DONE, {"id": id_})
+
+
+def erased(db: Database, users: Collection[UserId]) -> dict[UserId, int]:
+    """At which offset those of them were who ever were, as far as it is remembered."""
+    rows = db.execute(_ERASED, {"users": sorted(users)}).fetchall() if users else []
+    return {UserId(user): int(offset) for user, offset in rows}

@@ -1,0 +1,289 @@
+-- Users who are erased. "user_id" is named only until nothing of them is left, and "who" is a seal of it. They were erased
+-- as of "log_offset".
+CREATE TABLE synkrone.erasures (
+    id text COLLATE "C" PRIMARY KEY,
+    who bytea NOT NULL,
+    user_id text COLLATE "C",
+    log_offset bigint NOT NULL,
+    begun_at bigint NOT NULL,
+    done_at bigint);
+CREATE INDEX erasures_who ON synkrone.erasures (who, log_offset);
+CREATE INDEX erasures_running ON synkrone.erasures (log_offset) WHERE done_at IS NULL;
+
+-- What was placed in the room of somebody who is being erased, and still has their name.
+CREATE TABLE synkrone.erasing (
+    erasure text COLLATE "C" NOT NULL,
+    log_offset bigint NOT NULL,
+    item boolean NOT NULL,
+    PRIMARY KEY (erasure, log_offset));
+
+-- Ids and keys of what was for somebody who was erased, each as its seal, and the seal of the content's digest.
+CREATE TABLE synkrone.tombstones (
+    name bytea PRIMARY KEY,
+    log_offset bigint NOT NULL,
+    digest bytea);
+CREATE INDEX tombstones_log_offset ON synkrone.tombstones (log_offset);
+
+CREATE INDEX contents_recalled ON synkrone.contents (log_offset) WHERE recalled IS NOT NULL;
+CREATE INDEX entries_controls ON synkrone.entries (log_offset) WHERE event LIKE 'user.%';
+CREATE INDEX entries_members ON synkrone.entries (log_offset) WHERE event = 'topic.members';
+CREATE INDEX entries_about ON synkrone.entries (about) WHERE about IS NOT NULL;
+
+CREATE FUNCTION synkrone.seal(name bytea) RETURNS bytea
+LANGUAGE sql STABLE AS $$
+    SELECT substr(sha256(coalesce(secret, ''::bytea) || sha256(coalesce(secret, ''::bytea) || seal.name)), 1, 16)
+    FROM synkrone.log
+$$;
+COMMENT ON FUNCTION synkrone.seal IS
+    'By which a name is known again that is not kept. Whoever has the secret of the log can try whether it is one that '
+    'they guess.';
+
+CREATE FUNCTION synkrone.without(names text, room text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT nullif(array_to_string(array_remove(string_to_array(names, E'\n'), room), E'\n'), '')
+$$;
+
+CREATE FUNCTION synkrone.are_sealed(new_ids text[], new_keys text[]) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM unnest(new_ids, new_keys) AS given (id, key)
+        WHERE (SELECT true FROM synkrone.tombstones WHERE name = synkrone.seal(convert_to('id:' || given.id, 'UTF8')))
+            OR (SELECT true FROM synkrone.tombstones
+                WHERE name = synkrone.seal(convert_to('key:' || given.key, 'UTF8'))));
+END
+$$;
+COMMENT ON FUNCTION synkrone.are_sealed IS
+    'Whether any was published before, for somebody who was erased. To be called where there are tombstones at all.';
+
+CREATE OR REPLACE FUNCTION synkrone.append(
+    append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,
+    new_ids text[], new_keys text[], new_digests text[], new_types text[], new_form smallint, new_expiries bigint[],
+    new_rooms text[], new_payloads text[], new_sources text[], old_resume_ids text[], new_resume_ids text[],
+    OUT first bigint, OUT epoch text, OUT is_refused boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    locked record;
+BEGIN
+    is_refused := false;
+    locked := synkrone.lock_log(at, known, known_epoch, sync);
+    SELECT appends.first, epochs.epoch INTO first, epoch
+    FROM synkrone.appends JOIN synkrone.epochs ON epochs.number = appends.epoch_number
+    WHERE appends.name = append_name;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    -- Each by itself: joined, they could be looked for by reading the whole table.
+    SELECT coalesce(bool_or(
+        (SELECT true FROM synkrone.ids WHERE ids.id = given.id)
+        OR (SELECT true FROM synkrone.ids WHERE ids.key = given.key)), false)
+    INTO is_refused FROM unnest(new_ids, new_keys) AS given (id, key);
+    -- Behind those, as an id that is not there any more is sealed by then.
+    IF NOT is_refused AND EXISTS (SELECT FROM synkrone.tombstones) THEN
+        is_refused := synkrone.are_sealed(new_ids, new_keys);
+    END IF;
+    IF NOT is_refused AND cardinality(new_sources) > 0 THEN
+        SELECT bool_or(
+            (SELECT checkpoints.resume_id FROM synkrone.checkpoints WHERE checkpoints.source = given.source)
+            IS DISTINCT FROM given.resume_id)
+        INTO is_refused FROM unnest(new_sources, old_resume_ids) AS given (source, resume_id);
+    END IF;
+    IF is_refused THEN
+        RETURN;
+    END IF;
+    first := locked.head + 1;
+    epoch := locked.epoch;
+    INSERT INTO synkrone.ids (id, log_offset, key, digest)
+    SELECT given.id, append.first + given.number - 1, given.key, decode(given.digest, 'hex')
+    FROM unnest(new_ids, new_keys, new_digests) WITH ORDINALITY AS given (id, key, digest, number);
+    INSERT INTO synkrone.contents (log_offset, stored_at, expires_at, id, type, form, rooms, payload)
+    SELECT append.first + given.number - 1, locked.stored_at, given.expires_at, given.id, given.type, new_form,
+        given.rooms, given.payload
+    FROM unnest(new_expiries, new_ids, new_types, new_rooms, new_payloads) WITH ORDINALITY
+        AS given (expires_at, id, type, rooms, payload, number);
+    INSERT INTO synkrone.entries (log_offset, stored_at, event)
+    SELECT append.first + given.number - 1, locked.stored_at, 'notification.new'
+    FROM generate_series(1, cardinality(new_ids)) AS given (number);
+    INSERT INTO synkrone.placed (room, log_offset, item, expires_at)
+    SELECT named.room, append.first + given.number - 1, true, given.expires_at
+    FROM unnest(new_rooms, new_expiries) WITH ORDINALITY AS given (rooms, expires_at, number),
+        string_to_table(given.rooms, E'\n') AS named (room);
+    INSERT INTO synkrone.checkpoints AS stored (source, resume_id)
+    SELECT given.source, given.resume_id FROM unnest(new_sources, new_resume_ids) AS given (source, resume_id)
+    ON CONFLICT (source) DO UPDATE SET resume_id = excluded.resume_id;
+    DELETE FROM synkrone.appends WHERE name = ANY (answered);
+    INSERT INTO synkrone.appends (name, stored_at, first, epoch_number)
+    VALUES (append_name, locked.stored_at, append.first, locked.epoch_number);
+END
+$$;
+
+CREATE FUNCTION synkrone.erase_user(
+    append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,
+    erased_user text, new_erasure text, new_form smallint, new_event text, new_payload text, new_begun_at bigint,
+    OUT erasure text, OUT begun_at bigint, OUT first bigint, OUT epoch text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    locked record;
+    own text := 'user:' || erased_user;
+BEGIN
+    -- Before the log: whoever trims or amends may be at the same, and is not to be waited for while others wait.
+    PERFORM FROM synkrone.log FOR UPDATE;
+    SELECT erasures.id, erasures.begun_at INTO erasure, begun_at FROM synkrone.erasures
+    WHERE user_id = erased_user AND done_at IS NULL;
+    IF FOUND AND erasure <> new_erasure THEN
+        RETURN;
+    END IF;
+    -- Nearly all of it before the log is locked.
+    WITH gone AS (DELETE FROM synkrone.placed WHERE room = own RETURNING log_offset, item)
+    INSERT INTO synkrone.erasing SELECT new_erasure, log_offset, item FROM gone ON CONFLICT DO NOTHING;
+    DELETE FROM synkrone.marks WHERE user_id = erased_user;
+    locked := synkrone.lock_log(at, known, known_epoch, sync);
+    SELECT appends.first, epochs.epoch INTO first, epoch
+    FROM synkrone.appends JOIN synkrone.epochs ON epochs.number = appends.epoch_number
+    WHERE appends.name = append_name;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    erasure := new_erasure;
+    begun_at := new_begun_at;
+    first := locked.head + 1;
+    epoch := locked.epoch;
+    WITH gone AS (DELETE FROM synkrone.placed WHERE room = own RETURNING log_offset, item)
+    INSERT INTO synkrone.erasing SELECT new_erasure, log_offset, item FROM gone ON CONFLICT DO NOTHING;
+    DELETE FROM synkrone.marks WHERE user_id = erased_user;
+    DELETE FROM synkrone.starts WHERE user_id = erased_user;
+    DELETE FROM synkrone.memberships WHERE user_id = erased_user;
+    DELETE FROM synkrone.watermarks WHERE user_id = erased_user;
+    DELETE FROM synkrone.state WHERE user_id = erased_user;
+    DELETE FROM synkrone.trimmed WHERE room = own;
+    DELETE FROM synkrone.ledger_connections WHERE user_id = erased_user;
+    DELETE FROM synkrone.ledger_receipts WHERE user_id = erased_user;
+    UPDATE synkrone.restrictions SET reason = NULL WHERE user_id = erased_user;
+    INSERT INTO synkrone.erasures (id, who, user_id, log_offset, begun_at)
+    VALUES (new_erasure, synkrone.seal(convert_to('user:' || erased_user, 'UTF8')), erased_user, first, new_begun_at);
+    INSERT INTO synkrone.entries (log_offset, stored_at, event, form, payload)
+    VALUES (first, locked.stored_at, new_event, new_form, new_payload);
+    DELETE FROM synkrone.appends WHERE name = ANY (answered);
+    INSERT INTO synkrone.appends (name, stored_at, first, epoch_number)
+    VALUES (append_name, locked.stored_at, erase_user.first, locked.epoch_number);
+END
+$$;
+COMMENT ON FUNCTION synkrone.erase_user IS
+    'Begin to erase a user: nobody finds any more what is theirs, and the entry "first" tells servers. Without "first" '
+    'they are being erased already. Said again, also by another connection, it answers as it did.';
+
+CREATE FUNCTION synkrone.erased_at(erased_user text) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM synkrone.erasures) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT max(log_offset) FROM synkrone.erasures
+        WHERE who = synkrone.seal(convert_to('user:' || erased_user, 'UTF8')));
+END
+$$;
+COMMENT ON FUNCTION synkrone.erased_at IS 'As of which offset a user was erased; NULL for one who never was.';
+
+CREATE FUNCTION synkrone.erase_placed(running text, own text, most integer) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    gone_items bigint[];
+    gone_events bigint[];
+    sealed bigint[];
+BEGIN
+    WITH gone AS (
+        DELETE FROM synkrone.erasing WHERE erasure = running AND log_offset IN (
+            SELECT log_offset FROM synkrone.erasing WHERE erasure = running ORDER BY log_offset LIMIT most)
+        RETURNING log_offset, item)
+    SELECT array_agg(log_offset) FILTER (WHERE item), array_agg(log_offset) FILTER (WHERE NOT item)
+    INTO gone_items, gone_events FROM gone;
+    UPDATE synkrone.entries SET rooms = synkrone.without(rooms, own) WHERE log_offset = ANY (gone_events);
+    UPDATE synkrone.entries SET payload = NULL, expires_at = NULL
+    WHERE log_offset = ANY (gone_events) AND rooms IS NULL;
+    UPDATE synkrone.contents SET rooms = synkrone.without(rooms, own), recalled = synkrone.without(recalled, own)
+    WHERE log_offset = ANY (gone_items);
+    SELECT array_agg(log_offset) INTO sealed FROM synkrone.contents
+    WHERE log_offset = ANY (gone_items) AND rooms IS NULL AND recalled IS NULL;
+    PERFORM synkrone.seal_contents(sealed);
+    RETURN gone_items IS NOT NULL OR gone_events IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION synkrone.erase_placed IS
+    'Of what was placed in a room some loses its name, and where there is no other its content; whether there was any.';
+
+CREATE FUNCTION synkrone.seal_contents(sealed bigint[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- What revises one may be in no room, where whoever it is for has deleted it.
+    UPDATE synkrone.entries SET rooms = NULL, payload = NULL, expires_at = NULL
+    WHERE about = ANY (sealed) AND event = 'notification.revised';
+    UPDATE synkrone.contents SET payload = NULL, rooms = NULL, recalled = NULL, type = '', id = E'\x01' || log_offset
+    WHERE log_offset = ANY (sealed);
+    WITH gone AS (DELETE FROM synkrone.ids WHERE log_offset = ANY (sealed) RETURNING *)
+    INSERT INTO synkrone.tombstones (name, log_offset, digest)
+    SELECT synkrone.seal(convert_to('id:' || id, 'UTF8')), log_offset, synkrone.seal(digest) FROM gone
+    UNION ALL
+    SELECT synkrone.seal(convert_to('key:' || key, 'UTF8')), log_offset, synkrone.seal(digest)
+    FROM gone WHERE key IS NOT NULL
+    ON CONFLICT DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION synkrone.seal_contents IS 'What is left of notifications is by what a retry is known.';
+
+CREATE FUNCTION synkrone.erase_recalled(own text, upto bigint, most integer) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    found bigint[];
+    sealed bigint[];
+BEGIN
+    SELECT array_agg(log_offset) INTO found FROM (
+        SELECT log_offset FROM synkrone.contents
+        WHERE recalled IS NOT NULL AND log_offset < upto AND own = ANY (string_to_array(recalled, E'\n'))
+        LIMIT most) AS chosen;
+    UPDATE synkrone.contents SET recalled = synkrone.without(recalled, own) WHERE log_offset = ANY (found);
+    SELECT array_agg(log_offset) INTO sealed FROM synkrone.contents
+    WHERE log_offset = ANY (found) AND recalled IS NULL;
+    PERFORM synkrone.seal_contents(sealed);
+    RETURN found IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION synkrone.erase_recalled IS 'The same of what was taken back, which is placed nowhere any more.';
+
+CREATE FUNCTION synkrone.erase_member(erased_user text, upto bigint, most integer) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    found bigint[];
+BEGIN
+    SELECT array_agg(log_offset) INTO found FROM (
+        SELECT log_offset FROM synkrone.entries
+        WHERE event = 'topic.members' AND log_offset <= upto
+            AND (payload::jsonb -> 'joined' ? erased_user OR payload::jsonb -> 'left' ? erased_user)
+        LIMIT most) AS chosen;
+    UPDATE synkrone.entries SET payload = json_build_object(
+        'topic', payload::jsonb -> 'topic', 'joined', (payload::jsonb -> 'joined') - erased_user,
+        'left', (payload::jsonb -> 'left') - erased_user)::text
+    WHERE log_offset = ANY (found);
+    RETURN found IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION synkrone.erase_member IS
+    'What says who came to topics and left them names a user no more; whether any did.';
+
+CREATE FUNCTION synkrone.erase_scheduled(own text, most integer) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    found bigint[];
+    sealed bigint[];
+BEGIN
+    SELECT array_agg(number) INTO found FROM (
+        SELECT number FROM synkrone.scheduled WHERE own = ANY (string_to_array(rooms, E'\n')) LIMIT most) AS chosen;
+    UPDATE synkrone.scheduled SET rooms = synkrone.without(rooms, own) WHERE number = ANY (found);
+    SELECT array_agg(-number) INTO sealed FROM synkrone.scheduled WHERE number = ANY (found) AND rooms IS NULL;
+    PERFORM synkrone.seal_contents(sealed);
+    UPDATE synkrone.scheduled
+    SET ended = synkrone.microseconds(), payload = NULL, type = '', id = E'\x01' || number, key = NULL, digest = NULL
+    WHERE -number = ANY (sealed);
+    RETURN found IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION synkrone.erase_scheduled IS 'The same of what waits for its time, which is cancelled.';

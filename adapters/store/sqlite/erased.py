@@ -1,0 +1,57 @@
+"""Who was erased, as a SQLite file remembers it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+
+from adapters.store.seals import Seals
+from adapters.store.sqlite.transaction import LogTransaction
+from adapters.store.times import microseconds
+from domain.model import Room, Subscriber, UserId
+
+LATE = timedelta(days=1)
+"""What is said later of something that happened before a user was erased is not believed to be said at all."""
+
+
+def seals(db: sqlite3.Connection) -> Seals:
+    (secret,) = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
+    return Seals(secret)
+
+
+def erased_lately(transaction: LogTransaction, users: Collection[UserId]) -> dict[UserId, int]:
+    """At which offset those of them were who were so lately that something of before may still be said."""
+    since = microseconds(transaction.now - LATE)
+    (any_lately,) = transaction.db.execute(
+        "SELECT EXISTS (SELECT 1 FROM erasures WHERE begun_at > ?)", (since,)
+    ).fetchone()
+    return erased(transaction.db, users) if any_lately else {}
+
+
+def erased(db: sqlite3.Connection, users: Iterable[UserId]) -> dict[UserId, int]:
+    """At which offset those of them were who ever were, as far as it is remembered."""
+    (any_ever,) = db.execute("SELECT EXISTS (SELECT 1 FROM erasures)").fetchone()
+    if not any_ever:
+        return {}
+    known = seals(db)
+    found: dict[UserId, int] = {}
+    for user in users:
+        (offset,) = db.execute("SELECT max(offset) FROM erasures WHERE who = ?", (known.user(user),)).fetchone()
+        if offset is not None:
+            found[user] = offset
+    return found
+
+
+def is_erased(transaction: LogTransaction, subscriber: Subscriber) -> bool:
+    """Whether it is the user of before, who asked as they were erased. Without a role it is nobody who ever came."""
+    if not subscriber.role:
+        return False
+    offset = erased_lately(transaction, (subscriber.user,)).get(subscriber.user, 0)
+    return subscriber.starts.get(Room.of_user(subscriber.user), 0) < offset - 1
+
+
+def rooms_of_erased(db: sqlite3.Connection, upto: int) -> frozenset[Room]:
+    """Of users who are being erased, and were as of an offset or later."""
+    rows = db.execute("SELECT user FROM erasures WHERE done_at IS NULL AND user IS NOT NULL AND offset >= ?", (upto,))
+    return frozenset(Room.of_user(user) for (user,) in rows)

@@ -1,0 +1,25 @@
+"""What is stored of a user, as they are given it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from domain.model.inbox import Counts, Item
+from domain.model.log import Position, Subscriber
+from domain.model.value import value
+
+
+@value
+class UserExport:
+    """What an export begins with: up to where the user has received the log, by role, and what is counted of their
+    inbox at a position."""
+
+    subscriber: Subscriber
+    marks: Mapping[str, int]
+    counts: Counts
+    as_of: Position
+
+
+UserPart: TypeAlias = Sequence[Item]
+"""A page of the inbox."""

@@ -1,0 +1,51 @@
+"""Giving users what is stored of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from domain.model import (
+    EVERYONE,
+    DeliveriesQuery,
+    InboxQuery,
+    ItemState,
+    Room,
+    Subscriber,
+    UserExport,
+    UserId,
+    UserPart,
+)
+from domain.ports import Inboxes, Ledger, Subscribers
+
+PAGE_ITEMS = 100
+
+
+class ExportService:
+    """The UserExports of the domain. It holds a page at a time."""
+
+    def __init__(self, *, subscribers: Subscribers, inboxes: Inboxes, ledger: Ledger) -> None:
+        self._subscribers = subscribers
+        self._inboxes = inboxes
+        self._ledger = ledger
+
+    async def begin(self, user: UserId) -> UserExport:
+        roles, own = await self._subscribers.roles(user), Room.of_user(user)
+        if roles:
+            # They have a start in each of these.
+            rooms = frozenset((own, EVERYONE, *map(Room.of_role, roles)))
+            subscriber = await self._subscribers.register(user, roles[0], rooms)
+        else:
+            # To register somebody who never came would have them start here, in the rooms that they share.
+            subscriber = Subscriber(user, "", {own: 0})
+        known = await self._ledger.addressed(user, DeliveriesQuery(limit=1))
+        counted = await self._inboxes.count(subscriber)
+        return UserExport(subscriber, known.marks, counted.counts, counted.as_of)
+
+    async def parts(self, export: UserExport) -> AsyncIterator[UserPart]:
+        before: int | None = export.as_of.offset + 1
+        while before is not None:
+            query = InboxQuery(limit=PAGE_ITEMS, before=before, state=ItemState.ALL)
+            listing = await self._inboxes.list_items(export.subscriber, query)
+            if listing.items:
+                yield listing.items
+            before = listing.next

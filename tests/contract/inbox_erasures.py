@@ -1,0 +1,342 @@
+"""What every store must do with users who are erased: nothing of them is left, and nothing of others is missing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from domain.errors import UnknownNotification
+from domain.model import (
+    EVERYONE,
+    Action,
+    BlockUser,
+    ChangeMembers,
+    Counts,
+    DeliveriesQuery,
+    DisconnectUser,
+    EraseUser,
+    Erasure,
+    ErasureState,
+    RecoveryReason,
+    Room,
+    Span,
+    UserId,
+)
+from tests.contract.inbox_harness import (
+    ANN,
+    BOB,
+    COMPANY,
+    CONFLICT,
+    DUPLICATE,
+    HOUR,
+    STORED,
+    Following,
+    OpenedStore,
+    OpenStore,
+    arrival,
+    arrive,
+    assert_readable,
+    draft,
+    entries_of,
+    events_of,
+    ids_of,
+    items_of,
+    offsets_of,
+    outcomes,
+    pass_time,
+    reader,
+    register,
+)
+from tests.contract.inbox_schedule import deliver, later
+from tests.contract.inbox_topics import OTHER, TOPIC, join, leave, members
+from tests.doubles import START, ManualClock
+
+ANN_ID, BOB_ID = UserId("ann"), UserId("bob")
+
+
+async def erase(inbox: OpenedStore, user: UserId = ANN_ID, id_: str = "erasure") -> Erasure:
+    """Until it is done."""
+    begun = await inbox.begin_erasure(user, id_, START)
+    for _ in range(1000):
+        found = await inbox.erasure(begun.id)
+        assert found is not None
+        if found.state is ErasureState.DONE:
+            return found
+        await inbox.tidy()
+    raise AssertionError("it does not end")
+
+
+class ErasureContract:
+    async def test_a_user_who_was_erased_has_nothing(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        start = await inbox.head()
+        await inbox.append([draft("a"), draft("b", ANN, BOB), draft("c", COMPANY), draft("d", EVERYONE)])
+        await inbox.change(ann, Action.READ, ["a", "c"], START)
+        erased = await erase(inbox)
+        assert (erased.state, erased.user, erased.begun_at) == (ErasureState.DONE, None, START)
+        anew = await register(inbox)
+        assert await ids_of(inbox, anew) == []
+        assert (await inbox.count(anew)).counts == Counts(0, 0, 0)
+        assert await events_of(inbox, anew, await inbox.head()) == []
+        page = await inbox.addressed(ANN_ID, DeliveriesQuery())
+        assert list(page.notifications) == []
+        assert (await arrive(inbox, arrival("ann", "company", start))).reason is RecoveryReason.TRIMMED
+
+    async def test_it_is_hidden_at_once(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        await inbox.append([draft("a"), draft("b", ANN, BOB)])
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        anew = await register(inbox)
+        assert await ids_of(inbox, anew) == []
+        assert await ids_of(inbox, reader(ANN, start=anew.starts[ANN])) == []
+        assert (await inbox.change(ann, Action.READ, ["a", "b"], START)).changed == 0
+        assert (await inbox.read_all(ann, None, START)).changed == 0
+
+    async def test_others_keep_what_is_theirs(self, inbox: OpenedStore) -> None:
+        bob = await register(inbox, "bob")
+        await register(inbox)
+        start = await inbox.head()
+        await inbox.append([draft("a"), draft("b", ANN, BOB), draft("c", BOB), draft("d", COMPANY)])
+        await inbox.change(bob, Action.READ, ["b"], START)
+        before = await items_of(inbox, bob), await events_of(inbox, bob, start)
+        await erase(inbox)
+        assert (await items_of(inbox, bob), await events_of(inbox, bob, start)) == before
+        published = await inbox.published("b")
+        assert published is not None
+        assert published.audience.rooms == {BOB}
+        assert await inbox.published("a") is None
+
+    async def test_the_last_of_several_takes_the_content_along(self, inbox: OpenedStore) -> None:
+        await inbox.append([draft("a", ANN, BOB)])
+        await erase(inbox, ANN_ID, "first")
+        assert await inbox.published("a") is not None
+        await erase(inbox, BOB_ID, "second")
+        assert await inbox.published("a") is None
+
+    async def test_offsets_have_no_gap(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        start = await inbox.head()
+        await inbox.append([draft("a"), draft("b", BOB)])
+        await inbox.change(ann, Action.SEEN, ["a"], START)
+        await inbox.append_control(DisconnectUser(ANN_ID, reconnect=True))
+        await erase(inbox)
+        await inbox.append([draft("c")])
+        following = Following(inbox, start)
+        assert await following.until(start.offset + 6) == [start.offset + n for n in range(1, 7)]
+        rooms = [entry.rooms for entry in following.entries]
+        assert rooms == [frozenset(), {BOB}, frozenset(), frozenset(), frozenset(), {ANN}]
+        assert all(ANN not in room for room in rooms[:5])
+        assert b"ann" not in b"".join(entry.payload for entry in following.entries[:4])
+
+    async def test_every_follower_is_told(self, inbox: OpenedStore) -> None:
+        start = await inbox.head()
+        following = Following(inbox, start)
+        waiting = following.start(start.offset + 1)
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        await waiting
+        assert [entry.control for entry in following.entries] == [EraseUser(ANN_ID)]
+
+    async def test_who_comes_back_is_a_new_user(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        await inbox.append([draft("a"), draft("b", COMPANY)])
+        await inbox.acknowledge({(ANN_ID, "company"): await inbox.head()})
+        cursor = await inbox.head()
+        await erase(inbox)
+        await inbox.append([draft("c"), draft("d", COMPANY)])
+        came = await arrive(inbox, arrival("ann", "company", cursor))
+        assert (came.recovered, came.reason) == (False, RecoveryReason.TRIMMED)
+        assert [entry.event for entry in came.page.entries] == ["notification.new"]
+        assert await ids_of(inbox, came.subscriber) == ["c"]
+        again = await arrive(inbox, arrival("ann", "company", cursor))
+        assert (again.recovered, again.reason) == (False, RecoveryReason.TRIMMED)
+        with_new = await arrive(inbox, arrival("ann", "company", await inbox.head()))
+        assert (with_new.recovered, with_new.reason) == (True, None)
+        without = await arrive(inbox, arrival("ann", "admin"))
+        assert (without.recovered, without.reason) == (False, None)
+        assert ann.starts[ANN] < came.subscriber.starts[ANN]
+
+    async def test_what_comes_later_is_theirs(self, inbox: OpenedStore) -> None:
+        await register(inbox)
+        await inbox.append([draft("a")])
+        await erase(inbox)
+        await inbox.append([draft("b"), draft("c", ANN, BOB)])
+        ann = await register(inbox)
+        assert await ids_of(inbox, ann) == ["c", "b"]
+        assert (await inbox.change(ann, Action.READ, ["a", "b"], START)).changed == 1
+        assert (await inbox.read_all(ann, None, START)).changed == 1
+        assert (await inbox.count(ann)).counts == Counts(0, 0, 2)
+
+    async def test_somebody_is_erased_again(self, inbox: OpenedStore) -> None:
+        await register(inbox)
+        await inbox.append([draft("a")])
+        await erase(inbox, id_="first")
+        await register(inbox)
+        await inbox.append([draft("b")])
+        cursor = await inbox.head()
+        await erase(inbox, id_="second")
+        ann = await register(inbox)
+        assert await ids_of(inbox, ann) == []
+        assert (await arrive(inbox, arrival("ann", "company", cursor))).reason is RecoveryReason.TRIMMED
+
+    async def test_somebody_who_was_never_seen_can_be_erased(self, inbox: OpenedStore) -> None:
+        assert (await erase(inbox)).state is ErasureState.DONE
+        assert await ids_of(inbox, await register(inbox)) == []
+
+    async def test_an_unknown_erasure_is_none(self, inbox: OpenedStore) -> None:
+        assert await inbox.erasure("unknown") is None
+
+    async def test_what_was_published_for_them_never_comes_back(self, inbox: OpenedStore) -> None:
+        first = [draft("a"), draft("b", ANN, BOB), draft("x-1", own_id=False, key="key")]
+        published = await inbox.append(first)
+        await erase(inbox)
+        again = await inbox.append([*first[:2], draft("x-2", own_id=False, key="key")])
+        assert outcomes(again) == [DUPLICATE] * 3
+        assert [one.position for one in again] == [one.position for one in published]
+        assert [one.id for one in again[:2]] == ["a", "b"]
+        other = await inbox.append([draft("a", title="other"), draft("x-3", own_id=False, key="key", title="other")])
+        assert outcomes(other) == [CONFLICT] * 2
+        assert outcomes(await inbox.append([draft("c"), draft("a"), draft("d")])) == [STORED, DUPLICATE, STORED]
+        assert await ids_of(inbox, await register(inbox)) == ["d", "c"]
+
+    async def test_what_was_published_for_them_cannot_be_changed(self, inbox: OpenedStore) -> None:
+        await inbox.append([draft("a"), draft("b", ANN, BOB)])
+        await erase(inbox)
+        with pytest.raises(UnknownNotification):
+            await inbox.recall("a")
+        with pytest.raises(UnknownNotification):
+            await inbox.revise("a", lambda before: before, START)
+        start = await inbox.head()
+        await inbox.recall("b")
+        assert [entry.rooms for entry in await entries_of(inbox, reader(ANN, BOB), start)] == [{BOB}]
+
+    async def test_what_was_taken_back_loses_the_name(self, inbox: OpenedStore) -> None:
+        await inbox.append([draft("a"), draft("b", ANN, BOB)])
+        await inbox.recall("a")
+        await inbox.recall("b")
+        await erase(inbox)
+        (left,) = (await inbox.addressed(BOB_ID, DeliveriesQuery(id="b"))).notifications
+        assert left.recalled
+        (of_ann,) = (await inbox.addressed(ANN_ID, DeliveriesQuery(id="b"))).notifications
+        assert not of_ann.rooms
+
+    async def test_marks_of_before_come_too_late(self, inbox: OpenedStore) -> None:
+        await register(inbox)
+        await inbox.append([draft("a")])
+        before = await inbox.head()
+        await erase(inbox)
+        await inbox.acknowledge({(ANN_ID, "company"): before})
+        assert list(await inbox.roles(ANN_ID)) == []
+
+    async def test_what_waits_for_them_is_cancelled(self, inbox: OpenedStore) -> None:
+        waiting = [later("a", START + HOUR), later("b", START + HOUR, ANN, BOB)]
+        await inbox.append(waiting)
+        await erase(inbox)
+        assert await inbox.scheduled("a") is None
+        assert outcomes(await inbox.append(waiting[:1])) == [DUPLICATE]
+        start = await inbox.head()
+        await deliver(inbox, START + HOUR)
+        assert [entry.rooms for entry in await entries_of(inbox, reader(ANN, BOB), start)] == [{BOB}]
+
+    async def test_what_they_have_snoozed_does_not_come_back(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        bob = await register(inbox, "bob")
+        await inbox.append([draft("a"), draft("b", ANN, BOB), draft("c", COMPANY)])
+        for subscriber in (ann, bob):
+            await inbox.snooze(subscriber, ["a", "b", "c"], START + HOUR, START)
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        start = await inbox.head()
+        await deliver(inbox, START + HOUR)
+        await erase(inbox, id_="another")
+        assert await inbox.waiting() == 0
+        assert sorted(await ids_of(inbox, bob)) == ["b", "c"]
+        following = Following(inbox, start)
+        await following.until(start.offset + 2)
+        assert [entry.rooms for entry in following.entries[:2]] == [{BOB}, {BOB}]
+
+    async def test_a_block_stands(self, inbox: OpenedStore) -> None:
+        await inbox.append_control(BlockUser(ANN_ID, None, "abuse"))
+        await erase(inbox)
+        restriction = await inbox.restriction(ANN_ID)
+        assert restriction is not None
+        assert restriction.block is not None
+        assert restriction.block.reason is None
+
+    async def test_who_was_in_topics_has_left_them_all(self, inbox: OpenedStore) -> None:
+        await register(inbox)
+        bob = await register(inbox, "bob")
+        start = await inbox.head()
+        await join(inbox, "ann", "bob")
+        await inbox.append([draft("a", TOPIC)])
+        await leave(inbox, "ann")
+        await join(inbox, "ann", "cid")
+        await members(inbox, add=["ann"], topic="project-18")
+        await inbox.append([draft("b", TOPIC), draft("c", OTHER)])
+        assert await ids_of(inbox, bob) == ["b", "a"]
+        upto = await inbox.head()
+        await erase(inbox)
+        assert await ids_of(inbox, await register(inbox)) == []
+        assert not (await arrive(inbox, arrival("ann"))).spans
+        assert list((await arrive(inbox, arrival("bob"))).spans) == [Span(TOPIC, start.offset + 1, None)]
+        assert await ids_of(inbox, bob) == ["b", "a"]
+        following = Following(inbox, start)
+        await following.until(upto.offset)
+        assert [entry.control for entry in following.entries if isinstance(entry.control, ChangeMembers)] == [
+            ChangeMembers("project-17", (BOB_ID,), ()),
+            ChangeMembers("project-17", (), ()),
+            ChangeMembers("project-17", (UserId("cid"),), ()),
+            ChangeMembers("project-18", (), ()),
+        ]
+
+    async def test_who_comes_back_to_a_topic_begins_there_anew(self, inbox: OpenedStore) -> None:
+        await register(inbox)
+        await join(inbox, "ann")
+        await inbox.append([draft("a", TOPIC)])
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        again = await join(inbox, "ann")
+        await inbox.append([draft("b", TOPIC)])
+        for _ in range(1000):
+            if not await inbox.tidy():
+                break
+        came = await arrive(inbox, arrival("ann"))
+        assert list(came.spans) == [Span(TOPIC, again.offset, None)]
+        assert await ids_of(inbox, came.subscriber) == ["b"]
+
+    async def test_others_have_lost_nothing(self, inbox: OpenedStore) -> None:
+        bob = await register(inbox, "bob")
+        start = await inbox.head()
+        await inbox.append([draft("a"), draft("b", ANN, BOB)])
+        await erase(inbox)
+        await assert_readable(inbox, bob, start)
+        assert await offsets_of(inbox, bob, start) == [start.offset + 2]
+
+    async def test_what_is_left_grows_old(self, open_inbox: OpenStore, clock: ManualClock) -> None:
+        inbox = await open_inbox(retention=HOUR)
+        await inbox.append([draft("a"), draft("b", ANN, BOB)])
+        await erase(inbox)
+        await pass_time(inbox, clock, 3 * HOUR)
+        assert outcomes(await inbox.append([draft("a"), draft("b", ANN, BOB)])) == [STORED, STORED]
+
+    async def test_two_at_once_are_one(self, inbox: OpenedStore) -> None:
+        first = await inbox.begin_erasure(ANN_ID, "first", START)
+        second = await inbox.begin_erasure(ANN_ID, "second", START + timedelta(seconds=1))
+        if first.state is ErasureState.RUNNING:
+            assert second == first
+        for _ in range(1000):
+            if not await inbox.tidy():
+                break
+        done = await inbox.erasure(second.id)
+        assert done is not None
+        assert done.state is ErasureState.DONE
+
+    async def test_many_notifications_and_many_readers(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        names = [Room.of_user(f"u-{number}") for number in range(50)]
+        drafts = [draft(f"n-{number}", ANN, *(names if number % 3 else ())) for number in range(1200)]
+        await inbox.append(drafts)
+        for first in range(0, 1200, 400):
+            await inbox.change(ann, Action.READ, [f"n-{number}" for number in range(first, first + 400)], START)
+        await erase(inbox)
+        assert await ids_of(inbox, await register(inbox)) == []
+        other = await register(inbox, "u-7")
+        assert len(await ids_of(inbox, other)) == 800

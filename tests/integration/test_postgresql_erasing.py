@@ -1,0 +1,98 @@
+"""Erasing from a PostgreSQL database leaves no row: in no table, and after a server that is gone in the middle."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from adapters.store.postgresql.store import PostgresqlStore
+from domain.model import Action, BlockUser, DisconnectUser, Room, UnblockUser, UserId
+from tests.contract.inbox_harness import draft, ids_of, register
+from tests.doubles import START, ManualClock
+from tests.integration.test_sqlite_erasing import MARKER, WHO, ZEBRA, finish, notes
+from tests.postgresql import PostgresqlServer, Servers
+
+
+@pytest.fixture
+def server(postgresql: Servers) -> PostgresqlServer:
+    return postgresql.of(15)
+
+
+@pytest.fixture
+def database(server: PostgresqlServer) -> Iterator[str]:
+    name = server.new_store()
+    yield name
+    server.drop_databases([name])
+
+
+def store_of(server: PostgresqlServer, database: str) -> PostgresqlStore:
+    clock = ManualClock()
+    return PostgresqlStore(server.url(database), clock=clock, stamped_by=clock)
+
+
+def remnants(server: PostgresqlServer, database: str) -> dict[str, int]:
+    """In how many rows of each table something of them is found."""
+    tables = server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'synkrone'", database)
+    found: dict[str, int] = {}
+    for (table,) in tables:
+        ((rows,),) = server.execute(
+            f"""SELECT count(*) FROM synkrone.{table} AS t WHERE t::text LIKE '%{MARKER}%'
+                OR t::text LIKE '%{WHO}%' OR t::text LIKE '%{WHO.replace("@", "_")}%'""",  # noqa: S608
+            database,
+        )
+        if rows:
+            found[table] = rows
+    return found
+
+
+async def fill(store: PostgresqlStore) -> None:
+    chance = random.Random(4)
+    zebra, others = await register(store, WHO), [Room.of_user(f"other-{number}") for number in range(5)]
+    for room in others:
+        await register(store, room.removeprefix("user:"))
+    ids = [f"{MARKER}-{number}-{WHO.replace('@', '_')}" for number in range(60)]
+    await store.append([draft(id_, ZEBRA, body=MARKER * chance.choice((1, 1000))) for id_ in ids])
+    await store.append([draft(f"k-{number}", ZEBRA, own_id=False, key=f"key {MARKER} {number}") for number in range(5)])
+    await store.append([draft(f"many-{number}", ZEBRA, *others) for number in range(20)])
+    for number in range(6):
+        await store.change_members(f"topic-{number % 3}", [UserId("other-3"), WHO, UserId("other-4")], [], most=10)
+        await store.append([draft(f"topic-{number}", Room.of_topic(f"topic-{number % 3}"))])
+        if number != 4:
+            await store.change_members(f"topic-{number % 3}", [], [WHO, UserId("other-4")], most=10)
+    for action in (Action.SEEN, Action.READ, Action.ARCHIVE, Action.DELETE):
+        await store.change(zebra, action, chance.sample(ids, 10), START, by=f"{MARKER} phone")
+    await store.read_all(zebra, None, START, by=f"{MARKER} tablet")
+    await store.recall(ids[0])
+    await store.recall("many-3")
+    for control in (DisconnectUser(WHO, reconnect=True), BlockUser(WHO, None, MARKER), UnblockUser(WHO)):
+        await store.append_control(control)
+    await store.forget_restrictions(issued_before=START, until=START)
+    await store.acknowledge({(WHO, "company"): await store.head()})
+    await store.record(notes())
+
+
+def test_no_row_is_left(io_loop: IOLoop, server: PostgresqlServer, database: str) -> None:
+    async def run() -> None:
+        store = store_of(server, database)
+        await store.open()
+        await fill(store)
+        other = await register(store, "other-3")
+        before = await ids_of(store, other)
+        assert remnants(server, database)
+        await store.begin_erasure(WHO, "e", START)
+        await store.tidy()
+        # Another server goes on where this one is gone.
+        await store.close()
+        again = store_of(server, database)
+        await again.open()
+        await finish(again, "e")
+        assert remnants(server, database) == {}
+        assert await ids_of(again, other) == before
+        await again.record(notes())
+        await again.close()
+        assert remnants(server, database) == {}
+
+    io_loop.run_sync(run, timeout=60)
