@@ -82,7 +82,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "api.keys[].key_file": "the same from a file",
     "api.keys[].scopes": (
         "of `publish`, `notifications:read`, `notifications:write`, `connections:read`, `connections:write`, "
-        "`deliveries:read`, `inbox:read`, `inbox:write`, `topics:write`, `users:write`, `admin`"
+        "`deliveries:read`, `inbox:read`, `inbox:write`, `topics:write`, `users:write`, `users:erase`, `users:export`, "
+        "`admin`"
     ),
     "api.keys[].publish_per_second": (
         "notifications, each of a batch, each change of one or of members and each taking back among them, valid or "

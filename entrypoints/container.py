@@ -133,6 +133,8 @@ class Container(containers.DeclarativeContainer):
         reports=application.provided.reports,
         inboxes=application.provided.user_inboxes,
         topics=application.provided.topics,
+        erasing=application.provided.erasing,
+        exports=application.provided.exports,
         callers=callers,
         peers=peers,
         telemetry=telemetry,

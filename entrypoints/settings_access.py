@@ -39,6 +39,8 @@ SCOPES = frozenset(
         "inbox:write",
         "topics:write",
         "users:write",
+        "users:erase",
+        "users:export",
         ADMIN,
     )
 )

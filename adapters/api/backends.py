@@ -18,6 +18,8 @@ from domain.ports import (
     Telemetry,
     TopicMembers,
     UserAccess,
+    UserErasure,
+    UserExports,
     UserInboxes,
 )
 
@@ -35,6 +37,8 @@ class Backend:
     reports: NotificationReports
     inboxes: UserInboxes
     topics: TopicMembers
+    erasing: UserErasure
+    exports: UserExports
     callers: CallerVerifier | None
     peers: PeerPolicy
     telemetry: Telemetry

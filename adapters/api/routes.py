@@ -9,6 +9,7 @@ import tornado.web
 from adapters.api.backends import Backend
 from adapters.api.connections import ConnectionsHandler
 from adapters.api.deliveries import DeliveriesHandler
+from adapters.api.erasures import ErasureHandler, ExportHandler, UserHandler
 from adapters.api.health import LiveHandler, Readiness, ReadyHandler
 from adapters.api.inbox import ACTIONS, ActionHandler, CountHandler, ListHandler, Users
 from adapters.api.metrics import Expose, MetricsHandler
@@ -39,6 +40,9 @@ def api_routes(
     return [
         (r"/v1/notifications/([^/]+)", NotificationHandler, {**for_backends, "published": published}),
         (r"/v1/notifications/([^/]+)/recipients", RecipientsHandler, for_backends),
+        (r"/v1/users/([^/]+)", UserHandler, for_backends),
+        (r"/v1/users/([^/]+)/export", ExportHandler, for_backends),
+        (r"/v1/erasures/([^/]+)", ErasureHandler, for_backends),
         (r"/v1/users/([^/]+)/inbox", UserListHandler, for_backends),
         (r"/v1/users/([^/]+)/inbox/count", UserCountHandler, for_backends),
         (rf"/v1/users/([^/]+)/inbox/({actions})", UserActionHandler, for_backends),

@@ -39,6 +39,7 @@ EXPORTED = "tests/e2e/test_exporting.py::test_what_the_page_says_to_type_carries
 REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revokes_and_blocks"
 WHY = "tests/integration/test_deliveries_api.py::test_the_command_says_what_the_page_shows"
 AMENDMENTS = "tests/integration/test_amendments_api.py::test_what_the_page_says_to_type_changes_it_and_takes_it_back"
+ERASING = "tests/integration/test_erasures_api.py::test_what_the_page_says_to_type_exports_and_erases"
 GROUPS = "tests/integration/test_topics_api.py::test_what_the_page_says_to_type_makes_a_group"
 SNOOZED = "tests/unit/domain/test_snoozing.py::test_it_is_gone_and_comes_back_on_every_device"
 SCHEDULED = "tests/integration/test_schedule_api.py::test_what_the_page_says_to_type_schedules_it"
@@ -201,6 +202,8 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/schedule.md", "bash", "deliver_at"): SCHEDULED,
     ("docs/how-to/collapse.md", "bash", "collapse_key"): COLLAPSING,
     ("docs/how-to/collapse.md", "js", "held"): COLLAPSING,
+    ("docs/how-to/erase.md", "bash", "/export"): ERASING,
+    ("docs/how-to/erase.md", "bash", "-X DELETE"): ERASING,
     ("docs/how-to/groups.md", "bash", "-X PUT"): GROUPS,
     ("docs/how-to/groups.md", "bash", '"add"'): GROUPS,
     ("docs/how-to/groups.md", "bash", "file.added"): GROUPS,

@@ -278,6 +278,8 @@ async def test_the_scopes_of_keys() -> None:
         "connections:read",
         "connections:write",
         "users:write",
+        "users:erase",
+        "users:export",
         "deliveries:read",
         "notifications:read",
         "notifications:write",
@@ -351,8 +353,9 @@ def test_routes_of_backends_need_a_caller_and_no_other_route_is_theirs() -> None
     for path, handler, _ in container.routes(readiness=None):
         assert issubclass(handler, ApiHandler)
         assert issubclass(handler, UserHandler) == path.startswith("/v1/inbox"), path
-        is_of_backends = path.startswith(("/v1/users", "/v1/notifications", "/v1/topics"))
-        assert issubclass(handler, BackendHandler) == is_of_backends, path
+        assert issubclass(handler, BackendHandler) == path.startswith(
+            ("/v1/users", "/v1/notifications", "/v1/topics", "/v1/erasures")
+        ), path
 
 
 def test_only_settings_are_settings() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapters.api.bodies import NDJSON
 from adapters.api.description import schemas
+from adapters.api.description.erasure_paths import paths_of_erasing
 from adapters.api.description.inbox_parameters import list_parameters, mark_body, mark_summary, marking
 from adapters.api.description.operations import BACKEND, OF_BODIES, OF_CALLERS, Errors, Operation, operation
 from adapters.api.description.schemas import Schema, name, ref
@@ -171,6 +172,7 @@ def paths_of_backends() -> dict[str, Any]:
                 errors=(*OF_CALLERS, InvalidArgument, StoreUnavailable),
             ),
         },
+        **paths_of_erasing(user),
         "/v1/users/{id}/revoke": {
             "parameters": [user],
             "post": _restriction(

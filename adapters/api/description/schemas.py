@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from adapters.api.description.problems import codes
+from adapters.api.erasures import ERASE_SCOPE, EXPORT_SCOPE
 from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
 from adapters.api.notifications import WRITE_SCOPE as NOTIFICATIONS_WRITE
 from adapters.api.publish import SCOPE as PUBLISH
@@ -48,6 +49,8 @@ SCOPES: Final = (
     INBOX_WRITE,
     TOPICS_WRITE,
     USERS_WRITE,
+    ERASE_SCOPE,
+    EXPORT_SCOPE,
 )
 
 _CURSOR: Final = "6f1ce3a9d5b04c27:1184"
@@ -726,6 +729,19 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         examples=[
             {"blocked": True, "until": _TIME, "reason": "abuse, ticket 4711", "disconnected": 2},
             {"blocked": False, "until": None, "reason": None, "disconnected": 0},
+        ],
+    ),
+    "Erasure": _object(
+        {
+            "id": IDENTIFIER,
+            "user": _or_null(name("Only while it runs.")),
+            "state": {"enum": ["running", "done"]},
+            "begun_at": _TIME_SCHEMA,
+            "done_at": _or_null(_TIME_SCHEMA),
+        },
+        examples=[
+            {"id": _ID, "user": "42", "state": "running", "begun_at": _TIME, "done_at": None},
+            {"id": _ID, "user": None, "state": "done", "begun_at": _TIME, "done_at": _TIME},
         ],
     ),
     "Live": _object({"status": {"const": "live"}}, examples=[{"status": "live"}]),

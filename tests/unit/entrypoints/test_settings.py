@@ -315,7 +315,7 @@ def key(**members: Any) -> dict[str, str]:
 
 SCOPES = (
     "admin, connections:read, connections:write, deliveries:read, inbox:read, inbox:write, notifications:read, "
-    "notifications:write, publish, topics:write, users:write"
+    "notifications:write, publish, topics:write, users:erase, users:export, users:write"
 )
 DURATION = "must be a duration such as 30s, 10m, 1h or 30d"
 JSON = 'must be a list or table such as ["one", "two"]; in the environment, as JSON'

@@ -1,0 +1,59 @@
+"""Erasing a user, and giving them what is stored of them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from adapters.api.bodies import NDJSON
+from adapters.api.description import schemas
+from adapters.api.description.operations import BACKEND, OF_CALLERS, operation
+from adapters.api.description.schemas import Schema
+from adapters.api.erasures import ERASE_SCOPE, EXPORT_SCOPE
+from adapters.api.users import InvalidUser
+from domain.errors import RateLimited, StoreUnavailable, UnknownErasure
+
+
+def paths_of_erasing(user: Schema) -> dict[str, Any]:
+    """``user`` is the parameter of the path."""
+    erasing = f"Needs the scope `{ERASE_SCOPE}`."
+    exported = operation(
+        "exportUser",
+        "What is stored of a user",
+        "Lines of JSON: the first is about the user, and each that follows holds a notification of their inbox, with "
+        f"its state, the newest first. Needs the scope `{EXPORT_SCOPE}`.",
+        tag="backends",
+        security=BACKEND,
+        answers={},
+        errors=(*OF_CALLERS, InvalidUser, RateLimited, StoreUnavailable),
+    )
+    lines = {"type": "string", "description": "A JSON object a line."}
+    exported["responses"]["200"] = {"description": "OK", "content": {NDJSON: {"schema": lines}}}
+    return {
+        "/v1/users/{id}": {
+            "parameters": [user],
+            "delete": operation(
+                "eraseUser",
+                "Erase a user",
+                "They have nothing from then on, and whoever comes back is a new user. The bytes go in small steps "
+                f"behind the answer; if they are going already, that erasure is answered with. {erasing}",
+                tag="backends",
+                security=BACKEND,
+                answers={HTTPStatus.ACCEPTED: "Erasure"},
+                errors=(*OF_CALLERS, InvalidUser, StoreUnavailable),
+            ),
+        },
+        "/v1/users/{id}/export": {"parameters": [user], "get": exported},
+        "/v1/erasures/{id}": {
+            "parameters": [{"name": "id", "in": "path", "required": True, "schema": schemas.IDENTIFIER}],
+            "get": operation(
+                "erasure",
+                "How far the erasure of a user is",
+                f"`user` is named only while it runs. {erasing}",
+                tag="backends",
+                security=BACKEND,
+                answers={HTTPStatus.OK: "Erasure"},
+                errors=(*OF_CALLERS, UnknownErasure, StoreUnavailable),
+            ),
+        },
+    }

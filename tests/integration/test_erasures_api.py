@@ -1,0 +1,148 @@
+"""Erasing a user, and giving them what is stored of them, as a backend asks for it over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.documents import block
+from tests.engine_io import WebSocketPeer, connected, event, http_session, until_closed
+from tests.requirements import require
+from tests.serving import API_KEY, publish, serving, token
+
+ERASE_KEY = "a key that may erase users and nothing else, 32 or more"
+OTHER_KEY = "a key that may do all but that, of 32 characters or so"
+OTHERS = ["publish", "inbox:read", "inbox:write", "users:write", "users:export", "admin"]
+KEYS = {
+    "key": API_KEY,
+    "keys": [
+        {"name": "erases", "key": ERASE_KEY, "scopes": ["users:erase"]},
+        {"name": "others", "key": OTHER_KEY, "scopes": OTHERS},
+    ],
+}
+WITHIN = 10.0
+
+
+async def ask(
+    session: aiohttp.ClientSession, method: str, url: str, key: str | None = API_KEY
+) -> tuple[int, list[dict[str, Any]]]:
+    """The status, and the lines of the answer."""
+    headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+    async with session.request(method, url, headers=headers) as answer:
+        return answer.status, [json.loads(line) for line in (await answer.text()).splitlines()]
+
+
+async def until_done(session: aiohttp.ClientSession, url: str, id_: str) -> dict[str, Any]:
+    async with asyncio.timeout(WITHIN):
+        while True:
+            status, (erasure,) = await ask(session, "GET", f"{url}/v1/erasures/{id_}")
+            assert status == 200
+            if erasure["state"] == "done":
+                return erasure
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("store", ["memory://", "sqlite"])
+async def test_a_user_is_erased_and_their_devices_are_told(store: str, tmp_path: Any) -> None:
+    place = f"sqlite:///{tmp_path / 's.db'}" if store == "sqlite" else store
+    async with serving(api=KEYS, store=place) as server, http_session() as session:
+        for number in range(3):
+            await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": f"n-{number}", "title": "x"})
+        peer = await WebSocketPeer.open(session, server.url)
+        ready, cursor = await connected(peer, token("42"))
+        assert ready["counts"]["total"] == 3
+        status, (begun,) = await ask(session, "DELETE", f"{server.url}/v1/users/42", ERASE_KEY)
+        assert status == 202
+        assert set(begun) == {"id", "user", "state", "begun_at", "done_at"}
+        async with asyncio.timeout(WITHIN):
+            packets = await until_closed(peer)
+        closing = [event(packet) for packet in packets if "session.closing" in packet]
+        assert [arguments[0]["reconnect"] for _, arguments in closing] == [True]
+        again = await WebSocketPeer.open(session, server.url)
+        ready, _ = await connected(again, token("42"), cursor=cursor)
+        assert (ready["recovered"], ready["reason"], ready["counts"]["total"]) == (False, "trimmed", 0)
+        await again.close()
+        done = await until_done(session, server.url, begun["id"])
+        assert (done["user"], done["state"]) == (None, "done")
+        status, (inbox,) = await ask(session, "GET", f"{server.url}/v1/users/42/inbox")
+        assert (status, inbox["items"], inbox["counts"]["total"]) == (200, [], 0)
+        answer = await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": "n-1", "title": "x"})
+        assert answer[1]["duplicate"] is True
+
+
+@pytest.mark.gen_test
+async def test_whoever_may_not_is_refused() -> None:
+    async with serving(api=KEYS) as server, http_session() as session:
+        for method, path, key in (
+            ("DELETE", "users/42", OTHER_KEY),
+            ("GET", "erasures/e", OTHER_KEY),
+            ("GET", "users/42/export", ERASE_KEY),
+        ):
+            assert (await ask(session, method, f"{server.url}/v1/{path}", key))[0] == 403
+            assert (await ask(session, method, f"{server.url}/v1/{path}", None))[0] == 401
+            assert (await ask(session, method, f"{server.url}/v1/{path}", token("42")))[0] in (401, 403)
+        status, (problem,) = await ask(session, "GET", f"{server.url}/v1/erasures/unknown")
+        assert (status, problem["code"]) == (404, "unknown_erasure")
+        assert (await ask(session, "DELETE", f"{server.url}/v1/users/a%0Ab"))[0] == 400
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_export_is_the_inbox() -> None:
+    async with serving(api=KEYS) as server, http_session() as session:
+        peer = await WebSocketPeer.open(session, server.url)
+        await connected(peer, token("42"))
+        await peer.close()
+        for number in range(230):
+            to = {"user": "42"} if number % 5 else {"everyone": True}
+            await publish(session, server.url, {"to": to, "type": "t", "id": f"n-{number}", "title": f"{number}"})
+        await publish(session, server.url, {"to": {"user": "43"}, "type": "t", "id": "other", "title": "other"})
+        listed: list[dict[str, Any]] = []
+        page = ""
+        while True:
+            _, (found,) = await ask(session, "GET", f"{server.url}/v1/users/42/inbox?state=all&limit=100{page}")
+            listed += found["items"]
+            if found["next"] is None:
+                break
+            page = f"&page={found['next']}"
+        status, (about, *lines) = await ask(session, "GET", f"{server.url}/v1/users/42/export", OTHER_KEY)
+        assert status == 200
+        assert about["user"] == "42"
+        assert about["counts"]["total"] == 230
+        assert [one["role"] for one in about["roles"]] == ["freelance"]
+        assert [line["notification"] for line in lines] == listed
+        assert len(listed) == 230
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_the_page_says_to_type_exports_and_erases(tmp_path: Path) -> None:
+    require(shutil.which("curl") is not None, "there is no curl: apt-get install curl")
+
+    async def typed(text: str, url: str) -> str:
+        ran = await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-ec", text.replace("http://127.0.0.1:8000", url).replace("curl ", "curl -sSf ")],
+            env={**os.environ, "SYNKRONE_API__KEY": API_KEY},
+            cwd=tmp_path,
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        return ran.stdout
+
+    async with serving(api=KEYS) as server, http_session() as session:
+        await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": "n-1", "title": "x"})
+        await typed(block("docs/how-to/erase.md", "bash", "/export"), server.url)
+        about, line = map(json.loads, (tmp_path / "42.ndjson").read_text(encoding="utf-8").splitlines())
+        assert (about["user"], line["notification"]["id"]) == ("42", "n-1")
+        begun = json.loads(await typed(block("docs/how-to/erase.md", "bash", "-X DELETE"), server.url))
+        await until_done(session, server.url, begun["id"])
+        assert len((await ask(session, "GET", f"{server.url}/v1/users/42/export"))[1]) == 1
