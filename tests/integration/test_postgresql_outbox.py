@@ -197,6 +197,11 @@ async def test_what_was_committed_while_nobody_relayed_is_published_in_order(
         ({"recipient": "[]"}, "recipient: must be exactly one of"),
         ({"recipient": '{"user": "a", "role": "b"}'}, "recipient: must be exactly one of"),
         ({"recipient": '{"user": "a", "user": "b"}'}, "recipient: must be exactly one of"),
+        ({"recipient": '{"topic": 1}'}, "recipient.topic: "),
+        ({"recipient": '{"any_of": "a"}'}, "recipient.any_of: must be a list of {role} and {topic}"),
+        ({"recipient": '{"any_of": []}'}, "recipient.any_of: must name 1 to 100 roles and topics"),
+        ({"recipient": '{"any_of": [{"role": "r"}, {"user": "a"}]}'}, r"recipient.any_of\[1\]: must be exactly one of"),
+        ({"recipient": '{"any_of": [{"topic": ""}]}'}, r"recipient.any_of\[0\].topic: must be 1 to 128 characters"),
         ({"recipient": '{"user": 1}'}, "recipient.user: must be a string"),
         ({"recipient": '{"user": ""}'}, "recipient.user: must be 1 to 128 characters"),
         ({"recipient": '{"user": "\\u0000"}'}, r"recipient: holds U\+0000"),
@@ -234,14 +239,22 @@ def test_a_malformed_argument_fails_the_application_s_transaction(
     ids=["longest", "joined", "space", "mark", "blank", "quoted"],
 )
 async def test_what_is_a_name_for_the_server_is_one_in_sql(url: str, application: Application, name: str) -> None:
-    for recipient in ({"user": name}, {"users": [name]}, {"role": name}):
+    for recipient in (
+        {"user": name},
+        {"users": [name]},
+        {"role": name},
+        {"topic": name},
+        {"any_of": [{"role": name}, {"topic": name}]},
+    ):
         application.execute(PUBLISH, (json.dumps(recipient), name))
     async with relaying(url) as relay:
-        assert await relay.titles(3) == [name] * 3
+        assert await relay.titles(5) == [name] * 5
         assert [entry.rooms for entry in relay.following.entries] == [
             {f"user:{name}"},
             {f"user:{name}"},
             {f"role:{name}"},
+            {f"topic:{name}"},
+            {f"role:{name}", f"topic:{name}"},
         ]
 
 

@@ -81,3 +81,70 @@ COMMENT ON FUNCTION synkrone.change_members IS
     'Have users in a topic, and others not, and say so in the entry "first": whom it changes something for. Without a '
     '"payload" it changes nothing for anybody, or is refused, as somebody would be in too many topics. Said again, also '
     'by another connection, it answers as it did.';
+
+CREATE FUNCTION synkrone.group_fault(given json) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    members integer;
+    kind text;
+BEGIN
+    IF json_typeof(given) = 'object' THEN
+        SELECT count(*), min(key) INTO members, kind FROM json_object_keys(given) AS member (key);
+    END IF;
+    IF members IS DISTINCT FROM 1 OR kind NOT IN ('role', 'topic') THEN
+        RETURN ': must be exactly one of {role}, {topic}';
+    END IF;
+    RETURN '.' || kind || ': '
+        || synkrone.name_fault(CASE json_typeof(given -> kind) WHEN 'string' THEN given ->> kind END);
+END
+$$;
+COMMENT ON FUNCTION synkrone.group_fault IS 'What is wrong with one of the groups that something is to be published for.';
+
+CREATE OR REPLACE FUNCTION synkrone.recipient_fault(recipient json) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    members integer;
+    kind text;
+    whom json;
+    fault text;
+BEGIN
+    IF recipient IS NULL THEN
+        RETURN 'recipient: is required';
+    ELSIF recipient::text LIKE '%\\u0000%' THEN
+        -- No text of PostgreSQL can be made of it.
+        RETURN 'recipient: holds U+0000, which is not allowed';
+    ELSIF json_typeof(recipient) = 'object' THEN
+        SELECT count(*), min(key) INTO members, kind FROM json_object_keys(recipient) AS member (key);
+    END IF;
+    IF members IS DISTINCT FROM 1 OR kind NOT IN ('user', 'users', 'role', 'topic', 'any_of', 'everyone') THEN
+        RETURN 'recipient: must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {everyone: true}';
+    END IF;
+    whom := recipient -> kind;
+    IF kind = 'everyone' THEN
+        RETURN CASE WHEN whom::text <> 'true' THEN 'recipient.everyone: must be true' END;
+    ELSIF kind NOT IN ('users', 'any_of') THEN
+        RETURN 'recipient.' || kind || ': '
+            || synkrone.name_fault(CASE json_typeof(whom) WHEN 'string' THEN whom #>> '{}' END);
+    ELSIF kind = 'any_of' THEN
+        IF json_typeof(whom) <> 'array' THEN
+            RETURN 'recipient.any_of: must be a list of {role} and {topic}';
+        ELSIF json_array_length(whom) NOT BETWEEN 1 AND 100 THEN
+            RETURN 'recipient.any_of: must name 1 to 100 roles and topics';
+        END IF;
+        SELECT 'recipient.any_of[' || given.number - 1 || ']' || found.fault INTO fault
+        FROM json_array_elements(whom) WITH ORDINALITY AS given (one, number),
+            synkrone.group_fault(given.one) AS found (fault)
+        WHERE found.fault IS NOT NULL ORDER BY given.number LIMIT 1;
+        RETURN fault;
+    ELSIF json_typeof(whom) <> 'array' THEN
+        RETURN 'recipient.users: must be a list of user ids';
+    ELSIF json_array_length(whom) NOT BETWEEN 1 AND 10000 THEN
+        RETURN 'recipient.users: must name 1 to 10000 users';
+    END IF;
+    SELECT 'recipient.users[' || given.number - 1 || ']: ' || found.fault INTO fault
+    FROM json_array_elements(whom) WITH ORDINALITY AS given (name, number),
+        synkrone.name_fault(CASE json_typeof(given.name) WHEN 'string' THEN given.name #>> '{}' END) AS found (fault)
+    WHERE found.fault IS NOT NULL ORDER BY given.number LIMIT 1;
+    RETURN fault;
+END
+$$;
