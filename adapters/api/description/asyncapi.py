@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from adapters.api.description.schemas import SCHEMAS, Schema, components, ref
+from adapters.api.description.schema_parts import Schema, ref
+from adapters.api.description.schemas import SCHEMAS, components
 from adapters.contract import session_events
 from domain.model import NOTIFICATION_DELETED, NOTIFICATION_NEW, NOTIFICATION_REVISED, NOTIFICATION_UPDATED, Action
 

@@ -7,11 +7,10 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters.api.bodies import NDJSON
-from adapters.api.description import schemas
 from adapters.api.description.erasure_paths import paths_of_erasing
 from adapters.api.description.inbox_parameters import list_parameters, mark_body, mark_summary, marking
 from adapters.api.description.operations import BACKEND, OF_BODIES, OF_CALLERS, Errors, Operation, operation
-from adapters.api.description.schemas import Schema, name, ref
+from adapters.api.description.schema_parts import IDENTIFIER, PAGE, PLACE, Schema, name, ref
 from adapters.api.inbox import ACTIONS
 from adapters.api.notifications import MERGE_PATCH
 from adapters.api.notifications import READ_SCOPE as NOTIFICATIONS_READ
@@ -209,14 +208,14 @@ def paths_of_backends() -> dict[str, Any]:
                 tag="backends",
                 security=BACKEND,
                 parameters=[
-                    {"name": "id", "in": "query", "description": "Of one notification.", "schema": schemas.IDENTIFIER},
+                    {"name": "id", "in": "query", "description": "Of one notification.", "schema": IDENTIFIER},
                     {
                         "name": "since",
                         "in": "query",
                         "description": "Of those that were stored from then on.",
                         "schema": {"type": "string", "format": "date-time"},
                     },
-                    {"name": "page", "in": "query", "schema": schemas.PAGE},
+                    {"name": "page", "in": "query", "schema": PAGE},
                 ],
                 answers={HTTPStatus.OK: "Deliveries"},
                 errors=(*OF_CALLERS, InvalidArgument, StoreUnavailable),
@@ -226,7 +225,7 @@ def paths_of_backends() -> dict[str, Any]:
 
 
 def _of_reports() -> dict[str, Any]:
-    identifier = {"name": "id", "in": "path", "required": True, "schema": schemas.IDENTIFIER}
+    identifier = {"name": "id", "in": "path", "required": True, "schema": IDENTIFIER}
     needs = f"Needs the scope `{NOTIFICATIONS_READ}`."
     return {
         "/v1/notifications/{id}": {
@@ -281,7 +280,7 @@ def _of_reports() -> dict[str, Any]:
                 needs,
                 tag="backends",
                 security=BACKEND,
-                parameters=[{"name": "page", "in": "query", "schema": schemas.PLACE}],
+                parameters=[{"name": "page", "in": "query", "schema": PLACE}],
                 answers={HTTPStatus.OK: "Recipients"},
                 errors=(*OF_CALLERS, InvalidArgument, UnknownNotification, StoreUnavailable),
             ),

@@ -6,9 +6,8 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters.api.bodies import NDJSON
-from adapters.api.description import schemas
 from adapters.api.description.operations import BACKEND, OF_CALLERS, operation
-from adapters.api.description.schemas import Schema
+from adapters.api.description.schema_parts import IDENTIFIER, Schema
 from adapters.api.erasures import ERASE_SCOPE, EXPORT_SCOPE
 from adapters.api.users import InvalidUser
 from domain.errors import RateLimited, StoreUnavailable, UnknownErasure
@@ -45,7 +44,7 @@ def paths_of_erasing(user: Schema) -> dict[str, Any]:
         },
         "/v1/users/{id}/export": {"parameters": [user], "get": exported},
         "/v1/erasures/{id}": {
-            "parameters": [{"name": "id", "in": "path", "required": True, "schema": schemas.IDENTIFIER}],
+            "parameters": [{"name": "id", "in": "path", "required": True, "schema": IDENTIFIER}],
             "get": operation(
                 "erasure",
                 "How far the erasure of a user is",

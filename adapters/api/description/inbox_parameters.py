@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.api.description.operations import or_null
-from adapters.api.description.schemas import SCHEMAS, Schema, ref
+from adapters.api.description.schema_parts import Schema, ref
+from adapters.api.description.schemas import SCHEMAS
 from adapters.api.publish import JSON
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from adapters.api.description import schemas
 from adapters.api.description.backend_paths import paths_of_backends
 from adapters.api.description.operations import HEADERS, TEXT, operation
-from adapters.api.description.schemas import components
+from adapters.api.description.schemas import SCOPES, components
 from adapters.api.description.user_paths import paths_of_users
 
 
@@ -47,7 +46,7 @@ def openapi(version: str, *, pages: Sequence[str]) -> dict[str, Any]:
                 "backend": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": f"An API key or an access token. Scopes: {', '.join(schemas.SCOPES)}.",
+                    "description": f"An API key or an access token. Scopes: {', '.join(SCOPES)}.",
                 },
                 "user": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A user's token."},
             },

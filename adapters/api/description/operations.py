@@ -8,20 +8,14 @@ from typing import Any, Final, TypeAlias
 
 from adapters.api.bodies import NDJSON
 from adapters.api.description.problems import bare_example, example
-from adapters.api.description.schemas import SCHEMAS, Schema, ref
+from adapters.api.description.schema_parts import Schema, ref
+from adapters.api.description.schemas import SCHEMAS
 from adapters.api.inbox import ForeignOrigin
 from adapters.api.publish import JSON
 from adapters.contract.json_text import InvalidJson
 from adapters.http.bearer import challenge
 from adapters.http.problems import MEDIA_TYPE, BodyTooLarge, MethodNotAllowed, UnsupportedMediaType, status_of
-from domain.errors import (
-    Forbidden,
-    KeysUnavailable,
-    RateLimited,
-    SynkroneError,
-    Unauthenticated,
-    Unavailable,
-)
+from domain.errors import Forbidden, KeysUnavailable, RateLimited, SynkroneError, Unauthenticated, Unavailable
 
 Operation: TypeAlias = dict[str, Any]
 Errors: TypeAlias = Sequence[type[SynkroneError]]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-from adapters.api.description import schemas
 from adapters.api.description.inbox_parameters import list_parameters, mark_body, mark_summary, marking
 from adapters.api.description.operations import OF_BODIES, TEXT, Errors, Operation, operation
+from adapters.api.description.schema_parts import CURSOR, DEVICE
 from adapters.api.inbox import ACTIONS, ForeignOrigin
 from domain.errors import (
     DisconnectedByOperator,
@@ -89,7 +89,7 @@ def paths_of_users() -> dict[str, Any]:
 
 
 def _stream() -> Operation:
-    cursor = schemas.CURSOR
+    cursor = CURSOR
     streaming = operation(
         "stream",
         "Follow the inbox",
@@ -99,7 +99,7 @@ def _stream() -> Operation:
         parameters=[
             {"name": "Last-Event-ID", "in": "header", "schema": cursor},
             {"name": "cursor", "in": "query", "schema": cursor, "description": "Counts until the client has its own."},
-            {"name": "device", "in": "query", "schema": schemas.DEVICE},
+            {"name": "device", "in": "query", "schema": DEVICE},
         ],
         answers={},
         errors=(
