@@ -133,7 +133,7 @@ async def test_a_role_that_may_only_read_and_write_rows_serves(
             "CREATE TABLE public.more ()",
             "CREATE SCHEMA more",
             "ALTER TABLE synkrone.entries ADD COLUMN more text",
-            "DROP FUNCTION synkrone.append",
+            "DROP FUNCTION synkrone.revise",
             "TRUNCATE synkrone.entries",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
