@@ -75,7 +75,8 @@ class Line:
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """All that comes from one end to the other, and then the end of it."""
     with contextlib.suppress(OSError):
-        while octets := await reader.read(CHUNK):
+        # It may have been closed while the other end was read.
+        while (octets := await reader.read(CHUNK)) and not writer.is_closing():
             writer.write(octets)
             await writer.drain()
     writer.close()

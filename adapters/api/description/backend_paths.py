@@ -57,6 +57,7 @@ def _of_topics() -> dict[str, Any]:
             tag="backends",
             security=BACKEND,
             body=body,
+            is_body_required=False,
             answers={HTTPStatus.NO_CONTENT: None},
             errors=(*OF_CALLERS, InvalidUser, *of_body, TooManyTopics, RateLimited, StoreUnavailable),
             statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},
