@@ -65,6 +65,16 @@ class ApiHandler(tornado.web.RequestHandler):
     def status_of(self, error: SynkroneError) -> HTTPStatus:
         return status_of(error)
 
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Where some of an answer was written, the connection is cut: with an end in good order its reader would take
+        it for the whole (RFC 9112, section 8)."""
+        if self._headers_written:
+            connection: Any = self.request.connection
+            connection.close()
+            self.finish()
+            return
+        super().send_error(status_code, **kwargs)
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, SynkroneError):

@@ -13,6 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from adapters.store.memory.store import MemoryStore
+from domain.errors import StoreUnavailable
+from domain.model import InboxQuery, Listing, Subscriber
 from tests.documents import block
 from tests.engine_io import WebSocketPeer, connected, event, http_session, until_closed
 from tests.requirements import require
@@ -120,6 +123,31 @@ async def test_an_export_is_the_inbox() -> None:
         assert [one["role"] for one in about["roles"]] == ["freelance"]
         assert [line["notification"] for line in lines] == listed
         assert len(listed) == 230
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("pages", [0, 1])
+async def test_an_export_that_fails_does_not_look_whole(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    list_items, asked = MemoryStore.list_items, 0
+
+    async def fail_later(self: MemoryStore, subscriber: Subscriber, query: InboxQuery) -> Listing:
+        nonlocal asked
+        asked += 1
+        if asked > pages:
+            raise StoreUnavailable
+        return await list_items(self, subscriber, query)
+
+    monkeypatch.setattr(MemoryStore, "list_items", fail_later)
+    async with serving(api=KEYS, store="memory://") as server, http_session() as session:
+        for number in range(101):
+            await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": f"n-{number}"})
+        url = f"{server.url}/v1/users/42/export"
+        if pages:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await ask(session, "GET", url, OTHER_KEY)
+        else:
+            status, (problem,) = await ask(session, "GET", url, OTHER_KEY)
+            assert (status, problem["code"]) == (503, "store_unavailable")
 
 
 @pytest.mark.gen_test(timeout=30)
