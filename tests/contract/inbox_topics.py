@@ -68,6 +68,14 @@ def retitled(notification: Notification) -> Notification:
 
 
 class TopicContract:
+    async def test_of_what_came_before_somebody_started_nothing_is_told(self, inbox: OpenedStore) -> None:
+        """Though it was for a topic as well, in which nobody is."""
+        start = await inbox.head()
+        await inbox.append([draft("a", TOPIC, Room.of_role("company"))])
+        bob = await register(inbox, "bob", "company")
+        await inbox.recall("a")
+        assert (await inbox.read(bob, start, max_entries=10, max_bytes=1 << 20)).entries == ()
+
     async def test_a_member_has_what_came_while_they_were_one(self, inbox: OpenedStore) -> None:
         ann = await register(inbox)
         start = await inbox.head()

@@ -36,6 +36,7 @@ from domain.model import (
 )
 from domain.ports import Wanted
 from domain.rules.epochs import Generations
+from domain.rules.recovery import is_told
 
 _log = logging.getLogger("synkrone.store")
 
@@ -176,7 +177,9 @@ class Opened:
         if not is_plain(found, upto) or self.tail.has_returns(subscriber.starts, after.offset):
             return None
         entries = tuple(entry for entry in found if isinstance(entry, Entry))
-        return Page(entries, entries[-1].position if more else self.generations.position(upto), more)
+        # A page of the tail is for who was in no topic.
+        kept = tuple(entry for entry in entries if is_told(entry, subscriber.starts, ()))
+        return Page(kept, entries[-1].position if more else self.generations.position(upto), more)
 
     def arrived(self, arrival: Arrival, found: Found, head: Position) -> Arrived | None:
         """What a reader found, with a page of the tail where it was left to it; None where the tail has not all of

@@ -21,6 +21,7 @@ from adapters.store.tail import Follower, Tail, is_plain
 from domain.errors import StoreUnavailable
 from domain.model import Arrival, Arrived, Entry, Page, Position, Subscriber, UserId
 from domain.rules.epochs import Generations
+from domain.rules.recovery import is_told
 
 _RECENT_USERS = 20_000
 
@@ -82,7 +83,9 @@ class Opened:
         entries, more = self.tail.page(subscriber, after.offset, upto, max_entries=max_entries, max_bytes=max_bytes)
         if not is_plain(entries, upto) or self.tail.has_returns(subscriber.starts, after.offset):
             return None
-        return Page(entries, entries[-1].position if more else Position(self.generations.present, upto), more)
+        # A page of the tail is for who was in no topic.
+        kept = tuple(entry for entry in entries if is_told(entry, subscriber.starts, ()))
+        return Page(kept, entries[-1].position if more else Position(self.generations.present, upto), more)
 
     def arrived(self, arrival: Arrival, found: Found, head: int) -> Arrived | None:
         """What a reader found, with a page of the tail where it was left to it; None where that has not all of it."""
