@@ -20,7 +20,8 @@ from adapters.http.messages import BadRequest, parse_head
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_payload
-from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Closed, Received, Session, SessionLimits
+from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Session, SessionLimits
+from adapters.transport.socketio.engineio.session_events import Closed, Received
 from adapters.transport.socketio.engineio.websocket import FrameReader
 from adapters.transport.socketio.engineio.websocket import Received as Frame
 from adapters.transport.socketio.packet import StrictPacket, ack_packet

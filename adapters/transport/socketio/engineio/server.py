@@ -16,8 +16,9 @@ from adapters.transport.socketio.engineio.channel import WebSocketChannel
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import NOOP, OPEN, EncodedPacket
 from adapters.transport.socketio.engineio.served import EngineEvents, EngineLimits, PendingPoll, ServedSession
-from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Closed, Message, TransportName
-from adapters.transport.socketio.engineio.session import Received as ReceiptEvent
+from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, TransportName
+from adapters.transport.socketio.engineio.session_events import Closed, Message
+from adapters.transport.socketio.engineio.session_events import Received as ReceiptEvent
 from adapters.transport.socketio.engineio.websocket import BINARY, PING_FRAME, PONG_FRAME, TEXT, Received, frame_header
 from domain.errors import ConnectionGone, SlowConsumer
 from domain.ports import Clock

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from adapters.transport.socketio.engineio.arrival import Arrival, Delivery
 from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.chatter import Chatter
+from adapters.transport.socketio.engineio.departure import Departure
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.heartbeat import Heartbeat
 from adapters.transport.socketio.engineio.packet import (
@@ -28,6 +30,7 @@ from adapters.transport.socketio.engineio.packet import (
     decode_payload,
 )
 from adapters.transport.socketio.engineio.polls import Answer, Poll, Polls
+from adapters.transport.socketio.engineio.session_events import Closed, Event, Message, Received
 from domain.model import DisconnectReason
 from domain.rules.pace import has_room, is_too_slow, slow_since
 
@@ -40,13 +43,6 @@ NOOP_INTERVAL = 0.1
 
 MAX_ANSWER_PACKETS = 16
 """In an answer to a poll: python-engineio takes one with more for an attack, and ends the connection."""
-
-CLOSE_EXTENSIONS = 10
-"""How many times its time to take the last word a client gets that goes on polling for what was sent before."""
-
-CHATTER_INTERVAL = 10.0
-MAX_CHATTER = 200
-"""Packets in CHATTER_INTERVAL seconds that say nothing: pongs nobody asked for, pings of WebSocket, and the like."""
 
 _CLOSE_BODY: Final = CLOSE.encode()
 _NOOP_BODY: Final = NOOP.encode()
@@ -68,33 +64,6 @@ class SessionLimits:
     slow_seconds: float = 5.0
 
 
-class Message(NamedTuple):
-    """The client sent a message."""
-
-    data: str | bytes
-
-
-class Received(NamedTuple):
-    """The client has every packet up to the one with this mark."""
-
-    mark: object
-
-
-class Closed(NamedTuple):
-    """The session has ended; the last event."""
-
-    reason: str
-
-
-Event: TypeAlias = Message | Received | Closed
-
-
-class _State(Enum):
-    OPEN = auto()
-    CLOSING = auto()
-    CLOSED = auto()
-
-
 class _Upgrade(Enum):
     NONE = auto()
     OPENED = auto()
@@ -104,8 +73,9 @@ class _Upgrade(Enum):
 class Session:
     """A session, from just after its handshake to its end.
 
-    ``pending`` is what waits to be sent; ``nothing`` the empty batch all sessions of a server share. ``in_flight`` is
-    for whoever owns the WebSocket to set: bytes taken from here that the socket has not taken.
+    ``is_closed``: it has ended. ``pending`` is what waits to be sent; ``nothing`` the empty batch all sessions of a
+    server share. ``in_flight`` is for whoever owns the WebSocket to set: bytes taken from here that the socket has not
+    taken.
 
     Methods that take input raise ProtocolError where it is wrong; the session has ended then, except where they say
     otherwise. After each call, ``take_events`` gives what happened, and ``answer`` or ``take_frames`` what to send.
@@ -113,9 +83,9 @@ class Session:
 
     # fmt: off
     __slots__ = (
-        "_chatter", "_chatter_since", "_close_at_last", "_close_by", "_close_reason", "_events", "_farewell",
-        "_has_time_to_leave", "_limits", "_noop_at", "_nothing", "_polls", "_posting", "_slow_since", "_state",
-        "_upgrade", "_upgrade_by", "heartbeat", "in_flight", "pending", "sid", "tick_at", "transport",
+        "_chatter", "_departure", "_events", "_farewell", "_limits", "_noop_at", "_nothing", "_polls", "_posting",
+        "_slow_since", "_upgrade", "_upgrade_by", "heartbeat", "in_flight", "is_closed", "pending", "sid",
+        "tick_at", "transport",
     )
     # fmt: on
 
@@ -128,7 +98,7 @@ class Session:
         self.in_flight = 0
         self._nothing = nothing
         self._limits = limits
-        self._state = _State.OPEN
+        self.is_closed = False
         self._events: list[Event] | None = None
         self._polls = Polls()
         self._posting = False
@@ -139,22 +109,15 @@ class Session:
         self.tick_at = self.heartbeat.next_at
         """When ``tick`` has something to do at the earliest, as long as nothing waits to be taken."""
         self._slow_since: float | None = None
-        self._chatter = 0
-        self._chatter_since = now
-        self._close_by = self._close_at_last = 0.0
-        self._close_reason = ""
+        self._chatter = Chatter(now)
+        self._departure: Departure | None = None
         self._farewell = _NOOP_BODY
-        self._has_time_to_leave = False
 
     # how it stands
 
     @property
     def is_open(self) -> bool:
-        return self._state is _State.OPEN
-
-    @property
-    def is_closed(self) -> bool:
-        return self._state is _State.CLOSED
+        return self._departure is None and not self.is_closed
 
     @property
     def is_upgrading(self) -> bool:
@@ -169,18 +132,14 @@ class Session:
     @property
     def has_said_all(self) -> bool:
         """It is closing, and its WebSocket has taken everything: what is left is to close that."""
+        departure = self._departure
         return (
-            self._state is _State.CLOSING
-            and not self._is_to_be_left
+            departure is not None
+            and not departure.is_to_be_left
             and self.transport == WEBSOCKET
             and self.pending is self._nothing
             and not self.in_flight
         )
-
-    @property
-    def _is_to_be_left(self) -> bool:
-        """It is closing, and the end is its client's to make, as long as the time for that lasts."""
-        return self._state is _State.CLOSING and self._has_time_to_leave
 
     @property
     def untaken_bytes(self) -> int:
@@ -204,7 +163,7 @@ class Session:
     # sending
 
     def send(self, packet: EncodedPacket) -> None:
-        if self._state is _State.OPEN:
+        if self._departure is None and not self.is_closed:
             self.pending = self.pending.then(packet)
 
     def take_frames(self, now: float) -> bytes | None:
@@ -231,7 +190,7 @@ class Session:
         if poll is None:
             return None
         if self.transport == WEBSOCKET:
-            body = self._farewell if self._state is _State.CLOSED else _NOOP_BODY
+            body = self._farewell if self.is_closed else _NOOP_BODY
         elif poll.is_repeat and kept is not None:
             kept.is_lost = False
             body = kept.batch.body
@@ -240,12 +199,12 @@ class Session:
             return None
         elif self.pending is not self._nothing:
             body = self._answer_pending(poll, now)
-        elif self._state is _State.CLOSED:
+        elif self.is_closed:
             body = self._farewell
-        elif self._state is _State.CLOSING and not self._is_to_be_left:
+        elif self._departure is not None and not self._departure.is_to_be_left:
             body = self._farewell
             if body is _CLOSE_BODY:
-                self._end(self._close_reason)
+                self._end(self._departure.reason)
         elif self._upgrade is _Upgrade.PROBED and now >= self._noop_at:
             body = _NOOP_BODY
             self._noop_at = now + NOOP_INTERVAL
@@ -263,8 +222,8 @@ class Session:
             heartbeat.ping_waits = True
             self.pending = self.pending.then(PING_PACKET)
             self.tick_at = min(self.tick_at, heartbeat.next_at)
-        if self._state is _State.CLOSING:
-            self._close_by = min(now + self._limits.close_timeout, self._close_at_last)
+        if self._departure is not None:
+            self._departure.extend(now)
         batch, self.pending = self.pending, self._nothing
         if batch.length > MAX_ANSWER_PACKETS:
             batch, self.pending = self._split(batch)
@@ -304,14 +263,14 @@ class Session:
             self._answer_arrived()
         elif poll.uncertain_until is not None:
             self.tick_at = min(self.tick_at, poll.uncertain_until)
-        if self._has_nothing_to_say_but_goodbye(poll):
+        if self._departure is not None and self._has_nothing_to_say_but_goodbye(poll):
             polls.waiting = None
-            self._end(self._close_reason)
+            self._end(self._departure.reason)
             raise ProtocolError("the session has ended")
 
     def _has_nothing_to_say_but_goodbye(self, poll: Poll) -> bool:
         is_last = not poll.is_repeat and poll.uncertain_until is None and self.pending is self._nothing
-        return self._state is _State.CLOSING and self._farewell is _NOOP_BODY and is_last
+        return self._farewell is _NOOP_BODY and is_last
 
     def answer_given(self, delivery: Delivery) -> None:
         """How what ``answer`` gave last is delivered."""
@@ -380,20 +339,20 @@ class Session:
         if not all(map(_is_from_client, packets)):
             raise self._failed(ProtocolError(NOT_FROM_CLIENT))
         for packet in packets:
-            if self._state is _State.CLOSED:
+            if self.is_closed:
                 return
             self._take(packet, now)
 
     def _expect_polling(self) -> None:
         """Raises ProtocolError, and only the request is refused."""
-        if self._state is _State.CLOSED or self.transport != POLLING:
+        if self.is_closed or self.transport != POLLING:
             raise ProtocolError("the session is not polling")
 
     # upgrade
 
     def begin_upgrade(self, now: float) -> bool:
         """A WebSocket is about to be opened for this session. False where that is not to be."""
-        if self._state is not _State.OPEN or self.transport != POLLING or self._upgrade is not _Upgrade.NONE:
+        if not self.is_open or self.transport != POLLING or self._upgrade is not _Upgrade.NONE:
             return False
         self._upgrade = _Upgrade.OPENED
         self._upgrade_by = now + self._limits.upgrade_timeout
@@ -445,7 +404,7 @@ class Session:
 
     def receive(self, encoded: str | bytes, now: float) -> None:
         """A message on the session's WebSocket; nothing once it has ended."""
-        if self._state is _State.CLOSED:
+        if self.is_closed:
             return
         try:
             packet = decode_packet(encoded)
@@ -456,10 +415,7 @@ class Session:
 
     def chatter(self, now: float) -> None:
         """Something came that says nothing. Raises Flooding where it comes too often."""
-        if now - self._chatter_since > CHATTER_INTERVAL:
-            self._chatter, self._chatter_since = 0, now
-        self._chatter += 1
-        if self._chatter > MAX_CHATTER:
+        if self._chatter.is_flooding(now):
             raise self._failed(Flooding("too much that says nothing"))
 
     # time
@@ -470,11 +426,11 @@ class Session:
         To be called at least twice a second from ``tick_at`` on or while something waits to be taken, and before a
         request of long-polling is looked at.
         """
-        if self._state is _State.CLOSED:
+        if self.is_closed:
             return
-        if self._state is _State.CLOSING:
-            if now >= self._close_by:
-                self._end(self._close_reason)
+        if self._departure is not None:
+            if self._departure.is_over(now):
+                self._end(self._departure.reason)
             return
         if self._upgrade is not _Upgrade.NONE and now >= self._upgrade_by:
             self.lose_upgrade()
@@ -518,15 +474,13 @@ class Session:
         same time for that: to the ones in Python a CLOSE packet, or the end of the WebSocket, is a second end while
         they are busy with the first. With ``at_once`` they have none: who never was let in has no end to be busy with.
         """
-        if self._state is not _State.OPEN:
+        if not self.is_open:
             return
-        self._state = _State.CLOSING
         if for_good:
             self._farewell = _CLOSE_BODY
-            self._has_time_to_leave = not at_once
-        self._close_reason = reason
-        self._close_by = self.tick_at = now + self._limits.close_timeout
-        self._close_at_last = now + CLOSE_EXTENSIONS * self._limits.close_timeout
+        timeout = self._limits.close_timeout
+        self._departure = Departure(reason, timeout, now, is_to_be_left=for_good and not at_once)
+        self.tick_at = self._departure.by
 
     def abort(self, reason: str) -> None:
         """End it now."""
@@ -534,12 +488,13 @@ class Session:
 
     def websocket_lost(self) -> None:
         """The session's WebSocket is gone."""
-        self._end(self._close_reason or DisconnectReason.TRANSPORT_CLOSE)
+        self._end(self._departure.reason if self._departure is not None else DisconnectReason.TRANSPORT_CLOSE)
 
     def _end(self, reason: str) -> None:
-        if self._state is _State.CLOSED:
+        if self.is_closed:
             return
-        self._state = _State.CLOSED
+        self.is_closed = True
+        self._departure = None
         self._upgrade = _Upgrade.NONE
         self.pending.forget_successors()
         self.pending = self._nothing
@@ -559,7 +514,7 @@ class Session:
         if not _is_from_client(packet):
             raise self._failed(ProtocolError(NOT_FROM_CLIENT))
         if packet.type == MESSAGE:
-            if self._state is _State.OPEN:
+            if self.is_open:
                 self._emit(Message(packet.data))
         elif packet.type == PONG:
             self._take_pong(now)

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_packet, decode_payload
-from adapters.transport.socketio.engineio.session import (
-    POLLING,
-    WEBSOCKET,
-    Closed,
-    Session,
-    SessionLimits,
-    TransportName,
-)
+from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Session, SessionLimits, TransportName
+from adapters.transport.socketio.engineio.session_events import Closed
 from adapters.transport.socketio.engineio.websocket import FrameReader, Received, accept_key, frame_header
 
 MAX_BYTES = 300

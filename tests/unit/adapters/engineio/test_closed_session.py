@@ -10,14 +10,8 @@ import pytest
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.transport.socketio.engineio.session import (
-    POLLING,
-    WEBSOCKET,
-    Closed,
-    Session,
-    SessionLimits,
-    TransportName,
-)
+from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Session, SessionLimits, TransportName
+from adapters.transport.socketio.engineio.session_events import Closed
 
 LIMITS = SessionLimits(queue_bytes=1000, cut_bytes=8000)
 NOW = 100.0

@@ -9,21 +9,19 @@ import pytest
 
 from adapters.transport.socketio.engineio.arrival import ACKNOWLEDGED_WITHIN, PATIENCE
 from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.chatter import MAX_CHATTER
+from adapters.transport.socketio.engineio.departure import CLOSE_EXTENSIONS
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.session import (
-    CLOSE_EXTENSIONS,
     MAX_ANSWER_PACKETS,
-    MAX_CHATTER,
     POLLING,
     WEBSOCKET,
-    Closed,
-    Message,
-    Received,
     Session,
     SessionLimits,
     TransportName,
 )
+from adapters.transport.socketio.engineio.session_events import Closed, Message, Received
 
 LIMITS = SessionLimits(queue_bytes=1000, cut_bytes=8000)
 START = 100.0

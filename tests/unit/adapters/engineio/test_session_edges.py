@@ -7,21 +7,18 @@ from typing import Any
 import pytest
 
 from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.chatter import CHATTER_INTERVAL, MAX_CHATTER
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.session import (
-    CHATTER_INTERVAL,
-    MAX_CHATTER,
     NOOP_INTERVAL,
     POLLING,
     WEBSOCKET,
-    Closed,
-    Message,
-    Received,
     Session,
     SessionLimits,
     TransportName,
 )
+from adapters.transport.socketio.engineio.session_events import Closed, Message, Received
 
 LIMITS = SessionLimits(queue_bytes=1000, cut_bytes=8000)
 START = 100.0

@@ -13,16 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from adapters.transport.socketio.engineio.batch import Batch
 from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
-from adapters.transport.socketio.engineio.session import (
-    POLLING,
-    WEBSOCKET,
-    Closed,
-    Message,
-    Received,
-    Session,
-    SessionLimits,
-    TransportName,
-)
+from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Session, SessionLimits, TransportName
+from adapters.transport.socketio.engineio.session_events import Closed, Message, Received
 
 LIMITS = SessionLimits(queue_bytes=10_000, cut_bytes=20_000)
 EXAMPLES = 1_000 if os.environ.get("CAMPAIGN") == "full" else 100

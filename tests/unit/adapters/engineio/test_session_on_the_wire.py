@@ -16,20 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adapters.transport.socketio.engineio.batch import Batch
+from adapters.transport.socketio.engineio.chatter import CHATTER_INTERVAL, MAX_CHATTER
 from adapters.transport.socketio.engineio.errors import Flooding, ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_payload
-from adapters.transport.socketio.engineio.session import (
-    CHATTER_INTERVAL,
-    MAX_CHATTER,
-    POLLING,
-    WEBSOCKET,
-    Closed,
-    Message,
-    Received,
-    Session,
-    SessionLimits,
-    TransportName,
-)
+from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Session, SessionLimits, TransportName
+from adapters.transport.socketio.engineio.session_events import Closed, Message, Received
 from domain.model import DisconnectReason
 
 LIMITS = SessionLimits(queue_bytes=2_000, cut_bytes=6_000)
