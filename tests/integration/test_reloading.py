@@ -26,8 +26,9 @@ from tests.tokens import KeyServer, base64url, jwks, key_for, mint, public_jwk
 
 SECOND, THIRD = "the second secret, also of thirty-two bytes", "the third secret, as long as the others are"
 BODY = {"to": {"user": "42"}, "type": "mission.assigned"}
-RELOADS = 200
-OBJECTS_MAX = 400
+ROUNDS = 4
+RELOADS = 50
+OBJECTS_MAX = 50
 
 
 def test_of_every_setting_it_is_known_whether_it_holds_at_once() -> None:
@@ -468,7 +469,8 @@ def objects() -> int:
 
 @pytest.mark.gen_test(timeout=60)
 async def test_reloads_leave_nothing_behind_that_a_search_for_garbage_has_to_find(tmp_path: Path) -> None:
-    """With many connections there is none: what is in a cycle stays."""
+    """With many connections there is none: what is in a cycle stays. The least of some rounds counts: what reloads
+    leave is left by each of them, and what other libraries in this process make for themselves is made once."""
     certificate = make_certificate(tmp_path)
     secrets = tmp_path / "secrets.json"
     secrets.write_bytes(jwks({"kty": "oct", "k": base64url(SECRET.encode())}))
@@ -488,9 +490,11 @@ async def test_reloads_leave_nothing_behind_that_a_search_for_garbage_has_to_fin
         gc.collect()
         gc.disable()
         try:
-            descriptors, before = open_descriptors(), objects()
-            await reload(RELOADS)
-            assert objects() - before < OBJECTS_MAX
+            descriptors, left = open_descriptors(), [objects()]
+            for _ in range(ROUNDS):
+                await reload(RELOADS)
+                left.append(objects())
+            assert min(after - before for before, after in pairwise(left)) < OBJECTS_MAX
             assert open_descriptors() <= descriptors
         finally:
             gc.enable()
