@@ -46,6 +46,7 @@ TICK_SECONDS = 1.0
 BEGINNINGS_SECONDS = 0.05
 TIDY_PAUSE = 0.05
 FORGET_SECONDS = 60.0
+WAITING_SECONDS = 60.0
 COUNTS_AT_ONCE = 50
 
 
@@ -173,6 +174,7 @@ class Server:
             supervise("marks", partial(repeat, TICK_SECONDS, self._store_marks))
             supervise("counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE)))
             supervise("schedule", partial(deliver_due, application.due))
+            supervise("waiting", partial(repeat, WAITING_SECONDS, application.due.count))
             supervise("retention", partial(repeat, TICK_SECONDS, store.tidy, pause=TIDY_PAUSE))
             supervise("restrictions", partial(repeat, FORGET_SECONDS, application.admission.forget))
             source = container.source()

@@ -13,8 +13,6 @@ AT_ONCE = 500
 LOOK_SECONDS = 1.0
 """After which it is looked again in any case: others may have scheduled something, or have ended, and wall clocks are
 set."""
-COUNT_SECONDS = 15.0
-"""So far apart is it counted what waits, for operators."""
 
 
 class DueService:
@@ -26,7 +24,6 @@ class DueService:
         self._clock = clock
         self._telemetry = telemetry
         self._next: datetime | None = None
-        self._counted_at = float("-inf")
         self._is_earlier: Callable[[], None] = _nobody_waits
 
     def on_earlier(self, call: Callable[[], None]) -> None:
@@ -61,16 +58,17 @@ class DueService:
             self._telemetry.came_due(due.late)
         if due.next is not None and (self._next is None or due.next < self._next):
             self._next = due.next
-        await self._count()
         if self._next is None:
             return LOOK_SECONDS
         return min(LOOK_SECONDS, max(0.0, (self._next - self._clock.now()).total_seconds()))
 
-    async def _count(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._counted_at >= COUNT_SECONDS:
-            self._counted_at = now
-            self._telemetry.waiting(await self._schedule.waiting())
+    async def count(self) -> bool:
+        """Tell operators how much waits. False: there is no more to be done. Raises StoreUnavailable.
+
+        To be called beside ``deliver``, every now and then: of a million it takes the store a second.
+        """
+        self._telemetry.waiting(await self._schedule.waiting())
+        return False
 
 
 def _nobody_waits() -> None:

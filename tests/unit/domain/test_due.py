@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -91,6 +92,29 @@ def test_much_that_is_due_at_once_comes_in_turns() -> None:
             world.clock.advance(61)
             assert [await due.deliver() for _ in range(4)] == [0.0, 0.0, 1.0, 1.0]
             assert (await world.inbox.head()).offset == 1200
+
+    run(story())
+
+
+def test_nothing_is_late_while_it_is_counted_how_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with World().running() as world:
+            due, counts = world.application.due, asyncio.Event()
+
+            async def count() -> int:
+                await counts.wait()
+                return 1
+
+            monkeypatch.setattr(world.inbox, "waiting", count)
+            ann = await world.connect("ann")
+            await publish(world, shift("a", START + MINUTE))
+            counting = asyncio.create_task(due.count())
+            world.clock.advance(60)
+            await asyncio.wait_for(due.deliver(), 1)
+            await world.settle()
+            assert (ids(ann), counting.done()) == (["a"], False)
+            counts.set()
+            assert not await counting
 
     run(story())
 
