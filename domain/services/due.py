@@ -10,6 +10,9 @@ from domain.ports import Clock, Schedule, Telemetry
 
 AT_ONCE = 500
 """So many come into the log in one commit."""
+TOGETHER_SECONDS = 0.02
+"""So long after a commit what is due next waits for more: thousands a second, each in a commit of its own, would leave
+the machine no time for anything else."""
 LOOK_SECONDS = 1.0
 """After which it is looked again in any case: others may have scheduled something, or have ended, and wall clocks are
 set."""
@@ -60,7 +63,9 @@ class DueService:
             self._next = due.next
         if self._next is None:
             return LOOK_SECONDS
-        return min(LOOK_SECONDS, max(0.0, (self._next - self._clock.now()).total_seconds()))
+        # As much as that at once is behind: there is no time to lose.
+        least = TOGETHER_SECONDS if 0 < len(due.late) < AT_ONCE else 0.0
+        return min(LOOK_SECONDS, max(least, (self._next - self._clock.now()).total_seconds()))
 
     async def count(self) -> bool:
         """Tell operators how much waits. False: there is no more to be done. Raises StoreUnavailable.

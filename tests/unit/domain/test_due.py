@@ -21,6 +21,7 @@ from domain.model import (
     ScheduledNotification,
 )
 from domain.policy import ConnectionPolicy
+from domain.services.due import TOGETHER_SECONDS
 from tests.doubles import START
 from tests.unit.domain.world import World, ids, run
 
@@ -92,6 +93,23 @@ def test_much_that_is_due_at_once_comes_in_turns() -> None:
             world.clock.advance(61)
             assert [await due.deliver() for _ in range(4)] == [0.0, 0.0, 1.0, 1.0]
             assert (await world.inbox.head()).offset == 1200
+
+    run(story())
+
+
+def test_what_is_due_right_after_waits_for_more() -> None:
+    async def story() -> None:
+        async with World().running() as world:
+            due = world.application.due
+            ann = await world.connect("ann")
+            times = [START + MINUTE + number * timedelta(milliseconds=1) for number in range(8)]
+            await publish(world, *(shift(f"n-{number}", time) for number, time in enumerate(times)))
+            world.clock.advance(60.004)
+            assert await due.deliver() == TOGETHER_SECONDS
+            world.clock.advance(TOGETHER_SECONDS)
+            assert await due.deliver() == 1.0
+            await world.settle()
+            assert ids(ann) == [f"n-{number}" for number in range(8)]
 
     run(story())
 
