@@ -102,6 +102,10 @@ class _Visit:
         client.on("disconnect", self._on_disconnect)
         try:
             await client.connect(self._url, auth=self._auth, wait_timeout=CONNECT_TIMEOUT)
+            # It waits by wait_for(), which before Python 3.12 loses a cancellation that comes as the wait is over.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
             await self._ended.wait()
         except socketio.exceptions.ConnectionError as error:
             if self.refusal is None and not faults:

@@ -18,7 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import socketio
 
+from entrypoints import client
 from tests.accepting import Acceptor
 from tests.e2e.certificates import make_certificate
 from tests.engine_io import WebSocketPeer, connected, event, http_session, refused
@@ -368,6 +370,22 @@ async def test_listen_resumes_after_a_cut_and_misses_nothing(server: ServerProce
             code, _, errors = await listener.ended()
             assert code == 130
             assert "synkrone-socket: connecting again" in errors
+
+
+@pytest.mark.gen_test
+async def test_who_ends_listen_in_the_moment_that_it_connects_is_heard(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected_to = socketio.AsyncClient._handle_connect
+
+    async def end_then(library: socketio.AsyncClient, *arguments: Any) -> None:
+        await connected_to(library, *arguments)
+        listening.cancel()
+
+    monkeypatch.setattr(socketio.AsyncClient, "_handle_connect", end_then)
+    listening = asyncio.create_task(client.listen(server.url, token("42"), lambda *_: None, notify=lambda _: None))
+    await asyncio.wait((listening,), timeout=PATIENCE)
+    assert listening.cancelled()
 
 
 @pytest.mark.gen_test(timeout=60)
