@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import random
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +25,10 @@ from tests.processes import API_KEY, ServerProcess
 BACKEND = {"Authorization": f"Bearer {API_KEY}"}
 ATTEMPT_SECONDS = 5.0
 AGAIN_SECONDS = 0.05
-LARGE_AT_ONCE = 20
+LARGE, LARGE_OCTETS, LARGE_AT_ONCE = 200, 50_000, 20
+"""Notifications that a reader is sent who has stopped."""
+SETTLED_SECONDS = 30.0
+"""Within them all servers have noted what has happened to them."""
 
 
 class Site(ABC):
@@ -146,6 +150,28 @@ class Asking:
                 return found
             query["page"] = page["next"]
 
+    async def ends(self, user: str, since: datetime) -> set[str | None]:
+        """Why connections of a user ended."""
+        found = await self.all(user, since)
+        return {connection["ended"] for delivery in found.values() for connection in delivery["connections"]}
+
+    async def has_ended(self, user: str, since: datetime, why: str, within: float) -> None:
+        """Wait until a connection of a user is said to have ended for that, as long as it may take."""
+        deadline = time.monotonic() + within
+        while why not in (ends := await self.ends(user, since)):
+            assert time.monotonic() < deadline, f"of {user} none ended as {why}: {ends}"
+            await asyncio.sleep(0.5)
+
+    async def is_away(self, user: str, within: float) -> None:
+        """Wait until no server has a connection of a user."""
+        async with asyncio.timeout(within):
+            while True:
+                status, answer = await self.site.ask(self.session, "GET", f"/v1/users/{user}/connections")
+                assert status == 200, answer
+                if not answer["connections"]:
+                    return
+                await asyncio.sleep(0.1)
+
 
 TAKEN_BYTES = 65_536
 
@@ -226,16 +252,32 @@ async def block_now_and_then(
     return number
 
 
+async def block_while_in(publisher: Publisher, asking: Asking, user: str, followers: Sequence[Follower]) -> None:
+    """Once more, when no line is cut and no server killed, and with something on their connections that is told of."""
+    site, session, path = publisher.site, publisher.session, f"/v1/users/{user}/block"
+    await publisher.say("before-the-block", {"user": user})
+    await asyncio.gather(*(one.has("before-the-block") for one in followers))
+    welcomes = [one.diary.welcomes for one in followers]
+    status, answer = await site.ask(session, "POST", path, json={"reason": "r"})
+    assert status == 200, answer
+    await asking.is_away(user, within=SETTLED_SECONDS)
+    status, answer = await site.ask(session, "DELETE", path)
+    assert status == 200, answer
+    await asyncio.gather(*(one.welcomed(before + 1) for one, before in zip(followers, welcomes, strict=True)))
+
+
 async def stop_reading(
-    line: Stalling, follower: Follower, publisher: Publisher, user: str, *, notifications: int, octets: int
+    line: Stalling, follower: Follower, publisher: Publisher, asking: Asking, user: str, since: datetime
 ) -> None:
+    """Until a server has had enough of that. It has the patience to wait for the answer to a ping for much longer."""
     await asyncio.sleep(1)
     line.flows.clear()
-    # Before a ping that is not answered ends it.
-    for first in range(0, notifications, LARGE_AT_ONCE):
-        numbers = range(first, min(first + LARGE_AT_ONCE, notifications))
-        await asyncio.gather(*(publisher.say(f"large-{number}", {"user": user}, octets=octets) for number in numbers))
-    await asyncio.sleep(6)
+    for first in range(0, LARGE, LARGE_AT_ONCE):
+        numbers = range(first, min(first + LARGE_AT_ONCE, LARGE))
+        await asyncio.gather(
+            *(publisher.say(f"large-{number}", {"user": user}, octets=LARGE_OCTETS) for number in numbers)
+        )
+    await asking.has_ended(user, since, "slow_consumer", within=SETTLED_SECONDS)
     welcomes = follower.diary.welcomes
     line.cut(Cut.RESET)
     line.flows.set()

@@ -23,6 +23,7 @@ from tests.cluster import cluster
 from tests.e2e.clients import Clients
 from tests.e2e.conftest import Serve
 from tests.e2e.deliveries_world import (
+    SETTLED_SECONDS,
     Asking,
     Nodes,
     OneServer,
@@ -30,6 +31,7 @@ from tests.e2e.deliveries_world import (
     Site,
     Stalling,
     block_now_and_then,
+    block_while_in,
     cut_now_and_then,
     lines_to,
     stop_reading,
@@ -48,14 +50,10 @@ BY_ID = 500 if IS_FULL else 50
 """Of each user, so many are asked for by their ids too."""
 LOG_SECONDS = 12
 BLOCK_SECONDS = 3.0
-LARGE, LARGE_OCTETS = 200, 50_000
-"""Notifications that a reader is sent who has stopped."""
-SETTLED_SECONDS = 30.0
-"""Within them all servers have noted what has happened to them."""
 
 SETTINGS = ONE_SECRET | {
     "SYNKRONE_LIMITS__PING_INTERVAL": "2s",
-    "SYNKRONE_LIMITS__PING_TIMEOUT": "3s",
+    "SYNKRONE_LIMITS__PING_TIMEOUT": "5m",
     "SYNKRONE_LIMITS__QUEUE_BYTES": "98304",
     "SYNKRONE_LIMITS__CONNECTIONS_PER_USER": "1000",
     "SYNKRONE_RETENTION__LOG": f"{LOG_SECONDS}s",
@@ -101,27 +99,27 @@ async def compare_all(site: Site, clients: Clients, where: str) -> set[str | Non
     since = datetime.now(UTC) - timedelta(seconds=1)
     async with lines_to(site, 7) as lines, aiohttp.ClientSession() as session:
         followers = followers_on(lines, clients)
-        publisher = Publisher(site, session, USERS, PER_SECOND)
+        publisher, asking = Publisher(site, session, USERS, PER_SECOND), Asking(site, session)
         async with following([one for user, some in followers.items() if user != GONE for one in some]):
-            blocks = await trouble(publisher, lines, followers, chance)
+            blocks = await trouble(publisher, asking, lines, followers, since, chance)
+            await block_while_in(publisher, asking, BLOCKED, followers[BLOCKED])
             await last_words(publisher, lines, followers)
-        asking, stopped = Asking(site, session), time.monotonic()
+        stopped = time.monotonic()
         compared = [await settled(asking, user, followers.get(user, ()), publisher.ids, since) for user in USERS]
         outcomes = sum((one.outcomes for one in compared), Counter[str]())
         differences = [difference for one in compared for difference in one.found]
         pairs, asked = sum(one.pairs for one in compared), time.monotonic() - stopped
         print(
             f"campaign deliveries, {where}: {len(publisher.ids)} notifications, {pairs} pairs, {KILLS} kills, "
-            f"{blocks} blocks in {stopped - began:.0f} s, asked about in {asked:.0f} s: {dict(outcomes)}; "
+            f"{blocks + 1} blocks in {stopped - began:.0f} s, asked about in {asked:.0f} s: {dict(outcomes)}; "
             f"{len(differences)} differences",
             flush=True,
         )
         assert differences == []
         assert {"received", "expired", "trimmed"} <= outcomes.keys()
-        ends = {user: await ends_of(asking, user, since) for user in (SLOW, BLOCKED)}
-    assert "slow_consumer" in ends[SLOW]
-    assert "blocked" in ends[BLOCKED]
-    return ends[SLOW] | ends[BLOCKED]
+        for user, why in ((SLOW, "slow_consumer"), (BLOCKED, "blocked")):
+            await asking.has_ended(user, since, why, within=SETTLED_SECONDS)
+        return await asking.ends(SLOW, since) | await asking.ends(BLOCKED, since)
 
 
 def followers_on(lines: Sequence[Stalling], clients: Clients) -> Mapping[str, Sequence[Follower]]:
@@ -139,17 +137,20 @@ def followers_on(lines: Sequence[Stalling], clients: Clients) -> Mapping[str, Se
 
 
 async def trouble(
-    publisher: Publisher, lines: Sequence[Stalling], followers: Mapping[str, Sequence[Follower]], chance: random.Random
+    publisher: Publisher,
+    asking: Asking,
+    lines: Sequence[Stalling],
+    followers: Mapping[str, Sequence[Follower]],
+    since: datetime,
+    chance: random.Random,
 ) -> int:
     """All of it, while the notifications are published; how many blocks there were."""
     is_published = asyncio.Event()
     async with contextlib.AsyncExitStack() as gone, asyncio.TaskGroup() as group:
         await gone.enter_async_context(following(followers[GONE]))
         group.create_task(cut_now_and_then((*lines[:2], *lines[3:5], lines[6]), chance, is_published.is_set))
-        group.create_task(stay_away_and_kill(publisher.site, lines[2], chance))
-        group.create_task(
-            stop_reading(lines[5], followers[SLOW][0], publisher, SLOW, notifications=LARGE, octets=LARGE_OCTETS)
-        )
+        stopped = group.create_task(stop_reading(lines[5], followers[SLOW][0], publisher, asking, SLOW, since))
+        group.create_task(stay_away_and_kill(publisher, lines[2], followers[SLOW][0], stopped, chance))
         blocking = group.create_task(
             block_now_and_then(publisher, BLOCKED, followers[BLOCKED], BLOCK_SECONDS, chance, is_published.is_set)
         )
@@ -160,16 +161,22 @@ async def trouble(
     return blocking.result()
 
 
-async def stay_away_and_kill(site: Site, line: Stalling, chance: random.Random) -> None:
+async def stay_away_and_kill(
+    publisher: Publisher, line: Stalling, slow: Follower, stopped: asyncio.Task[None], chance: random.Random
+) -> None:
     """One after the other: a server that was away for longer than the log knows no cursor of before any more, and
-    nobody can say what such a client had."""
-    for _ in range(KILLS):
+    nobody can say what such a client had. Nor what the ``slow`` one had that has ``stopped`` reading: it is in again
+    before a server is killed, and has something."""
+    for number in range(KILLS):
         await asyncio.sleep(3)
         line.sever(Cut.RESET)
         await asyncio.sleep(LOG_SECONDS + 5)
         line.mend()
         await asyncio.sleep(chance.uniform(2, 6))
-        await site.kill_one(chance)
+        await asyncio.wait((stopped,))
+        await publisher.say(f"before-kill-{number}", {"user": SLOW})
+        await slow.has(f"before-kill-{number}")
+        await publisher.site.kill_one(chance)
 
 
 async def last_words(
@@ -224,9 +231,3 @@ async def compare(asking: Asking, user: str, saw: set[str], ids: Sequence[str], 
         expected = [[said[id_]["outcome"]]] if id_ in said else [[], ["not_addressed"]]
         differences.expect(outcomes in expected, user, "by its id", by_id, "and not", said.get(id_))
     return differences
-
-
-async def ends_of(asking: Asking, user: str, since: datetime) -> set[str | None]:
-    """Why connections of a user ended."""
-    found = await asking.all(user, since)
-    return {connection["ended"] for delivery in found.values() for connection in delivery["connections"]}
