@@ -48,6 +48,13 @@ class MoveProcess:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    async def has_begun(self, within: float = STEP_SECONDS) -> None:
+        """Until then nobody knows of it, and a server that is started says that the move is to be run again."""
+        deadline = time.monotonic() + within
+        while not self.reports and self.is_running():
+            assert time.monotonic() < deadline, "it has not begun"
+            await asyncio.sleep(0.01)
+
     async def step(self, name: str, within: float = STEP_SECONDS) -> dict[str, Any]:
         """The first report of that step, once it is there."""
         deadline = time.monotonic() + within

@@ -168,6 +168,7 @@ async def finish(moving: Moving) -> dict[str, Any]:
     """As an operator does: the server is restarted once the move says so. What it says in the end."""
     server = moving.server
     run = moving.begin()
+    await run.has_begun()
     if server.is_running():
         await run.step("following", within=FOLLOWING_SECONDS)
         server.terminate()
