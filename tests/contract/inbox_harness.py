@@ -41,7 +41,7 @@ ANN, BOB = Room("user:ann"), Room("user:bob")
 COMPANY, ADMIN = Room("role:company"), Room("role:admin")
 STORED, DUPLICATE, CONFLICT = AppendOutcome.STORED, AppendOutcome.DUPLICATE, AppendOutcome.CONFLICT
 
-WITHIN = 5.0
+WITHIN = 15.0
 """Seconds in which what is there is given, with slack for a busy machine."""
 
 HOUR = timedelta(hours=1)
@@ -136,14 +136,14 @@ class Following:
     def offsets(self) -> list[int]:
         return [entry.position.offset for entry in self.entries]
 
-    async def until(self, offset: int) -> list[int]:
-        async with asyncio.timeout(WITHIN):
+    async def until(self, offset: int, *, within: float = WITHIN) -> list[int]:
+        async with asyncio.timeout(within):
             while not self.entries or self.entries[-1].position.offset < offset:
                 self.entries.extend(with_payloads(await anext(self._batches)))
         return self.offsets
 
-    def start(self, offset: int) -> asyncio.Task[list[int]]:
-        return asyncio.create_task(self.until(offset))
+    def start(self, offset: int, *, within: float = WITHIN) -> asyncio.Task[list[int]]:
+        return asyncio.create_task(self.until(offset, within=within))
 
 
 async def turns() -> None:

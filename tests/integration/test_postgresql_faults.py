@@ -130,11 +130,13 @@ async def test_a_batch_keeps_its_conflicts_when_its_answer_was_lost(line: Line, 
 
 
 async def test_while_the_database_is_away_nothing_waits_for_it_and_it_goes_on_by_itself(
-    line: Line, database: str
+    line: Line, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(threads, "DOUBT_SECONDS", 1.0)
     async with opened(line.url(database)) as store:
         start = await store.head()
-        followed = Following(store, start).start(2)
+        # Through all of it, however long that takes.
+        followed = Following(store, start).start(2, within=45)
         await store.append([draft("a")])
         line.sever()
         for asked in (store.append([draft("b")]), store.list_items(reader(ANN), InboxQuery()), store.tidy()):
@@ -179,7 +181,7 @@ async def test_a_database_that_is_started_anew_begins_an_epoch_and_old_cursors_s
 ) -> None:
     async with opened(own_server.url(own_server.new_store())) as store:
         (before,) = await store.append([draft("a")])
-        followed = Following(store, before.position).start(3)
+        followed = Following(store, before.position).start(3, within=45)
         own_server.stop(how=how)
         own_server.start()
         (after,) = await store.append([draft("b")])
