@@ -37,6 +37,8 @@ class Garbage:
         """From now on; what start-up made stays for good."""
         gc.callbacks += [self._time, _set_survivors_aside]
         gc.set_threshold(*YOUNG, _NEVER)
+        # What is set aside already, as in a process that was forked, was there before this one: to search it would copy
+        # all of it.
         self._search()
 
     def stop(self) -> None:
@@ -49,6 +51,7 @@ class Garbage:
     def tidy(self, connections: int) -> None:
         """Search through everything, where that does not take long and may find something."""
         if connections <= FEW_CONNECTIONS and gc.get_freeze_count() - self._set_aside > GROWTH:
+            gc.unfreeze()
             self._search()
 
     def _time(self, phase: str, info: Mapping[str, int]) -> None:
@@ -59,7 +62,6 @@ class Garbage:
             self._searched(info["generation"], time.perf_counter() - self._began)
 
     def _search(self) -> None:
-        gc.unfreeze()
         gc.collect()
         gc.freeze()
         self._set_aside = gc.get_freeze_count()

@@ -18,7 +18,15 @@ from pathlib import Path
 from entrypoints.commands.table import COMMANDS
 
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["entrypoints.cli", *(f"entrypoints.commands.{name}" for name in COMMANDS.values())])
+_FORKING.set_forkserver_preload(
+    [
+        "entrypoints.cli",
+        *(f"entrypoints.commands.{name}" for name in COMMANDS.values()),
+        "tornado.platform.asyncio",
+        "uvloop",
+        "tests.forked_last",
+    ]
+)
 
 SERVER = "entrypoints.serving"
 CLI = "entrypoints.cli"
