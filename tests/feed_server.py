@@ -13,7 +13,7 @@ from aiohttp import web
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-PATIENCE = 5.0
+PATIENCE = 15.0
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -56,8 +56,8 @@ async def publish(
         return answer.status, await answer.json(content_type=None)
 
 
-async def eventually(condition: Callable[[], bool], *, within: float = 1.0) -> None:
-    """Wait until the condition holds. Raises TimeoutError."""
+async def eventually(condition: Callable[[], bool], *, within: float = 10.0) -> None:
+    """Wait until the condition holds. Raises TimeoutError, so late that it says nothing of how busy the machine is."""
     async with asyncio.timeout(within):
         while True:
             if condition():

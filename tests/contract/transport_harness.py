@@ -33,7 +33,7 @@ from domain.requests import Asked, ConnectRequest, Credentials
 
 Event = tuple[str, tuple[object, ...]]
 
-PATIENCE = 5.0
+PATIENCE = 15.0
 """Seconds after which something that should happen is taken not to happen."""
 
 CLOSED_WITHIN = 1.0

@@ -107,13 +107,13 @@ async def test_a_handshake_that_takes_its_time_is_counted_when_it_is_complete() 
 @BOTH
 @pytest.mark.gen_test
 async def test_with_too_many_silent_sessions_the_oldest_goes_and_a_token_holder_gets_in(peer_class: Any) -> None:
-    async with serving(limits={"unauthenticated": 3}) as server, http_session() as session:
+    async with serving(limits={"unauthenticated": 3, "connect_timeout": "60s"}) as server, http_session() as session:
         silent = [await peer_class.open(session, server.url) for _ in range(3)]
         started = time.monotonic()
         await connected(await peer_class.open(session, server.url), token("1"))
         assert await until_closed(silent[0]) == []
         # Long before they would be cut for their silence.
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 15
         for number, peer in enumerate(silent[1:]):
             await connected(peer, token(str(number)))
 
@@ -166,23 +166,25 @@ async def test_who_comes_while_every_place_is_taken_by_a_token_holder_is_ended_a
         keys.publish(public_jwk(key_for("ES256")))
         keys.stuck = True
         issuer = {"issuer": "https://auth.example", "jwks": keys.url(), "algorithms": ["ES256"]}
-        async with serving(auth={"issuers": [issuer]}, limits={"unauthenticated": 1}) as server:
+        limits = {"unauthenticated": 1, "connect_timeout": "60s"}
+        async with serving(auth={"issuers": [issuer]}, limits=limits) as server:
             verifying = await WebSocketPeer.open(session, server.url)
             claims = {"iss": "https://auth.example", "sub": "42", "role": "r", "exp": int(time.time()) + 600}
             await verifying.send("40" + json.dumps({"token": mint(claims, "ES256", key_for("ES256"))}))
             await eventually(lambda: keys.asked() == 1)
             newcomer = await peer_class.open(session, server.url)
-            assert await asyncio.wait_for(until_closed(newcomer), 3) == []
+            assert await asyncio.wait_for(until_closed(newcomer), 15) == []
             await eventually(lambda: server.container.socketio().open_sockets == 1)
             keys.release()
             assert (await verifying.next()).startswith("40{")
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_a_slow_reader_gets_its_whole_replay_and_one_that_stops_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A page of the replay takes the slow reader longer than the patience. It is smaller than the queue may be, so
-    # that the rule for live connections, over queue_bytes for as long as the patience, has no part in this.
-    patience, bytes_per_second, page_bytes, item_bytes, items = 0.8, 50_000, 60_000, 4_000, 50
+    # A page of the replay takes the slow reader longer than the patience, and it never pauses for as long as that, nor
+    # on a busy machine. It is smaller than the queue may be, so that the rule for live connections, over queue_bytes
+    # for as long as the patience, has no part in this.
+    patience, bytes_per_second, page_bytes, item_bytes, items = 2.5, 20_000, 60_000, 4_000, 30
     monkeypatch.setattr("entrypoints.building.limits.SocketIoLimits", partial(SocketIoLimits, slow_seconds=patience))
 
     def small_pages(**values: Any) -> ConnectionPolicy:
@@ -205,7 +207,7 @@ async def test_a_slow_reader_gets_its_whole_replay_and_one_that_stops_is_cut(mon
                 received = [arguments[0]["id"] for name, arguments in slow.events() if name == "notification.new"]
                 await asyncio.sleep(1 / 20)
             assert received == [str(number) for number in range(items)]
-            assert 2 * patience < time.monotonic() - started < 6
+            assert 2 * patience < time.monotonic() - started
             # Of the two it is the slow one that is still there.
             assert open_connections(server) == 1
             await publish(session, server.url, {"to": {"user": "42"}, "type": "live"})
@@ -226,6 +228,13 @@ CHARACTERS = 8_000
 FOUR_BYTES = "\N{GRINNING FACE}"
 
 
+@pytest.fixture
+def never_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is cut for what waits for some time."""
+    monkeypatch.setattr("entrypoints.building.limits.SocketIoLimits", partial(SocketIoLimits, slow_seconds=3600.0))
+
+
+@pytest.mark.usefixtures("never_slow")
 @pytest.mark.gen_test
 async def test_what_waits_for_a_poll_is_counted_in_bytes() -> None:
     async with serving(limits=LIMITS) as server, http_session() as session:
@@ -233,6 +242,7 @@ async def test_what_waits_for_a_poll_is_counted_in_bytes() -> None:
         await fill(session, server)
 
 
+@pytest.mark.usefixtures("never_slow")
 @pytest.mark.gen_test
 async def test_what_waits_in_a_websocket_is_counted_in_bytes() -> None:
     async with serving(limits=LIMITS) as server, http_session() as session, RawWebSocket.open(server) as peer:
@@ -249,8 +259,8 @@ async def fill(session: aiohttp.ClientSession, server: Server) -> None:
     assert open_connections(server) == 1
     for _ in range(3):
         await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "body": FOUR_BYTES * CHARACTERS})
-    # At once, and not by the rule for what waits for some seconds.
-    await eventually(lambda: open_connections(server) == 0, within=2)
+    # Not by the rule for what waits for some time: that would take much longer.
+    await eventually(lambda: open_connections(server) == 0)
 
 
 @BOTH

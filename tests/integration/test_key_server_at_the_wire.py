@@ -138,7 +138,7 @@ async def test_a_key_server_that_hangs_holds_up_no_other_user() -> None:
         for _ in range(5):
             peer = await WebSocketPeer.open(session, server.url)
             await connected(peer, minted("7", "admin", secret=STAFF_SECRET, iss="https://staff.example"))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
         keys.release()
         assert (await waiting.next()).startswith("40{")
 

@@ -29,8 +29,8 @@ PATHS = {"": SINGLE, "/batch": BATCH}
 
 
 @asynccontextmanager
-async def limited() -> AsyncIterator[Backend]:
-    async with publishing(limits=LIMITS) as backend:
+async def limited(**more: object) -> AsyncIterator[Backend]:
+    async with publishing(limits=LIMITS | more) as backend:
         yield backend
 
 
@@ -282,7 +282,7 @@ async def test_half_a_request_is_given_up_on_in_time(text: str) -> None:
         started = time.monotonic()
         async with raw(backend, text) as connection:
             assert await connection.rest() == b""
-        assert 0.4 < time.monotonic() - started < 3
+        assert 0.4 < time.monotonic() - started < 10
         await backend.nothing_happened()
 
 
@@ -298,11 +298,11 @@ async def test_half_a_request_is_given_up_on_in_time(text: str) -> None:
 async def test_who_is_refused_is_told_at_once_and_the_rest_of_the_body_is_not_waited_for(
     text: str, status: int
 ) -> None:
-    async with limited() as backend:
+    async with limited(request_timeout="2s") as backend:
         async with raw(backend, text) as connection:
             started = time.monotonic()
             assert (await connection.answer())[0] == status
-            assert time.monotonic() - started < 0.4
+            assert time.monotonic() - started < 1.8
             assert await connection.rest() == b""
         await backend.nothing_happened()
 

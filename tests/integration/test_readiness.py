@@ -41,7 +41,7 @@ STAFF = {
     "user_prefix": "staff-",
 }
 MIN_INTERVAL = timedelta(seconds=4)
-SLACK = 1.0
+SLACK = 5.0
 """For a busy machine, in seconds."""
 
 

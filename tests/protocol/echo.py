@@ -19,7 +19,7 @@ from tests.listening import on_port
 from tests.protocol.detour import detour, is_taken
 
 PING_INTERVAL = 0.3
-PING_TIMEOUT = 0.2
+PING_TIMEOUT = 1.0
 MAX_PAYLOAD = 1_000_000
 ALLOWED_ORIGIN = "https://app.example"
 

@@ -13,7 +13,7 @@ from enum import Enum, IntEnum, auto
 from typing import ClassVar, Self
 from weakref import WeakSet
 
-PATIENCE = 5.0
+PATIENCE = 15.0
 READ_BYTES = 65_536
 SEPARATOR = "\x1e"
 
