@@ -15,7 +15,6 @@ from domain.model import (
     Audience,
     AudienceKind,
     NotificationReport,
-    NotificationState,
     PublishedNotification,
     Recipient,
     RecipientPlace,
@@ -32,7 +31,7 @@ _PLACE = re.compile(r"(0|[1-9][0-9]{0,17}):(.+)", re.DOTALL)
 
 def report_object(report: NotificationReport) -> dict[str, object]:
     """``{notification, to, state, counts: {recipients, received, seen, read, archived, deleted}}``; of one that was not
-    sent yet with ``deliver_at``."""
+    sent yet, or was cancelled, with ``deliver_at``."""
     notification, tally = report.notification, report.tally
     return {
         "notification": msgspec.Raw(notification.payload) if notification.payload is not None else None,
@@ -50,9 +49,10 @@ def report_object(report: NotificationReport) -> dict[str, object]:
 
 
 def _state_of(notification: PublishedNotification | ScheduledNotification) -> dict[str, str]:
+    state = {"state": notification.state.value}
     if isinstance(notification, ScheduledNotification):
-        return {"state": NotificationState.SCHEDULED.value, "deliver_at": timestamp(notification.due)}
-    return {"state": notification.state.value}
+        state["deliver_at"] = timestamp(notification.due)
+    return state
 
 
 def audience_object(audience: Audience) -> dict[str, object]:

@@ -75,13 +75,13 @@ from domain.model.notification import (
     Incoming,
     Json,
     Notification,
+    NotificationState,
     Publication,
     Room,
 )
 from domain.model.owed import NOTHING_OWED, Owed
 from domain.model.recipients import (
     NotificationReport,
-    NotificationState,
     PartialTally,
     PublishedNotification,
     Recipient,

@@ -86,6 +86,15 @@ class Audience:
         return cls(AudienceKind.EVERYONE, frozenset((EVERYONE,)))
 
 
+class NotificationState(Enum):
+    """How far a notification has come."""
+
+    SCHEDULED = "scheduled"
+    CANCELLED = "cancelled"
+    SENT = "sent"
+    RECALLED = "recalled"
+
+
 @value
 class Publication:
     """What a backend asks for: a notification that has no time and perhaps no id yet.

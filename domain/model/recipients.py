@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from enum import Enum
 
 from domain.model.identity import UserId
 from domain.model.log import Position
-from domain.model.notification import Audience, Json
+from domain.model.notification import Audience, Json, NotificationState
 from domain.model.schedule import ScheduledNotification
 from domain.model.value import value
-
-
-class NotificationState(Enum):
-    """How far a notification has come."""
-
-    SCHEDULED = "scheduled"
-    SENT = "sent"
-    RECALLED = "recalled"
 
 
 @value

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from domain.model.notification import Audience, Json
+from domain.model.notification import Audience, Json, NotificationState
 from domain.model.value import value
 
 
 @value
 class ScheduledNotification:
     """One that nobody has yet. ``payload`` is as ``notification.new`` will have it, in which ``created_at`` is when it
-    is due."""
+    is due; None once it was cancelled."""
 
     id: str
     due: datetime
     audience: Audience
-    payload: Json
+    payload: Json | None
+
+    @property
+    def state(self) -> NotificationState:
+        return NotificationState.SCHEDULED if self.payload is not None else NotificationState.CANCELLED
 
 
 @value

@@ -25,14 +25,15 @@ class Schedule(Protocol):
         ``most``, and than is well stored at once."""
 
     async def scheduled(self, id_: str) -> ScheduledNotification | None:
-        """The one with this id that waits here; None where none does."""
+        """The one with this id that waits here, or was cancelled, as long as its id is remembered; else None."""
 
     async def revise_scheduled(self, id_: str, revise: Revise, at: datetime) -> None:
         """Give it other content: no other is ever sent. Raises UnknownNotification where none waits with this id,
         NotificationRecalled for one that was cancelled, and what ``revise`` raises."""
 
     async def cancel(self, id_: str) -> None:
-        """It is never sent. Its content is erased, and its id is still taken. Raises as ``revise_scheduled``."""
+        """It is never sent. Its content is erased, its id is still taken, and whom it was for is still known. Raises as
+        ``revise_scheduled``."""
 
     async def waiting(self) -> int:
         """How many wait here."""

@@ -10,6 +10,7 @@ from domain.errors import UnknownNotification
 from domain.model import (
     EVERYONE,
     Action,
+    Audience,
     BlockUser,
     ChangeMembers,
     Counts,
@@ -20,6 +21,7 @@ from domain.model import (
     ErasureState,
     RecoveryReason,
     Room,
+    ScheduledNotification,
     Span,
     UserId,
 )
@@ -237,6 +239,16 @@ class ErasureContract:
         start = await inbox.head()
         await deliver(inbox, START + HOUR)
         assert [entry.rooms for entry in await entries_of(inbox, reader(ANN, BOB), start)] == [{BOB}]
+
+    async def test_what_was_cancelled_names_them_no_more(self, inbox: OpenedStore) -> None:
+        cancelled = [later("a", START + HOUR), later("b", START + HOUR, ANN, BOB)]
+        await inbox.append(cancelled)
+        for id_ in ("a", "b"):
+            await inbox.cancel(id_)
+        await erase(inbox)
+        assert await inbox.scheduled("a") is None
+        assert await inbox.scheduled("b") == ScheduledNotification("b", START + HOUR, Audience.user("bob"), None)
+        assert outcomes(await inbox.append(cancelled)) == [DUPLICATE, DUPLICATE]
 
     async def test_what_they_have_snoozed_does_not_come_back(self, inbox: OpenedStore) -> None:
         ann = await register(inbox)

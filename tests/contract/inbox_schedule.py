@@ -185,7 +185,6 @@ class ScheduleContract:
         await inbox.append([later("a", START + HOUR, key="k"), later("b", START + HOUR)])
         await inbox.cancel("a")
         assert await inbox.waiting() == 1
-        assert await inbox.scheduled("a") is None
         for id_, error in (("a", NotificationRecalled), ("c", UnknownNotification)):
             with pytest.raises(error):
                 await inbox.cancel(id_)
@@ -199,13 +198,27 @@ class ScheduleContract:
         assert outcomes(await inbox.append([draft("a")])) == [CONFLICT]
         assert await deliver(inbox, START + HOUR) == 0
 
+    async def test_of_what_was_cancelled_all_but_its_content_is_shown(self, inbox: OpenedStore) -> None:
+        await inbox.append([later("a", START + HOUR, ANN, BOB), later("b", START + HOUR, COMPANY)])
+        for id_ in ("a", "b"):
+            await inbox.cancel(id_)
+        await deliver(inbox, START + HOUR)
+        for id_, rooms in (("a", {ANN, BOB}), ("b", {COMPANY})):
+            shown = await inbox.scheduled(id_)
+            assert shown is not None
+            assert (shown.due, shown.payload) == (START + HOUR, None)
+            assert shown.audience.rooms == rooms
+            assert await inbox.published(id_) is None
+
     async def test_its_id_is_taken_as_long_as_one_in_the_log(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=HOUR)
         await inbox.append([later("a", START + 9 * HOUR, key="k")])
         await inbox.cancel("a")
         await pass_time(inbox, clock, MINUTE * 59)
         assert outcomes(await inbox.append([later("a", START + 9 * HOUR, key="k")])) == [DUPLICATE]
+        assert await inbox.scheduled("a") is not None
         await pass_time(inbox, clock, MINUTE * 2)
+        assert await inbox.scheduled("a") is None
         assert outcomes(await inbox.append([later("a", START + 9 * HOUR, key="k")])) == [STORED]
 
     async def test_it_is_given_other_content(self, inbox: OpenedStore) -> None:
@@ -221,6 +234,7 @@ class ScheduleContract:
         assert await inbox.head() == start
         shown = await inbox.scheduled("a")
         assert shown is not None
+        assert shown.payload is not None
         assert json.loads(shown.payload)["title"] == "other"
         assert "revised_at" not in json.loads(shown.payload)
         await deliver(inbox, START + HOUR)

@@ -143,4 +143,5 @@ class ScheduleRules(RuleBasedStateMachine):
         for id_, draft in list(self.waiting.items())[:3]:
             shown = self.run(self.inbox.scheduled(id_))
             assert shown is not None
+            assert shown.payload is not None
             assert (shown.due, json.loads(shown.payload)["title"]) == (draft.deliver_at, draft.notification.title)

@@ -128,6 +128,7 @@ async def test_what_is_published_for_later_waits_in_the_schedule(url: str, appli
         await nothing_waits(application)
         shown = await relay.store.scheduled("a")
         assert shown is not None
+        assert shown.payload is not None
         assert (shown.due, json.loads(shown.payload)["title"]) == (due, "later")
         await relay.store.deliver_due(due, 10)
         assert await relay.titles(3) == ["now", "due already", "later"]

@@ -78,8 +78,10 @@ async def test_it_is_cancelled() -> None:
         assert await backend.recall("a") == {"id": "a", "cursor": None}
         status, problem, _ = await backend.send("DELETE", "notifications/a")
         assert (status, problem["code"]) == (410, "recalled")
-        status, _, _ = await backend.send("GET", "notifications/a", key=READ_KEY)
-        assert status in (200, 404)
+        report = await report_of(backend, "a")
+        assert (report["state"], report["to"], report["notification"]) == ("cancelled", {"user": "42"}, None)
+        assert datetime.fromisoformat(report["deliver_at"]) == datetime.fromisoformat(due)
+        assert report["counts"] == {"recipients": 1, "received": 0, "seen": 0, "read": 0, "archived": 0, "deleted": 0}
         assert (await backend.publish("a", deliver_at=due))["duplicate"]
         status, problem, _ = await backend.send(
             "POST", "notifications", {"to": {"user": "42"}, "type": "t", "id": "a"}, key=API_KEY

@@ -131,11 +131,11 @@ PUBLISHING: Final[Mapping[str, Schema]] = {
         {
             "notification": {
                 **or_null(ref("Notification")),
-                "description": "Null once it was taken back: its content is gone.",
+                "description": "Null once it was taken back or cancelled: its content is gone.",
             },
             "to": ref("Audience"),
             "state": {"enum": [state.value for state in NotificationState], "description": "There may be more."},
-            "deliver_at": {**TIME, "description": "When it is sent, as long as it is scheduled."},
+            "deliver_at": {**TIME, "description": "When it is sent, or was to be, where it is scheduled or cancelled."},
             "counts": object_of(
                 {
                     "recipients": or_null({**COUNT, "description": "Null where they are not named."}),

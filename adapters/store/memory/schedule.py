@@ -53,8 +53,10 @@ class MemorySchedule(MemorySnoozes):
 
     async def scheduled(self, id_: str) -> ScheduledNotification | None:
         one = self._schedule.by_id(id_)
-        if one is None or one.prepared is None:
+        if one is None:
             return None
+        if one.prepared is None:
+            return ScheduledNotification(id_, one.due, one.audience, None) if one.audience is not None else None
         draft = one.prepared.draft
         return ScheduledNotification(
             id_, one.due, Audience(draft.notification.audience, draft.rooms), one.prepared.payload

@@ -9,13 +9,14 @@ from heapq import heapify, heappop, heappush
 
 from adapters.store.drafts import PreparedDraft
 from domain.errors import StoreUnavailable
-from domain.model import Room
+from domain.model import Audience, Room
 
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """``prepared`` is None of one that was cancelled at the time ``cancelled_at``, on the monotonic clock. ``number``
-    tells apart what is due at the same time: the first comes first."""
+    """``prepared`` is None of one that was cancelled at the time ``cancelled_at``, on the monotonic clock; it was for
+    ``audience``, as far as that may be known. ``number`` tells apart what is due at the same time: the first comes
+    first."""
 
     id: str
     key: str | None
@@ -24,6 +25,7 @@ class Waiting:
     number: int
     prepared: PreparedDraft | None
     cancelled_at: float | None = None
+    audience: Audience | None = None
 
 
 class KeptSchedule:
@@ -66,6 +68,10 @@ class KeptSchedule:
         self._waiting += 1
 
     def cancel(self, one: Waiting, at: float) -> None:
+        """Once only."""
+        if one.prepared is not None:
+            draft = one.prepared.draft
+            one.audience = Audience(draft.notification.audience, draft.rooms)
         one.prepared, one.cancelled_at = None, at
         self._waiting -= 1
         if len(self._due) > 2 * self._waiting + 1000:
@@ -73,16 +79,20 @@ class KeptSchedule:
             heapify(self._due)
 
     def withdraw_from(self, room: Room, at: float) -> None:
-        """What is for a room alone is cancelled, and what is for others, too, is not for it any more."""
-        for one in [one for one in self._by_id.values() if one.prepared is not None]:
-            prepared = one.prepared
-            if prepared is None or room not in prepared.draft.rooms:
-                continue
-            left = prepared.draft.rooms - {room}
-            if left:
-                one.prepared = replace(prepared, draft=replace(prepared.draft, rooms=left))
-            else:
-                self.cancel(one, at)
+        """What is for a room alone is cancelled, and what is for others, too, is not for it any more, nor was what was
+        cancelled."""
+        for one in self._by_id.values():
+            prepared, audience = one.prepared, one.audience
+            if prepared is not None and room in prepared.draft.rooms:
+                left = prepared.draft.rooms - {room}
+                if left:
+                    one.prepared = replace(prepared, draft=replace(prepared.draft, rooms=left))
+                else:
+                    self.cancel(one, at)
+                    one.audience = None
+            elif audience is not None and room in audience.rooms:
+                left = audience.rooms - {room}
+                one.audience = replace(audience, rooms=left) if left else None
 
     def remove(self, one: Waiting) -> None:
         del self._by_id[one.id]

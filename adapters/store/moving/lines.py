@@ -158,7 +158,8 @@ class State(Line, tag="state"):
 
 class Scheduled(Line, tag="scheduled"):
     """A notification that comes into the log when it is due. ``rooms`` are their names, one a line. One that was
-    cancelled has neither rooms nor a payload any more, and a time at which it ``ended``."""
+    cancelled has no payload any more, and a time at which it ``ended``; where all whom it was for were erased it has no
+    rooms either."""
 
     number: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
     due: Time

@@ -221,9 +221,10 @@ class RevisingScheduled:
 def scheduled(snapshot: Snapshot, id_: str) -> ScheduledNotification | None:
     """For an operation of the readers. Raises StoreUnavailable."""
     row = snapshot.db.execute(_SCHEDULED, {"id": id_}).fetchone()
-    if row is None or row[5] is None:
+    if row is None or row[4] is None:
         return None
     number, due, _, form, rooms, payload, _ = row
     if form != FORM:
         raise unknown_form(-number)
-    return ScheduledNotification(id_, moment(due), whole_audience(rooms), notification(-number, payload.encode()))
+    told = notification(-number, payload.encode()) if payload is not None else None
+    return ScheduledNotification(id_, moment(due), whole_audience(rooms), told)

@@ -281,7 +281,8 @@ BEGIN
     SELECT array_agg(-number) INTO sealed FROM synkrone.scheduled WHERE number = ANY (found) AND rooms IS NULL;
     PERFORM synkrone.seal_contents(sealed);
     UPDATE synkrone.scheduled
-    SET ended = synkrone.microseconds(), payload = NULL, type = '', id = E'\x01' || number, key = NULL, digest = NULL
+    SET ended = coalesce(ended, synkrone.microseconds()), payload = NULL, type = '', id = E'\x01' || number, key = NULL,
+        digest = NULL
     WHERE -number = ANY (sealed);
     RETURN found IS NOT NULL;
 END

@@ -1,7 +1,7 @@
 -- Notifications that wait for their time. Their ids are among those of the others, and lead to a "number" as an offset
 -- below 0: so who appends, be it a node of before, knows such an id from one that is new. Of one that was cancelled
--- there are no "rooms" and no "payload" any more, but a time at which it "ended". "name" is that of the append that
--- brought it.
+-- there is no "payload" any more, but a time at which it "ended"; where nobody is left whom it was for there are no
+-- "rooms" either. "name" is that of the append that brought it.
 CREATE TABLE synkrone.scheduled (
     number bigint PRIMARY KEY,
     due bigint NOT NULL,
@@ -130,7 +130,7 @@ BEGIN
     ELSIF found_one.ended IS NOT NULL THEN
         RETURN 'ended';
     END IF;
-    UPDATE synkrone.scheduled SET ended = coalesce(at, synkrone.microseconds()), rooms = NULL, payload = NULL
+    UPDATE synkrone.scheduled SET ended = coalesce(at, synkrone.microseconds()), payload = NULL
     WHERE number = found_one.number;
     RETURN 'done';
 END

@@ -206,7 +206,8 @@ def _scheduled(transaction: LogTransaction, erasing: Erasing) -> int | None:
             continue
         db.execute(
             """
-            UPDATE scheduled SET ended = ?, rooms = NULL, payload = NULL, type = '', id = ?, key = ?, digest = ?
+            UPDATE scheduled SET ended = coalesce(ended, ?), rooms = NULL, payload = NULL, type = '', id = ?, key = ?,
+                digest = ?
             WHERE number = ?""",
             (microseconds(transaction.now), *_sealed(known, id_, key, digest), number),
         )

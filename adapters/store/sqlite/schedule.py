@@ -155,7 +155,7 @@ _NAMED = """
 def scheduled(db: sqlite3.Connection, id_: str) -> ScheduledNotification | None:
     """For an operation of the readers. Raises UnknownForm."""
     row = db.execute(
-        f"SELECT number, due, form, CAST(rooms AS TEXT), payload {_NAMED} AND payload IS NOT NULL",
+        f"SELECT number, due, form, CAST(rooms AS TEXT), payload {_NAMED} AND rooms IS NOT NULL",
         (locator(id_), id_),
     ).fetchone()
     if row is None:
@@ -163,7 +163,8 @@ def scheduled(db: sqlite3.Connection, id_: str) -> ScheduledNotification | None:
     number, due, form, rooms, payload = row
     if form != FORM:
         raise unknown_form(-number)
-    return ScheduledNotification(id_, moment(due), whole_audience(rooms), notification(-number, payload))
+    told = notification(-number, payload) if payload is not None else None
+    return ScheduledNotification(id_, moment(due), whole_audience(rooms), told)
 
 
 def revise_scheduled(transaction: LogTransaction, wanted: Revising) -> None:
@@ -187,7 +188,7 @@ def cancel(transaction: LogTransaction, id_: str) -> None:
     """An operation of the writer."""
     number, *_ = _known(transaction, id_)
     transaction.db.execute(
-        "UPDATE scheduled SET ended = ?, rooms = NULL, payload = NULL WHERE number = ?",
+        "UPDATE scheduled SET ended = ?, payload = NULL WHERE number = ?",
         (microseconds(transaction.now), number),
     )
 

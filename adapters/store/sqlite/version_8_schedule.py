@@ -6,7 +6,8 @@ import sqlite3
 
 
 def version_8_schedule(db: sqlite3.Connection) -> None:
-    """Of one that was cancelled there are no ``rooms`` and no ``payload`` any more, but a time at which it ``ended``.
+    """Of one that was cancelled there is no ``payload`` any more, but a time at which it ``ended``; where nobody is
+    left whom it was for there are no ``rooms`` either.
 
     The locators of what waits lead to its ``number`` as one below 0: so it costs nothing to know an id of the schedule
     from one that is new.
