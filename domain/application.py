@@ -151,6 +151,8 @@ class Application:
         self.exports = ExportService(subscribers=store, inboxes=store, ledger=store)
         # After the connections, whose ends it would hear of otherwise.
         self.hub.obey(self.erasing.carry_out)
-        self.editing = EditingService(amendments=store, schedule=store, hub=self.hub, policy=policy, clock=clock)
+        self.editing = EditingService(
+            amendments=store, schedule=store, due=self.due, hub=self.hub, policy=policy, clock=clock
+        )
         for transport in transports:
             transport.bind(self.connecting)

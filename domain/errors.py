@@ -230,6 +230,11 @@ class NotificationRecalled(SynkroneError):
     title = "The notification was taken back."
 
 
+class NotificationSent(SynkroneError):
+    code = "already_sent"
+    title = "The notification was sent already: when it is sent cannot be changed any more."
+
+
 class NotificationExpired(SynkroneError):
     code = "expired"
     title = "The notification has expired."

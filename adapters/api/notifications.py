@@ -46,7 +46,8 @@ class NotificationHandler(BackendHandler):
             self.backend.pace.take(self.caller, 1)
         match self.request.method:
             case "PATCH":
-                self._amended("revised", await self.backend.editor.revise(id_, read_patch(self.body)))
+                patch = read_patch(self.body)
+                self._amended("revised", await self.backend.editor.revise(id_, patch.revise, patch.deliver_at))
             case "DELETE":
                 self._amended("recalled", await self.backend.editor.recall(id_))
             case _:

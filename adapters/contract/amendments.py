@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -12,11 +12,13 @@ import msgspec
 from adapters.contract.json_text import decode, parse_timestamp, repeats_members, to_json
 from domain.errors import ERRORS_MAX, InvalidPublication
 from domain.model import Amended, AmendedSchedule, FieldError, Json, Notification
+from domain.model.value import value
 from domain.policy import REPEATED, is_name, name_fault
 from domain.ports import Revise
 
 _NULL: Final = b"null"
 _SHOWN_MAX: Final = 128
+_PASSED: Final = datetime.min.replace(tzinfo=UTC)
 _any = msgspec.json.Decoder()
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -26,11 +28,21 @@ def amended_object(amended: Amended | AmendedSchedule) -> dict[str, object]:
     return {"id": amended.id, "cursor": str(amended.position) if isinstance(amended, Amended) else None}
 
 
-def read_patch(body: bytes) -> Revise:
-    """What a JSON Merge Patch (RFC 7396) makes of a notification: ``{type?, title?, body?, data?, expires_at?}``.
+@value
+class Patch:
+    """What a notification becomes, and when it is sent, where that is said."""
 
-    Of ``data`` what the patch does not name stays as it came. Raises InvalidJson, or InvalidPublication that names
-    every bad field; what is returned raises InvalidPublication where that is nested more deeply than can be merged.
+    revise: Revise
+    deliver_at: datetime | None
+
+
+def read_patch(body: bytes) -> Patch:
+    """What a JSON Merge Patch (RFC 7396) makes of a notification: ``{type?, title?, body?, data?, expires_at?,
+    deliver_at?}``.
+
+    Of ``data`` what the patch does not name stays as it came. Without a ``deliver_at`` a notification is sent now, so
+    null is a time that has passed. Raises InvalidJson, or InvalidPublication that names every bad field; ``revise``
+    raises InvalidPublication where ``data`` is nested more deeply than can be merged.
     """
     members = decode(_raw_object, body)
     if members is None:
@@ -54,12 +66,13 @@ def read_patch(body: bytes) -> Revise:
     if errors:
         raise InvalidPublication(errors[:ERRORS_MAX], len(errors))
     patch = bytes(members["data"]) if changes.pop("data", False) else None
+    deliver_at = (changes.pop("deliver_at") or _PASSED) if "deliver_at" in changes else None
 
     def revise(notification: Notification) -> Notification:
         revised = replace(notification, **changes)
         return revised if patch is None else replace(revised, data=_merged_data(notification.data, patch))
 
-    return revise
+    return Patch(revise, deliver_at)
 
 
 class _Bad(Exception):
@@ -98,6 +111,7 @@ _MEMBERS: Final[dict[str, Callable[[object], object]]] = {
     "body": _text,
     "data": _data,
     "expires_at": _time,
+    "deliver_at": _time,
 }
 
 
@@ -125,8 +139,8 @@ def _merged(target: bytes | None, patch: bytes) -> bytes:
     if not _is_object(patch):
         return patch
     members = dict(_raw_object.decode(target)) if target is not None and _is_object(target) else {}
-    for name, value in _raw_object.decode(patch).items():
-        octets = bytes(value)
+    for name, member in _raw_object.decode(patch).items():
+        octets = bytes(member)
         if octets == _NULL:
             members.pop(name, None)
         else:

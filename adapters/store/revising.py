@@ -31,12 +31,17 @@ class Revising:
         """The same of one that nobody was ever sent: that it was another before is nobody's business."""
         before = read_notification(payload, expires_at)
         after = self.revise(before)
-        return Revision(after, notification_json(after)) if after != before else None
+        if after == before:
+            return None
+        due = after.created_at if after.created_at != before.created_at else None
+        return Revision(after, notification_json(after), due)
 
 
 @value
 class Revision:
-    """A notification with its new content, and as its recipients get it."""
+    """A notification with its new content, and as its recipients get it. ``due`` is when it is, where that is another
+    time than before; only of what nobody was sent yet."""
 
     notification: Notification
     payload: Json
+    due: datetime | None = None

@@ -28,8 +28,9 @@ class Schedule(Protocol):
         """The one with this id that waits here, or was cancelled, as long as its id is remembered; else None."""
 
     async def revise_scheduled(self, id_: str, revise: Revise, at: datetime) -> None:
-        """Give it other content: no other is ever sent. Raises UnknownNotification where none waits with this id,
-        NotificationRecalled for one that was cancelled, and what ``revise`` raises."""
+        """Give it other content: no other is ever sent. Where ``revise`` gives it another ``created_at`` it is due
+        then. Raises UnknownNotification where none waits with this id, NotificationRecalled for one that was
+        cancelled, and what ``revise`` raises."""
 
     async def cancel(self, id_: str) -> None:
         """It is never sent. Its content is erased, its id is still taken, and whom it was for is still known. Raises as

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from domain.delivery.hub import Hub
-from domain.errors import InvalidPublication, UnknownNotification
+from domain.errors import InvalidPublication, NotificationSent, UnknownNotification
 from domain.model import Amended, AmendedSchedule, Audience, FieldError, Notification, Publication
 from domain.policy import ConnectionPolicy
 from domain.ports import Amendments, Clock, Revise, Schedule
+from domain.services.due import DueService
 
 
 class EditingService:
@@ -19,20 +21,33 @@ class EditingService:
     """
 
     def __init__(
-        self, *, amendments: Amendments, schedule: Schedule, hub: Hub, policy: ConnectionPolicy, clock: Clock
+        self,
+        *,
+        amendments: Amendments,
+        schedule: Schedule,
+        due: DueService,
+        hub: Hub,
+        policy: ConnectionPolicy,
+        clock: Clock,
     ) -> None:
         self._amendments = amendments
         self._schedule = schedule
+        self._due = due
         self._hub = hub
         self._policy = policy
         self._clock = clock
 
-    async def revise(self, id_: str, revise: Revise) -> Amended | AmendedSchedule:
+    async def revise(self, id_: str, revise: Revise, deliver_at: datetime | None = None) -> Amended | AmendedSchedule:
+        due = max(deliver_at, self._clock.now()) if deliver_at is not None else None
+
         def checked(notification: Notification) -> Notification:
+            if due is not None:
+                raise NotificationSent
             return self._checked(notification, revise(notification), None)
 
         def checked_until_due(notification: Notification) -> Notification:
-            return self._checked(notification, revise(notification), notification.created_at)
+            after = replace(revise(notification), created_at=due if due is not None else notification.created_at)
+            return self._checked(notification, after, after.created_at)
 
         try:
             return await self._amendments.revise(id_, checked, self._clock.now())
@@ -42,6 +57,8 @@ class EditingService:
             await self._schedule.revise_scheduled(id_, checked_until_due, self._clock.now())
         except UnknownNotification:
             return await self._amendments.revise(id_, checked, self._clock.now())
+        if due is not None:
+            self._due.expect(due)
         return AmendedSchedule(id_)
 
     async def recall(self, id_: str) -> Amended | AmendedSchedule:

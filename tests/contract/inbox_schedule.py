@@ -21,6 +21,7 @@ from domain.model import (
     Position,
     Room,
 )
+from domain.ports import Revise
 from tests.contract.inbox_harness import (
     ANN,
     BOB,
@@ -34,6 +35,7 @@ from tests.contract.inbox_harness import (
     OpenStore,
     at,
     draft,
+    entries_of,
     ids_of,
     outcomes,
     pass_time,
@@ -50,6 +52,10 @@ def later(
     """One that waits, as the policy makes it."""
     one = draft(id_, *rooms, key=key, title=title, created_at=due, expires_at=ends)
     return replace(one, deliver_at=due, waits=True)
+
+
+def for_time(due: datetime, title: str = "t") -> Revise:
+    return lambda one: replace(one, created_at=due, title=title)
 
 
 async def deliver(inbox: OpenedStore, now: datetime, most: int = 500) -> int:
@@ -242,6 +248,62 @@ class ScheduleContract:
         (entry,) = following.entries
         assert (entry.expires_at, json.loads(entry.payload)["title"]) == (START + 2 * HOUR, "other")
         assert outcomes(await inbox.append([later("a", START + HOUR, ends=START + 5 * HOUR)])) == [DUPLICATE]
+
+    async def test_it_is_given_another_time(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        start = await inbox.head()
+        await inbox.append([later(id_, START + HOUR) for id_ in ("a", "b", "c")])
+        await inbox.revise_scheduled("a", for_time(START + 3 * HOUR, title="x"), START)
+        await inbox.revise_scheduled("c", for_time(START + MINUTE), START)
+        shown = await inbox.scheduled("a")
+        assert shown is not None
+        assert (shown.due, await inbox.waiting()) == (START + 3 * HOUR, 3)
+        assert (await inbox.deliver_due(START + MINUTE, 10)).next == START + HOUR
+        assert await ids_of(inbox, ann) == ["c"]
+        assert (await inbox.deliver_due(START + 2 * HOUR, 10)).next == START + 3 * HOUR
+        assert await ids_of(inbox, ann) == ["b", "c"]
+        assert await deliver(inbox, START + 3 * HOUR) == 1
+        told = [json.loads(entry.payload) for entry in await entries_of(inbox, ann, start)]
+        assert {one["id"]: (one["title"], one["created_at"]) for one in told} == {
+            "c": ("t", "2030-01-31T12:01:00.000Z"),
+            "b": ("t", "2030-01-31T13:00:00.000Z"),
+            "a": ("x", "2030-01-31T15:00:00.000Z"),
+        }
+        # It is still what was published.
+        assert outcomes(await inbox.append([later("a", START + HOUR)])) == [DUPLICATE]
+        assert outcomes(await inbox.append([later("a", START + 3 * HOUR, title="x")])) == [CONFLICT]
+
+    async def test_put_off_and_back_it_comes_once(self, inbox: OpenedStore) -> None:
+        start = await inbox.head()
+        await inbox.append([later("a", START + HOUR), later("b", START + HOUR)])
+        for due in (2 * HOUR, HOUR, 3 * HOUR, HOUR):
+            await inbox.revise_scheduled("a", for_time(START + due), START)
+        assert await deliver(inbox, START + 9 * HOUR) == 2
+        assert await inbox.head() == at(start, 2)
+        assert (await inbox.waiting(), (await inbox.deliver_due(START + 9 * HOUR, 10)).next) == (0, None)
+
+    async def test_due_and_put_off_at_once(self, inbox: OpenedStore) -> None:
+        """Whichever comes first, it comes once, and at the time that was promised."""
+        start = await inbox.head()
+        following = Following(inbox, start)
+        promised: dict[str, datetime] = {}
+        for number in range(30):
+            id_ = f"n-{number}"
+            await inbox.append([later(id_, START + HOUR)])
+            _, put_off = await asyncio.gather(
+                inbox.deliver_due(START + HOUR, 10),
+                inbox.revise_scheduled(id_, for_time(START + 2 * HOUR), START),
+                return_exceptions=True,
+            )
+            assert put_off is None or isinstance(put_off, UnknownNotification)
+            promised[id_] = START + HOUR if put_off is not None else START + 2 * HOUR
+        await deliver(inbox, START + HOUR)
+        assert (await inbox.head()).offset - start.offset == sum(due == START + HOUR for due in promised.values())
+        await deliver(inbox, START + 2 * HOUR)
+        await following.until(start.offset + 30)
+        told = [json.loads(entry.payload) for entry in following.entries]
+        assert len(told) == 30
+        assert {one["id"]: datetime.fromisoformat(one["created_at"]) for one in told} == promised
 
     async def test_what_revise_raises_keeps_it_as_it_is(self, inbox: OpenedStore) -> None:
         await inbox.append([later("a", START + HOUR)])

@@ -84,19 +84,22 @@ class ScheduleRules(RuleBasedStateMachine):
             self.run(self.inbox.cancel(id_))
 
     @precondition(lambda self: self.waiting)
-    @rule(pick=st.integers(0, 20), title=st.sampled_from("tuv"))
-    def revise_what_waits(self, pick: int, title: str) -> None:
+    @rule(pick=st.integers(0, 20), title=st.sampled_from("tuv"), minutes=st.sampled_from((0, 0, -20, 20)))
+    def revise_what_waits(self, pick: int, title: str, minutes: int) -> None:
         id_ = list(self.waiting)[pick % len(self.waiting)]
         before = self.waiting[id_]
         seen: list[Notification] = []
 
+        due = before.notification.created_at + timedelta(minutes=minutes)
+
         def revise(present: Notification) -> Notification:
             seen.append(present)
-            return replace(present, title=title)
+            return replace(present, title=title, created_at=due)
 
         self.run(self.inbox.revise_scheduled(id_, revise, self.clock.now()))
         assert seen[-1] == before.notification
-        self.waiting[id_] = replace(before, notification=replace(before.notification, title=title))
+        after = replace(before.notification, title=title, created_at=due)
+        self.waiting[id_] = replace(before, notification=after, deliver_at=due)
 
     @rule(most=st.integers(1, 5))
     def deliver(self, most: int) -> None:

@@ -71,6 +71,43 @@ async def test_it_is_sent_when_it_is_due_as_it_is_by_then() -> None:
 
 
 @pytest.mark.gen_test
+async def test_it_is_given_another_time() -> None:
+    async with editing(**SETTINGS) as backend:
+        first, second = in_seconds(3600), in_seconds(7200)
+        for id_ in ("a", "b"):
+            await backend.publish(id_, title="t", deliver_at=first)
+        assert await backend.revise("a", {"deliver_at": second, "title": "u"}) == {"id": "a", "cursor": None}
+        report = await report_of(backend, "a")
+        assert (report["state"], report["notification"]["title"]) == ("scheduled", "u")
+        for time in (report["deliver_at"], report["notification"]["created_at"]):
+            assert datetime.fromisoformat(time) == datetime.fromisoformat(second)
+        assert (await backend.publish("a", title="t", deliver_at=first))["duplicate"]
+        peer = await WebSocketPeer.open(backend.session, backend.server.url)
+        await connected(peer, token("42"))
+        for id_, at_once in (("b", None), ("a", in_seconds(-5))):
+            assert await backend.revise(id_, {"deliver_at": at_once}) == {"id": id_, "cursor": None}
+            name, notification = await told(peer)
+            assert (name, notification["id"]) == ("notification.new", id_)
+            assert (await report_of(backend, id_))["state"] == "sent"
+        for patch in ({"deliver_at": second}, {"deliver_at": None}, {"deliver_at": second, "title": "v"}):
+            status, problem, _ = await backend.send("PATCH", "notifications/a", patch)
+            assert (status, problem["code"]) == (409, "already_sent")
+        assert (await report_of(backend, "a"))["notification"]["title"] == "u"
+        await peer.close()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("deliver_at", ["tomorrow", 5, "2999-01-01T00:00:00Z", "after it expires"])
+async def test_another_time_that_cannot_be_is_refused(deliver_at: object) -> None:
+    deliver_at = in_seconds(9000) if deliver_at == "after it expires" else deliver_at
+    async with editing(**SETTINGS) as backend:
+        await backend.publish("a", deliver_at=in_seconds(3600), expires_at=in_seconds(3650))
+        status, problem, _ = await backend.send("PATCH", "notifications/a", {"deliver_at": deliver_at})
+        assert status == 422
+        assert problem["errors"][0]["path"] in ("deliver_at", "expires_at")
+
+
+@pytest.mark.gen_test
 async def test_it_is_cancelled() -> None:
     async with editing(**SETTINGS) as backend:
         due = in_seconds(3600)

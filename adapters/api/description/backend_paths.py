@@ -25,6 +25,7 @@ from domain.errors import (
     InvalidPublication,
     NotificationExpired,
     NotificationRecalled,
+    NotificationSent,
     PublicationConflict,
     PublicationTooLarge,
     RateLimited,
@@ -244,8 +245,8 @@ def _of_reports() -> dict[str, Any]:
                 "revise",
                 "Give a notification other content",
                 "Its place in lists and what users have done to it stay. Whoever has it is given the new content, by "
-                "`notification.revised`, and whoever has not is given nothing else. Needs the scope "
-                f"`{NOTIFICATIONS_WRITE}`.",
+                "`notification.revised`, and whoever has not is given nothing else. One that was not sent yet can be "
+                f"given another time as well. Needs the scope `{NOTIFICATIONS_WRITE}`.",
                 tag="backends",
                 security=BACKEND,
                 body={MERGE_PATCH: ref("Patch"), JSON: ref("Patch")},
@@ -256,6 +257,7 @@ def _of_reports() -> dict[str, Any]:
                     UnknownNotification,
                     NotificationRecalled,
                     NotificationExpired,
+                    NotificationSent,
                     InvalidPublication,
                     PublicationTooLarge,
                     RateLimited,

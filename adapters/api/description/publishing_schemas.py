@@ -228,9 +228,20 @@ PUBLISHING: Final[Mapping[str, Schema]] = {
         ],
     ),
     "Patch": object_of(
-        {"type": TYPE, **CONTENT, "expires_at": or_null(TIME)},
-        optional=("type", "title", "body", "data", "expires_at"),
+        {
+            "type": TYPE,
+            **CONTENT,
+            "expires_at": or_null(TIME),
+            "deliver_at": {
+                **or_null(TIME),
+                "description": "Of one that was not sent yet: when it is; if null or past, now.",
+            },
+        },
+        optional=("type", "title", "body", "data", "expires_at", "deliver_at"),
         description="A JSON Merge Patch (RFC 7396): null takes a member away, in `data` too.",
-        examples=[{"title": "Your mission is in Bergen", "data": {"city": "Bergen", "street": None}}],
+        examples=[
+            {"title": "Your mission is in Bergen", "data": {"city": "Bergen", "street": None}},
+            {"deliver_at": TIME_EXAMPLE},
+        ],
     ),
 }

@@ -69,6 +69,8 @@ class MemorySchedule(MemorySnoozes):
         if revision is not None:
             after = replace(draft, notification=revision.notification)
             one.prepared = replace(prepared, draft=after, payload=revision.payload)
+            if revision.due is not None:
+                self._schedule.move(one, revision.due)
 
     async def cancel(self, id_: str) -> None:
         one, _ = self._waiting(id_)

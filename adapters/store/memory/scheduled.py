@@ -11,12 +11,15 @@ from adapters.store.drafts import PreparedDraft
 from domain.errors import StoreUnavailable
 from domain.model import Audience, Room
 
+_Place = tuple[datetime, int, int, str]
+"""When it is due, its number, its moves by then, and its id."""
+
 
 @dataclass(slots=True, eq=False)
 class Waiting:
     """``prepared`` is None of one that was cancelled at the time ``cancelled_at``, on the monotonic clock; it was for
     ``audience``, as far as that may be known. ``number`` tells apart what is due at the same time: the first comes
-    first."""
+    first. ``moves`` is how often it was given another time."""
 
     id: str
     key: str | None
@@ -26,6 +29,7 @@ class Waiting:
     prepared: PreparedDraft | None
     cancelled_at: float | None = None
     audience: Audience | None = None
+    moves: int = 0
 
 
 class KeptSchedule:
@@ -36,7 +40,7 @@ class KeptSchedule:
         self._numbers = 0
         self._by_id: dict[str, Waiting] = {}
         self._by_key: dict[str, Waiting] = {}
-        self._due: list[tuple[datetime, int, str]] = []
+        self._due: list[_Place] = []
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -64,8 +68,15 @@ class KeptSchedule:
         self._by_id[one.id] = one
         if one.key is not None:
             self._by_key[one.key] = one
-        heappush(self._due, (one.due, one.number, one.id))
+        self._push(one)
         self._waiting += 1
+
+    def move(self, one: Waiting, due: datetime) -> None:
+        """It is due at another time."""
+        one.due = due
+        one.moves += 1
+        self._push(one)
+        self._tidy()
 
     def cancel(self, one: Waiting, at: float) -> None:
         """Once only."""
@@ -74,9 +85,7 @@ class KeptSchedule:
             one.audience = Audience(draft.notification.audience, draft.rooms)
         one.prepared, one.cancelled_at = None, at
         self._waiting -= 1
-        if len(self._due) > 2 * self._waiting + 1000:
-            self._due = [entry for entry in self._due if self._is_waiting(entry)]
-            heapify(self._due)
+        self._tidy()
 
     def withdraw_from(self, room: Room, at: float) -> None:
         """What is for a room alone is cancelled, and what is for others, too, is not for it any more, nor was what was
@@ -116,12 +125,12 @@ class KeptSchedule:
     def put_back(self, due: list[Waiting]) -> None:
         """What could not be delivered."""
         for one in due:
-            heappush(self._due, (one.due, one.number, one.id))
+            self._push(one)
 
     def first(self) -> Waiting | None:
         while self._due:
             if self._is_waiting(self._due[0]):
-                return self._by_id[self._due[0][2]]
+                return self._by_id[self._due[0][-1]]
             heappop(self._due)
         return None
 
@@ -134,6 +143,16 @@ class KeptSchedule:
     def _cancelled(self) -> Iterator[Waiting]:
         return (one for one in self._by_id.values() if one.cancelled_at is not None)
 
-    def _is_waiting(self, entry: tuple[datetime, int, str]) -> bool:
-        known = self._by_id.get(entry[2])
-        return known is not None and known.number == entry[1] and known.prepared is not None
+    def _push(self, one: Waiting) -> None:
+        heappush(self._due, (one.due, one.number, one.moves, one.id))
+
+    def _tidy(self) -> None:
+        """What is out of date takes no more space than what is not."""
+        if len(self._due) > 2 * self._waiting + 1000:
+            self._due = [place for place in self._due if self._is_waiting(place)]
+            heapify(self._due)
+
+    def _is_waiting(self, place: _Place) -> bool:
+        _, number, moves, id_ = place
+        known = self._by_id.get(id_)
+        return known is not None and (known.number, known.moves) == (number, moves) and known.prepared is not None

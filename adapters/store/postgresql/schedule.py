@@ -38,7 +38,7 @@ _CANCEL = b"SELECT synkrone.cancel_scheduled(%(id)s::text, %(at)s::bigint, %(syn
 _REVISE = b"""
     SELECT synkrone.revise_scheduled(
         %(number)s::bigint, %(before)s::text, %(type)s::text, %(form)s::smallint, %(payload)s::text,
-        %(expires_at)s::bigint, %(sync)s::boolean)"""
+        %(expires_at)s::bigint, %(due)s::bigint, %(sync)s::boolean)"""
 FORGET = b"""
     WITH gone AS (
         DELETE FROM synkrone.scheduled WHERE number IN (
@@ -212,6 +212,7 @@ class RevisingScheduled:
                 "form": FORM,
                 "payload": revision.payload.decode(),
                 "expires_at": stored_time(revision.notification.expires_at),
+                "due": stored_time(revision.due),
                 "sync": self._sync,
             },
         )

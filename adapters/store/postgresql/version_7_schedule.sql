@@ -73,18 +73,17 @@ BEGIN
     IF EXISTS (SELECT FROM synkrone.appends WHERE name = append_name) THEN
         RETURN;
     END IF;
-    -- Whoever changes one of them now is waited for, and has it changed or cancelled then.
-    PERFORM FROM synkrone.scheduled
-    WHERE number = ANY (ARRAY(
+    numbers := ARRAY(
         SELECT first.number FROM synkrone.scheduled AS first WHERE first.ended IS NULL AND first.due <= by_now
-        ORDER BY first.due, first.number LIMIT most))
-    FOR UPDATE;
+        ORDER BY first.due, first.number LIMIT most);
+    -- Whoever changes one of them now is waited for, and has it changed, put off or cancelled then. No other may come in
+    -- its place: somebody may be changing that.
+    PERFORM FROM synkrone.scheduled WHERE number = ANY (numbers) FOR UPDATE;
     SELECT array_agg(sized.number ORDER BY sized.place) INTO numbers FROM (
         SELECT first.number, row_number() OVER first_first AS place,
             sum(octet_length(first.rooms) + octet_length(first.payload)) OVER first_first AS size
         FROM (
-            SELECT * FROM synkrone.scheduled WHERE ended IS NULL AND due <= by_now
-            ORDER BY due, number LIMIT most) AS first
+            SELECT * FROM synkrone.scheduled WHERE number = ANY (numbers) AND ended IS NULL AND due <= by_now) AS first
         WINDOW first_first AS (ORDER BY first.due, first.number)) AS sized
     WHERE sized.place = 1 OR sized.size <= most_bytes;
     IF numbers IS NULL THEN
@@ -139,18 +138,20 @@ COMMENT ON FUNCTION synkrone.cancel_scheduled IS 'What waits under an id never c
 
 CREATE FUNCTION synkrone.revise_scheduled(
     revised_number bigint, payload_before text, new_type text, new_form smallint, new_payload text,
-    new_expires_at bigint, sync boolean)
+    new_expires_at bigint, new_due bigint, sync boolean)
 RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM synkrone.set_durability(sync);
-    UPDATE synkrone.scheduled SET type = new_type, form = new_form, payload = new_payload, expires_at = new_expires_at
+    UPDATE synkrone.scheduled SET type = new_type, form = new_form, payload = new_payload, expires_at = new_expires_at,
+        due = coalesce(new_due, due)
     WHERE number = revised_number AND payload = payload_before;
     RETURN FOUND;
 END
 $$;
 COMMENT ON FUNCTION synkrone.revise_scheduled IS
-    'Give what waits other content: false where it is not there any more, or as it was.';
+    'Give what waits other content, and another time where there is a "new_due": false where it is not there any more, or '
+    'as it was.';
 
 -- What applications publish in their own transactions, for a time of its own.
 ALTER TABLE synkrone.outbox ADD COLUMN deliver_at bigint;

@@ -174,11 +174,12 @@ def revise_scheduled(transaction: LogTransaction, wanted: Revising) -> None:
     if revision is not None:
         ends = revision.notification.expires_at
         transaction.db.execute(
-            "UPDATE scheduled SET type = ?, payload = ?, expires_at = ? WHERE number = ?",
+            "UPDATE scheduled SET type = ?, payload = ?, expires_at = ?, due = coalesce(?, due) WHERE number = ?",
             (
                 revision.notification.type,
                 revision.payload,
                 microseconds(ends) if ends is not None else None,
+                microseconds(revision.due) if revision.due is not None else None,
                 number,
             ),
         )

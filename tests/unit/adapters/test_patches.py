@@ -22,7 +22,7 @@ def further_down(calls: int, act: Callable[[], object]) -> object:
 
 def test_a_patch_that_is_nested_too_deeply_where_it_is_merged_is_refused() -> None:
     """A writer of a store asks, and any other error ends it."""
-    revise = read_patch(b'{"data":' + b'{"a":' * 800 + b"1" + b"}" * 800 + b"}")
+    revise = read_patch(b'{"data":' + b'{"a":' * 800 + b"1" + b"}" * 800 + b"}").revise
     revise(NOTIFICATION)
     with pytest.raises(InvalidPublication) as raised:
         further_down(200, lambda: revise(NOTIFICATION))

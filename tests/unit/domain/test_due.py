@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import InvalidPublication, NotificationRecalled, UnknownNotification
+from domain.errors import InvalidPublication, NotificationRecalled, NotificationSent, UnknownNotification
 from domain.model import (
     Amended,
     AmendedSchedule,
@@ -160,6 +160,57 @@ def test_it_is_changed_and_cancelled_as_what_is_sent() -> None:
             assert isinstance((await reports.report_of("a")).notification, PublishedNotification)
             assert isinstance(await editing.revise("a", lambda one: replace(one, title="y")), Amended)
             assert isinstance(await editing.recall("a"), Amended)
+
+    run(story())
+
+
+def test_it_is_given_another_time_until_it_is_sent() -> None:
+    async def story() -> None:
+        async with World().running() as world:
+            editing, due = world.application.editing, world.application.due
+            ann = await world.connect("ann")
+            woken: list[None] = []
+            due.on_earlier(lambda: woken.append(None))
+            await publish(world, shift("a", START + 5 * MINUTE), shift("b", START + 5 * MINUTE))
+            await due.deliver()
+            woken.clear()
+            assert await editing.revise("b", lambda one: one, START + 9 * MINUTE) == AmendedSchedule("b")
+            assert not woken
+            await editing.revise("a", lambda one: replace(one, title="x"), START + MINUTE)
+            assert len(woken) == 1
+            world.clock.advance(60)
+            await due.deliver()
+            await world.settle()
+            new: list[Any] = [arguments[0] for name, arguments in ann.events if name == "notification.new"]
+            assert [(told["id"], told["title"], told["created_at"]) for told in new] == [
+                ("a", "x", "2030-01-31T12:01:00.000Z")
+            ]
+            with pytest.raises(NotificationSent):
+                await editing.revise("a", lambda one: replace(one, title="y"), START + 9 * MINUTE)
+            # A time that has passed is now.
+            await editing.revise("b", lambda one: one, START - MINUTE)
+            await due.deliver()
+            await world.settle()
+            new = [arguments[0] for name, arguments in ann.events if name == "notification.new"]
+            assert [(told["id"], told["created_at"]) for told in new[1:]] == [("b", "2030-01-31T12:01:00.000Z")]
+            for id_, error in (("b", NotificationSent), ("c", UnknownNotification)):
+                with pytest.raises(error):
+                    await editing.revise(id_, lambda one: one, START)
+
+    run(story())
+
+
+def test_another_time_is_checked_as_the_first_one() -> None:
+    async def story() -> None:
+        async with World(policy=ConnectionPolicy(schedule_ahead=9 * MINUTE)).running() as world:
+            editing = world.application.editing
+            await publish(world, shift("a", START + MINUTE, START + 5 * MINUTE))
+            with pytest.raises(InvalidPublication, match="expires_at: must be after deliver_at"):
+                await editing.revise("a", lambda one: one, START + 5 * MINUTE)
+            with pytest.raises(InvalidPublication, match="deliver_at: must be within 540 seconds"):
+                await editing.revise("a", lambda one: replace(one, expires_at=None), START + 10 * MINUTE)
+            world.clock.advance(60)
+            assert len((await world.inbox.deliver_due(world.clock.now(), 9)).late) == 1
 
     run(story())
 

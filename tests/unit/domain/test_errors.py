@@ -22,6 +22,7 @@ CODES = {
     "UserBlocked": ("blocked", False),
     "UnknownNotification": ("not_found", False),
     "NotificationRecalled": ("recalled", False),
+    "NotificationSent": ("already_sent", False),
     "NotificationExpired": ("expired", False),
     "TooManyRestrictions": ("too_many_restrictions", False),
     "TooManyTopics": ("too_many_topics", False),
