@@ -179,6 +179,11 @@ class EntriesMissing(StoreUnavailable):
         self.offset = offset
 
 
+class TooManyScheduled(StoreUnavailable):
+    code = "too_many_scheduled"
+    title = "As many notifications wait for their time as may."
+
+
 class CheckpointMoved(SynkroneError):
     code = "checkpoint_moved"
     title = "Another server has taken over more of the source meanwhile."

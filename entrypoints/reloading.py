@@ -63,7 +63,7 @@ RESTART: Final = frozenset(
         "internal.host", "internal.port", "internal.ops", "internal.ops_session", "internal.ops_idle", "node.address",
         "retention.log", "retention.inbox", "retention.inbox_per_user", "retention.deliveries",
         "limits.message_bytes", "limits.queue_bytes", "limits.connections_per_user", "limits.notification_bytes",
-        "limits.restrictions", "limits.schedule_ahead",
+        "limits.restrictions", "limits.schedule_ahead", "limits.scheduled",
         "limits.ping_interval", "limits.ping_timeout", "limits.memory_entries", "limits.memory_bytes",
         "log.format",
         "otel.endpoint", "otel.token", "otel.token_file", "otel.traces", "otel.sample",

@@ -126,6 +126,7 @@ class LimitSettings(Section):
     drain_time: DrainTime = timedelta(seconds=20)
     drain_rate: float = Field(default=250, gt=0)
     schedule_ahead: Timeout = timedelta(days=366)
+    scheduled: int = Field(default=1_000_000, ge=1)
     memory_entries: int = Field(default=100_000, ge=1_000)
     memory_bytes: int = Field(default=268_435_456, ge=33_554_432)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from adapters.store.drafts import PreparedDraft
-from domain.errors import CheckpointMoved, SynkroneError
+from domain.errors import CheckpointMoved, SynkroneError, TooManyScheduled
 from domain.model import Appended, AppendOutcome, Checkpoint, Position
 from domain.model.value import value
 from domain.rules.epochs import Generations
@@ -49,10 +49,12 @@ def decide(
     generations: Generations,
     head: int,
     stored: Mapping[str, str | None] | None = None,
+    room: int | None = None,
 ) -> Decision:
     """For batches that are appended in one commit after the offset ``head``. ``known`` is what was published before
     with any of their ids or keys. ``stored`` are the resume ids of the sources that checkpoints were looked up of; of
-    the others they are taken to be what the first batch says."""
+    the others they are taken to be what the first batch says. For so many more the schedule has ``room``, where that
+    is known."""
     publications = _Publications(known)
     reached = dict(stored or {})
     checkpoints: dict[str, Checkpoint] = {}
@@ -74,8 +76,12 @@ def decide(
         stored_of_it = [
             draft for draft, one in zip(batch.drafts, appended, strict=True) if one.outcome is AppendOutcome.STORED
         ]
+        waiting_of_it = [draft for draft in stored_of_it if draft.draft.waits]
+        if waiting_of_it and room is not None and len(waiting) + len(waiting_of_it) > room:
+            outcomes.append(TooManyScheduled())
+            continue
         new.extend(draft for draft in stored_of_it if not draft.draft.waits)
-        waiting.extend(draft for draft in stored_of_it if draft.draft.waits)
+        waiting.extend(waiting_of_it)
         publications.add(layer)
         outcomes.append(appended)
         if checkpoint is not None:

@@ -39,7 +39,8 @@ class Log(Protocol):
         a conflict; neither is stored. One that waits is stored in the ``Schedule``, and not in the log. With
         ``all_or_nothing`` a conflict keeps the whole batch out, and the outcomes say which it was. Positions are given
         out in the order of commits. Raises PublicationTooLarge for a batch that can never fit, CheckpointMoved where
-        the stored checkpoint is not the one that this one follows, and then nothing was stored.
+        the stored checkpoint is not the one that this one follows, TooManyScheduled where more of it wait than may, and
+        then nothing was stored.
         """
 
     async def append_control(self, control: UserControl) -> Position:

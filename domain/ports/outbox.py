@@ -26,7 +26,7 @@ class Outbox(Protocol):
         """Store the drafts of items, in order, and take the items out of here, in one commit; what became of each.
 
         What is a conflict, as ``Log.append`` has it, is not stored, and waits on. An item that another server has taken
-        is not stored and has no outcome.
+        is not stored and has no outcome. Raises TooManyScheduled as ``Log.append`` does.
         """
 
     async def park(self, reasons: Mapping[str, str]) -> Collection[str]:

@@ -26,5 +26,6 @@ class Publisher(Protocol):
         ``by`` is who publishes and ``traceparent`` the trace that they do it in, both for operators.
         What could not be read stands in its place as what is wrong with it, so that all that is wrong is said at once.
         Raises InvalidPublication, PublicationTooLarge or PublicationConflict, naming the bad ones by their index where
-        there are several or ``by_index`` asks for it; StoreUnavailable or ShuttingDown, and then nothing was stored.
+        there are several or ``by_index`` asks for it; TooManyScheduled, StoreUnavailable or ShuttingDown, and then
+        nothing was stored.
         """

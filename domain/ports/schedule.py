@@ -10,11 +10,11 @@ from domain.ports.amendments import Revise
 
 
 class Schedule(Protocol):
-    """Drafts that wait are put here by ``Log.append``, and their ids and keys are taken from then on. What is snoozed
-    by ``Inboxes.snooze`` waits here too: when it is due, and still in the inbox, it is new there once more, by an entry
-    in the room of its user, which is about the notification and has its present content; in lists it lies where that
-    entry is. Whoever reads the log from before the notification is given, at its place, an entry that is ``revised``
-    there.
+    """Drafts that wait are put here by ``Log.append``, as many as may, and their ids and keys are taken from then on.
+    What is snoozed by ``Inboxes.snooze`` waits here too: when it is due, and still in the inbox, it is new there once
+    more, by an entry in the room of its user, which is about the notification and has its present content; in lists it
+    lies where that entry is. Whoever reads the log from before the notification is given, at its place, an entry that
+    is ``revised`` there.
 
     Any number of servers may take what is due from here into the log: each comes there once, whatever ends in between.
     Raises StoreUnavailable as the log does.

@@ -13,6 +13,7 @@ from domain.errors import (
     PublicationConflict,
     PublicationTooLarge,
     ShuttingDown,
+    TooManyScheduled,
     summary,
 )
 from domain.model import Appended, AppendOutcome, Checkpoint, Draft, FieldError, Incoming, Publication
@@ -157,7 +158,13 @@ class PublishingService:
                 drafts[item.resume_id] = self._draft_of(item)
             except (InvalidPublication, PublicationTooLarge) as error:
                 faults[item.resume_id] = str(error)
-        taken = await outbox.take_over(drafts)
+        try:
+            taken = await outbox.take_over(drafts)
+        except TooManyScheduled as error:
+            # The others do not wait behind these until some have become due.
+            faults |= {name: str(error) for name, draft in drafts.items() if draft.waits}
+            drafts = {name: draft for name, draft in drafts.items() if not draft.waits}
+            taken = await outbox.take_over(drafts)
         self._published(OUTBOX, [drafts[name] for name in taken], list(taken.values()), began)
         for name, appended in taken.items():
             if appended.outcome is AppendOutcome.CONFLICT:

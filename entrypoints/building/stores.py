@@ -21,6 +21,7 @@ def build_memory_store(settings: Settings, clock: Clock) -> MemoryStore:
         max_bytes=settings.limits.memory_bytes,
         retention=settings.retention.log,
         inbox_per_user=settings.retention.inbox_per_user,
+        scheduled_most=settings.limits.scheduled,
         retention_deliveries=settings.retention.deliveries,
     )
 
@@ -34,6 +35,7 @@ def build_sqlite_store(settings: Settings, clock: Clock, observer: StoreObserver
         retention_log=settings.retention.log,
         retention_inbox=settings.retention.inbox_age,
         inbox_per_user=settings.retention.inbox_per_user,
+        scheduled_most=settings.limits.scheduled,
         retention_deliveries=settings.retention.deliveries,
     )
 
@@ -64,5 +66,6 @@ def build_postgresql_store(settings: Settings, clock: Clock, observer: StoreObse
         retention_log=settings.retention.log,
         retention_inbox=settings.retention.inbox_age,
         inbox_per_user=settings.retention.inbox_per_user,
+        scheduled_most=settings.limits.scheduled,
         retention_deliveries=settings.retention.deliveries,
     )

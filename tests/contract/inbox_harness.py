@@ -60,7 +60,9 @@ class OpenedStore(Store, Protocol):
 class OpenStore(Protocol):
     """Opens an empty store. What is older than ``retention`` leaves the log, lists and counts."""
 
-    async def __call__(self, *, retention: timedelta = ..., inbox_per_user: int = ...) -> OpenedStore: ...
+    async def __call__(
+        self, *, retention: timedelta = ..., inbox_per_user: int = ..., scheduled_most: int = ...
+    ) -> OpenedStore: ...
 
 
 def folder_in_memory() -> TemporaryDirectory[str]:

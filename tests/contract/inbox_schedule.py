@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from adapters.contract.events import notification_json
-from domain.errors import NotificationRecalled, UnknownNotification
+from domain.errors import NotificationRecalled, TooManyScheduled, UnknownNotification
 from domain.model import (
     EVERYONE,
     AppendOutcome,
@@ -171,6 +171,54 @@ class ScheduleContract:
         assert (await inbox.head(), await inbox.waiting()) == (head, 1)
         assert outcomes(await inbox.append(batch[:4], all_or_nothing=True)) == [STORED, DUPLICATE, DUPLICATE, STORED]
         assert await inbox.waiting() == 2
+
+    async def test_no_more_wait_than_may(self, open_inbox: OpenStore) -> None:
+        inbox = await open_inbox(scheduled_most=3)
+        await inbox.append([later("a", START + HOUR), later("b", START + HOUR), draft("c")])
+        start = await inbox.head()
+        for all_or_nothing in (True, False):
+            with pytest.raises(TooManyScheduled):
+                await inbox.append(
+                    [draft("d"), later("e", START + HOUR), later("f", START + HOUR)], all_or_nothing=all_or_nothing
+                )
+        assert (await inbox.head(), await inbox.waiting()) == (start, 2)
+        # What waits already is no more.
+        assert outcomes(await inbox.append([later("a", START + HOUR), later("e", START + HOUR)])) == [DUPLICATE, STORED]
+        with pytest.raises(TooManyScheduled):
+            await inbox.append([later("g", START + HOUR)])
+        assert outcomes(await inbox.append([later("a", START + HOUR), draft("d")])) == [DUPLICATE, STORED]
+
+    async def test_there_is_room_again_for_each_that_waits_no_more(self, open_inbox: OpenStore) -> None:
+        inbox = await open_inbox(scheduled_most=2)
+        await inbox.append([later("a", START + HOUR), later("b", START + 2 * HOUR)])
+        await inbox.revise_scheduled("b", for_time(START + 3 * HOUR), START)
+        for id_ in ("c", "d", "e"):
+            with pytest.raises(TooManyScheduled):
+                await inbox.append([later(id_, START + 9 * HOUR)])
+            assert await inbox.waiting() == 2
+            if id_ == "c":
+                await inbox.cancel("b")
+            elif id_ == "d":
+                await inbox.deliver_due(START + HOUR, 9)
+            else:
+                break
+            assert await inbox.waiting() == 1
+            await inbox.append([later(id_, START + 9 * HOUR)])
+
+    async def test_of_many_at_once_as_many_wait_as_may(self, open_inbox: OpenStore) -> None:
+        inbox = await open_inbox(scheduled_most=20)
+        start = await inbox.head()
+        batches = [[later(f"n-{number}-{each}", START + HOUR) for each in range(3)] for number in range(20)]
+        done = await asyncio.gather(
+            *(inbox.append(batch) for batch in batches),
+            *(inbox.append([draft(f"m-{number}")]) for number in range(20)),
+            return_exceptions=True,
+        )
+        refused = [one for one in done if isinstance(one, BaseException)]
+        assert (len(refused), {type(one) for one in refused}) == (14, {TooManyScheduled})
+        assert (await inbox.waiting(), (await inbox.head()).offset) == (18, start.offset + 20)
+        await deliver(inbox, START + HOUR)
+        assert await inbox.waiting() == 0
 
     async def test_what_waits_is_shown(self, inbox: OpenedStore) -> None:
         one = later("a", START + HOUR, ANN, BOB)

@@ -36,7 +36,12 @@ class PostgresqlContract(StoreContract):
         opened: list[PostgresqlStore] = []
         databases: list[str] = []
 
-        async def open_inbox(*, retention: timedelta = timedelta(days=30), inbox_per_user: int = 10_000) -> OpenedStore:
+        async def open_inbox(
+            *,
+            retention: timedelta = timedelta(days=30),
+            inbox_per_user: int = 10_000,
+            scheduled_most: int = 1_000_000,
+        ) -> OpenedStore:
             databases.append(server.new_store())
             url, listen_url = self.urls(server, databases[-1])
             inbox = PostgresqlStore(
@@ -47,6 +52,7 @@ class PostgresqlContract(StoreContract):
                 retention_log=retention,
                 retention_inbox=retention,
                 inbox_per_user=inbox_per_user,
+                scheduled_most=scheduled_most,
                 tail_entries=self.tail_entries,
             )
             await inbox.open()

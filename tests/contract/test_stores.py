@@ -50,8 +50,15 @@ TraceFunction = Callable[[FrameType, str, Any], Any]
 class TestMemoryStore(StoreContract):
     @pytest.fixture
     def open_inbox(self, clock: ManualClock) -> OpenStore:
-        async def open_inbox(*, retention: timedelta = timedelta(days=30), inbox_per_user: int = 10_000) -> OpenedStore:
-            return MemoryStore(clock=clock, retention=retention, inbox_per_user=inbox_per_user)
+        async def open_inbox(
+            *,
+            retention: timedelta = timedelta(days=30),
+            inbox_per_user: int = 10_000,
+            scheduled_most: int = 1_000_000,
+        ) -> OpenedStore:
+            return MemoryStore(
+                clock=clock, retention=retention, inbox_per_user=inbox_per_user, scheduled_most=scheduled_most
+            )
 
         return open_inbox
 
@@ -259,13 +266,19 @@ class TestSqliteStore(StoreContract):
     def open_inbox(self, clock: ManualClock, io_loop: IOLoop, folder: Path) -> Iterator[OpenStore]:
         opened: list[SqliteStore] = []
 
-        async def open_inbox(*, retention: timedelta = timedelta(days=30), inbox_per_user: int = 10_000) -> OpenedStore:
+        async def open_inbox(
+            *,
+            retention: timedelta = timedelta(days=30),
+            inbox_per_user: int = 10_000,
+            scheduled_most: int = 1_000_000,
+        ) -> OpenedStore:
             inbox = SqliteStore(
                 folder / f"{len(opened)}.db",
                 clock=clock,
                 retention_log=retention,
                 retention_inbox=retention,
                 inbox_per_user=inbox_per_user,
+                scheduled_most=scheduled_most,
                 tail_entries=self.tail_entries,
             )
             await inbox.open()

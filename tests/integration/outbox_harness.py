@@ -73,9 +73,9 @@ async def relay(store: PostgresqlStore, policy: ConnectionPolicy, telemetry: Rec
 
 
 @asynccontextmanager
-async def relaying(url: str, policy: ConnectionPolicy | None = None) -> AsyncIterator[Relay]:
+async def relaying(url: str, policy: ConnectionPolicy | None = None, **options: Any) -> AsyncIterator[Relay]:
     telemetry = RecordingTelemetry()
-    async with opened(url) as store:
+    async with opened(url, **options) as store:
         start = await store.head()
         task = asyncio.create_task(relay(store, policy or ConnectionPolicy(), telemetry))
         try:

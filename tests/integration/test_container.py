@@ -256,11 +256,11 @@ def test_the_settings_of_the_page_on_postgresql_reach_the_store() -> None:
     store = build_store(validate_settings({**ONE_SECRET, **pooled, **synchronous}))
     assert isinstance(store, PostgresqlStore)
     assert (store._address.has_session, store._listen_address.place) == (False, "postgresql://db.example/synkrone")
-    assert store._appending.keywords == {"sync": True}
+    assert store._appending.keywords == {"sync": True, "scheduled_most": 1_000_000}
     plain = build_store(validate_settings({**ONE_SECRET, "store": pooled["store"]}))
     assert isinstance(plain, PostgresqlStore)
     assert (plain._address.has_session, plain._listen_address) == (True, plain._address)
-    assert plain._appending.keywords == {"sync": False}
+    assert plain._appending.keywords == {"sync": False, "scheduled_most": 1_000_000}
 
 
 def test_without_keys_and_services_there_are_no_callers() -> None:

@@ -19,6 +19,7 @@ from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.served import StoreUnusable
 from adapters.system.clock import SystemClock
 from adapters.telemetry.logging import LoggingTelemetry
+from domain.errors import TooManyScheduled
 from domain.policy import ConnectionPolicy
 from entrypoints.supervisor import until
 from tests.doubles import ManualClock
@@ -113,6 +114,23 @@ async def test_all_that_is_given_arrives_and_data_as_it_was_written(url: str, ap
             "body": "Bezahlt: 你好",
             "audience": "user",
         }
+
+
+async def test_what_the_schedule_has_no_room_for_is_parked(url: str, application: Application) -> None:
+    due = datetime.now(UTC) + timedelta(hours=1)
+    publish_at = "SELECT synkrone.synkrone_publish_at(%s, %s, 'test', %s, id => %s)"
+    async with relaying(url, scheduled_most=2) as relay:
+        with application.transaction():
+            for id_ in "abc":
+                application.execute(publish_at, (due, USER, "later", id_))
+            publish(application, "now")
+        assert await relay.titles(1) == ["now"]
+        await nothing_waits(application)
+        assert await relay.store.waiting() == 0
+        assert {one.reason for one in desk(url).state().parked} == {TooManyScheduled.title}
+        assert desk(url).retry([one.number for one in desk(url).state().parked][:2]) == 2
+        await nothing_waits(application)
+        assert await relay.store.waiting() == 2
 
 
 async def test_what_is_published_for_later_waits_in_the_schedule(url: str, application: Application) -> None:

@@ -108,6 +108,23 @@ async def test_another_time_that_cannot_be_is_refused(deliver_at: object) -> Non
 
 
 @pytest.mark.gen_test
+async def test_no_more_wait_than_may() -> None:
+    async with editing(**SETTINGS, limits={"scheduled": 1}) as backend:
+        await backend.publish("a", deliver_at=in_seconds(3600))
+        body = {"to": {"user": "42"}, "type": "t", "deliver_at": in_seconds(3600)}
+        for path, sent in (
+            ("notifications", body),
+            ("notifications/batch", [{"to": {"user": "42"}, "type": "t"}, body]),
+        ):
+            status, problem, _ = await backend.send("POST", path, sent, key=API_KEY)
+            assert (status, problem["code"], problem["retryable"]) == (507, "too_many_scheduled", True)
+        assert (await backend.inbox())["items"] == []
+        await backend.publish("b")
+        await backend.recall("a")
+        await backend.publish("c", deliver_at=in_seconds(3600))
+
+
+@pytest.mark.gen_test
 async def test_it_is_cancelled() -> None:
     async with editing(**SETTINGS) as backend:
         due = in_seconds(3600)

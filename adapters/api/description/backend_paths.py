@@ -33,6 +33,7 @@ from domain.errors import (
     StoreUnavailable,
     SynkroneError,
     TooManyRestrictions,
+    TooManyScheduled,
     TooManyTopics,
     UnknownNotification,
 )
@@ -105,6 +106,7 @@ def paths_of_backends() -> dict[str, Any]:
         InvalidPublication,
         PublicationConflict,
         PublicationTooLarge,
+        TooManyScheduled,
         RateLimited,
         StoreUnavailable,
         ShuttingDown,

@@ -58,6 +58,7 @@ class Held:
         max_bytes: int = 256 * 1024 * 1024,
         retention: timedelta = timedelta(days=30),
         inbox_per_user: int = 10_000,
+        scheduled_most: int = 1_000_000,
         retention_deliveries: timedelta = timedelta(days=7),
         max_trimmed_rooms: int = 100_000,
         max_users: int = 100_000,
@@ -75,7 +76,7 @@ class Held:
         self._noted_since = clock.now()
         epoch = epoch if epoch is not None else secrets.token_hex(8)
         self._generations = Generations([Generation(1, epoch, 1, clock.now())])
-        self._schedule = KeptSchedule(max_entries)
+        self._schedule = KeptSchedule(min(scheduled_most, max_entries))
         self._snoozes: list[tuple[datetime, int, UserId, int]] = []
         self._snoozed_ever = 0
         self._secret = secrets.token_bytes(32)

@@ -60,7 +60,8 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
         ]
         if any(draft.weight > self._max_bytes for draft in waiting):
             raise PublicationTooLarge("what was published is more than the whole log may hold")
-        self._schedule.ensure_room(len(waiting))
+        if waiting:
+            self._schedule.ensure_room(len(waiting))
         self._store(records)
         for draft in waiting:
             self._schedule.put(draft)

@@ -8,7 +8,7 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 
 from adapters.store.drafts import PreparedDraft
-from domain.errors import StoreUnavailable
+from domain.errors import TooManyScheduled
 from domain.model import Audience, Room
 
 _Place = tuple[datetime, int, int, str]
@@ -53,9 +53,9 @@ class KeptSchedule:
         return self._by_key.get(key)
 
     def ensure_room(self, number: int) -> None:
-        """Raises StoreUnavailable where there is none for so many more."""
+        """Raises TooManyScheduled where there is none for so many more."""
         if self._waiting + number > self._most:
-            raise StoreUnavailable("the schedule is full")
+            raise TooManyScheduled
 
     def put(self, prepared: PreparedDraft) -> None:
         draft = prepared.draft

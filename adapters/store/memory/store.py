@@ -23,7 +23,8 @@ class MemoryStore(
     the last one that was forgotten. Of more than ``max_users`` users the one who was not seen for the longest is
     forgotten, and is then a new one.
 
-    As many as ``max_entries`` may wait in the schedule; for more than that an append raises StoreUnavailable.
+    As many as ``scheduled_most``, and no more than ``max_entries``, may wait in the schedule; an append of one more
+    raises TooManyScheduled.
 
     An append that does not fit without trimming what a follower was not given yet raises StoreUnavailable. Where a
     conflict keeps a whole batch out, a duplicate of an entry of the log stays one, and what is WITHHELD has the

@@ -50,8 +50,10 @@ _SCHEDULE = f"""
     synkrone.schedule(
         is_refused, %(name)s::uuid, {_texts("due_ids")}, {_texts("due_keys")}, {_texts("due_digests")},
         {_texts("due_types")}, %(form)s::smallint, {_texts("dues")}::bigint[], {_texts("due_expiries")}::bigint[],
-        {_texts("due_rooms")}, {_texts("due_payloads")})"""
+        {_texts("due_rooms")}, {_texts("due_payloads")}, %(scheduled_most)s::bigint)"""
 _TAKEN: Final = "SK002"
+_FULL: Final = "SK003"
+_WAITING = b"SELECT number FROM synkrone.waiting"
 _KNOWN = f"""
     SELECT id, key, log_offset, digest
     FROM unnest({_texts("ids")}) AS given (name)
@@ -111,8 +113,11 @@ class Appending:
     also = ""
     """What else is called in the statement that appends."""
 
-    def __init__(self, appends: Sequence[Append], *, sync: bool) -> None:
+    def __init__(self, appends: Sequence[Append], *, scheduled_most: int, sync: bool) -> None:
+        """No more than so many wait for their time."""
         self._batches = [append.batch for append in appends]
+        self._scheduled_most = scheduled_most
+        self._room: int | None = None
         self._sync = sync
         self._at = stored_time(appends[-1].at)
         self._head = appends[-1].known
@@ -138,7 +143,7 @@ class Appending:
             self._look_up(db)
 
     def _decide(self, generations: Generations, head: int) -> Decision:
-        return decide(self._batches, self._known, generations, head, self._stored)
+        return decide(self._batches, self._known, generations, head, self._stored, self._room)
 
     def _expected_head(self, db: Database) -> Position:
         """What is known here of the log's head; others may have appended more."""
@@ -148,13 +153,16 @@ class Appending:
         return generations.position(self._head)
 
     def _append(self, db: Database, decision: Decision, expected: Position) -> Written | None:
-        """None where some of their ids or keys are taken, or a checkpoint has moved."""
+        """None where some of their ids or keys are taken, a checkpoint has moved, or too many would wait."""
         try:
             return self._append_all(db, decision, expected)
         except psycopg.Error as error:
-            if error.sqlstate != _TAKEN:
+            if error.sqlstate not in (_TAKEN, _FULL):
                 raise
             db.recover()
+            if error.sqlstate == _FULL:
+                (number,) = db.one(_WAITING)
+                self._room = max(0, self._scheduled_most - number)
             return None
 
     def _append_all(self, db: Database, decision: Decision, expected: Position) -> Written | None:
@@ -170,6 +178,7 @@ class Appending:
                 "known": self._head,
                 "known_epoch": self._epoch,
                 "sync": self._sync,
+                "scheduled_most": self._scheduled_most,
                 "form": FORM,
                 "sources": [one.source for one in decision.checkpoints],
                 "old_resume_ids": [one.after for one in decision.checkpoints],

@@ -37,12 +37,12 @@ class Relay:
 
 
 class Relaying(Appending):
-    """Work of the writer. A relay is answered with what became of each row that was still there."""
+    """Work of the writer. A relay is answered with what became of each row that was still there, or why nothing did."""
 
     also = "synkrone.take_from_outbox(%(name)s::uuid, %(numbers)s::bigint[], %(published)s::bigint[])"
 
-    def __init__(self, relays: Sequence[Relay], *, sync: bool) -> None:
-        super().__init__([relay.append for relay in relays], sync=sync)
+    def __init__(self, relays: Sequence[Relay], *, scheduled_most: int, sync: bool) -> None:
+        super().__init__([relay.append for relay in relays], scheduled_most=scheduled_most, sync=sync)
         self._rows = [relay.rows for relay in relays]
 
     def run(self, db: Database) -> Written:
@@ -68,18 +68,17 @@ class Relaying(Appending):
         return [
             row
             for appended in self._by_row(outcomes)
+            if not isinstance(appended, SynkroneError)
             for row, one in appended.items()
             if one.outcome is not AppendOutcome.CONFLICT
         ]
 
-    def _by_row(self, outcomes: Outcomes) -> list[dict[OutboxRow, Appended]]:
-        by_row: list[dict[OutboxRow, Appended]] = []
-        for rows, appended in zip(self._rows, outcomes, strict=True):
-            if isinstance(appended, SynkroneError):
-                # Of a checkpoint, and a relay has none.
-                raise appended
-            by_row.append(dict(zip(rows, appended, strict=True)))
-        return by_row
+    def _by_row(self, outcomes: Outcomes) -> list[dict[OutboxRow, Appended] | SynkroneError]:
+        """Where too many would wait, that is the answer to the whole relay."""
+        return [
+            appended if isinstance(appended, SynkroneError) else dict(zip(rows, appended, strict=True))
+            for rows, appended in zip(self._rows, outcomes, strict=True)
+        ]
 
     def _leave_out_what_is_gone(self, db: Database) -> None:
         found = db.execute(_STILL_THERE, {"numbers": [row.number for rows in self._rows for row in rows]})

@@ -41,7 +41,7 @@ _FIRST = b"""
         (SELECT due FROM synkrone.scheduled WHERE ended IS NULL ORDER BY due LIMIT 1),
         (SELECT snoozed_until FROM synkrone.state WHERE snoozed_until IS NOT NULL ORDER BY snoozed_until LIMIT 1))"""
 _WAITING = b"""
-    SELECT (SELECT count(*) FROM synkrone.scheduled WHERE ended IS NULL)
+    SELECT (SELECT number FROM synkrone.waiting)
         + (SELECT count(*) FROM synkrone.state WHERE snoozed_until IS NOT NULL)"""
 
 

@@ -68,8 +68,9 @@ class PostgresqlStore(
     ``url`` is one of libpq's, with its parameters. With ``migrates`` an older schema becomes one of today's as it is
     opened. Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest
     ``inbox_per_user`` of each user. What became of deliveries is kept for ``retention_deliveries``; none is where that
-    is nothing. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
-    memory, are kept at hand for followers and for those who reconnect.
+    is nothing. No more than ``scheduled_most`` wait for their time: an append of one more raises TooManyScheduled.
+    About the last ``tail_entries``, and no more than take about ``tail_bytes`` of memory, are kept at hand for
+    followers and for those who reconnect.
 
     With ``listen_url``, which leads around it, there is a pooler at ``url`` that may give each transaction another
     connection of the server's. With ``sync`` nothing is stored that no standby has. When something is stored the
@@ -93,6 +94,7 @@ class PostgresqlStore(
         retention_log: timedelta = timedelta(days=30),
         retention_inbox: timedelta = timedelta(days=365),
         inbox_per_user: int = 10_000,
+        scheduled_most: int = 1_000_000,
         retention_deliveries: timedelta = timedelta(days=7),
         tail_entries: int = 50_000,
         tail_bytes: int = 64 * 1024 * 1024,
@@ -105,6 +107,7 @@ class PostgresqlStore(
             clock,
             Kept(max(retention_inbox, retention_log), inbox_per_user),
             retention_deliveries,
+            scheduled_most=scheduled_most,
             sync=sync,
             stamped_by=stamped_by,
         )

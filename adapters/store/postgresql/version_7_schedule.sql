@@ -18,9 +18,40 @@ CREATE TABLE synkrone.scheduled (
 CREATE INDEX scheduled_due ON synkrone.scheduled (due, number) WHERE ended IS NULL;
 CREATE INDEX scheduled_ended ON synkrone.scheduled (ended) WHERE ended IS NOT NULL;
 
+-- How many wait: counted, a million takes longer than to publish one more.
+CREATE TABLE synkrone.waiting (number bigint NOT NULL) WITH (fillfactor = 10);
+INSERT INTO synkrone.waiting VALUES (0);
+
+CREATE FUNCTION synkrone.count_waiting() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    more bigint;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        SELECT count(*) INTO more FROM those_after WHERE ended IS NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        SELECT -count(*) INTO more FROM those_before WHERE ended IS NULL;
+    ELSE
+        SELECT (SELECT count(*) FROM those_after WHERE ended IS NULL)
+            - (SELECT count(*) FROM those_before WHERE ended IS NULL) INTO more;
+    END IF;
+    IF more <> 0 THEN
+        UPDATE synkrone.waiting SET number = number + more;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER scheduled_begins AFTER INSERT ON synkrone.scheduled
+    REFERENCING NEW TABLE AS those_after FOR EACH STATEMENT EXECUTE FUNCTION synkrone.count_waiting();
+CREATE TRIGGER scheduled_changes AFTER UPDATE ON synkrone.scheduled
+    REFERENCING OLD TABLE AS those_before NEW TABLE AS those_after
+    FOR EACH STATEMENT EXECUTE FUNCTION synkrone.count_waiting();
+CREATE TRIGGER scheduled_leaves AFTER DELETE ON synkrone.scheduled
+    REFERENCING OLD TABLE AS those_before FOR EACH STATEMENT EXECUTE FUNCTION synkrone.count_waiting();
+
 CREATE FUNCTION synkrone.schedule(
     is_refused boolean, append_name uuid, new_ids text[], new_keys text[], new_digests text[], new_types text[],
-    new_form smallint, new_dues bigint[], new_expiries bigint[], new_rooms text[], new_payloads text[])
+    new_form smallint, new_dues bigint[], new_expiries bigint[], new_rooms text[], new_payloads text[], most bigint)
 RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -43,6 +74,9 @@ BEGIN
     THEN
         RAISE EXCEPTION 'an id or a key is taken' USING ERRCODE = 'SK002';
     END IF;
+    IF (SELECT number FROM synkrone.waiting) + cardinality(new_ids) > most THEN
+        RAISE EXCEPTION 'too many wait for their time' USING ERRCODE = 'SK003';
+    END IF;
     SELECT coalesce(max(number), 0) INTO last FROM synkrone.scheduled;
     INSERT INTO synkrone.scheduled (number, due, expires_at, name, id, key, digest, type, form, rooms, payload)
     SELECT last + given.number, given.due, given.expires_at, append_name, given.id, given.key, given.digest,
@@ -56,7 +90,8 @@ END
 $$;
 COMMENT ON FUNCTION synkrone.schedule IS
     'Have notifications wait for their time: to be called with what an append says of itself, in the same statement. '
-    'Where an id or a key is taken it fails, and the append with it. Said again it does nothing.';
+    'Where an id or a key is taken, or more than "most" would wait, it fails, and the append with it. Said again it does '
+    'nothing.';
 
 CREATE FUNCTION synkrone.deliver_due(
     append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,

@@ -11,7 +11,7 @@ from adapters.store.sealed_names import is_sealed, unsealed
 from adapters.store.sqlite.erased import seals
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.restrictions import restrict
-from adapters.store.sqlite.schedule import schedule
+from adapters.store.sqlite.schedule import number_waiting, schedule
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewNotification
 from adapters.store.sqlite.users import checkpoint
@@ -19,8 +19,10 @@ from domain.errors import SynkroneError
 from domain.model import Appended, Draft, Position, RestrictUser, UserControl
 
 
-def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Sequence[Appended] | SynkroneError]:
-    """An operation of the writer."""
+def append(
+    scheduled_most: int, transaction: LogTransaction, batches: Sequence[Batch]
+) -> Sequence[Sequence[Appended] | SynkroneError]:
+    """An operation of the writer. No more than so many wait for their time."""
     locators = {id(one): _locators(one.draft) for batch in batches for one in batch.drafts}
     known = _known(
         transaction,
@@ -32,7 +34,10 @@ def append(transaction: LogTransaction, batches: Sequence[Batch]) -> Sequence[Se
         for batch in batches
         if batch.checkpoint is not None
     }
-    decision = decide(batches, known, transaction.generations, transaction.head, stored)
+    room = None
+    if any(one.draft.waits for batch in batches for one in batch.drafts):
+        room = max(0, scheduled_most - number_waiting(transaction.db))
+    decision = decide(batches, known, transaction.generations, transaction.head, stored, room)
     if decision.new:
         transaction.log_notifications([NewNotification(one, locators[id(one)]) for one in decision.new])
     if decision.waiting:

@@ -144,8 +144,12 @@ def first_due(db: sqlite3.Connection, _: None) -> datetime | None:
 
 def waiting(db: sqlite3.Connection, _: None) -> int:
     """For an operation of the readers."""
-    (scheduled,) = db.execute("SELECT count(*) FROM scheduled WHERE ended IS NULL").fetchone()
-    return int(scheduled) + number_of_snoozed(db)
+    return number_waiting(db) + number_of_snoozed(db)
+
+
+def number_waiting(db: sqlite3.Connection) -> int:
+    (number,) = db.execute("SELECT number FROM waiting").fetchone()
+    return int(number)
 
 
 _NAMED = """

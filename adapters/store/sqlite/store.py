@@ -76,8 +76,9 @@ class SqliteStore(
 
     Entries leave the log after ``retention_log``; items stay in the inboxes for ``retention_inbox``, the newest
     ``inbox_per_user`` of each user. What became of deliveries is kept for ``retention_deliveries``; none is where that
-    is nothing. About the last ``tail_entries``, and no more than take about ``tail_bytes`` of
-    memory, are kept at hand for followers and for those who reconnect.
+    is nothing. No more than ``scheduled_most`` wait for their time: an append of one more raises TooManyScheduled.
+    About the last ``tail_entries``, and no more than take about ``tail_bytes`` of memory, are kept at hand for
+    followers and for those who reconnect.
 
     Nothing touches the file before ``open``. Before that and after ``close`` everything raises StoreUnavailable.
     Whoever leaves the loop of ``tail`` other than by cancellation closes the iterator.
@@ -92,11 +93,13 @@ class SqliteStore(
         retention_log: timedelta = timedelta(days=30),
         retention_inbox: timedelta = timedelta(days=365),
         inbox_per_user: int = 10_000,
+        scheduled_most: int = 1_000_000,
         retention_deliveries: timedelta = timedelta(days=7),
         tail_entries: int = 50_000,
         tail_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        super().__init__(clock, Kept(max(retention_inbox, retention_log), inbox_per_user), retention_deliveries)
+        kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
+        super().__init__(clock, kept, retention_deliveries, scheduled_most)
         self._path = Path(path)
         self._observer = observer or Unobserved()
         self._tail_entries = tail_entries

@@ -25,6 +25,7 @@ CODES = {
     "NotificationSent": ("already_sent", False),
     "NotificationExpired": ("expired", False),
     "TooManyRestrictions": ("too_many_restrictions", False),
+    "TooManyScheduled": ("too_many_scheduled", True),
     "TooManyTopics": ("too_many_topics", False),
     "IdentityMismatch": ("identity_mismatch", False),
     "CursorRefused": ("cursor_refused", True),

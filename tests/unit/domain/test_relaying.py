@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from datetime import timedelta
 
 import pytest
 
-from domain.errors import StoreUnavailable
+from domain.errors import StoreUnavailable, TooManyScheduled
 from domain.model import Appended, Draft, FieldError, Incoming
 from domain.policy import ConnectionPolicy
 from domain.ports import Log
+from tests.doubles import START
 from tests.unit.domain.world import World, ids, publication, run
 
 
@@ -61,6 +63,28 @@ def test_what_waits_is_published_in_order_and_what_cannot_be_is_parked() -> None
                 "4": "a was published before with other content",
             }
             assert world.telemetry.named("parked") == list(outbox.parked.items())
+
+    run(story())
+
+
+def test_what_the_schedule_has_no_room_for_is_parked_and_the_rest_goes_on() -> None:
+    async def story() -> None:
+        async with World(max_entries=2).running() as world:
+            client = await world.connect("ann")
+            due = START + timedelta(minutes=1)
+            items = [
+                Incoming("1", publication(id="a", deliver_at=due)),
+                Incoming("2", publication(id="b", deliver_at=due)),
+                Incoming("3", publication(id="c")),
+                Incoming("4", publication(id="d", deliver_at=due)),
+                Incoming("5", publication(id="e")),
+            ]
+            outbox = ListOutbox(world.inbox, items)
+            await world.publishing.relay(outbox)
+            await world.settle()
+            assert ids(client) == ["c", "e"]
+            assert outbox.parked == {"4": TooManyScheduled.title}
+            assert await world.inbox.waiting() == 2
 
     run(story())
 

@@ -47,7 +47,7 @@ _PAGE = one_by_one(log.page)
 class PostgresqlLog(Port):
     @cached_property
     def _appending(self) -> partial[Appending]:
-        return partial(Appending, sync=self._sync)
+        return partial(Appending, scheduled_most=self._scheduled_most, sync=self._sync)
 
     @cached_property
     def _ordering(self) -> Callable[[Any], Work]:

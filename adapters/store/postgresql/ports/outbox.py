@@ -16,7 +16,7 @@ from domain.model import Appended, Draft
 class PostgresqlRelay(Port):
     @cached_property
     def _relaying(self) -> partial[Relaying]:
-        return partial(Relaying, sync=self._sync)
+        return partial(Relaying, scheduled_most=self._scheduled_most, sync=self._sync)
 
     async def _take_over(self, rows: Sequence[OutboxRow], drafts: Sequence[Draft]) -> Mapping[OutboxRow, Appended]:
         self._opened()

@@ -23,6 +23,7 @@ class Port:
         kept: Kept,
         retention_deliveries: timedelta,
         *,
+        scheduled_most: int,
         sync: bool,
         stamped_by: Clock | None,
     ) -> None:
@@ -30,6 +31,7 @@ class Port:
         self._clock = clock
         self._kept = kept
         self._retention_deliveries = retention_deliveries
+        self._scheduled_most = scheduled_most
         self._sync = sync
         self._stamped_by = stamped_by
         self._state: Opened | None = None

@@ -10,7 +10,7 @@ from adapters.store.decisions import Batch
 from adapters.store.drafts import prepare
 from adapters.store.jobs import QUEUE_BYTES, one_by_one
 from adapters.store.sqlite import log, users
-from adapters.store.sqlite.append import append, append_control
+from adapters.store.sqlite.append import append_control
 from adapters.store.sqlite.arrivals import Arriving, FoundTogether, arrive, register_and_arrive
 from adapters.store.sqlite.log import Reading
 from adapters.store.sqlite.opened import Opened
@@ -45,7 +45,7 @@ class SqliteLog(Port):
         weight = sum(one.weight for one in prepared)
         if weight > QUEUE_BYTES:
             raise PublicationTooLarge("what was published at once is more than can be stored at once")
-        return await self._opened().writer.do(append, Batch(prepared, checkpoint, all_or_nothing), weight=weight)
+        return await self._opened().writer.do(self._append, Batch(prepared, checkpoint, all_or_nothing), weight=weight)
 
     async def append_control(self, control: UserControl) -> Position:
         return await self._opened().writer.do(_APPEND_CONTROL, control)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
+from adapters.store.sqlite.append import append
 from adapters.store.sqlite.opened import Opened
 from adapters.store.times import microseconds
 from adapters.store.window import Kept, Window
@@ -15,10 +17,11 @@ from domain.ports import Clock
 class Port:
     """One of a store that is open from when it has a ``_state``. Everything raises StoreUnavailable while it is not."""
 
-    def __init__(self, clock: Clock, kept: Kept, retention_deliveries: timedelta) -> None:
+    def __init__(self, clock: Clock, kept: Kept, retention_deliveries: timedelta, scheduled_most: int) -> None:
         self._clock = clock
         self._kept = kept
         self._retention_deliveries = retention_deliveries
+        self._append = partial(append, scheduled_most)
         self._state: Opened | None = None
 
     def _opened(self) -> Opened:
