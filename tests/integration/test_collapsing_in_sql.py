@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -48,6 +49,37 @@ async def test_the_last_of_a_key_stays(server: PostgresqlServer, database: str, 
         assert [entry.event for entry in entries] == [NOTIFICATION_NEW] * 3
         assert entries[2].earlier == {Room("user:ann"): entries[0].position.offset}
         assert await ids_of(relay.store, reader()) == ["c", "b"]
+
+
+async def test_one_for_a_time_of_its_own_replaces_by_then(
+    server: PostgresqlServer, database: str, application: Application
+) -> None:
+    due = datetime.now(UTC) + timedelta(hours=1)
+    async with relaying(server.url(database)) as relay:
+        with application.transaction():
+            application.execute(f"{PUBLISH[:-1]}, deliver_at => %s)", ("k", USER, "a", due))
+            application.execute(f"{PUBLISH[:-1]}, deliver_at => %s)", ("k", USER, "b", due - timedelta(days=1)))
+            application.execute(PUBLISH, ("k", USER, "c"))
+        await relay.titles(2)
+        shown = await relay.store.scheduled("a")
+        assert shown is not None
+        assert shown.due == due
+        assert await ids_of(relay.store, reader()) == ["c"]
+        await relay.store.deliver_due(due, 9)
+        await relay.titles(3)
+        assert await ids_of(relay.store, reader()) == ["a"]
+        entries = relay.following.entries
+        assert entries[2].earlier == {Room("user:ann"): entries[1].position.offset}
+
+
+@pytest.mark.parametrize("deliver_at", ["infinity", "0001-01-01+00"])
+async def test_a_time_that_cannot_be_fails_the_statement(
+    server: PostgresqlServer, database: str, application: Application, deliver_at: str
+) -> None:
+    async with relaying(server.url(database)):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="deliver_at"):
+            application.execute(f"{PUBLISH[:-1]}, deliver_at => %s)", ("k", USER, "a", deliver_at))
+        assert not application.execute("SELECT FROM synkrone.outbox").fetchall()
 
 
 async def test_what_is_parked_and_put_back_keeps_its_key(
