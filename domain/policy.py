@@ -101,9 +101,10 @@ def is_identifier(value: object) -> bool:
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
-def is_of_groups(to: Audience) -> bool:
-    """Whether it is for a topic, or for more than one group."""
-    return to.kind is AudienceKind.TOPIC or (to.kind is AudienceKind.ROLE and len(to.rooms) > 1)
+def may_collapse(to: Audience) -> bool:
+    """Whether what is for it may have a collapse key. Users come to topics and leave them: of two notifications with
+    one key it would have to be looked up who was there at the place of each."""
+    return all(room == EVERYONE or room.startswith(("user:", "role:")) for room in to.rooms)
 
 
 @value
@@ -293,8 +294,8 @@ class ConnectionPolicy:
             yield FieldError("id", NO_IDS_RULE)
         if publication.collapse_key is not None and not is_identifier(publication.collapse_key):
             yield FieldError("collapse_key", IDENTIFIER_RULE)
-        if publication.collapse_key is not None and is_of_groups(to):
-            yield FieldError("collapse_key", "is for users, one role or everyone, and for no topic and no any_of")
+        if publication.collapse_key is not None and not may_collapse(to):
+            yield FieldError("collapse_key", "is for users, roles or everyone, and for no topic")
         for name, text in (("title", publication.title), ("body", publication.body)):
             if text is not None and not text.isascii() and _SURROGATE.search(text):
                 yield FieldError(name, "holds an unpaired surrogate")

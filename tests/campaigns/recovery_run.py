@@ -22,7 +22,7 @@ from domain.errors import (
     UnknownNotification,
 )
 from domain.model import AmendedSchedule, Answer, Audience, ConnectionId, Entry, Listing, Publication, Room, UserId
-from domain.policy import ConnectionPolicy, is_of_groups
+from domain.policy import ConnectionPolicy, may_collapse
 from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watched, cursors_of
 from tests.campaigns.recovery_oracle import Broken, Log, Oracle, Place
 from tests.campaigns.recovery_world import ROLES, TOPICS, USERS, Server, Store, View, token
@@ -584,7 +584,7 @@ class Run(Watched):
         life = timedelta(seconds=self.rng.uniform(1, 20)) if self.rng.random() < 0.1 else None
         self.numbers += 1
         expires_at = self.clock.now() + life if life is not None else None
-        key = self.rng.choice(("k", "l")) if self.rng.random() < 0.2 and not is_of_groups(to) else None
+        key = self.rng.choice(("k", "l")) if self.rng.random() < 0.2 and may_collapse(to) else None
         return Publication(to, "t", id=f"n{self.numbers}", expires_at=expires_at, collapse_key=key)
 
 

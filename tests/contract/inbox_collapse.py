@@ -28,6 +28,7 @@ from domain.model import (
 )
 from domain.ports import Revise
 from tests.contract.inbox_harness import (
+    ADMIN,
     ANN,
     BOB,
     COMPANY,
@@ -130,6 +131,28 @@ class CollapseContract:
         assert (await listed(inbox, ann), await listed(inbox, bob)) == (["role"], ["role"])
         admin = await register(inbox, "bob", "admin")
         assert await listed(inbox, admin) == ["all"]
+
+    async def test_of_one_for_several_roles_it_goes_where_there_is_another(self, inbox: OpenedStore) -> None:
+        ann, bob = await register(inbox), await register(inbox, "bob", "admin")
+        rooms = frozenset((Room("user:carl"), COMPANY, ADMIN, EVERYONE))
+        carl = await inbox.register(UserId("carl"), "admin", rooms)
+        start = await inbox.head()
+        following = Following(inbox, start)
+        await inbox.append([keyed("both", COMPANY, ADMIN)])
+        await inbox.append([keyed("one", COMPANY)])
+        assert [await listed(inbox, one) for one in (ann, bob, carl)] == [["one"], ["both"], ["one"]]
+        assert [(await page_of(inbox, one))[-1][1] for one in (ann, bob, carl)] == ["one", "both", "one"]
+        await inbox.append([keyed("again", ADMIN, COMPANY)])
+        for one in (ann, bob, carl):
+            assert await listed(inbox, one) == ["again"]
+            assert (await inbox.count(one)).counts == Counts(1, 1, 1)
+            assert [id_ for _, id_, _ in await page_of(inbox, one)] == ["again"]
+        await following.until(start.offset + 3)
+        assert [dict(entry.earlier or {}) for entry in following.entries] == [
+            {},
+            {COMPANY: start.offset + 1, ADMIN: start.offset + 1},
+            {COMPANY: start.offset + 2, ADMIN: start.offset + 1},
+        ]
 
     async def test_what_lies_before_a_user_s_start_takes_no_place(self, inbox: OpenedStore) -> None:
         await inbox.append([keyed("own", ANN), keyed("all", EVERYONE)])

@@ -32,7 +32,7 @@ from domain.model import (
     Subscriber,
     UserId,
 )
-from domain.policy import is_of_groups
+from domain.policy import may_collapse
 from tests.contract.inbox_harness import (
     OpenedStore,
     arrival,
@@ -279,7 +279,7 @@ class InboxMachine(ScheduleRules):
     )
     def publish(self, to: Audience, number: int, type_: str, hours: int | None, key: str | None) -> None:
         now = self.clock.now()
-        key = key if not is_of_groups(to) else None
+        key = key if may_collapse(to) else None
         batch: list[Draft] = []
         for _ in range(number):
             id_ = f"n-{len(self.published) + len(batch)}"

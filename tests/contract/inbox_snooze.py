@@ -41,6 +41,7 @@ from tests.contract.inbox_schedule import deliver, later
 from tests.doubles import START, ManualClock
 
 UNTIL = START + HOUR
+MANAGER = Room("role:manager")
 
 
 class SnoozeContract:
@@ -219,6 +220,26 @@ class SnoozeContract:
         # Whatever becomes of what took its place.
         await inbox.recall("new-0")
         assert "old-0" not in await ids_of(inbox, ann)
+
+    async def test_of_several_roles_each_counts_in_which_it_is_theirs(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        both = {COMPANY, MANAGER}
+        await inbox.append([draft("a", *both, collapse_key="k"), draft("b", *both, collapse_key="l")])
+        await inbox.snooze(ann, ["a", "b"], UNTIL, START)
+        # In this role they came too late to have had them.
+        await register(inbox, role="manager")
+        await inbox.append([draft("c", MANAGER, collapse_key="k"), draft("d", COMPANY, collapse_key="l")])
+        await deliver(inbox, UNTIL)
+        assert await ids_of(inbox, ann) == ["a", "d"]
+
+    async def test_in_one_of_their_roles_it_is_back_where_it_was_replaced_in_another(self, inbox: OpenedStore) -> None:
+        ann, manager = await register(inbox), await register(inbox, role="manager")
+        await inbox.append([draft("a", COMPANY, MANAGER, collapse_key="k")])
+        await inbox.snooze(ann, ["a"], UNTIL, START)
+        await inbox.append([draft("b", MANAGER, collapse_key="k")])
+        await deliver(inbox, UNTIL)
+        assert await ids_of(inbox, ann) == ["a"]
+        assert await ids_of(inbox, manager) == ["b"]
 
     async def test_what_came_back_is_replaced_as_any_other(self, inbox: OpenedStore) -> None:
         ann, manager = await register(inbox), await register(inbox, role="manager")

@@ -79,11 +79,12 @@ class MemorySnoozes(Held):
 
     def _is_replaced(self, user: UserId, key: str, entry: Entry) -> bool:
         """Whether a later one with its key has taken its place, in whatever role its user is."""
-        known, offset = self._users.get(user), entry.position.offset
-        starts = {room: offset for room in entry.rooms if not is_own(room)} | {Room.of_user(user): 0}
-        if known is not None and EVERYONE in known.starts:
-            starts[EVERYONE] = known.starts[EVERYONE]
-        return self._collapsing.is_replaced(key, starts, offset)
+        offset, starts = entry.position.offset, self._user(user).starts
+        in_any_role = {room: starts[room] for room in (EVERYONE,) if room in starts} | {Room.of_user(user): 0}
+        if self._collapsing.is_replaced(key, in_any_role, offset):
+            return True
+        reached = [room for room in entry.rooms if not is_own(room) and starts.get(room, offset) < offset]
+        return bool(reached) and all(self._collapsing.is_replaced_in(key, room, offset) for room in reached)
 
     def _raised(self, user: UserId, entries: Sequence[Entry]) -> dict[int, int]:
         """Where what some entries are, or are about, is new once more for a user."""

@@ -31,17 +31,23 @@ CREATE TRIGGER contents_followed AFTER UPDATE OF payload ON synkrone.contents
 CREATE FUNCTION synkrone.is_replaced(given_user text, given_offset bigint) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT EXISTS (
-        SELECT FROM synkrone.collapsing AS its
+        SELECT FROM (SELECT key FROM synkrone.collapsing WHERE log_offset = given_offset LIMIT 1) AS its
         CROSS JOIN LATERAL (
-            SELECT its.room, 0::bigint AS start WHERE NOT starts_with(its.room, 'user:')
-            UNION ALL
-            SELECT 'user:' || given_user, 0
+            SELECT 'user:' || given_user AS room, 0::bigint AS start
             UNION ALL
             SELECT starts.room, starts.start_offset FROM synkrone.starts
             WHERE starts.user_id = given_user AND starts.room = 'everyone') AS mine
         JOIN synkrone.collapsing AS later ON later.key = its.key AND later.room = mine.room
-            AND later.log_offset > greatest(given_offset, mine.start)
-        WHERE its.log_offset = given_offset)
+            AND later.log_offset > greatest(given_offset, mine.start))
+    -- In each of the roles, where it is for several, in which they have it.
+    OR coalesce((
+        SELECT bool_and(EXISTS (
+            SELECT FROM synkrone.collapsing AS later
+            WHERE later.key = its.key AND later.room = its.room AND later.log_offset > given_offset))
+        FROM synkrone.collapsing AS its
+        JOIN synkrone.starts ON starts.user_id = given_user AND starts.room = its.room
+            AND starts.start_offset < given_offset
+        WHERE its.log_offset = given_offset), false)
 $$;
 COMMENT ON FUNCTION synkrone.is_replaced IS
     'Whether a later one with its key has taken the place of a notification, in whatever role its user is.';

@@ -104,6 +104,24 @@ def bring_back(transaction: LogTransaction, snoozed: Sequence[Snoozed]) -> None:
     )
 
 
+_REACHED = """
+    SELECT 1 FROM collapsing AS its
+    WHERE its.offset = state.offset AND EXISTS (
+        SELECT 1 FROM starts WHERE starts.user = state.user AND starts.room = its.place AND start < its.offset)"""
+_REPLACED = f"""
+    EXISTS (
+        SELECT 1 FROM collapsing AS later
+        WHERE later.key = (SELECT key FROM collapsing WHERE collapsing.offset = state.offset LIMIT 1)
+            AND later.offset > state.offset
+            AND (later.place = -state.user
+                OR later.offset > (SELECT start FROM starts
+                    WHERE starts.user = state.user AND starts.room = later.place
+                        AND starts.room = (SELECT id FROM rooms WHERE name = :everyone))))
+    OR EXISTS ({_REACHED}) AND NOT EXISTS ({_REACHED} AND NOT EXISTS (
+        SELECT 1 FROM collapsing AS later
+        WHERE later.key = its.key AND later.place = its.place AND later.offset > its.offset))"""  # noqa: S608
+"""Of one that somebody has snoozed: a later one has its place for them in any role, or in each of those in which they
+have it."""
 _PAIRS = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)"
 
 
@@ -111,24 +129,16 @@ def _told(transaction: LogTransaction, pairs: str) -> list[tuple[int, int, int |
     """Whose it is, at which offset, where it was new once more before, and what is told of it; of what has content, and
     of which no later one with its key has taken the place, in whatever role its user is."""
     rows = transaction.db.execute(
-        """
+        f"""
         SELECT state.user, state.offset, raised, rooms.name, contents.expires_at, contents.payload
-        FROM json_each(?) AS given
+        FROM json_each(:pairs) AS given
         CROSS JOIN state ON state.user = json_extract(given.value, '$[0]')
             AND state.offset = json_extract(given.value, '$[1]')
         CROSS JOIN rooms ON rooms.id = state.user
         CROSS JOIN contents ON contents.offset = state.offset
-        WHERE contents.payload IS NOT NULL AND snoozed_until IS NOT NULL AND NOT EXISTS (
-            SELECT 1 FROM collapsing AS later
-            WHERE later.key = (SELECT key FROM collapsing WHERE collapsing.offset = state.offset LIMIT 1)
-                AND later.offset > state.offset
-                AND (later.place = -state.user
-                    OR later.place IN (SELECT place FROM collapsing WHERE offset = state.offset AND place > 0)
-                    OR later.offset > (SELECT start FROM starts
-                        WHERE starts.user = state.user AND starts.room = later.place
-                            AND starts.room = (SELECT id FROM rooms WHERE name = ?))))
-        ORDER BY given.key""",
-        (pairs, EVERYONE),
+        WHERE contents.payload IS NOT NULL AND snoozed_until IS NOT NULL AND NOT ({_REPLACED})
+        ORDER BY given.key""",  # noqa: S608
+        {"pairs": pairs, "everyone": EVERYONE},
     ).fetchall()
     told: list[tuple[int, int, int | None, NewChange]] = []
     for user, offset, raised, name, expires_at, payload in rows:
