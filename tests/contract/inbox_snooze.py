@@ -200,6 +200,17 @@ class SnoozeContract:
         assert await ids_of(inbox, ann) == ["c"]
         assert (await inbox.deliver_due(clock.now(), 10)).next is None
 
+    async def test_put_off_and_back_it_comes_back_once(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        await inbox.append([draft("a"), draft("b")])
+        for until in (UNTIL, UNTIL + HOUR, UNTIL):
+            await inbox.snooze(ann, ["a"], until, START)
+        assert await inbox.waiting() == 1
+        head = await inbox.head()
+        assert await deliver(inbox, UNTIL + HOUR) == 1
+        assert (await inbox.head()).offset == head.offset + 1
+        assert await ids_of(inbox, ann) == ["a", "b"]
+
     async def test_what_was_replaced_meanwhile_never_comes_back(self, inbox: OpenedStore) -> None:
         ann, manager = await register(inbox), await register(inbox, role="manager")
         pairs = ((ANN, ANN), (ANN, EVERYONE), (COMPANY, COMPANY), (EVERYONE, ANN), (EVERYONE, EVERYONE))

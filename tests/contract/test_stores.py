@@ -253,6 +253,16 @@ class TestMemoryStore(StoreContract):
             await inbox.append([draft(f"n-{number}", Room(f"user:{number}"), EVERYONE, key=f"k-{number}")])
         assert len(inbox._by_id) == len(inbox._by_key) == len(inbox._records) == len(inbox._tail) == 10
 
+    async def test_who_snoozes_the_same_again_and_again_takes_no_more_space(self, clock: ManualClock) -> None:
+        inbox = MemoryStore(clock=clock)
+        ann = await register(inbox)
+        await inbox.append([draft(f"n-{number}") for number in range(100)])
+        for number in range(50):
+            until = START + HOUR * (10 + number % 2)
+            assert (await inbox.snooze(ann, [f"n-{each}" for each in range(100)], until, START)).changed == 100
+        assert len(inbox._snoozes) <= 1000
+        assert await inbox.waiting() == 100
+
 
 class TestSqliteStore(StoreContract):
     tail_entries: ClassVar[int] = 50_000

@@ -38,6 +38,10 @@ class Record:
     recalled: frozenset[Room] | None = None
 
 
+SNOOZES_LEAST = 1000
+"""Of fewer nothing is tidied up."""
+
+
 @dataclass(slots=True, eq=False)
 class User:
     starts: dict[Room, int] = field(default_factory=dict)
@@ -79,6 +83,7 @@ class Held:
         self._schedule = KeptSchedule(min(scheduled_most, max_entries))
         self._snoozes: list[tuple[datetime, int, UserId, int]] = []
         self._snoozed_ever = 0
+        self._snoozes_most = SNOOZES_LEAST
         self._secret = secrets.token_bytes(32)
         self._tail: Tail[Entry] = Tail(0)
         self._records: dict[int, Record] = {}

@@ -77,11 +77,7 @@ class MemorySchedule(MemorySnoozes):
         self._schedule.cancel(one, self._clock.monotonic())
 
     async def waiting(self) -> int:
-        return len(self._schedule) + sum(
-            self._users[user].state.of(offset).snoozed_until == until
-            for until, _, user, offset in self._snoozes
-            if user in self._users
-        )
+        return len(self._schedule) + len(self._still_snoozed())
 
     def _waiting(self, id_: str) -> tuple[Waiting, PreparedDraft]:
         """Raises UnknownNotification and NotificationRecalled."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
-from adapters.store.memory.held import Held, Record
+from adapters.store.memory.held import SNOOZES_LEAST, Held, Record
 from domain.model import EVERYONE, NOTIFICATION_NEW, Entry, Room, UserId
 from domain.rules.collapsing import is_own
 from domain.rules.item_state import ItemTimes
@@ -22,22 +22,34 @@ class MemorySnoozes(Held):
         state.put(offset, state.of(offset).snoozed(until))
         self._snoozed_ever += 1
         heappush(self._snoozes, (until, self._snoozed_ever, user, offset))
+        if len(self._snoozes) >= self._snoozes_most:
+            self._snoozes = list(self._still_snoozed().values())
+            heapify(self._snoozes)
+            self._snoozes_most = max(SNOOZES_LEAST, 2 * len(self._snoozes))
+
+    def _still_snoozed(self) -> dict[tuple[UserId, int], Snoozed]:
+        """Each once, but for what is out of date: what was snoozed for another time leaves behind the one before."""
+        return {(one[2], one[3]): one for one in self._snoozes if self._is_snoozed(one)}
+
+    def _is_snoozed(self, one: Snoozed) -> bool:
+        until, _, user, offset = one
+        known = self._users.get(user)
+        return known is not None and known.state.of(offset).snoozed_until == until
 
     def _first_snooze(self) -> Snoozed | None:
         """What was deleted, snoozed for another time, or forgotten, is none."""
         while self._snoozes:
-            until, _, user, offset = self._snoozes[0]
-            known = self._users.get(user)
-            if known is not None and known.state.of(offset).snoozed_until == until:
+            if self._is_snoozed(self._snoozes[0]):
                 return self._snoozes[0]
             heappop(self._snoozes)
         return None
 
     def _due_snoozes(self, now: datetime, most: int) -> list[Snoozed]:
-        due: list[Snoozed] = []
+        due: dict[tuple[UserId, int], Snoozed] = {}
         while len(due) < most and (first := self._first_snooze()) is not None and first[0] <= now:
-            due.append(heappop(self._snoozes))
-        return due
+            # What was snoozed for a time for which it had been snoozed before is there twice.
+            due[first[2], first[3]] = heappop(self._snoozes)
+        return list(due.values())
 
     def _bring_back(self, snoozed: Sequence[tuple[UserId, int]]) -> int:
         """Those that are there still are new once more; how many they are. Raises StoreUnavailable, and then none
