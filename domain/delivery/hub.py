@@ -352,7 +352,7 @@ class Subscription(Generic[O, F]):
         """
         if not self.is_open:
             raise ConnectionGone
-        if any(self._hub.are_current(entries)):
+        if any(self._hub.are_current(entries)) or any(entry.over is not None for entry in entries):
             try:
                 await self._live.transport.has_room(self.outlet)
             except ConnectionGone:
@@ -371,15 +371,17 @@ class Subscription(Generic[O, F]):
         sent = 0
         for entry, is_current in zip(entries, self._hub.are_current(entries), strict=True):
             if is_current and isinstance(entry, Entry):
-                sent += self._send_for(entry, upto, is_read=is_read)
-            elif self._was_there(entry) and len(self.skipped) < SKIPPED_MOST:
+                sent += self._send_as(entry, self.revisions.sent_for(entry, upto, is_read=is_read))
+                continue
+            if isinstance(entry, Entry):
+                sent += self._send_as(entry, self.revisions.sent_for_expired(entry))
+            if self._was_there(entry) and len(self.skipped) < SKIPPED_MOST:
                 self.skipped.append(entry.position.offset)
         if sent and self.is_open:
             self._hub.replayed(self._live.transport.name, sent)
 
-    def _send_for(self, entry: Entry, upto: int, *, is_read: bool) -> bool:
-        """Whether anything was sent for it."""
-        event = self.revisions.sent_for(entry, upto, is_read=is_read)
+    def _send_as(self, entry: Entry, event: Entry | None) -> bool:
+        """Whether anything is sent for it."""
         if event is not None and (place := self.revisions.place(event.position)) is not event.position:
             event = replace(event, position=place)
         if event is entry:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from domain.delivery.reach import Reach
-from domain.model import NOTHING_OWED, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Owed, Position
+from domain.model import (
+    NOTHING_OWED,
+    NOTIFICATION_DELETED,
+    NOTIFICATION_NEW,
+    NOTIFICATION_REVISED,
+    Entry,
+    Owed,
+    Position,
+)
 from domain.rules.collapsing import is_reached
 
 OWED_MOST = 10_000
@@ -22,7 +30,7 @@ class Revisions:
     though the client has it.
 
     One that takes the place of others with its collapse key revises them for whoever was given one of those, and is new
-    to the others.
+    to the others. So it does where it has expired since: they are gone, and nothing is in their place.
     """
 
     __slots__ = ("_after", "_given", "_keys", "_owed", "_reach", "_since")
@@ -75,6 +83,13 @@ class Revisions:
         if not self._give(entry.about) or entry.event != NOTIFICATION_REVISED:
             return entry
         return replace(entry, event=NOTIFICATION_NEW)
+
+    def sent_for_expired(self, entry: Entry) -> Entry | None:
+        """The same for one that has expired by its turn: whoever was given one before with its collapse key has that no
+        more."""
+        if entry.over is None or not self._has_one(entry):
+            return None
+        return replace(entry, event=NOTIFICATION_DELETED, payload=entry.over, expires_at=None)
 
     def _owe(self, offset: int) -> None:
         self._owed = self._owed if self._owed is not None else set()

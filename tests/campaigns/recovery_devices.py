@@ -10,6 +10,7 @@ from typing import Any
 from adapters.transport.memory.client import Event, MemoryClient
 from domain.model import (
     NOTHING_OWED,
+    NOTIFICATION_DELETED,
     NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
     Answer,
@@ -189,8 +190,14 @@ class Watched:
         now = self.clock.now()
         for name, arguments in client.events:
             entry = self.oracle.by_cursor.get(place_of(str(arguments[-1]))) if name != "session.ready" else None
-            if entry is not None and entry.expires_at is not None and entry.expires_at <= now:
+            if entry is None:
+                continue
+            has_expired = entry.expires_at is not None and entry.expires_at <= now
+            is_said_over = name == NOTIFICATION_DELETED and entry.event == NOTIFICATION_NEW
+            if has_expired and not is_said_over:
                 raise Broken(f"{entry.position} has expired and was sent")
+            if is_said_over and not has_expired and entry.position.offset not in self.oracle.log.recalled:
+                raise Broken(f"{entry.position} was said to be over, and is not")
 
     def check_event(self, device: Device, client: MemoryClient, event: Event, *, known: bool) -> None:
         name, arguments = event
@@ -272,11 +279,7 @@ class Watched:
         """Of one that has everything: it shows nothing that has a later one in its place, of which it could hear."""
         entries = self.oracle.log.entries
         for offset, others in self.oracle.replaced(device.place).items():
-            heard_of = [
-                other
-                for other in others
-                if entries[other - 1].expires_at is None and other not in self.oracle.log.recalled
-            ]
+            heard_of = [other for other in others if other not in self.oracle.log.recalled]
             if self.oracle.id_of(entries[offset - 1]) in device.shown and len(heard_of) == len(others):
                 raise Broken(f"{device.place} still shows {entries[offset - 1].position}, in whose place are {others}")
 
@@ -309,7 +312,8 @@ class Watched:
                 continue
             if self.oracle.is_left(device.place, entry):
                 raise Broken(f"{entry.position} came back to {device.place} later, and was replayed as well")
-            if entry.position.offset in self.oracle.log.revised.keys() | self.oracle.log.erased:
+            is_over = name == NOTIFICATION_DELETED and entry.event == NOTIFICATION_NEW
+            if entry.position.offset in self.oracle.log.revised.keys() | self.oracle.log.erased and not is_over:
                 raise Broken(f"{entry.position} was revised, and its older content was replayed to {device.place}")
             is_about = entry.event in (NOTIFICATION_NEW, NOTIFICATION_REVISED) and entry.about is not None
             subject = entry.about if is_about else entry.position.offset
@@ -342,7 +346,9 @@ class Watched:
         if first <= self.oracle.log.trimmed or not ready["recovered"] or (first <= after and not was_given):  # type: ignore[index]
             return
         self.counted["later ones replayed"] += 1
-        if name != (NOTIFICATION_REVISED if first <= after else NOTIFICATION_NEW):
+        if name == NOTIFICATION_DELETED and first <= after:
+            self.counted["later ones that were over"] += 1
+        elif name != (NOTIFICATION_REVISED if first <= after else NOTIFICATION_NEW):
             raise Broken(
                 f"{entry.position} takes the place of {before}, and was told {device.place}, who had {after}, as {name}"
             )

@@ -221,6 +221,19 @@ class CollapseContract:
         for most in (1, 2, 3):
             assert await page_of(inbox, ann, start, most=most) == expected
 
+    async def test_a_page_says_what_is_told_of_one_that_is_over(self, inbox: OpenedStore, clock: ManualClock) -> None:
+        ann, start = await register(inbox), await inbox.head()
+        ends = START + HOUR
+        await inbox.append(
+            [keyed("a", expires_at=ends), keyed("b"), keyed("c", expires_at=ends), draft("d", expires_at=ends)]
+        )
+        clock.advance(2 * 3600)
+        page = await inbox.read(ann, start, max_entries=10, max_bytes=1 << 20)
+        assert [json.loads(entry.over or "null") for entry in page.entries] == [
+            {"ids": ["c"], "by": "publisher", "collapse_key": "k"},
+            None,
+        ]
+
     async def test_a_page_says_which_was_the_first(self, inbox: OpenedStore) -> None:
         ann, start = await register(inbox), await inbox.head()
         await inbox.append([keyed("a", EVERYONE), keyed("b"), keyed("c", BOB), keyed("d")])

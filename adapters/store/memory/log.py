@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from adapters.contract.controls import control_event
 from adapters.store.decisions import kept_out
 from adapters.store.drafts import PreparedDraft, prepare
+from adapters.store.following import as_following
 from adapters.store.memory.held import Record, User
 from adapters.store.memory.inboxes import MemoryInboxes
 from adapters.store.memory.schedule import MemorySchedule
@@ -143,7 +143,7 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
                 yield entry
             elif not self._collapsing.is_replaced(key, starts, offset):
                 follows = self._collapsing.first_before(key, starts, offset)
-                yield replace(entry, earlier=None, follows=follows)
+                yield as_following(entry, key, follows)
 
     def _standing(self, subscriber: Subscriber) -> Standing:
         return Standing(self._generations, self._tail.head, self._floor_of(subscriber), self._mark_of(subscriber))

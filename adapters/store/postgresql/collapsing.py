@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.contract.events import may_have_collapse_key
+from adapters.store.following import as_following
 from adapters.store.postgresql.database import Database
 from domain.model import NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Room, Subscriber
 from domain.rules.collapsing import OWN_ROOMS_MOST, earlier_of
@@ -101,7 +102,7 @@ def _read(entries: Sequence[Entry], found: Mapping[int, Sequence[object]]) -> It
         key, first, is_replaced = found[subject]
         if not is_replaced:
             follows = first if isinstance(first, int) and first < subject else None
-            yield replace(entry, collapse_key=str(key), follows=follows)
+            yield as_following(entry, str(key), follows)
 
 
 def _may_be(entry: Entry) -> bool:

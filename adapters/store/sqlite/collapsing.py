@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from adapters.store.following import as_following
 from adapters.store.sqlite.schema import as_json
 from domain.model import NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Room, Subscriber
 from domain.model.value import value
@@ -192,7 +193,7 @@ def _read(entries: Sequence[Entry], found: Mapping[int, list[object]]) -> Iterat
         key, first, is_replaced = found[subject]
         if not is_replaced:
             follows = first if isinstance(first, int) and first < subject else None
-            yield replace(entry, collapse_key=str(key), follows=follows)
+            yield as_following(entry, str(key), follows)
 
 
 def _is_of_another(entry: Entry) -> bool:

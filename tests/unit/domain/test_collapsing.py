@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from domain.delivery.reach import Reach
 from domain.delivery.revisions import Revisions
-from domain.model import EVERYONE, NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Json, Position, Room
+from domain.model import (
+    EVERYONE,
+    NOTIFICATION_DELETED,
+    NOTIFICATION_NEW,
+    NOTIFICATION_REVISED,
+    Entry,
+    Json,
+    Position,
+    Room,
+)
 from domain.rules.collapsing import earlier_of, is_own, is_reached
 
 ANN, COMPANY = Room("user:ann"), Room("role:company")
@@ -80,6 +90,25 @@ def test_a_revision_of_what_has_a_later_one_is_not_sent() -> None:
         entry(30, EVERYONE, event=NOTIFICATION_REVISED, about=20, later=later) for later in ({ANN: 25}, {}, None)
     ]
     assert events(of_one, *revised) == [None, "revised", "revised"]
+
+
+@pytest.mark.parametrize(("after", "is_told"), [(0, False), (2, False), (3, True), (4, True)])
+def test_whoever_has_one_is_told_that_what_took_its_place_is_over(after: int, is_told: bool) -> None:  # noqa: FBT001
+    one = entry(5, follows=3, over=Json(b"over"), expires_at=datetime(2030, 1, 1, tzinfo=UTC))
+    told = revisions(after).sent_for_expired(one)
+    assert (told is not None) == is_told
+    if told is not None:
+        assert (told.event, told.payload, told.expires_at, told.position) == (
+            NOTIFICATION_DELETED,
+            b"over",
+            None,
+            one.position,
+        )
+
+
+def test_of_what_took_no_place_and_is_over_nobody_is_told() -> None:
+    assert revisions(9).sent_for_expired(entry(5, follows=3)) is None
+    assert revisions(9).sent_for_expired(entry(5)) is None
 
 
 def test_what_lies_at_the_start_is_not_reached() -> None:
