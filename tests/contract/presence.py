@@ -20,7 +20,7 @@ MOST = 3
 """How many connections a user may have."""
 
 ANN, BOB = UserId("ann"), UserId("bob")
-DISPLACED_WITHIN = 2.0
+DISPLACED_WITHIN = 10.0
 SEEN_WITHIN = 10.0
 
 

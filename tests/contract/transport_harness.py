@@ -39,7 +39,7 @@ PATIENCE = 15.0
 CLOSED_WITHIN = 1.0
 """Seconds a transport may take to close a connection."""
 
-SLACK = 1.0
+SLACK = 4.0
 """Seconds allowed on top for a busy machine."""
 
 QUEUE_BYTES = 200_000

@@ -18,7 +18,7 @@ from tests.e2e.curl import Curl
 
 RETURN_SECONDS = (0.05, 0.5)
 CONNECT_SECONDS = 3.0
-ARRIVE_SECONDS = 30.0
+ARRIVE_SECONDS = 60.0
 LOGGED = ("notification.new", "notification.updated", "notification.deleted")
 
 

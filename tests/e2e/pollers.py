@@ -20,8 +20,8 @@ from tests.protocol.scripted_peer import SEPARATOR, Cut, Gone, Wire
 CLOCK_SPEED = 0.02
 """How fast the clock of a client that stamps its requests goes: they repeat as on a line that is fifty times faster."""
 
-PATIENCE = 10.0
-"""Seconds, longer than a server may wonder whether a poll is a new one."""
+PATIENCE = 30.0
+"""Seconds, much longer than a server may wonder whether a poll is a new one."""
 
 Stamps: TypeAlias = Callable[[], Iterator[str]]
 """The values of ``t`` of one client, one after the other."""
