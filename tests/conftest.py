@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 from tornado.ioloop import IOLoop
+
+from tests.campaigning import examples
 
 if TYPE_CHECKING:
     from tests.postgresql import Servers
@@ -21,22 +24,33 @@ pytest.register_assert_rewrite("tests.contract", "tests.unit", "tests.engine_io"
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes says how busy the machine is.
-settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "untimed",
+    settings(),
+    max_examples=examples(50, in_full=500),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("untimed")
 
 
 WAYS_INTO_THE_CHECK = ("pytest.mark.check", "from tests.transfers import")
+ALL_FOR_THE_CHECK = re.compile(r"^pytestmark = .*\bpytest\.mark\.check\b", re.MULTILINE)
 
 # Hundreds of thousands of objects are imported and collected, all to stay: no search for garbage is to go through them.
 gc.disable()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """For ``make check`` only files are collected that have something for it: to collect all of them takes longer."""
-    if config.option.markexpr != "check" or collection_path.suffix != ".py":
+    """For ``make test`` and ``make check`` only files are collected that have something for it: to collect all of them
+    takes longer, and each of the processes does."""
+    expression = config.option.markexpr
+    if expression not in ("check", "not check") or not collection_path.match("test_*.py"):
         return None
     text = collection_path.read_text(encoding="utf-8")
-    return None if any(way in text for way in WAYS_INTO_THE_CHECK) else True
+    if expression == "check":
+        return None if any(way in text for way in WAYS_INTO_THE_CHECK) else True
+    return True if ALL_FOR_THE_CHECK.search(text) else None
 
 
 def pytest_collection_finish() -> None:

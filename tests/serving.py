@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from joserfc.jwk import OctKey
 
 from entrypoints.server import Server, open_server
 from entrypoints.settings import validate_settings
+from tests.folders import folder_in_memory
 
 SECRET = "a secret of the tests, long enough for HS256"
 API_KEY = "a key of the tests, of at least 32 characters"
@@ -24,7 +24,7 @@ API_KEY = "a key of the tests, of at least 32 characters"
 @asynccontextmanager
 async def serving(**values: Any) -> AsyncIterator[Server]:
     """``values`` are settings, as in the TOML file; the store is a file of its own where they name none."""
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         store = f"sqlite:///{Path(folder) / 'synkrone.db'}"
         defaults = {"port": 0, "auth": {"secret": SECRET}, "api": {"key": API_KEY}, "store": store}
         async with open_server(validate_settings(defaults | values)).running() as server:

@@ -11,13 +11,22 @@ import pytest
 
 from tests.architecture.source import PACKAGES, ROOT
 
-LINT = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache', '--no-logo'])"
+LINT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from importlinter.cli import lint_imports_command; "
+    "lint_imports_command(['--cache-dir', sys.argv[2], '--no-logo'])"
+)
 
 
-def lint(root: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is known of files that stay as they are."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def lint(root: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     """import-linter on the packages below ``root``, in a process that has imported no others of these names."""
     return subprocess.run(
-        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {LINT}"],
+        [sys.executable, "-P", "-c", LINT, root, cache],
         cwd=root,
         capture_output=True,
         text=True,
@@ -34,8 +43,8 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_walls_stand() -> None:
-    result = lint(ROOT)
+def test_the_walls_stand(cache: Path) -> None:
+    result = lint(ROOT, cache)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -63,12 +72,12 @@ def test_the_walls_stand() -> None:
         ("adapters/store/memory/store.py", "import socketio", "The transport library stays in its adapter"),
     ],
 )
-def test_a_breach_is_noticed(copy: Path, module: str, line: str, broken: str) -> None:
+def test_a_breach_is_noticed(copy: Path, cache: Path, module: str, line: str, broken: str) -> None:
     path = copy / module
     path.parent.mkdir(exist_ok=True)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     path.write_text(f"{before}\n{line}\n", encoding="utf-8")
-    result = lint(copy)
+    result = lint(copy, cache)
     assert result.returncode == 1, result.stdout + result.stderr
     verdicts = [verdict for verdict in result.stdout.splitlines() if verdict.endswith("BROKEN")]
     assert any(verdict.startswith(broken) for verdict in verdicts), result.stdout

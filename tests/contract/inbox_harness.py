@@ -6,8 +6,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import pytest
@@ -63,12 +61,6 @@ class OpenStore(Protocol):
     async def __call__(
         self, *, retention: timedelta = ..., inbox_per_user: int = ..., scheduled_most: int = ...
     ) -> OpenedStore: ...
-
-
-def folder_in_memory() -> TemporaryDirectory[str]:
-    """A folder without a disk under it, where there is such a thing: nothing here is about what survives a crash."""
-    memory = Path("/dev/shm")  # noqa: S108
-    return TemporaryDirectory(dir=memory if memory.is_dir() else None)
 
 
 def draft(

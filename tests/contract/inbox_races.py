@@ -12,6 +12,7 @@ import pytest
 
 from adapters.contract.events import item_json
 from domain.model import EVERYONE, Action, Changed, InboxQuery, ItemState, Listing
+from tests.campaigning import examples
 from tests.contract.inbox_harness import (
     ANN,
     BOB,
@@ -30,7 +31,8 @@ PLENTY = timedelta(days=30)
 
 
 class RaceContract:
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.campaign
+    @pytest.mark.parametrize("seed", range(examples(2, in_full=50)))
     async def test_every_answer_is_what_the_log_says_up_to_its_as_of(self, inbox: OpenedStore, seed: int) -> None:
         chance = random.Random(seed)
         ann, bob = await register(inbox), await register(inbox, "bob")

@@ -30,8 +30,9 @@ from domain.model import (
     UnblockUser,
     UserId,
 )
-from tests.contract.inbox_harness import OpenedStore, folder_in_memory
+from tests.contract.inbox_harness import OpenedStore
 from tests.contract.inbox_recount import RETENTION, USERS, InboxMachine
+from tests.folders import folder_in_memory
 from tests.postgresql import Servers
 from tests.transfers import InDatabase, InFile, Place, export, import_
 

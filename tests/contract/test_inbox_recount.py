@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,10 @@ from hypothesis.stateful import rule
 
 from adapters.store.memory import MemoryStore
 from adapters.store.sqlite.store import SqliteStore
-from tests.contract.inbox_harness import OpenedStore, folder_in_memory
+from tests.campaigning import examples
+from tests.contract.inbox_harness import OpenedStore
 from tests.contract.inbox_recount import RETENTION, InboxMachine
+from tests.folders import folder_in_memory
 
 
 class MemoryMachine(InboxMachine):
@@ -61,7 +62,7 @@ TestSqliteStore = pytest.mark.campaign(SqliteMachine.TestCase)
 TestTrimmedSqliteInbox = pytest.mark.campaign(TrimmedSqliteMachine.TestCase)
 
 # Examples: of the log in memory there are as many as of the other two together in the same time.
-_NUMBER = 1000 if os.environ.get("CAMPAIGN") == "full" else 8
+_NUMBER = examples(5, in_full=1_000)
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 _SETTINGS = settings(max_examples=_NUMBER, stateful_step_count=30, suppress_health_check=_SLOW)
 TestMemoryStore.settings = settings(_SETTINGS, max_examples=3 * _NUMBER)

@@ -14,9 +14,10 @@ from hypothesis.stateful import precondition, rule
 from adapters.store.moving import moving
 from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.sqlite.store import SqliteStore
-from tests.contract.inbox_harness import OpenedStore, folder_in_memory
+from tests.contract.inbox_harness import OpenedStore
 from tests.contract.inbox_recount import RETENTION, InboxMachine
 from tests.contract.moved_rows import rows_of_database, rows_of_file
+from tests.folders import folder_in_memory
 from tests.moving import RunningMove
 from tests.postgresql import Servers
 

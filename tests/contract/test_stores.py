@@ -31,7 +31,6 @@ from tests.contract.inbox_harness import (
     at,
     draft,
     floor_of,
-    folder_in_memory,
     ids_of,
     items_of,
     mark_of,
@@ -43,6 +42,7 @@ from tests.contract.inbox_harness import (
 )
 from tests.contract.store import StoreContract
 from tests.doubles import START, ManualClock
+from tests.folders import folder_in_memory
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 

@@ -24,6 +24,7 @@ from adapters.http.files import SHORTLY, FileRequest, FileRoute, LateFileRoute
 from domain.errors import InvalidPublication, SynkroneError
 from domain.requests import Malformed
 from entrypoints.server import Server
+from tests.campaigning import examples
 from tests.description import Description
 from tests.serving import API_KEY, serving, token
 
@@ -246,8 +247,9 @@ BODIES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.campaign
 @given(body=BODIES)
-@settings(max_examples=300)
+@settings(max_examples=examples(100, in_full=3_000))
 def test_the_schema_of_a_publication_takes_what_the_server_takes(body: dict[str, object]) -> None:
     try:
         parse_publication(json.dumps(body).encode())
@@ -273,8 +275,9 @@ ARGUMENTS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.campaign
 @given(event=st.sampled_from(sorted(ASKED)), argument=ARGUMENTS | VALUES)
-@settings(max_examples=500)
+@settings(max_examples=examples(150, in_full=5_000))
 def test_the_schema_of_a_request_takes_what_the_server_takes(event: str, argument: object) -> None:
     if argument is None:
         argument = {}

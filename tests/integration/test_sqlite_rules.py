@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.store.sqlite.store import SqliteStore
 from domain.model import Action, Counts, InboxQuery, Item, ItemState, Subscriber
 from domain.rules.item_state import ItemTimes, UserState
-from tests.contract.inbox_harness import draft, folder_in_memory, reader
+from tests.campaigning import examples
+from tests.contract.inbox_harness import draft, reader
 from tests.doubles import START, ManualClock
+from tests.folders import folder_in_memory
 
 ITEMS = 6
 
@@ -50,7 +53,8 @@ async def listed(inbox: SqliteStore, subscriber: Subscriber, state: ItemState) -
     return (await inbox.list_items(subscriber, InboxQuery(limit=100, state=state))).items[::-1]
 
 
-@settings(max_examples=100)
+@pytest.mark.campaign
+@settings(max_examples=examples(50, in_full=1_000))
 @given(steps)
 def test_every_step_leads_to_what_the_rules_lead_to(done: list[tuple[Action, frozenset[int]] | None]) -> None:
     async def story(folder: str) -> None:

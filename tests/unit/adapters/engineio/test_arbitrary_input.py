@@ -14,6 +14,7 @@ from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_pa
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Session, SessionLimits, TransportName
 from adapters.transport.socketio.engineio.session_events import Closed
 from adapters.transport.socketio.engineio.websocket import FrameReader, Received, accept_key, frame_header
+from tests.campaigning import examples
 
 MAX_BYTES = 300
 LONGEST_HEADER = 14
@@ -84,18 +85,20 @@ def test_a_payload_is_read_or_refused_and_no_longer_than_it_came(body: bytes) ->
     assert sum(len(packet.data) for packet in packets) <= len(body)
 
 
+@pytest.mark.campaign
 @given(STREAMS, st.lists(st.integers(0, 2000), max_size=20))
 @example(frame(0x81, "é".encode(), b"\xff\x00\xff\x00"), range(12))
-@settings(max_examples=300)
+@settings(max_examples=examples(100, in_full=3_000))
 def test_a_stream_is_read_the_same_however_it_is_cut(octets: bytes, cuts: Sequence[int]) -> None:
     whole = read(octets, [])
     assert read(octets, cuts) == whole
     assert read(octets, range(len(octets))) == whole
 
 
+@pytest.mark.campaign
 @given(st.lists(st.one_of(FRAMES, st.binary(max_size=40)), max_size=12))
 @example([frame(0x02, b"x" * MAX_BYTES, bytes(4)), frame(0x80, b"x" * MAX_BYTES, bytes(4))[:-1]])
-@settings(max_examples=300)
+@settings(max_examples=examples(100, in_full=3_000))
 def test_a_reader_keeps_no_more_than_one_message_and_a_header(chunks: list[bytes]) -> None:
     reader = FrameReader(MAX_BYTES)
     try:
@@ -142,8 +145,9 @@ INPUTS: dict[str, tuple[TransportName, st.SearchStrategy[object], Callable[[Sess
 
 @pytest.mark.parametrize("prepared", ["open", "pinged", "closing", "closed", "probed"])
 @pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.campaign
 @given(data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(40, in_full=400))
 def test_whatever_a_client_sends_a_session_it_goes_on_or_ends_once(
     name: str, prepared: str, data: st.DataObject
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -15,9 +14,10 @@ from adapters.transport.socketio.engineio.errors import ProtocolError
 from adapters.transport.socketio.engineio.packet import EncodedPacket
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Session, SessionLimits, TransportName
 from adapters.transport.socketio.engineio.session_events import Closed, Message, Received
+from tests.campaigning import examples
 
 LIMITS = SessionLimits(queue_bytes=10_000, cut_bytes=20_000)
-EXAMPLES = 1_000 if os.environ.get("CAMPAIGN") == "full" else 100
+EXAMPLES = examples(50, in_full=1_000)
 
 
 class SessionMachine(RuleBasedStateMachine):

@@ -6,7 +6,6 @@ other.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from typing import NamedTuple
 
@@ -22,10 +21,11 @@ from adapters.transport.socketio.engineio.packet import EncodedPacket, decode_pa
 from adapters.transport.socketio.engineio.session import POLLING, WEBSOCKET, Session, SessionLimits, TransportName
 from adapters.transport.socketio.engineio.session_events import Closed, Message, Received
 from domain.model import DisconnectReason
+from tests.campaigning import examples
 
 LIMITS = SessionLimits(queue_bytes=2_000, cut_bytes=6_000)
 SWEEP = 0.5
-EXAMPLES = 1_000 if os.environ.get("CAMPAIGN") == "full" else 100
+EXAMPLES = examples(50, in_full=1_000)
 
 
 class Answer(NamedTuple):
