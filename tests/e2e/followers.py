@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import socketio
 
 from tests.e2e.clients import Clients, JsClient, end
@@ -158,8 +159,12 @@ class PythonFollower(Follower):
             await asyncio.sleep(random.uniform(*RETURN_SECONDS))
 
     async def _stay(self) -> None:
+        async with _released() as http:
+            await self._stay_over(http)
+
+    async def _stay_over(self, http: aiohttp.ClientSession) -> None:
         gone = asyncio.Event()
-        client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+        client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
         client.on("*", lambda name, *arguments: self.diary.write(name, list(arguments)))
         client.on("disconnect", lambda _reason: gone.set())
         auth = {"token": self._token} | ({"cursor": self.diary.cursor} if self.diary.cursor is not None else {})
@@ -172,6 +177,25 @@ class PythonFollower(Follower):
             # What it is still to say is not waited for: the next connection starts from what it has said.
             client.on("*", lambda *_arguments: None)
             await end(client)
+
+
+@asynccontextmanager
+async def _released() -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for one client, which forgets an answer that refuses it: where that was cut before its end, its
+    connection would stay open until it is collected."""
+    answers: list[aiohttp.ClientResponse] = []
+
+    async def note(_session: object, _context: object, ended: aiohttp.TraceRequestEndParams) -> None:
+        answers.append(ended.response)
+
+    noting = aiohttp.TraceConfig()
+    noting.on_request_end.append(note)
+    async with aiohttp.ClientSession(trace_configs=[noting]) as session:
+        try:
+            yield session
+        finally:
+            for answer in answers:
+                answer.close()
 
 
 class CurlFollower(Follower):
