@@ -200,13 +200,22 @@ class Hub:
         if isinstance(entry, Entry) and entry.control is not None:
             for carry_out in self._controlled:
                 carry_out(entry.control, entry.position)
-        elif is_current:
+        elif (told := self._told(entry, is_current=is_current)) is not None:
+            entry = told
             gone = self._window.add(entry)
             for live in self._live.values():
                 if (sending := live.deliver(entry)) is not None:
                     sent.append(sending)
                 live.forget(gone)
         self._delivered = entry.position
+
+    def _told(self, entry: TailEntry, *, is_current: bool) -> TailEntry | None:
+        """Of one that is over before its turn, and took the place of others: that these are gone."""
+        if is_current:
+            return entry
+        if not isinstance(entry, Entry) or entry.over is None:
+            return None
+        return Entry(entry.position, entry.rooms, NOTIFICATION_DELETED, entry.over, stored_at=entry.stored_at)
 
     def withdraw(self, offset: int) -> None:
         """Nobody is sent any more what lies at an offset, nor what revises it, though it was read already."""

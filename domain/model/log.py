@@ -132,8 +132,8 @@ class Entry:
     One of a notification with a ``collapse_key``, as it follows the log, says with ``earlier`` in which rooms there was
     another one with that key before, and at which offset the last of them; and one that revises it or has it new once
     more says with ``later`` where there is one after it. As somebody reads it, it says with ``follows`` which was the
-    first of them for that user, and with ``over`` what is told where it has expired by its turn: that nothing with that
-    key is there any more.
+    first of them for that user. Where there was one, it says with ``over`` what is told if it has expired by its turn:
+    that nothing with that key is there any more.
     ``stored_at`` is when it was, in UTC, where who brings it knows: by the clock of this server where it stored the
     entry, else by that of the store. It is the same entry with and without.
     """

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from adapters.store.following import as_followed
 from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.notes import KeptNotes
 from adapters.store.memory.scheduled import KeptSchedule
@@ -164,7 +165,7 @@ class Held:
             return record
         earlier = self._collapsing.earlier(key, entry.rooms, offset)
         self._collapsing.add(key, entry.rooms, offset)
-        return replace(record, entry=replace(entry, earlier=earlier))
+        return replace(record, entry=as_followed(entry, key, earlier))
 
     def _make_space(self, entries: int, size: int) -> None:
         if entries > self._max_entries or size > self._max_bytes:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.contract.events import may_have_collapse_key
-from adapters.store.following import as_following
+from adapters.store import following
 from adapters.store.postgresql.database import Database
 from domain.model import NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Room, Subscriber
 from domain.rules.collapsing import OWN_ROOMS_MOST, earlier_of
@@ -80,7 +80,7 @@ def told(entry: Entry, key: str, last: Mapping[str, int], *, is_all: bool) -> En
     if entry.about is not None:
         return replace(entry, collapse_key=key, later=offsets)
     earlier = earlier_of(entry.position.offset, entry.rooms, offsets, is_all=is_all)
-    return replace(entry, collapse_key=key, earlier=earlier)
+    return following.as_followed(entry, key, earlier)
 
 
 def as_read(db: Database, subscriber: Subscriber, entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -102,7 +102,7 @@ def _read(entries: Sequence[Entry], found: Mapping[int, Sequence[object]]) -> It
         key, first, is_replaced = found[subject]
         if not is_replaced:
             follows = first if isinstance(first, int) and first < subject else None
-            yield as_following(entry, str(key), follows)
+            yield following.as_following(entry, str(key), follows)
 
 
 def _may_be(entry: Entry) -> bool:

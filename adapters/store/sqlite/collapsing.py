@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from adapters.store.following import as_following
+from adapters.store import following
 from adapters.store.sqlite.schema import as_json
 from domain.model import NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Room, Subscriber
 from domain.model.value import value
@@ -148,7 +148,7 @@ def _as_followed(db: sqlite3.Connection, entry: Entry, key: str | None) -> Entry
         return entry
     one = Keyed(entry.position.offset, key, entry.rooms)
     last, is_all = _reachable(db, one, 0, one.offset)
-    return replace(entry, collapse_key=key, earlier=earlier_of(one.offset, one.rooms, last, is_all=is_all))
+    return following.as_followed(entry, key, earlier_of(one.offset, one.rooms, last, is_all=is_all))
 
 
 def as_read(
@@ -193,7 +193,7 @@ def _read(entries: Sequence[Entry], found: Mapping[int, list[object]]) -> Iterat
         key, first, is_replaced = found[subject]
         if not is_replaced:
             follows = first if isinstance(first, int) and first < subject else None
-            yield as_following(entry, str(key), follows)
+            yield following.as_following(entry, str(key), follows)
 
 
 def _is_of_another(entry: Entry) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from typing import TypeAlias
 
 from adapters.contract.controls import control_event
 from adapters.store.drafts import PreparedDraft
+from adapters.store.following import as_followed
 from adapters.store.form import FORM
 from adapters.store.sqlite.collapsing import KEYED, Keyed, collapse
 from adapters.store.sqlite.schema import as_json
@@ -97,7 +98,7 @@ class LogTransaction:
         for each in keyed:
             number = each.offset - self.head - 1
             earlier = collapse(self.db, each)
-            self.entries[number] = replace(self.entries[number], collapse_key=each.key, earlier=earlier)
+            self.entries[number] = as_followed(self.entries[number], each.key, earlier)
 
     def log_changes(self, new: Sequence[NewChange]) -> None:
         """Append them; at least one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +20,8 @@ from domain.model import (
     Room,
 )
 from domain.rules.collapsing import earlier_of, is_own, is_reached
+from tests.doubles import START
+from tests.unit.domain.world import World, publication, run
 
 ANN, COMPANY = Room("user:ann"), Room("role:company")
 END = 1000
@@ -104,6 +106,27 @@ def test_whoever_has_one_is_told_that_what_took_its_place_is_over(after: int, is
             None,
             one.position,
         )
+
+
+def test_whoever_is_told_nothing_of_one_is_told_that_what_it_replaced_is_gone() -> None:
+    async def story() -> None:
+        async with World().running() as world:
+
+            async def publish(id_: str, ends: datetime | None = None) -> None:
+                await world.publishing.publish([publication(id=id_, collapse_key="k", expires_at=ends)])
+                await world.settle()
+
+            gone = ("notification.deleted", {"ids": ["b"], "by": "publisher", "collapse_key": "k"})
+            ann = await world.connect("ann")
+            await publish("a")
+            # Over before its turn, as nobody waits for what has expired.
+            await publish("b", START - timedelta(minutes=1))
+            assert (ann.events[-1][0], ann.events[-1][1][0]) == gone
+            for begins, events in (("e:1", [gone]), ("e:0", [])):
+                back = await world.connect("ann", cursor=begins)
+                assert [(name, said[0]) for name, said in back.events if name.startswith("notification.")] == events
+
+    run(story())
 
 
 def test_of_what_took_no_place_and_is_over_nobody_is_told() -> None:
