@@ -103,6 +103,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     locked record;
     numbers bigint[];
+    due_now synkrone.scheduled[];
 BEGIN
     locked := synkrone.lock_log(at, known, known_epoch, sync);
     IF EXISTS (SELECT FROM synkrone.appends WHERE name = append_name) THEN
@@ -114,37 +115,37 @@ BEGIN
     -- Whoever changes one of them now is waited for, and has it changed, put off or cancelled then. No other may come in
     -- its place: somebody may be changing that.
     PERFORM FROM synkrone.scheduled WHERE number = ANY (numbers) FOR UPDATE;
-    SELECT array_agg(sized.number ORDER BY sized.place) INTO numbers FROM (
-        SELECT first.number, row_number() OVER first_first AS place,
+    -- From here on they are looked for no more: joined, they could be by reading the whole table.
+    SELECT array_agg(sized.first ORDER BY sized.place) INTO due_now FROM (
+        SELECT first, row_number() OVER first_first AS place,
             sum(octet_length(first.rooms) + octet_length(first.payload)) OVER first_first AS size
         FROM (
             SELECT * FROM synkrone.scheduled WHERE number = ANY (numbers) AND ended IS NULL AND due <= by_now) AS first
         WINDOW first_first AS (ORDER BY first.due, first.number)) AS sized
     WHERE sized.place = 1 OR sized.size <= most_bytes;
-    IF numbers IS NULL THEN
+    IF due_now IS NULL THEN
         RETURN;
     END IF;
-    UPDATE synkrone.ids SET log_offset = locked.head + given.place
-    FROM unnest(numbers) WITH ORDINALITY AS given (number, place)
-    WHERE ids.id = (SELECT scheduled.id FROM synkrone.scheduled WHERE scheduled.number = given.number);
+    UPDATE synkrone.ids
+    SET log_offset = locked.head + array_position(ARRAY(SELECT number FROM unnest(due_now)), -ids.log_offset)
+    WHERE ids.id = ANY (ARRAY(SELECT given.id FROM unnest(due_now) AS given));
     INSERT INTO synkrone.contents (log_offset, stored_at, expires_at, id, type, form, rooms, payload)
-    SELECT locked.head + given.place, locked.stored_at, expires_at, id, type, form, rooms, payload
-    FROM unnest(numbers) WITH ORDINALITY AS given (number, place) JOIN synkrone.scheduled USING (number);
+    SELECT locked.head + ordinality, locked.stored_at, expires_at, id, type, form, rooms, payload
+    FROM unnest(due_now) WITH ORDINALITY;
     INSERT INTO synkrone.entries (log_offset, stored_at, event)
     SELECT locked.head + given.place, locked.stored_at, 'notification.new'
-    FROM generate_series(1, cardinality(numbers)) AS given (place);
+    FROM generate_series(1, cardinality(due_now)) AS given (place);
     INSERT INTO synkrone.placed (room, log_offset, item, expires_at)
-    SELECT named.room, locked.head + given.place, true, scheduled.expires_at
-    FROM unnest(numbers) WITH ORDINALITY AS given (number, place)
-    JOIN synkrone.scheduled USING (number), string_to_table(scheduled.rooms, E'\n') AS named (room);
+    SELECT named.room, locked.head + ordinality, true, given.expires_at
+    FROM unnest(due_now) WITH ORDINALITY AS given, string_to_table(given.rooms, E'\n') AS named (room);
     DELETE FROM synkrone.appends WHERE name = ANY (answered);
     INSERT INTO synkrone.appends (name, stored_at, first, epoch_number)
     VALUES (append_name, locked.stored_at, locked.head + 1, locked.epoch_number);
+    DELETE FROM synkrone.scheduled WHERE number = ANY (ARRAY(SELECT given.number FROM unnest(due_now) AS given));
     RETURN QUERY
-    SELECT locked.head + given.place, locked.epoch, locked.stored_at, due, expires_at, rooms, payload
-    FROM unnest(numbers) WITH ORDINALITY AS given (number, place) JOIN synkrone.scheduled USING (number)
-    ORDER BY given.place;
-    DELETE FROM synkrone.scheduled WHERE number = ANY (numbers);
+    SELECT locked.head + ordinality, locked.epoch, locked.stored_at, given.due, given.expires_at, given.rooms,
+        given.payload
+    FROM unnest(due_now) WITH ORDINALITY AS given ORDER BY ordinality;
 END
 $$;
 COMMENT ON FUNCTION synkrone.deliver_due IS
