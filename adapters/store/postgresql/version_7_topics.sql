@@ -30,16 +30,17 @@ BEGIN
     IF FOUND THEN
         RETURN;
     END IF;
+    -- Each by itself: joined, they could be looked for by reading the whole table for each.
     came := ARRAY(
         SELECT given.user_id FROM unnest(added) WITH ORDINALITY AS given (user_id, number)
-        WHERE NOT EXISTS (
-            SELECT FROM synkrone.memberships AS stay
-            WHERE stay.user_id = given.user_id AND stay.room = changed_room AND stay.upto_offset IS NULL)
+        WHERE (
+            SELECT true FROM synkrone.memberships AS stay
+            WHERE stay.user_id = given.user_id AND stay.room = changed_room AND stay.upto_offset IS NULL) IS NULL
         ORDER BY given.number);
     gone := ARRAY(
         SELECT given.user_id FROM unnest(removed) WITH ORDINALITY AS given (user_id, number)
-        WHERE EXISTS (
-            SELECT FROM synkrone.memberships AS stay
+        WHERE (
+            SELECT true FROM synkrone.memberships AS stay
             WHERE stay.user_id = given.user_id AND stay.room = changed_room AND stay.upto_offset IS NULL)
         ORDER BY given.number);
     first := locked.head;
