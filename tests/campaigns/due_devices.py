@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 
 import aiohttp
@@ -19,6 +20,10 @@ from tests.processes import ServerProcess, token
 AWAY_SECONDS = 0.05
 SNOOZED_AT_ONCE = 50
 TIMEOUT = aiohttp.ClientTimeout(total=30)
+
+
+def from_now(seconds: float) -> float:
+    return time.time() + seconds
 
 
 class Device:
@@ -90,6 +95,7 @@ class User:
         self.devices = [Device(self.jwt, servers, number + which) for which in range(devices)]
         self.returns: dict[str, float] = {}
         self.in_doubt: set[str] = set()
+        self._to_put_off = 0
         self._servers = servers
         self._puts_off = puts_off
         self._queue: asyncio.Queue[tuple[str, float]] = asyncio.Queue()
@@ -97,7 +103,7 @@ class User:
 
     def has_all(self, ids: int) -> bool:
         """Whether everything has come that is known to come, of so many ids."""
-        return self._queue.empty() and all(
+        return not self._to_put_off and all(
             len(device.order) >= ids + (len(self.returns) if device is self.devices[0] else 0) + doubtful
             for device in self.devices
             for doubtful in [sum(len(device.got[id_]) - 1 for id_ in self.in_doubt if id_ in device.got)]
@@ -105,6 +111,7 @@ class User:
 
     def _note(self, id_: str) -> None:
         if len(self.devices[0].got[id_]) == 1 and (seconds := self._puts_off(id_)) is not None:
+            self._to_put_off += 1
             self._queue.put_nowait((id_, seconds))
 
     async def put_off(self, session: aiohttp.ClientSession) -> None:
@@ -115,25 +122,30 @@ class User:
             ids = [id_]
             while not self._queue.empty() and len(ids) < SNOOZED_AT_ONCE:
                 ids.append(self._queue.get_nowait()[0])
-            await self.snooze(session, ids, lambda seconds=seconds: time.time() + seconds)  # type: ignore[misc]
+            await self.snooze(session, ids, partial(from_now, seconds))
+            self._to_put_off -= len(ids)
 
     async def snooze(self, session: aiohttp.ClientSession, ids: Sequence[str], until: Callable[[], float]) -> None:
         """Once they are read, and so that they have to come back unread."""
         for server in itertools.cycle(self._servers):
-            at = until()
             try:
                 await self._post(session, server, "read", {"ids": ids})
             except ConnectionError:
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
+            at = until()
             argument = {"ids": ids, "until": datetime.fromtimestamp(at, UTC).isoformat()}
             try:
                 changed = await self._post(session, server, "snooze", argument)
             except ConnectionError:
                 self.in_doubt.update(ids)
-            else:
-                assert changed == len(ids), f"{changed} of {len(ids)} were put off"
-                self.returns.update(dict.fromkeys(ids, at))
+                return
+            if not changed and time.time() >= at:
+                # It was over as the server came to it.
+                self.in_doubt.update(ids)
+                return
+            assert changed == len(ids), f"{changed} of {len(ids)} were put off"
+            self.returns.update(dict.fromkeys(ids, at))
             return
 
     async def _post(

@@ -170,6 +170,7 @@ class PeerVisit(Visit):
     """``open`` is that of its transport."""
 
     open: ClassVar[Callable[..., Awaitable[Any]]]
+    _peer: Any = None
 
     async def _connect(self) -> None:
         self._peer = await type(self).open(self.http, self.server.url)
@@ -195,8 +196,9 @@ class WebSocketVisit(PeerVisit):
     open = WebSocketPeer.open
 
     async def _end(self) -> None:
-        with suppress(AssertionError):
-            self._peer.abort()
+        if self._peer is not None:
+            with suppress(AssertionError):
+                self._peer.abort()
 
 
 class PollingVisit(PeerVisit):
@@ -209,6 +211,8 @@ class PollingVisit(PeerVisit):
 
 
 class StreamVisit(Visit):
+    _stream: Any = None
+
     async def _connect(self) -> None:
         self._stream = await StreamClient.open(self.server.port)
         self._stream.ask(authorization=f"Bearer {self.device.jwt}", last_event_id=self.device.cursor or None)
@@ -224,7 +228,8 @@ class StreamVisit(Visit):
             self.device.hear(told.name, [json.loads(told.data), *([told.id] if told.id else [])], self.since)
 
     async def _end(self) -> None:
-        self._stream.writer.transport.abort()
+        if self._stream is not None:
+            self._stream.writer.transport.abort()
 
 
 class StockVisit(Visit):
@@ -242,7 +247,10 @@ class StockVisit(Visit):
         self._client.on("*", hear)
         auth = {"token": self.device.jwt, **({"cursor": self.device.cursor} if self.device.cursor else {})}
         transports = self.device.choice.choice((None, ["websocket"], ["polling"]))
-        await self._client.connect(self.server.url, auth=auth, transports=transports, wait_timeout=CONNECT_SECONDS)
+        try:
+            await self._client.connect(self.server.url, auth=auth, transports=transports, wait_timeout=CONNECT_SECONDS)
+        except socketio.exceptions.ConnectionError as error:
+            raise ConnectionError from error
         await is_ready.wait()
 
     async def _listen(self) -> None:

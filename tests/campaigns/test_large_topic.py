@@ -20,7 +20,7 @@ from tests.postgresql import running_server
 from tests.processes import ServerProcess
 
 VERSION = 18
-MEMBERS, CONNECTED, TIMES = (100_000, 1000, 200) if IS_FULL else (5000, 100, 20)
+MEMBERS, CONNECTED, TIMES = (100_000, 1000, 200) if IS_FULL else (20_000, 100, 20)
 AT_ONCE = 10_000
 DELIVERED_WITHIN = 10.0
 APPEND_AT_MOST = 1.1

@@ -33,7 +33,7 @@ LATE_SECONDS = 1.0
 PUT_OFF_EVERY = 40
 """One of so many is put off by who gets it, for a few seconds."""
 LISTED_USERS = 10
-LEAD = 1.5
+LEAD = 2.0
 """So many times as long as publishing it would take, what is scheduled is given time to be stored."""
 
 
@@ -75,7 +75,7 @@ FULL = Plan(
     early=100_000,
     scheduled=900_000,
     kills=196,
-    kill_seconds=4.0,
+    kill_seconds=3.0,
     rate_under_kills=200,
     kills_at_rate=4,
     rate=1850,

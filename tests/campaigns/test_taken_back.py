@@ -26,8 +26,9 @@ VERSION = 18
 NODES = 3
 TRIES = 10_000 if IS_FULL else 80
 AT_ONCE = 6
+CONNECT_TRIES = 5
 LONGEST_PAUSE = 0.012
-SETTLED_WITHIN = 15.0
+SETTLED_WITHIN = 60.0
 
 
 class Race:
@@ -50,6 +51,7 @@ class Race:
         self._role = f"r{number}" if self._kind == "role" else "freelance"
         self.devices = [Device(f"u{number}.{which}", self._role, self._story, self._choice) for which in range(2)]
         self.listings = 0
+        self.unanswered = 0
 
     async def run(self) -> None:
         if self._kind == "topic":
@@ -74,9 +76,17 @@ class Race:
         await asyncio.sleep(self._choice.uniform(0.0, LONGEST_PAUSE))
 
     async def _visit(self, device: Device) -> Visit:
-        visit = self._choice.choice(VISITS)(device, self._server(), self._http)
-        await visit.begin()
-        return visit
+        for _ in range(CONNECT_TRIES):
+            visit = self._choice.choice(VISITS)(device, self._server(), self._http)
+            try:
+                await visit.begin()
+            except (TimeoutError, ConnectionError):
+                # A machine that does other things answers late.
+                self.unanswered += 1
+                await visit.cut()
+            else:
+                return visit
+        raise AssertionError(f"{device.user} does not get in")
 
     async def _first_visit(self, device: Device) -> Visit | None:
         """Before there is anything. Some come only then, and some are away then."""
@@ -147,7 +157,8 @@ async def race(kind: str, servers: Sequence[ServerProcess], *, recalls: bool) ->
     report(
         f"{'taken back' if recalls else 'changed'}, {kind}: {len(races)} tries in {time.monotonic() - began:.0f} s, "
         f"{len(devices)} devices with {sum(device.visits for device in devices)} connections and "
-        f"{sum(one.listings for one in races)} lists: {became}; wrong: {len(wrong)}"
+        f"{sum(one.listings for one in races)} lists, {sum(one.unanswered for one in races)} not answered: {became}; "
+        f"wrong: {len(wrong)}"
     )
     assert not wrong, wrong[:5]
     assert len(races) == TRIES
