@@ -319,8 +319,9 @@ class Subscription(Generic[O, F]):
         """With what is stored of its user as of an offset: once it has joined its rooms, before it is live for the
         first time."""
         self.reach.begin(starts, spans, as_of)
-        if self.is_open:
-            topics = self.reach.topics
+        topics = self.reach.topics
+        # Without any, all that know its rooms go on to share one set of them.
+        if topics and self.is_open:
             self.rooms |= topics
             self._hub.join(topics)
 

@@ -14,6 +14,10 @@ class _Change(NamedTuple):
     is_member: bool
 
 
+_NO_ROOMS: frozenset[Room] = frozenset()
+_NO_STARTS: Mapping[Room, int] = {}
+
+
 class Reach:
     """Of a subscription that is in ``rooms`` from its beginning on, and in topics as the log says.
 
@@ -24,34 +28,36 @@ class Reach:
     __slots__ = ("_as_of", "_early", "_spans", "changed_at", "rooms", "starts")
 
     def __init__(self) -> None:
-        self.rooms: frozenset[Room] = frozenset()
-        self.starts: Mapping[Room, int] = {}
+        self.rooms = _NO_ROOMS
+        self.starts: Mapping[Room, int] = _NO_STARTS
         """Where its user starts in each room: what lies at or below that does not exist for them, nor what is about
         it."""
         self.changed_at = 0
         """The last offset at which the user came to a topic, or left one, since they were looked up."""
         # Nearly all connections never have any.
-        self._spans: dict[Room, list[Span]] = {}
-        self._early: list[_Change] = []
+        self._spans: dict[Room, list[Span]] | None = None
+        self._early: list[_Change] | None = None
         self._as_of: int | None = None
 
     def begin(self, starts: Mapping[Room, int], spans: Sequence[Span], as_of: int) -> None:
         """With what is stored of the user, while the log ended at an offset."""
         self.starts, self._as_of = starts, as_of
         for span in spans:
-            self._spans.setdefault(span.room, []).append(span)
-        early, self._early = self._early, []
-        for one in early:
+            self._stays_in(span.room).append(span)
+        early, self._early = self._early, None
+        for one in early or ():
             self.change(*one)
 
     def change(self, room: Room, at: int, is_member: bool) -> bool:  # noqa: FBT001 (one of two verbs)
         """From an offset on the user is in a topic, or is not; whether it makes a difference by now."""
         if self._as_of is None:
+            if self._early is None:
+                self._early = []
             self._early.append(_Change(room, at, is_member))
             return False
         if at <= self._as_of or is_member == (room in self.topics):
             return False
-        spans = self._spans.setdefault(room, [])
+        spans = self._stays_in(room)
         if is_member:
             spans.append(Span(room, at))
         else:
@@ -60,14 +66,23 @@ class Reach:
         self.changed_at = at
         return True
 
+    def _stays_in(self, room: Room) -> list[Span]:
+        if self._spans is None:
+            self._spans = {}
+        return self._spans.setdefault(room, [])
+
     @property
     def topics(self) -> frozenset[Room]:
         """Those that the user is in."""
+        if self._spans is None:
+            return _NO_ROOMS
         return frozenset(room for room, spans in self._spans.items() if spans[-1].upto is None)
 
     @property
     def left(self) -> Collection[Room]:
         """Topics that the user was in, and is not."""
+        if self._spans is None:
+            return ()
         return [room for room, spans in self._spans.items() if spans[-1].upto is not None]
 
     def includes(self, room: Room, offset: int) -> bool:
@@ -75,7 +90,7 @@ class Reach:
         start = self.starts.get(room)
         if start is not None:
             return start < offset
-        return any(span.includes(offset) for span in self._spans.get(room, ()))
+        return self._spans is not None and any(span.includes(offset) for span in self._spans.get(room, ()))
 
     def has(self, entry: TailEntry) -> bool:
         """Whether an entry is. What is about another is for those for whom that is; in rooms that are no topics this

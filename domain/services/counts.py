@@ -93,6 +93,11 @@ class _News:
         return sum(1 for _ in takewhile(lambda new: new > offset, reversed(self.offsets)))
 
 
+def _rooms_of(subscription: AnySubscription, subscriber: Subscriber) -> frozenset[Room]:
+    rooms, starts = subscription.rooms, subscriber.starts
+    return rooms if rooms.issuperset(starts) else rooms.union(starts)
+
+
 def _may_come_twice(entry: TailEntry) -> bool:
     """Whether somebody may be in more than one of its rooms: nobody is where it names users."""
     return len(entry.rooms) > 1 and not next(iter(entry.rooms)).is_own
@@ -129,7 +134,7 @@ class CountsService:
         key = (subscriber.user, subscriber.role)
         tally = self._tallies.get(key)
         if tally is None:
-            rooms = subscription.rooms.union(subscriber.starts)
+            rooms = _rooms_of(subscription, subscriber)
             tally = self._tallies[key] = _Tally(subscriber, rooms, counted, self._clock.now())
             tally.moved_at = subscription.reach.changed_at
             self._follow(tally, rooms)
@@ -157,7 +162,7 @@ class CountsService:
         tally = self._by_subscription.get(subscription)
         if tally is None:
             return
-        rooms = subscription.rooms.union(tally.subscriber.starts)
+        rooms = _rooms_of(subscription, tally.subscriber)
         self._unfollow(tally, tally.rooms - rooms)
         self._follow(tally, rooms - tally.rooms)
         tally.rooms, tally.moved_at = rooms, at.offset

@@ -440,7 +440,7 @@ def changes_while_connecting_unheard(patch: pytest.MonkeyPatch) -> None:
     begin = Reach.begin
 
     def without_them(self: Reach, starts: Mapping[Room, int], spans: Sequence[Span], as_of: int) -> None:
-        self._early.clear()
+        self._early = None
         begin(self, starts, spans, as_of)
 
     patch.setattr(Reach, "begin", without_them)
