@@ -192,6 +192,11 @@ LAST_WATERMARK = "coalesce((SELECT max(offset) FROM watermarks WHERE user = own)
 """Of a user by the id ``own`` of their room."""
 
 
+_ONCE = "LIMIT -1"
+"""No limit. But a subquery that has one stays one: what it says of a row is worked out once, and not again wherever it
+is used."""
+
+
 def numbers_of(rooms: int, *, in_topics: bool) -> str:
     """An expression for what ``summary`` takes, in JSON, about the inbox of the user with the room ``own``: the items
     of ``room0`` after ``after0``, and so on for so many rooms, and of topics after ``:aged``, where somebody is in one.
@@ -220,7 +225,7 @@ def numbers_of(rooms: int, *, in_topics: bool) -> str:
                     {_untouched_or("read_at", "watermark")} AS unread,
                     {_untouched_or("seen_at", "watermark")} AS unseen
                 FROM ({placed} ORDER BY 1 DESC LIMIT :most) AS placed
-                LEFT JOIN state ON state.user = own AND state.offset = placed.offset)))"""  # noqa: S608
+                LEFT JOIN state ON state.user = own AND state.offset = placed.offset {_ONCE})))"""  # noqa: S608
 
 
 def aged_upto(db: sqlite3.Connection, window: Window) -> int:
