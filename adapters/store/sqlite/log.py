@@ -158,11 +158,16 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     entries = _entries(db, reading.generations, chosen, reading.room_sets)
     more = len(chosen) < len(sizes)
     upto = entries[-1].position if more else Position(reading.generations.present, head(db))
-    entries = tuple(entry for entry in entries if is_told(entry, reading.subscriber.starts, spans))
-    if any(entry.event == NOTIFICATION_REVISED for entry in entries):
-        entries = _without_deleted(db, reading.subscriber, entries)
-    keyed = frozenset(offset for offset, *_, item in sizes if item == KEYED)
-    return Page(as_seen_by(as_read(db, reading.subscriber, entries, keyed), raised), upto, more)
+    keyed = frozenset(one[0] for one in sizes if one[-1] == KEYED)
+    # Most pages are of nothing else than what is new: those are not gone through again and again.
+    if any(entry.about is not None for entry in entries):
+        entries = tuple(entry for entry in entries if is_told(entry, reading.subscriber.starts, spans))
+        if any(entry.event == NOTIFICATION_REVISED for entry in entries):
+            entries = _without_deleted(db, reading.subscriber, entries)
+        entries = as_read(db, reading.subscriber, entries, keyed)
+    elif keyed:
+        entries = as_read(db, reading.subscriber, entries, keyed)
+    return Page(as_seen_by(entries, raised), upto, more)
 
 
 def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -84,7 +84,7 @@ class Opened:
         if not is_plain(entries, upto) or self.tail.has_returns(subscriber.starts, after.offset):
             return None
         # A page of the tail is for who was in no topic.
-        kept = tuple(entry for entry in entries if is_told(entry, subscriber.starts, ()))
+        kept = tuple(entry for entry in entries if entry.about is None or is_told(entry, subscriber.starts, ()))
         return Page(kept, entries[-1].position if more else Position(self.generations.present, upto), more)
 
     def arrived(self, arrival: Arrival, found: Found, head: int) -> Arrived | None:
