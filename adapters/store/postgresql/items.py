@@ -11,23 +11,40 @@ from collections.abc import Mapping, Sequence
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.collapsing import NOT_REPLACED
 from adapters.store.postgresql.database import Database, Row, Snapshot
-from adapters.store.postgresql.topics import ALL, MINE
+from adapters.store.postgresql.topics import ALL
 from adapters.store.times import MICROSECOND, moment
 from adapters.store.window import Window
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Listing, Subscriber
 from domain.model.value import value
 
+
+def _placed(upto: str = "") -> str:
+    return f"""
+            SELECT log_offset, expires_at FROM synkrone.placed
+            WHERE placed.room = mine.room AND placed.log_offset > mine.after {upto} AND item AND {NOT_REPLACED}
+            ORDER BY log_offset DESC LIMIT %(most)s::bigint"""  # noqa: S608
+
+
+# Rooms and topics apart: with an end that only stays have, the planner would expect next to nothing of either.
 NEWEST = f"""
     newest AS MATERIALIZED (
-        SELECT DISTINCT placed.log_offset, placed.expires_at
-        FROM {MINE.format(after="%(aged)s::bigint")}
-        CROSS JOIN LATERAL (
-            SELECT log_offset, expires_at FROM synkrone.placed
-            WHERE placed.room = mine.room AND placed.log_offset > mine.after
-                AND placed.log_offset <= coalesce(mine.upto, {ALL}) AND item AND {NOT_REPLACED}
-            ORDER BY log_offset DESC LIMIT %(most)s::bigint) AS placed
+        SELECT DISTINCT log_offset, expires_at FROM (
+            SELECT placed.log_offset, placed.expires_at
+            FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
+            CROSS JOIN LATERAL ({_placed()}) AS placed
+            UNION ALL
+            SELECT placed.log_offset, placed.expires_at
+            FROM (
+                SELECT room, greatest(after_offset, %(aged)s::bigint) AS after, upto_offset AS upto
+                FROM synkrone.memberships WHERE user_id = %(user)s::text) AS mine
+            CROSS JOIN LATERAL ({_placed(f"AND placed.log_offset <= coalesce(mine.upto, {ALL})")}) AS placed) AS placed
         ORDER BY log_offset DESC LIMIT %(most)s::bigint)"""  # noqa: S608
 """The window of an inbox."""
+
+
+# Looked up once, whatever the planner does; a join may be done again for each item.
+_WATERMARK = """(
+    SELECT coalesce(max(log_offset), 0) FROM synkrone.watermarks WHERE user_id = %(user)s::text)"""
 
 
 def items_of(some: str, *, with_snoozed: bool = False) -> str:
@@ -35,16 +52,15 @@ def items_of(some: str, *, with_snoozed: bool = False) -> str:
     lies in lists."""
     snoozed = "" if with_snoozed else "AND snoozed_until IS NULL"
     return f"""
-        items AS (
+        items AS NOT MATERIALIZED (
             SELECT {some}.log_offset, {some}.expires_at, state.user_id IS NOT NULL AS touched, read_at, seen_at,
                 archived_at, read_by, archived_at IS NULL AS current, snoozed_until, raised,
                 coalesce(raised, {some}.log_offset) AS place,
-                CASE WHEN state.user_id IS NULL THEN {some}.log_offset > watermark ELSE read_at IS NULL END AS unread,
-                CASE WHEN state.user_id IS NULL THEN {some}.log_offset > watermark ELSE seen_at IS NULL END AS unseen
+                CASE WHEN state.user_id IS NULL THEN {some}.log_offset > {_WATERMARK} ELSE read_at IS NULL END
+                    AS unread,
+                CASE WHEN state.user_id IS NULL THEN {some}.log_offset > {_WATERMARK} ELSE seen_at IS NULL END
+                    AS unseen
             FROM {some}
-            CROSS JOIN (
-                SELECT coalesce(max(log_offset), 0) AS watermark FROM synkrone.watermarks
-                WHERE user_id = %(user)s::text) AS watermarks
             LEFT JOIN synkrone.state ON state.user_id = %(user)s::text AND state.log_offset = {some}.log_offset
             WHERE ({some}.expires_at IS NULL OR {some}.expires_at > %(now)s::bigint)
                 AND deleted IS NOT TRUE {snoozed})"""  # noqa: S608
@@ -84,12 +100,21 @@ _STATES: Mapping[ItemState, str] = {
 def _listing(state: str, *, of_type: bool) -> bytes:
     # Without a type only the contents on the page are looked at, and not those of the whole inbox.
     typed = "AND (SELECT type FROM synkrone.contents WHERE contents.log_offset = items.log_offset) = %(type)s::text"
+
+    def first(place: str, condition: str) -> str:
+        return f"""(
+                    SELECT * FROM items
+                    WHERE {state} AND {condition} AND (%(before)s::bigint IS NULL OR {place} < %(before)s::bigint)
+                        {typed if of_type else ""}
+                    ORDER BY {place} DESC LIMIT %(limit)s::integer + 1)"""  # noqa: S608
+
+    # What lies where it came is in order: of that no more is looked at than is listed. Times are those of the page.
     return f"""
         WITH {ITEMS}, chosen AS (
-            SELECT items.log_offset, place, {TIMES} FROM items
-            WHERE {state} AND (%(before)s::bigint IS NULL OR place < %(before)s::bigint)
-                {typed if of_type else ""}
-            ORDER BY place DESC LIMIT %(limit)s::integer + 1),
+            SELECT items.log_offset, place, {TIMES} FROM (
+                {first("log_offset", "raised IS NULL")}
+                UNION ALL {first("raised", "raised IS NOT NULL")}
+                ORDER BY place DESC LIMIT %(limit)s::integer + 1) AS items),
         sized AS (
             SELECT chosen.*, row_number() OVER following AS number, sum(
                 (SELECT octet_length(payload) FROM synkrone.contents WHERE contents.log_offset = chosen.log_offset))
