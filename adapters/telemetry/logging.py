@@ -58,6 +58,32 @@ class _Reasons:
         return repeated
 
 
+def _of_one(draft: Draft, appended: Appended) -> dict[str, object]:
+    """As ``_of_many``, of the one that nearly all publishes are of, in less than half of the time."""
+    return {
+        "id": appended.id,
+        "cursor": None if appended.waits else str(appended.position),
+        "count": 1,
+        "audience": draft.notification.audience.value,
+        "rooms": len(draft.rooms),
+        "outcome": appended.outcome.value,
+        "duplicates": int(appended.outcome is AppendOutcome.DUPLICATE),
+    }
+
+
+def _of_many(drafts: Sequence[Draft], appended: Sequence[Appended]) -> dict[str, object]:
+    kinds, outcomes = {one.notification.audience for one in drafts}, [one.outcome for one in appended]
+    return {
+        "id": None,
+        "cursor": str(appended[-1].position) if not appended[-1].waits else None,
+        "count": len(appended),
+        "audience": "+".join(sorted(kind.value for kind in kinds)),
+        "rooms": sum(len(one.rooms) for one in drafts),
+        "outcome": outcomes[0].value if len(set(outcomes)) == 1 else "mixed",
+        "duplicates": outcomes.count(AppendOutcome.DUPLICATE),
+    }
+
+
 class LoggingTelemetry:
     """One line an event; for what clients can provoke, one line a second and a count of those left out.
 
@@ -132,20 +158,10 @@ class LoggingTelemetry:
     ) -> None:
         if not _log.isEnabledFor(logging.INFO):
             return
-        kinds, outcomes = {one.notification.audience for one in drafts}, [one.outcome for one in appended]
         # As info() does, without looking for the line of code that called it, which takes as long as all the rest.
         record = logging.LogRecord(_log.name, logging.INFO, "", 0, "published", None, None)
-        record.__dict__.update(
-            caller=by,
-            id=appended[0].id if len(appended) == 1 else None,
-            cursor=str(appended[-1].position) if not appended[-1].waits else None,
-            count=len(appended),
-            audience="+".join(sorted(kind.value for kind in kinds)),
-            rooms=sum(len(one.rooms) for one in drafts),
-            outcome=outcomes[0].value if len(set(outcomes)) == 1 else "mixed",
-            duplicates=outcomes.count(AppendOutcome.DUPLICATE),
-            seconds=round(seconds, 6),
-        )
+        fields = _of_one(drafts[0], appended[0]) if len(appended) == 1 else _of_many(drafts, appended)
+        record.__dict__.update(caller=by, **fields, seconds=round(seconds, 6))
         _log.handle(record)
 
     def publish_refused(self, by: str, code: str, reason: str) -> None:
