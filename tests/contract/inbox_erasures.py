@@ -50,6 +50,7 @@ from tests.contract.inbox_harness import (
     reader,
     register,
 )
+from tests.contract.inbox_revisions import titled
 from tests.contract.inbox_schedule import deliver, later
 from tests.contract.inbox_topics import OTHER, TOPIC, join, leave, members
 from tests.doubles import START, ManualClock
@@ -211,6 +212,23 @@ class ErasureContract:
         start = await inbox.head()
         await inbox.recall("b")
         assert [entry.rooms for entry in await entries_of(inbox, reader(ANN, BOB), start)] == [{BOB}]
+
+    async def test_what_is_being_erased_cannot_be_changed(self, inbox: OpenedStore) -> None:
+        start = await inbox.head()
+        await inbox.append([draft("a"), draft("b", ANN, BOB), draft("c", ANN, BOB), draft("d")])
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        with pytest.raises(UnknownNotification):
+            await inbox.recall("a")
+        with pytest.raises(UnknownNotification):
+            await inbox.revise("d", titled("new"), START)
+        await inbox.recall("b")
+        await inbox.revise("c", titled("new"), START)
+        await erase(inbox, id_="another")
+        following = Following(inbox, start)
+        await following.until((await inbox.head()).offset)
+        assert [entry.rooms for entry in following.entries if entry.about is not None] == [{BOB}, {BOB}]
+        assert await ids_of(inbox, await register(inbox)) == []
+        assert await ids_of(inbox, await register(inbox, "bob")) == ["c"]
 
     async def test_what_was_taken_back_loses_the_name(self, inbox: OpenedStore) -> None:
         await inbox.append([draft("a"), draft("b", ANN, BOB)])

@@ -29,7 +29,7 @@ _RECALL = b"""
 _REVISE = b"""
     SELECT rooms, first, epoch, is_refused,
         CASE WHEN %(collapse_key)s::text IS NOT NULL THEN synkrone.hide_superseded(%(about)s::bigint) END
-    FROM synkrone.revise(
+    FROM synkrone.revise_left(
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
         %(sync)s::boolean, %(id)s::text, %(before)s::bigint, %(type)s::text, %(form)s::smallint, %(payload)s::text,
         %(expires_at)s::bigint)"""

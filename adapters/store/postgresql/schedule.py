@@ -43,7 +43,8 @@ FORGET = b"""
     WITH gone AS (
         DELETE FROM synkrone.scheduled WHERE number IN (
             SELECT number FROM synkrone.scheduled WHERE ended <= %(before)s::bigint LIMIT 1000)
-        RETURNING id)
+        RETURNING id, number),
+    unsealed AS (DELETE FROM synkrone.tombstones WHERE log_offset IN (SELECT -number FROM gone))
     DELETE FROM synkrone.ids WHERE id IN (SELECT id FROM gone)"""
 """Those that were cancelled by a time, as many as are forgotten at once."""
 

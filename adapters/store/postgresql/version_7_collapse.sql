@@ -178,6 +178,7 @@ BEGIN
     -- In the order in which it is done by what is called below.
     PERFORM FROM synkrone.log FOR UPDATE;
     PERFORM synkrone.lock_log(at, known, known_epoch, sync);
+    PERFORM synkrone.leave_out_erased(recalled_id);
     SELECT contents.log_offset, contents.rooms,
         (SELECT key FROM synkrone.collapsing WHERE collapsing.log_offset = contents.log_offset LIMIT 1) AS key
     INTO its FROM synkrone.contents

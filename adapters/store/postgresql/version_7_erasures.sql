@@ -281,10 +281,52 @@ BEGIN
     SELECT array_agg(-number) INTO sealed FROM synkrone.scheduled WHERE number = ANY (found) AND rooms IS NULL;
     PERFORM synkrone.seal_contents(sealed);
     UPDATE synkrone.scheduled
-    SET ended = coalesce(ended, synkrone.microseconds()), payload = NULL, type = '', id = E'\x01' || number, key = NULL,
-        digest = NULL
+    SET ended = coalesce(ended, (
+            SELECT begun_at FROM synkrone.erasures WHERE 'user:' || erasures.user_id = own ORDER BY log_offset LIMIT 1)),
+        payload = NULL, type = '', id = E'\x01' || number, key = NULL, digest = NULL
     WHERE -number = ANY (sealed);
     RETURN found IS NOT NULL;
 END
 $$;
 COMMENT ON FUNCTION synkrone.erase_scheduled IS 'The same of what waits for its time, which is cancelled.';
+
+CREATE FUNCTION synkrone.leave_out_erased(amended_id text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT contents.log_offset, 'user:' || erasures.user_id AS own
+        FROM synkrone.erasures JOIN synkrone.contents ON contents.log_offset < erasures.log_offset
+        WHERE erasures.user_id IS NOT NULL
+            AND contents.log_offset = (SELECT ids.log_offset FROM synkrone.ids WHERE ids.id = amended_id)
+            AND 'user:' || erasures.user_id = ANY (string_to_array(contents.rooms, E'\n'))
+    LOOP
+        UPDATE synkrone.contents SET rooms = synkrone.without(rooms, found.own)
+        WHERE contents.log_offset = found.log_offset;
+        PERFORM synkrone.seal_contents(array_agg(log_offset)) FROM synkrone.contents
+        WHERE log_offset = found.log_offset AND rooms IS NULL AND recalled IS NULL;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION synkrone.leave_out_erased IS
+    'A notification that is to be changed is not for users any more who are being erased. To be called where the log is '
+    'locked.';
+
+CREATE FUNCTION synkrone.revise_left(
+    append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,
+    revised_id text, revised_before bigint, new_type text, new_form smallint, new_payload text, new_expires_at bigint,
+    OUT rooms text, OUT first bigint, OUT epoch text, OUT is_refused boolean)
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- In the order in which it is done by what is called below.
+    PERFORM FROM synkrone.log FOR UPDATE;
+    PERFORM synkrone.lock_log(at, known, known_epoch, sync);
+    PERFORM synkrone.leave_out_erased(revised_id);
+    SELECT revised.rooms, revised.first, revised.epoch, revised.is_refused INTO rooms, first, epoch, is_refused
+    FROM synkrone.revise(
+        append_name, answered, at, known, known_epoch, sync, revised_id, revised_before, new_type, new_form,
+        new_payload, new_expires_at) AS revised;
+END
+$$;
+COMMENT ON FUNCTION synkrone.revise_left IS 'The same as revise, for those who are not being erased.';

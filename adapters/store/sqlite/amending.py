@@ -74,6 +74,8 @@ def _published(transaction: LogTransaction, id_: str) -> _Published:
         raise NotificationRecalled
     ends = moment(expires_at) if expires_at is not None else None
     rooms = _rooms(names) - rooms_of_erased(transaction.db, offset)
+    if not rooms:
+        raise UnknownNotification
     return _Published(offset, rooms, notification(offset, payload), ends, revised)
 
 
