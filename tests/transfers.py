@@ -179,6 +179,7 @@ async def fill(place: Place, clock: ManualClock | None = None) -> None:
         await store.change(ann, Action.READ, ["n-0"], clock.now(), by='the "phone"')
         await store.acknowledge({(ann.user, ann.role): await store.head()})
         await store.read_all(ann, None, clock.now(), by="desk")
+        await _erase(store, clock)
         await store.append_control(RevokeTokens(UserId("ann"), clock.now()))
         await store.append_control(BlockUser(UserId("bob"), clock.now() + HOUR, 'a "reason" \u05d3'))
         clock.advance(2 * 3600)
@@ -192,6 +193,16 @@ async def fill(place: Place, clock: ManualClock | None = None) -> None:
         await store.append([replace(draft("n-8", created_at=due), deliver_at=due, waits=True)])
     async with opened(place, clock, **RETENTION) as store:
         await store.append([draft("n-5")])
+
+
+async def _erase(store: OpenedStore, clock: ManualClock) -> None:
+    """One who is gone, and one of whom something is left."""
+    for user in ("dora", "emil"):
+        await register(store, user)
+        await store.append([draft(f"n-of-{user}", Room(f"user:{user}"), key=f"key-of-{user}")])
+        await store.begin_erasure(UserId(user), f"erasure-of-{user}", clock.now())
+        while user == "dora" and await store.tidy():
+            pass
 
 
 def filled_export(folder: Path) -> Path:

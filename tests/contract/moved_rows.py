@@ -14,6 +14,8 @@ Rows = set[tuple[Any, ...]]
 
 _USER = "(SELECT substr(name, 6) FROM rooms WHERE id = user)"
 _ROOM = "(SELECT name FROM rooms WHERE id = room)"
+_ERASED = "(SELECT room FROM erasures WHERE room IS NOT NULL)"
+"""Of users who are being erased: what hangs on these stays behind."""
 _SCHEDULED = """number, due, ended, expires_at, id, key, lower(hex(digest)), type, form, CAST(rooms AS TEXT),
     CAST(payload AS TEXT)"""
 _IN_THE_FILE: Mapping[str, str] = {
@@ -23,20 +25,23 @@ _IN_THE_FILE: Mapping[str, str] = {
         expires_at FROM entries""",
     "contents": """SELECT offset, stored_at, expires_at, id, type, form, CAST(rooms AS TEXT), CAST(payload AS TEXT),
         CAST(recalled AS TEXT), revised FROM contents""",
-    "ids": """SELECT id, offset, key, digest FROM contents
-        UNION ALL SELECT id, -number, key, digest FROM scheduled""",
-    "placed": f"SELECT {_ROOM}, offset, item <> 0, expires_at FROM placed",  # noqa: S608
-    "trimmed": "SELECT name, trimmed FROM rooms WHERE trimmed > 0",
-    "starts": f"SELECT {_USER}, {_ROOM}, start FROM starts",  # noqa: S608
-    "marks": f"SELECT {_USER}, role, offset FROM marks",  # noqa: S608
+    "ids": """SELECT id, offset, key, digest FROM contents WHERE id NOT LIKE char(1) || '%'
+        UNION ALL SELECT id, -number, key, digest FROM scheduled WHERE id NOT LIKE char(1) || '%'""",
+    "placed": f"SELECT {_ROOM}, offset, item <> 0, expires_at FROM placed WHERE room NOT IN {_ERASED}",  # noqa: S608
+    "trimmed": f"SELECT name, trimmed FROM rooms WHERE trimmed > 0 AND id NOT IN {_ERASED}",  # noqa: S608
+    "starts": f"SELECT {_USER}, {_ROOM}, start FROM starts WHERE user NOT IN {_ERASED}",  # noqa: S608
+    "marks": f"SELECT {_USER}, role, offset FROM marks WHERE user NOT IN {_ERASED}",  # noqa: S608
     "state": f"""SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at, snoozed_until,
-        raised FROM state""",  # noqa: S608
-    "watermarks": f"SELECT {_USER}, offset, at, read_by FROM watermarks",  # noqa: S608
+        raised FROM state WHERE user NOT IN {_ERASED}""",  # noqa: S608
+    "watermarks": f"SELECT {_USER}, offset, at, read_by FROM watermarks WHERE user NOT IN {_ERASED}",  # noqa: S608
     "scheduled": f"SELECT {_SCHEDULED} FROM scheduled",  # noqa: S608
     "memberships": f"SELECT {_USER}, {_ROOM}, after, upto FROM memberships",  # noqa: S608
     "restrictions": "SELECT user, offset, issued_before, blocked, until, reason FROM restrictions",
     "checkpoints": "SELECT source, resume_id FROM checkpoints",
-    "collapsing": "SELECT key, (SELECT name FROM rooms WHERE id = abs(place)), offset, superseded FROM collapsing",
+    "collapsing": f"""SELECT key, (SELECT name FROM rooms WHERE id = abs(place)), offset, superseded FROM collapsing
+        WHERE abs(place) NOT IN {_ERASED}""",  # noqa: S608
+    "erasures": "SELECT id, who, user, offset, begun_at, done_at FROM erasures",
+    "tombstones": "SELECT name, offset, digest FROM tombstones",
 }
 _IN_THE_DATABASE: Mapping[str, str] = {
     "log": "SELECT secret, floor FROM synkrone.log",

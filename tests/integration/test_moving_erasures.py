@@ -1,4 +1,4 @@
-"""A move of a file from which users were erased, or are being erased."""
+"""Stores from which users were erased, or are being erased, moved and exported: nothing comes back elsewhere."""
 
 from __future__ import annotations
 
@@ -7,16 +7,41 @@ from pathlib import Path
 
 import pytest
 
-from adapters.store.served import StoreUnusable
+from adapters.store.moving import moving
 from adapters.store.sqlite.store import SqliteStore
-from tests.contract.inbox_harness import CONFLICT, DUPLICATE, draft, outcomes
+from domain.model import Action, Erasure, RecoveryReason, Room
+from tests.contract.inbox_harness import (
+    CONFLICT,
+    DUPLICATE,
+    HOUR,
+    OpenedStore,
+    arrival,
+    arrive,
+    draft,
+    ids_of,
+    outcomes,
+    register,
+)
+from tests.contract.inbox_schedule import later
 from tests.doubles import START, ManualClock
 from tests.integration.postgresql_harness import opened
-from tests.integration.test_sqlite_erasing import WHO, ZEBRA, finish
-from tests.moving import RunningMove
+from tests.integration.test_postgresql_erasing import remnants as rows_left
+from tests.integration.test_sqlite_erasing import MARKER, WHO, ZEBRA, finish
+from tests.integration.test_sqlite_erasing import remnants as bytes_left
+from tests.moving import BrokenOff, RunningMove
 from tests.postgresql import PostgresqlServer, Servers
+from tests.transfers import InDatabase, InFile, export, import_
+from tests.transfers import opened as opened_at
 
 pytestmark = [pytest.mark.check, pytest.mark.gen_test(timeout=60)]
+
+OTHER = Room.of_user("other")
+AGAIN = [
+    draft(f"{MARKER}-a", ZEBRA),
+    draft("y", ZEBRA, own_id=False, key=f"key {MARKER}"),
+    draft("b", ZEBRA, OTHER, body="for both"),
+    later(f"{MARKER}-later", START + HOUR, ZEBRA),
+]
 
 
 @pytest.fixture
@@ -31,35 +56,146 @@ def database(server: PostgresqlServer) -> Iterator[str]:
     server.drop_databases([name])
 
 
-async def test_what_was_erased_does_not_come_back_after_a_move(
-    server: PostgresqlServer, database: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "synkrone.db"
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "synkrone.db"
+
+
+@pytest.fixture(autouse=True)
+def fast_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(moving, "ROUND_SHARE", 1)
+
+
+async def fill(store: OpenedStore) -> None:
+    """With what is for the one, for another, for both, and what waits for its time; and enough to take steps."""
+    zebra, other = await register(store, WHO), await register(store, "other")
+    await store.append([AGAIN[0], draft("x", ZEBRA, own_id=False, key=f"key {MARKER}"), *AGAIN[2:], draft("c", OTHER)])
+    many = [f"{MARKER}-{number}" for number in range(1200)]
+    await store.append([draft(id_, ZEBRA, body=MARKER) for id_ in many])
+    await store.change(zebra, Action.READ, many[:500], START, by=f"{MARKER} phone")
+    await store.change(other, Action.READ, ["b"], START, by="phone")
+    await store.recall(many[0])
+    await store.change_members("topic", [WHO, other.user], [], most=10)
+    await store.append([draft("to-all", Room.of_topic("topic"))])
+
+
+async def assert_stays_away(store: OpenedStore, erased: Erasure) -> None:
+    assert await store.erasure(erased.id) == erased
+    assert outcomes(await store.append(AGAIN)) == [DUPLICATE] * 4
+    assert outcomes(await store.append([draft(f"{MARKER}-a", ZEBRA, title="other")])) == [CONFLICT]
+    other, zebra = await register(store, "other"), await register(store, WHO)
+    assert await ids_of(store, zebra) == []
+    assert await ids_of(store, other) == ["to-all", "c", "b"]
+    assert (await store.count(other)).counts.unread == 2
+
+
+async def begun(store: OpenedStore, steps: int) -> Erasure:
+    """An erasure, so many steps on."""
+    await store.begin_erasure(WHO, "e", START)
+    for _ in range(steps):
+        await store.tidy()
+    return await found(store)
+
+
+async def found(store: OpenedStore) -> Erasure:
+    erasure = await store.erasure("e")
+    assert erasure is not None
+    return erasure
+
+
+@pytest.mark.parametrize("steps", [0, 2, 5, 60])
+async def test_an_erasure_goes_on_after_a_move(steps: int, server: PostgresqlServer, database: str, file: Path) -> None:
     store = SqliteStore(file, clock=ManualClock())
     await store.open()
-    await store.append([draft("a", ZEBRA), draft("x", ZEBRA, own_id=False, key="k"), draft("b")])
-    await store.begin_erasure(WHO, "e", START)
-    await finish(store, "e")
+    await fill(store)
+    before = await store.head()
+    erasure = await begun(store, steps)
     await store.close()
     move = RunningMove(file, server.url(database))
     await move.ended()
     assert move.error is None
     async with opened(server.url(database)) as moved:
-        again = [draft("a", ZEBRA), draft("y", ZEBRA, own_id=False, key="k"), draft("b")]
-        assert outcomes(await moved.append(again)) == [DUPLICATE] * 3
-        assert outcomes(await moved.append([draft("a", ZEBRA, title="other")])) == [CONFLICT]
+        assert await moved.erasure("e") == erasure
+        cursor = await moved.head()
+        await finish(moved, "e")
+        assert rows_left(server, database) == {}
+        await assert_stays_away(moved, await found(moved))
+        assert (await arrive(moved, arrival(WHO, "company", cursor))).recovered
+        assert (await arrive(moved, arrival(WHO, "company", before))).reason is RecoveryReason.TRIMMED
 
 
-async def test_a_move_is_refused_while_a_user_is_being_erased(
-    server: PostgresqlServer, database: str, tmp_path: Path
+@pytest.mark.parametrize("kept", [0, 3, 40])
+async def test_a_user_is_erased_while_the_move_follows(
+    kept: int, server: PostgresqlServer, database: str, file: Path
 ) -> None:
-    file = tmp_path / "synkrone.db"
+    """Of whom all was copied before; the server ends in the middle of it, or behind that."""
     store = SqliteStore(file, clock=ManualClock())
     await store.open()
-    await store.append([draft("a", ZEBRA)])
-    await store.begin_erasure(WHO, "e", START)
-    await store.close()
+    await fill(store)
     move = RunningMove(file, server.url(database))
+    await move.followed()
+    erasure = await begun(store, kept)
+    await register(store, "later")
+    await store.append([draft("d", Room.of_user("later"))])
+    await store.close()
     await move.ended()
-    assert isinstance(move.error, StoreUnusable)
-    assert "is being erased" in str(move.error)
+    assert move.error is None
+    async with opened(server.url(database)) as moved:
+        assert await moved.erasure("e") == erasure
+        assert await ids_of(moved, await register(moved, "later")) == ["d"]
+        await finish(moved, "e")
+        assert rows_left(server, database) == {}
+        await assert_stays_away(moved, await found(moved))
+
+
+@pytest.mark.parametrize("reports", [1, 2, 3])
+async def test_one_that_broke_off_goes_on_though_somebody_was_erased_since(
+    reports: int, server: PostgresqlServer, database: str, file: Path
+) -> None:
+    store = SqliteStore(file, clock=ManualClock())
+    await store.open()
+    await fill(store)
+    await store.close()
+    move = RunningMove(file, server.url(database), reports)
+    await move.ended()
+    assert isinstance(move.error, BrokenOff)
+    await store.open()
+    await store.begin_erasure(WHO, "e", START)
+    await finish(store, "e")
+    erasure = await found(store)
+    await store.close()
+    again = RunningMove(file, server.url(database))
+    await again.ended()
+    assert again.error is None
+    async with opened(server.url(database)) as moved:
+        assert rows_left(server, database) == {}
+        await assert_stays_away(moved, erasure)
+
+
+@pytest.mark.parametrize("steps", [0, 2, 5, 60])
+@pytest.mark.parametrize("way", ["file to file", "file to database", "database to file", "database to database"])
+async def test_an_erasure_goes_on_after_an_export(way: str, steps: int, server: PostgresqlServer, file: Path) -> None:
+    file.with_name("imported").mkdir()
+    files = iter((file, file.parent / "imported" / "synkrone.db"))
+    places: list[InFile | InDatabase] = []
+    for kind, path in zip(way.split(" to "), files, strict=True):
+        places.append(InFile(path) if kind == "file" else InDatabase(server))
+    source, destination = places
+    clock, exported = ManualClock(), file.with_name("export.ndjson")
+    async with opened_at(source, clock) as store:
+        await fill(store)
+        erasure = await begun(store, steps)
+    export(source, exported)
+    import_(exported, destination)
+    async with opened_at(destination, clock) as imported:
+        assert await imported.erasure("e") == erasure
+        await finish(imported, "e")
+        if isinstance(destination, InFile):
+            assert bytes_left(destination.path) == {}
+        else:
+            assert rows_left(server, destination.name) == {}
+        await assert_stays_away(imported, await found(imported))
+    for place in places:
+        if isinstance(place, InDatabase):
+            place.drop()

@@ -7,7 +7,7 @@ from datetime import datetime
 from heapq import heapify
 
 from adapters.contract.controls import control_event
-from adapters.store.memory.held import Held, Record
+from adapters.store.memory.held import Held, Record, sealed
 from domain.model import Entry, EraseUser, Erasure, Room, UserId
 
 _KEPT_MOST = 100_000
@@ -71,8 +71,8 @@ class MemoryErasures(Held):
             return record
         return replace(
             record,
-            id=self._seals.id(record.id),
-            key=self._seals.key(record.key) if record.key is not None else None,
+            id=sealed(self._seals.id(record.id)),
+            key=sealed(self._seals.key(record.key)) if record.key is not None else None,
             digest=self._seals.digest(record.digest) if record.digest is not None else None,
             type="",
             recalled=frozenset(),

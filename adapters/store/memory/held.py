@@ -12,7 +12,7 @@ from adapters.store.following import as_followed
 from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.notes import KeptNotes
 from adapters.store.memory.scheduled import KeptSchedule
-from adapters.store.seals import Seals
+from adapters.store.seals import SEALED, Seals
 from adapters.store.tail import Tail, weight
 from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import Entry, Erasure, Position, Restriction, Room, Span, Subscriber, UserId
@@ -41,6 +41,11 @@ class Record:
 
 SNOOZES_LEAST = 1000
 """Of fewer nothing is tidied up."""
+
+
+def sealed(seal: bytes) -> str:
+    """What stands for an id or a key."""
+    return SEALED + seal.hex()
 
 
 @dataclass(slots=True, eq=False)

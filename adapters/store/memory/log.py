@@ -9,7 +9,7 @@ from adapters.contract.controls import control_event
 from adapters.store.decisions import kept_out
 from adapters.store.drafts import PreparedDraft, prepare
 from adapters.store.following import as_following
-from adapters.store.memory.held import Record, User
+from adapters.store.memory.held import Record, User, sealed
 from adapters.store.memory.inboxes import MemoryInboxes
 from adapters.store.memory.schedule import MemorySchedule
 from adapters.store.memory.scheduled import Waiting
@@ -199,8 +199,7 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
         """What was for somebody who was erased, as it is published again."""
         if not self._erased:
             return None
-        sealed = self._seals.id(name) if records is self._by_id else self._seals.key(name)
-        record = records.get(sealed)
+        record = records.get(sealed(self._seals.id(name) if records is self._by_id else self._seals.key(name)))
         if record is None:
             return None
         is_same = again.digest is not None and record.digest == self._seals.digest(again.digest)

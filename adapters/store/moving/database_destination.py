@@ -9,7 +9,8 @@ import psycopg
 from adapters.store.moving.database_origin import DatabaseOrigin, faults_of_database
 from adapters.store.moving.destination import Batch
 from adapters.store.moving.lines import Header
-from adapters.store.moving.tables import TABLES
+from adapters.store.moving.source import Row
+from adapters.store.moving.tables import TABLES, Table
 from adapters.store.moving.target import Database, Target
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite.importing import Begun
@@ -42,7 +43,7 @@ class DatabaseDestination:
                 for table in TABLES:
                     rows = batch.tables.get(table.name)
                     if rows:
-                        self._target.put(table, [(*row, *_RESTS.get(table.name, ())) for row in rows])
+                        self._target.put(table, [_row(table, row) for row in rows])
         except (psycopg.errors.UniqueViolation, psycopg.errors.CardinalityViolation):
             raise StoreUnusable(f"two of the lines up to {batch.upto} say what only one can") from None
 
@@ -54,6 +55,13 @@ class DatabaseDestination:
 
     def faults(self) -> AbstractContextManager[None]:
         return faults_of_database()
+
+
+def _row(table: Table, said: Row) -> Row:
+    """As the database has it."""
+    fields = zip(said, table.target, strict=False)
+    octets = (bytes.fromhex(field) if column.type == "bytea" and field else field for field, column in fields)
+    return (*octets, *_RESTS.get(table.name, ()))
 
 
 _RESTS = {"epochs": ("moved",)}

@@ -46,6 +46,16 @@ _CONTENTS: Final = """
         digest
     FROM synkrone.contents LEFT JOIN synkrone.ids ON ids.id = contents.id AND ids.log_offset = contents.log_offset
     WHERE contents.log_offset > %(after)s AND contents.log_offset <= %(upto)s ORDER BY contents.log_offset"""
+_LEFT: Final = {
+    **{
+        name: f"WHERE NOT EXISTS (SELECT FROM synkrone.erasures WHERE erasures.user_id = {name}.user_id "
+        f"AND {name}.log_offset < erasures.log_offset)"
+        for name in ("marks", "watermarks", "state")
+    },
+    "collapsing": "WHERE NOT EXISTS (SELECT FROM synkrone.erasures WHERE 'user:' || erasures.user_id = collapsing.room "
+    "AND collapsing.log_offset < erasures.log_offset)",
+}
+"""Without what is left of users who are being erased: it is nobody's any more."""
 
 
 class DatabaseOrigin:
@@ -111,7 +121,8 @@ class DatabaseOrigin:
         keys = ", ".join(column.name for column in table.target_key)
         with self.snapshot(), self._line.cursor(name=f"all_{table.name}") as cursor:
             cursor.itersize = ROWS_AT_ONCE
-            cursor.execute(sql.SQL(f"SELECT {columns} FROM synkrone.{table.name} ORDER BY {keys}"))  # noqa: S608
+            left = _LEFT.get(table.name, "")
+            cursor.execute(sql.SQL(f"SELECT {columns} FROM synkrone.{table.name} {left} ORDER BY {keys}"))  # noqa: S608
             yield from cursor
 
     def faults(self) -> AbstractContextManager[None]:

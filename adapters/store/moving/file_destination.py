@@ -12,8 +12,10 @@ from adapters.store.moving.destination import Batch
 from adapters.store.moving.file_origin import FileOrigin, faults_of
 from adapters.store.moving.lines import Header
 from adapters.store.moving.source import Row
+from adapters.store.seals import SEALED
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite.collapsing import KEYED, PLACE
+from adapters.store.sqlite.erasing import FREEING
 from adapters.store.sqlite.importing import Begun, advance, begin, begun, finish, is_unfinished
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import FileLock, as_json, check_version, connect, prepare_file
@@ -127,7 +129,7 @@ def _write_log(db: sqlite3.Connection, batch: Batch) -> None:
     )
     db.executemany(
         "INSERT INTO locators (locator, offset) VALUES (?, ?)",
-        sorted({(locator(name), row[0]) for row in batch.contents for name in (row[3], row[10]) if name is not None}),
+        sorted({(locator(name), row[0]) for row in batch.contents for name in _names(row[3], row[10])}),
     )
     items: list[Placing] = [
         (room, row[0], 1, row[2]) for row in batch.contents if row[6] for room in row[6].split("\n")
@@ -174,8 +176,13 @@ def _write_scheduled(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     )
     db.executemany(
         "INSERT INTO locators (locator, offset) VALUES (?, ?)",
-        sorted({(locator(name), -row[0]) for row in rows for name in (row[4], row[5]) if name is not None}),
+        sorted({(locator(name), -row[0]) for row in rows for name in _names(row[4], row[5])}),
     )
+
+
+def _names(id_: str, key: str | None) -> list[str]:
+    """By which something is found, other than by seals."""
+    return [name for name in (id_, key) if name is not None and not name.startswith(SEALED)]
 
 
 def _write_collapsing(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -192,6 +199,25 @@ def _write_collapsing(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     db.executemany(
         f"UPDATE placed SET item = {KEYED} WHERE {at}",  # noqa: S608
         [(row[1], row[2]) for row in rows if not row[3]],
+    )
+
+
+def _write_erasures(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    db.executemany(
+        f"""
+        INSERT INTO erasures (id, who, user, offset, begun_at, done_at, step)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN ?3 IS NULL THEN {FREEING} ELSE 0 END)""",  # noqa: S608
+        [(row[0], bytes.fromhex(row[1]), *row[2:]) for row in rows],
+    )
+
+
+def _write_tombstones(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    db.executemany(
+        "INSERT INTO tombstones (name, offset, digest) VALUES (?, ?, ?)",
+        [
+            (bytes.fromhex(name), offset, bytes.fromhex(digest) if digest is not None else None)
+            for name, offset, digest in rows
+        ],
     )
 
 
@@ -237,4 +263,6 @@ _WRITERS: Final[Mapping[str, Callable[[sqlite3.Connection, Sequence[Row]], None]
         of_users=False,
     ),
     "collapsing": _write_collapsing,
+    "erasures": _write_erasures,
+    "tombstones": _write_tombstones,
 }

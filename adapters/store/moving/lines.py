@@ -88,7 +88,7 @@ class LoggedEntry(Line, tag="entry"):
 class Contents(Line, tag="contents"):
     """Of a notification. A payload that is null was erased. ``key`` and ``digest`` are by what a retry is known.
     ``recalled`` are the rooms of one that was taken back, and ``revised`` is the offset of the last entry that revises
-    it."""
+    it. The ``id`` of one that was erased is no more than its offset behind a control character."""
 
     offset: Offset
     stored_at: Time
@@ -204,6 +204,27 @@ class Collapsing(Line, tag="collapsing"):
     superseded: bool
 
 
+class Erased(Line, tag="erasure"):
+    """Of a user, as of an entry. ``who`` is a seal of their id, which is there itself only while something is left of
+    what was theirs."""
+
+    id: str
+    who: Hex
+    user: str | None
+    offset: Offset
+    begun_at: Time
+    done_at: Time | None
+
+
+class Tombstone(Line, tag="tombstone"):
+    """Of what was for somebody who was erased: a seal of its id, or of its key, and one of its digest. ``offset`` is
+    below 0 of what was scheduled: then it is the number of that."""
+
+    name: Hex
+    offset: Annotated[int, Meta(ge=-(1 << 63) + 1, le=(1 << 63) - 1)]
+    digest: Hex | None
+
+
 class End(Line, tag="end"):
     """How many lines there are of each kind, and the SHA-256 of all lines before this one."""
 
@@ -226,6 +247,8 @@ AnyLine: TypeAlias = (
     | Membership
     | Restricted
     | Collapsing
+    | Erased
+    | Tombstone
     | End
 )
 

@@ -17,7 +17,7 @@ import psycopg
 
 from adapters.store.moving.digests import digest
 from adapters.store.moving.progress import Moved, Progress, Step
-from adapters.store.moving.source import Amended, Extent, Slice, Source, changed_since
+from adapters.store.moving.source import Amended, Erased, Extent, Slice, Source, changed_since
 from adapters.store.moving.tables import TABLES, Copied
 from adapters.store.moving.target import Contained, Database, Target, failed, placed
 from adapters.store.served import StoreUnusable
@@ -83,7 +83,9 @@ class _Course:
         self._copied = [(table, Copied(source, table)) for table in TABLES]
         self._upto = 0
         # What entries up to here say of what was copied is in the database, be they copied themselves or not.
-        self._told_upto = self._began_at = 0
+        self._told_upto = 0
+        # How far users were erased when all was compared last, and when the tables were copied.
+        self._compared_at = self._copied_at = Erased(0, ())
 
     def run(self) -> Moved:
         self._source.check()
@@ -111,8 +113,8 @@ class _Course:
 
     def _begin(self) -> None:
         begun, extent = self._target.move, self._source.extent
-        self._told_upto = self._began_at = extent.head
-        self._refuse_erasures()
+        self._told_upto = extent.head
+        self._copied_at = self._source.erased
         if begun is None:
             self._target.begin(self._source.secret, extent.first - 1)
             self._upto = extent.first - 1
@@ -127,7 +129,9 @@ class _Course:
             self._target.empty(table)
 
     def _verify(self) -> None:
-        """What an earlier run has copied: the file may be another one by now, put back from a backup."""
+        """What was copied by an earlier run: the file may be another one by now, put back from a backup. And what was
+        erased since it was copied, of which no entry tells: that is copied anew."""
+        self._compared_at = self._source.erased
         self._trim()
         after = self._source.extent.first - 1
         while after < self._upto:
@@ -141,7 +145,10 @@ class _Course:
             whole = [row for row in part.contents if row[0] > contents_after]
             expected = _contained(Slice(after, part.upto, part.entries, whole))
             if self._target.contained(entries_after, contents_after, part.upto) != expected:
-                raise self._difference(after, part.upto)
+                if self._compared_at.last:
+                    self._target.copy_anew(part)
+                if self._target.contained(entries_after, contents_after, part.upto) != expected:
+                    raise self._difference(after, part.upto)
             after = part.upto
 
     def _catch_up(self) -> None:
@@ -165,12 +172,29 @@ class _Course:
             if self._target.copy(part) != _contained(part):
                 raise self._difference(part.after, part.upto)
             self._upto = part.upto
-        for table, copied in self._copied:
-            for rows in copied.changed():
-                self._target.put(table, rows)
-            for keys in copied.gone():
-                self._target.remove(table, keys)
+        while not self._advance_tables():
+            pass
         self._tell(Progress(step, self._upto, max(self._upto, head)))
+
+    def _advance_tables(self) -> bool:
+        """Whether that is done: of a user who is erased meanwhile nobody knows any more which rows were theirs, and all
+        are copied anew."""
+        erased = self._source.erased
+        if erased != self._copied_at:
+            for table, copied in self._copied:
+                self._target.empty(table)
+                copied.clear()
+        self._copied_at = erased
+        try:
+            for table, copied in self._copied:
+                for rows in copied.changed():
+                    self._target.put(table, rows)
+                for keys in copied.gone():
+                    self._target.remove(table, keys)
+        except StoreUnusable:
+            if self._source.erased == erased:
+                raise
+        return self._source.erased == erased
 
     def _amend_untold(self, extent: Extent) -> None:
         """Entries have left the log before they were read, and may have said something of what was copied."""
@@ -189,9 +213,17 @@ class _Course:
         return extent.head
 
     def _verify_tables(self) -> None:
+        while (other := self._other_table()) is not None:
+            if self._source.erased == self._copied_at:
+                raise StoreUnusable(f"what was copied of {other} is not what is in the database: {_ANEW}")
+            self._advance(Step.COPYING)
+
+    def _other_table(self) -> str | None:
+        """One that is not as it was copied."""
         for table, copied in self._copied:
             if self._target.digest_of(table) != digest(copied.rows()):
-                raise StoreUnusable(f"what was copied of {table.name} is not what is in the database: {_ANEW}")
+                return table.name
+        return None
 
     def _follow(self) -> None:
         """Until the server has ended, and no other can begin to serve from the file."""
@@ -200,6 +232,9 @@ class _Course:
             began = time.monotonic()
             if began >= due:
                 self._advance(Step.FOLLOWING)
+                erased = self._source.erased
+                if erased != self._compared_at and not erased.running:
+                    self._verify()
                 now = time.monotonic()
                 due = now + max(ROUND_SECONDS, ROUND_SHARE * (now - began))
             time.sleep(LOOK_SECONDS)
@@ -207,21 +242,17 @@ class _Course:
     def _finish(self) -> Moved:
         began = time.monotonic()
         self._advance(Step.FINISHING)
+        if self._compared_at.running or self._source.erased != self._compared_at:
+            self._verify()
         head = self._source.extent.head
         if self._target.head != head:
             raise self._difference(self._target.head, head)
-        self._refuse_erasures()
         self._target.flush()
         begun = self._target.move
         if begun is not None and self._source.seal is None:
             self._source.put_seal(Seal(self._target.place, begun.name))
         self._target.finish()
         return Moved(head, time.monotonic() - began)
-
-    def _refuse_erasures(self) -> None:
-        """What is gone was copied with its content, and what is still to go would stay there."""
-        if self._source.erases_since(self._began_at):
-            raise StoreUnusable(f"a user is being erased, or was meanwhile: once that is done {_ANEW}")
 
     def _difference(self, after: int, upto: int) -> StoreUnusable:
         places = f"{self._path} and {self._target.place}"

@@ -10,6 +10,7 @@ from adapters.store.moving.lines import (
     Collapsing,
     Contents,
     Epoch,
+    Erased,
     Line,
     LoggedEntry,
     Mark,
@@ -20,6 +21,7 @@ from adapters.store.moving.lines import (
     SourceCheckpoint,
     Start,
     State,
+    Tombstone,
     Trimmed,
 )
 from adapters.store.moving.source import Extent, Row, Slice
@@ -40,8 +42,11 @@ LINE_OF: dict[str, type[Line]] = {
     "memberships": Membership,
     "restrictions": Restricted,
     "collapsing": Collapsing,
+    "erasures": Erased,
+    "tombstones": Tombstone,
 }
-"""What a row of each table is in a file. The fields of a line are the first columns of the table, in their order."""
+"""What a row of each table is in a file. The fields of a line are the first columns of the table, in their order, with
+octets as hex digits."""
 
 EPOCHS, *CHANGING = TABLES
 
@@ -101,7 +106,7 @@ def rows_as_lines(origin: Origin, table: Table) -> Iterator[Line]:
     line = LINE_OF[table.name]
     width = len(line.__struct_fields__) - 1
     for row in origin.rows_of(table):
-        yield line(0, *row[:width])
+        yield line(0, *(field.hex() if isinstance(field, bytes) else field for field in row[:width]))
 
 
 def _log_as_lines(origin: Origin, generations: Generations) -> Iterator[Line]:

@@ -92,6 +92,14 @@ class Amended:
     contents: Sequence[Row]
 
 
+@value
+class Erased:
+    """As of which offset the last user was erased, or 0; and the erasures of those of whom there is something left."""
+
+    last: int
+    running: Sequence[str]
+
+
 def changed_since(part: Slice, offset: int) -> Amended:
     """What of a slice entries behind an offset may have changed, whether or not these have left the log."""
     return Amended(
@@ -148,12 +156,11 @@ class Source:
         (secret,) = self.db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
         return bytes(secret)
 
-    def erases_since(self, offset: int) -> bool:
-        """Whether a user is being erased, or was as of a later offset."""
-        (erases,) = self.db.execute(
-            "SELECT EXISTS (SELECT 1 FROM erasures WHERE done_at IS NULL OR offset > ?)", (offset,)
-        ).fetchone()
-        return bool(erases)
+    @property
+    def erased(self) -> Erased:
+        (last,) = self.db.execute("SELECT coalesce(max(offset), 0) FROM erasures").fetchone()
+        running = self.db.execute("SELECT id FROM erasures WHERE user IS NOT NULL ORDER BY id")
+        return Erased(last, [id_ for (id_,) in running])
 
     @property
     def extent(self) -> Extent:

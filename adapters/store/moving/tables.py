@@ -13,6 +13,8 @@ ROWS_AT_ONCE: Final = 5000
 _USER = "substr((SELECT name FROM rooms WHERE rooms.id = m.user), 6)"
 """The name of a user, whom SQLite knows as the room ``user:…``."""
 _ROOM = "(SELECT name FROM rooms WHERE rooms.id = m.room)"
+_ERASED = "(SELECT id FROM rooms WHERE name >= 'erased:' AND name < 'erased;')"
+"""The rooms of users who are being erased. What hangs on them is nobody's any more, and stays behind."""
 
 
 @value
@@ -44,6 +46,10 @@ class Table:
         return self.target[: len(self.key)]
 
 
+def _of_users(table: str) -> str:
+    return f"(SELECT * FROM {table} WHERE user NOT IN {_ERASED})"  # noqa: S608
+
+
 TABLES: Final = (
     Table(
         "epochs",
@@ -68,14 +74,14 @@ TABLES: Final = (
     ),
     Table(
         "trimmed",
-        "(SELECT id AS room, trimmed FROM rooms WHERE trimmed > 0)",
+        f"(SELECT id AS room, trimmed FROM rooms WHERE trimmed > 0 AND id NOT IN {_ERASED})",  # noqa: S608
         {"room": "INTEGER"},
         ("trimmed",),
         (Column("room", "text", _ROOM), Column("log_offset", "bigint", "m.trimmed")),
     ),
     Table(
         "starts",
-        "starts",
+        _of_users("starts"),
         {"user": "INTEGER", "room": "INTEGER"},
         ("start",),
         (
@@ -86,7 +92,7 @@ TABLES: Final = (
     ),
     Table(
         "marks",
-        "marks",
+        _of_users("marks"),
         {"user": "INTEGER", "role": "TEXT"},
         ("offset",),
         (
@@ -97,7 +103,7 @@ TABLES: Final = (
     ),
     Table(
         "watermarks",
-        "watermarks",
+        _of_users("watermarks"),
         {"user": "INTEGER", "offset": "INTEGER"},
         ("at", "read_by"),
         (
@@ -109,7 +115,7 @@ TABLES: Final = (
     ),
     Table(
         "state",
-        "state",
+        _of_users("state"),
         {"user": "INTEGER", "offset": "INTEGER"},
         ("read_at", "seen_at", "archived_at", "deleted", "read_by", "deleted_at", "snoozed_until", "raised"),
         (
@@ -172,7 +178,7 @@ TABLES: Final = (
     ),
     Table(
         "collapsing",
-        "collapsing",
+        f"(SELECT * FROM collapsing WHERE abs(place) NOT IN {_ERASED})",  # noqa: S608
         {"key": "TEXT", "place": "INTEGER", "offset": "INTEGER"},
         ("superseded",),
         (
@@ -180,6 +186,31 @@ TABLES: Final = (
             Column("room", "text", "(SELECT name FROM rooms WHERE rooms.id = abs(m.place))"),
             Column("log_offset", "bigint", "m.offset"),
             Column("superseded", "boolean", "CASE WHEN m.superseded THEN 'true' ELSE 'false' END"),
+        ),
+    ),
+    Table(
+        "erasures",
+        "erasures",
+        {"id": "TEXT"},
+        ("who", "user", "offset", "begun_at", "done_at"),
+        (
+            Column("id", "text", "m.id"),
+            Column("who", "bytea", "m.who"),
+            Column("user_id", "text", "m.user"),
+            Column("log_offset", "bigint", "m.offset"),
+            Column("begun_at", "bigint", "m.begun_at"),
+            Column("done_at", "bigint", "m.done_at"),
+        ),
+    ),
+    Table(
+        "tombstones",
+        "tombstones",
+        {"name": "BLOB"},
+        ("offset", "digest"),
+        (
+            Column("name", "bytea", "m.name"),
+            Column("log_offset", "bigint", "m.offset"),
+            Column("digest", "bytea", "m.digest"),
         ),
     ),
 )
@@ -277,6 +308,10 @@ class Copied:
                 [row[: len(table.key)] for row in rows],
             )
             self._db.execute("COMMIT")
+
+    def clear(self) -> None:
+        """Nothing counts as copied any more."""
+        self._db.execute(f"DELETE FROM copied.{self._table.name}")  # noqa: S608
 
     def rows(self) -> Iterator[Row]:
         """All that was copied, as PostgreSQL is to have it."""

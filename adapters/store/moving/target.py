@@ -16,6 +16,7 @@ from adapters.store.moving.tables import Table
 from adapters.store.postgresql.connecting import Address, one_line
 from adapters.store.postgresql.moved import MOVING
 from adapters.store.postgresql.schema import is_passing, prepare, unusable
+from adapters.store.seals import SEALED
 from adapters.store.served import StoreUnusable
 from domain.model.value import value
 
@@ -62,17 +63,13 @@ _DISPLACE: Final = """
 # Only now: until then one of these may be copied as contents of the log.
 _IDS_OF_SCHEDULED: Final = """
     INSERT INTO synkrone.ids (id, log_offset, key, digest)
-    SELECT id, -number, key, decode(digest, 'hex') FROM synkrone.scheduled"""
-
-# What was for somebody who was erased is known by seals, which both stores make alike.
-_TOMBSTONES: Final = """
-    WITH sealed AS (SELECT * FROM synkrone.ids WHERE id LIKE E'\\x01%' OR key LIKE E'\\x01%'),
-    named AS (
-        SELECT id AS name, log_offset, digest FROM sealed UNION ALL SELECT key, log_offset, digest FROM sealed)
-    INSERT INTO synkrone.tombstones (name, log_offset, digest)
-    SELECT decode(substr(name, 2, 32), 'hex'), log_offset, digest FROM named WHERE name LIKE E'\\x01%'
-    ON CONFLICT DO NOTHING"""
-_WITHOUT_SEALED: Final = "DELETE FROM synkrone.ids WHERE id LIKE E'\\x01%' OR key LIKE E'\\x01%'"
+    SELECT id, -number, key, decode(digest, 'hex') FROM synkrone.scheduled WHERE id NOT LIKE E'\\x01%'"""
+_GO_ON_ERASING: Final = """
+    WITH gone AS (
+        DELETE FROM synkrone.placed USING synkrone.erasures
+        WHERE placed.room = 'user:' || erasures.user_id AND placed.log_offset < erasures.log_offset
+        RETURNING erasures.id, placed.log_offset, placed.item)
+    INSERT INTO synkrone.erasing (erasure, log_offset, item) SELECT id, log_offset, item FROM gone"""
 
 
 @value
@@ -173,8 +170,7 @@ class Target:
             self._line.execute(_HIDE_SUPERSEDED)
             self._line.execute("UPDATE synkrone.log SET secret = coalesce(%s, secret)", (secret,))
             self._line.execute(_IDS_OF_SCHEDULED)
-            self._line.execute(_TOMBSTONES)
-            self._line.execute(_WITHOUT_SEALED)
+            self._line.execute(_GO_ON_ERASING)
 
     def flush(self) -> None:
         """All that was copied is as durable as what a server stores when this returns."""
@@ -195,7 +191,7 @@ class Target:
     def insert(self, part: Slice) -> None:
         self._copy("entries", _ENTRIES, part.entries)
         self._copy("contents", _CONTENTS, _contents(part.contents))
-        self._copy("ids", _IDS, ((row[3], row[0], *row[len(_CONTENTS) :]) for row in part.contents))
+        self._copy("ids", _IDS, _ids(part.contents))
         self._copy("placed", _PLACED, placed(part.contents, part.entries))
         self._replace(part.amended)
 
@@ -206,25 +202,36 @@ class Target:
             yield
             self._line.execute("UPDATE synkrone.moving SET copied_upto = %s", (upto,))
 
+    def copy_anew(self, part: Slice) -> None:
+        """In the place of what was copied of it. Whole or not at all."""
+        with self._in_bulk():
+            for table in ("contents", "entries"):
+                self._take_out(table, "log_offset > %s AND log_offset <= %s", (part.after, part.upto))
+            self.insert(part)
+
     def amend(self, amended: Amended) -> None:
         """This is what has become of rows that were copied. Whole or not at all."""
         with self._in_bulk():
             self._replace(amended)
 
     def _replace(self, amended: Amended) -> None:
-        self._take_out("contents", amended.contents)
-        self._take_out("entries", amended.entries)
+        for table, rows in (("contents", amended.contents), ("entries", amended.entries)):
+            self._take_out(table, "log_offset = ANY (%s::bigint[])", ([offset for offset, *_ in rows],))
         self._copy("contents", _CONTENTS, _contents(amended.contents))
+        self._copy("ids", _IDS, _ids(amended.contents))
         self._copy("entries", _ENTRIES, amended.entries)
         self._copy("placed", _PLACED, placed(amended.contents, amended.entries))
 
-    def _take_out(self, table: str, rows: Sequence[Row]) -> None:
-        offsets = [offset for offset, *_ in rows]
+    def _take_out(self, table: str, which: str, parameters: Sequence[object]) -> None:
+        id_ = "id" if table == "contents" else "NULL"
         gone = self._line.execute(
-            _query(f"DELETE FROM synkrone.{table} WHERE log_offset = ANY (%s::bigint[]) RETURNING log_offset, rooms"),  # noqa: S608
-            (offsets,),
+            _query(f"DELETE FROM synkrone.{table} WHERE {which} RETURNING log_offset, rooms, {id_}"),  # noqa: S608
+            parameters,
         ).fetchall()
-        self._displace((room, offset) for offset, rooms in gone if rooms for room in rooms.split("\n"))
+        self._displace((room, offset) for offset, rooms, _ in gone if rooms for room in rooms.split("\n"))
+        ids = [id_ for *_, id_ in gone if id_ is not None]
+        if ids:
+            self._line.execute("DELETE FROM synkrone.ids WHERE id = ANY (%s::text[])", (ids,))
 
     def contained(self, entries_after: int, contents_after: int, upto: int) -> Contained:
         limits = {"entries_after": entries_after, "contents_after": contents_after, "upto": upto}
@@ -325,7 +332,9 @@ class Target:
             _check_number(table, removed.rowcount, len(keys))
 
     def digest_of(self, table: Table) -> Digest:
-        columns = digest_in_sql([column.name for column in table.target])
+        columns = digest_in_sql(
+            [f"encode({column.name}, 'hex')" if column.type == "bytea" else column.name for column in table.target]
+        )
         return Digest(*map(int, self._one(f"SELECT {columns} FROM synkrone.{table.name}")))  # noqa: S608
 
     def _copy(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
@@ -366,6 +375,11 @@ def placed(contents: Sequence[Row], entries: Sequence[Row]) -> Iterator[Row]:
 
 def _contents(rows: Iterable[Row]) -> Iterator[Row]:
     return (row[: len(_CONTENTS)] for row in rows)
+
+
+def _ids(rows: Iterable[Row]) -> Iterator[Row]:
+    """What is erased is known by seals alone."""
+    return ((row[3], row[0], *row[len(_CONTENTS) :]) for row in rows if not row[3].startswith(SEALED))
 
 
 def failed(error: psycopg.Error) -> StoreUnusable:

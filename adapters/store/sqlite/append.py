@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from adapters.store.decisions import Batch, Known, decide
 from adapters.store.drafts import PreparedDraft
-from adapters.store.sealed_names import is_sealed, unsealed
-from adapters.store.sqlite.erased import seals
+from adapters.store.sqlite.erased import tombstones
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.restrictions import restrict
 from adapters.store.sqlite.schedule import number_waiting, schedule
@@ -74,10 +73,7 @@ def _known(transaction: LogTransaction, locators: Sequence[int], drafts: Sequenc
         Known(id_, key, offset, None if without else bytes.fromhex(digest))
         for id_, key, offset, digest, without in json.loads(rows)
     ]
-    if any(is_sealed(one) for one in found):
-        known = seals(transaction.db)
-        return [unsealed(one, known, drafts) for one in found]
-    return found
+    return found + tombstones(transaction.db, drafts)
 
 
 def _locators(draft: Draft) -> tuple[int, ...]:

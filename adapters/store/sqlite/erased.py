@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 
+from adapters.store.decisions import Known
+from adapters.store.drafts import PreparedDraft
 from adapters.store.seals import Seals
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.times import microseconds
@@ -18,6 +20,32 @@ LATE = timedelta(days=1)
 def seals(db: sqlite3.Connection) -> Seals:
     (secret,) = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
     return Seals(secret)
+
+
+def tombstones(db: sqlite3.Connection, drafts: Iterable[PreparedDraft]) -> list[Known]:
+    """What of them was for somebody who was erased: as it was published, where it is published again."""
+    (any_ever,) = db.execute("SELECT EXISTS (SELECT 1 FROM tombstones)").fetchone()
+    if not any_ever:
+        return []
+    known = seals(db)
+    found: list[Known] = []
+    for one in drafts:
+        id_, key = one.draft.notification.id, one.draft.idempotency_key
+        by_key = _tombstone(db, known.key(key)) if key is not None else None
+        sealed = _tombstone(db, known.id(id_)) or by_key
+        if sealed is None:
+            continue
+        offset, digest = sealed
+        is_same = one.digest is not None and digest == known.digest(one.digest)
+        found.append(Known(id_, key if by_key is not None else None, offset, one.digest if is_same else None))
+    return found
+
+
+def _tombstone(db: sqlite3.Connection, name: bytes) -> tuple[int, bytes | None] | None:
+    row: tuple[int, bytes | None] | None = db.execute(
+        "SELECT offset, digest FROM tombstones WHERE name = ?", (name,)
+    ).fetchone()
+    return row
 
 
 def erased_lately(transaction: LogTransaction, users: Collection[UserId]) -> dict[UserId, int]:

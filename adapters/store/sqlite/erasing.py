@@ -14,9 +14,10 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 from adapters.contract.controls import control_event, read_control
-from adapters.store.seals import Seals
+from adapters.store.seals import SEALED, Seals
 from adapters.store.sqlite.erased import seals
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import BUSY_SECONDS, as_json
@@ -113,7 +114,7 @@ class Eraser:
             return False
         *parts, number = row
         erasing = Erasing(*parts)
-        if number < len(_STEPS):
+        if number < FREEING:
             if _STEPS[number] is _controls and given < erasing.offset:
                 return False
             at = _STEPS[number](transaction, erasing)
@@ -206,19 +207,29 @@ def _scheduled(transaction: LogTransaction, erasing: Erasing) -> int | None:
             continue
         db.execute(
             """
-            UPDATE scheduled SET ended = coalesce(ended, ?), rooms = NULL, payload = NULL, type = '', id = ?, key = ?,
-                digest = ?
+            UPDATE scheduled SET ended = coalesce(ended, ?), rooms = NULL, payload = NULL, type = '', id = ?,
+                key = NULL, digest = NULL
             WHERE number = ?""",
-            (microseconds(transaction.now), *_sealed(known, id_, key, digest), number),
+            (microseconds(transaction.now), f"{SEALED}{number}", number),
         )
+        _seal(db, known, -number, (id_, key, digest))
     return rows[-1][0] if rows else None
 
 
-def _sealed(known: Seals, id_: str, key: str | None, digest: bytes | None) -> tuple[str, str | None, bytes | None]:
-    return (
-        known.id(id_, locator(id_)),
-        known.key(key, locator(key)) if key is not None else None,
-        known.digest(digest) if digest is not None else None,
+def _seal(db: sqlite3.Connection, known: Seals, offset: int, by: tuple[str, str | None, bytes | None]) -> None:
+    """Remember an id, a key and a digest, and say no more where they are. What is sealed already stays so."""
+    id_, key, digest = by
+    if id_.startswith(SEALED):
+        return
+    of_content = known.digest(digest) if digest is not None else None
+    names = [known.id(id_), *([known.key(key)] if key is not None else [])]
+    db.executemany(
+        "INSERT OR IGNORE INTO tombstones (name, offset, digest) VALUES (?, ?, ?)",
+        [(name, offset, of_content) for name in names],
+    )
+    db.executemany(
+        "DELETE FROM locators WHERE locator = ? AND offset = ?",
+        [(locator(name), offset) for name in (id_, key) if name is not None],
     )
 
 
@@ -235,12 +246,12 @@ def seal_content(transaction: LogTransaction, known: Seals, offset: int) -> None
         WHERE about = ? AND event = 'notification.revised'""",
         (offset,),
     )
-    id_, key, digest = row
+    _seal(db, known, offset, row)
     db.execute(
         """
-        UPDATE contents SET type = '', id = ?, key = ?, digest = ?, rooms = NULL, payload = NULL, recalled = NULL
+        UPDATE contents SET type = '', id = ?, key = NULL, digest = NULL, rooms = NULL, payload = NULL, recalled = NULL
         WHERE offset = ?""",
-        (*_sealed(known, id_, key, digest), offset),
+        (f"{SEALED}{offset}", offset),
     )
 
 
@@ -358,6 +369,8 @@ _STEPS: Sequence[Callable[[LogTransaction, Erasing], int | None]] = (
 """In this order: what is taken back meanwhile is either placed still, or names the user no more. Each goes on from
 ``at`` and says how far it came; None: it is through. What else names users by their ids has a step here, before the
 last."""
+FREEING: Final = len(_STEPS)
+"""The step behind them: what is left is in free space alone."""
 
 
 def _without(names: bytes | None, room: Room) -> bytes:

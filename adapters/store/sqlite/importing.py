@@ -44,7 +44,34 @@ def advance(db: sqlite3.Connection, upto: int) -> None:
 def finish(db: sqlite3.Connection) -> None:
     """From now on it can be served from. On the disk when it returns. Raises sqlite3.Error."""
     db.execute("BEGIN IMMEDIATE")
+    _go_on_erasing(db)
     (version,) = db.execute("PRAGMA user_version").fetchone()
     db.execute(f"PRAGMA user_version = {version - IMPORTED_INTO}")
     db.execute("COMMIT")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _go_on_erasing(db: sqlite3.Connection) -> None:
+    """As it is where it was begun: what was placed for the user before that is in a room of another name."""
+    running = db.execute("SELECT id, user, offset FROM erasures WHERE user IS NOT NULL").fetchall()
+    for id_, user, offset in running:
+        room = db.execute("INSERT INTO rooms (name) VALUES ('erased:' || ?)", (id_,)).lastrowid
+        db.execute("UPDATE erasures SET room = ? WHERE id = ?", (room, id_))
+        db.execute(
+            """
+            UPDATE placed SET room = ? WHERE room = (SELECT id FROM rooms WHERE name = 'user:' || ?) AND offset < ?""",
+            (room, user, offset),
+        )
+        # Nobody of that name has come since.
+        db.execute(
+            """
+            DELETE FROM rooms WHERE name = 'user:' || ? AND trimmed = 0
+                AND NOT EXISTS (SELECT 1 FROM placed WHERE room = rooms.id)
+                AND NOT EXISTS (SELECT 1 FROM starts WHERE user = rooms.id)
+                AND NOT EXISTS (SELECT 1 FROM marks WHERE user = rooms.id)
+                AND NOT EXISTS (SELECT 1 FROM state WHERE user = rooms.id)
+                AND NOT EXISTS (SELECT 1 FROM watermarks WHERE user = rooms.id)
+                AND NOT EXISTS (SELECT 1 FROM memberships WHERE user = rooms.id)
+                AND NOT EXISTS (SELECT 1 FROM collapsing WHERE place IN (rooms.id, -rooms.id))""",
+            (user,),
+        )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from adapters.store.seals import SEALED, locator_of
-
 _UUID_LENGTH = 36
 _VERSION_AT = 14
 
@@ -23,11 +21,6 @@ def locator(name: str) -> int:
         except ValueError:
             pass  # it only looks like one
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
-
-
-def located(stored: str) -> int:
-    """Of a name as it is stored, which may be sealed."""
-    return locator_of(stored) if stored.startswith(SEALED) else locator(stored)
 
 
 def _signed(number: int) -> int:

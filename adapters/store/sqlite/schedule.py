@@ -11,7 +11,7 @@ from adapters.store.addressing import whole_audience
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM, notification, other_form, unknown_form
 from adapters.store.revising import Revising
-from adapters.store.sqlite.locators import located, locator
+from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import FIELD, ROW
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.snoozing import bring_back, due_snoozes, first_snooze, number_of_snoozed
@@ -218,7 +218,8 @@ def forget(transaction: LogTransaction, before: datetime) -> bool:
         "SELECT number, id, key FROM scheduled WHERE ended <= ? LIMIT ?", (microseconds(before), _FORGOTTEN_AT_ONCE)
     ).fetchall()
     if rows:
-        leading = [(located(name), -number) for number, *names in rows for name in names if name is not None]
+        leading = [(locator(name), -number) for number, *names in rows for name in names if name is not None]
         transaction.db.executemany("DELETE FROM locators WHERE locator = ? AND offset = ?", leading)
+        transaction.db.executemany("DELETE FROM tombstones WHERE offset = ?", [(-number,) for number, *_ in rows])
         transaction.db.executemany("DELETE FROM scheduled WHERE number = ?", [(number,) for number, *_ in rows])
     return len(rows) == _FORGOTTEN_AT_ONCE

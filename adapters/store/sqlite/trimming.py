@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from adapters.store.sqlite import ledger, schedule
 from adapters.store.sqlite.collapsing import forget
-from adapters.store.sqlite.locators import located
+from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction
@@ -167,7 +167,7 @@ def _remove_contents(transaction: LogTransaction, rows: Sequence[tuple[int, byte
             break
         budget -= len(rooms)
         gone.append(offset)
-        unlocated.extend((located(name), offset) for name in (id_, key) if name is not None)
+        unlocated.extend((locator(name), offset) for name in (id_, key) if name is not None)
         if not budget:
             break
     _remove_from_rooms(transaction, lost)
@@ -178,7 +178,8 @@ def _remove_contents(transaction: LogTransaction, rows: Sequence[tuple[int, byte
             SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))""",
         (as_json(unlocated),),
     )
-    db.execute("DELETE FROM contents WHERE offset IN (SELECT value FROM json_each(?))", (as_json(gone),))
+    for table in ("contents", "tombstones"):
+        db.execute(f"DELETE FROM {table} WHERE offset IN (SELECT value FROM json_each(?))", (as_json(gone),))  # noqa: S608
     forget(db, gone)
 
 
