@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from domain.model import (
@@ -13,7 +13,9 @@ from domain.model import (
     NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
     NOTIFICATION_UPDATED,
+    ChangeMembers,
     Entry,
+    EraseUser,
     Position,
     Room,
     Span,
@@ -60,6 +62,12 @@ class Log:
     """Until when, by their users' rooms and ids."""
     returns: dict[tuple[Room, int], int] = field(default_factory=dict)
     """By users' rooms, and the offsets of what came back to them, those of the last entries that say so."""
+    waits_for: dict[str, frozenset[Room]] = field(default_factory=dict)
+    """The rooms of what was scheduled."""
+    forgotten: dict[str, int] = field(default_factory=dict)
+    """As of which offset users were erased."""
+    to_begin: set[str] = field(default_factory=set)
+    """Of whom nobody has come since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,9 @@ class Oracle:
     def appended(self, entries: Sequence[Entry]) -> None:
         """Raises Broken for a notification that was stored before."""
         for entry in entries:
-            if entry.event == NOTIFICATION_NEW and entry.about is not None:
+            if isinstance(entry.control, EraseUser):
+                self._forgotten(entry.control.user, entry.position.offset)
+            elif entry.event == NOTIFICATION_NEW and entry.about is not None:
                 self._returned(entry, entry.about)
             elif entry.event == NOTIFICATION_NEW:
                 id_ = json.loads(entry.payload)["id"]
@@ -115,6 +125,26 @@ class Oracle:
                 self._updated(entry)
         self.log.entries.extend(entries)
         self.by_cursor.update((str(entry.position), entry) for entry in entries)
+
+    def _forgotten(self, user: UserId, offset: int) -> None:
+        """Nothing of before is theirs any more."""
+        log, own = self.log, Room.of_user(user)
+        log.forgotten[user] = offset
+        log.to_begin.add(user)
+        log.entries = [_without(entry, own, user) for entry in log.entries]
+        self.by_cursor.update((str(entry.position), entry) for entry in log.entries)
+        log.keyed = [(at, key, rooms - {own}) for at, key, rooms in log.keyed]
+        log.snoozed = {key: until for key, until in log.snoozed.items() if key[0] != own}
+        log.returns = {key: at for key, at in log.returns.items() if key[0] != own}
+        for marks in (log.stored, *self.unstored.values()):
+            for place in [place for place in marks if place[0] == user]:
+                del marks[place]
+        for id_, rooms in log.waits_for.items():
+            log.waits_for[id_] = rooms - {own}
+            if own in rooms and not log.waits_for[id_] and id_ in log.scheduled:
+                del log.scheduled[id_]
+                log.cancelled.add(id_)
+        self.counted["erasures"] += 1
 
     def _came(self, id_: str, entry: Entry) -> None:
         due = self.log.scheduled.pop(id_, None)
@@ -164,10 +194,17 @@ class Oracle:
         self.log.trimmed = upto
 
     def entered(self, user: UserId, role: str, rooms: frozenset[Room]) -> None:
+        erased = self.log.forgotten.get(user, 0)
+        if user in self.log.to_begin:
+            self.log.to_begin.remove(user)
+            self.log.starts = {key: start for key, start in self.log.starts.items() if key[0] != user}
+            self.log.begins = {key: begin for key, begin in self.log.begins.items() if key[0] != user}
         for room in rooms:
-            self.log.starts.setdefault((user, room), 0 if room == Room.of_user(user) else self.head)
+            first = max(0, erased - 1) if room == Room.of_user(user) else self.head
+            self.log.starts.setdefault((user, room), first)
         highest = self._highest(self.log.stored, user)
         known = [self._highest(unstored, user) for unstored in self.unstored.values()]
+        highest = max(highest, erased)
         begin = (highest, max([highest, *known]))
         _, high = self.log.begins.setdefault((user, role), begin)
         # A cursor from before a restore leaves out what was not of this role then.
@@ -207,6 +244,9 @@ class Oracle:
             log.keyed.copy(),
             log.snoozed.copy(),
             log.returns.copy(),
+            log.waits_for.copy(),
+            log.forgotten.copy(),
+            log.to_begin.copy(),
         )
 
     def restored(self, backup: Log) -> None:
@@ -217,6 +257,7 @@ class Oracle:
         amended |= {offset for offset, _, _ in self.log.keyed} | {about for _, about in self.log.returns}
         self.once_amended.update(str(self.log.entries[offset - 1].position) for offset in amended)
         self.log = backup
+        self.by_cursor.update((str(entry.position), entry) for entry in backup.entries)
         self.unstored.clear()
         self.recalled_by.clear()
 
@@ -334,7 +375,8 @@ class Oracle:
             for stay in self._stays(place)
             if lost.get(stay.room, 0) > stay.after
         ]
-        return max(floors, default=0)
+        floors.append(self.log.forgotten.get(place[0], 0))
+        return max(floors)
 
     def mark(self, place: Place, node: int) -> tuple[int, int]:
         """The lowest and the highest that the mark may be, for a node.
@@ -395,3 +437,12 @@ class Oracle:
     @staticmethod
     def _highest(marks: Mapping[Place, int], user: str) -> int:
         return max((offset for (known, _), offset in marks.items() if known == user), default=0)
+
+
+def _without(entry: Entry, own: Room, user: UserId) -> Entry:
+    """As it is left once a user is erased."""
+    if own in entry.rooms:
+        return replace(entry, rooms=entry.rooms - {own})
+    if isinstance(entry.control, ChangeMembers) and entry.control.names(user):
+        return replace(entry, control=entry.control.without(user))
+    return entry

@@ -31,6 +31,7 @@ from tests.unit.domain.world import answer_to
 
 STEPS = 60
 PUBLISHING_TRIES = 4
+ASKED_MOST = 20
 
 
 class Run(Watched):
@@ -47,6 +48,7 @@ class Run(Watched):
         self.policy = ConnectionPolicy(
             connections_per_user=len(kinds), replay_entries=self.rng.choice((1, 3, 500)), uniform=self.rng.uniform
         )
+        self.asked: list[Publication] = []
         self.numbers = 0
         self.contents = 0
         self.backup: tuple[dict[str, Any], Log] | None = None
@@ -61,6 +63,7 @@ class Run(Watched):
             self.schedule: 5,
             self.come_due: 4,
             self.change_members: 10,
+            self.erase: 3,
             self.connect_one: 24,
             self.take_some: 12,
             self.cut: 10,
@@ -94,7 +97,9 @@ class Run(Watched):
 
     async def publish(self) -> None:
         """A backend asks again, somebody else it may be, until it is told that all is stored."""
-        await self._publish([self._publication() for _ in range(self.rng.randint(1, 3))])
+        publications = [self._publication() for _ in range(self.rng.randint(1, 3))]
+        self.asked = [*self.asked, *publications][-ASKED_MOST:]
+        await self._publish(publications)
 
     async def _publish(self, publications: Sequence[Publication]) -> None:
         for _ in range(PUBLISHING_TRIES):
@@ -148,6 +153,7 @@ class Run(Watched):
             return
         log = self.oracle.log
         log.scheduled[one.id] = one.deliver_at
+        log.waits_for[one.id] = one.to.rooms
         for _ in range(PUBLISHING_TRIES):
             with suppress(StoreUnavailable):
                 await self._any().publishing.publish([one])
@@ -168,6 +174,38 @@ class Run(Watched):
                 await self._any().topics.change_members(topic, *((users, ()) if joins else ((), users)))
                 self.counted["changes of members"] += 1
                 return
+
+    async def erase(self) -> None:
+        """A user, until a backend is told so; every server hears of it. What was published for them is published again
+        by somebody who knows no better."""
+        user = UserId(self.rng.choice(USERS))
+        for server in self.servers:
+            server.gate.set()
+        await self.settle()
+        self.check_closed()
+        theirs = [device for device in self.devices if device.place[0] == user]
+        for device in theirs:
+            if device.client is not None:
+                self.take(device, 1000)
+        before = self.oracle.counted["erasures"]
+        for _ in range(PUBLISHING_TRIES):
+            with suppress(StoreUnavailable):
+                await self._any().erasing.erase(user)
+                break
+        await self.settle()
+        if self.oracle.counted["erasures"] == before:
+            return
+        for device in theirs:
+            if device.client is not None and not device.client.closed:
+                raise Broken(f"{device.place} is erased, and still connected")
+        there = [one for one in self.asked if one.id in self._ids_in_the_log()]
+        for one in self.rng.sample(there, min(3, len(there))):
+            self.counted["published again behind an erasure"] += 1
+            await self._publish([one])
+
+    def _ids_in_the_log(self) -> set[str]:
+        new = (one for one in self.oracle.log.entries[self.oracle.log.trimmed :] if one.event == "notification.new")
+        return {self.oracle.id_of(entry) for entry in new if entry.about is None}
 
     def _one_of_the_last(self) -> str:
         return f"n{self.rng.randint(max(0, self.numbers - 9), self.numbers)}"
@@ -358,7 +396,7 @@ class Run(Watched):
         for device in self.devices:
             if device.client is not None:
                 self.leave(device, 1000)
-        for place in self.oracle.log.begins:
+        for place in list(self.oracle.log.begins):
             device = Device(PLAIN, place)
             await self.connect(device, is_last=True)
             left = self.oracle.undelivered(place, self.clock.now(), self.oracle.head)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from adapters.store.memory import MemoryStore, log
 from adapters.store.memory.collapsing import CollapseIndex
+from adapters.store.memory.erasures import MemoryErasures
 from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.memory.snoozes import MemorySnoozes
+from adapters.store.seals import Seals
 from adapters.store.tail import Tail
 from adapters.system.pids import KeyedPids
 from domain.delivery.hub import Hub, Subscription
@@ -24,6 +27,7 @@ from domain.model import (
     NOTIFICATION_DELETED,
     Arrival,
     Entry,
+    Erasure,
     Identity,
     Page,
     PidVerdict,
@@ -464,3 +468,39 @@ def snoozed_too_short(patch: pytest.MonkeyPatch) -> None:
 
 def returns_replayed_as_they_were(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(log, "as_seen_by", lambda entries, _: tuple(entries))
+
+
+def erased_users_keep_their_cursors(patch: pytest.MonkeyPatch) -> None:
+    begin = MemoryErasures.begin_erasure
+
+    async def unnoticed(self: MemoryErasures, user: UserId, id_: str, at: datetime) -> Erasure:
+        erasure = await begin(self, user, id_, at)
+        self._erased.clear()
+        return erasure
+
+    patch.setattr(MemoryErasures, "begin_erasure", unnoticed)
+
+
+def erased_ids_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Seals, "id", lambda *_: secrets.token_bytes(16))
+
+
+def erased_users_stay_connected(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Connections, "carry_out", lambda *_: None)
+
+
+def what_waits_for_erased_users_comes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(KeptSchedule, "withdraw_from", lambda *_: None)
+
+
+def erased_users_stay_in_topics(patch: pytest.MonkeyPatch) -> None:
+    begin = MemoryErasures.begin_erasure
+
+    async def as_members(self: MemoryErasures, user: UserId, id_: str, at: datetime) -> Erasure:
+        spans = self._spans.get(user, [])
+        erasure = await begin(self, user, id_, at)
+        self._spans[user] = spans
+        self._memberships += len(spans)
+        return erasure
+
+    patch.setattr(MemoryErasures, "begin_erasure", as_members)

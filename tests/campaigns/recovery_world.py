@@ -80,6 +80,8 @@ class Store(MemoryStore):
             "_spans",
             "_memberships",
             "_snoozes",
+            "_erased",
+            "_erasures",
         )
         return {"tail": tail, "own": {name: _copied(getattr(self, name)) for name in names}}
 
@@ -153,6 +155,7 @@ _WRITES = (
     "cancel",
     "revise_scheduled",
     "change_members",
+    "begin_erasure",
 )
 
 
@@ -323,6 +326,7 @@ class Server:
         self.publishing = application.publishing
         self.due = application.due
         self.topics = application.topics
+        self.erasing = application.erasing
         self._tail: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

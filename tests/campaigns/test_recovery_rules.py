@@ -49,6 +49,8 @@ MET = {
     "came due": 200,
     "cancelled": 20,
     "came back": 30,
+    "erasures": 200,
+    "published again behind an erasure": 200,
     "restarts": 100,
     "restores": 40,
     "promotions": 50,
@@ -158,6 +160,14 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     ),
     "also while it connects": (switches.changes_while_connecting_unheard, f"{OTHERS}|{LOST}"),
     "and what came during a pause is told apart": (switches.what_came_during_a_pause_not_told_apart, OTHERS),
+    "who was erased has no cursor any more": (
+        switches.erased_users_keep_their_cursors,
+        f"{LETTER}|{OTHERS}|stored twice",
+    ),
+    "and is sent away": (switches.erased_users_stay_connected, "still connected"),
+    "what was for them stays away": (switches.erased_ids_forgotten, "stored twice"),
+    "and what waited for them": (switches.what_waits_for_erased_users_comes, "was cancelled, and is stored"),
+    "and they have left all topics": (switches.erased_users_stay_in_topics, f"{OTHERS}|{LETTER}"),
 }
 
 
