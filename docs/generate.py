@@ -204,6 +204,7 @@ CODES: Final[Mapping[str, str]] = {
     "disconnected_by_operator": "as `reconnect` says",
     "expired": "publish another: what has expired cannot be changed",
     "foreign_origin": "operators: put the page's origin in `cors_origins`",
+    "deleted": "publish another: nobody has it any more",
     "forbidden": "use a credential with the scope that `WWW-Authenticate` names",
     "identity_mismatch": "connect anew with the other user's token",
     "internal_server_error": "report it; the log has more",

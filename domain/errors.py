@@ -240,6 +240,11 @@ class NotificationSent(SynkroneError):
     title = "The notification was sent already: when it is sent cannot be changed any more."
 
 
+class NotificationDeleted(SynkroneError):
+    code = "deleted"
+    title = "All whom the notification was for have deleted it."
+
+
 class NotificationExpired(SynkroneError):
     code = "expired"
     title = "The notification has expired."

@@ -31,6 +31,9 @@ E = TypeVar("E", bound=TailEntry)
 NOBODY: frozenset[Room] = frozenset()
 """Whose an entry is whose contents were erased, as it has its place in the log still, or which is for servers alone."""
 
+NOTHING = Json(b"")
+"""The payload of an entry whose contents were erased."""
+
 FOLLOW_MAX_ENTRIES = 500
 FOLLOW_MAX_BYTES = 256 * 1024
 
@@ -41,7 +44,7 @@ ROOM_OVERHEAD = 320
 
 def erased(position: Position) -> Entry:
     """What is left in the log of an entry whose contents were."""
-    return Entry(position, NOBODY, NOTIFICATION_NEW, Json(b""))
+    return Entry(position, NOBODY, NOTIFICATION_NEW, NOTHING)
 
 
 def revised(original: Entry, revision: Entry) -> Entry:
@@ -81,6 +84,11 @@ def _as_seen(entry: Entry, raised: Mapping[int, int]) -> Entry:
     if back_at <= offset or entry.event not in (NOTIFICATION_NEW, NOTIFICATION_REVISED):
         return entry
     return replace(entry, revised=max(back_at, entry.revised or 0))
+
+
+def has_content(entry: TailEntry) -> bool:
+    """False once it was erased."""
+    return isinstance(entry, Unfetched) or bool(entry.payload)
 
 
 def weight(payload_bytes: int, rooms: int) -> int:
@@ -176,6 +184,22 @@ class Tail(Generic[E]):
                     self._say_instead(offset, control.without(user))
             elif control is not None and control.user == user:
                 self._erase(offset)
+
+    def forget_contents(self, offsets: Iterable[int]) -> list[int]:
+        """Of notifications that all whom they name have deleted; the offsets of what else told it. They keep their
+        rooms, where they count among what is in inboxes."""
+        others: list[int] = []
+        for offset in offsets:
+            others += self._returns.pop(offset, ())
+            if (revision := self._revisions.pop(offset, None)) is not None:
+                others.append(revision)
+            entry = self._entries.get(offset)
+            if isinstance(entry, Entry) and entry.payload:
+                self.bytes -= len(entry.payload)
+                self._entries[offset] = cast("E", replace(entry, payload=NOTHING))
+        for other in others:
+            self._erase(other)
+        return others
 
     def _say_instead(self, offset: int, control: ChangeMembers) -> None:
         entry = self._entries[offset]
@@ -349,6 +373,8 @@ class Tail(Generic[E]):
             if entries and entries[-1].position.offset == offset:
                 continue
             entry = self._entries[offset]
+            if not has_content(entry):
+                continue
             size += _size(entry)
             if entries and (len(entries) >= max_entries or size > max_bytes):
                 return tuple(entries), True
@@ -382,7 +408,7 @@ class Tail(Generic[E]):
             size += _size(entry)
             if entries and size > FOLLOW_MAX_BYTES:
                 break
-            entries.append(entry)
+            entries.append(entry if has_content(entry) else cast("E", erased(entry.position)))
         return entries
 
 

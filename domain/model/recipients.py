@@ -14,16 +14,18 @@ from domain.model.value import value
 
 @value
 class PublishedNotification:
-    """A notification as it is stored. ``payload`` is as in ``notification.new``; None once it was taken back."""
+    """A notification as it is stored. ``payload`` is as in ``notification.new``; None once it was taken back, or soon
+    after the last of all whom it names has deleted it."""
 
     id: str
     position: Position
     audience: Audience
     payload: Json | None
+    is_recalled: bool = False
 
     @property
     def state(self) -> NotificationState:
-        return NotificationState.SENT if self.payload is not None else NotificationState.RECALLED
+        return NotificationState.RECALLED if self.is_recalled else NotificationState.SENT
 
 
 @value

@@ -67,9 +67,10 @@ class Log(Protocol):
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         """The entries a subscriber can reach after a position, each once, in order, of one snapshot of the log.
 
-        A page holds at least one entry where there is one, whatever its size; but of what revises a notification none
-        is on it that the subscriber has deleted or snoozed, or that is in no inbox any more, nothing about one that a
-        later one has taken the place of, and of what is about one in a topic none that is not theirs. Raises
+        A page holds at least one entry where there is one, whatever its size; but none that has lost its content, of
+        what revises a notification none that the subscriber has deleted or snoozed, or that is in no inbox any more,
+        nothing about one that a later one has taken the place of, and of what is about one in a topic none that is not
+        theirs. Raises
         CursorRefused where the log cannot be read from there on: INVALID where the position is past the end of its
         epoch, UNKNOWN_EPOCH, or TRIMMED where an entry after it, which the subscriber could reach, is gone.
         """

@@ -16,6 +16,7 @@ from typing import Any
 from adapters.contract.answers import answer_object
 from domain.errors import (
     ConnectionGone,
+    NotificationDeleted,
     NotificationExpired,
     NotificationRecalled,
     StoreUnavailable,
@@ -137,7 +138,7 @@ class Run(Watched):
             with suppress(StoreUnavailable):
                 try:
                     await self._any().editing.revise(self._one_of_the_last(), lambda one: replace(one, title=content))
-                except (UnknownNotification, NotificationRecalled, NotificationExpired):
+                except (UnknownNotification, NotificationRecalled, NotificationDeleted, NotificationExpired):
                     return
                 self.counted["revisions"] += 1
                 return

@@ -123,7 +123,7 @@ class RecipientsContract:
             was, stood = before[id_]
             assert (was.audience, was.state) == (audience, NotificationState.SENT)
             now = await published(inbox, id_)
-            assert now == replace(was, payload=None)
+            assert now == replace(was, payload=None, is_recalled=True)
             assert now.state is NotificationState.RECALLED
             assert await recipients_of(inbox, id_) == stood
         await pass_time(inbox, clock, HOUR + timedelta(seconds=1))

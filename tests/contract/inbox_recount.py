@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from adapters.contract.events import item_json
-from domain.errors import CursorRefused, NotificationExpired, NotificationRecalled, UnknownNotification
+from domain.errors import (
+    CursorRefused,
+    NotificationDeleted,
+    NotificationExpired,
+    NotificationRecalled,
+    UnknownNotification,
+)
 from domain.model import (
     EVERYONE,
     NOTIFICATION_DELETED,
@@ -178,6 +184,22 @@ def replaced_for(log: Sequence[Entry], subscriber: Subscriber) -> set[int]:
                 replaced.add(last[key])
             last[key] = entry.position.offset
     return replaced
+
+
+def deleted_by_all(log: Sequence[Entry]) -> set[str]:
+    """The ids of what all whom it names have deleted."""
+    named: dict[str, frozenset[Room]] = {}
+    deleted: dict[str, set[Room]] = {}
+    for entry in log:
+        if entry.control is not None or entry.about is not None:
+            continue
+        said = json.loads(entry.payload)
+        if entry.event == "notification.new" and all(room.is_own for room in entry.rooms):
+            named[said["id"]] = entry.rooms
+        elif entry.event == NOTIFICATION_DELETED:
+            for id_ in said["ids"]:
+                deleted.setdefault(id_, set()).update(entry.rooms)
+    return {id_ for id_, rooms in named.items() if rooms <= deleted.get(id_, set())}
 
 
 def is_listed(item: dict[str, Any], state: ItemState) -> bool:
@@ -351,6 +373,8 @@ class InboxMachine(ScheduleRules):
             amended = self.run(self.inbox.revise(notification.id, revise, now))
         except NotificationRecalled:
             assert notification.id in self.recalled
+        except NotificationDeleted:
+            assert notification.id in deleted_by_all(self.log)
         except UnknownNotification:
             assert now - notification.created_at > RETENTION
         except NotificationExpired:
@@ -358,7 +382,7 @@ class InboxMachine(ScheduleRules):
             assert expiries[-1] is not None
             assert expiries[-1] <= now
         else:
-            assert notification.id not in self.recalled
+            assert notification.id not in self.recalled | deleted_by_all(self.log)
             is_other = revise(seen[-1]) != seen[0]
             assert (amended.position.offset == head.offset + 1) is is_other
 
@@ -505,8 +529,19 @@ class InboxMachine(ScheduleRules):
     def tidy(self) -> None:
         for _ in range(100):
             if not self.run(self.inbox.tidy()):
+                self.contents_are_there_but_for_what_all_have_deleted()
                 return
         raise AssertionError("there is no end of tidying")
+
+    def contents_are_there_but_for_what_all_have_deleted(self) -> None:
+        self.run(self.catch_up())
+        gone = deleted_by_all(self.log)
+        for draft in self.published[-20:]:
+            id_ = draft.notification.id
+            found = self.run(self.inbox.published(id_))
+            if found is not None:
+                assert (found.payload is None) is (id_ in self.recalled | gone)
+                assert found.is_recalled is (id_ in self.recalled)
 
     @precondition(lambda self: self.subscribers)
     @rule(
@@ -566,7 +601,8 @@ class InboxMachine(ScheduleRules):
     def the_log_reads_as_it_was_given(self) -> None:
         for subscriber in self.subscribers.values():
             floor, page = self.run(self.read(subscriber))
-            entries = [entry for entry in page.entries if not self.outlives(entry)]
+            gone = deleted_by_all(self.log)
+            entries = [one for one in page.entries if not self.outlives(one) and self.id_of(one) not in gone]
             assert entries == [
                 entry
                 for entry in self.as_read_by(subscriber)
@@ -599,7 +635,11 @@ class InboxMachine(ScheduleRules):
         }
         replaced = replaced_for(self.log, subscriber)
         snoozed = self.snoozed_by(own)
+        gone = deleted_by_all(self.log)
         for entry in self.log:
+            if self.id_of(entry) in gone:
+                # It is there until the store has come to it.
+                continue
             offset = entry.about if entry.about is not None else entry.position.offset
             if entry.event != NOTIFICATION_DELETED and offset in replaced:
                 continue

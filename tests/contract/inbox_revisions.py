@@ -264,16 +264,6 @@ class RevisionContract:
         assert told_of_a.rooms == {BOB}
         assert (await inbox.count(ann)).counts == Counts(0, 0, 0)
 
-    async def test_when_all_have_deleted_it_nobody_is_told(self, inbox: OpenedStore) -> None:
-        ann, start = await register(inbox), await inbox.head()
-        await inbox.append([draft("a")])
-        await inbox.change(ann, Action.DELETE, ["a"], START)
-        await revise(inbox, "a", "2", "3")
-        assert [event for _, event, _ in await page_of(inbox, ann, start.offset + 1)] == [NOTIFICATION_DELETED]
-        following = Following(inbox, start)
-        await following.until(start.offset + 4)
-        assert following.offsets == [start.offset + n for n in (1, 2, 3, 4)]
-
     async def test_of_many_at_once_each_is_made_of_the_one_before(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         await inbox.append([draft("a", body="")])

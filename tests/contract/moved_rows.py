@@ -31,8 +31,8 @@ _IN_THE_FILE: Mapping[str, str] = {
     "trimmed": f"SELECT name, trimmed FROM rooms WHERE trimmed > 0 AND id NOT IN {_ERASED}",  # noqa: S608
     "starts": f"SELECT {_USER}, {_ROOM}, start FROM starts WHERE user NOT IN {_ERASED}",  # noqa: S608
     "marks": f"SELECT {_USER}, role, offset FROM marks WHERE user NOT IN {_ERASED}",  # noqa: S608
-    "state": f"""SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at, snoozed_until,
-        raised FROM state WHERE user NOT IN {_ERASED}""",  # noqa: S608
+    "state": f"""SELECT {_USER}, offset, read_at, seen_at, archived_at, deleted <> 0, read_by, deleted_at,
+        snoozed_until, raised FROM state WHERE user NOT IN {_ERASED}""",  # noqa: S608
     "watermarks": f"SELECT {_USER}, offset, at, read_by FROM watermarks WHERE user NOT IN {_ERASED}",  # noqa: S608
     "scheduled": f"SELECT {_SCHEDULED} FROM scheduled",  # noqa: S608
     "memberships": f"SELECT {_USER}, {_ROOM}, after, upto FROM memberships",  # noqa: S608
@@ -46,6 +46,8 @@ _IN_THE_FILE: Mapping[str, str] = {
 _IN_THE_DATABASE: Mapping[str, str] = {
     "log": "SELECT secret, floor FROM synkrone.log",
     "epochs": "SELECT number, epoch, first, opened_at FROM synkrone.epochs",
+    "state": """SELECT user_id, log_offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at, snoozed_until,
+        raised FROM synkrone.state""",
     "scheduled": """SELECT number, due, ended, expires_at, id, key, digest, type, form, rooms, payload
         FROM synkrone.scheduled""",
     "placed": "SELECT room, log_offset, item, expires_at FROM synkrone.placed WHERE expires_at IS DISTINCT FROM 0",

@@ -9,6 +9,7 @@ from tests.contract.inbox_arrivals import ArriveContract
 from tests.contract.inbox_changes import ChangeContract, ReadAllContract, ReadUpToContract
 from tests.contract.inbox_collapse import CollapseContract
 from tests.contract.inbox_controls import ControlContract
+from tests.contract.inbox_deletions import DeletionContract
 from tests.contract.inbox_erasures import ErasureContract
 from tests.contract.inbox_harness import OpenedStore, OpenStore, draft
 from tests.contract.inbox_items import CountContract, ListContract, WindowContract
@@ -54,6 +55,7 @@ class StoreContract(
     TopicContract,
     SnoozeContract,
     ErasureContract,
+    DeletionContract,
 ):
     """Subclass it, and give it an ``open_inbox``, which opens stores that live by the ``clock``."""
 

@@ -106,7 +106,10 @@ def test_so_is_every_column(filled: Path, postgresql: Servers) -> None:
     place.drop()
     # By which a publish that is tried again is known: those of before are over.
     of_the_writer = {("scheduled", "name")}
-    here = {(name, column) for name, column in rows if not name.startswith("ledger_")} - of_the_writer
+    # Whether it was looked at, which is done again.
+    of_the_deleted = {("state", "settled")}
+    here = {(name, column) for name, column in rows if not name.startswith("ledger_")}
+    here -= of_the_writer | of_the_deleted
     exported = {(table.name, column.name) for table in TABLES for column in table.target}
     of_the_log = {
         "entries": ["log_offset", "stored_at", "event", "form", "rooms", "payload", "about", "expires_at"],

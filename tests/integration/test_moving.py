@@ -27,6 +27,7 @@ from adapters.store.sqlite.schema import APPLICATION_ID
 from adapters.store.sqlite.store import SqliteStore
 from adapters.system.clock import SystemClock
 from domain.model import Action, BlockUser, Checkpoint, RevokeTokens, Room, UnblockUser, UserId
+from tests.contract.inbox_deletions import tidy
 from tests.contract.inbox_harness import (
     ANN,
     COMPANY,
@@ -257,6 +258,35 @@ async def test_what_is_done_to_notifications_while_what_was_copied_is_verified_i
     await move.ended()
     assert move.moved is not None, move.error
     assert rows_of_database(server, database) == rows_of_file(file)
+
+
+async def delete_a_revised_one(store: SqliteStore) -> None:
+    ann = await register(store)
+    await store.revise("n-1", titled("new"), START)
+    assert (await store.change(ann, Action.DELETE, ["n-1"], START)).changed == 1
+    await tidy(store)
+
+
+@pytest.mark.parametrize("step", [None, Step.VERIFYING, Step.FOLLOWING])
+async def test_what_all_have_deleted_is_moved_without_its_content(
+    server: PostgresqlServer, database: str, file: Path, step: Step | None
+) -> None:
+    await fill(file)
+    if step is not Step.FOLLOWING:
+        broken_off = RunningMove(file, server.url(database), break_off_at=2)
+        await broken_off.ended()
+    async with serving_from(file, ManualClock()) as store:
+        if step is None:
+            await delete_a_revised_one(store)
+        move = RunningMove(file, server.url(database), halt_at=step)
+        if step is not None:
+            await move.halted()
+            await delete_a_revised_one(store)
+    move.go_on()
+    await move.ended()
+    assert move.moved is not None, move.error
+    assert rows_of_database(server, database) == rows_of_file(file)
+    assert [row[7] is None for row in rows_of_file(file)["contents"] if row[3] == "n-1"] == [True]
 
 
 async def test_a_cursor_of_the_file_goes_on_in_the_database_where_the_next_epoch_begins(

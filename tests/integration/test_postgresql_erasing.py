@@ -10,8 +10,12 @@ from tornado.ioloop import IOLoop
 
 from adapters.store.postgresql.store import PostgresqlStore
 from domain.model import Action, BlockUser, DisconnectUser, Room, UnblockUser, UserId
+from tests.contract.inbox_deletions import has_content, tidy
 from tests.contract.inbox_harness import draft, ids_of, register
 from tests.doubles import START, ManualClock
+from tests.integration.test_sqlite_deletions import MARKER as DELETED
+from tests.integration.test_sqlite_deletions import delete
+from tests.integration.test_sqlite_deletions import fill as fill_with_deleted
 from tests.integration.test_sqlite_erasing import MARKER, WHO, ZEBRA, finish, notes
 from tests.postgresql import PostgresqlServer, Servers
 
@@ -35,12 +39,16 @@ def store_of(server: PostgresqlServer, database: str) -> PostgresqlStore:
 
 def remnants(server: PostgresqlServer, database: str) -> dict[str, int]:
     """In how many rows of each table something of them is found."""
+    return rows_with(server, database, MARKER, WHO, WHO.replace("@", "_"))
+
+
+def rows_with(server: PostgresqlServer, database: str, *texts: str) -> dict[str, int]:
     tables = server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'synkrone'", database)
     found: dict[str, int] = {}
+    found_in = " OR ".join(f"t::text LIKE '%{text}%'" for text in texts)
     for (table,) in tables:
         ((rows,),) = server.execute(
-            f"""SELECT count(*) FROM synkrone.{table} AS t WHERE t::text LIKE '%{MARKER}%'
-                OR t::text LIKE '%{WHO}%' OR t::text LIKE '%{WHO.replace("@", "_")}%'""",  # noqa: S608
+            f"SELECT count(*) FROM synkrone.{table} AS t WHERE {found_in}",  # noqa: S608
             database,
         )
         if rows:
@@ -94,5 +102,24 @@ def test_no_row_is_left(io_loop: IOLoop, server: PostgresqlServer, database: str
         await again.record(notes())
         await again.close()
         assert remnants(server, database) == {}
+
+    io_loop.run_sync(run, timeout=60)
+
+
+def test_no_row_has_what_all_have_deleted(io_loop: IOLoop, server: PostgresqlServer, database: str) -> None:
+    async def run() -> None:
+        store = store_of(server, database)
+        await store.open()
+        who_has = await fill_with_deleted(store, random.Random(5), 60)
+        assert rows_with(server, database, DELETED)
+        await delete(store, who_has, chance=random.Random(6))
+        # Another server goes on where this one is gone.
+        await store.close()
+        again = store_of(server, database)
+        await again.open()
+        await tidy(again)
+        assert rows_with(server, database, DELETED) == {}
+        assert not any([await has_content(again, id_) for id_ in who_has])
+        await again.close()
 
     io_loop.run_sync(run, timeout=60)

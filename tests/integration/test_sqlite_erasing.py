@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from adapters.store.sqlite.scrubbing import unused
 from adapters.store.sqlite.store import SqliteStore
+from domain.errors import NotificationDeleted
 from domain.model import (
     EVERYONE,
     Action,
@@ -68,7 +70,8 @@ async def fill(store: SqliteStore, chance: random.Random, notifications: int) ->
             await store.recall(own.pop())
         if own and chance.random() < 0.1:
             longer = f"{MARKER} again {filler}"
-            await store.revise(own[-1], partial(_with_title, title=longer), START)
+            with suppress(NotificationDeleted):
+                await store.revise(own[-1], partial(_with_title, title=longer), START)
         other = subscribers[chance.choice(others)]
         if chance.random() < 0.1:
             await store.read_all(zebra, None, START, by=f"{MARKER} tablet")

@@ -23,6 +23,7 @@ from adapters.api.users import InvalidUser
 from domain.errors import (
     InvalidArgument,
     InvalidPublication,
+    NotificationDeleted,
     NotificationExpired,
     NotificationRecalled,
     NotificationSent,
@@ -258,6 +259,7 @@ def _of_reports() -> dict[str, Any]:
                     *OF_BODIES,
                     UnknownNotification,
                     NotificationRecalled,
+                    NotificationDeleted,
                     NotificationExpired,
                     NotificationSent,
                     InvalidPublication,

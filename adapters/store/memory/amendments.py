@@ -6,18 +6,21 @@ from dataclasses import replace
 from datetime import datetime
 
 from adapters.contract.events import recalled_json
-from adapters.store.memory.held import Held, Record
+from adapters.store.memory.deletions import MemoryDeletions
+from adapters.store.memory.held import Record
 from adapters.store.revising import Revising
 from adapters.store.tail import erased
-from domain.errors import NotificationRecalled, UnknownNotification
-from domain.model import NOTIFICATION_DELETED, NOTIFICATION_REVISED, Amended, Entry, Room, UserId
+from domain.errors import NotificationDeleted, NotificationRecalled, UnknownNotification
+from domain.model import NOTIFICATION_DELETED, NOTIFICATION_REVISED, Amended, Entry
 from domain.ports import Revise
 
 
-class MemoryAmendments(Held):
+class MemoryAmendments(MemoryDeletions):
     async def revise(self, id_: str, revise: Revise, at: datetime) -> Amended:
         record = self._known(id_)
         entry, about = record.entry, record.entry.position.offset
+        if not entry.payload or self._have_all_deleted(entry):
+            raise NotificationDeleted
         revision = Revising(id_, revise, at).of(entry.payload, entry.expires_at)
         if revision is None:
             last = entry.revised if entry.revised is not None else about
@@ -46,12 +49,6 @@ class MemoryAmendments(Held):
             self._put(replace(record, entry=self._tail[about], type=after.type))
         return Amended(id_, about, position)
 
-    def _has_deleted(self, room: Room, offset: int) -> bool:
-        """Whether it is the room of a user who has deleted what lies at an offset."""
-        kind, _, user = room.partition(":")
-        known = self._users.get(UserId(user)) if kind == "user" else None
-        return known is not None and known.state.of(offset).deleted
-
     async def recall(self, id_: str) -> Amended:
         record = self._known(id_)
         entry, now = record.entry, self._clock.now()
@@ -77,8 +74,3 @@ class MemoryAmendments(Held):
         if record.recalled is not None:
             raise NotificationRecalled
         return record
-
-    def _put(self, record: Record) -> None:
-        self._records[record.entry.position.offset] = self._by_id[record.id] = record
-        if record.key is not None:
-            self._by_key[record.key] = record

@@ -64,6 +64,8 @@ class MemoryErasures(Held):
                 # The tail knows what is left of it.
                 kept = replace(record, entry=replace(self._tail[offset], stored_at=entry.stored_at))
                 self._put_back(record, kept if kept.entry.rooms else self._sealed_record(kept))
+                # All who are left may have deleted it.
+                self._deleted[offset] = None
 
     def _sealed_record(self, record: Record) -> Record:
         """By which a retry is known, and nothing else."""

@@ -90,6 +90,8 @@ class Held:
         self._snoozes: list[tuple[datetime, int, UserId, int]] = []
         self._snoozed_ever = 0
         self._snoozes_most = SNOOZES_LEAST
+        # The offsets of what somebody has deleted, of which it is to be seen whether all have.
+        self._deleted: OrderedDict[int, None] = OrderedDict()
         self._secret = secrets.token_bytes(32)
         self._tail: Tail[Entry] = Tail(0)
         self._records: dict[int, Record] = {}

@@ -135,6 +135,8 @@ class MemoryInboxes(MemorySnoozes):
         state.forget(self._tail.floor)
         for placed in changed:
             state.put(placed.offset, placed.times.after(action, at, by))
+        if action is Action.DELETE:
+            self._deleted.update(dict.fromkeys(placed.offset for placed in changed))
         return len(changed)
 
     def _log(self, subscriber: Subscriber, events: Sequence[tuple[str, Json]]) -> None:

@@ -31,7 +31,7 @@ class MemoryRecipients(MemoryInboxes):
             return None
         entry, recalled = record.entry, record.recalled
         audience = audience_in(entry.rooms if recalled is None else recalled)
-        return PublishedNotification(id_, entry.position, audience, entry.payload if recalled is None else None)
+        return PublishedNotification(id_, entry.position, audience, entry.payload or None, recalled is not None)
 
     async def recipients(
         self, notification: PublishedNotification, after: RecipientPlace | None, limit: int

@@ -58,7 +58,7 @@ class MemoryStore(
         self._trim_old()
         self._notes.trim(self._clock.now())
         self._schedule.forget(self._clock.monotonic() - self._retention)
-        return False
+        return self._erase_deleted()
 
     async def secret(self) -> bytes:
         return self._secret

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,8 @@ import psycopg
 
 from adapters.store.moving.digests import digest
 from adapters.store.moving.progress import Moved, Progress, Step
-from adapters.store.moving.source import Amended, Erased, Extent, Slice, Source, changed_since
-from adapters.store.moving.tables import TABLES, Copied
+from adapters.store.moving.source import Amended, Erased, Extent, Row, Slice, Source, changed_since
+from adapters.store.moving.tables import STATE, TABLES, Copied
 from adapters.store.moving.target import Contained, Database, Target, failed, placed
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite import schema as sqlite
@@ -189,12 +189,20 @@ class _Course:
             for table, copied in self._copied:
                 for rows in copied.changed():
                     self._target.put(table, rows)
+                    if table.name == STATE:
+                        self._amend_erased(rows)
                 for keys in copied.gone():
                     self._target.remove(table, keys)
         except StoreUnusable:
             if self._source.erased == erased:
                 raise
         return self._source.erased == erased
+
+    def _amend_erased(self, rows: Sequence[Row]) -> None:
+        """No entry says so, but that it was looked at is a change of what users have done to it."""
+        erased = self._source.erased_among([offset for _, offset, *_ in rows], self._upto)
+        if erased.contents:
+            self._target.amend(erased)
 
     def _amend_untold(self, extent: Extent) -> None:
         """Entries have left the log before they were read, and may have said something of what was copied."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from adapters.store.served import StoreUnusable
 from adapters.store.sqlite.importing import is_unfinished
 from adapters.store.sqlite.log import head, log_floor
-from adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, connect
+from adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, as_json, connect
 from adapters.store.sqlite.sealing import SEALED, Seal, put_seal, seal_of
 from domain.model.value import value
 
@@ -45,6 +45,12 @@ _CHANGED = f"""
 _AMENDED = f"""
     {_COLUMNS} WHERE offset IN (
         SELECT about FROM entries WHERE offset > :after AND offset <= :upto AND about <= :after)"""  # noqa: S608
+_ERASED = f"""
+    {_COLUMNS} WHERE offset IN (SELECT value FROM json_each(:offsets)) AND offset <= :upto AND payload IS NULL
+        AND rooms IS NOT NULL"""  # noqa: S608
+_ERASED_ENTRIES = f"""
+    {_COLUMNS_OF_ENTRIES} WHERE about IN (SELECT value FROM json_each(:offsets)) AND offset <= :upto
+        AND payload IS NULL"""  # noqa: S608
 _AMENDED_ENTRIES = f"""
     {_COLUMNS_OF_ENTRIES} WHERE offset <= :after AND about IN (
         SELECT about FROM entries WHERE offset > :after AND offset <= :upto)"""  # noqa: S608
@@ -104,7 +110,7 @@ def changed_since(part: Slice, offset: int) -> Amended:
     """What of a slice entries behind an offset may have changed, whether or not these have left the log."""
     return Amended(
         [row for row in part.entries if row[6] is not None and row[5] is None],
-        [row for row in part.contents if row[8] is not None or (row[9] is not None and row[9] > offset)],
+        [row for row in part.contents if row[7] is None or row[8] is not None or (row[9] or 0) > offset],
     )
 
 
@@ -185,6 +191,13 @@ class Source:
         while rows := self.db.execute(_CHANGED, (after, upto, since)).fetchall():
             yield rows
             after = rows[-1][0]
+
+    def erased_among(self, offsets: Sequence[int], upto: int) -> Amended:
+        """What lost its content, as all whom it names have deleted it; up to an offset."""
+        limits = {"offsets": as_json(offsets), "upto": upto}
+        contents = self.db.execute(_ERASED, limits).fetchall()
+        limits["offsets"] = as_json([row[0] for row in contents])
+        return Amended(self.db.execute(_ERASED_ENTRIES, limits).fetchall(), contents)
 
     def _amended(self, after: int, upto: int) -> Amended:
         limits = {"after": after, "upto": upto}

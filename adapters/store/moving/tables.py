@@ -10,6 +10,8 @@ from domain.model.value import value
 
 ROWS_AT_ONCE: Final = 5000
 
+STATE: Final = "state"
+
 _USER = "substr((SELECT name FROM rooms WHERE rooms.id = m.user), 6)"
 """The name of a user, whom SQLite knows as the room ``user:…``."""
 _ROOM = "(SELECT name FROM rooms WHERE rooms.id = m.room)"
@@ -114,7 +116,7 @@ TABLES: Final = (
         ),
     ),
     Table(
-        "state",
+        STATE,
         _of_users("state"),
         {"user": "INTEGER", "offset": "INTEGER"},
         ("read_at", "seen_at", "archived_at", "deleted", "read_by", "deleted_at", "snoozed_until", "raised"),

@@ -17,7 +17,7 @@ from adapters.store.postgresql.log import rooms_of
 from adapters.store.revising import Revising, Revision
 from adapters.store.tail import NOBODY
 from adapters.store.times import moment
-from domain.errors import NotificationRecalled, SynkroneError, UnknownNotification
+from domain.errors import NotificationDeleted, NotificationRecalled, SynkroneError, UnknownNotification
 from domain.model import NOTIFICATION_DELETED, NOTIFICATION_REVISED, Amended, Entry, Json, Position
 from domain.model.value import value
 from domain.rules.collapsing import OWN_ROOMS_MOST
@@ -29,12 +29,14 @@ _RECALL = b"""
 _REVISE = b"""
     SELECT rooms, first, epoch, is_refused,
         CASE WHEN %(collapse_key)s::text IS NOT NULL THEN synkrone.hide_superseded(%(about)s::bigint) END
-    FROM synkrone.revise_left(
+    FROM synkrone.revise_kept(
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
         %(sync)s::boolean, %(id)s::text, %(before)s::bigint, %(type)s::text, %(form)s::smallint, %(payload)s::text,
         %(expires_at)s::bigint)"""
 _PUBLISHED = b"""
-    SELECT log_offset, payload, expires_at, revised FROM synkrone.contents
+    SELECT log_offset, payload, expires_at, revised, rooms IS NULL AS is_recalled,
+        payload IS NULL OR synkrone.have_all_deleted(rooms, log_offset) AS is_deleted
+    FROM synkrone.contents
     WHERE log_offset = (SELECT log_offset FROM synkrone.ids WHERE id = %(id)s::text)"""
 
 
@@ -158,9 +160,11 @@ def _attempt(db: Database, one: _Begun, wish: Revising) -> _Attempt | None:
         generations = snapshot.generations
     if row is None:
         raise UnknownNotification
-    about, payload, expires_at, before = row
-    if payload is None:
+    about, payload, expires_at, before, is_recalled, is_deleted = row
+    if is_recalled:
         raise NotificationRecalled
+    if is_deleted:
+        raise NotificationDeleted
     ends = moment(expires_at) if expires_at is not None else None
     revision = wish.of(notification(about, payload.encode()), ends)
     if revision is None:

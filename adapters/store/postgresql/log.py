@@ -23,6 +23,7 @@ from adapters.store.tail import (
     ROOM_OVERHEAD,
     as_seen_by,
     erased,
+    has_content,
 )
 from adapters.store.times import moment
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
@@ -231,7 +232,9 @@ def _as_read(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
 
 
 def _told(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
-    """But for what is about something in a topic that is not the subscriber's."""
+    """But for what lost its content, and what is about something in a topic that is not the subscriber's."""
+    if not all(map(has_content, page.entries)):
+        page = replace(page, entries=tuple(filter(has_content, page.entries)))
     if not any(entry.about is not None and any(room.is_topic for room in entry.rooms) for entry in page.entries):
         return page
     subscriber = reading.subscriber

@@ -118,6 +118,7 @@ class Opened:
 
     def trimmed(self, trimmed: Trimmed) -> None:
         """The log begins later now."""
+        self.tail.forget_contents(trimmed.erased)
         self.log_floor = trimmed.floor
         while self.tail.floor < min(self.log_floor, self.tail.head):
             self.tail.drop_first()

@@ -26,7 +26,7 @@ from domain.model.value import value
 _COUNTED_AT_ONCE = 5000
 
 _PUBLISHED = b"""
-    SELECT contents.log_offset, form, coalesce(rooms, recalled), payload
+    SELECT contents.log_offset, form, coalesce(rooms, recalled), payload, recalled IS NOT NULL
     FROM synkrone.ids JOIN synkrone.contents ON contents.log_offset = ids.log_offset
     WHERE ids.id = %(id)s::text AND coalesce(rooms, recalled) IS NOT NULL"""
 
@@ -36,12 +36,12 @@ def published(snapshot: Snapshot, id_: str) -> PublishedNotification | None:
     row = snapshot.db.execute(_PUBLISHED, {"id": id_}).fetchone()
     if row is None:
         return None
-    offset, form, rooms, payload = row
+    offset, form, rooms, payload, is_recalled = row
     if form != FORM:
         raise unknown_form(offset)
     position = snapshot.generations.position(offset)
     told = notification(offset, payload.encode()) if payload is not None else None
-    return PublishedNotification(id_, position, whole_audience(rooms), told)
+    return PublishedNotification(id_, position, whole_audience(rooms), told, is_recalled)
 
 
 @value

@@ -72,6 +72,7 @@ _KEEP_ROOMS = b"UPDATE synkrone.contents SET rooms = %(rooms)s::text WHERE log_o
 _DROP_IDS = b"DELETE FROM synkrone.ids WHERE id = ANY (%(ids)s::text[])"
 _DROP_CONTENTS = b"DELETE FROM synkrone.contents WHERE log_offset = ANY (%(offsets)s::bigint[])"
 _FORGET_KEYS = b"DELETE FROM synkrone.collapsing WHERE log_offset = ANY (%(offsets)s::bigint[])"
+_ERASE_DELETED = b"SELECT more, erased FROM synkrone.erase_deleted(%(most)s::integer, %(names)s::bigint)"
 _FORGET_EPOCHS = b"DELETE FROM synkrone.epochs WHERE number < %(number)s::integer"
 _FORGET_APPENDS = b"DELETE FROM synkrone.appends WHERE stored_at < %(before)s::bigint"
 
@@ -92,8 +93,11 @@ class Step:
 
 @value
 class Trimmed:
+    """``erased`` are the offsets of what lost its content, as all whom it names have deleted it."""
+
     more: bool
     floor: int
+    erased: Sequence[int] = ()
 
 
 class Trimming:
@@ -120,8 +124,10 @@ class Trimming:
             more = raised is not None or _sweep(db, floor) or _drop(db, step, now, floor)
             more = more or ledger.trim(db, step.retention_deliveries, now)
             floor = floor if raised is None else raised
+            is_more_deleted, erased = db.one(_ERASE_DELETED, {"most": _AT_ONCE, "names": _NAMES_BYTES})
             generations = _forget(db, step, now, floor)
-        return Written([Trimmed(more, floor)] * len(self._steps), generations=generations)
+        trimmed = Trimmed(more or is_more_deleted, floor, erased or ())
+        return Written([trimmed] * len(self._steps), generations=generations)
 
 
 def _raise_floor(db: Database, step: Step, now: datetime, floor: int) -> int | None:

@@ -202,6 +202,8 @@ BEGIN
     WHERE log_offset = ANY (gone_events) AND rooms IS NULL;
     UPDATE synkrone.contents SET rooms = synkrone.without(rooms, own), recalled = synkrone.without(recalled, own)
     WHERE log_offset = ANY (gone_items);
+    -- All who are left may have deleted it.
+    UPDATE synkrone.state SET settled = false WHERE settled AND log_offset = ANY (gone_items);
     SELECT array_agg(log_offset) INTO sealed FROM synkrone.contents
     WHERE log_offset = ANY (gone_items) AND rooms IS NULL AND recalled IS NULL;
     PERFORM synkrone.seal_contents(sealed);
@@ -312,21 +314,3 @@ $$;
 COMMENT ON FUNCTION synkrone.leave_out_erased IS
     'A notification that is to be changed is not for users any more who are being erased. To be called where the log is '
     'locked.';
-
-CREATE FUNCTION synkrone.revise_left(
-    append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,
-    revised_id text, revised_before bigint, new_type text, new_form smallint, new_payload text, new_expires_at bigint,
-    OUT rooms text, OUT first bigint, OUT epoch text, OUT is_refused boolean)
-LANGUAGE plpgsql AS $$
-BEGIN
-    -- In the order in which it is done by what is called below.
-    PERFORM FROM synkrone.log FOR UPDATE;
-    PERFORM synkrone.lock_log(at, known, known_epoch, sync);
-    PERFORM synkrone.leave_out_erased(revised_id);
-    SELECT revised.rooms, revised.first, revised.epoch, revised.is_refused INTO rooms, first, epoch, is_refused
-    FROM synkrone.revise(
-        append_name, answered, at, known, known_epoch, sync, revised_id, revised_before, new_type, new_form,
-        new_payload, new_expires_at) AS revised;
-END
-$$;
-COMMENT ON FUNCTION synkrone.revise_left IS 'The same as revise, for those who are not being erased.';

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from adapters.contract.events import read_notification, recalled_json
+from adapters.contract.events import recalled_json
 from adapters.store.form import notification
 from adapters.store.revising import Revising, Revision
-from adapters.store.sqlite.collapsing import Keyed, later
+from adapters.store.sqlite.collapsing import Keyed, key_of, later
 from adapters.store.sqlite.erased import rooms_of_erased
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
 from adapters.store.times import microseconds, moment
-from domain.errors import NotificationRecalled, UnknownNotification
+from domain.errors import NotificationDeleted, NotificationRecalled, UnknownNotification
 from domain.model import NOTIFICATION_DELETED, NOTIFICATION_REVISED, Amended, Json, Room
 from domain.model.value import value
 
@@ -24,7 +24,7 @@ class _Published:
 
     offset: int
     rooms: frozenset[Room]
-    payload: Json
+    payload: Json | None
     expires_at: datetime | None
     revised: int | None
 
@@ -32,12 +32,15 @@ class _Published:
 def revise(transaction: LogTransaction, wanted: Revising) -> Amended:
     """An operation of the writer."""
     published = _published(transaction, wanted.id)
+    rooms = _without_deleted(transaction, published)
+    if published.payload is None or (published.rooms and not rooms):
+        raise NotificationDeleted
     revision = wanted.of(published.payload, published.expires_at)
     if revision is None:
         last = published.revised if published.revised is not None else published.offset
         return Amended(wanted.id, published.offset, transaction.generations.position(last))
-    _erase_revision(transaction, published)
-    rooms, expires_at = _without_deleted(transaction, published), revision.notification.expires_at
+    erase_told(transaction, published.revised)
+    expires_at = revision.notification.expires_at
     key, after = revision.notification.collapse_key, None
     if key is not None:
         rooms = _where_it_is(transaction, published.offset, rooms)
@@ -51,7 +54,7 @@ def revise(transaction: LogTransaction, wanted: Revising) -> Amended:
 def recall(transaction: LogTransaction, id_: str) -> Amended:
     """An operation of the writer."""
     published = _published(transaction, id_)
-    _erase_revision(transaction, published)
+    erase_told(transaction, published.revised)
     payload = recalled_json(id_, _key_of_last(transaction, published))
     told = NewChange(NOTIFICATION_DELETED, payload, published.rooms, published.offset)
     transaction.log_changes([told])
@@ -76,7 +79,8 @@ def _published(transaction: LogTransaction, id_: str) -> _Published:
     rooms = _rooms(names) - rooms_of_erased(transaction.db, offset)
     if not rooms:
         raise UnknownNotification
-    return _Published(offset, rooms, notification(offset, payload), ends, revised)
+    told = notification(offset, payload) if payload is not None else None
+    return _Published(offset, rooms, told, ends, revised)
 
 
 def _without_deleted(transaction: LogTransaction, published: _Published) -> frozenset[Room]:
@@ -105,7 +109,7 @@ def _where_it_is(transaction: LogTransaction, offset: int, rooms: frozenset[Room
 
 def _key_of_last(transaction: LogTransaction, published: _Published) -> str | None:
     """Its key, where nobody whom it is for has a later one with that."""
-    key = read_notification(published.payload, None).collapse_key
+    key = key_of(transaction.db, published.offset)
     if key is None:
         return None
     after, is_all = later(transaction.db, Keyed(published.offset, key, published.rooms))
@@ -140,13 +144,13 @@ def _erase(transaction: LogTransaction, published: _Published) -> None:
     )
 
 
-def _erase_revision(transaction: LogTransaction, published: _Published) -> None:
-    """The entry that told its content up to now, if it is still there."""
-    row = transaction.db.execute("SELECT rooms FROM entries WHERE offset = ?", (published.revised,)).fetchone()
+def erase_told(transaction: LogTransaction, revised: int | None) -> None:
+    """The entry that told the content of a notification up to now, if it is still there."""
+    row = transaction.db.execute("SELECT rooms FROM entries WHERE offset = ?", (revised,)).fetchone()
     if row is not None:
-        _displace(transaction, published.revised, _rooms(row[0]))
+        _displace(transaction, revised, _rooms(row[0]))
         transaction.db.execute(
-            "UPDATE entries SET rooms = NULL, payload = NULL, expires_at = NULL WHERE offset = ?", (published.revised,)
+            "UPDATE entries SET rooms = NULL, payload = NULL, expires_at = NULL WHERE offset = ?", (revised,)
         )
 
 

@@ -10,7 +10,6 @@ whose rows it moved: see ``scrubbing``. That comes last, behind a checkpoint tha
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -18,10 +17,11 @@ from typing import Final
 
 from adapters.contract.controls import control_event, read_control
 from adapters.store.seals import SEALED, Seals
+from adapters.store.sqlite.deletions import unsettle
 from adapters.store.sqlite.erased import seals
 from adapters.store.sqlite.locators import locator
-from adapters.store.sqlite.schema import BUSY_SECONDS, as_json
-from adapters.store.sqlite.scrubbing import Scrubber
+from adapters.store.sqlite.overwriting import Overwriter
+from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.times import microseconds, moment
 from domain.model import ChangeMembers, EraseUser, Erasure, Room, UserId
@@ -30,10 +30,6 @@ from domain.model.value import value
 _AT_ONCE = 500
 _NAMES_BYTES = 256 * 1024
 _SUPERSEDED_AT_ONCE = 50
-_PAGES_AT_ONCE = 2048
-_PATIENCE_MS = 50
-
-_log = logging.getLogger("synkrone.store")
 
 
 @value
@@ -96,17 +92,13 @@ class Erasing:
 class Eraser:
     """Erases who is to be, one after the other. For the writer's thread alone."""
 
-    def __init__(self, scrubber: Scrubber) -> None:
-        self._scrubber = scrubber
-        # After which page the file is to be scrubbed once this is committed; and what came of it.
-        self._scrubs_after: int | None = None
-        self._scrubbed: Scrubbed | None = None
+    def __init__(self, overwriter: Overwriter) -> None:
+        self._overwriter = overwriter
 
     def step(self, transaction: LogTransaction, given: int) -> bool:
         """An operation of the writer: whether there is more to do. ``given`` is the offset up to which every follower
         has been given all."""
-        db, scrubbed = transaction.db, self._scrubbed
-        self._scrubbed = self._scrubs_after = None
+        db, overwritten = transaction.db, self._overwriter.take()
         row = db.execute(
             "SELECT id, user, offset, room, at, step FROM erasures WHERE done_at IS NULL ORDER BY offset LIMIT 1"
         ).fetchone()
@@ -122,38 +114,14 @@ class Eraser:
                 db.execute("UPDATE erasures SET step = step + 1, at = 0 WHERE id = ?", (erasing.id,))
             else:
                 db.execute("UPDATE erasures SET at = ? WHERE id = ?", (at, erasing.id))
-        elif scrubbed is None or scrubbed.after != erasing.at:
-            self._scrubs_after = erasing.at
-        elif scrubbed.upto is None:
+        elif overwritten is None or overwritten.after != erasing.at:
+            self._overwriter.ask(erasing.at)
+        elif overwritten.upto is None:
             db.execute("UPDATE erasures SET done_at = ? WHERE id = ?", (microseconds(transaction.now), erasing.id))
         else:
-            db.execute("UPDATE erasures SET at = ? WHERE id = ?", (scrubbed.upto, erasing.id))
-            self._scrubs_after = scrubbed.upto
+            db.execute("UPDATE erasures SET at = ? WHERE id = ?", (overwritten.upto, erasing.id))
+            self._overwriter.ask(overwritten.upto)
         return True
-
-    def committed(self, db: sqlite3.Connection) -> None:
-        """To be called behind each transaction, and outside of any."""
-        after, self._scrubs_after = self._scrubs_after, None
-        if after is None:
-            return
-        try:
-            # Somebody may be reading what is in the log: then it is tried again.
-            db.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
-            busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-            db.execute("PRAGMA shrink_memory")
-            if not busy:
-                self._scrubbed = Scrubbed(after, self._scrubber.scrub(after, _PAGES_AT_ONCE))
-        except (sqlite3.Error, OSError) as error:
-            _log.error("what was erased could not be overwritten, which is tried again: %s", error)
-
-
-@value
-class Scrubbed:
-    """The file was after a page, up to another; None: up to its end."""
-
-    after: int
-    upto: int | None
 
 
 def _placed(transaction: LogTransaction, erasing: Erasing) -> int | None:
@@ -173,6 +141,7 @@ def _placed(transaction: LogTransaction, erasing: Erasing) -> int | None:
         (erasing.room, _AT_ONCE, _NAMES_BYTES),
     ).fetchall()
     known = seals(db)
+    unsettle(db, [offset for offset, is_item, _ in rows if is_item])
     for offset, is_item, names in rows:
         left = _without(names, erasing.name)
         table = "contents" if is_item else "entries"
@@ -265,6 +234,7 @@ def _superseded(transaction: LogTransaction, erasing: Erasing) -> int | None:
         (place, _SUPERSEDED_AT_ONCE),
     ).fetchall()
     known = seals(db)
+    unsettle(db, [offset for offset, _ in rows])
     for offset, names in rows:
         left = _without(names, erasing.name)
         if left:

@@ -19,7 +19,7 @@ from adapters.store.form import change, notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, as_followed, as_read
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.topics import ENTRIES, spans_of, stays_after
-from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, as_seen_by, erased, weight
+from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, as_seen_by, erased, has_content, weight
 from adapters.store.times import moment
 from domain.errors import CursorRefused
 from domain.model import (
@@ -160,8 +160,10 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     upto = entries[-1].position if more else Position(reading.generations.present, head(db))
     keyed = frozenset(one[0] for one in sizes if one[-1] == KEYED)
     # Most pages are of nothing else than what is new: those are not gone through again and again.
-    if any(entry.about is not None for entry in entries):
-        entries = tuple(entry for entry in entries if is_told(entry, reading.subscriber.starts, spans))
+    if any(entry.about is not None or not has_content(entry) for entry in entries):
+        entries = tuple(
+            entry for entry in entries if has_content(entry) and is_told(entry, reading.subscriber.starts, spans)
+        )
         if any(entry.event == NOTIFICATION_REVISED for entry in entries):
             entries = _without_deleted(db, reading.subscriber, entries)
         entries = as_read(db, reading.subscriber, entries, keyed)

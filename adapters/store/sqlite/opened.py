@@ -59,6 +59,7 @@ class Opened:
 
     def trimmed(self, trimmed: Trimmed) -> None:
         """The log begins later now."""
+        self.tail.forget_contents(trimmed.erased)
         self.log_floor = trimmed.log_floor
         self.generations = trimmed.generations
         while self.tail.floor < self.log_floor:

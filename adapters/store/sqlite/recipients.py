@@ -45,19 +45,19 @@ def published(db: sqlite3.Connection, sought: Sought) -> PublishedNotification |
     """For an operation of the readers."""
     row = db.execute(
         """
-        SELECT offset, form, CAST(coalesce(rooms, recalled) AS TEXT), payload
+        SELECT offset, form, CAST(coalesce(rooms, recalled) AS TEXT), payload, recalled IS NOT NULL
         FROM locators JOIN contents USING (offset)
         WHERE locator = ? AND id = ? AND coalesce(rooms, recalled) IS NOT NULL""",
         (locator(sought.id), sought.id),
     ).fetchone()
     if row is None:
         return None
-    offset, form, rooms, payload = row
+    offset, form, rooms, payload, is_recalled = row
     if form != FORM:
         raise unknown_form(offset)
     position = sought.generations.position(offset)
     told = notification(offset, payload) if payload is not None else None
-    return PublishedNotification(sought.id, position, whole_audience(rooms), told)
+    return PublishedNotification(sought.id, position, whole_audience(rooms), told, bool(is_recalled))
 
 
 @value

@@ -16,6 +16,7 @@ from adapters.store.served import StoreUnusable
 from adapters.store.sqlite.erasing import Eraser
 from adapters.store.sqlite.opened import Opened
 from adapters.store.sqlite.opening import open_file
+from adapters.store.sqlite.overwriting import Overwriter, Rounds
 from adapters.store.sqlite.ports.amendments import SqliteAmendments
 from adapters.store.sqlite.ports.erasures import SqliteErasures
 from adapters.store.sqlite.ports.inboxes import SqliteInboxes
@@ -57,7 +58,7 @@ class _Written:
     head: int
     stored_at: int
     generations: Generations
-    eraser: Eraser
+    overwriter: Overwriter
 
 
 class SqliteStore(
@@ -78,7 +79,8 @@ class SqliteStore(
     ``inbox_per_user`` of each user. What became of deliveries is kept for ``retention_deliveries``; none is where that
     is nothing. No more than ``scheduled_most`` wait for their time: an append of one more raises TooManyScheduled.
     About the last ``tail_entries``, and no more than take about ``tail_bytes`` of memory, are kept at hand for
-    followers and for those who reconnect.
+    followers and for those who reconnect. Where what all whom it names have deleted may have left copies in the file,
+    these are overwritten, at most so often as ``overwrite_every`` says.
 
     Nothing touches the file before ``open``. Before that and after ``close`` everything raises StoreUnavailable.
     Whoever leaves the loop of ``tail`` other than by cancellation closes the iterator.
@@ -97,6 +99,7 @@ class SqliteStore(
         retention_deliveries: timedelta = timedelta(days=7),
         tail_entries: int = 50_000,
         tail_bytes: int = 64 * 1024 * 1024,
+        overwrite_every: timedelta = timedelta(hours=1),
     ) -> None:
         kept = Kept(max(retention_inbox, retention_log), inbox_per_user)
         super().__init__(clock, kept, retention_deliveries, scheduled_most)
@@ -104,10 +107,12 @@ class SqliteStore(
         self._observer = observer or Unobserved()
         self._tail_entries = tail_entries
         self._tail_bytes = tail_bytes
+        self._overwrite_every = overwrite_every
         trimmer = Trimmer(retention_log, self._kept.retention, retention_deliveries)
         self._trim: Callable[[LogTransaction, Sequence[Step]], Sequence[Trimmed | SynkroneError]]
         self._trim = one_by_one(trimmer.step)
         self._erase: Callable[[LogTransaction, Sequence[int]], Sequence[bool | SynkroneError]]
+        self._overwrite: Callable[[LogTransaction, Sequence[None]], Sequence[bool | SynkroneError]]
 
     # opening and closing
 
@@ -155,13 +160,15 @@ class SqliteStore(
             lock.release()
             raise
         scrubber = Scrubber(self._path)
-        eraser = Eraser(scrubber)
-        self._erase = one_by_one(eraser.step)
+        overwriter = Overwriter(scrubber)
+        self._erase = one_by_one(Eraser(overwriter).step)
+        rounds = Rounds(overwriter, monotonic=self._clock.monotonic, every=self._overwrite_every)
+        self._overwrite = one_by_one(rounds.step)
         tail: Tail[Entry] = Tail(found.tail_floor)
         tail.append(found.entries)
         tail.has_topics = tail.has_topics or found.has_topics
         state = Opened(lock, scrubber, found.generations, tail, found.log_floor, found.secret, found.run)
-        written = _Written(found.head, found.stored_at, found.generations, eraser)
+        written = _Written(found.head, found.stored_at, found.generations, overwriter)
         state.writer = Writer(
             partial(connect, self._path),
             partial(self._begin, written),
@@ -237,11 +244,14 @@ class SqliteStore(
             raise RuntimeError("nothing can be stored any more") from state.writer.defect
         step = Step(state.tail.given_to_all, state.lacking)
         trimmed = await state.writer.do(self._trim, step, weight=step.probe, applied=state.trimmed)
+        more = trimmed.more
         if state.is_erasing:
-            more = await state.writer.do(self._erase, state.tail.given_to_all)
-            state.erased(more=more)
-            return bool(trimmed.more or more)
-        return bool(trimmed.more)
+            erases = await state.writer.do(self._erase, state.tail.given_to_all)
+            state.erased(more=erases)
+            more = more or erases
+        if trimmed.is_unscrubbed and not state.is_erasing:
+            more = await state.writer.do(self._overwrite, None) or more
+        return bool(more)
 
 
 def _committed(written: _Written, transaction: LogTransaction) -> None:
@@ -249,4 +259,4 @@ def _committed(written: _Written, transaction: LogTransaction) -> None:
     written.generations = transaction.generations
     if transaction.entries:
         written.stored_at = transaction.stored_at
-    written.eraser.committed(transaction.db)
+    written.overwriter.committed(transaction.db)

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from adapters.store.sqlite import ledger, schedule
 from adapters.store.sqlite.collapsing import forget
+from adapters.store.sqlite.deletions import erase_deleted, unscrubbed
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import log_floor
 from adapters.store.sqlite.schema import as_json
@@ -36,9 +37,14 @@ class Step:
 
 @value
 class Trimmed:
+    """``erased`` are the offsets of what lost its content, as all whom it names have deleted it. ``is_unscrubbed``:
+    copies of some may be left in the file."""
+
     more: bool
     log_floor: int
     generations: Generations
+    erased: Sequence[int]
+    is_unscrubbed: bool
 
 
 @value
@@ -57,7 +63,14 @@ class Trimmer:
         more = more or ledger.trim(transaction, self.retention_deliveries)
         more = more or schedule.forget(transaction, transaction.now - self.retention_log)
         self._forget(transaction)
-        return Trimmed(more, log_floor(transaction.db), transaction.generations)
+        deleted = erase_deleted(transaction)
+        return Trimmed(
+            more or deleted.more,
+            log_floor(transaction.db),
+            transaction.generations,
+            deleted.erased,
+            unscrubbed(transaction.db) is not None,
+        )
 
     def _raise_floor(self, transaction: LogTransaction, given: int) -> bool:
         oldest = microseconds(transaction.now - self.retention_log)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from adapters.store.sqlite.version_8_collapse import collapse_keys
+from adapters.store.sqlite.version_8_deletions import deletions
 from adapters.store.sqlite.version_8_erasures import erasures
 from adapters.store.sqlite.version_8_schedule import version_8_schedule
 from adapters.store.sqlite.version_8_snooze import version_8_snooze
@@ -17,6 +18,7 @@ STEPS: Sequence[Callable[[sqlite3.Connection], None]] = (
     topics,
     version_8_snooze,
     erasures,
+    deletions,
 )
 
 

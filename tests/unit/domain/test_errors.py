@@ -21,6 +21,7 @@ CODES = {
     "TokenRevoked": ("token_revoked", True),
     "UserBlocked": ("blocked", False),
     "UnknownNotification": ("not_found", False),
+    "NotificationDeleted": ("deleted", False),
     "NotificationRecalled": ("recalled", False),
     "NotificationSent": ("already_sent", False),
     "NotificationExpired": ("expired", False),
