@@ -7,7 +7,7 @@ import msgspec
 from adapters.contract.answers import counts_object
 from adapters.contract.events import item_json
 from adapters.contract.json_text import timestamp, to_json
-from domain.model import Erasure, UserExport, UserPart
+from domain.model import Erasure, Span, UserExport, UserPart
 
 
 def erasure_object(erasure: Erasure) -> dict[str, object]:
@@ -22,16 +22,22 @@ def erasure_object(erasure: Erasure) -> dict[str, object]:
 
 
 def export_line(export: UserExport) -> bytes:
-    """The first line: ``{user, roles: [{role, received_up_to}], counts, as_of}``."""
+    """The first line: ``{user, roles: [{role, received_up_to}], topics: [{topic, since, until}], counts, as_of}``."""
     roles = [{"role": role, "received_up_to": offset} for role, offset in sorted(export.marks.items())]
     return _line(
         {
             "user": export.subscriber.user,
             "roles": roles,
+            "topics": [_stay(stay) for stay in export.stays],
             "counts": counts_object(export.counts),
             "as_of": str(export.as_of),
         }
     )
+
+
+def _stay(stay: Span) -> dict[str, object]:
+    """By offsets of the log; ``until`` is None while it lasts."""
+    return {"topic": stay.room.partition(":")[2], "since": stay.after, "until": stay.upto}
 
 
 def notification_lines(part: UserPart) -> bytes:

@@ -7,16 +7,18 @@ from typing import TypeAlias
 
 from domain.model.inbox import Counts, Item
 from domain.model.log import Position, Subscriber
+from domain.model.topic import Span
 from domain.model.value import value
 
 
 @value
 class UserExport:
-    """What an export begins with: up to where the user has received the log, by role, and what is counted of their
-    inbox at a position."""
+    """What an export begins with: up to where the user has received the log, by role, their stays in topics, the first
+    first, and what is counted of their inbox at a position."""
 
     subscriber: Subscriber
     marks: Mapping[str, int]
+    stays: Sequence[Span]
     counts: Counts
     as_of: Position
 

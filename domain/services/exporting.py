@@ -39,7 +39,8 @@ class ExportService:
             subscriber = Subscriber(user, "", {own: 0})
         known = await self._ledger.addressed(user, DeliveriesQuery(limit=1))
         counted = await self._inboxes.count(subscriber)
-        return UserExport(subscriber, known.marks, counted.counts, counted.as_of)
+        stays = sorted(known.spans, key=lambda stay: (stay.after, stay.room))
+        return UserExport(subscriber, known.marks, stays, counted.counts, counted.as_of)
 
     async def parts(self, export: UserExport) -> AsyncIterator[UserPart]:
         before: int | None = export.as_of.offset + 1

@@ -125,6 +125,40 @@ async def test_an_export_is_the_inbox() -> None:
         assert len(listed) == 230
 
 
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("store", ["memory://", "sqlite"])
+async def test_an_export_says_which_topics_they_were_in(store: str, tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path / 's.db'}" if store == "sqlite" else store
+    async with serving(api=KEYS, store=place) as server, http_session() as session:
+        exported = f"{server.url}/v1/users/42/export"
+
+        async def member(method: str, topic: str) -> None:
+            status, _ = await ask(session, method, f"{server.url}/v1/topics/{topic}/members/42")
+            assert status == 204
+
+        async def send(topic: str, id_: str) -> None:
+            await publish(session, server.url, {"to": {"topic": topic}, "type": "t", "id": id_})
+
+        status, (about,) = await ask(session, "GET", exported, OTHER_KEY)
+        assert (status, about["topics"]) == (200, [])
+        await member("PUT", "p:1")
+        await send("p:1", "a")
+        await member("PUT", "q")
+        await member("DELETE", "p:1")
+        await send("p:1", "b")
+        await send("q", "c")
+        await member("PUT", "p:1")
+        _, (about, *lines) = await ask(session, "GET", exported, OTHER_KEY)
+        assert about["topics"] == [
+            {"topic": "p:1", "since": 1, "until": 4},
+            {"topic": "q", "since": 3, "until": None},
+            {"topic": "p:1", "since": 7, "until": None},
+        ]
+        _, (inbox,) = await ask(session, "GET", f"{server.url}/v1/users/42/inbox?state=all")
+        assert [line["notification"] for line in lines] == inbox["items"]
+        assert [item["id"] for item in inbox["items"]] == ["c", "a"]
+
+
 @pytest.mark.gen_test
 @pytest.mark.parametrize("pages", [0, 1])
 async def test_an_export_that_fails_does_not_look_whole(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:

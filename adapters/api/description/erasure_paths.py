@@ -19,8 +19,9 @@ def paths_of_erasing(user: Schema) -> dict[str, Any]:
     exported = operation(
         "exportUser",
         "What is stored of a user",
-        "Lines of JSON: the first is about the user, and each that follows holds a notification of their inbox, with "
-        f"its state, the newest first. Needs the scope `{EXPORT_SCOPE}`.",
+        "Lines of JSON: the first is about the user, and says in which topics they are and were. Each that follows "
+        "holds a notification of their inbox, with its state, the newest first. "
+        f"Needs the scope `{EXPORT_SCOPE}`.",
         tag="backends",
         security=BACKEND,
         answers={},
