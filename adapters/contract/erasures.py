@@ -11,13 +11,14 @@ from domain.model import Erasure, Span, UserExport, UserPart
 
 
 def erasure_object(erasure: Erasure) -> dict[str, object]:
-    """``{id, user, state, begun_at, done_at}``"""
+    """``{id, user, state, begun_at, done_at, left_in}``"""
     return {
         "id": erasure.id,
         "user": erasure.user,
         "state": erasure.state.value,
         "begun_at": timestamp(erasure.begun_at),
         "done_at": timestamp(erasure.done_at) if erasure.done_at is not None else None,
+        "left_in": [place.value for place in erasure.left_in],
     }
 
 

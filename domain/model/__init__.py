@@ -22,7 +22,7 @@ from domain.model.connection import (
     Reply,
     ResumeRequest,
 )
-from domain.model.erasure import Erasure, ErasureState
+from domain.model.erasure import Erasure, ErasureState, LeftIn
 from domain.model.identity import ROLES_MOST, Caller, Identity, Rate, UserId, role_set, roles_in
 from domain.model.inbox import Action, Changed, Counted, Counts, InboxQuery, Item, ItemState, Listing
 from domain.model.ledger import (
@@ -158,6 +158,7 @@ __all__ = [
     "Item",
     "ItemState",
     "Json",
+    "LeftIn",
     "Listing",
     "Notes",
     "Notification",

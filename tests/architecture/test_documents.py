@@ -40,6 +40,7 @@ REVOKING = "tests/e2e/test_revoking.py::test_what_the_document_says_to_type_revo
 WHY = "tests/integration/test_deliveries_api.py::test_the_command_says_what_the_page_shows"
 AMENDMENTS = "tests/integration/test_amendments_api.py::test_what_the_page_says_to_type_changes_it_and_takes_it_back"
 ERASING = "tests/integration/test_erasures_api.py::test_what_the_page_says_to_type_exports_and_erases"
+ERASED_FILES = "tests/integration/test_postgresql_files.py::test_nothing_is_left_behind_what_the_page_says"
 GROUPS = "tests/integration/test_topics_api.py::test_what_the_page_says_to_type_makes_a_group"
 SNOOZED = "tests/unit/domain/test_snoozing.py::test_it_is_gone_and_comes_back_on_every_device"
 SCHEDULED = "tests/integration/test_schedule_api.py::test_what_the_page_says_to_type_schedules_it"
@@ -204,6 +205,8 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/collapse.md", "js", "held"): COLLAPSING,
     ("docs/how-to/erase.md", "bash", "/export"): ERASING,
     ("docs/how-to/erase.md", "bash", "-X DELETE"): ERASING,
+    ("docs/how-to/erase.md", "sql", "VACUUM FULL"): ERASED_FILES,
+    ("docs/how-to/erase.md", "sql", "pg_switch_wal"): ERASED_FILES,
     ("docs/how-to/groups.md", "bash", "-X PUT"): GROUPS,
     ("docs/how-to/groups.md", "bash", '"add"'): GROUPS,
     ("docs/how-to/groups.md", "bash", "file.added"): GROUPS,

@@ -65,7 +65,7 @@ async def test_a_user_is_erased_and_their_devices_are_told(store: str, tmp_path:
         assert ready["counts"]["total"] == 3
         status, (begun,) = await ask(session, "DELETE", f"{server.url}/v1/users/42", ERASE_KEY)
         assert status == 202
-        assert set(begun) == {"id", "user", "state", "begun_at", "done_at"}
+        assert set(begun) == {"id", "user", "state", "begun_at", "done_at", "left_in"}
         async with asyncio.timeout(WITHIN):
             packets = await until_closed(peer)
         closing = [event(packet) for packet in packets if "session.closing" in packet]
@@ -75,7 +75,7 @@ async def test_a_user_is_erased_and_their_devices_are_told(store: str, tmp_path:
         assert (ready["recovered"], ready["reason"], ready["counts"]["total"]) == (False, "trimmed", 0)
         await again.close()
         done = await until_done(session, server.url, begun["id"])
-        assert (done["user"], done["state"]) == (None, "done")
+        assert (done["user"], done["state"], done["left_in"]) == (None, "done", [])
         status, (inbox,) = await ask(session, "GET", f"{server.url}/v1/users/42/inbox")
         assert (status, inbox["items"], inbox["counts"]["total"]) == (200, [], 0)
         answer = await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": "n-1", "title": "x"})

@@ -20,7 +20,7 @@ from adapters.api.description.schema_parts import (
     object_of,
     or_null,
 )
-from domain.model import AudienceKind, Outcome
+from domain.model import AudienceKind, LeftIn, Outcome
 from domain.policy import AUDIENCE_MAX_USERS, REASON_MAX_LENGTH
 
 OPERATORS: Final[Mapping[str, Schema]] = {
@@ -191,10 +191,29 @@ OPERATORS: Final[Mapping[str, Schema]] = {
             "state": {"enum": ["running", "done"]},
             "begun_at": TIME,
             "done_at": or_null(TIME),
+            "left_in": {
+                "type": "array",
+                "items": {"enum": [place.value for place in LeftIn]},
+                "description": "Where bytes are left in files of the database, until an operator overwrites them.",
+            },
         },
         examples=[
-            {"id": ID_EXAMPLE, "user": "42", "state": "running", "begun_at": TIME_EXAMPLE, "done_at": None},
-            {"id": ID_EXAMPLE, "user": None, "state": "done", "begun_at": TIME_EXAMPLE, "done_at": TIME_EXAMPLE},
+            {
+                "id": ID_EXAMPLE,
+                "user": "42",
+                "state": "running",
+                "begun_at": TIME_EXAMPLE,
+                "done_at": None,
+                "left_in": [],
+            },
+            {
+                "id": ID_EXAMPLE,
+                "user": None,
+                "state": "done",
+                "begun_at": TIME_EXAMPLE,
+                "done_at": TIME_EXAMPLE,
+                "left_in": ["unused_space", "write_ahead_log"],
+            },
         ],
     ),
     "Live": object_of({"status": {"const": "live"}}, examples=[{"status": "live"}]),

@@ -18,8 +18,12 @@ from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.times import microseconds, moment
-from domain.model import Entry, EraseUser, Erasure, Position, Room, UserId
+from domain.model import Entry, EraseUser, Erasure, LeftIn, Position, Room, UserId
 from domain.model.value import value
+
+LEFT_IN: Final = (LeftIn.UNUSED_SPACE, LeftIn.WRITE_AHEAD_LOG)
+"""To overwrite the space that VACUUM frees takes a lock on the tables that keeps everybody out, and more rights than a
+server has."""
 
 _AT_ONCE: Final = 500
 
@@ -127,7 +131,7 @@ class BeginningToErase:
             db.answered = [one.name]
             one.entry = Entry(Position(epoch, first), frozenset(), event, payload, control=control)
         known_at = moment(begun_at if begun_at is not None else microseconds(wanted.begun_at))
-        one.answer = Erasure(id_ if id_ is not None else wanted.id, wanted.user, known_at)
+        one.answer = Erasure(id_ if id_ is not None else wanted.id, wanted.user, known_at, left_in=LEFT_IN)
 
 
 def found(snapshot: Snapshot, ids: Sequence[str]) -> list[Erasure | None]:
@@ -139,6 +143,7 @@ def found(snapshot: Snapshot, ids: Sequence[str]) -> list[Erasure | None]:
             UserId(user) if user is not None else None,
             moment(begun_at),
             moment(done_at) if done_at is not None else None,
+            LEFT_IN,
         )
         for id_, user, begun_at, done_at in rows
     }
