@@ -51,6 +51,8 @@ NAME_MAX_LENGTH = 128
 REASON_MAX_LENGTH = 256
 AUDIENCE_MAX_USERS = 10_000
 AUDIENCE_MAX_GROUPS = 100
+ALL_OF_MAX_BYTES = 2_000
+"""Of the name of the room that they are together: what an index of PostgreSQL holds."""
 BATCH_MAX_ITEMS = 10_000
 BATCH_MAX_RECIPIENTS = 100_000
 
@@ -67,6 +69,7 @@ IDENTIFIER_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '-'"
 REPEATED = "is given more than once"
 AUDIENCE_RULE = f"must name 1 to {AUDIENCE_MAX_USERS} users"
 GROUPS_RULE = f"must name 1 to {AUDIENCE_MAX_GROUPS} roles and topics"
+ALL_OF_RULE = f"must have at most {ALL_OF_MAX_BYTES} bytes in all, of which each takes 7 beside its name"
 
 # Controls (C0, DEL, C1), the line and paragraph separators, and halves of surrogate pairs. Nothing else: what Unicode
 # calls printable leaves out joined emoji, directional marks, no-break spaces and every character that is newer than it.
@@ -281,7 +284,12 @@ class ConnectionPolicy:
             yield FieldError("to.users", AUDIENCE_RULE)
         if to.kind in (AudienceKind.ROLE, AudienceKind.TOPIC) and not 0 < len(to.rooms) <= AUDIENCE_MAX_GROUPS:
             yield FieldError("to.any_of", GROUPS_RULE)
-        for room in to.rooms:
+        whole = next(iter(to.rooms), EVERYONE)
+        if whole.is_all and len(whole.parts) > AUDIENCE_MAX_GROUPS:
+            yield FieldError("to.all_of", GROUPS_RULE)
+        elif whole.is_all and len(whole.encode()) > ALL_OF_MAX_BYTES:
+            yield FieldError("to.all_of", ALL_OF_RULE)
+        for room in whole.parts if whole.is_all else to.rooms:
             name = room.partition(":")[2]
             if room != EVERYONE and not is_name(name):
                 yield FieldError("to", f"a user id, role or topic {name_fault(name)}")
@@ -295,7 +303,7 @@ class ConnectionPolicy:
         if publication.collapse_key is not None and not is_identifier(publication.collapse_key):
             yield FieldError("collapse_key", IDENTIFIER_RULE)
         if publication.collapse_key is not None and not may_collapse(to):
-            yield FieldError("collapse_key", "is for users, roles or everyone, and for no topic")
+            yield FieldError("collapse_key", "is for users, roles or everyone, and for no topic and no all_of")
         for name, text in (("title", publication.title), ("body", publication.body)):
             if text is not None and not text.isascii() and _SURROGATE.search(text):
                 yield FieldError(name, "holds an unpaired surrogate")

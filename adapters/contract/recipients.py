@@ -57,15 +57,19 @@ def _state_of(notification: PublishedNotification | ScheduledNotification) -> di
 
 def audience_object(audience: Audience) -> dict[str, object]:
     """As it is published; of a single user always ``{user}``, and of a single group ``{role}`` or ``{topic}``."""
-    names = sorted(room.partition(":")[2] for room in audience.rooms)
     match audience.kind:
         case AudienceKind.USER:
+            names = sorted(room.partition(":")[2] for room in audience.rooms)
             return {"user": names[0]} if len(names) == 1 else {"users": names}
         case AudienceKind.ROLE | AudienceKind.TOPIC:
+            (first, *_) = audience.rooms
             groups: list[dict[str, object]] = [
-                {kind: name} for kind, _, name in sorted(room.partition(":") for room in audience.rooms)
+                {kind: name}
+                for kind, _, name in sorted(
+                    room.partition(":") for room in (first.parts if first.is_all else audience.rooms)
+                )
             ]
-            return groups[0] if len(groups) == 1 else {"any_of": groups}
+            return groups[0] if len(groups) == 1 else {"all_of" if first.is_all else "any_of": groups}
         case AudienceKind.EVERYONE:
             return {"everyone": True}
 

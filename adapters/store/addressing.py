@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 
-from domain.model import EVERYONE, Audience, AudienceKind, RecipientPlace, Room, UserId
+from domain.model import EVERYONE, Audience, AudienceKind, RecipientPlace, Room, Span, UserId
 
 _ROLE = "role:"
 _TOPIC = "topic:"
+_ALL = "all:"
 _USER = "user:"
 
 
@@ -17,7 +18,7 @@ def audience_of(rooms: str | None) -> tuple[AudienceKind, frozenset[Room]]:
     first = (rooms or "").partition("\n")[0]
     if first == EVERYONE:
         return AudienceKind.EVERYONE, frozenset((EVERYONE,))
-    if first.startswith((_ROLE, _TOPIC)):
+    if first.startswith((_ROLE, _TOPIC, _ALL)):
         groups = Audience.any_of(map(Room, (rooms or "").split("\n")))
         return groups.kind, groups.rooms
     return AudienceKind.USER, frozenset()
@@ -39,10 +40,27 @@ def whole_audience(rooms: str | None) -> Audience:
 
 
 def roles_of(audience: Audience) -> list[str] | None:
-    """The roles of one that is for nobody else; of another a mark in any role counts."""
-    if audience.kind is not AudienceKind.ROLE:
+    """The roles of one that is for any of them and nobody else; of another a mark in any role counts, see
+    ``common_roles``."""
+    if audience.kind is not AudienceKind.ROLE or any(room.is_all for room in audience.rooms):
         return None
     return sorted(room.removeprefix(_ROLE) for room in audience.rooms)
+
+
+def parts_of(audience: Audience) -> Sequence[Room]:
+    """Of one that is for who is in all of some groups these, roles first; of another none."""
+    whole = next(iter(audience.rooms), EVERYONE)
+    return whole.parts if whole.is_all else ()
+
+
+def common_roles(audience: Audience) -> list[str]:
+    """The roles that one has to have together: only a mark of who has all of them counts."""
+    return [part.removeprefix(_ROLE) for part in parts_of(audience) if not part.is_topic]
+
+
+def topics_only(stays: Iterable[Span]) -> list[Span]:
+    """Without those in rooms of several parts."""
+    return [stay for stay in stays if not stay.room.is_all]
 
 
 def named_after(audience: Audience, place: RecipientPlace | None) -> list[UserId]:

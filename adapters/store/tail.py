@@ -120,7 +120,8 @@ class Tail(Generic[E]):
         # The last entry that revises a notification, by the offset of that.
         self._revisions: dict[int, int] = {}
         self.has_topics = False
-        """Whether anybody is known to have come to one: then it does not say what is for whom."""
+        """Whether anybody is known to have come to one, or anything to a room of several parts: then it does not say
+        what is for whom."""
         # The entries by which it is new once more for users, by the same; and the last one of each room.
         self._returns: dict[int, list[int]] = {}
         self._last_return: dict[Room, int] = {}
@@ -143,6 +144,8 @@ class Tail(Generic[E]):
             if isinstance(entry, Entry) and entry.about is not None:
                 self._amend(entry, entry.about)
             elif isinstance(entry, Entry) and isinstance(entry.control, ChangeMembers):
+                self.has_topics = True
+            if len(entry.rooms) == 1 and next(iter(entry.rooms)).is_all:
                 self.has_topics = True
             self.head = offset = entry.position.offset
             self.bytes += _weight(entry)

@@ -113,6 +113,8 @@ class Hub:
             if room.is_own:
                 # What is for some users by their names is for no topic.
                 return False
+            if room.is_all:
+                return all(part.is_topic or part in self._members for part in room.parts)
             if room.is_topic:
                 return True
         return False

@@ -52,10 +52,13 @@ class LiveOutlets(Generic[O, F]):
     def deliver(self, entry: TailEntry) -> Sent | None:
         """What was sent; None where it is for nobody."""
         if isinstance(entry, Unfetched):
-            if self._in(entry.rooms):
+            if self._in(entry.rooms, entry.position.offset):
                 raise TypeError("the tail brought something for somebody without its payload")
             return None
-        outlets = self._in(entry.rooms) if entry.about is None else self._reached(entry.about, entry.rooms)
+        if entry.about is None:
+            outlets = self._in(entry.rooms, entry.position.offset)
+        else:
+            outlets = self._reached(entry.about, entry.rooms)
         if not outlets:
             return None
         if entry.about is not None and entry.later:
@@ -87,10 +90,12 @@ class LiveOutlets(Generic[O, F]):
         for entry in entries:
             self._frames.pop(entry.position.offset, None)
 
-    def _in(self, rooms: frozenset[Room]) -> Collection[O]:
-        """Whoever is in any of the rooms, each once."""
+    def _in(self, rooms: frozenset[Room], offset: int) -> Collection[O]:
+        """Whoever is in any of the rooms, as of the offset to which the log was taken, each once."""
         if len(rooms) == 1:
             (room,) = rooms
+            if room.is_all:
+                return self._in_all(room, offset)
             return self._by_room.get(room, _NOBODY)
         outlets: dict[O, Reach] = {}
         for room in rooms:
@@ -109,6 +114,8 @@ class LiveOutlets(Generic[O, F]):
 
     def _reached(self, offset: int, rooms: frozenset[Room]) -> Collection[O]:
         """For whom in any of the rooms what lies at an offset is, each once."""
+        if len(rooms) == 1 and (room := next(iter(rooms))).is_all:
+            return self._in_all(room, offset)
         return {
             outlet: reach
             for room in rooms
@@ -116,6 +123,16 @@ class LiveOutlets(Generic[O, F]):
             for outlet, reach in some.get(room, _NOBODY).items()
             if reach.includes(room, offset)
         }
+
+    def _in_all(self, room: Room, offset: int) -> Collection[O]:
+        """For whom what lies at an offset in a room of several parts is: of the part with the fewest each is looked
+        at."""
+        few = min(([self._by_room.get(one, _NOBODY), self._left.get(one, _NOBODY)] for one in room.parts), key=_size)
+        return {outlet: reach for some in few for outlet, reach in some.items() if reach.includes(room, offset)}
+
+
+def _size(some: Iterable[Collection[Any]]) -> int:
+    return sum(map(len, some))
 
 
 def _take_out(outlet: O, by_room: dict[Room, dict[O, Reach]], rooms: Iterable[Room]) -> None:

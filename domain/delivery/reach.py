@@ -87,6 +87,8 @@ class Reach:
 
     def includes(self, room: Room, offset: int) -> bool:
         """Whether what lies at an offset, in a room, is for the user."""
+        if room.is_all:
+            return all(self.includes(part, offset) for part in room.parts)
         start = self.starts.get(room)
         if start is not None:
             return start < offset
@@ -97,8 +99,9 @@ class Reach:
         is left to who looks at their starts."""
         if not self.rooms.isdisjoint(entry.rooms):
             return True
-        if not self._spans:
+        is_all = len(entry.rooms) == 1 and next(iter(entry.rooms)).is_all
+        if not self._spans and not is_all:
             return False
         about = entry.about if isinstance(entry, Entry) else None
         offset = entry.position.offset if about is None else about
-        return any(self.includes(room, offset) for room in entry.rooms if room in self._spans)
+        return any(self.includes(room, offset) for room in entry.rooms if is_all or room in (self._spans or ()))

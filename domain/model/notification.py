@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import NewType
 
 from domain.model.value import value
@@ -14,7 +15,8 @@ Json = NewType("Json", bytes)
 
 
 class Room(str):
-    """The name of a set of connections: ``user:{id}``, ``role:{role}``, ``topic:{topic}`` or ``everyone``."""
+    """The name of a set of connections: ``user:{id}``, ``role:{role}``, ``topic:{topic}`` or ``everyone``; or ``all:``
+    and the rooms in all of which they are, in order, between tabs, which no name holds."""
 
     __slots__ = ()
 
@@ -30,15 +32,40 @@ class Room(str):
     def of_topic(cls, topic: str) -> Room:
         return cls(f"topic:{topic}")
 
+    @classmethod
+    def of_all(cls, groups: Iterable[Room]) -> Room:
+        """Of whoever is in each of these roles and topics, at least one; of one alone it is that."""
+        first, *others = parts = sorted(set(groups))
+        return cls(_ALL + _BETWEEN.join(parts)) if others else first
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it is of those who are in each of its parts. What is in such a room is in no other."""
+        return self.startswith(_ALL)
+
+    @property
+    def parts(self) -> tuple[Room, ...]:
+        """The rooms in all of which one has to be: roles before topics."""
+        return _parts(self) if self.is_all else (self,)
+
     @property
     def is_topic(self) -> bool:
         """Whether users come to it and leave it at places in the log."""
-        return self.startswith("topic:")
+        return self.startswith("topic:") or (self.is_all and self.parts[-1].is_topic)
 
     @property
     def is_own(self) -> bool:
         """Whether it is that of one user."""
         return self.startswith("user:")
+
+
+_ALL = "all:"
+_BETWEEN = "\t"
+
+
+@lru_cache(4096)
+def _parts(room: str) -> tuple[Room, ...]:
+    return tuple(map(Room, room.removeprefix(_ALL).split(_BETWEEN)))
 
 
 EVERYONE = Room("everyone")
@@ -80,6 +107,11 @@ class Audience:
         topic."""
         rooms = frozenset(groups)
         return cls(AudienceKind.TOPIC if any(room.is_topic for room in rooms) else AudienceKind.ROLE, rooms)
+
+    @classmethod
+    def all_of(cls, groups: Iterable[Room]) -> Audience:
+        """Whoever is in each of these roles and topics, at least one."""
+        return cls.any_of((Room.of_all(groups),))
 
     @classmethod
     def everyone(cls) -> Audience:

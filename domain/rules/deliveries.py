@@ -3,7 +3,7 @@ which received it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -37,32 +37,44 @@ class Reach:
 
     def includes(self, connection: ConnectionRecord) -> bool:
         """Whether the connection is in one of them. In a topic all of a user's are."""
-        own = (Room.of_user(self.user), EVERYONE, *map(Room.of_role, roles_in(connection.role)))
-        return not self.rooms.isdisjoint(own) or any(room.is_topic for room in self.rooms)
+        return any(self._is_in(room, connection.role) for room in self.rooms)
+
+    def _is_in(self, room: Room, roles: str) -> bool:
+        """Whether who has some roles is in a room, or in all of its parts."""
+        own = (Room.of_user(self.user), EVERYONE, *map(Room.of_role, roles_in(roles)))
+        return all(part in own or part.is_topic for part in room.parts)
 
     def has_mark(self, offset: int, marks: Mapping[str, int]) -> bool:
         """Whether a mark in a role that reaches it lies at or beyond it."""
-        in_all_roles = any(room.is_topic or room == EVERYONE for room in self.rooms)
-        if Room.of_user(self.user) not in self.rooms and not in_all_roles:
-            marks = {
-                roles: mark
-                for roles, mark in marks.items()
-                if not self.rooms.isdisjoint(map(Room.of_role, roles_in(roles)))
-            }
-        return any(mark >= offset for mark in marks.values())
+        return any(
+            mark >= offset and any(self._is_in(room, roles) for room in self.rooms) for roles, mark in marks.items()
+        )
 
 
-def reach(user: UserId, notification: Addressed, starts: Mapping[Room, int], spans: Iterable[Span]) -> Reach:
+def reach(
+    user: UserId, notification: Addressed, starts: Mapping[Room, int], spans: Iterable[Span], known_roles: Iterable[str]
+) -> Reach:
     """What lies at or below the start in a room does not exist for them there, nor what came to a topic while they were
-    not in it."""
+    not in it, nor what is for those who have some roles together in which they never came together."""
     own, offset = Room.of_user(user), notification.position.offset
     topics = {span.room for span in spans if span.includes(offset)}
+
+    def is_in(room: Room) -> bool:
+        return room == own or room in topics or starts.get(room, offset) < offset
+
+    def is_in_all(parts: Collection[Room]) -> bool:
+        roles = [part for part in parts if not part.is_topic]
+        together = len(roles) < 2 or any({*map(Room.of_role, roles_in(some))}.issuperset(roles) for some in known_roles)
+        return together and all(map(is_in, parts))
+
     return Reach(
         user,
-        frozenset(
-            room for room in notification.rooms if room == own or room in topics or starts.get(room, offset) < offset
-        ),
+        frozenset(room for room in notification.rooms if (is_in_all(room.parts) if room.is_all else is_in(room))),
     )
+
+
+def _reach_on(page: AddressedPage, user: UserId, notification: Addressed) -> Reach:
+    return reach(user, notification, page.starts, page.spans, page.marks)
 
 
 @value
@@ -198,7 +210,7 @@ def awaited(
     """The receipts that there may be of the notifications."""
     found: list[AwaitedReceipt] = []
     for notification in page.notifications:
-        reached, offset = reach(user, notification, page.starts, page.spans), notification.position.offset
+        reached, offset = _reach_on(page, user, notification), notification.position.offset
         found += [
             AwaitedReceipt(stay.connection.id, offset, _sent_at(stay.connection, notification))
             for stay in followed
@@ -224,7 +236,7 @@ def case(
 ) -> Case:
     """``followed`` are the stays of their connections since it was stored, which are in the ``history``; ``block`` is
     what is known of one of the user, though it may be over."""
-    reached = reach(user, notification, page.starts, page.spans)
+    reached = _reach_on(page, user, notification)
     offset = notification.position.offset
     relevant: list[Attempt] = []
     for stay in followed:

@@ -93,6 +93,13 @@ def _not_addressed(case: Case) -> str:
     role = next((room.removeprefix("role:") for room in notification.rooms if room.startswith("role:")), None)
     if notification.audience is AudienceKind.USER:
         return f"It was published for other users, and not for {case.user}."
+    if any(room.is_all for room in notification.rooms):
+        (whole,) = notification.rooms
+        groups = " and ".join(" ".join(("the", *room.partition(":")[::2])) for room in whole.parts)
+        return (
+            f"It was published for whoever is in {groups}, at {_time(notification.stored_at)}, and {case.user} was not "
+            "in all of them by then."
+        )
     if any(room.is_topic for room in notification.rooms):
         topics = ", ".join(sorted(room.removeprefix("topic:") for room in notification.rooms if room.is_topic))
         others = " and in none of its roles" if any(not room.is_topic for room in notification.rooms) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
@@ -39,9 +39,9 @@ CLOCK_SET_BACK = 1.0
 class _Tally:
     """The counts of one user in one role, and what each subscription was told last.
 
-    ``counted_at`` is when the inbox was asked, and ``is_outdated`` that it has to be asked again whatever it said. Its
-    user came to one of the ``rooms``, or left one, at the offset ``moved_at``: what was counted before cannot be added
-    to.
+    ``counted_at`` is when the inbox was asked, and ``is_outdated`` that it has to be asked again whatever it said. At
+    the offset ``moved_at`` its user came to one of the ``rooms``, or left one, or was in several that something was for
+    together: what was counted before cannot be added to.
     """
 
     subscriber: Subscriber
@@ -128,6 +128,8 @@ class CountsService:
         self._until: Deadlines[_Tally, datetime] = Deadlines()
         self._given_up_at: Deadlines[_Tally, int] = Deadlines()
         self._clocks_apart = float("-inf")
+        # The last place of something in a room of several parts.
+        self._in_all_at = 0
 
     def watch(self, subscription: AnySubscription, subscriber: Subscriber, counted: Counted) -> None:
         """Tell a subscription from now on; it was told what was counted as it connected."""
@@ -136,7 +138,7 @@ class CountsService:
         if tally is None:
             rooms = _rooms_of(subscription, subscriber)
             tally = self._tallies[key] = _Tally(subscriber, rooms, counted, self._clock.now())
-            tally.moved_at = subscription.reach.changed_at
+            tally.moved_at = max(subscription.reach.changed_at, self._in_all_at)
             self._follow(tally, rooms)
             self._set_deadlines(tally)
         tally.told[subscription] = counted.counts
@@ -184,6 +186,10 @@ class CountsService:
         few: dict[_Tally, None] = {}
         for entry in entries:
             self._noted = entry.position
+            if len(entry.rooms) == 1 and (room := next(iter(entry.rooms))).is_all:
+                tallies = self._count_anew(room, entry)
+                (few if len(tallies) <= TOLD_AT_ONCE else self._due).update(tallies)
+                continue
             of_rooms = {room: self._news[room] for room in entry.rooms if room in self._news}
             for news in of_rooms.values():
                 news.note(entry)
@@ -194,6 +200,22 @@ class CountsService:
                 self._changed.update(dict.fromkeys(of_rooms))
         for tally in few:
             self._tell_at_once(tally)
+
+    def _count_anew(self, room: Room, entry: TailEntry) -> Mapping[_Tally, None]:
+        """Of whom something in a room of several parts is: to what was counted before nothing can be added."""
+        self._in_all_at = entry.position.offset
+        of_parts = [self._news[part].tallies for part in room.parts if part in self._news]
+        if len(of_parts) < len(room.parts):
+            return {}
+        offset = entry.about if isinstance(entry, Entry) and entry.about is not None else entry.position.offset
+        those = {
+            tally: None
+            for tally in min(of_parts, key=len)
+            if any(subscription.reach.includes(room, offset) for subscription in tally.told)
+        }
+        for tally in those:
+            tally.moved_at = entry.position.offset
+        return those
 
     def _tell_at_once(self, tally: _Tally) -> None:
         """In the same write as the entry, where that was all that happened, and nothing was told within the second."""
@@ -211,7 +233,7 @@ class CountsService:
 
     def begin_anew(self, after: Position) -> None:
         """The log ends at a position, before where it was: what was counted there is to be counted again."""
-        self._noted = after
+        self._noted, self._in_all_at = after, min(self._in_all_at, after.offset)
         for news in self._news.values():
             news.complete_after = after.offset
             news.offsets.clear()

@@ -21,7 +21,7 @@ from domain.model import (
     Span,
     UserId,
 )
-from tests.stays import stays_of
+from tests.stays import is_in, stays_of, stays_together
 
 Place = tuple[str, str]
 """A user in one role."""
@@ -273,9 +273,7 @@ class Oracle:
         # Offsets begin at 1 and have no gaps.
         for entry in self.log.entries[after : upto if upto is not None else None]:
             offset = entry.about if entry.about is not None else entry.position.offset
-            if any(room in entry.rooms and start < offset for room, start in starts.items()) or any(
-                stay.room in entry.rooms and stay.includes(offset) for stay in stays
-            ):
+            if any(is_in(room, offset, starts, stays) for room in entry.rooms):
                 yield entry
 
     def _stays(self, place: Place) -> Sequence[Span]:
@@ -363,16 +361,19 @@ class Oracle:
 
     def floor(self, place: Place, trimmed: int) -> int:
         """The last that was trimmed of what was in their rooms, and was neither taken back nor revised before. Of a
-        topic that they have left it may be taken for the end of their stay, where that has lost something since."""
+        topic that they have left it may be taken for the end of their stay, where that has lost something since; and of
+        what is for who is in all of some groups, where they have left one of them."""
         kept_out = self.log.recalled.keys() | self.log.erased
         lost: dict[Room, int] = {}
         for entry in self.log.entries[:trimmed]:
             if entry.position.offset not in kept_out:
                 lost.update(dict.fromkeys(entry.rooms, entry.position.offset))
-        floors = [lost[room] for room, start in self.starts_of(place).items() if lost.get(room, 0) > start]
+        starts, stays = self.starts_of(place), self._stays(place)
+        together = [stay for room in lost if room.is_all for stay in stays_together(room, starts, stays, self.head)]
+        floors = [lost[room] for room, start in starts.items() if lost.get(room, 0) > start]
         floors += [
             min(lost[stay.room], stay.upto or trimmed)
-            for stay in self._stays(place)
+            for stay in [*stays, *together]
             if lost.get(stay.room, 0) > stay.after
         ]
         floors.append(self.log.forgotten.get(place[0], 0))

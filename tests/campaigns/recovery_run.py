@@ -607,6 +607,7 @@ class Run(Watched):
         return self.rng.choice(USERS), self.rng.choice(ROLES)
 
     def _publication(self) -> Publication:
+        several = Audience.all_of if self.numbers % 2 else Audience.any_of
         to = self.rng.choice(
             [
                 Audience.users([self.rng.choice(USERS)]),
@@ -616,8 +617,8 @@ class Run(Watched):
                 Audience.everyone(),
                 Audience.topic(self.rng.choice(TOPICS)),
                 Audience.topic(self.rng.choice(TOPICS)),
-                Audience.any_of([Room.of_topic(self.rng.choice(TOPICS)), Room.of_role(self.rng.choice(ROLES))]),
-                Audience.any_of(map(Room.of_topic, TOPICS)),
+                several([Room.of_topic(self.rng.choice(TOPICS)), Room.of_role(self.rng.choice(ROLES))]),
+                several(map(Room.of_topic, TOPICS)),
             ]
         )
         life = timedelta(seconds=self.rng.uniform(1, 20)) if self.rng.random() < 0.1 else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store.memory import MemoryStore, log
+from adapters.store.memory import MemoryStore, all_of, log
 from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.erasures import MemoryErasures
 from adapters.store.memory.scheduled import KeptSchedule
@@ -44,6 +44,7 @@ from domain.policy import ConnectionPolicy
 from domain.ports import Wanted
 from domain.rules import recovery as rules
 from domain.rules.epochs import Generations
+from domain.rules.groups import stays_in
 from domain.rules.recovery import Continuation, Resumption, Standing, continuation, refused_offset, resumption
 from domain.services import recovery
 from domain.services.catching_up import CatchingUp
@@ -405,7 +406,7 @@ def later_ones_told_as_new_to_all(patch: pytest.MonkeyPatch) -> None:
 
 def revisions_of_what_is_older_than_the_start(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Revisions, "_exists", lambda *_, **__: True)
-    patch.setattr(LiveOutlets, "_reached", lambda self, _, rooms: self._in(rooms))
+    patch.setattr(LiveOutlets, "_reached", lambda self, offset, rooms: self._in(rooms, offset))
 
 
 def due_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -454,6 +455,34 @@ def what_came_during_a_pause_not_told_apart(patch: pytest.MonkeyPatch) -> None:
     """By whether its user was in the topic by then."""
     patch.setattr(
         Reach, "has", lambda self, entry: not (self.rooms | self.topics | set(self.left)).isdisjoint(entry.rooms)
+    )
+
+
+def one_part_is_enough(patch: pytest.MonkeyPatch) -> None:
+    """To whoever is live."""
+    includes = Reach.includes
+    patch.setattr(
+        Reach, "includes", lambda self, room, offset: any(includes(self, part, offset) for part in room.parts)
+    )
+
+
+def read_by_who_is_in_one_part(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        all_of,
+        "stays_in",
+        lambda room, starts, spans: [
+            *(Span(room, start) for part, start in starts.items() if part in room.parts),
+            *(Span(room, span.after, span.upto) for span in spans if span.room in room.parts),
+        ],
+    )
+
+
+def parts_as_they_are_now(patch: pytest.MonkeyPatch) -> None:
+    """Whoever is in all of them has what came before, and who has left one of them nothing."""
+    patch.setattr(
+        all_of,
+        "stays_in",
+        lambda room, starts, spans: [Span(room, 0) for span in stays_in(room, starts, spans) if span.upto is None],
     )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, cast
 
 from adapters.store.memory import MemoryStore
+from adapters.store.memory.all_of import RoomsOfAll
 from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.scheduled import KeptSchedule
 from adapters.store.presence import LocalPresence
@@ -79,6 +80,7 @@ class Store(MemoryStore):
             "_collapsing",
             "_spans",
             "_memberships",
+            "_rooms_of_all",
             "_snoozes",
             "_erased",
             "_erasures",
@@ -137,7 +139,7 @@ def _copied(value: Any) -> Any:
             return deepcopy(value)
         case dict() if value and hasattr(next(iter(value.values())), "marks"):
             return deepcopy(value)
-        case CollapseIndex():
+        case CollapseIndex() | RoomsOfAll():
             return deepcopy(value)
         case dict():
             return value.copy()

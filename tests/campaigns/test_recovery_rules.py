@@ -168,6 +168,9 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
     "what was for them stays away": (switches.erased_ids_forgotten, "stored twice"),
     "and what waited for them": (switches.what_waits_for_erased_users_comes, "was cancelled, and is stored"),
     "and they have left all topics": (switches.erased_users_stay_in_topics, f"{OTHERS}|{LETTER}"),
+    "what is for all of some groups is for who is in each": (switches.one_part_is_enough, OTHERS),
+    "also as it is read": (switches.read_by_who_is_in_one_part, f"{OTHERS}|{LOST}|{LETTER}"),
+    "and was by then": (switches.parts_as_they_are_now, f"{OTHERS}|{LOST}|{REVISED}|{LETTER}"),
 }
 
 

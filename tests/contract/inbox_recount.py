@@ -48,7 +48,7 @@ from tests.contract.inbox_harness import (
 )
 from tests.contract.recount_schedule import ScheduleRules
 from tests.doubles import ManualClock
-from tests.stays import stays_of
+from tests.stays import is_in, stays_of
 
 T = TypeVar("T")
 
@@ -166,10 +166,8 @@ def can_reach(subscriber: Subscriber, entry: Entry) -> bool:
 
 
 def is_theirs(subscriber: Subscriber, entry: Entry, stays: Sequence[Span]) -> bool:
-    """Also by a stay in a topic."""
-    return can_reach(subscriber, entry) or any(
-        stay.room in entry.rooms and stay.includes(entry.position.offset) for stay in stays
-    )
+    """Also by stays in topics."""
+    return any(is_in(room, entry.position.offset, subscriber.starts, stays) for room in entry.rooms)
 
 
 def replaced_for(log: Sequence[Entry], subscriber: Subscriber) -> set[int]:
@@ -220,6 +218,9 @@ audiences = st.one_of(
     st.sampled_from(TOPICS).map(Audience.topic),
     st.sets(st.sampled_from([*map(Room.of_topic, TOPICS), *map(Room.of_role, ROLES)]), min_size=1, max_size=3).map(
         Audience.any_of
+    ),
+    st.sets(st.sampled_from([*map(Room.of_topic, TOPICS), *map(Room.of_role, ROLES)]), min_size=2, max_size=3).map(
+        Audience.all_of
     ),
 )
 subscribers = st.tuples(st.sampled_from(USERS), st.sampled_from(ROLES))
@@ -615,11 +616,7 @@ class InboxMachine(ScheduleRules):
         if entry.about is not None and any(room.is_topic for room in entry.rooms):
             offset = entry.about
         stays = stays_of(self.log, subscriber.user)
-        return any(
-            offset > subscriber.starts.get(room, 10**18)
-            or any(stay.room == room and stay.includes(offset) for stay in stays)
-            for room in entry.rooms
-        )
+        return any(is_in(room, offset, subscriber.starts, stays) for room in entry.rooms)
 
     def as_read_by(self, subscriber: Subscriber) -> Iterator[Entry]:
         """What is left of the log, in whatever rooms it is."""

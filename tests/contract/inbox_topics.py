@@ -284,7 +284,7 @@ class TopicContract:
         page = await inbox.addressed(UserId("ann"), DeliveriesQuery())
         assert [one.id for one in page.notifications] == ["b", "a"]
         assert [one.rooms for one in page.notifications] == [{TOPIC, COMPANY}, {TOPIC}]
-        reached = [reach(UserId("ann"), one, page.starts, page.spans).rooms for one in page.notifications]
+        reached = [reach(UserId("ann"), one, page.starts, page.spans, page.marks).rooms for one in page.notifications]
         assert reached == [{COMPANY}, {TOPIC}]
         (other,) = (await inbox.addressed(UserId("ann"), DeliveriesQuery(id="c"))).notifications
-        assert reach(UserId("ann"), other, page.starts, page.spans).rooms == frozenset()
+        assert reach(UserId("ann"), other, page.starts, page.spans, page.marks).rooms == frozenset()

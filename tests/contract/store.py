@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.contract.inbox_all_of import AllOfContract
 from tests.contract.inbox_arrivals import ArriveContract
 from tests.contract.inbox_changes import ChangeContract, ReadAllContract, ReadUpToContract
 from tests.contract.inbox_collapse import CollapseContract
@@ -53,6 +54,7 @@ class StoreContract(
     ScheduleContract,
     CollapseContract,
     TopicContract,
+    AllOfContract,
     SnoozeContract,
     ErasureContract,
     DeletionContract,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from adapters.store.following import as_followed
+from adapters.store.memory.all_of import RoomsOfAll
 from adapters.store.memory.collapsing import CollapseIndex
 from adapters.store.memory.notes import KeptNotes
 from adapters.store.memory.scheduled import KeptSchedule
@@ -103,6 +104,7 @@ class Held:
         self._restrictions: dict[UserId, Restriction] = {}
         self._spans: dict[UserId, list[Span]] = {}
         self._memberships = 0
+        self._rooms_of_all = RoomsOfAll()
         self._seals = Seals(self._secret)
         self._erasures: OrderedDict[str, Erasure] = OrderedDict()
         # The last offset of who was erased, by their seal.
@@ -143,7 +145,7 @@ class Held:
 
     def _floor_of(self, subscriber: Subscriber) -> int:
         trimmed = {room: self._trimmed_rooms.get(room, self._trimmed_elsewhere) for room in subscriber.starts}
-        spans = self._spans_of(subscriber.user)
+        spans = self._stays_of(subscriber)
         lost = {span.room: self._trimmed_rooms.get(span.room, self._trimmed_elsewhere) for span in spans}
         known = self._users.get(subscriber.user)
         erased = known.erased if known is not None else 0
@@ -152,6 +154,13 @@ class Held:
     def _spans_of(self, user: UserId) -> Sequence[Span]:
         return self._spans.get(user, ())
 
+    def _stays_of(self, subscriber: Subscriber) -> Sequence[Span]:
+        """In topics, and in rooms of several parts."""
+        return self._stays_from(subscriber.starts, self._spans_of(subscriber.user))
+
+    def _stays_from(self, starts: Mapping[Room, int], spans: Sequence[Span]) -> Sequence[Span]:
+        return [*spans, *self._rooms_of_all.stays(starts, spans)]
+
     def _store(self, records: Sequence[Record]) -> None:
         """Raises PublicationTooLarge or StoreUnavailable, and then nothing was stored."""
         sizes = (weight(len(record.entry.payload), len(record.entry.rooms)) for record in records)
@@ -159,6 +168,8 @@ class Held:
         records = [self._collapsed(record) for record in records]
         for record in records:
             self._records[record.entry.position.offset] = record
+            if len(record.entry.rooms) == 1 and (room := next(iter(record.entry.rooms))).is_all:
+                self._rooms_of_all.add(room)
             if record.id:
                 self._by_id[record.id] = record
             if record.key is not None:
@@ -210,4 +221,6 @@ class Held:
             self._trimmed_rooms[room] = offset
             self._trimmed_rooms.move_to_end(room)
         while len(self._trimmed_rooms) > self._max_trimmed_rooms:
-            _, self._trimmed_elsewhere = self._trimmed_rooms.popitem(last=False)
+            room, self._trimmed_elsewhere = self._trimmed_rooms.popitem(last=False)
+            if room.is_all and next(self._tail.offsets(room, 0), None) is None:
+                self._rooms_of_all.forget(room)

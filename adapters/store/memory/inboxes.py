@@ -159,7 +159,7 @@ class MemoryInboxes(MemorySnoozes):
         user = self._users.get(subscriber.user)
         state = user.state if user is not None else UserState()
         rooms = [self._tail.newest_first(room, start) for room, start in subscriber.starts.items()]
-        rooms += [self._tail.newest_in(span) for span in self._spans_of(subscriber.user)]
+        rooms += [self._tail.newest_in(span) for span in self._stays_of(subscriber)]
         number, last = 0, None
         for offset in heapq.merge(*rooms, reverse=True):
             record = self._records[offset]

@@ -52,7 +52,7 @@ class MemoryLedger(Held):
     def _for_user(self, user: UserId, known: User, query: DeliveriesQuery) -> list[Record]:
         starts = {Room.of_user(user): 0, **known.starts}
         rooms = [self._tail.newest_first(room, start) for room, start in starts.items()]
-        rooms += [self._tail.newest_in(span) for span in self._spans_of(user)]
+        rooms += [self._tail.newest_in(span) for span in self._stays_from(known.starts, self._spans_of(user))]
         found: list[Record] = []
         last: int | None = None
         for offset in heapq.merge(*rooms, reverse=True):

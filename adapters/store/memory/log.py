@@ -115,12 +115,12 @@ class MemoryLog(MemorySubscribers, MemoryInboxes, MemorySchedule):
             subscriber,
             after.offset,
             self._tail.head,
-            self._spans_of(subscriber.user),
+            self._stays_of(subscriber),
             max_entries=max_entries,
             max_bytes=max_bytes,
         )
         upto = entries[-1].position if more else self._head()
-        user, spans = self._users.get(subscriber.user, User()), self._spans_of(subscriber.user)
+        user, spans = self._users.get(subscriber.user, User()), self._stays_of(subscriber)
         kept = tuple(
             entry for entry in entries if self._is_to_be_told(entry, user) and is_told(entry, subscriber.starts, spans)
         )

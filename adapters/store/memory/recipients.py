@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncIterator
 
-from adapters.store.addressing import audience_in, named_after
+from adapters.store.addressing import audience_in, common_roles, named_after, parts_of
 from adapters.store.memory.held import User
 from adapters.store.memory.inboxes import MemoryInboxes
 from domain.model import (
@@ -17,8 +17,10 @@ from domain.model import (
     RecipientsPage,
     Room,
     UserId,
+    roles_in,
 )
 from domain.rules.deliveries import Reach
+from domain.rules.groups import stays_in
 from domain.rules.recipients import tally_of
 
 
@@ -55,12 +57,17 @@ class MemoryRecipients(MemoryInboxes):
                 yield RecipientPlace(0, user)
             return
         rooms, offset = notification.audience.rooms, notification.position.offset
+        parts, together = parts_of(notification.audience), frozenset(common_roles(notification.audience))
         for user in list(dict.fromkeys([*self._users, *self._spans])):
             self._counted_since_turn += 1
             await self._leave_turns()
             known = self._users.get(user, User())
             starts = [start for room, start in known.starts.items() if room in rooms and start < offset]
             starts += [one.after for one in self._spans_of(user) if one.room in rooms and one.includes(offset)]
+            if parts:
+                stays = stays_in(next(iter(rooms)), known.starts, self._spans_of(user))
+                came_so = len(together) < 2 or any(together.issubset(roles_in(roles)) for roles in known.marks)
+                starts = [stay.after for stay in stays if came_so and stay.includes(offset)]
             if starts:
                 place = RecipientPlace(min(starts), user)
                 if after is None or _in_order(place) > _in_order(after):

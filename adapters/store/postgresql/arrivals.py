@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+from adapters.store.addressing import topics_only
 from adapters.store.postgresql import items, log
 from adapters.store.postgresql.database import Snapshot
 from adapters.store.postgresql.items import View
@@ -80,7 +81,13 @@ def _arrive(snapshot: Snapshot, requests: Sequence[Arriving]) -> list[FoundToget
     pages = dict(zip(readings, log.readable_pages(snapshot, list(readings.values())), strict=True))
     found = iter(
         [
-            Found(one.subscriber, where, pages.get(number), items.counted(snapshot, window, summary), one.spans)
+            Found(
+                one.subscriber,
+                where,
+                pages.get(number),
+                items.counted(snapshot, window, summary),
+                topics_only(one.spans),
+            )
             for number, ((_, _, one), where, summary) in enumerate(zip(there, continuations, summaries, strict=True))
         ]
     )

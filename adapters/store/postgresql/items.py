@@ -146,6 +146,7 @@ class View:
             "user": self.subscriber.user,
             "aged": aged,
             "rooms": list(starts),
+            "starts": list(starts.values()),
             "afters": [max(start, aged) for start in starts.values()],
             **self.window.limits,
         }

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from psycopg.types.json import Jsonb
 
+from adapters.store.addressing import topics_only
 from adapters.store.ledger_rows import (
     ALL,
     Receiving,
@@ -26,7 +27,7 @@ from adapters.store.ledger_rows import (
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.postgresql.erasing import erased
 from adapters.store.postgresql.topics import ALL as BEYOND
-from adapters.store.postgresql.topics import MINE, spans_of
+from adapters.store.postgresql.topics import MINE, stays_of
 from adapters.store.times import MICROSECOND, microseconds, moment, second
 from domain.model import (
     SERVER_STOPPED,
@@ -255,7 +256,7 @@ def addressed(snapshot: Snapshot, asking: Asking) -> AddressedPage:
         starts,
         marks,
         max(moment(since[0]), asking.kept_since) if since is not None else None,
-        spans_of(snapshot, user),
+        topics_only(stays_of(snapshot, user, starts)),
     )
 
 
@@ -276,6 +277,7 @@ def _for_user(db: Database, user: UserId, starts: Mapping[Room, int], floor: int
             "user": user,
             "floor": floor,
             "rooms": list(rooms),
+            "starts": list(rooms.values()),
             "afters": [max(start, floor) for start in rooms.values()],
             "before": before,
             "most": limit + 1,

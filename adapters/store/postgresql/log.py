@@ -14,7 +14,7 @@ from adapters.contract.controls import read_control
 from adapters.store.form import FORM, change, notification, unknown_form
 from adapters.store.postgresql.collapsing import as_followed, as_read
 from adapters.store.postgresql.database import Row, Snapshot
-from adapters.store.postgresql.topics import ALL, MINE, spans_of
+from adapters.store.postgresql.topics import ALL, MINE, STAYS, stays_of
 from adapters.store.tail import (
     ENTRY_OVERHEAD,
     FOLLOW_MAX_BYTES,
@@ -99,15 +99,14 @@ _PAGE = f"""
                 ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed
             UNION ALL
             SELECT placed.log_offset, placed.item
-            FROM synkrone.memberships AS stay
+            FROM (SELECT * FROM ({STAYS}) AS each WHERE upto_offset IS NOT NULL) AS stay
             CROSS JOIN LATERAL (
                 SELECT log_offset, item FROM synkrone.placed
                 WHERE placed.room = stay.room AND NOT item
                     AND placed.log_offset > greatest(stay.upto_offset, %(after)s::bigint)
                     AND (SELECT about FROM synkrone.entries WHERE entries.log_offset = placed.log_offset)
                         BETWEEN stay.after_offset + 1 AND stay.upto_offset
-                ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed
-            WHERE stay.user_id = %(user)s::text AND stay.upto_offset IS NOT NULL) AS placed
+                ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed) AS placed
         ORDER BY log_offset LIMIT %(entries)s::integer + 1),
     {_SUMS}
     SELECT (SELECT count(*) FROM found),
@@ -172,7 +171,7 @@ _TAIL_FLOOR = f"""
 
 def trimmed(snapshot: Snapshot, subscriber: Subscriber) -> int:
     """The highest offset of an entry that has left the log and that the subscriber could have reached; or 0."""
-    stays = spans_of(snapshot, subscriber.user)
+    stays = stays_of(snapshot, subscriber.user, subscriber.starts)
     rooms = list({*subscriber.starts, *(span.room for span in stays)})
     rows = snapshot.db.execute(_TRIMMED, {"rooms": rooms, "floor": snapshot.floor}).fetchall()
     lost = {Room(room): offset for room, offset in rows}
@@ -195,6 +194,7 @@ class Reading:
             "user": self.subscriber.user,
             "after": self.after.offset,
             "rooms": list(starts),
+            "starts": list(starts.values()),
             "afters": [max(start, self.after.offset) for start in starts.values()],
             "entries": self.max_entries,
             "bytes": self.max_bytes,
@@ -238,7 +238,7 @@ def _told(snapshot: Snapshot, reading: Reading, page: Page) -> Page:
     if not any(entry.about is not None and any(room.is_topic for room in entry.rooms) for entry in page.entries):
         return page
     subscriber = reading.subscriber
-    stays = spans_of(snapshot, subscriber.user)
+    stays = stays_of(snapshot, subscriber.user, subscriber.starts)
     kept = (entry for entry in page.entries if is_told(entry, subscriber.starts, stays))
     return Page(tuple(kept), page.upto, page.more)
 

@@ -6,7 +6,7 @@ look at their marks, their state and their watermarks.
 
 from __future__ import annotations
 
-from adapters.store.addressing import named_after, roles_of, whole_audience
+from adapters.store.addressing import common_roles, named_after, parts_of, roles_of, whole_audience
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.times import moment
@@ -84,6 +84,33 @@ _IN_ANY = """
         GROUP BY user_id
         HAVING (min(start_offset), user_id) > (%(start)s::bigint, %(after)s::text)
         ORDER BY 2, 1 LIMIT %(most)s::integer) AS chosen"""
+_IN_ALL = """
+    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number
+    FROM (
+        SELECT user_id, start_offset FROM (
+            SELECT user_id, start_offset FROM synkrone.starts
+            WHERE NOT %(is_topic)s::boolean AND room = %(room)s::text AND start_offset < %(offset)s::bigint
+                AND (start_offset, user_id) > (%(start)s::bigint, %(after)s::text)
+            UNION ALL
+            SELECT user_id, after_offset FROM synkrone.memberships
+            WHERE %(is_topic)s::boolean AND room = %(room)s::text AND after_offset < %(offset)s::bigint
+                AND (upto_offset IS NULL OR upto_offset >= %(offset)s::bigint)
+                AND (after_offset, user_id) > (%(start)s::bigint, %(after)s::text)) AS one
+        WHERE NOT EXISTS (
+            SELECT FROM unnest(%(rooms)s::text[]) AS other (room)
+            WHERE NOT EXISTS (
+                    SELECT FROM synkrone.starts
+                    WHERE starts.user_id = one.user_id AND starts.room = other.room
+                        AND starts.start_offset < %(offset)s::bigint)
+                AND NOT EXISTS (
+                    SELECT FROM synkrone.memberships AS stay
+                    WHERE stay.user_id = one.user_id AND stay.room = other.room
+                        AND stay.after_offset < %(offset)s::bigint
+                        AND (stay.upto_offset IS NULL OR stay.upto_offset >= %(offset)s::bigint)))
+            AND (cardinality(%(common)s::text[]) < 2 OR EXISTS (
+                SELECT FROM synkrone.marks
+                WHERE marks.user_id = one.user_id AND string_to_array(role, chr(31)) @> %(common)s::text[]))
+        ORDER BY start_offset, user_id LIMIT %(most)s::integer) AS chosen"""
 # With a LIMIT each is looked for by its key: otherwise the whole table could be read for a step.
 _STANDING = """
     WITH given AS MATERIALIZED ({given}), standing AS MATERIALIZED (
@@ -91,6 +118,7 @@ _STANDING = """
             coalesce((SELECT true FROM synkrone.marks
                 WHERE marks.user_id = given.user_id AND log_offset >= %(offset)s::bigint
                     AND (%(roles)s::text[] IS NULL OR string_to_array(role, chr(31)) && %(roles)s::text[])
+                    AND string_to_array(role, chr(31)) @> %(common)s::text[]
                 LIMIT 1), false) AS received,
             CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.seen_at END AS seen_at,
             CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.read_at END AS read_at,
@@ -117,7 +145,7 @@ _TALLY = f"""{_STANDING}
 
 def _queries(query: str) -> dict[str, bytes]:
     """By how recipients are found."""
-    return {given: query.format(given=given).encode() for given in (_NAMED, _IN_ROOM, _IN_TOPIC, _IN_ANY)}
+    return {given: query.format(given=given).encode() for given in (_NAMED, _IN_ROOM, _IN_TOPIC, _IN_ANY, _IN_ALL)}
 
 
 _RECIPIENTS_OF, _TALLY_OF = _queries(_RECIPIENTS), _queries(_TALLY)
@@ -128,6 +156,8 @@ def _given(audience: Audience) -> str:
         return _NAMED
     if len(audience.rooms) > 1:
         return _IN_ANY
+    if parts_of(audience):
+        return _IN_ALL
     return _IN_TOPIC if audience.kind is AudienceKind.TOPIC else _IN_ROOM
 
 
@@ -150,12 +180,18 @@ def tally(snapshot: Snapshot, asking: Asking) -> PartialTally:
 
 def _parameters(asking: Asking, most: int) -> dict[str, object]:
     audience, after = asking.notification.audience, asking.after
-    common: dict[str, object] = {"offset": asking.notification.position.offset, "roles": roles_of(audience)}
+    common: dict[str, object] = {
+        "offset": asking.notification.position.offset,
+        "roles": roles_of(audience),
+        "common": common_roles(audience),
+    }
     if audience.kind is AudienceKind.USER:
         return common | {"users": named_after(audience, after)[:most]}
-    rooms = list(audience.rooms)
+    # Of several parts the last, a topic where there is one, is gone through.
+    rooms = list(parts_of(audience) or audience.rooms)
     return common | {
-        "room": rooms[0],
+        "room": rooms[-1],
+        "is_topic": rooms[-1].is_topic,
         "rooms": rooms,
         "start": after.start if after is not None else -1,
         "after": after.user if after is not None else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from adapters.store.postgresql.database import Row, Snapshot
@@ -13,17 +13,27 @@ MINE: Final = """
     FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS given (room, after)
     UNION ALL
     SELECT room, greatest(after_offset, {after}), upto_offset FROM synkrone.memberships
-    WHERE user_id = %(user)s::text) AS mine"""
-"""Rooms from an offset on, up to another: those that are given, and topics of a user, none from before ``{after}``."""
+    WHERE user_id = %(user)s::text
+    UNION ALL
+    SELECT room, greatest(after_offset, {after}), upto_offset
+    FROM synkrone.stays_in_all(%(user)s::text, %(rooms)s::text[], %(starts)s::bigint[])) AS mine"""
+"""Rooms from an offset on, up to another: those that are given, and by the stays of a user, none from before
+``{after}``. The ``starts`` are the offsets with which the rooms that are given begin for them."""
 ALL: Final = f"{1 << 62}::bigint"
 """Beyond every offset."""
 
-SPANS: Final = b"""
-    SELECT room, after_offset, upto_offset FROM synkrone.memberships WHERE user_id = %(user)s::text"""
+STAYS: Final = """
+    SELECT room, after_offset, upto_offset FROM synkrone.memberships WHERE user_id = %(user)s::text
+    UNION ALL
+    SELECT room, after_offset, upto_offset
+    FROM synkrone.stays_in_all(%(user)s::text, %(rooms)s::text[], %(starts)s::bigint[])"""
+_STAYS = STAYS.encode()
 
 
-def spans_of(snapshot: Snapshot, user: UserId) -> list[Span]:
-    return spans(snapshot.db.execute(SPANS, {"user": user}).fetchall())
+def stays_of(snapshot: Snapshot, user: UserId, starts: Mapping[Room, int]) -> list[Span]:
+    """Of who has such starts, in topics and in rooms of several parts."""
+    given = {"user": user, "rooms": list(starts), "starts": list(starts.values())}
+    return spans(snapshot.db.execute(_STAYS, given).fetchall())
 
 
 def spans(rows: Iterable[Row]) -> list[Span]:
@@ -31,5 +41,8 @@ def spans(rows: Iterable[Row]) -> list[Span]:
 
 
 def has_topics(snapshot: Snapshot) -> bool:
-    (has,) = snapshot.db.one(b"SELECT EXISTS (SELECT FROM synkrone.memberships)")
+    """As of a Tail."""
+    (has,) = snapshot.db.one(
+        b"SELECT EXISTS (SELECT FROM synkrone.memberships) OR EXISTS (SELECT FROM synkrone.all_of)"
+    )
     return bool(has)

@@ -28,7 +28,14 @@ _STAYS = f"""
     FROM (
         SELECT given.number, stay.room, stay.after_offset, stay.upto_offset
         FROM unnest(%(numbers)s::integer[], %(users)s::text[]) AS given (number, user_id)
-        JOIN synkrone.memberships AS stay ON stay.user_id = given.user_id) AS mine""".encode()  # noqa: S608
+        JOIN synkrone.memberships AS stay ON stay.user_id = given.user_id
+        UNION ALL
+        SELECT given.number, stay.room, stay.after_offset, stay.upto_offset
+        FROM unnest(%(numbers)s::integer[], %(users)s::text[], %(rooms)s::text[], %(starts)s::text[])
+            AS given (number, user_id, rooms, starts)
+        CROSS JOIN LATERAL synkrone.stays_in_all(
+            given.user_id, string_to_array(given.rooms, E'\\n'), string_to_array(given.starts, ' ')::bigint[])
+            AS stay) AS mine""".encode()  # noqa: S608
 _MARKS = b"""
     SELECT (SELECT log_offset FROM synkrone.marks WHERE marks.user_id = mine.user_id AND marks.role = mine.role)
     FROM unnest(%(users)s::text[], %(roles)s::text[]) WITH ORDINALITY AS mine (user_id, role, number)
@@ -84,7 +91,8 @@ _ACKNOWLEDGE = b"""
 
 @value
 class Standing:
-    """Somebody who is registered. ``floor`` and ``mark`` are offsets, as the domain's Standing has them."""
+    """Somebody who is registered. ``floor`` and ``mark`` are offsets, as the domain's Standing has them; ``spans`` are
+    all stays."""
 
     subscriber: Subscriber
     floor: int
@@ -119,7 +127,13 @@ def standings(snapshot: Snapshot, those: Sequence[Arrival | Registration]) -> li
     stays: list[list[Span]] = [[] for _ in those]
     for number, room, after, upto, lost in snapshot.db.execute(
         _STAYS,
-        {"numbers": list(range(len(those))), "users": [one.user for one in those], "floor": snapshot.floor},
+        {
+            "numbers": list(range(len(those))),
+            "users": [one.user for one in those],
+            "rooms": ["\n".join(known) for known in starts],
+            "starts": [" ".join(map(str, known.values())) for known in starts],
+            "floor": snapshot.floor,
+        },
     ):
         stays[number].append(Span(Room(room), after, upto))
         trimmed[number][Room(room)] = lost

@@ -9,11 +9,12 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
+from adapters.store.addressing import topics_only
 from adapters.store.registration import Registration
 from adapters.store.sqlite import items, log, users
 from adapters.store.sqlite.log import Reading, RoomSets
 from adapters.store.sqlite.schema import as_json
-from adapters.store.sqlite.topics import has_topics, span_of
+from adapters.store.sqlite.topics import ALL, Groups, groups_in, span_of, start_in, stays_in
 from adapters.store.sqlite.transaction import LogTransaction
 from adapters.store.window import Window
 from domain.errors import SynkroneError
@@ -80,7 +81,7 @@ def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTo
                 where = continuation(arrival, Standing(request.generations, head, one.floor, one.mark))
                 page = _page(db, request, arrival, one, where.after)
                 counted = items.counted(window, items.summary(one.numbers, window, aged), as_of)
-                each.append(Found(one.subscriber, where, page, counted, one.spans))
+                each.append(Found(one.subscriber, where, page, counted, topics_only(one.spans)))
         except SynkroneError as error:
             found.append(error)
         else:
@@ -129,7 +130,7 @@ def _page(db: sqlite3.Connection, request: Arriving, arrival: Arrival, known: _K
 
 @value
 class _Known:
-    """Somebody who is registered. ``floor`` and ``mark`` are offsets, as in a Standing."""
+    """Somebody who is registered. ``floor`` and ``mark`` are offsets, as in a Standing; ``spans`` are all stays."""
 
     subscriber: Subscriber
     floor: int
@@ -141,13 +142,13 @@ class _Known:
 def _look_up(
     db: sqlite3.Connection,
     those: Sequence[Arrival | Registration],
-    query: Callable[[int, bool], str],
+    query: Callable[[int, Groups], str],
     arguments: Mapping[str, object],
 ) -> tuple[int, list[_Known | None]]:
     """The head, and what is known of each, in their order: None where a start or the mark has to be stored first."""
     rooms = [tuple(one.rooms) for one in those]
     given = [(Room.of_user(one.user), one.role, *names) for one, names in zip(those, rooms, strict=True)]
-    wanted = query(max(map(len, rooms), default=1), has_topics(db))
+    wanted = query(max(map(len, rooms), default=1), groups_in(db))
     (rows,) = db.execute(wanted, {"given": as_json(given), **arguments}).fetchone()
     head, found = json.loads(rows)
     known: list[_Known | None] = []
@@ -167,23 +168,27 @@ def _look_up(
 
 
 @cache
-def _with_numbers(rooms: int, in_topics: bool) -> str:  # noqa: FBT001 (a cache takes it by its place)
-    return _query(rooms, items.numbers_of(rooms, in_topics=in_topics), in_topics=in_topics)
+def _with_numbers(rooms: int, groups: Groups) -> str:
+    return _query(rooms, items.numbers_of(rooms, groups), groups)
 
 
 @cache
-def _without_numbers(rooms: int, in_topics: bool) -> str:  # noqa: FBT001
-    return _query(rooms, "'null'", in_topics=in_topics)
+def _without_numbers(rooms: int, groups: Groups) -> str:
+    return _query(rooms, "'null'", groups)
 
 
-_STAYS = f"""
-    json((SELECT json_group_array(json_array(rooms.name, memberships.after, memberships.upto, {log.TRIMMED}))
-        FROM memberships JOIN rooms ON rooms.id = memberships.room WHERE memberships.user = own))"""  # noqa: S608
+def _stays(rooms: int, groups: Groups) -> str:
+    if not groups:
+        return "json('[]')"
+    starts = [start_in(f"room{number}", f"start{number}") for number in range(rooms)]
+    return f"""
+        json((SELECT json_group_array(json_array(rooms.name, stay.after, nullif(stay.upto, {ALL}), {log.TRIMMED}))
+            FROM ({stays_in(groups, "own", starts)}) AS stay CROSS JOIN rooms ON rooms.id = stay.room))"""  # noqa: S608
 
 
-def _query(rooms: int, numbers: str, *, in_topics: bool) -> str:
-    """A query for the head, and for the mark, the starts, the last offsets that left the rooms, the stays in topics,
-    and the numbers of each who has at most so many rooms.
+def _query(rooms: int, numbers: str, groups: Groups) -> str:
+    """A query for the head, and for the mark, the starts, the last offsets that left the rooms, the stays, and the
+    numbers of each who has at most so many rooms.
 
     It is one for all of them: each would cost a wait for the interpreter's lock.
     """
@@ -209,5 +214,5 @@ def _query(rooms: int, numbers: str, *, in_topics: bool) -> str:
             FROM named)
         SELECT json_array(({log.HEAD}), json_group_array(json_array(
             mark, json_array({", ".join(f"start{number}" for number in range(rooms))}), json_array({trimmed}),
-            {_STAYS if in_topics else "json('[]')"}, json({numbers}))))
+            {_stays(rooms, groups)}, json({numbers}))))
         FROM (SELECT *{afters}, {items.LAST_WATERMARK} AS watermark FROM known ORDER BY key)"""  # noqa: S608

@@ -11,7 +11,6 @@ from adapters.store.sqlite.erased import is_erased
 from adapters.store.sqlite.items import (
     IN_INBOX,
     IN_OR_SNOOZED,
-    OWN,
     READ_AT,
     READ_BY,
     SEEN_AT,
@@ -21,12 +20,13 @@ from adapters.store.sqlite.items import (
     Summary,
     View,
     is_replaced,
+    items_of_stays,
     placed,
     summarize,
 )
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
-from adapters.store.sqlite.topics import has_topics, items_in_topics
+from adapters.store.sqlite.topics import groups_in
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
 from adapters.store.times import microseconds, moment
 from domain.model import Action, Changed, Counts, Json, Room
@@ -178,15 +178,15 @@ def named(transaction: LogTransaction, view: View, ids: Sequence[str], floor: in
             AND placed.offset = contents.offset AND placed.offset > :after{number} AND item)"""  # noqa: S608
         for number in range(len(view.subscriber.starts))
     )
-    in_topics = "false"
-    if has_topics(transaction.db):
-        in_topics = f"EXISTS ({items_in_topics(OWN, '1')} AND placed.offset = contents.offset)"
+    in_groups, groups = "false", groups_in(transaction.db)
+    if groups:
+        in_groups = f"EXISTS ({items_of_stays(view.subscriber, groups, '1')} AND placed.offset = contents.offset)"
     (rows,) = transaction.db.execute(
         f"""
         SELECT json_group_array({_ITEM})
         FROM (SELECT offset, expires_at, id
             FROM (SELECT value FROM json_each(:locators)) CROSS JOIN locators ON locator = value
-            JOIN contents USING (offset) WHERE ({rooms or "false"} OR {in_topics})
+            JOIN contents USING (offset) WHERE ({rooms or "false"} OR {in_groups})
                 AND NOT {is_replaced(view.subscriber, "contents.offset")}) AS placed {WITH_STATE}
         WHERE {IN_OR_SNOOZED}""",  # noqa: S608
         arguments | {"locators": as_json([*map(locator, ids)])},
@@ -197,7 +197,7 @@ def named(transaction: LogTransaction, view: View, ids: Sequence[str], floor: in
 
 def _to_read(transaction: LogTransaction, view: View, up_to: int, floor: int) -> list[Named]:
     """Those up to an offset that are unread or unseen, the newest last."""
-    those = placed(view.subscriber, in_topics=has_topics(transaction.db))
+    those = placed(view.subscriber, groups_in(transaction.db))
     (rows,) = transaction.db.execute(
         f"""
         SELECT json_group_array({_ITEM})

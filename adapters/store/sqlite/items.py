@@ -17,7 +17,7 @@ from adapters.store.form import notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, places_of, replaced
 from adapters.store.sqlite.log import FIELD, ROW, head
 from adapters.store.sqlite.schema import as_json
-from adapters.store.sqlite.topics import has_topics, items_in_topics
+from adapters.store.sqlite.topics import Groups, groups_in, items_in_groups, start_in, starts_in, stays_in
 from adapters.store.times import MICROSECOND, moment
 from adapters.store.window import Arguments, Window
 from domain.model import (
@@ -94,8 +94,15 @@ def is_replaced(subscriber: Subscriber, offset: str = "placed.offset") -> str:
     return replaced(places_of(subscriber), [f":after{number}" for number in range(len(subscriber.starts))], offset)
 
 
-def placed(subscriber: Subscriber, *, in_topics: bool) -> str:
-    """A query for the items that are placed for a subscriber, newest first; ``in_topics``: somebody is in one."""
+def items_of_stays(subscriber: Subscriber, groups: Groups, columns: str = "placed.offset, placed.expires_at") -> str:
+    """A query for the items that a subscriber has by their stays."""
+    rooms = range(len(subscriber.starts))
+    begun = [start_in(f"(SELECT id FROM rooms WHERE name = :room{number})", f":after{number}") for number in rooms]  # noqa: S608
+    return items_in_groups(stays_in(groups, OWN, begun), columns)
+
+
+def placed(subscriber: Subscriber, groups: Groups) -> str:
+    """A query for the items that are placed for a subscriber, newest first."""
     rooms = [
         f"""
         SELECT offset, expires_at FROM placed
@@ -103,12 +110,12 @@ def placed(subscriber: Subscriber, *, in_topics: bool) -> str:
             AND {_not_replaced(subscriber)}"""  # noqa: S608
         for number in range(len(subscriber.starts))
     ]
-    if in_topics:
-        rooms.append(items_in_topics(OWN))
+    if groups:
+        rooms.append(items_of_stays(subscriber, groups))
     return f"{' UNION '.join(rooms) or 'SELECT NULL, NULL WHERE false'} ORDER BY 1 DESC"
 
 
-def _returned(subscriber: Subscriber, *, in_topics: bool) -> str:
+def _returned(subscriber: Subscriber, groups: Groups) -> str:
     """Those of them that have come back to the user."""
     those = f"SELECT offset FROM state WHERE user = {OWN} AND raised IS NOT NULL"  # noqa: S608
     rooms = [
@@ -120,8 +127,8 @@ def _returned(subscriber: Subscriber, *, in_topics: bool) -> str:
         WHERE placed.offset > :after{number} AND item AND {_not_replaced(subscriber)}"""  # noqa: S608
         for number in range(len(subscriber.starts))
     ]
-    if in_topics:
-        rooms.append(f"{items_in_topics(OWN)} AND placed.offset IN ({those})")
+    if groups:
+        rooms.append(f"{items_of_stays(subscriber, groups)} AND placed.offset IN ({those})")
     return " UNION ".join(rooms) or "SELECT NULL AS offset, NULL AS expires_at WHERE false"
 
 
@@ -143,7 +150,7 @@ def summarize(db: sqlite3.Connection, views: Sequence[View]) -> list[Summary]:
     rooms = max(1, *(len(view.subscriber.starts) for view in views))
     rows = [_row(view.subscriber, aged, rooms) for view in views]
     (found,) = db.execute(
-        _summaries(rooms, in_topics=has_topics(db)), {"views": as_json(rows), "aged": aged} | window.limits
+        _summaries(rooms, groups_in(db)), {"views": as_json(rows), "aged": aged} | window.limits
     ).fetchone()
     return [summary(numbers, window, aged) for numbers in json.loads(found)]
 
@@ -172,7 +179,7 @@ def _row(subscriber: Subscriber, aged: int, rooms: int) -> list[object]:
 
 
 @cache
-def _summaries(rooms: int, *, in_topics: bool) -> str:
+def _summaries(rooms: int, groups: Groups) -> str:
     """A query for the numbers of many inboxes, in their order, each with at most so many rooms."""
     columns = "".join(
         f""",
@@ -184,7 +191,7 @@ def _summaries(rooms: int, *, in_topics: bool) -> str:
         WITH viewed AS MATERIALIZED (
             SELECT key, (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')) AS own{columns}
             FROM json_each(:views))
-        SELECT json_group_array(json({numbers_of(rooms, in_topics=in_topics)}))
+        SELECT json_group_array(json({numbers_of(rooms, groups)}))
         FROM (SELECT *, {LAST_WATERMARK} AS watermark FROM viewed ORDER BY key)"""  # noqa: S608
 
 
@@ -197,9 +204,9 @@ _ONCE = "LIMIT -1"
 is used."""
 
 
-def numbers_of(rooms: int, *, in_topics: bool) -> str:
+def numbers_of(rooms: int, groups: Groups) -> str:
     """An expression for what ``summary`` takes, in JSON, about the inbox of the user with the room ``own``: the items
-    of ``room0`` after ``after0``, and so on for so many rooms, and of topics after ``:aged``, where somebody is in one.
+    of ``room0`` after ``after0``, and so on for so many rooms, and after ``:aged`` those of their stays.
     ``watermark`` is the last one of the user."""
     places = [f"CASE room{number} WHEN own THEN -own ELSE room{number} END" for number in range(rooms)]
     others = replaced(places, [f"after{number}" for number in range(rooms)])
@@ -209,8 +216,8 @@ def numbers_of(rooms: int, *, in_topics: bool) -> str:
         WHERE room = room{number} AND offset > after{number} AND item AND (item <> {KEYED} OR NOT {others})"""  # noqa: S608
         for number in range(rooms)
     )
-    if in_topics:
-        placed += f" UNION {items_in_topics('own', newest=':most')}"
+    if groups:
+        placed += f" UNION {items_in_groups(stays_in(groups, 'own', starts_in(rooms)), newest=':most')}"
     return f"""(
         SELECT json_array(number, oldest, unread, unseen, total, to_read, expires_at,
             (SELECT stored_at FROM contents WHERE offset = oldest_counted))
@@ -288,9 +295,8 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
     before, returned_before = ("", "")
     if query.before is not None:
         before, returned_before = "AND placed.offset < :before", "AND raised < :before"
-    in_topics = has_topics(db)
-    those = placed(view.subscriber, in_topics=in_topics)
-    back = _returned(view.subscriber, in_topics=in_topics)
+    groups = groups_in(db)
+    those, back = placed(view.subscriber, groups), _returned(view.subscriber, groups)
     (sizes,) = db.execute(
         f"""
         SELECT '[' || group_concat('[' || place || ',' || contents.offset || ',' || length(payload) || ']') || ']'

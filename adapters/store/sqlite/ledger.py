@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from adapters.store.addressing import topics_only
 from adapters.store.ledger_rows import (
     ALL,
     Receiving,
@@ -203,7 +204,7 @@ def addressed(db: sqlite3.Connection, asking: Asking) -> AddressedPage:
         starts,
         marks,
         max(moment(since[0]), asking.kept_since) if since is not None else None,
-        topics.spans_of(db, asking.user),
+        topics_only(topics.stays_of(db, asking.user, starts)),
     )
 
 
@@ -223,12 +224,20 @@ def _for_user(
         WHERE room = (SELECT id FROM rooms WHERE name = ?) AND offset > ? AND offset < ? AND item
         ORDER BY offset DESC LIMIT ?)"""
     rooms = list(starts.items())
-    in_topics = topics.items_in_topics("(SELECT id FROM rooms WHERE name = :own)", "placed.offset")
+    stays = topics.stays_in(topics.groups_in(db), "(SELECT id FROM rooms WHERE name = :own)", [topics.GIVEN])
     found = {
         offset
         for (offset,) in db.execute(
-            f"SELECT * FROM ({in_topics}) WHERE offset < :before ORDER BY 1 DESC LIMIT :most",  # noqa: S608
-            {"own": Room.of_user(user), "aged": floor, "before": before, "most": limit + 1},
+            f"""
+            SELECT * FROM ({topics.items_in_groups(stays, "placed.offset")})
+            WHERE offset < :before ORDER BY 1 DESC LIMIT :most""",  # noqa: S608
+            {
+                "own": Room.of_user(user),
+                "starts": as_json(rooms),
+                "aged": floor,
+                "before": before,
+                "most": limit + 1,
+            },
         )
     }
     for first in range(0, len(rooms), _ROOMS_AT_ONCE):

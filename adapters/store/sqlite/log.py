@@ -18,7 +18,7 @@ from adapters.contract.controls import read_control
 from adapters.store.form import change, notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, as_followed, as_read
 from adapters.store.sqlite.schema import as_json
-from adapters.store.sqlite.topics import ENTRIES, spans_of, stays_after
+from adapters.store.sqlite.topics import ENTRIES, stays_after, stays_of
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, as_seen_by, erased, has_content, weight
 from adapters.store.times import moment
 from domain.errors import CursorRefused
@@ -113,7 +113,7 @@ def log_floor(db: sqlite3.Connection) -> int:
 
 def trimmed(db: sqlite3.Connection, subscriber: Subscriber) -> int:
     """The highest offset of an entry that has left the log and that the subscriber could have reached; or 0."""
-    spans = spans_of(db, subscriber.user)
+    spans = stays_of(db, subscriber.user, subscriber.starts)
     rows = db.execute(
         f"SELECT name, {TRIMMED} FROM rooms WHERE name IN (SELECT value FROM json_each(?))",  # noqa: S608
         (as_json([*subscriber.starts, *{span.room for span in spans}]),),
@@ -124,8 +124,8 @@ def trimmed(db: sqlite3.Connection, subscriber: Subscriber) -> int:
 
 @value
 class Reading:
-    """A request for a page. ``spans`` are the stays of the subscriber in topics, where they were read before from the
-    same snapshot."""
+    """A request for a page. ``spans`` are the stays of the subscriber, see ``stays_of``, where they were read before
+    from the same snapshot."""
 
     generations: Generations
     subscriber: Subscriber
@@ -145,7 +145,9 @@ def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
 
 def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     """A page after a position of which nothing was trimmed. Raises UnknownForm."""
-    spans = reading.spans if reading.spans is not None else spans_of(db, reading.subscriber.user)
+    subscriber, spans = reading.subscriber, reading.spans
+    if spans is None:
+        spans = stays_of(db, subscriber.user, subscriber.starts)
     sizes, raised = _sizes(db, reading, spans)
     chosen: list[int] = []
     size = total = 0
@@ -161,14 +163,12 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
     keyed = frozenset(one[0] for one in sizes if one[-1] == KEYED)
     # Most pages are of nothing else than what is new: those are not gone through again and again.
     if any(entry.about is not None or not has_content(entry) for entry in entries):
-        entries = tuple(
-            entry for entry in entries if has_content(entry) and is_told(entry, reading.subscriber.starts, spans)
-        )
+        entries = tuple(entry for entry in entries if has_content(entry) and is_told(entry, subscriber.starts, spans))
         if any(entry.event == NOTIFICATION_REVISED for entry in entries):
-            entries = _without_deleted(db, reading.subscriber, entries)
-        entries = as_read(db, reading.subscriber, entries, keyed)
+            entries = _without_deleted(db, subscriber, entries)
+        entries = as_read(db, subscriber, entries, keyed)
     elif keyed:
-        entries = as_read(db, reading.subscriber, entries, keyed)
+        entries = as_read(db, subscriber, entries, keyed)
     return Page(as_seen_by(entries, raised), upto, more)
 
 

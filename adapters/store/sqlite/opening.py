@@ -13,7 +13,7 @@ from adapters.store.form import UnknownForm
 from adapters.store.sqlite.ledger import begin_run
 from adapters.store.sqlite.log import RoomSets, head, log_floor, stored, tail_floor
 from adapters.store.sqlite.schema import connect, prepare_file, unreadable, unusable
-from adapters.store.sqlite.topics import has_topics
+from adapters.store.sqlite.topics import groups_in
 from adapters.store.times import microseconds, moment
 from domain.model import Entry
 from domain.model.value import value
@@ -23,7 +23,7 @@ from domain.rules.epochs import Generation, Generations
 @value
 class Found:
     """What the file holds. ``stored_at`` is that of the last entry; the ``entries`` are all after ``tail_floor``. The
-    ``run`` is that of the ledger, None where none is kept."""
+    ``run`` is that of the ledger, None where none is kept. ``has_topics`` is as that of a Tail."""
 
     generations: Generations
     head: int
@@ -55,7 +55,7 @@ def open_file(path: Path, now: datetime, tail_entries: int, tail_bytes: int, *, 
             room_sets = RoomSets()
             while (upto := floor + len(entries)) < last:
                 entries.extend(stored(db, generations, upto, last, room_sets))
-            return Found(generations, last, stored_at, log_floor(db), floor, entries, secret, run, has_topics(db))
+            return Found(generations, last, stored_at, log_floor(db), floor, entries, secret, run, bool(groups_in(db)))
     except sqlite3.Error as error:
         raise unusable(path, error) from None
     except UnknownForm as error:

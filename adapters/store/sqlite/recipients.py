@@ -10,7 +10,7 @@ import json
 import sqlite3
 from typing import Any
 
-from adapters.store.addressing import named_after, roles_of, whole_audience
+from adapters.store.addressing import common_roles, named_after, parts_of, roles_of, whole_audience
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
@@ -93,11 +93,32 @@ _IN_ANY = """
     GROUP BY user
     HAVING (min(start), user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
     ORDER BY 2, 1 LIMIT :most"""
+_IN_ALL = """
+    SELECT user, start, user AS number, NULL AS name FROM (
+        SELECT user, start FROM starts
+        WHERE :role IS NOT NULL AND room = (SELECT id FROM rooms WHERE name = :room) AND start < :offset
+        UNION ALL
+        SELECT user, after FROM memberships
+        WHERE :role IS NULL AND room = (SELECT id FROM rooms WHERE name = :room) AND after < :offset
+            AND coalesce(upto, :offset) >= :offset) AS one
+    WHERE (start, user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
+        AND NOT EXISTS (SELECT 1 FROM json_each(:rooms) LEFT JOIN rooms ON rooms.name = value
+            WHERE NOT EXISTS (SELECT 1 FROM starts
+                    WHERE starts.user = one.user AND starts.room = rooms.id AND starts.start < :offset)
+                AND NOT EXISTS (SELECT 1 FROM memberships
+                    WHERE memberships.user = one.user AND memberships.room = rooms.id
+                        AND memberships.after < :offset AND coalesce(upto, :offset) >= :offset))
+        AND (json_array_length(:common) < 2 OR EXISTS (SELECT 1 FROM marks WHERE marks.user = one.user
+            AND NOT EXISTS (SELECT 1 FROM json_each(:common)
+                WHERE NOT instr(char(31) || role || char(31), char(31) || value || char(31)))))
+    ORDER BY start, user LIMIT :most"""
 _STANDING = """
     SELECT given.user AS user, given.name AS name, given.start AS start, given.number AS number,
         EXISTS (SELECT 1 FROM marks WHERE marks.user = given.user AND marks.offset >= :offset
             AND (:roles IS NULL OR EXISTS (SELECT 1 FROM json_each(:roles)
-                WHERE instr(char(31) || role || char(31), char(31) || value || char(31))))) AS received,
+                WHERE instr(char(31) || role || char(31), char(31) || value || char(31))))
+            AND NOT EXISTS (SELECT 1 FROM json_each(:common)
+                WHERE NOT instr(char(31) || role || char(31), char(31) || value || char(31)))) AS received,
         CASE WHEN state.offset IS NULL THEN read_all_at ELSE seen_at END AS seen_at,
         CASE WHEN state.offset IS NULL THEN read_all_at ELSE read_at END AS read_at,
         archived_at, coalesce(deleted, 0) <> 0 AS deleted, deleted_at
@@ -144,6 +165,8 @@ def _given(audience: Audience) -> str:
         return _NAMED
     if len(audience.rooms) > 1:
         return _IN_ANY
+    if parts_of(audience):
+        return _IN_ALL
     return _IN_TOPIC if audience.kind is AudienceKind.TOPIC else _IN_ROOM
 
 
@@ -153,12 +176,15 @@ def _arguments(asking: Asking, most: int) -> Arguments:
     common: Arguments = {
         "offset": asking.notification.position.offset,
         "roles": as_json(roles) if roles is not None else None,
+        "common": as_json(common_roles(audience)),
     }
     if audience.kind is AudienceKind.USER:
         return common | {"users": as_json(named_after(audience, after)[:most])}
-    rooms = list(audience.rooms)
+    # Of several parts the last, a topic where there is one, is gone through.
+    rooms = list(parts_of(audience) or audience.rooms)
     return common | {
-        "room": rooms[0],
+        "room": rooms[-1],
+        "role": None if rooms[-1].is_topic else 1,
         "rooms": as_json(rooms),
         "start": after.start if after is not None else -1,
         "after": after.user if after is not None else "",

@@ -1,10 +1,12 @@
-"""Who is in which topic, in a SQLite file: stays of users, and what was placed in the time of one."""
+"""Who is in which topic, in a SQLite file: stays of users, also in rooms of several parts, and what was placed in the
+time of one."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
 from typing import Any, Final
 
 from adapters.store.sqlite.schema import as_json
@@ -102,13 +104,76 @@ def _forget(db: sqlite3.Connection, users: Sequence[UserId]) -> None:
 
 # what somebody has there
 
-SPANS = """
-    SELECT rooms.name, memberships.after, memberships.upto FROM memberships JOIN rooms ON rooms.id = memberships.room
-    WHERE memberships.user = (SELECT id FROM rooms WHERE name = ?)"""
+
+class Groups(IntEnum):
+    """What there is beside rooms that one is in for good. Each has those before it looked for as well."""
+
+    NONE = 0
+    TOPICS = 1
+    ALL_OF = 2
 
 
-def spans_of(db: sqlite3.Connection, user: UserId) -> list[Span]:
-    return [span_of(row) for row in db.execute(SPANS, (Room.of_user(user),))]
+def groups_in(db: sqlite3.Connection) -> Groups:
+    """Whether anybody ever came to a topic, or anything was for who is in all of some groups."""
+    (found,) = db.execute(
+        f"""
+        SELECT CASE WHEN EXISTS (SELECT 1 FROM all_of) THEN {Groups.ALL_OF.value}
+            ELSE EXISTS (SELECT 1 FROM memberships) END"""  # noqa: S608
+    ).fetchone()
+    return Groups(found)
+
+
+def start_in(room: str, after: str) -> str:
+    """A query for the one row about where somebody starts in a room, for ``stays_in``."""
+    return f"SELECT {room} AS room, {after} AS after, {ALL} AS upto"
+
+
+def starts_in(number: int) -> list[str]:
+    """Those in so many rooms, by ids and offsets that are columns."""
+    return [start_in(f"room{one}", f"after{one}") for one in range(number)]
+
+
+def stays_in(groups: Groups, own: str, starts: Sequence[str]) -> str:
+    """A query for the stays, as ``room``, ``after`` and ``upto``, of the user whose room has the id ``own``: in topics,
+    and in rooms of several parts where with their ``starts`` they were in all of them at once."""
+    in_topics = f"SELECT room, after, coalesce(upto, {ALL}) AS upto FROM memberships WHERE user = {own}"  # noqa: S608
+    if groups < Groups.ALL_OF:
+        return in_topics
+    return f"""
+        {in_topics}
+        UNION ALL
+        SELECT * FROM (
+            WITH mine AS MATERIALIZED ({" UNION ALL ".join((in_topics, *starts))})
+            SELECT begun.room, begun.after, min(mine.upto)
+            FROM (
+                SELECT DISTINCT all_of.room AS room, all_of.size AS size, first.after AS after
+                FROM mine AS known CROSS JOIN all_of ON all_of.found_by = known.room
+                CROSS JOIN mine AS first
+                CROSS JOIN all_of_parts ON all_of_parts.room = all_of.room AND all_of_parts.part = first.room) AS begun
+            CROSS JOIN mine ON mine.after <= begun.after AND mine.upto > begun.after
+            CROSS JOIN all_of_parts ON all_of_parts.room = begun.room AND all_of_parts.part = mine.room
+            GROUP BY begun.room, begun.after HAVING count(*) = begun.size)"""  # noqa: S608
+
+
+GIVEN: Final = f"""
+    SELECT (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')), json_extract(value, '$[1]'), {ALL}
+    FROM json_each(:starts)"""  # noqa: S608
+"""``starts`` of ``stays_in``, from an argument."""
+
+
+def stays_of(db: sqlite3.Connection, user: UserId, starts: Mapping[Room, int]) -> list[Span]:
+    """Of who has such starts, among other rooms in topics."""
+    groups = groups_in(db)
+    if not groups:
+        return []
+    rows = db.execute(
+        f"""
+        SELECT rooms.name, stay.after, nullif(stay.upto, {ALL})
+        FROM ({stays_in(groups, "(SELECT id FROM rooms WHERE name = :own)", [GIVEN])}) AS stay
+        CROSS JOIN rooms ON rooms.id = stay.room""",  # noqa: S608
+        {"own": Room.of_user(user), "starts": as_json([*starts.items()])},
+    )
+    return [span_of(row) for row in rows]
 
 
 def span_of(row: Sequence[Any]) -> Span:
@@ -116,24 +181,19 @@ def span_of(row: Sequence[Any]) -> Span:
     return Span(Room(room), after, upto)
 
 
-def has_topics(db: sqlite3.Connection) -> bool:
-    return db.execute("SELECT 1 FROM memberships LIMIT 1").fetchone() is not None
-
-
-def items_in_topics(own: str, columns: str = "placed.offset, placed.expires_at", *, newest: str | None = None) -> str:
-    """A query for the items that came to topics while a user was there, whose room has the id ``own``; but for those up
-    to the offset ``:aged``, and with ``newest`` at least for so many of each stay, the newest."""
+def items_in_groups(stays: str, columns: str = "placed.offset, placed.expires_at", *, newest: str | None = None) -> str:
+    """A query for the items that came to rooms in the time of ``stays``, see ``stays_in``; but for those up to the
+    offset ``:aged``, and with ``newest`` at least for so many of each stay, the newest."""
     before_them = f"""coalesce((
         SELECT some.offset FROM placed AS some
-        WHERE some.room = memberships.room AND some.offset > max(memberships.after, :aged)
-            AND some.offset <= coalesce(memberships.upto, {ALL}) AND some.item
+        WHERE some.room = stay.room AND some.offset > max(stay.after, :aged)
+            AND some.offset <= stay.upto AND some.item
         ORDER BY some.offset DESC LIMIT 1 OFFSET {newest}), 0)"""  # noqa: S608
-    floor = f"max(memberships.after, :aged{f', {before_them}' if newest is not None else ''})"
+    floor = f"max(stay.after, :aged{f', {before_them}' if newest is not None else ''})"
     return f"""
-        SELECT {columns} FROM memberships CROSS JOIN placed
-        ON placed.room = memberships.room AND placed.offset > {floor}
-            AND placed.offset <= coalesce(memberships.upto, {ALL}) AND placed.item
-        WHERE memberships.user = {own}"""  # noqa: S608
+        SELECT {columns} FROM ({stays}) AS stay CROSS JOIN placed
+        ON placed.room = stay.room AND placed.offset > {floor} AND placed.offset <= stay.upto AND placed.item
+        WHERE true"""  # noqa: S608
 
 
 ENTRIES = f"""

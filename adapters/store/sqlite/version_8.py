@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from adapters.store.sqlite.version_8_all_of import all_of
 from adapters.store.sqlite.version_8_collapse import collapse_keys
 from adapters.store.sqlite.version_8_deletions import deletions
 from adapters.store.sqlite.version_8_erasures import erasures
@@ -19,6 +20,7 @@ STEPS: Sequence[Callable[[sqlite3.Connection], None]] = (
     version_8_snooze,
     erasures,
     deletions,
+    all_of,
 )
 
 
