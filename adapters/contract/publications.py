@@ -197,7 +197,7 @@ def _time(value: object) -> datetime:
 
 def _audience(value: Any) -> Audience:
     if not isinstance(value, dict) or len(value) != 1:
-        raise _Bad("must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {everyone: true}")
+        raise _Bad("must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {all_of}, {everyone: true}")
     ((kind, whom),) = value.items()
     if kind == "user":
         return Audience.user(_name(whom, ".user"))
@@ -213,6 +213,8 @@ def _audience(value: Any) -> Audience:
         return Audience.topic(_name(whom, ".topic"))
     if kind == "any_of":
         return Audience.any_of(_groups(whom, ".any_of"))
+    if kind == "all_of":
+        return Audience.all_of(_groups(whom, ".all_of"))
     if kind == "everyone":
         if whom is not True:
             raise _Bad("must be true", ".everyone")

@@ -31,7 +31,9 @@ from entrypoints.commands.options import (
 from entrypoints.settings_types import duration
 from entrypoints.unreachable import reason_of
 
-_AUDIENCES = "user:ID, users:ID,ID, role:NAME, topic:NAME, any_of:role:NAME,topic:NAME or everyone"
+_AUDIENCES = (
+    "user:ID, users:ID,ID, role:NAME, topic:NAME, any_of:role:NAME,topic:NAME, all_of:role:NAME,topic:NAME or everyone"
+)
 
 
 def add_to(commands: Commands) -> None:
@@ -93,10 +95,10 @@ def _audience(text: str) -> dict[str, object]:
         return {"everyone": True}
     if kind in ("user", "role", "topic") and names:
         return {kind: names}
-    if kind == "any_of" and names:
+    if kind in ("any_of", "all_of") and names:
         groups = [group.partition(":") for group in names.split(",")]
         if all(of in ("role", "topic") and name for of, _, name in groups):
-            return {"any_of": [{of: name} for of, _, name in groups]}
+            return {kind: [{of: name} for of, _, name in groups]}
     if kind == "users" and names:
         return {"users": names.split(",")}
     raise argparse.ArgumentTypeError(f"must be {_AUDIENCES}")

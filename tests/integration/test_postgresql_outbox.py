@@ -211,7 +211,7 @@ async def test_what_was_committed_while_nobody_relayed_is_published_in_order(
         ({"recipient": None}, "recipient: is required"),
         (
             {"recipient": "{}"},
-            "recipient: must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {ever",
+            "recipient: must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {all_of}, ",
         ),
         ({"recipient": "[]"}, "recipient: must be exactly one of"),
         ({"recipient": '{"user": "a", "role": "b"}'}, "recipient: must be exactly one of"),
@@ -221,6 +221,16 @@ async def test_what_was_committed_while_nobody_relayed_is_published_in_order(
         ({"recipient": '{"any_of": []}'}, "recipient.any_of: must name 1 to 100 roles and topics"),
         ({"recipient": '{"any_of": [{"role": "r"}, {"user": "a"}]}'}, r"recipient.any_of\[1\]: must be exactly one of"),
         ({"recipient": '{"any_of": [{"topic": ""}]}'}, r"recipient.any_of\[0\].topic: must be 1 to 128 characters"),
+        ({"recipient": '{"all_of": "a"}'}, "recipient.all_of: must be a list of {role} and {topic}"),
+        ({"recipient": '{"all_of": []}'}, "recipient.all_of: must name 1 to 100 roles and topics"),
+        (
+            {"recipient": '{"all_of": [{"any_of": [{"role": "r"}]}]}'},
+            r"recipient.all_of\[0\]: must be exactly one of {role}, {topic}",
+        ),
+        (
+            {"recipient": json.dumps({"all_of": [{"topic": f"{number}" * 40} for number in range(50)]})},
+            "recipient.all_of: must have at most 2000 bytes in all",
+        ),
         ({"recipient": '{"user": 1}'}, "recipient.user: must be a string"),
         ({"recipient": '{"user": ""}'}, "recipient.user: must be 1 to 128 characters"),
         ({"recipient": '{"user": "\\u0000"}'}, r"recipient: holds U\+0000"),
@@ -264,16 +274,18 @@ async def test_what_is_a_name_for_the_server_is_one_in_sql(url: str, application
         {"role": name},
         {"topic": name},
         {"any_of": [{"role": name}, {"topic": name}]},
+        {"all_of": [{"topic": name}, {"role": name}]},
     ):
         application.execute(PUBLISH, (json.dumps(recipient), name))
     async with relaying(url) as relay:
-        assert await relay.titles(5) == [name] * 5
+        assert await relay.titles(6) == [name] * 6
         assert [entry.rooms for entry in relay.following.entries] == [
             {f"user:{name}"},
             {f"user:{name}"},
             {f"role:{name}"},
             {f"topic:{name}"},
             {f"role:{name}", f"topic:{name}"},
+            {f"all:role:{name}\ttopic:{name}"},
         ]
 
 

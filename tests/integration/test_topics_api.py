@@ -102,6 +102,46 @@ async def test_a_connection_follows_its_user(peer_class: Any) -> None:
 
 
 @pytest.mark.gen_test
+async def test_what_is_for_all_of_some_groups_is_for_who_is_in_each() -> None:
+    async with topics() as api:
+        to = {"all_of": [{"role": "freelance"}, {"topic": "p"}, {"topic": "q"}]}
+        peers = {}
+        for user, role in (("42", "freelance"), ("43", "freelance"), ("44", "company")):
+            peers[user] = await WebSocketPeer.open(api.session, api.server.url)
+            await connected(peers[user], token(user, role=role))
+        assert await api.send("POST", "p/members", {"add": ["42", "43", "44"]}) == (204, None)
+        assert await api.send("POST", "q/members", {"add": ["42", "44"]}) == (204, None)
+        await api.publish("1", to)
+        assert await api.send("POST", "q/members", {"add": ["43"], "remove": ["42"]}) == (204, None)
+        await api.publish("2", to)
+        await api.publish("last", {"everyone": True})
+        told: dict[str, list[str]] = {user: [] for user in peers}
+        for user, peer in peers.items():
+            while not told[user] or told[user][-1] != "last":
+                name, arguments = event(await peer.next())
+                if name == "notification.new":
+                    told[user].append(arguments[0]["id"])
+            await peer.close()
+        assert told == {"42": ["1", "last"], "43": ["2", "last"], "44": ["last"]}
+        assert await api.ids("42") == ["last", "1"]
+        assert await api.ids("43") == ["last", "2"]
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        async with api.session.get(f"{api.server.url}/v1/notifications/1", headers=headers) as answer:
+            report = await answer.json()
+        assert report["to"] == to
+        assert report["counts"]["recipients"] is None
+        async with api.session.get(f"{api.server.url}/v1/notifications/1/recipients", headers=headers) as answer:
+            assert [one["user"] for one in (await answer.json())["recipients"]] == ["42"]
+        for user, outcome in (("42", "sent"), ("43", "not_addressed"), ("44", "not_addressed")):
+            address = f"{api.server.url}/v1/users/{user}/deliveries?id=1"
+            async with api.session.get(address, headers=headers) as answer:
+                (delivery,) = (await answer.json())["deliveries"]
+            assert delivery["outcome"] in (outcome, "received" if outcome == "sent" else outcome)
+            assert delivery["audience"] == "topic"
+        assert "the role freelance and the topic p and the topic q" in delivery["sentence"]
+
+
+@pytest.mark.gen_test
 async def test_names_are_any_text() -> None:
     async with topics() as api:
         for name in ("a/b", "Größe 9:%", "x" * 128):

@@ -28,6 +28,17 @@ from adapters.api.description.schema_parts import (
 from domain.model import AudienceKind, NotificationState
 from domain.policy import AUDIENCE_MAX_GROUPS, AUDIENCE_MAX_USERS, BATCH_MAX_ITEMS, NO_IDS
 
+
+def _groups(description: str) -> Schema:
+    return {
+        "type": "array",
+        "description": description,
+        "minItems": 1,
+        "maxItems": AUDIENCE_MAX_GROUPS,
+        "items": {"oneOf": [object_of({"role": name("A role.")}), object_of({"topic": name("A topic.")})]},
+    }
+
+
 PUBLISHING: Final[Mapping[str, Schema]] = {
     "Audience": {
         "description": "Exactly one of these.",
@@ -45,19 +56,8 @@ PUBLISHING: Final[Mapping[str, Schema]] = {
             ),
             object_of({"role": name("Whoever has this role.")}),
             object_of({"topic": name("Whoever is in this topic by then.")}),
-            object_of(
-                {
-                    "any_of": {
-                        "type": "array",
-                        "description": "Whoever is in one of these, each once.",
-                        "minItems": 1,
-                        "maxItems": AUDIENCE_MAX_GROUPS,
-                        "items": {
-                            "oneOf": [object_of({"role": name("A role.")}), object_of({"topic": name("A topic.")})],
-                        },
-                    }
-                }
-            ),
+            object_of({"any_of": _groups("Whoever is in one of these, each once.")}),
+            object_of({"all_of": _groups("Whoever is in each of these by then.")}),
             object_of({"everyone": TRUE}),
         ],
         "examples": [
@@ -66,6 +66,7 @@ PUBLISHING: Final[Mapping[str, Schema]] = {
             {"role": "company"},
             {"topic": "project-17"},
             {"any_of": [{"role": "admin"}, {"topic": "project-17"}]},
+            {"all_of": [{"role": "admin"}, {"topic": "project-17"}]},
             {"everyone": True},
         ],
     },

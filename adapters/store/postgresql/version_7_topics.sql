@@ -117,25 +117,35 @@ BEGIN
     ELSIF json_typeof(recipient) = 'object' THEN
         SELECT count(*), min(key) INTO members, kind FROM json_object_keys(recipient) AS member (key);
     END IF;
-    IF members IS DISTINCT FROM 1 OR kind NOT IN ('user', 'users', 'role', 'topic', 'any_of', 'everyone') THEN
-        RETURN 'recipient: must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {everyone: true}';
+    IF members IS DISTINCT FROM 1 OR kind NOT IN ('user', 'users', 'role', 'topic', 'any_of', 'all_of', 'everyone') THEN
+        RETURN 'recipient: must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {all_of}, '
+            '{everyone: true}';
     END IF;
     whom := recipient -> kind;
     IF kind = 'everyone' THEN
         RETURN CASE WHEN whom::text <> 'true' THEN 'recipient.everyone: must be true' END;
-    ELSIF kind NOT IN ('users', 'any_of') THEN
+    ELSIF kind NOT IN ('users', 'any_of', 'all_of') THEN
         RETURN 'recipient.' || kind || ': '
             || synkrone.name_fault(CASE json_typeof(whom) WHEN 'string' THEN whom #>> '{}' END);
-    ELSIF kind = 'any_of' THEN
+    ELSIF kind IN ('any_of', 'all_of') THEN
         IF json_typeof(whom) <> 'array' THEN
-            RETURN 'recipient.any_of: must be a list of {role} and {topic}';
+            RETURN 'recipient.' || kind || ': must be a list of {role} and {topic}';
         ELSIF json_array_length(whom) NOT BETWEEN 1 AND 100 THEN
-            RETURN 'recipient.any_of: must name 1 to 100 roles and topics';
+            RETURN 'recipient.' || kind || ': must name 1 to 100 roles and topics';
         END IF;
-        SELECT 'recipient.any_of[' || given.number - 1 || ']' || found.fault INTO fault
+        SELECT 'recipient.' || kind || '[' || given.number - 1 || ']' || found.fault INTO fault
         FROM json_array_elements(whom) WITH ORDINALITY AS given (one, number),
             synkrone.group_fault(given.one) AS found (fault)
         WHERE found.fault IS NOT NULL ORDER BY given.number LIMIT 1;
+        -- The name of their room, see version_7_topics_all_of.sql.
+        IF fault IS NULL AND kind = 'all_of' AND 2000 < (
+            SELECT 3 + sum(octet_length(named.whole)) + count(*)
+            FROM (
+                SELECT DISTINCT member.key || ':' || member.value
+                FROM json_array_elements(whom) AS given (one), json_each_text(given.one) AS member) AS named (whole))
+        THEN
+            RETURN 'recipient.all_of: must have at most 2000 bytes in all, of which each takes 7 beside its name';
+        END IF;
         RETURN fault;
     ELSIF json_typeof(whom) <> 'array' THEN
         RETURN 'recipient.users: must be a list of user ids';

@@ -36,7 +36,7 @@ from domain.model import (
 )
 
 BODY: dict[str, Any] = {"to": {"user": "42"}, "type": "mission.assigned"}
-AUDIENCES = "must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {everyone: true}"
+AUDIENCES = "must be exactly one of {user}, {users}, {role}, {topic}, {any_of}, {all_of}, {everyone: true}"
 TIME = "must be an RFC 3339 time with a zone, for example 2030-01-31T12:00:00Z"
 
 
@@ -79,6 +79,11 @@ def draft(publication: Publication, *, own_id: bool = True, id_: str = "a") -> D
             Audience.any_of([Room.of_topic("a"), Room.of_role("b")]),
         ),
         ({"any_of": [{"role": "b"}]}, Audience.role("b")),
+        (
+            {"all_of": [{"topic": "a"}, {"role": "b"}, {"topic": "a"}]},
+            Audience.all_of([Room.of_role("b"), Room.of_topic("a")]),
+        ),
+        ({"all_of": [{"topic": "a"}, {"topic": "a"}]}, Audience.topic("a")),
         ({"role": "company"}, Audience.role("company")),
         ({"everyone": True}, Audience.everyone()),
     ],
@@ -120,6 +125,16 @@ def test_null_is_as_good_as_absent() -> None:
         ({**BODY, "to": {"any_of": []}}, [("to.any_of", "must name 1 to 100 roles and topics")]),
         ({**BODY, "to": {"any_of": [{"role": "a"}] * 101}}, [("to.any_of", "must name 1 to 100 roles and topics")]),
         ({**BODY, "to": {"any_of": [{"user": "42"}]}}, [("to.any_of[0]", "must be exactly one of {role}, {topic}")]),
+        ({**BODY, "to": {"all_of": {}}}, [("to.all_of", "must be a list of {role} and {topic}")]),
+        ({**BODY, "to": {"all_of": []}}, [("to.all_of", "must name 1 to 100 roles and topics")]),
+        (
+            {**BODY, "to": {"all_of": [{"role": "a"}, {"any_of": [{"role": "b"}]}]}},
+            [("to.all_of[1]", "must be exactly one of {role}, {topic}")],
+        ),
+        (
+            {**BODY, "to": {"any_of": [{"all_of": [{"role": "b"}]}]}},
+            [("to.any_of[0]", "must be exactly one of {role}, {topic}")],
+        ),
         ({**BODY, "to": {"any_of": ["a"]}}, [("to.any_of[0]", "must be exactly one of {role}, {topic}")]),
         ({**BODY, "to": {"any_of": [{"role": "a"}, {"topic": 1}]}}, [("to.any_of[1].topic", "must be a string")]),
         ({**BODY, "to": {"user": 42}}, [("to.user", "must be a string")]),

@@ -36,6 +36,7 @@ def publish_arguments(*arguments: str) -> Any:
         ("everyone", {"everyone": True}),
         ("topic:a:b", {"topic": "a:b"}),
         ("any_of:role:admin,topic:x", {"any_of": [{"role": "admin"}, {"topic": "x"}]}),
+        ("all_of:role:admin,topic:x", {"all_of": [{"role": "admin"}, {"topic": "x"}]}),
     ],
 )
 def test_audiences(text: str, to: dict[str, Any]) -> None:
@@ -47,7 +48,10 @@ def test_audiences(text: str, to: dict[str, Any]) -> None:
     [
         *(
             ["--to", text]
-            for text in ("", "42", "user:", "user", "users:", "role:", "everyone:x", "topic:", "any_of:x", "\udcff")
+            for text in (
+                *("", "42", "user:", "user", "users:", "role:", "everyone:x", "topic:", "any_of:x", "all_of:user:x"),
+                "\udcff",
+            )
         ),
         *(
             ["--to", "everyone", "--data", text]
