@@ -7,12 +7,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
+import aiohttp
 import pytest
 
 from tests.e2e.clients import Client, Clients
 from tests.e2e.conftest import Serve
 from tests.e2e.expectations import assert_notification, assert_ready
-from tests.processes import token
+from tests.processes import API_KEY, token
 
 Connect: TypeAlias = Callable[[Clients, str, str], Awaitable[Client]]
 """Connects to a URL with a token."""
@@ -88,6 +89,52 @@ async def test_everybody_gets_what_is_theirs_and_nothing_else(
     await publish_to_all_kinds()
     # What was to everyone came last to each of them: nothing else had been on its way.
     assert [client.unseen() for client in everybody] == [[], [], [], []]
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_two_devices_get_what_is_for_who_is_in_all_of_some_groups(serve: Serve, clients: Clients) -> None:
+    """Through a kill of the server; and nobody else does, who is in some of them."""
+    server = serve()
+    identities = (("42", "freelance"), ("42", "freelance"), ("43", "freelance"), ("7", "company"))
+    transports = (["websocket"], ["polling"], ["websocket"], ["websocket"])
+    options = {"reconnectionDelay": 50, "reconnectionDelayMax": 200}
+    devices = [
+        await clients.js(server.url, {"token": token(user, role)}, options | {"transports": some})
+        for (user, role), some in zip(identities, transports, strict=True)
+    ]
+    for device in devices:
+        await device.ready()
+    to: dict[str, object] = {"all_of": [{"role": "freelance"}, {"topic": "on-call"}]}
+
+    async def change_members(**users: list[str]) -> None:
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {API_KEY}"}) as session,
+            session.post(f"{server.url}/v1/topics/on-call/members", json=users) as response,
+        ):
+            assert response.status == 204
+
+    async def are_told(*titles: list[str]) -> None:
+        """So much each, and nothing between; what is for everyone comes last."""
+        await server.publish({"everyone": True}, title="all")
+        for device, expected in zip(devices, titles, strict=True):
+            for title in (*expected, "all"):
+                assert (await device.event("notification.new"))[0]["title"] == title
+
+    await server.publish(to, title="before")
+    await change_members(add=["42", "7"])
+    await server.publish(to, title="first")
+    await are_told(["first"], ["first"], [], [])
+    server.kill()
+    for device in devices:
+        await device.expect("disconnect")
+    server.start_again()
+    await server.ready()
+    await server.publish(to, title="second")
+    await change_members(add=["43"], remove=["42"])
+    await server.publish(to, title="third")
+    for device in devices:
+        await device.back(recovered=True)
+    await are_told(["second"], ["second"], ["third"], [])
 
 
 @pytest.mark.gen_test(timeout=60)
