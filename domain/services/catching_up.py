@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from domain.delivery.hub import Subscription
-from domain.model import Page, Position, Subscriber
+from domain.model import Entry, Page, Position, Subscriber
 from domain.services.recovery import RecoveryService
 from domain.services.user_access import UserAccessService
 
@@ -34,13 +36,24 @@ class CatchingUp:
             after = await self._read_on(subscription, subscriber, after)
 
     async def replay_until(
-        self, subscription: Subscription[Any, Any], subscriber: Subscriber, after: Position, upto: Position
+        self,
+        subscription: Subscription[Any, Any],
+        subscriber: Subscriber,
+        after: Position,
+        upto: Position,
+        *,
+        as_it_was: bool = False,
     ) -> Position:
-        """Send what the log holds beyond a position, up to another; how far it has been sent then."""
+        """Send what the log holds beyond a position, up to another; how far it has been sent then. ``as_it_was`` there:
+        it ends before the first notification that has been revised beyond that.
+        """
         while after.offset < upto.offset:
             page = await self._read(subscriber, after)
             entries = [entry for entry in page.entries if entry.position.offset <= upto.offset]
-            await subscription.replay(entries, upto.offset)
+            sent = list(takewhile(partial(_is_as_it_was, upto), entries)) if as_it_was else entries
+            await subscription.replay(sent, upto.offset)
+            if len(sent) < len(entries):
+                return sent[-1].position if sent else after
             after = page.upto if page.more and page.upto.offset < upto.offset else upto
         return after
 
@@ -59,3 +72,7 @@ class CatchingUp:
         page = await self._recovery.read(subscriber, after)
         await self._access.learn(subscriber.user, page.upto)
         return page
+
+
+def _is_as_it_was(at: Position, entry: Entry) -> bool:
+    return entry.revised is None or entry.revised <= at.offset

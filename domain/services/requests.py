@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from domain.errors import (
     ConnectionGone,
     CursorRefused,
     IdentityMismatch,
     InvalidArgument,
     SlowConsumer,
+    StoreUnavailable,
     SynkroneError,
     Unavailable,
 )
-from domain.model import AckId, Answer, Failed, Refreshed, Reply, Subscriber
+from domain.model import AckId, Answer, Failed, Listing, Refreshed, Reply, Subscriber
 from domain.policy import ConnectionPolicy
 from domain.ports import Clock, TokenVerifier
 from domain.requests import InboxCommand, Mark, MarkAllRead, RefreshToken, Snooze
@@ -19,6 +22,9 @@ from domain.services.admission import Admission
 from domain.services.catching_up import CatchingUp
 from domain.services.connections import Connection, Connections, Request
 from domain.services.inboxes import InboxService
+
+LISTED_MOST: Final = 10
+"""So often is it listed for one answer."""
 
 
 class RequestService:
@@ -75,19 +81,28 @@ class RequestService:
     async def _answer_in_order(
         self, connection: Connection, subscriber: Subscriber, ack: AckId | None, command: InboxCommand
     ) -> None:
-        """Answer between two events: all up to the answer's ``as_of`` come before it, and all others after."""
+        """Answer between two events: all up to the answer's ``as_of`` come before it, and all others after.
+
+        Where something of the former has been revised since it was listed, its new content is told, and no list of
+        before may come behind that: it is listed again.
+        """
         subscription = connection.subscription
         upto = subscription.pause()
-        answer: Answer
+        answer: Answer = Failed(StoreUnavailable("what is listed is revised again and again").problem)
         try:
-            try:
-                found = await self._inboxes.perform(subscriber, command, connection.device)
-            except (InvalidArgument, Unavailable) as error:
-                answer = Failed(error.problem)
-            else:
-                answer = found
+            for _ in range(LISTED_MOST):
+                try:
+                    found = await self._inboxes.perform(subscriber, command, connection.device)
+                except (InvalidArgument, Unavailable) as error:
+                    answer = Failed(error.problem)
+                    break
                 if found.as_of.offset > upto.offset:
-                    upto = await self._catching_up.replay_until(subscription, subscriber, upto, found.as_of)
+                    upto = await self._catching_up.replay_until(
+                        subscription, subscriber, upto, found.as_of, as_it_was=isinstance(found, Listing)
+                    )
+                if upto.offset >= found.as_of.offset:
+                    answer = found
+                    break
             self._answer(connection, ack, answer)
             await self._catching_up.go_live(subscription, subscriber, upto)
         except (CursorRefused, SlowConsumer, Unavailable) as error:

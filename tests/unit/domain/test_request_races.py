@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
+from functools import partial
+from itertools import count
 
 import pytest
 
 from adapters.transport.memory.client import MemoryClient
-from domain.model import Answer, Failed, Refreshed
+from domain.model import Answer, Failed, Listing, Refreshed
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Gate, Points
-from tests.unit.domain.world import World, closed, cursor, ids, is_empty, run, until
+from tests.unit.domain.world import World, closed, cursor, ids, is_empty, publication, run, until
 
 BEFORE = ["1", "2", "3"]
 REQUESTS: list[tuple[str, object]] = [
@@ -116,6 +120,15 @@ def cursors(client: MemoryClient) -> list[str]:
     return [cursor(event) for event in client.events if event[0].startswith("notification.")]
 
 
+def heard(client: MemoryClient) -> list[tuple[str, str]]:
+    """Ids and titles."""
+    return [
+        (argument["id"], argument["title"])
+        for name, arguments in client.events
+        if name in {"notification.new", "notification.revised"} and isinstance(argument := arguments[0], dict)
+    ]
+
+
 async def until_idle(points: Points) -> None:
     """Until no further points are passed."""
     seen = -1
@@ -149,5 +162,94 @@ def test_a_client_that_leaves_while_asking_leaves_nothing(request_: tuple[str, o
             await world.settle()
             assert is_empty(world)
             assert (await world.connect("ann")).connected
+
+    run(story())
+
+
+@pytest.mark.parametrize("page", [1, 500])
+def test_nothing_older_comes_behind_what_was_revised_while_it_was_listed(page: int) -> None:
+    versions = ["0", "1", "2"]
+
+    async def asking(published_at: int, revised_after: int) -> int:
+        """How many points there were."""
+        points = Points()
+        policy = ConnectionPolicy(replay_entries=page)
+        async with World(policy=policy, seen_as=points.around).running() as world:
+            gate = Gate.of(world.inbox)
+            ann = await world.connect("ann")
+            seen: dict[str, list[str]] = {"a": [], "b": []}
+
+            def look(answer: Answer) -> None:
+                assert isinstance(answer, Listing)
+                hear()
+                for item in answer.items:
+                    one = json.loads(item.payload)
+                    seen[one["id"]].append(one["title"])
+
+            def hear() -> None:
+                for id_, title in heard(ann):
+                    seen[id_].append(title)
+                ann.events.clear()
+
+            async def revise(version: str) -> None:
+                await world.application.editing.revise("a", lambda one: replace(one, title=version))
+
+            async def publish() -> None:
+                # As with a log that others write to: the tail has not come so far.
+                gate.clear()
+                await world.publishing.publish([publication(id=id_, title="0") for id_ in seen])
+                points.at, points.action = len(points.passed) - 1 + revised_after, revise_once
+
+            async def revise_once() -> None:
+                await revise("1")
+                points.at, points.action = len(points.passed) + 1, partial(revise, "2")
+
+            points.when_answered = look
+            points.passed.clear()
+            points.at, points.action = published_at, publish
+            await ann.request("inbox.list", None)
+            await until_idle(points)
+            gate.set()
+            await world.settle()
+            hear()
+            assert all(titles == sorted(titles, key=versions.index) for titles in seen.values()), seen
+            if points.action is None:
+                assert seen["a"][-1] == "2"
+            return len(points.passed)
+
+    for published_at in range(run(asking(0, 10_000))):
+        for revised_after in range(1, 12):
+            run(asking(published_at, revised_after))
+
+
+def test_what_is_revised_whenever_it_is_listed_is_not_listed_for_ever() -> None:
+    async def story() -> None:
+        points = Points()
+        async with World(seen_as=points.around).running() as world:
+            gate = Gate.of(world.inbox)
+            ann = await world.connect("ann")
+            answers: list[Answer] = []
+            versions = count(1)
+
+            async def revise() -> None:
+                points.at_nth("after list_items", 1, revise)
+                title = str(next(versions))
+                await world.application.editing.revise("a", lambda one: replace(one, title=title))
+
+            async def publish() -> None:
+                gate.clear()
+                await world.publishing.publish([publication(id="a", title="0")])
+                points.at_nth("after list_items", 1, revise)
+
+            points.when_answered = answers.append
+            points.at_nth("before list_items", 1, publish)
+            await ann.request("inbox.list", None)
+            await until_idle(points)
+            gate.set()
+            await world.settle()
+            (answer,) = answers
+            assert isinstance(answer, Failed)
+            assert answer.problem.retryable
+            assert set(heard(ann)) == {("a", str(next(versions) - 1))}
 
     run(story())
