@@ -616,7 +616,6 @@ class Run(Watched):
                 Audience.role(self.rng.choice(ROLES)),
                 Audience.everyone(),
                 Audience.topic(self.rng.choice(TOPICS)),
-                Audience.topic(self.rng.choice(TOPICS)),
                 several([Room.of_topic(self.rng.choice(TOPICS)), Room.of_role(self.rng.choice(ROLES))]),
                 several(map(Room.of_topic, TOPICS)),
             ]
@@ -624,7 +623,7 @@ class Run(Watched):
         life = timedelta(seconds=self.rng.uniform(1, 20)) if self.rng.random() < 0.1 else None
         self.numbers += 1
         expires_at = self.clock.now() + life if life is not None else None
-        key = self.rng.choice(("k", "l")) if self.rng.random() < 0.2 and may_collapse(to) else None
+        key = self.rng.choice(("k", "l")) if self.rng.random() < 0.3 and may_collapse(to) else None
         return Publication(to, "t", id=f"n{self.numbers}", expires_at=expires_at, collapse_key=key)
 
 

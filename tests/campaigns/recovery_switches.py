@@ -298,10 +298,10 @@ def expired_entries_replayed(patch: pytest.MonkeyPatch) -> None:
 
 
 def answer_before_what_it_includes(patch: pytest.MonkeyPatch) -> None:
-    async def not_yet(_: CatchingUp, __: object, ___: object, after: Position, ____: Position) -> Position:
-        return after
+    async def never(_: CatchingUp, __: object, ___: object, ____: object, upto: Position, **_____: object) -> Position:
+        return upto
 
-    patch.setattr(CatchingUp, "replay_until", not_yet)
+    patch.setattr(CatchingUp, "replay_until", never)
 
 
 def answer_without_a_pause(patch: pytest.MonkeyPatch) -> None:

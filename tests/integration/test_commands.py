@@ -579,7 +579,7 @@ from entrypoints.demo import terminal as demo
 
 demo.ARRIVAL_TIMEOUT = 2.0
 good = LiveOutlets._in
-def broken(self, rooms):
+def broken(self, rooms, offset):
     return {broken}
 LiveOutlets._in = broken
 sys.exit(demo.main(once=True))
@@ -590,9 +590,9 @@ sys.exit(demo.main(once=True))
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        ("good(self, frozenset((EVERYONE,)))", r"WRONG: user 43 got mission\.assigned, which was for"),
+        ("good(self, frozenset((EVERYONE,)), offset)", r"WRONG: user 43 got mission\.assigned, which was for"),
         (
-            "good(self, rooms if Room('role:company') not in rooms else frozenset((Room('nobody'),)))",
+            "good(self, rooms if Room('role:company') not in rooms else frozenset((Room('nobody'),)), offset)",
             r"plan\.changed did not reach 43",
         ),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.store.sqlite import append, changes, locators
+from adapters.store.sqlite import append, changes, trimming
 from adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from adapters.store.sqlite.store import SqliteStore, StoreUnusable
 from domain.errors import StoreUnavailable
@@ -264,7 +264,7 @@ async def test_a_change_of_another_form_is_not_sent_either(path: Path, clock: Ma
 async def test_names_with_the_same_locator_are_told_apart(
     path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (append, changes, locators):
+    for module in (append, changes, trimming):
         monkeypatch.setattr(module, "locator", len)
     async with opened(path, clock, retention_log=HOUR, retention_inbox=HOUR) as inbox:
         ann = await register(inbox)

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import adapters.store.sqlite.ports.inboxes as sqlite_inboxes
-import adapters.store.sqlite.ports.log as sqlite_log
 import adapters.store.sqlite.store as sqlite_inbox
 from adapters.store import jobs
 from adapters.store.sqlite import schema
@@ -218,7 +217,7 @@ async def test_one_batch_that_is_too_large_for_the_disk_does_not_keep_the_store_
             raise sqlite3.OperationalError("database or disk is full")
 
         with monkeypatch.context() as patched:
-            patched.setattr(sqlite_log, "append", full)
+            patched.setattr(inbox, "_append", full)
             with pytest.raises(StoreUnavailable):
                 await inbox.append([draft(f"n-{number}", body="x" * 60_000) for number in range(200)])
         assert executed.is_set()

@@ -169,13 +169,13 @@ async def test_a_wall_clock_set_back_makes_nothing_old(path: Path, clock: Manual
         assert await ids_of(inbox, reader(ANN)) == ["c", "b"]
 
 
-async def test_what_a_user_deleted_is_hidden_and_its_text_stays_as_long_as_any_other(
+async def test_what_a_user_deleted_of_a_group_is_hidden_and_its_text_stays_as_long_as_any_other(
     path: Path, clock: ManualClock
 ) -> None:
     async with opened(path, clock, retention_log=HOUR, retention_inbox=2 * HOUR) as inbox:
         ann = await register(inbox)
         before = await inbox.head()
-        await inbox.append([draft("a", title="a text of its own")])
+        await inbox.append([draft("a", EVERYONE, title="a text of its own")])
         await inbox.change(ann, Action.DELETE, ["a"], START)
         assert await ids_of(inbox, ann) == []
         received = await events_of(inbox, ann, before)
