@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from domain.model import SPANS_MOST, Arrival, Entry, PidVerdict, Position, RecoveryReason, ResumeRequest, Room, Span
+from domain.model import (
+    SPANS_MOST,
+    Arrival,
+    Entry,
+    PidVerdict,
+    Position,
+    RecoveryReason,
+    ResumeRequest,
+    Room,
+    Span,
+    Subscriber,
+)
 from domain.model.value import value
 from domain.rules.epochs import Generations
 
@@ -76,6 +87,13 @@ def floor_of(starts: Mapping[Room, int], trimmed: Mapping[Room, int]) -> int:
         if lost > start and lost > floor:
             floor = lost
     return floor
+
+
+def may_miss(subscriber: Subscriber, after: int, floor: int) -> bool:
+    """Whether something that they could reach behind a position can have left the log, which has nothing up to its
+    ``floor``. Who was erased has lost what lies before the start in their own room, whatever the log still has: of
+    everybody else that start is 0."""
+    return after < floor or after <= subscriber.starts.get(Room.of_user(subscriber.user), 0)
 
 
 def floor_in_topics(spans: Sequence[Span], trimmed: Mapping[Room, int]) -> int:

@@ -43,6 +43,7 @@ from tests.contract.inbox_harness import (
     entries_of,
     events_of,
     ids_of,
+    is_readable,
     items_of,
     offsets_of,
     outcomes,
@@ -247,6 +248,31 @@ class ErasureContract:
         await erase(inbox)
         await inbox.acknowledge({(ANN_ID, "company"): before})
         assert list(await inbox.roles(ANN_ID)) == []
+
+    async def test_a_mark_that_comes_late_makes_nobody_known(self, inbox: OpenedStore) -> None:
+        await register(inbox)
+        await inbox.append([draft("a")])
+        before = await inbox.head()
+        await erase(inbox)
+        await inbox.append([draft("b", EVERYONE)])
+        received = await inbox.head()
+        await inbox.acknowledge({(ANN_ID, "company"): received})
+        came = await arrive(inbox, arrival("ann", "company", before))
+        assert (came.recovered, came.reason) == (False, RecoveryReason.TRIMMED)
+        assert came.subscriber.starts[ANN] >= before.offset
+        assert (await arrive(inbox, arrival("ann", "admin"))).after == received
+
+    async def test_what_lies_before_cannot_be_read_from(self, inbox: OpenedStore) -> None:
+        first = await inbox.head()
+        await erase(inbox, id_="first")
+        assert not await is_readable(inbox, await register(inbox), first)
+        await inbox.append([draft("a")])
+        second = await inbox.head()
+        await erase(inbox, id_="second")
+        ann = await register(inbox)
+        assert not await is_readable(inbox, ann, first)
+        assert not await is_readable(inbox, ann, second)
+        await assert_readable(inbox, ann, await inbox.head())
 
     async def test_what_waits_for_them_is_cancelled(self, inbox: OpenedStore) -> None:
         waiting = [later("a", START + HOUR), later("b", START + HOUR, ANN, BOB)]

@@ -14,10 +14,11 @@ class MemorySubscribers(Held):
 
     def _register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         own = Room.of_user(user)
-        erased = self._erased.get(self._seals.user(user), 0) if user not in self._users else 0
+        erased = self._erased.get(self._seals.user(user), 0) if self._erased else 0
         known = self._user(user)
-        if erased:
-            known.erased, known.starts[own], known.marks[role] = erased, erased - 1, erased
+        if known.erased < erased:
+            known.erased, known.starts[own] = erased, erased - 1
+            known.marks.setdefault(role, max([erased, *known.marks.values()]))
         known.marks.setdefault(role, max(known.marks.values(), default=0))
         starts = known.starts
         return Subscriber(

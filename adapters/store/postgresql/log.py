@@ -42,7 +42,7 @@ from domain.model import (
 from domain.model.value import value
 from domain.ports import Wanted
 from domain.rules.epochs import Generations
-from domain.rules.recovery import floor_in_topics, floor_of, is_told
+from domain.rules.recovery import floor_in_topics, floor_of, is_told, may_miss
 
 PAGE_TOTAL_BYTES = 16 * 1024 * 1024
 """Of a page, the names of its rooms among it: a page of entries for thousands of users each ends early."""
@@ -207,7 +207,7 @@ def page(snapshot: Snapshot, reading: Reading) -> Page:
     if fault is not None:
         raise CursorRefused(fault)
     after = reading.after.offset
-    if snapshot.floor > after and trimmed(snapshot, reading.subscriber) > after:
+    if may_miss(reading.subscriber, after, snapshot.floor) and trimmed(snapshot, reading.subscriber) > after:
         raise CursorRefused(RecoveryReason.TRIMMED)
     (found,) = readable_pages(snapshot, [reading])
     return found

@@ -35,7 +35,7 @@ from domain.model import (
 )
 from domain.model.value import value
 from domain.rules.epochs import Generations
-from domain.rules.recovery import floor_in_topics, floor_of, is_told
+from domain.rules.recovery import floor_in_topics, floor_of, is_told, may_miss
 
 FIELD, ROW = b"\x1f", b"\x1e"
 
@@ -138,7 +138,7 @@ class Reading:
 
 def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
     """A page, and the head of its snapshot. Raises CursorRefused: TRIMMED."""
-    if log_floor(db) > reading.after and trimmed(db, reading.subscriber) > reading.after:
+    if may_miss(reading.subscriber, reading.after, log_floor(db)) and trimmed(db, reading.subscriber) > reading.after:
         raise CursorRefused(RecoveryReason.TRIMMED)
     return readable_page(db, reading), head(db)
 

@@ -39,6 +39,7 @@ from domain.model import (
     UserControl,
 )
 from domain.ports import Wanted
+from domain.rules.recovery import may_miss
 
 _CHECKPOINT = one_by_one(users.checkpoint)
 _PAGE = one_by_one(log.page)
@@ -113,7 +114,7 @@ class PostgresqlLog(Port):
 
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         state = self._checked(after)
-        if not state.tail.has_topics:
+        if not state.tail.has_topics and not may_miss(subscriber, after.offset, 0):
             found = state.tail_page(subscriber, after, state.tail.head, max_entries, max_bytes)
             if found is not None:
                 return found

@@ -30,6 +30,7 @@ from domain.model import (
     UserControl,
 )
 from domain.ports import Wanted
+from domain.rules.recovery import may_miss
 
 _CHECKPOINT = one_by_one(users.checkpoint)
 _PAGE = one_by_one(log.page)
@@ -82,7 +83,8 @@ class SqliteLog(Port):
 
     async def read(self, subscriber: Subscriber, after: Position, *, max_entries: int, max_bytes: int) -> Page:
         state = self._checked(after)
-        if after.offset >= state.tail.floor and not state.tail.has_topics:
+        is_there = after.offset >= state.tail.floor and not may_miss(subscriber, after.offset, state.tail.floor)
+        if is_there and not state.tail.has_topics:
             found = state.tail_page(subscriber, after, state.tail.head, max_entries, max_bytes)
             if found is not None:
                 return found
