@@ -279,6 +279,10 @@ class ErasureContract:
         await inbox.append(waiting)
         await erase(inbox)
         assert (await inbox.scheduled("a"), await inbox.waiting()) == (None, 1)
+        with pytest.raises(UnknownNotification):
+            await inbox.cancel("a")
+        with pytest.raises(UnknownNotification):
+            await inbox.revise_scheduled("a", titled("new"), START)
         assert outcomes(await inbox.append(waiting[:1])) == [DUPLICATE]
         start = await inbox.head()
         await deliver(inbox, START + HOUR)

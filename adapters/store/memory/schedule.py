@@ -82,7 +82,7 @@ class MemorySchedule(MemorySnoozes):
     def _waiting(self, id_: str) -> tuple[Waiting, PreparedDraft]:
         """Raises UnknownNotification and NotificationRecalled."""
         one = self._schedule.by_id(id_)
-        if one is None:
+        if one is None or one.is_withdrawn:
             raise UnknownNotification
         if one.prepared is None:
             raise NotificationRecalled

@@ -31,6 +31,11 @@ class Waiting:
     audience: Audience | None = None
     moves: int = 0
 
+    @property
+    def is_withdrawn(self) -> bool:
+        """All whom it was for were erased: of what it was only a retry is known."""
+        return self.prepared is None and self.audience is None
+
 
 class KeptSchedule:
     """At most so many wait."""
