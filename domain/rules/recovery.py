@@ -97,16 +97,15 @@ def may_miss(subscriber: Subscriber, after: int, floor: int) -> bool:
 
 
 def floor_in_topics(spans: Sequence[Span], trimmed: Mapping[Room, int]) -> int:
-    """The same of stays in topics, and in rooms of several parts. What such a room has lost of a stay that is over is
-    not known more exactly than by what it has lost at all: it may be taken for later than it was, and never for
-    earlier. So may what was lost with stays that are remembered no more, where there may be such."""
+    """The same of stays in topics, and in rooms of several parts. Of a stay that is over that is as much: what came
+    behind it may have taken back or revised what the user has from it. So may what was lost with stays that are
+    remembered no more, where there may be such."""
     over = [span.upto for span in spans if span.upto is not None and not span.room.is_all]
     floor = min(over) if len(over) >= SPANS_MOST else 0
     for span in spans:
         lost = trimmed.get(span.room, 0)
-        last = lost if span.upto is None else min(lost, span.upto)
-        if lost > span.after and last > floor:
-            floor = last
+        if lost > max(span.after, floor):
+            floor = lost
     return floor
 
 

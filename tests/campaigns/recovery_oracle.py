@@ -361,8 +361,8 @@ class Oracle:
 
     def floor(self, place: Place, trimmed: int) -> int:
         """The last that was trimmed of what was in their rooms, and was neither taken back nor revised before. Of a
-        topic that they have left it may be taken for the end of their stay, where that has lost something since; and of
-        what is for who is in all of some groups, where they have left one of them."""
+        topic that they have left, too: what came behind their stay may be about what they have from it. And of what is
+        for who is in all of some groups, where they have left one of them."""
         kept_out = self.log.recalled.keys() | self.log.erased
         lost: dict[Room, int] = {}
         for entry in self.log.entries[:trimmed]:
@@ -371,11 +371,7 @@ class Oracle:
         starts, stays = self.starts_of(place), self._stays(place)
         together = [stay for room in lost if room.is_all for stay in stays_together(room, starts, stays, self.head)]
         floors = [lost[room] for room, start in starts.items() if lost.get(room, 0) > start]
-        floors += [
-            min(lost[stay.room], stay.upto or trimmed)
-            for stay in [*stays, *together]
-            if lost.get(stay.room, 0) > stay.after
-        ]
+        floors += [lost[stay.room] for stay in [*stays, *together] if lost.get(stay.room, 0) > stay.after]
         floors.append(self.log.forgotten.get(place[0], 0))
         return max(floors)
 
