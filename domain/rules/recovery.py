@@ -91,9 +91,10 @@ def floor_of(starts: Mapping[Room, int], trimmed: Mapping[Room, int]) -> int:
 
 def may_miss(subscriber: Subscriber, after: int, floor: int) -> bool:
     """Whether something that they could reach behind a position can have left the log, which has nothing up to its
-    ``floor``. Who was erased has lost what lies before the start in their own room, whatever the log still has: of
-    everybody else that start is 0."""
-    return after < floor or after <= subscriber.starts.get(Room.of_user(subscriber.user), 0)
+    ``floor``. Who was erased has lost what lies before the start in their own room, whatever the log still has. Nothing
+    lies before the first entry."""
+    start = subscriber.starts.get(Room.of_user(subscriber.user), 0)
+    return after < floor or (start > 0 and after <= start)
 
 
 def floor_in_topics(spans: Sequence[Span], trimmed: Mapping[Room, int]) -> int:

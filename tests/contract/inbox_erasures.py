@@ -264,6 +264,7 @@ class ErasureContract:
 
     async def test_what_lies_before_cannot_be_read_from(self, inbox: OpenedStore) -> None:
         first = await inbox.head()
+        await inbox.append([draft("b")])
         await erase(inbox, id_="first")
         assert not await is_readable(inbox, await register(inbox), first)
         await inbox.append([draft("a")])
