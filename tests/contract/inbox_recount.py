@@ -25,6 +25,7 @@ from domain.model import (
     NOTIFICATION_DELETED,
     NOTIFICATION_REVISED,
     Action,
+    AppendOutcome,
     Audience,
     Draft,
     Entry,
@@ -46,7 +47,7 @@ from tests.contract.inbox_harness import (
     floor_of,
     with_payloads,
 )
-from tests.contract.recount_schedule import ScheduleRules
+from tests.contract.recount_erasures import ErasureRules
 from tests.doubles import ManualClock
 from tests.stays import is_in, stays_of
 
@@ -171,17 +172,18 @@ def is_theirs(subscriber: Subscriber, entry: Entry, stays: Sequence[Span]) -> bo
 
 
 def replaced_for(log: Sequence[Entry], subscriber: Subscriber) -> set[int]:
-    """The offsets of what later ones with the same collapse key have taken the place of."""
-    replaced: set[int] = set()
+    """The offsets of what later ones with the same collapse key have taken the place of, also of what was before they
+    came: what revises that comes to them."""
+    offsets: dict[str, list[int]] = {}
     last: dict[str, int] = {}
     for entry in log:
         is_first = entry.event == "notification.new" and entry.about is None
         key = json.loads(entry.payload).get("collapse_key") if is_first else None
-        if key is not None and can_reach(subscriber, entry):
-            if key in last:
-                replaced.add(last[key])
-            last[key] = entry.position.offset
-    return replaced
+        if key is not None:
+            offsets.setdefault(key, []).append(entry.position.offset)
+            if can_reach(subscriber, entry):
+                last[key] = entry.position.offset
+    return {offset for key, of_key in offsets.items() for offset in of_key if offset < last.get(key, 0)}
 
 
 def deleted_by_all(log: Sequence[Entry]) -> set[str]:
@@ -227,7 +229,7 @@ subscribers = st.tuples(st.sampled_from(USERS), st.sampled_from(ROLES))
 picks = st.lists(st.integers(0, 20), min_size=1, max_size=6, unique=True)
 
 
-class InboxMachine(ScheduleRules):
+class InboxMachine(ErasureRules):
     """Subclass it, and give it an ``open_inbox``, which opens what keeps items for RETENTION, ``per_user`` of each.
 
     ``log`` is all that a follower was given since the beginning, and ``logged_at`` when each was.
@@ -236,6 +238,7 @@ class InboxMachine(ScheduleRules):
     log_retention = RETENTION
     """How long a cursor stays good."""
     per_user = 12
+    remembered = RETENTION
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,6 +258,7 @@ class InboxMachine(ScheduleRules):
         raise NotImplementedError
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        self.count_call(getattr(coroutine, "__name__", ""))
         return self.runner.run(coroutine)
 
     def teardown(self) -> None:
@@ -281,7 +285,8 @@ class InboxMachine(ScheduleRules):
         rooms = frozenset((Room.of_user(user), Room.of_role(role), EVERYONE))
         subscriber = self.run(self.inbox.register(UserId(user), role, rooms))
         assert self.subscribers.setdefault((user, role), subscriber) == subscriber
-        highest = max((mark for (known, _), mark in self.marks.items() if known == user), default=0)
+        marks = [mark for (known, _), mark in self.marks.items() if known == user]
+        highest = max(marks) if marks else self.mark_of_new(user)
         self.marks.setdefault((user, role), highest)
         return subscriber
 
@@ -309,6 +314,9 @@ class InboxMachine(ScheduleRules):
             expires_at = now + timedelta(hours=hours) if hours is not None else None
             notification = Notification(id_, type_, "t", None, None, to.kind, now, expires_at, key)
             batch.append(Draft(notification, to.rooms, own_id=True))
+        self.count(f"publish to {to.kind.value if len(to.rooms) == 1 else f'several: {to.kind.value}'}")
+        if key is not None:
+            self.count("publish with a collapse key")
         self.published.extend(batch)
         self.run(self.inbox.append(batch))
 
@@ -332,7 +340,10 @@ class InboxMachine(ScheduleRules):
         """Of one that is too old to be known the store may make another, with another time."""
         draft = self.published[-1 - pick % len(self.published)]
         if self.clock.now() - draft.notification.created_at < RETENTION:
-            self.run(self.inbox.append([draft]))
+            again = self.asked.get(draft.notification.id, draft)
+            self.count("publish again")
+            (appended,) = self.run(self.inbox.append([again]))
+            assert appended.outcome is AppendOutcome.DUPLICATE
 
     @precondition(lambda self: self.published)
     @rule(pick=st.integers(0, 20))
@@ -345,9 +356,9 @@ class InboxMachine(ScheduleRules):
         except NotificationRecalled:
             assert notification.id in self.recalled
         except UnknownNotification:
-            assert self.clock.now() - notification.created_at > RETENTION
+            assert notification.id in self.gone or self.clock.now() - notification.created_at > RETENTION
         else:
-            assert notification.id not in self.recalled
+            assert notification.id not in self.recalled | self.gone
             assert amended.position.offset == head.offset + 1
             self.recalled.add(notification.id)
 
@@ -377,13 +388,13 @@ class InboxMachine(ScheduleRules):
         except NotificationDeleted:
             assert notification.id in deleted_by_all(self.log)
         except UnknownNotification:
-            assert now - notification.created_at > RETENTION
+            assert notification.id in self.gone or now - notification.created_at > RETENTION
         except NotificationExpired:
             expiries = [one.expires_at for one in self.log if self.id_of(one) == notification.id]
             assert expiries[-1] is not None
             assert expiries[-1] <= now
         else:
-            assert notification.id not in self.recalled | deleted_by_all(self.log)
+            assert notification.id not in self.recalled | self.gone | deleted_by_all(self.log)
             is_other = revise(seen[-1]) != seen[0]
             assert (amended.position.offset == head.offset + 1) is is_other
 
@@ -524,6 +535,7 @@ class InboxMachine(ScheduleRules):
 
     @rule(hours=st.integers(1, 60))
     def time_passes(self, hours: int) -> None:
+        self.count("time passes")
         self.clock.advance(hours * 3600)
 
     @rule()

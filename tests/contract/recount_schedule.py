@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from domain.errors import NotificationRecalled, UnknownNotification
 from domain.model import AppendOutcome, Audience, Draft, Entry, Notification, Position
 from tests.contract.inbox_harness import OpenedStore
+from tests.contract.recount_operations import CountedOperations
 from tests.doubles import ManualClock
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ audiences = st.one_of(
 )
 
 
-class ScheduleRules(RuleBasedStateMachine):
+class ScheduleRules(CountedOperations):
     """``waiting`` are those that wait, in the order in which they were scheduled, and ``asked`` what was published of
     each, by which a retry is known. ``snoozes`` are until when, by users and ids; some of them may be no more."""
 
@@ -57,6 +58,7 @@ class ScheduleRules(RuleBasedStateMachine):
             id_ = f"s-{len(self.asked) + len(batch)}"
             notification = Notification(id_, "x", "t", None, None, to.kind, due, expires_at)
             batch.append(Draft(notification, to.rooms, True, f"key of {id_}", due, waits=True))
+        self.count("schedule")
         appended = self.run(self.inbox.append(batch))
         assert all(one.waits and one.outcome is AppendOutcome.STORED for one in appended)
         for draft in batch:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -104,6 +105,9 @@ class ExportingMachine(InboxMachine):
         self._open_again()
         assert self.run(self.seen(epochs)) == before
 
+    def interrupt(self) -> None:
+        self.take_it_elsewhere(twice=False)
+
     def _elsewhere(self) -> Place:
         if isinstance(self._place, InDatabase):
             return InFile(Path(self._folder.name) / f"inbox-{self._exports}.db")
@@ -128,6 +132,11 @@ class ExportingMachine(InboxMachine):
             "roles": [sorted(await store.roles(UserId(user))) for user in USERS],
             "given up": await store.given_up(),
             "waiting": [await store.scheduled(id_) for id_ in self.asked],
+            # Where copies are left meanwhile is another place in each store.
+            "erasures": [
+                replace(found, left_in=()) if (found := await store.erasure(id_)) is not None else None
+                for id_ in self.erasures
+            ],
         }
         for whom, subscriber in self.subscribers.items():
             assert await store.register(subscriber.user, subscriber.role, frozenset(subscriber.starts)) == subscriber

@@ -102,6 +102,15 @@ class MovingMachine(InboxMachine):
         self._is_moved = broken_off.moved is not None
         self._open_again()
 
+    def interrupt(self) -> None:
+        """By a whole move, where there can be one yet."""
+        if self._move is None and not self._is_moved:
+            self.begin_to_move()
+        if self._move is not None:
+            self.finish_the_move()
+        else:
+            self.restart()
+
     def teardown(self) -> None:
         super().teardown()
         if self._move is not None:

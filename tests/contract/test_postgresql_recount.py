@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 import pytest
@@ -10,11 +9,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import rule
 
 from adapters.store.postgresql.store import PostgresqlStore
+from tests.campaigning import examples
 from tests.contract.inbox_harness import OpenedStore
 from tests.contract.inbox_recount import RETENTION, InboxMachine
+from tests.contract.recount_operations import report
 from tests.postgresql import Servers
 
 pytestmark = pytest.mark.check
+
+ENDS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{}'"
 
 
 class PostgresqlMachine(InboxMachine):
@@ -42,10 +45,23 @@ class PostgresqlMachine(InboxMachine):
         return inbox
 
     @rule()
-    def restart(self) -> None:
+    def die(self) -> None:
+        """A node, with all of its connections; another one goes on."""
+        self.count("node death")
+        self.server.execute(ENDS.format(self._database))
         self.run(self.stop())
         self.inbox = self.run(self.open_inbox())
         self.follower = self.inbox.tail(self.run(self.inbox.head()))
+
+    @rule()
+    def restart(self) -> None:
+        self.count("restart")
+        self.run(self.stop())
+        self.inbox = self.run(self.open_inbox())
+        self.follower = self.inbox.tail(self.run(self.inbox.head()))
+
+    def interrupt(self) -> None:
+        self.die()
 
     def teardown(self) -> None:
         super().teardown()
@@ -66,10 +82,15 @@ def servers(postgresql: Servers) -> None:
 
 TestPostgresqlStore = pytest.mark.campaign(PostgresqlMachine.TestCase)
 TestTrimmedPostgresqlStore = pytest.mark.campaign(TrimmedPostgresqlMachine.TestCase)
-_NUMBER = 500 if os.environ.get("CAMPAIGN") == "full" else 6
+_NUMBER = examples(6, in_full=500)
 TestPostgresqlStore.settings = TestTrimmedPostgresqlStore.settings = settings(
     max_examples=_NUMBER,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@pytest.mark.campaign
+def test_so_much_was_done() -> None:
+    report("in PostgreSQL", [PostgresqlMachine, TrimmedPostgresqlMachine], 10_000)
