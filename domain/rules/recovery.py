@@ -105,7 +105,7 @@ def floor_in_topics(spans: Sequence[Span], trimmed: Mapping[Room, int]) -> int:
     floor = min(over) if len(over) >= SPANS_MOST else 0
     for span in spans:
         lost = trimmed.get(span.room, 0)
-        if lost > max(span.after, floor):
+        if lost > span.after and lost > floor:
             floor = lost
     return floor
 

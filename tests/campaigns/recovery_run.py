@@ -22,7 +22,18 @@ from domain.errors import (
     StoreUnavailable,
     UnknownNotification,
 )
-from domain.model import AmendedSchedule, Answer, Audience, ConnectionId, Entry, Listing, Publication, Room, UserId
+from domain.model import (
+    NOTIFICATION_DELETED,
+    AmendedSchedule,
+    Answer,
+    Audience,
+    ConnectionId,
+    Entry,
+    Listing,
+    Publication,
+    Room,
+    UserId,
+)
 from domain.policy import ConnectionPolicy, may_collapse
 from tests.campaigns.recovery_devices import CURSOR, PLAIN, STOCK, Device, Watched, cursors_of
 from tests.campaigns.recovery_oracle import Broken, Log, Oracle, Place
@@ -244,6 +255,7 @@ class Run(Watched):
                 ("notification.read", {"ids": known}),
                 ("notification.delete", {"ids": known}),
                 ("notification.read_all", None),
+                ("notification.snooze", {"ids": known, "until": self._soon()}),
                 ("notification.snooze", {"ids": known, "until": self._soon()}),
                 ("inbox.count", None),
             ]
@@ -554,7 +566,8 @@ class Run(Watched):
     def _sent(self, server: Server, entry: Entry) -> None:
         """The same. What was taken back is sent by no server that has done it, or has come so far in the log."""
         recalled_at, offset = self.oracle.recalled_at(entry), entry.position.offset
-        if recalled_at is None:
+        if recalled_at is None or entry.event == NOTIFICATION_DELETED:
+            # The latter says in its place that it is gone: to whoever has one before it with the same collapse key.
             return
         delivered = server.hub.delivered
         has_come_to_it = delivered is not None and delivered.offset >= recalled_at and not server.view.is_lost

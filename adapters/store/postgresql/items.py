@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.collapsing import NOT_REPLACED
 from adapters.store.postgresql.database import Database, Row, Snapshot
-from adapters.store.postgresql.topics import ALL
+from adapters.store.postgresql.topics import ALL, STAYS
 from adapters.store.times import MICROSECOND, moment
 from adapters.store.window import Window
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Listing, Subscriber
@@ -36,7 +36,7 @@ NEWEST = f"""
             SELECT placed.log_offset, placed.expires_at
             FROM (
                 SELECT room, greatest(after_offset, %(aged)s::bigint) AS after, upto_offset AS upto
-                FROM synkrone.memberships WHERE user_id = %(user)s::text) AS mine
+                FROM ({STAYS}) AS stays) AS mine
             CROSS JOIN LATERAL ({_placed(f"AND placed.log_offset <= coalesce(mine.upto, {ALL})")}) AS placed) AS placed
         ORDER BY log_offset DESC LIMIT %(most)s::bigint)"""  # noqa: S608
 """The window of an inbox."""
