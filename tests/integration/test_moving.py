@@ -173,7 +173,7 @@ async def test_what_is_done_while_it_follows_goes_with_it(
     after = rows_of_database(server, database)
     assert after == rows_of_file(file)
     # Otherwise nothing of it was tried.
-    for table in copied.keys() - {"epochs"}:
+    for table in copied.keys() - {"epochs", "tombstones", "erasures"}:
         assert after[table] != copied[table], table
     assert any(row[3] == "n-many" for row in after["contents"])
     assert [row[7:] for row in after["contents"] if row[3] == "n-3"] == [(None, ANN, None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,11 @@ AGAIN = [
 ]
 
 
+def anywhere(erasure: Erasure | None) -> Erasure | None:
+    """Without what a kind of store cannot overwrite."""
+    return replace(erasure, left_in=()) if erasure is not None else None
+
+
 @pytest.fixture
 def server(postgresql: Servers) -> PostgresqlServer:
     return postgresql.of(15)
@@ -81,7 +87,7 @@ async def fill(store: OpenedStore) -> None:
 
 
 async def assert_stays_away(store: OpenedStore, erased: Erasure) -> None:
-    assert await store.erasure(erased.id) == erased
+    assert anywhere(await store.erasure(erased.id)) == anywhere(erased)
     assert outcomes(await store.append(AGAIN)) == [DUPLICATE] * 4
     assert outcomes(await store.append([draft(f"{MARKER}-a", ZEBRA, title="other")])) == [CONFLICT]
     other, zebra = await register(store, "other"), await register(store, WHO)
@@ -116,7 +122,7 @@ async def test_an_erasure_goes_on_after_a_move(steps: int, server: PostgresqlSer
     await move.ended()
     assert move.error is None
     async with opened(server.url(database)) as moved:
-        assert await moved.erasure("e") == erasure
+        assert anywhere(await moved.erasure("e")) == anywhere(erasure)
         cursor = await moved.head()
         await finish(moved, "e")
         assert rows_left(server, database) == {}
@@ -142,7 +148,7 @@ async def test_a_user_is_erased_while_the_move_follows(
     await move.ended()
     assert move.error is None
     async with opened(server.url(database)) as moved:
-        assert await moved.erasure("e") == erasure
+        assert anywhere(await moved.erasure("e")) == anywhere(erasure)
         assert await ids_of(moved, await register(moved, "later")) == ["d"]
         await finish(moved, "e")
         assert rows_left(server, database) == {}
@@ -189,7 +195,7 @@ async def test_an_erasure_goes_on_after_an_export(way: str, steps: int, server: 
     export(source, exported)
     import_(exported, destination)
     async with opened_at(destination, clock) as imported:
-        assert await imported.erasure("e") == erasure
+        assert anywhere(await imported.erasure("e")) == anywhere(erasure)
         await finish(imported, "e")
         if isinstance(destination, InFile):
             assert bytes_left(destination.path) == {}

@@ -57,7 +57,7 @@ _BEGIN_ANEW = b"""
         SELECT user_id, erased FROM (
             SELECT user_id, synkrone.erased_at(user_id) AS erased
             FROM (SELECT DISTINCT user_id FROM unnest(%(users)s::text[]) AS given (user_id)) AS each
-            WHERE EXISTS (SELECT FROM synkrone.erasures)) AS known
+            WHERE (SELECT true FROM synkrone.erasures LIMIT 1)) AS known
         WHERE erased IS NOT NULL),
     started AS (
         INSERT INTO synkrone.starts (user_id, room, start_offset)
@@ -79,7 +79,7 @@ _ACKNOWLEDGE = b"""
     FROM unnest(%(users)s::text[], %(roles)s::text[], %(epochs)s::text[], %(offsets)s::bigint[])
         AS given (user_id, role, epoch, log_offset)
     JOIN known ON known.epoch = given.epoch AND given.log_offset <= last
-    WHERE given.log_offset > CASE WHEN (SELECT EXISTS (SELECT FROM synkrone.erasures))
+    WHERE given.log_offset > CASE WHEN (SELECT true FROM synkrone.erasures LIMIT 1)
         THEN coalesce(synkrone.erased_at(given.user_id), 0) ELSE 0 END
         AND given.log_offset > coalesce(
         (SELECT log_offset FROM synkrone.marks WHERE marks.user_id = given.user_id AND marks.role = given.role), -1)
