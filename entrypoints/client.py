@@ -18,6 +18,7 @@ from yarl import URL
 from adapters.contract.json_text import to_json
 
 CONNECT_TIMEOUT = 10.0
+LEAVE_TIMEOUT = 2.0
 FIRST_DELAY = 0.5
 MAX_DELAY = 5.0
 PUBLISH_TIMEOUT = 10.0
@@ -111,7 +112,17 @@ class _Visit:
             if self.refusal is None and not faults:
                 notify(f"cannot connect: {error}")
         finally:
-            await client.disconnect()
+            await self._leave(client)
+
+    async def _leave(self, client: socketio.AsyncClient) -> None:
+        """In good order, as long as that takes LEAVE_TIMEOUT at most: the library waits for what the server says last,
+        which may not come, and takes a cancellation for the end of a handler."""
+        leaving = asyncio.create_task(client.disconnect())
+        await asyncio.wait((leaving,), timeout=LEAVE_TIMEOUT)
+        if leaving.done():
+            leaving.result()
+        else:
+            leaving.cancel()
 
     async def _on_event(self, name: str, *arguments: Any) -> None:
         if arguments and isinstance(arguments[-1], str):

@@ -388,6 +388,27 @@ async def test_who_ends_listen_in_the_moment_that_it_connects_is_heard(
     assert listening.cancelled()
 
 
+@pytest.mark.gen_test
+async def test_who_ends_listen_does_not_wait_for_the_last_word_of_a_server(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_ready, for_ever = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: socketio.AsyncClient) -> None:
+        await for_ever.wait()
+
+    def show(name: str, _: object) -> None:
+        if name == "session.ready":
+            is_ready.set()
+
+    monkeypatch.setattr(socketio.AsyncClient, "disconnect", wait)
+    listening = asyncio.create_task(client.listen(server.url, token("42"), show, notify=lambda _: None))
+    await is_ready.wait()
+    listening.cancel()
+    await asyncio.wait((listening,), timeout=PATIENCE)
+    assert listening.cancelled()
+
+
 @pytest.mark.gen_test(timeout=60)
 async def test_listen_comes_back_to_a_server_that_has_forgotten(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
