@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 # The base classes of suites are no test modules themselves; without this their failures would show no values.
 pytest.register_assert_rewrite("tests.contract", "tests.unit", "tests.engine_io", "tests.e2e.pollers")
 
-# Whoever started the tests may have it ignored, as nohup does; servers that inherit that would not hear it either.
+# Whoever started the tests may have them ignored, as nohup does, and a shell for what runs in its background; servers
+# and commands that inherit that would not hear them either.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is.
 settings.register_profile(
