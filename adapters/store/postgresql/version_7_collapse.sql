@@ -8,6 +8,7 @@ CREATE TABLE synkrone.collapsing (
     PRIMARY KEY (key, room, log_offset));
 CREATE INDEX collapsing_log_offset ON synkrone.collapsing (log_offset);
 CREATE INDEX collapsing_room ON synkrone.collapsing (room, log_offset) INCLUDE (key) WHERE NOT superseded;
+CREATE INDEX collapsing_rooms ON synkrone.collapsing (room);
 
 CREATE FUNCTION synkrone.rooms_with_key(given_key text, first text, last text, most integer) RETURNS SETOF text
 LANGUAGE sql STABLE AS $$

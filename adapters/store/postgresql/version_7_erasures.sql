@@ -215,13 +215,18 @@ COMMENT ON FUNCTION synkrone.erase_placed IS
 
 CREATE FUNCTION synkrone.seal_contents(sealed bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    names text[] := ARRAY(
+        SELECT id FROM synkrone.contents WHERE log_offset = ANY (sealed)
+        UNION ALL
+        SELECT id FROM synkrone.scheduled WHERE number = ANY (ARRAY(SELECT -given FROM unnest(sealed) AS given)));
 BEGIN
     -- What revises one may be in no room, where whoever it is for has deleted it.
     UPDATE synkrone.entries SET rooms = NULL, payload = NULL, expires_at = NULL
     WHERE about = ANY (sealed) AND event = 'notification.revised';
     UPDATE synkrone.contents SET payload = NULL, rooms = NULL, recalled = NULL, type = '', id = E'\x01' || log_offset
     WHERE log_offset = ANY (sealed);
-    WITH gone AS (DELETE FROM synkrone.ids WHERE log_offset = ANY (sealed) RETURNING *)
+    WITH gone AS (DELETE FROM synkrone.ids WHERE id = ANY (names) AND log_offset = ANY (sealed) RETURNING *)
     INSERT INTO synkrone.tombstones (name, log_offset, digest)
     SELECT synkrone.seal(convert_to('id:' || id, 'UTF8')), log_offset, synkrone.seal(digest) FROM gone
     UNION ALL
@@ -275,18 +280,18 @@ CREATE FUNCTION synkrone.erase_scheduled(own text, most integer) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     found bigint[];
-    sealed bigint[];
+    gone bigint[];
 BEGIN
     SELECT array_agg(number) INTO found FROM (
-        SELECT number FROM synkrone.scheduled WHERE own = ANY (string_to_array(rooms, E'\n')) LIMIT most) AS chosen;
+        SELECT number FROM synkrone.scheduled WHERE string_to_array(rooms, E'\n') @> ARRAY[own] LIMIT most) AS chosen;
     UPDATE synkrone.scheduled SET rooms = synkrone.without(rooms, own) WHERE number = ANY (found);
-    SELECT array_agg(-number) INTO sealed FROM synkrone.scheduled WHERE number = ANY (found) AND rooms IS NULL;
-    PERFORM synkrone.seal_contents(sealed);
+    SELECT array_agg(number) INTO gone FROM synkrone.scheduled WHERE number = ANY (found) AND rooms IS NULL;
+    PERFORM synkrone.seal_contents(ARRAY(SELECT -number FROM unnest(gone) AS given (number)));
     UPDATE synkrone.scheduled
     SET ended = coalesce(ended, (
             SELECT begun_at FROM synkrone.erasures WHERE 'user:' || erasures.user_id = own ORDER BY log_offset LIMIT 1)),
         payload = NULL, type = '', id = E'\x01' || number, key = NULL, digest = NULL
-    WHERE -number = ANY (sealed);
+    WHERE number = ANY (gone);
     RETURN found IS NOT NULL;
 END
 $$;

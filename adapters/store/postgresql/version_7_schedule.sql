@@ -17,6 +17,7 @@ CREATE TABLE synkrone.scheduled (
     payload text COLLATE "C");
 CREATE INDEX scheduled_due ON synkrone.scheduled (due, number) WHERE ended IS NULL;
 CREATE INDEX scheduled_ended ON synkrone.scheduled (ended) WHERE ended IS NOT NULL;
+CREATE INDEX scheduled_rooms ON synkrone.scheduled USING gin (string_to_array(rooms, E'\n')) WITH (fastupdate = off);
 
 -- How many wait: counted, a million takes longer than to publish one more.
 CREATE TABLE synkrone.waiting (number bigint NOT NULL) WITH (fillfactor = 10);

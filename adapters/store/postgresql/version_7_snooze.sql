@@ -62,7 +62,8 @@ LANGUAGE plpgsql AS $$
 DECLARE
     locked record;
     there_users text[];
-    there_offsets bigint[];
+    there_contents synkrone.contents[];
+    places tid[];
 BEGIN
     -- Before the log: whoever trims may be removing the same, and is not to be waited for while others wait.
     PERFORM FROM synkrone.log FOR UPDATE;
@@ -70,34 +71,42 @@ BEGIN
     IF EXISTS (SELECT FROM synkrone.appends WHERE name = append_name) THEN
         RETURN;
     END IF;
-    SELECT array_agg(given.user_id ORDER BY given.number), array_agg(given.log_offset ORDER BY given.number)
-    INTO there_users, there_offsets
-    FROM unnest(users, offsets) WITH ORDINALITY AS given (user_id, log_offset, number)
-    WHERE (
-        SELECT payload IS NOT NULL AND (expires_at IS NULL OR expires_at > locked.stored_at)
-        FROM synkrone.contents WHERE contents.log_offset = given.log_offset)
-        AND NOT synkrone.is_replaced(given.user_id, given.log_offset);
-    UPDATE synkrone.state SET snoozed_until = NULL
-    FROM unnest(users, offsets) AS given (user_id, log_offset)
-    WHERE state.user_id = given.user_id AND state.log_offset = given.log_offset;
-    IF there_users IS NULL THEN
-        RETURN;
-    END IF;
-    PERFORM synkrone.erase_revision(state.raised)
-    FROM unnest(there_users, there_offsets) AS given (user_id, log_offset)
-    JOIN synkrone.state ON state.user_id = given.user_id AND state.log_offset = given.log_offset
-    WHERE state.raised IS NOT NULL;
+    -- Each is looked up by a subquery: joined, they could be by reading the whole table.
+    SELECT array_agg(there.user_id ORDER BY there.number), array_agg(there.content ORDER BY there.number)
+    INTO there_users, there_contents
+    FROM (
+        SELECT given.*, (
+            SELECT contents FROM synkrone.contents
+            WHERE contents.log_offset = given.log_offset AND payload IS NOT NULL
+                AND (expires_at IS NULL OR expires_at > locked.stored_at)) AS content
+        FROM unnest(users, offsets) WITH ORDINALITY AS given (user_id, log_offset, number)) AS there
+    WHERE (there.content).log_offset IS NOT NULL AND NOT synkrone.is_replaced(there.user_id, there.log_offset);
+    places := ARRAY(
+        SELECT (
+            SELECT state.ctid FROM synkrone.state
+            WHERE state.user_id = there_users[ordinality] AND state.log_offset = content.log_offset)
+        FROM unnest(there_contents) WITH ORDINALITY AS content);
+    PERFORM synkrone.erase_revision(raised) FROM synkrone.state WHERE ctid = ANY (places) AND raised IS NOT NULL;
     INSERT INTO synkrone.entries (log_offset, stored_at, event, form, rooms, payload, about, expires_at)
-    SELECT locked.head + given.number, locked.stored_at, 'notification.new', contents.form, 'user:' || given.user_id,
-        contents.payload, given.log_offset, contents.expires_at
-    FROM unnest(there_users, there_offsets) WITH ORDINALITY AS given (user_id, log_offset, number)
-    JOIN synkrone.contents ON contents.log_offset = given.log_offset;
+    SELECT locked.head + ordinality, locked.stored_at, 'notification.new', content.form,
+        'user:' || there_users[ordinality], content.payload, content.log_offset, content.expires_at
+    FROM unnest(there_contents) WITH ORDINALITY AS content;
     INSERT INTO synkrone.placed (room, log_offset, item, expires_at)
     SELECT rooms, log_offset, false, expires_at FROM synkrone.entries WHERE log_offset > locked.head;
     UPDATE synkrone.state
-    SET read_at = NULL, seen_at = NULL, archived_at = NULL, read_by = NULL, raised = locked.head + given.number
-    FROM unnest(there_users, there_offsets) WITH ORDINALITY AS given (user_id, log_offset, number)
-    WHERE state.user_id = given.user_id AND state.log_offset = given.log_offset;
+    SET snoozed_until = NULL, read_at = NULL, seen_at = NULL, archived_at = NULL, read_by = NULL,
+        raised = locked.head + array_position(places, ctid)
+    WHERE ctid = ANY (places);
+    -- The others are there no more.
+    UPDATE synkrone.state SET snoozed_until = NULL
+    WHERE ctid = ANY (ARRAY(
+        SELECT (
+            SELECT CASE WHEN snoozed_until IS NOT NULL THEN state.ctid END FROM synkrone.state
+            WHERE state.user_id = given.user_id AND state.log_offset = given.log_offset)
+        FROM unnest(users, offsets) AS given (user_id, log_offset)));
+    IF there_users IS NULL THEN
+        RETURN;
+    END IF;
     DELETE FROM synkrone.appends WHERE name = ANY (answered);
     INSERT INTO synkrone.appends (name, stored_at, first, epoch_number)
     VALUES (append_name, locked.stored_at, locked.head + 1, locked.epoch_number);
