@@ -36,7 +36,7 @@ client: .venv/.installed-test
 
 # The campaigns (fuzz, kills, cuts) in full; the tests above run them with smaller counts.
 campaign: .venv/.installed-test
-	CAMPAIGN=full $(VENV_PYTHON) -m pytest -m campaign -s $(ARGS)
+	CAMPAIGN=full $(VENV_PYTHON) -m pytest -m campaign --timeout 0 -s $(ARGS)
 
 # Random histories of publishers, clients and faults against real servers, and a verdict: docs/explanation/proof.md.
 # ARGS="--seed 7 --minutes 10 --against cluster".
