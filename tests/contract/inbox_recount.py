@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -83,6 +84,13 @@ class Recounted:
         return len(unread), len(unseen), len(current)
 
 
+@lru_cache(maxsize=1000)
+def told_in(payload: bytes) -> Mapping[str, Any]:
+    """The JSON of it, which every look at a log needs again."""
+    told: dict[str, Any] = json.loads(payload)
+    return told
+
+
 def recount(
     log: Sequence[Entry], subscriber: Subscriber, now: datetime, *, per_user: int, retention: timedelta
 ) -> Recounted:
@@ -94,14 +102,14 @@ def recount(
     for entry in log:
         if entry.control is not None:
             continue
-        said = json.loads(entry.payload)
+        said = told_in(entry.payload)
         if entry.event == "notification.new" and entry.about is None:
-            states[said["id"]] = said
+            states[said["id"]] = dict(said)
             entries[said["id"]] = entry
         elif entry.event == "notification.new":
             if f"user:{subscriber.user}" in entry.rooms and said["id"] in states:
                 # Where it lies is another place, and its age is what it was.
-                states[said["id"]] = said
+                states[said["id"]] = dict(said)
                 places[said["id"]] = entry.position.offset
                 snoozed.discard(said["id"])
         elif entry.event == NOTIFICATION_REVISED:
@@ -178,7 +186,7 @@ def replaced_for(log: Sequence[Entry], subscriber: Subscriber) -> set[int]:
     last: dict[str, int] = {}
     for entry in log:
         is_first = entry.event == "notification.new" and entry.about is None
-        key = json.loads(entry.payload).get("collapse_key") if is_first else None
+        key = told_in(entry.payload).get("collapse_key") if is_first else None
         if key is not None:
             offsets.setdefault(key, []).append(entry.position.offset)
             if can_reach(subscriber, entry):
@@ -193,7 +201,7 @@ def deleted_by_all(log: Sequence[Entry]) -> set[str]:
     for entry in log:
         if entry.control is not None or entry.about is not None:
             continue
-        said = json.loads(entry.payload)
+        said = told_in(entry.payload)
         if entry.event == "notification.new" and all(room.is_own for room in entry.rooms):
             named[said["id"]] = entry.rooms
         elif entry.event == NOTIFICATION_DELETED:
@@ -259,7 +267,8 @@ class InboxMachine(ErasureRules):
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self.count_call(getattr(coroutine, "__name__", ""))
-        return self.runner.run(coroutine)
+        # Not by its run(), which puts signal handlers in place each time.
+        return self.runner.get_loop().run_until_complete(coroutine)
 
     def teardown(self) -> None:
         self.run(self.stop())
@@ -405,7 +414,7 @@ class InboxMachine(ErasureRules):
 
     @staticmethod
     def id_of(entry: Entry) -> str | None:
-        return str(json.loads(entry.payload).get("id"))
+        return str(told_in(entry.payload).get("id"))
 
     @rule(whom=subscribers, action=st.sampled_from(Action), which=picks)
     def change(self, whom: tuple[str, str], action: Action, which: list[int]) -> None:
@@ -612,26 +621,27 @@ class InboxMachine(ErasureRules):
 
     @invariant()
     def the_log_reads_as_it_was_given(self) -> None:
+        gone = deleted_by_all(self.log)
         for subscriber in self.subscribers.values():
             floor, page = self.run(self.read(subscriber))
-            gone = deleted_by_all(self.log)
             entries = [one for one in page.entries if not self.outlives(one) and self.id_of(one) not in gone]
+            stays = stays_of(self.log, subscriber.user)
             assert entries == [
                 entry
-                for entry in self.as_read_by(subscriber)
-                if entry.position.offset > floor.offset and self.is_for(entry, subscriber)
+                for entry in self.as_read_by(subscriber, gone)
+                if entry.position.offset > floor.offset and self.is_for(entry, subscriber, stays)
             ]
 
-    def is_for(self, entry: Entry, subscriber: Subscriber) -> bool:
+    @staticmethod
+    def is_for(entry: Entry, subscriber: Subscriber, stays: Sequence[Span]) -> bool:
         """Of what is about another in a topic whoever has that, though they have left since."""
         offset = entry.position.offset
         if entry.about is not None and any(room.is_topic for room in entry.rooms):
             offset = entry.about
-        stays = stays_of(self.log, subscriber.user)
         return any(is_in(room, offset, subscriber.starts, stays) for room in entry.rooms)
 
-    def as_read_by(self, subscriber: Subscriber) -> Iterator[Entry]:
-        """What is left of the log, in whatever rooms it is."""
+    def as_read_by(self, subscriber: Subscriber, gone: Collection[str]) -> Iterator[Entry]:
+        """What is left of the log, in whatever rooms it is, but for the ``gone``."""
         own = frozenset((Room.of_user(subscriber.user),))
         abouts = [(entry.about, entry) for entry in self.log if entry.about is not None]
         last = {about: entry for about, entry in abouts if entry.event != "notification.new"}
@@ -640,11 +650,10 @@ class InboxMachine(ErasureRules):
             id_
             for entry in self.log
             if entry.event == NOTIFICATION_DELETED and entry.rooms == {Room.of_user(subscriber.user)}
-            for id_ in json.loads(entry.payload)["ids"]
+            for id_ in told_in(entry.payload)["ids"]
         }
         replaced = replaced_for(self.log, subscriber)
         snoozed = self.snoozed_by(own)
-        gone = deleted_by_all(self.log)
         for entry in self.log:
             if self.id_of(entry) in gone:
                 # It is there until the store has come to it.
@@ -671,7 +680,7 @@ class InboxMachine(ErasureRules):
         """As the log has it: of what has expired it does not say that it never comes back."""
         snoozed: set[str] = set()
         for entry in self.log:
-            said = json.loads(entry.payload)
+            said = told_in(entry.payload)
             if entry.rooms != own:
                 continue
             if "snoozed_until" in said.get("change", ()):
