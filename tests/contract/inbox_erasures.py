@@ -61,9 +61,13 @@ ANN_ID, BOB_ID = UserId("ann"), UserId("bob")
 
 async def erase(inbox: OpenedStore, user: UserId = ANN_ID, id_: str = "erasure") -> Erasure:
     """Until it is done."""
-    begun = await inbox.begin_erasure(user, id_, START)
+    return await finish(inbox, (await inbox.begin_erasure(user, id_, START)).id)
+
+
+async def finish(inbox: OpenedStore, id_: str = "erasure") -> Erasure:
+    """What was begun."""
     for _ in range(1000):
-        found = await inbox.erasure(begun.id)
+        found = await inbox.erasure(id_)
         assert found is not None
         if found.state is ErasureState.DONE:
             return found
@@ -288,6 +292,43 @@ class ErasureContract:
         start = await inbox.head()
         await deliver(inbox, START + HOUR)
         assert [entry.rooms for entry in await entries_of(inbox, reader(ANN, BOB), start)] == [{BOB}]
+
+    async def test_what_waited_as_they_were_erased_never_comes(self, inbox: OpenedStore) -> None:
+        waiting = [later("a", START + HOUR), later("b", START + HOUR, ANN, BOB), later("c", START + HOUR, BOB)]
+        await inbox.append(waiting)
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        start = await inbox.head()
+        # Another erasure may come first: nothing of this one is done yet.
+        await deliver(inbox, START + HOUR)
+        rooms = [entry.rooms for entry in await entries_of(inbox, reader(ANN, BOB), start)]
+        assert rooms == [{BOB}, {BOB}]
+        assert (await inbox.scheduled("a"), await inbox.waiting()) == (None, 0)
+        await finish(inbox)
+        assert await ids_of(inbox, await register(inbox)) == []
+        assert outcomes(await inbox.append(waiting)) == [DUPLICATE, DUPLICATE, DUPLICATE]
+
+    async def test_what_is_to_wait_since_they_were_erased_comes(self, inbox: OpenedStore) -> None:
+        await inbox.append([later("a", START + HOUR), later("b", START + 2 * HOUR, BOB)])
+        await deliver(inbox, START + HOUR)
+        await inbox.append([later("c", START + 2 * HOUR)])
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        await inbox.cancel("b")
+        assert outcomes(await inbox.append([later("d", START + 2 * HOUR)])) == [STORED]
+        ann = await register(inbox)
+        await finish(inbox)
+        assert await inbox.waiting() == 1
+        await deliver(inbox, START + 2 * HOUR)
+        assert await ids_of(inbox, ann) == ["d"]
+
+    async def test_what_is_to_wait_has_the_number_of_none_that_was_to_go(self, inbox: OpenedStore) -> None:
+        await inbox.append([later("a", START + 2 * HOUR, ANN, BOB), later("b", START + HOUR, BOB)])
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        await deliver(inbox, START + HOUR)
+        await inbox.append([later("c", START + 3 * HOUR)])
+        ann = await register(inbox)
+        await finish(inbox)
+        await deliver(inbox, START + 3 * HOUR)
+        assert await ids_of(inbox, ann) == ["c"]
 
     async def test_what_was_cancelled_names_them_no_more(self, inbox: OpenedStore) -> None:
         cancelled = [later("a", START + HOUR), later("b", START + HOUR, ANN, BOB)]

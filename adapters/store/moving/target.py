@@ -70,6 +70,8 @@ _GO_ON_ERASING: Final = """
         WHERE placed.room = 'user:' || erasures.user_id AND placed.log_offset < erasures.log_offset
         RETURNING erasures.id, placed.log_offset, placed.item)
     INSERT INTO synkrone.erasing (erasure, log_offset, item) SELECT id, log_offset, item FROM gone"""
+_ERASE_SCHEDULED: Final = """
+    SELECT synkrone.erase_scheduled('user:' || user_id, 2147483647) FROM synkrone.erasures WHERE user_id IS NOT NULL"""
 
 
 @value
@@ -171,6 +173,7 @@ class Target:
             self._line.execute("UPDATE synkrone.log SET secret = coalesce(%s, secret)", (secret,))
             self._line.execute(_IDS_OF_SCHEDULED)
             self._line.execute(_GO_ON_ERASING)
+            self._line.execute(_ERASE_SCHEDULED)
 
     def flush(self) -> None:
         """All that was copied is as durable as what a server stores when this returns."""

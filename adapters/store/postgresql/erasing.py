@@ -40,7 +40,6 @@ _RUNNING = b"""
         log_offset <= %(given)s::bigint AND NOT EXISTS (
             SELECT FROM synkrone.nodes WHERE nodes.log_offset < erasures.log_offset)
     FROM synkrone.erasures WHERE done_at IS NULL ORDER BY log_offset LIMIT 1"""
-_SCHEDULED = b"SELECT synkrone.erase_scheduled(%(own)s::text, %(most)s::integer)"
 _PLACED = b"SELECT synkrone.erase_placed(%(id)s::text, %(own)s::text, %(most)s::integer)"
 _RECALLED = b"SELECT synkrone.erase_recalled(%(own)s::text, %(offset)s::bigint, %(most)s::integer)"
 _MEMBER = b"SELECT synkrone.erase_member(%(user)s::text, %(offset)s::bigint, %(most)s::integer)"
@@ -183,7 +182,7 @@ def _step(db: Database, given: int) -> Stepped:
     if user is None:
         return Stepped(more=False, unvacuumed=id_)
     parameters = {"id": id_, "user": user, "own": Room.of_user(user), "offset": offset, "most": _AT_ONCE}
-    for step in (_SCHEDULED, _PLACED, _RECALLED):
+    for step in (_PLACED, _RECALLED):
         (some,) = db.one(step, parameters)
         if some:
             return Stepped(more=True)

@@ -161,6 +161,9 @@ BEGIN
     UPDATE synkrone.restrictions SET reason = NULL WHERE user_id = erased_user;
     INSERT INTO synkrone.erasures (id, who, user_id, log_offset, begun_at)
     VALUES (new_erasure, synkrone.seal(convert_to('user:' || erased_user, 'UTF8')), erased_user, first, new_begun_at);
+    -- Now, as it may come due before anything else is done, and what waits from now on is theirs again. In one statement:
+    -- whoever cancels one of these has it before they are counted.
+    PERFORM synkrone.erase_scheduled(own, 2147483647);
     INSERT INTO synkrone.entries (log_offset, stored_at, event, form, payload)
     VALUES (first, locked.stored_at, new_event, new_form, new_payload);
     DELETE FROM synkrone.appends WHERE name = ANY (answered);

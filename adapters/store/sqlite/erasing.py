@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from adapters.contract.controls import control_event, read_control
 from adapters.store.seals import SEALED, Seals
@@ -68,7 +68,9 @@ def begin(transaction: LogTransaction, wanted: Beginning) -> Begun:
     db.execute("DELETE FROM memberships WHERE user = ?", (room,))
     db.execute("UPDATE restrictions SET reason = NULL WHERE user = ?", (wanted.user,))
     db.execute(
-        "INSERT INTO erasures (id, who, user, offset, room, begun_at) VALUES (?, ?, ?, ?, ?, ?)",
+        """
+        INSERT INTO erasures (id, who, user, offset, room, at, begun_at)
+        VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM scheduled), ?)""",
         (wanted.id, seals(db).user(wanted.user), wanted.user, transaction.head, room, microseconds(wanted.at)),
     )
     return Begun(Erasure(wanted.id, wanted.user, moment(microseconds(wanted.at))), transaction.head)
@@ -143,7 +145,7 @@ def _placed(transaction: LogTransaction, erasing: Erasing) -> int | None:
     known = seals(db)
     unsettle(db, [offset for offset, is_item, _ in rows if is_item])
     for offset, is_item, names in rows:
-        left = _without(names, erasing.name)
+        left = _without(names, (erasing.name,))
         table = "contents" if is_item else "entries"
         if left:
             db.execute(f"UPDATE {table} SET rooms = ? WHERE offset = ?", (left, offset))  # noqa: S608
@@ -160,29 +162,56 @@ def _placed(transaction: LogTransaction, erasing: Erasing) -> int | None:
 
 
 def _scheduled(transaction: LogTransaction, erasing: Erasing) -> int | None:
-    """What waits for its time: each is cancelled, or loses the name."""
+    """What waits for its time: each is cancelled, or loses the name. From the last one that waited as it began: what
+    was published since is theirs again."""
+    rows = transaction.db.execute(
+        f"{_WAITING} WHERE number <= ? ORDER BY number DESC LIMIT ?", (erasing.at, _AT_ONCE)
+    ).fetchall()
+    known = seals(transaction.db)
+    for row in rows:
+        _withdraw(transaction, known, row, frozenset((erasing.name,)))
+    return rows[-1][0] - 1 if rows else None
+
+
+def withdraw_due(transaction: LogTransaction, now: datetime, most: int) -> int:
+    """Of what is due by now, the first so many: what waited as somebody was erased, whose turn has not come yet, is not
+    for them. How many are for nobody."""
     db = transaction.db
+    erasing = db.execute("SELECT user, at FROM erasures WHERE done_at IS NULL AND step = 0").fetchall()
+    if not erasing:
+        return 0
     rows = db.execute(
-        "SELECT number, rooms, id, key, digest FROM scheduled WHERE number > ? ORDER BY number LIMIT ?",
-        (erasing.at, _AT_ONCE),
+        f"{_WAITING} WHERE ended IS NULL AND due <= ? ORDER BY due, number LIMIT ?", (microseconds(now), most)
     ).fetchall()
     known = seals(db)
-    for number, names, id_, key, digest in rows:
-        left = _without(names, erasing.name)
-        if left == (names or b""):
-            continue
-        if left:
-            db.execute("UPDATE scheduled SET rooms = ? WHERE number = ?", (left, number))
-            continue
-        db.execute(
-            """
-            UPDATE scheduled SET ended = coalesce(ended, ?), rooms = NULL, payload = NULL, type = '', id = ?,
-                key = NULL, digest = NULL
-            WHERE number = ?""",
-            (microseconds(transaction.now), f"{SEALED}{number}", number),
-        )
-        _seal(db, known, -number, (id_, key, digest))
-    return rows[-1][0] if rows else None
+    return sum(
+        _withdraw(transaction, known, row, frozenset(Room.of_user(user) for user, upto in erasing if row[0] <= upto))
+        for row in rows
+    )
+
+
+_Waiting: TypeAlias = tuple[int, bytes | None, str, str | None, bytes | None]
+_WAITING = "SELECT number, rooms, id, key, digest FROM scheduled"
+
+
+def _withdraw(transaction: LogTransaction, known: Seals, row: _Waiting, rooms: Collection[Room]) -> bool:
+    """Whether it is for nobody from now on."""
+    number, names, id_, key, digest = row
+    left = _without(names, rooms)
+    if left == (names or b""):
+        return False
+    if left:
+        transaction.db.execute("UPDATE scheduled SET rooms = ? WHERE number = ?", (left, number))
+        return False
+    transaction.db.execute(
+        """
+        UPDATE scheduled SET ended = coalesce(ended, ?), rooms = NULL, payload = NULL, type = '', id = ?,
+            key = NULL, digest = NULL
+        WHERE number = ?""",
+        (microseconds(transaction.now), f"{SEALED}{number}", number),
+    )
+    _seal(transaction.db, known, -number, (id_, key, digest))
+    return True
 
 
 def _seal(db: sqlite3.Connection, known: Seals, offset: int, by: tuple[str, str | None, bytes | None]) -> None:
@@ -236,7 +265,7 @@ def _superseded(transaction: LogTransaction, erasing: Erasing) -> int | None:
     known = seals(db)
     unsettle(db, [offset for offset, _ in rows])
     for offset, names in rows:
-        left = _without(names, erasing.name)
+        left = _without(names, (erasing.name,))
         if left:
             db.execute("UPDATE contents SET rooms = ? WHERE offset = ?", (left, offset))
         elif names is not None:
@@ -259,7 +288,7 @@ def _recalled(transaction: LogTransaction, erasing: Erasing) -> int | None:
     ).fetchall()
     known = seals(db)
     for offset, names in rows:
-        left = _without(names, erasing.name)
+        left = _without(names, (erasing.name,))
         if left == names:
             continue
         if left:
@@ -343,5 +372,5 @@ FREEING: Final = len(_STEPS)
 """The step behind them: what is left is in free space alone."""
 
 
-def _without(names: bytes | None, room: Room) -> bytes:
-    return "\n".join(name for name in names.decode().split("\n") if name != room).encode() if names else b""
+def _without(names: bytes | None, rooms: Collection[Room]) -> bytes:
+    return "\n".join(name for name in names.decode().split("\n") if name not in rooms).encode() if names else b""

@@ -56,7 +56,10 @@ def _go_on_erasing(db: sqlite3.Connection) -> None:
     running = db.execute("SELECT id, user, offset FROM erasures WHERE user IS NOT NULL").fetchall()
     for id_, user, offset in running:
         room = db.execute("INSERT INTO rooms (name) VALUES ('erased:' || ?)", (id_,)).lastrowid
-        db.execute("UPDATE erasures SET room = ? WHERE id = ?", (room, id_))
+        db.execute(
+            "UPDATE erasures SET room = ?, at = (SELECT coalesce(max(number), 0) FROM scheduled) WHERE id = ?",
+            (room, id_),
+        )
         db.execute(
             """
             UPDATE placed SET room = ? WHERE room = (SELECT id FROM rooms WHERE name = 'user:' || ?) AND offset < ?""",

@@ -11,6 +11,7 @@ from adapters.store.addressing import whole_audience
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM, notification, other_form, unknown_form
 from adapters.store.revising import Revising
+from adapters.store.sqlite.erasing import withdraw_due
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import FIELD, ROW
 from adapters.store.sqlite.schema import as_json
@@ -37,6 +38,11 @@ _DUE = f"""
         WINDOW first_first AS (ORDER BY due, number ROWS UNBOUNDED PRECEDING))
     WHERE place = 1 OR size <= {DUE_BYTES}"""  # noqa: S608
 
+_LAST = """
+    SELECT max(coalesce((SELECT max(number) FROM scheduled), 0),
+        coalesce((SELECT max(at) FROM erasures WHERE done_at IS NULL AND step = 0), 0))"""
+"""What waits from now on is none of those that an erasure has yet to go through."""
+
 
 @value
 class Deliver:
@@ -55,7 +61,7 @@ class _Waiting:
 
 def schedule(transaction: LogTransaction, waiting: Sequence[NewNotification]) -> None:
     """Have them wait; at least one."""
-    (last,) = transaction.db.execute("SELECT coalesce(max(number), 0) FROM scheduled").fetchone()
+    (last,) = transaction.db.execute(_LAST).fetchone()
     rows: list[tuple[object, ...]] = []
     locators: list[tuple[int, int]] = []
     for number, one in enumerate(waiting, last + 1):
@@ -86,7 +92,8 @@ def schedule(transaction: LogTransaction, waiting: Sequence[NewNotification]) ->
 
 def deliver_due(transaction: LogTransaction, wanted: Deliver) -> Due:
     """An operation of the writer. Raises UnknownForm."""
-    rows, unknown = transaction.db.execute(_DUE, {"now": microseconds(wanted.now), "most": wanted.most}).fetchone()
+    most = wanted.most - withdraw_due(transaction, wanted.now, wanted.most)
+    rows, unknown = transaction.db.execute(_DUE, {"now": microseconds(wanted.now), "most": most}).fetchone()
     if unknown is not None:
         raise unknown_form(-unknown)
     due = sorted(map(_waiting, rows.split(ROW) if rows is not None else ()), key=lambda one: (one.due, one.number))
