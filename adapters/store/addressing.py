@@ -39,6 +39,11 @@ def whole_audience(rooms: str | None) -> Audience:
     return Audience(kind, shared or frozenset(map(Room, (rooms or "").split("\n"))))
 
 
+def without(names: str, rooms: Collection[str]) -> str:
+    """Those of the rooms that are left, as they are stored."""
+    return "\n".join(name for name in names.split("\n") if name not in rooms) if rooms else names
+
+
 def roles_of(audience: Audience) -> list[str] | None:
     """The roles of one that is for any of them and nobody else; of another a mark in any role counts, see
     ``common_roles``."""

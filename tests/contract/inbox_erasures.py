@@ -293,6 +293,25 @@ class ErasureContract:
         await deliver(inbox, START + HOUR)
         assert [entry.rooms for entry in await entries_of(inbox, reader(ANN, BOB), start)] == [{BOB}]
 
+    async def test_no_report_finds_them_as_soon_as_it_has_begun(self, inbox: OpenedStore) -> None:
+        await register(inbox)
+        await inbox.append([draft("a"), draft("b", ANN, BOB), draft("c"), draft("d", ANN, BOB)])
+        for id_ in ("c", "d"):
+            await inbox.recall(id_)
+        await inbox.append([later("e", START + HOUR), later("f", START + HOUR, ANN, BOB), later("g", START + HOUR)])
+        await inbox.cancel("g")
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        for _ in range(2):
+            found = {id_: await inbox.published(id_) for id_ in "abcd"}
+            audiences = {id_: one.audience for id_, one in found.items() if one is not None}
+            assert audiences == {"b": Audience.user("bob"), "d": Audience.user("bob")}
+            waiting = {id_: await inbox.scheduled(id_) for id_ in "efg"}
+            assert {id_: one.audience for id_, one in waiting.items() if one is not None} == {"f": Audience.user("bob")}
+            for id_ in "eg":
+                with pytest.raises(UnknownNotification):
+                    await inbox.cancel(id_)
+            await finish(inbox)
+
     async def test_what_waited_as_they_were_erased_never_comes(self, inbox: OpenedStore) -> None:
         waiting = [later("a", START + HOUR), later("b", START + HOUR, ANN, BOB), later("c", START + HOUR, BOB)]
         await inbox.append(waiting)

@@ -6,7 +6,7 @@ look at their marks, their state and their watermarks.
 
 from __future__ import annotations
 
-from adapters.store.addressing import common_roles, named_after, parts_of, roles_of, whole_audience
+from adapters.store.addressing import common_roles, named_after, parts_of, roles_of, whole_audience, without
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.times import moment
@@ -26,7 +26,9 @@ from domain.model.value import value
 _COUNTED_AT_ONCE = 5000
 
 _PUBLISHED = b"""
-    SELECT contents.log_offset, form, coalesce(rooms, recalled), payload, recalled IS NOT NULL
+    SELECT contents.log_offset, form, coalesce(rooms, recalled), payload, recalled IS NOT NULL,
+        ARRAY(SELECT 'user:' || user_id FROM synkrone.erasures
+            WHERE done_at IS NULL AND user_id IS NOT NULL AND erasures.log_offset > contents.log_offset)
     FROM synkrone.ids JOIN synkrone.contents ON contents.log_offset = ids.log_offset
     WHERE ids.id = %(id)s::text AND coalesce(rooms, recalled) IS NOT NULL"""
 
@@ -36,9 +38,12 @@ def published(snapshot: Snapshot, id_: str) -> PublishedNotification | None:
     row = snapshot.db.execute(_PUBLISHED, {"id": id_}).fetchone()
     if row is None:
         return None
-    offset, form, rooms, payload, is_recalled = row
+    offset, form, names, payload, is_recalled, erased = row
     if form != FORM:
         raise unknown_form(offset)
+    rooms = without(names, erased)
+    if not rooms:
+        return None
     position = snapshot.generations.position(offset)
     told = notification(offset, payload.encode()) if payload is not None else None
     return PublishedNotification(id_, position, whole_audience(rooms), told, is_recalled)

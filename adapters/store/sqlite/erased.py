@@ -83,3 +83,9 @@ def rooms_of_erased(db: sqlite3.Connection, upto: int) -> frozenset[Room]:
     """Of users who are being erased, and were as of an offset or later."""
     rows = db.execute("SELECT user FROM erasures WHERE done_at IS NULL AND user IS NOT NULL AND offset >= ?", (upto,))
     return frozenset(Room.of_user(user) for (user,) in rows)
+
+
+def rooms_not_withdrawn(db: sqlite3.Connection, number: int) -> frozenset[Room]:
+    """Of users who are being erased, for whom what waits under a number may wait still."""
+    rows = db.execute("SELECT user FROM erasures WHERE done_at IS NULL AND step = 0 AND at >= ?", (number,))
+    return frozenset(Room.of_user(user) for (user,) in rows)

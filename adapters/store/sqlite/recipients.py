@@ -10,8 +10,9 @@ import json
 import sqlite3
 from typing import Any
 
-from adapters.store.addressing import common_roles, named_after, parts_of, roles_of, whole_audience
+from adapters.store.addressing import common_roles, named_after, parts_of, roles_of, whole_audience, without
 from adapters.store.form import FORM, notification, unknown_form
+from adapters.store.sqlite.erased import rooms_of_erased
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
 from adapters.store.times import moment
@@ -52,9 +53,12 @@ def published(db: sqlite3.Connection, sought: Sought) -> PublishedNotification |
     ).fetchone()
     if row is None:
         return None
-    offset, form, rooms, payload, is_recalled = row
+    offset, form, names, payload, is_recalled = row
     if form != FORM:
         raise unknown_form(offset)
+    rooms = without(names, rooms_of_erased(db, offset))
+    if not rooms:
+        return None
     position = sought.generations.position(offset)
     told = notification(offset, payload) if payload is not None else None
     return PublishedNotification(sought.id, position, whole_audience(rooms), told, bool(is_recalled))

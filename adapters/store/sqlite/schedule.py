@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from adapters.contract.events import read_notification
-from adapters.store.addressing import whole_audience
+from adapters.store.addressing import whole_audience, without
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM, notification, other_form, unknown_form
 from adapters.store.revising import Revising
+from adapters.store.sqlite.erased import rooms_not_withdrawn
 from adapters.store.sqlite.erasing import withdraw_due
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import FIELD, ROW
@@ -171,9 +172,12 @@ def scheduled(db: sqlite3.Connection, id_: str) -> ScheduledNotification | None:
     ).fetchone()
     if row is None:
         return None
-    number, due, form, rooms, payload = row
+    number, due, form, names, payload = row
     if form != FORM:
         raise unknown_form(-number)
+    rooms = without(names, rooms_not_withdrawn(db, number))
+    if not rooms:
+        return None
     told = notification(-number, payload) if payload is not None else None
     return ScheduledNotification(id_, moment(due), whole_audience(rooms), told)
 
@@ -208,14 +212,16 @@ def cancel(transaction: LogTransaction, id_: str) -> None:
 def _known(transaction: LogTransaction, id_: str) -> tuple[int, bytes, int | None]:
     """Its number, its payload and when it expires. Raises UnknownNotification and NotificationRecalled."""
     row = transaction.db.execute(
-        f"SELECT number, payload, expires_at {_NAMED}",
+        f"SELECT number, payload, expires_at, CAST(rooms AS TEXT) {_NAMED}",
         (locator(id_), id_),
     ).fetchone()
     if row is None:
         raise UnknownNotification
-    if row[1] is None:
+    number, payload, expires_at, names = row
+    if names is not None and not without(names, rooms_not_withdrawn(transaction.db, number)):
+        raise UnknownNotification
+    if payload is None:
         raise NotificationRecalled
-    number, payload, expires_at = row
     return number, payload, expires_at
 
 
