@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 
@@ -102,6 +103,28 @@ def test_no_row_is_left(io_loop: IOLoop, server: PostgresqlServer, database: str
         await again.record(notes())
         await again.close()
         assert remnants(server, database) == {}
+
+    io_loop.run_sync(run, timeout=60)
+
+
+def test_what_is_parked_names_them_no_more(io_loop: IOLoop, server: PostgresqlServer, database: str) -> None:
+    async def run() -> None:
+        store = store_of(server, database)
+        await store.open()
+        recipients = [{"user": WHO}, {"users": [WHO]}, {"users": ["other-1", WHO, "other-2"]}, {"users": ["other-1"]}]
+        for number, recipient in enumerate(recipients):
+            server.execute(
+                f"""
+                INSERT INTO synkrone.parked (number, published_at, weight, recipient, type, parked_at, reason)
+                VALUES ({number}, 0, 1, '{json.dumps(recipient)}', 't', 0, 'is none')""",  # noqa: S608
+                database,
+            )
+        await store.begin_erasure(WHO, "e", START)
+        await finish(store, "e")
+        assert remnants(server, database) == {}
+        left = server.execute("SELECT number, recipient FROM synkrone.parked ORDER BY number", database)
+        assert [*left] == [(2, {"users": ["other-1", "other-2"]}), (3, {"users": ["other-1"]})]
+        await store.close()
 
     io_loop.run_sync(run, timeout=60)
 

@@ -54,7 +54,12 @@ _LAST: Sequence[bytes] = (
     b"DELETE FROM synkrone.watermarks WHERE user_id = %(user)s::text AND log_offset < %(offset)s::bigint",
     b"DELETE FROM synkrone.ledger_connections WHERE user_id = %(user)s::text AND after < %(offset)s::bigint",
     b"DELETE FROM synkrone.collapsing WHERE room = %(own)s::text AND log_offset < %(offset)s::bigint",
-    b"DELETE FROM synkrone.parked WHERE recipient ->> 'user' = %(user)s::text",
+    b"""
+    UPDATE synkrone.parked SET recipient = json_build_object('users', (recipient -> 'users')::jsonb - %(user)s::text)
+    WHERE (recipient -> 'users')::jsonb ? %(user)s::text""",
+    b"""
+    DELETE FROM synkrone.parked
+    WHERE recipient ->> 'user' = %(user)s::text OR (recipient -> 'users')::jsonb = '[]'::jsonb""",
     b"UPDATE synkrone.erasures SET user_id = NULL WHERE id = %(id)s::text",
 )
 """What else names users by their ids has a statement here."""
