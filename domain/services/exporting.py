@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from domain.errors import StoreUnavailable
 from domain.model import (
     EVERYONE,
     DeliveriesQuery,
@@ -43,6 +44,7 @@ class ExportService:
         return UserExport(subscriber, known.marks, stays, counted.counts, counted.as_of)
 
     async def parts(self, export: UserExport) -> AsyncIterator[UserPart]:
+        """Raises StoreUnavailable, also where the user is erased meanwhile: what is left would look like all."""
         before: int | None = export.as_of.offset + 1
         while before is not None:
             query = InboxQuery(limit=PAGE_ITEMS, before=before, state=ItemState.ALL)
@@ -50,3 +52,5 @@ class ExportService:
             if listing.items:
                 yield listing.items
             before = listing.next
+        if export.subscriber.role and not await self._subscribers.roles(export.subscriber.user):
+            raise StoreUnavailable("the user was erased meanwhile")

@@ -185,6 +185,26 @@ async def test_an_export_that_fails_does_not_look_whole(pages: int, monkeypatch:
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_an_export_during_which_the_user_is_erased_does_not_look_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = MemoryStore.list_items
+    async with serving(api=KEYS, store="memory://") as server, http_session() as session:
+
+        async def list_items(store: MemoryStore, subscriber: Subscriber, query: InboxQuery) -> Listing:
+            listing = await before(store, subscriber, query)
+            await ask(session, "DELETE", f"{server.url}/v1/users/42", ERASE_KEY)
+            return listing
+
+        peer = await WebSocketPeer.open(session, server.url)
+        await connected(peer, token("42"))
+        for number in range(150):
+            await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": f"n-{number}"})
+        monkeypatch.setattr(MemoryStore, "list_items", list_items)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(session, "GET", f"{server.url}/v1/users/42/export")
+        await until_closed(peer)
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_what_the_page_says_to_type_exports_and_erases(tmp_path: Path) -> None:
     require(shutil.which("curl") is not None, "there is no curl: apt-get install curl")
 
