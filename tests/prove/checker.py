@@ -81,6 +81,12 @@ class Publication:
         return user == to.get("user") or user in to.get("users", ()) or role == to.get("role") or "everyone" in to
 
     @property
+    def named(self) -> frozenset[str]:
+        """The users, where it is for nobody else."""
+        to = self.body["to"]
+        return frozenset(to.get("users", [to["user"]] if "user" in to else ()))
+
+    @property
     def audience(self) -> str:
         (kind,) = self.body["to"]
         return "user" if kind == "users" else str(kind)
@@ -400,16 +406,35 @@ class Checker:
             return f"{entry.event} at {entry.cursor}"
         return next((f"{name} at {offset}" for name, p in self._publications.items() if offset in p.offsets), "")
 
+    def _erased_at(self) -> dict[int, int]:
+        """By its offset where each of those lies that all whom it names have deleted, and so is in no replay behind
+        that."""
+        deleted: dict[tuple[str, str], int] = {}
+        for offset, entry in sorted(self._log.items()):
+            if entry.event == DELETED:
+                for key in ((user, id_) for user in entry.seen_by for id_ in entry.value["ids"]):
+                    deleted.setdefault(key, offset)
+        return {
+            offset: max(deleted[user, id_] for user in publication.named)
+            for publication in self._publications.values()
+            for id_ in publication.ids
+            for offset in publication.offsets
+            if publication.named and all((user, id_) in deleted for user in publication.named)
+        }
+
     def _check_stays(self, user: str, offsets: Sequence[int]) -> None:
+        erased = self._erased_at()
         for stay in (stay for stay in self._stays if stay.user == user):
             for offset in offsets[bisect_right(offsets, stay.begins) : bisect_right(offsets, stay.covered)]:
-                if offset not in stay.got:
+                if offset not in stay.got and erased.get(offset, stay.covered + 1) > stay.covered:
                     self._breach(
                         "lost", f"{stay.client} went from {stay.begins} to {stay.covered} without {self._name(offset)}"
                     )
             # Without a cursor it begins where its user is known to have come, on whatever device.
             for offset in offsets[: bisect_right(offsets, stay.begins)]:
                 entry = self._log.get(offset)
+                if erased.get(offset, stay.begins + 1) <= stay.begins:
+                    continue
                 if entry is None or entry.seen_by.get(user, FOREVER) > stay.began:
                     self._breach(
                         "lost", f"{stay.client} begins behind {stay.begins}, and no device has {self._name(offset)}"

@@ -129,6 +129,19 @@ def test_a_reply_is_as_of_what_came_before_it() -> None:
     assert told.gets("b", 2).replied(3, counts(2, 2, 2)).broken() == set()
 
 
+def test_what_all_whom_it_names_have_deleted_comes_to_no_other_device() -> None:
+    told = Told().connects(0).connects(0, "desk").connects(0, "tablet", "bob")
+    told.published("a", 1).gets("a", 1).published("b", 2, {"users": ["ada", "bob"]}).gets("b", 2)
+    told.hears("notification.deleted", {"ids": ["a", "b"]}, 3)
+    told.hears("notification.deleted", {"ids": ["a", "b"]}, 3, "desk")
+    assert [breach.said for breach in judge(told.records)[0]] == ["desk went from 0 to 3 without b at 2"]
+    told.gets("b", 2, "tablet").hears("notification.deleted", {"ids": ["b"]}, 4, "tablet")
+    # Its content may have gone by now, and had not when a device went on that has only one of both.
+    assert [breach.said for breach in judge(told.records)[0]] == ["desk went from 0 to 3 without b at 2"]
+    told.connects(4, "desk", recovered=True)
+    assert told.broken() == set()
+
+
 def test_what_was_never_answered_may_be_stored_or_not() -> None:
     told = Told().connects(0)
     told.asks("a")
