@@ -38,11 +38,13 @@ class Logged:
 
 @dataclass
 class Diary:
-    """What a client got. ``cursor`` is the last it has; ``recovered`` what each ``session.ready`` behind one said."""
+    """What a client got. ``cursor`` is the last it has; ``recovered`` what each ``session.ready`` behind one said, and
+    ``deleted`` the ids that it was told are no more."""
 
     cursor: str | None = None
     logged: list[Logged] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
     welcomes: int = 0
     recovered: list[bool] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,6 +63,8 @@ class Diary:
             self.logged.append(Logged(arguments[-1], name, identifier))
             if identifier is not None:
                 self.ids.add(identifier)
+            if name == "notification.deleted":
+                self.deleted.update(arguments[0]["ids"])
         if isinstance(arguments[-1], str):
             self.cursor = arguments[-1]
         self.changed.set()
@@ -93,7 +97,7 @@ class Follower(ABC):
         await self._until(lambda: self.diary.welcomes >= times)
 
     async def has(self, identifier: str) -> None:
-        await self._until(lambda: identifier in self.diary.ids)
+        await self._until(lambda: identifier in self.diary.ids | self.diary.deleted)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         try:
