@@ -16,7 +16,7 @@ from adapters.api.description.problems import codes
 from docs.generate import CODES, PARTS, REFERENCE, SETTINGS, command_names, current, settings
 from entrypoints.settings import Settings
 from tests.architecture.source import ROOT
-from tests.documents import Block, blocks, page, pages
+from tests.documents import Block, block, blocks, page, pages
 from tests.requirements import require
 
 README_OCTETS = 8_192
@@ -48,6 +48,7 @@ COLLAPSING = "tests/integration/test_collapse_api.py::test_what_the_page_says_to
 WHAT_BECAME = "tests/integration/test_notifications_api.py::test_what_the_page_says_to_type_answers_as_it_shows"
 OPS_PAGE = "tests/integration/test_ops_page.py::test_the_settings_of_the_document_serve_the_page"
 GENERATED = "tests/architecture/test_documents.py::test_what_is_generated_is_current"
+THE_KEY = "tests/architecture/test_documents.py::test_the_key_of_the_examples_is_that_of_api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/examples/README.md", "bash", "json_lines serve"): EXAMPLES,
     ("docs/examples/README.md", "diff", "opaque_tokens"): SWAPPING,
     ("docs/examples/README.md", "diff", "json_lines"): SWAPPING,
+    ("docs/reference/http.md", "bash", "SYNKRONE_API__KEY="): THE_KEY,
     ("docs/reference/http.md", "bash", "/v1/stream"): (
         f"{DOCUMENTS}test_a_client_lists_and_marks_read_and_a_stream_hears_of_it"
     ),
@@ -324,6 +326,18 @@ def test_the_tutorial_can_be_typed_into_any_terminal(path: str) -> None:
 def test_what_is_generated_is_current(name: str) -> None:
     text = (REFERENCE / name).read_text(encoding="utf-8")
     assert text == current(name, text), "run python -m docs.generate"
+
+
+def test_the_key_of_the_examples_is_that_of_api(tmp_path: Path) -> None:
+    settings = '[tls]\nkey = "key.pem"\n\n[api]\nkey = "that-one"\n\n[[api.keys]]\nname = "crm"\nkey = "another"\n'
+    (tmp_path / "synkrone.toml").write_text(settings, encoding="utf-8")
+    typed = block("docs/reference/http.md", "bash", "SYNKRONE_API__KEY=")
+    script = f'{typed}printf %s "$SYNKRONE_API__KEY"'
+    ran = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=10, check=True)
+    assert ran.stdout == "that-one"
+    found = re.findall(r"\$\((sed .*?synkrone\.toml)\)", page("README.md") + page("docs/tutorial/backend.md") + typed)
+    assert len(found) == 3
+    assert len(set(found)) == 1
 
 
 def test_every_setting_and_code_has_its_line() -> None:
