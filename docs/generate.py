@@ -198,7 +198,7 @@ CODES: Final[Mapping[str, str]] = {
     "already_connected": "leave the first connection as it is; a second needs a session of its own",
     "at_capacity": "come back later; operators: `limits.connections`",
     "already_sent": "take it back, and publish another under another id",
-    "conflict": "give the other content an id of its own",
+    "conflict": "give the other content an id of its own, or change what was published with `PATCH`",
     "blocked": "stay away: an operator has blocked the user",
     "cursor_refused": "come back; `session.ready` then says why, list anew",
     "disconnected_by_operator": "as `reconnect` says",
