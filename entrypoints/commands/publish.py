@@ -68,7 +68,8 @@ def add_to(commands: Commands) -> None:
         "--deliver-at",
         type=_time,
         metavar="TIME",
-        help="written as --expires-at: it is sent then, and until then can be changed or taken back",
+        help="it is sent then, and until then can be changed or taken back; written as --expires-at, with --id a time "
+        "too",
     )
     command.set_defaults(run=run)
 
