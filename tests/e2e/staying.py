@@ -34,6 +34,14 @@ def check_all_came_once(follower: Follower, backend: Backend) -> None:
         assert all(follower.connects), f"socket.recovered was false {follower.connects.count(False)} times"
 
 
+def check_all_got_the_same(followers: Sequence[Follower]) -> None:
+    """At the same places, and also what users did to their notifications; but for what was deleted, which some may
+    have been away for."""
+    deleted = {id_ for follower in followers for id_ in follower.diary.deleted}
+    got = [[logged for logged in follower.diary.logged if logged.id not in deleted] for follower in followers]
+    assert all(logged == got[0] for logged in got)
+
+
 def report_on(line: str, followers: Sequence[Follower]) -> None:
     """For the output of a campaign."""
     parts = [

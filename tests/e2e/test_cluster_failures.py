@@ -22,7 +22,7 @@ from tests.cluster import BEHIND_NGINX, QUICK_PINGS, Cluster, Node, cluster, ngi
 from tests.e2e.clients import Clients
 from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollower
 from tests.e2e.publishing import Backend
-from tests.e2e.staying import check_all_came_once, following, reading, report_on
+from tests.e2e.staying import check_all_came_once, check_all_got_the_same, following, reading, report_on
 from tests.processes import token
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
@@ -154,5 +154,4 @@ async def stays_up(clients: Clients, folder: Path, trouble: Trouble, name: str) 
             check_all_came_once(follower, backend)
         if IS_FULL and trouble is not cut_off:
             assert all(follower.diary.recovered for follower in followers), "some were never cut"
-        logged = followers[0].diary.logged
-        assert all(follower.diary.logged == logged for follower in followers)
+        check_all_got_the_same(followers)

@@ -21,7 +21,7 @@ from tests.e2e.conftest import Serve
 from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollower
 from tests.e2e.line import Cut, Line
 from tests.e2e.publishing import Backend
-from tests.e2e.staying import check_all_came_once, following, reading, report_on
+from tests.e2e.staying import check_all_came_once, check_all_got_the_same, following, reading, report_on
 from tests.processes import ONE_SECRET, ServerProcess, port_to_keep, token
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
@@ -134,8 +134,7 @@ async def stays_up(serve: Serve, clients: Clients, trouble: Trouble, name: str) 
         for follower in followers:
             assert follower.diary.recovered, f"{follower.name}: it was never cut"
             check_all_came_once(follower, backend)
-        # What users did to their notifications is in the log too: the same events for all, at the same places.
-        assert followers[0].diary.logged == followers[1].diary.logged == followers[2].diary.logged
+        check_all_got_the_same(followers)
 
 
 @asynccontextmanager

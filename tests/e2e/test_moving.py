@@ -22,7 +22,7 @@ from tests.e2e.conftest import Serve
 from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollower
 from tests.e2e.moves import MoveProcess
 from tests.e2e.publishing import Backend
-from tests.e2e.staying import check_all_came_once, following, reading, report_on
+from tests.e2e.staying import check_all_came_once, check_all_got_the_same, following, reading, report_on
 from tests.e2e.test_cuts_and_kills import OPTIONS, ROLE, USER
 from tests.postgresql import PostgresqlServer, running_server
 from tests.processes import API_KEY, ONE_SECRET, ServerProcess, port_to_keep, run_to_end, token
@@ -124,7 +124,7 @@ async def test_a_move_that_is_killed_again_and_again_loses_nothing_and_doubles_n
         )
         for follower in followers:
             check_all_came_once(follower, backend)
-        assert followers[0].diary.logged == followers[1].diary.logged == followers[2].diary.logged
+        check_all_got_the_same(followers)
         assert (await server.inbox(token("old-7"), "/count"))["counts"]["total"] == BEFORE // OTHERS
         assert server.stop() == 0
 
