@@ -78,7 +78,12 @@ class Application:
         self.hub.obey(self.access.carry_out)
         self.directory = DirectoryService(log=store, presence=presence, connections=self.connections)
         self.ledger = DeliveryLedger(
-            ledger=store, restrictions=store, hub=self.hub, clock=clock, is_kept=bool(keeps_deliveries)
+            ledger=store,
+            schedule=store,
+            restrictions=store,
+            hub=self.hub,
+            clock=clock,
+            is_kept=bool(keeps_deliveries),
         )
         self.recovery = RecoveryService(log=store, subscribers=store, pids=pids, policy=policy)
         self.due = DueService(schedule=store, clock=clock, telemetry=telemetry)

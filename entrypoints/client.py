@@ -24,6 +24,7 @@ MAX_DELAY = 5.0
 PUBLISH_TIMEOUT = 10.0
 
 _DELIVERY = frozenset(("id", "outcome", "sentence", "connections"))
+_SCHEDULED = frozenset(("id", "state", "sentence"))
 
 ShowEvent = Callable[[str, tuple[Any, ...]], None]
 
@@ -156,7 +157,9 @@ async def deliveries(url: str, key: str, user: str, query: Mapping[str, str]) ->
         raise Refused(octets.decode(errors="replace"))
     try:
         found: dict[str, Any] = json.loads(octets)
-        if all(delivery.keys() >= _DELIVERY for delivery in found["deliveries"]) and "next" in found:
+        scheduled = found.get("scheduled")
+        is_ours = all(delivery.keys() >= _DELIVERY for delivery in found["deliveries"]) and "next" in found
+        if is_ours and (scheduled is None or scheduled.keys() >= _SCHEDULED):
             return found
     except (ValueError, LookupError, TypeError, AttributeError):
         raise NotOurs from None

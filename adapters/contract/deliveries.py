@@ -8,7 +8,7 @@ from datetime import datetime
 from adapters.contract.commands import is_page
 from adapters.contract.json_text import parse_timestamp, timestamp
 from domain.errors import InvalidArgument
-from domain.model import Attempt, DeliveriesPage, DeliveriesQuery, DeliveryReport, UserId
+from domain.model import Attempt, DeliveriesPage, DeliveriesQuery, DeliveryReport, ScheduledReport, UserId
 from domain.policy import IDENTIFIER_RULE, is_identifier
 
 _ARGUMENTS = ("id", "since", "page")
@@ -40,11 +40,23 @@ def _time(text: str) -> datetime:
 
 
 def deliveries_object(user: UserId, page: DeliveriesPage) -> dict[str, object]:
-    """``{user, deliveries: [...], next}``"""
+    """``{user, deliveries: [...], scheduled, next}``"""
     return {
         "user": user,
         "deliveries": [_report(report) for report in page.reports],
+        "scheduled": _scheduled(page.scheduled) if page.scheduled is not None else None,
         "next": str(page.next) if page.next is not None else None,
+    }
+
+
+def _scheduled(report: ScheduledReport) -> dict[str, object]:
+    notification = report.notification
+    return {
+        "id": notification.id,
+        "state": notification.state.value,
+        "deliver_at": timestamp(notification.due),
+        "audience": notification.audience.kind.value,
+        "sentence": report.sentence,
     }
 
 

@@ -39,6 +39,7 @@ from domain.model.ledger import (
     Notes,
     Outcome,
     Receipt,
+    ScheduledReport,
 )
 from domain.model.log import (
     CURSOR_MAX_LENGTH,
@@ -191,6 +192,7 @@ __all__ = [
     "Revoked",
     "Room",
     "ScheduledNotification",
+    "ScheduledReport",
     "Span",
     "Subscriber",
     "TailEntry",

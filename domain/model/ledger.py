@@ -10,6 +10,7 @@ from domain.model.connection import ConnectionId
 from domain.model.identity import UserId
 from domain.model.log import Position
 from domain.model.notification import AudienceKind, Room
+from domain.model.schedule import ScheduledNotification
 from domain.model.topic import Span
 from domain.model.value import value
 
@@ -171,6 +172,18 @@ class DeliveryReport:
 
 
 @value
+class ScheduledReport:
+    """Why somebody has not got a notification that is in no log: it waits for its time, or was cancelled before it
+    came; ``sentence`` says it in words."""
+
+    notification: ScheduledNotification
+    sentence: str
+
+
+@value
 class DeliveriesPage:
+    """``scheduled`` is the one with the id that was asked for, where it has not been sent."""
+
     reports: Sequence[DeliveryReport]
     next: int | None
+    scheduled: ScheduledReport | None = None

@@ -9,4 +9,5 @@ from domain.model import DeliveriesPage, DeliveriesQuery, UserId
 
 class DeliveryReports(Protocol):
     async def deliveries_of(self, user: UserId, query: DeliveriesQuery) -> DeliveriesPage:
-        """What became of notifications for a user, the newest first. Raises StoreUnavailable."""
+        """What became of notifications for a user, the newest first; by its id also of one that waits for its time, or
+        was cancelled. Raises StoreUnavailable."""

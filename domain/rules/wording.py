@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from domain.model import SERVER_STOPPED, Attempt, AudienceKind, ConnectionRecord, DisconnectReason, Outcome, roles_in
+from domain.model import (
+    SERVER_STOPPED,
+    Attempt,
+    AudienceKind,
+    ConnectionRecord,
+    DisconnectReason,
+    NotificationState,
+    Outcome,
+    Room,
+    ScheduledNotification,
+    UserId,
+    roles_in,
+)
 from domain.rules.deliveries import Case
 
 _ENDS: Mapping[str, str] = {
@@ -34,6 +46,17 @@ _ENDS: Mapping[str, str] = {
 def sentence(case: Case) -> str:
     """For the outcome of the case."""
     return " ".join(part for part in (_first(case), _more(case)) if part)
+
+
+def sentence_of_scheduled(user: UserId, notification: ScheduledNotification) -> str:
+    """Of what nobody has been sent."""
+    is_named = notification.audience.kind is AudienceKind.USER
+    is_for_others = is_named and Room.of_user(user) not in notification.audience.rooms
+    others = f", to other users, and not to {user}" if is_for_others else ""
+    due = _time(notification.due)
+    if notification.state is NotificationState.CANCELLED:
+        return f"It was cancelled before it was sent: it was to be sent at {due}{others}."
+    return f"It is scheduled: it is sent at {due}{others}."
 
 
 def _first(case: Case) -> str:

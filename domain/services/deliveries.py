@@ -23,11 +23,13 @@ from domain.model import (
     Notes,
     Position,
     Receipt,
+    ScheduledNotification,
+    ScheduledReport,
     UserId,
 )
-from domain.ports import Clock, Ledger, Restrictions
+from domain.ports import Clock, Ledger, Restrictions, Schedule
 from domain.rules.deliveries import awaited, case, stays
-from domain.rules.wording import sentence
+from domain.rules.wording import sentence, sentence_of_scheduled
 from domain.services.connections import Connection
 
 ATTEMPTS_MOST = 20
@@ -49,8 +51,18 @@ class DeliveryLedger:
     It only notes anything where it ``is_kept``.
     """
 
-    def __init__(self, *, ledger: Ledger, restrictions: Restrictions, hub: Hub, clock: Clock, is_kept: bool) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        schedule: Schedule,
+        restrictions: Restrictions,
+        hub: Hub,
+        clock: Clock,
+        is_kept: bool,
+    ) -> None:
         self._ledger = ledger
+        self._schedule = schedule
         self._restrictions = restrictions
         self._hub = hub
         self._clock = clock
@@ -170,6 +182,14 @@ class DeliveryLedger:
     async def deliveries_of(self, user: UserId, query: DeliveriesQuery) -> DeliveriesPage:
         """Raises StoreUnavailable."""
         page = await self._ledger.addressed(user, query)
+        if not page.notifications and query.id is not None:
+            scheduled = await self._schedule.scheduled(query.id)
+            if scheduled is not None:
+                return DeliveriesPage(
+                    (), page.next, _report_of(user, scheduled) if _is_among(scheduled, query) else None
+                )
+            # It may have come into the log between the two.
+            page = await self._ledger.addressed(user, query)
         if not page.notifications:
             return DeliveriesPage((), page.next)
         history = self._with_own(user, await self._ledger.history(user, page.notifications))
@@ -215,6 +235,15 @@ class DeliveryLedger:
                 if upto >= one.offset:
                     found.setdefault((one.connection, one.offset), at)
         return found
+
+
+def _is_among(scheduled: ScheduledNotification, query: DeliveriesQuery) -> bool:
+    """As if it were stored as it is due: it lies before no place in the log."""
+    return query.before is None and (query.since is None or query.since <= scheduled.due)
+
+
+def _report_of(user: UserId, scheduled: ScheduledNotification) -> ScheduledReport:
+    return ScheduledReport(scheduled, sentence_of_scheduled(user, scheduled))
 
 
 def _user_of(connection: Connection) -> UserId | None:

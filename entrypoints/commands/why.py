@@ -78,9 +78,9 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     if options.json:
         print(msgspec.json.encode(answer).decode())
-    elif answer["deliveries"] or options.id is None:
+    elif answer["deliveries"] or _scheduled(answer) is not None or options.id is None:
         print("\n".join(_lines(answer)))
-    if options.id is not None and not answer["deliveries"]:
+    if options.id is not None and not answer["deliveries"] and _scheduled(answer) is None:
         complain(f"no notification {options.id} is known: it was never published, or is too old")
         return FAILED
     return DONE
@@ -102,10 +102,19 @@ async def _ask(url: str, key: str, user: str, query: Mapping[str, str]) -> dict[
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
     deliveries: Sequence[Mapping[str, Any]] = answer["deliveries"]
+    scheduled = _scheduled(answer)
+    if scheduled is not None:
+        return [f"{scheduled['id']}: {scheduled['state']}", f"  {scheduled['sentence']}"]
     if not deliveries:
         return [f"Nothing was published for {answer['user']} in that time."]
     lines = [line for delivery in deliveries for line in _of_one(delivery)]
     return [*lines, "There is more: ask about a shorter time."] if answer["next"] is not None else lines
+
+
+def _scheduled(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The one that was asked for, where it is scheduled or was cancelled. An older server does not say."""
+    scheduled: Mapping[str, Any] | None = answer.get("scheduled")
+    return scheduled
 
 
 def _of_one(delivery: Mapping[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ async def look_up(store: Store, size: Size, what: str) -> None:
     """Half of them by an id, half of them a page from a time on."""
     clock = SystemClock()
     hub = Hub(log=store, policy=ConnectionPolicy(), clock=clock, telemetry=RecordingTelemetry())
-    ledger = DeliveryLedger(ledger=store, restrictions=store, hub=hub, clock=clock, is_kept=True)
+    ledger = DeliveryLedger(ledger=store, schedule=store, restrictions=store, hub=hub, clock=clock, is_kept=True)
     chance = random.Random(1)
     seconds: list[float] = []
     for number in range(LOOKUPS):

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -98,6 +99,10 @@ async def with_an_inbox(session: aiohttp.ClientSession, server: Server, user: st
         title = "<img src=x onerror=alert(1)>" if number == 22 else f"Mission {number} is yours"
         body = {"to": {"user": user}, "type": "mission.assigned", "title": title, "id": f"mission-{number}"}
         assert (await publish(session, server.url, body))[0] == 201
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    later = {"to": {"user": user}, "type": "shift.begins", "id": "shift-7", "deliver_at": tomorrow}
+    status, answer = await publish(session, server.url, later)
+    assert status == 201, answer
     return device
 
 

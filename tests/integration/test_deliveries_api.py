@@ -239,13 +239,18 @@ async def test_the_command_says_what_the_page_shows(tmp_path: Path) -> None:
         said = await run(support, tmp_path, *block(PAGE, "bash", "why --user 42").split()[1:])
         assert timeless(said) == timeless(block(PAGE, "text", "mission-7"))
         as_json = json.loads(await run(support, tmp_path, "why", "--user", "42", "--since", "1h", "--json"))
-        assert as_json == {"user": "42", "deliveries": await support.asks("42", id="mission-7"), "next": None}
+        assert as_json == {
+            "user": "42",
+            "deliveries": await support.asks("42", id="mission-7"),
+            "scheduled": None,
+            "next": None,
+        }
         both = await run(support, tmp_path, "why", "--user", "42", "--id", "mission-7", "--since", "1h")
         assert both == said
         later = ["why", "--user", "42", "--id", "mission-7", "--since", "2100-01-01T00:00:00Z"]
         assert (await command(support.server.url, tmp_path, *later)).returncode == 1
         unknown = ["why", "--user", "42", "--id", "other"]
-        for options, output in (([], ""), (["--json"], '{"user":"42","deliveries":[],"next":null}\n')):
+        for options, output in (([], ""), (["--json"], '{"user":"42","deliveries":[],"scheduled":null,"next":null}\n')):
             done = await command(support.server.url, tmp_path, *unknown, *options)
             assert (done.returncode, done.stdout) == (1, output)
             assert done.stderr == (
@@ -256,6 +261,40 @@ async def test_the_command_says_what_the_page_shows(tmp_path: Path) -> None:
         for user in (".", ".."):
             said = await run(support, tmp_path, "why", "--user", user)
             assert said == f"Nothing was published for {user} in that time.\n"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_of_what_was_not_sent_yet_it_is_said_when_it_is_and_that_it_was_cancelled(tmp_path: Path) -> None:
+    async with supporting() as support:
+        due = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+        for id_ in ("shift-7", "shift-8"):
+            await support.publish(id_, {"user": "42"}, deliver_at=due.isoformat())
+        address = f"{support.server.url}/v1/notifications/shift-8"
+        async with support.session.delete(address, headers={"Authorization": f"Bearer {API_KEY}"}) as answer:
+            assert answer.status == 200, await answer.text()
+        at = f"{due:%Y-%m-%d %H:%M:%S} UTC"
+        said = {
+            ("42", "shift-7"): ("scheduled", f"It is scheduled: it is sent at {at}."),
+            ("42", "shift-8"): ("cancelled", f"It was cancelled before it was sent: it was to be sent at {at}."),
+            ("43", "shift-7"): ("scheduled", f"It is scheduled: it is sent at {at}, to other users, and not to 43."),
+        }
+        for (user, id_), (state, sentence) in said.items():
+            _, answer = await support.send(user, id=id_)
+            assert (answer["deliveries"], answer["next"]) == ([], None)
+            scheduled = answer["scheduled"]
+            assert datetime.fromisoformat(scheduled.pop("deliver_at")) == due
+            assert scheduled == {"id": id_, "state": state, "audience": "user", "sentence": sentence}
+            told = await run(support, tmp_path, "why", "--user", user, "--id", id_)
+            assert told == f"{id_}: {state}\n  {sentence}\n"
+        for query, there in (
+            ({"since": due.isoformat()}, True),
+            ({"since": (due + timedelta(milliseconds=1)).isoformat()}, False),
+            ({"page": "1"}, False),
+        ):
+            _, answer = await support.send("42", id="shift-7", **query)
+            assert (answer["scheduled"] is not None) is there, query
+        _, answer = await support.send("42")
+        assert (answer["deliveries"], answer["scheduled"]) == ([], None)
 
 
 class Stranger(tornado.web.RequestHandler):
@@ -269,7 +308,15 @@ class Stranger(tornado.web.RequestHandler):
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html>a proxy's page</html>", b"", b"null", b"\xff", b"{}", b'{"user": "42", "deliveries": [{}], "next": null}'],
+    [
+        b"<html>a proxy's page</html>",
+        b"",
+        b"null",
+        b"\xff",
+        b"{}",
+        b'{"user": "42", "deliveries": [{}], "next": null}',
+        b'{"deliveries": [], "scheduled": {}, "next": null}',
+    ],
 )
 @pytest.mark.gen_test(timeout=60)
 async def test_the_command_says_in_one_line_that_something_else_answers(tmp_path: Path, body: bytes) -> None:

@@ -20,7 +20,7 @@ from adapters.api.description.schema_parts import (
     object_of,
     or_null,
 )
-from domain.model import AudienceKind, LeftIn, Outcome
+from domain.model import AudienceKind, LeftIn, NotificationState, Outcome
 from domain.policy import AUDIENCE_MAX_USERS, REASON_MAX_LENGTH
 
 OPERATORS: Final[Mapping[str, Schema]] = {
@@ -89,6 +89,20 @@ OPERATORS: Final[Mapping[str, Schema]] = {
                     }
                 ),
             },
+            "scheduled": {
+                **or_null(
+                    object_of(
+                        {
+                            "id": {"type": "string"},
+                            "state": {"enum": [NotificationState.SCHEDULED.value, NotificationState.CANCELLED.value]},
+                            "deliver_at": {**TIME, "description": "When it is sent, or was to be."},
+                            "audience": {"enum": [kind.value for kind in AudienceKind]},
+                            "sentence": {"type": "string", "description": "The same, to be read aloud."},
+                        }
+                    )
+                ),
+                "description": "The one with the `id`, where it waits for its time or was cancelled.",
+            },
             "next": or_null({"type": "string", "description": "The `page` that follows."}),
         },
         examples=[
@@ -121,6 +135,7 @@ OPERATORS: Final[Mapping[str, Schema]] = {
                         "read_by": None,
                     }
                 ],
+                "scheduled": None,
                 "next": None,
             }
         ],

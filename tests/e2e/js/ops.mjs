@@ -108,7 +108,11 @@ async function seen() {
   await page.keyboard.type(" is no id");
   await page.keyboard.press("Enter");
   await says("deliveries", "id: must be");
-  await page.$eval("#deliveries-id", (field) => (field.value = ""));
+  const id = (value) => page.$eval("#deliveries-id", (field, value) => (field.value = value), value);
+  await id("shift-7");
+  await page.keyboard.press("Enter");
+  await says("deliveries", "shift-7: It is scheduled: it is sent at");
+  await id("");
   await page.keyboard.press("Enter");
   await lists("deliveries", 20);
 

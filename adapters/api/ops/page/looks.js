@@ -64,7 +64,8 @@ function nothing({ id, since, page }) {
   return since ? "Nothing was published for this user since then." : "Nothing that is still in the log was for this user.";
 }
 
-function deliveries({ deliveries, next }, { query, look }) {
+function deliveries({ deliveries, scheduled, next }, { query, look }) {
+  if (scheduled) return [element("p", {}, element("code", {}, scheduled.id), `: ${scheduled.sentence}`)];
   const rows = deliveries.map((one) => [element("code", {}, one.id), moment(one.stored_at), one.outcome.replaceAll("_", " "), one.sentence]);
   return [
     deliveries.length
