@@ -27,8 +27,8 @@ ALL: Final = 1 << 62
 
 Row: TypeAlias = Sequence[Any]
 """Of a connection: its run and number, and then as ``values_of`` has them, without the user. Of a notification: offset,
-id, stored_at, expires_at, rooms, whether it is for the user by name, read_at, read_by, deleted, recalled, and when it
-was replaced."""
+id, stored_at, expires_at, rooms, whether it is for the user by name, read_at, read_by, deleted, recalled, when it was
+replaced, archived_at and snoozed_until."""
 
 
 @value
@@ -146,6 +146,7 @@ def addressed_of(user: UserId, rows: Iterable[Row], position: Callable[[int], Po
     found: list[Addressed] = []
     for offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted, recalled, *rest in rows:
         kind, shared = audience_of(rooms)
+        replaced_at, archived_at, snoozed_until = map(moment_or_none, rest)
         found.append(
             Addressed(
                 id=id_,
@@ -159,7 +160,9 @@ def addressed_of(user: UserId, rows: Iterable[Row], position: Callable[[int], Po
                 read_by=read_by,
                 deleted=bool(deleted),
                 recalled=bool(recalled),
-                replaced_at=moment_or_none(rest[0]),
+                replaced_at=replaced_at,
+                archived_at=archived_at,
+                snoozed_until=snoozed_until,
             )
         )
     return sorted(found, key=lambda one: -one.position.offset)

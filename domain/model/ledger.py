@@ -97,7 +97,8 @@ class DeliveriesQuery:
 class Addressed:
     """A notification as it stands for a user. ``rooms`` are those of it that name a role or everyone, or this user.
     ``has_left``: it is in the log no more, and is not replayed. One that was ``recalled``, taken back by its publisher,
-    expired as it was. ``replaced_at`` is when a later one with its collapse key took its place for that user."""
+    expired as it was. ``replaced_at`` is when a later one with its collapse key took its place for that user. Before
+    ``snoozed_until`` it is in no list of theirs."""
 
     id: str
     position: Position
@@ -111,6 +112,8 @@ class Addressed:
     deleted: bool
     recalled: bool = False
     replaced_at: datetime | None = None
+    archived_at: datetime | None = None
+    snoozed_until: datetime | None = None
 
 
 @value

@@ -64,12 +64,8 @@ def _first(case: Case) -> str:
         case Outcome.NOT_ADDRESSED:
             return _not_addressed(case)
         case Outcome.DELETED:
-            replaced_at = case.notification.replaced_at
-            if not case.notification.deleted and not case.notification.recalled and replaced_at is not None:
-                return f"{_over(case)} One that was published at {_time(replaced_at)} has taken its place."
             if not case.notification.deleted:
-                # It may have expired before that: what is kept is the earlier of the two.
-                return f"{_over(case)} Its publisher took it back. It was over at {_ended(case)}."
+                return f"{_over(case)} {_withdrawn(case)}"
             return f"{_received(case) or _stored(case)} They deleted it."
         case Outcome.RECEIVED:
             return _received(case) or _received_before(case)
@@ -85,6 +81,17 @@ def _first(case: Case) -> str:
 
 def _over(case: Case) -> str:
     return _sent(case) or f"{_stored(case)} {_why_not_sent(case)}"
+
+
+def _withdrawn(case: Case) -> str:
+    """That it is nobody's any more, by its publisher."""
+    notification = case.notification
+    if notification.recalled:
+        # It may have expired before that: what is kept is the earlier of the two.
+        return f"Its publisher took it back. It was over at {_ended(case)}."
+    if notification.replaced_at is not None:
+        return f"One that was published at {_time(notification.replaced_at)} has taken its place."
+    return ""
 
 
 def _ended(case: Case) -> str:
@@ -104,11 +111,32 @@ def _to_come(case: Case, sent: str, when: str) -> str:
 
 
 def _more(case: Case) -> str:
+    """What was done to it, and why it is not shown any more, as far as that is not the outcome."""
+    if case.outcome is Outcome.NOT_ADDRESSED:
+        return ""
+    is_over = case.outcome in (Outcome.DELETED, Outcome.EXPIRED, Outcome.TRIMMED)
+    return " ".join(part for part in (_read(case), "" if is_over else _not_shown(case)) if part)
+
+
+def _read(case: Case) -> str:
     notification = case.notification
-    if notification.read_at is None or case.outcome is Outcome.NOT_ADDRESSED:
+    if notification.read_at is None:
         return ""
     by = f" by {_named(notification.read_by)}" if notification.read_by is not None else ""
     return f"It was marked as read at {_time(notification.read_at)}{by}."
+
+
+def _not_shown(case: Case) -> str:
+    notification, expires_at = case.notification, case.notification.expires_at
+    if withdrawn := _withdrawn(case):
+        return withdrawn
+    if expires_at is not None and expires_at <= case.now:
+        return f"It expired at {_time(expires_at)}."
+    if notification.snoozed_until is not None:
+        return f"They snoozed it until {_time(notification.snoozed_until)}."
+    if notification.archived_at is not None:
+        return f"They archived it at {_time(notification.archived_at)}."
+    return ""
 
 
 def _not_addressed(case: Case) -> str:

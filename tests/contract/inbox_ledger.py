@@ -183,6 +183,21 @@ class AddressedContract:
         assert other is not None
         assert (other.read_at, other.read_by) == (None, None)
 
+    async def test_what_is_archived_or_snoozed_says_since_and_until_when(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        await inbox.append([draft(id_) for id_ in ("a", "b", "c")])
+        await inbox.change(ann, Action.ARCHIVE, ["a"], START)
+        await inbox.snooze(ann, ["b"], later(3600), START)
+        stand = {id_: await stands(inbox, ANN_ID, id_) for id_ in "abc"}
+        assert {id_: (one.archived_at, one.snoozed_until) for id_, one in stand.items() if one is not None} == {
+            "a": (START, None),
+            "b": (None, later(3600)),
+            "c": (None, None),
+        }
+        other = await stands(inbox, BOB_ID, "b")
+        assert other is not None
+        assert other.snoozed_until is None
+
     async def test_what_has_left_the_log_is_not_waiting(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=timedelta(hours=1))
         await register(inbox)

@@ -133,6 +133,39 @@ async def test_what_arrived_says_when_and_by_what_and_who_read_it() -> None:
 
 
 @pytest.mark.gen_test
+async def test_of_what_arrived_it_is_said_too_why_it_is_not_shown_any_more() -> None:
+    async with supporting() as support:
+        peer = await WebSocketPeer.open(support.session, support.server.url)
+        await connected(peer, token("42"), device="phone")
+        await support.publish("replaced", {"user": "42"}, collapse_key="k")
+        for id_ in ("recalled", "snoozed"):
+            await support.publish(id_, {"user": "42"})
+        assert [await notified(peer) for _ in range(3)] == ["replaced", "recalled", "snoozed"]
+        answering = asyncio.create_task(answer_pings(peer))
+        try:
+            await support.until("42", "snoozed", "received")
+        finally:
+            answering.cancel()
+        await support.publish("later", {"user": "42"}, collapse_key="k")
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        async with support.session.delete(f"{support.server.url}/v1/notifications/recalled", headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+        body = {"ids": ["snoozed"], "until": until.isoformat()}
+        address = f"{support.server.url}/v1/users/42/inbox/snooze"
+        async with support.session.post(address, headers=headers, json=body) as answer:
+            assert answer.status == 200, await answer.text()
+        for id_, said in (
+            ("replaced", r"One that was published at .* UTC has taken its place\."),
+            ("recalled", r"Its publisher took it back\. It was over at .* UTC\."),
+            ("snoozed", rf"They snoozed it until {until:%Y-%m-%d %H:%M:%S} UTC\."),
+        ):
+            (delivery,) = await support.asks("42", id=id_)
+            assert delivery["outcome"] == "received"
+            assert re.search(rf"and had arrived by .* UTC\. {said}$", delivery["sentence"]), delivery["sentence"]
+
+
+@pytest.mark.gen_test
 async def test_those_since_a_time_come_page_by_page() -> None:
     async with supporting() as support:
         await support.publish("before", {"user": "42"})

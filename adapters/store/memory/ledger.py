@@ -83,6 +83,8 @@ class MemoryLedger(Held):
             deleted=times.deleted,
             recalled=record.recalled is not None,
             replaced_at=self._replaced_at(entry, {Room.of_user(user): 0, **known.starts}),
+            archived_at=times.archived_at,
+            snoozed_until=times.snoozed_until,
         )
 
     def _replaced_at(self, entry: Entry, starts: Mapping[Room, int]) -> datetime | None:

@@ -225,7 +225,8 @@ _NOTIFICATIONS = b"""
                 WHERE after.key = (
                         SELECT key FROM synkrone.collapsing WHERE collapsing.log_offset = contents.log_offset LIMIT 1)
                     AND after.room = mine.room AND after.log_offset > greatest(contents.log_offset, mine.start)
-                ORDER BY after.log_offset LIMIT 1) AS found))
+                ORDER BY after.log_offset LIMIT 1) AS found)),
+        state.archived_at, state.snoozed_until
     FROM unnest(%(offsets)s::bigint[]) AS given (log_offset)
     JOIN synkrone.contents ON contents.log_offset = given.log_offset
     LEFT JOIN synkrone.state ON state.user_id = %(user)s::text AND state.log_offset = given.log_offset

@@ -276,7 +276,8 @@ def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: S
                             AND after.place = mine.place AND after.offset > max(contents.offset, mine.start)
                         ORDER BY after.offset LIMIT 1) AS first
                     FROM (SELECT -:user AS place, 0 AS start UNION ALL
-                        SELECT room, start FROM starts WHERE starts.user = :user) AS mine)))))
+                        SELECT room, start FROM starts WHERE starts.user = :user) AS mine))),
+            state.archived_at, state.snoozed_until))
         FROM (SELECT value FROM json_each(:offsets)) JOIN contents ON contents.offset = value
         LEFT JOIN state ON state.user = :user AND state.offset = contents.offset""",
         {"user": user, "own": Room.of_user(asking.user), "offsets": as_json(list(offsets))},

@@ -315,6 +315,46 @@ def test_they_deleted_it() -> None:
     assert sentence(found).endswith("had arrived by 2030-01-31 12:02:00 UTC. They deleted it.")
 
 
+TAKEN_BACK = "Its publisher took it back. It was over at 2030-01-31 12:03:20 UTC."
+TAKEN_THE_PLACE_OF = "One that was published at 2030-01-31 12:03:20 UTC has taken its place."
+SNOOZED = "They snoozed it until 2030-01-31 13:00:00 UTC."
+ARCHIVED = "They archived it at 2030-01-31 12:03:20 UTC."
+
+
+@pytest.mark.parametrize(
+    ("became", "said"),
+    [
+        ({"recalled": True, "expires_at": at(200)}, TAKEN_BACK),
+        ({"replaced_at": at(200)}, TAKEN_THE_PLACE_OF),
+        ({"replaced_at": at(150), "recalled": True, "expires_at": at(200)}, TAKEN_BACK),
+        ({"expires_at": at(200)}, "It expired at 2030-01-31 12:03:20 UTC."),
+        ({"expires_at": at(2000)}, ""),
+        ({"snoozed_until": at(3600)}, SNOOZED),
+        ({"archived_at": at(200)}, ARCHIVED),
+        ({"archived_at": at(200), "snoozed_until": at(3600)}, SNOOZED),
+        ({"replaced_at": at(200), "snoozed_until": at(3600)}, TAKEN_THE_PLACE_OF),
+    ],
+)
+def test_why_what_arrived_is_not_shown_any_more(became: Mapping[str, Any], said: str) -> None:
+    arrived = ended(LIVE, 120, received=OFFSET)
+    found = judged(notification(**became), arrived)
+    assert (found.outcome, found.attempts[0].received_at) == (Outcome.RECEIVED, at(120))
+    end = "and had arrived by 2030-01-31 12:02:00 UTC."
+    assert sentence(found).endswith(f"{end} {said}" if said else end)
+    read = sentence(judged(notification(**became, read_at=at(130)), arrived))
+    assert read.endswith(
+        " ".join(part for part in (end, "It was marked as read at 2030-01-31 12:02:10 UTC.", said) if part)
+    )
+
+
+@pytest.mark.parametrize(
+    ("did", "said"), [({"snoozed_until": at(3600)}, SNOOZED), ({"archived_at": at(200)}, ARCHIVED)]
+)
+def test_what_a_user_did_to_one_that_no_device_of_theirs_has(did: Mapping[str, Any], said: str) -> None:
+    assert sentence(judged(notification(**did))).endswith(f"It is sent as soon as they connect. {said}")
+    assert said not in sentence(judged(notification(**did, expires_at=at(200))))
+
+
 def test_it_is_said_when_and_by_what_it_was_read() -> None:
     read = notification(read_at=at(150), read_by="desk")
     assert sentence(judged(read, ended(LIVE, 120, received=OFFSET))).endswith(
