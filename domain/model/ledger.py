@@ -82,7 +82,8 @@ class Notes:
 
 @value
 class DeliveriesQuery:
-    """The notification with an ``id``, whomever it is for, or those that are for the user, newest first.
+    """The notification with an ``id``, whomever it is for, or those that are for the user, newest first, but for
+    what was taken back or replaced.
 
     Either way only what was stored at ``since`` or later and lies ``before`` an offset, where these are given.
     """

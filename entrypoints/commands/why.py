@@ -106,7 +106,10 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
     if scheduled is not None:
         return [f"{scheduled['id']}: {scheduled['state']}", f"  {scheduled['sentence']}"]
     if not deliveries:
-        return [f"Nothing was published for {answer['user']} in that time."]
+        return [
+            f"Nothing that is still there was published for {answer['user']} in that time.",
+            "Ask with --id about what was taken back, replaced or scheduled.",
+        ]
     lines = [line for delivery in deliveries for line in _of_one(delivery)]
     return [*lines, "There is more: ask about a shorter time."] if answer["next"] is not None else lines
 

@@ -289,11 +289,31 @@ async def test_the_command_says_what_the_page_shows(tmp_path: Path) -> None:
             assert done.stderr == (
                 "synkrone-socket: no notification other is known: it was never published, or is too old\n"
             )
-        assert await run(support, tmp_path, "why", "--user", "a/b") == "Nothing was published for a/b in that time.\n"
-        # A path would be another with these left as they are.
-        for user in (".", ".."):
-            said = await run(support, tmp_path, "why", "--user", user)
-            assert said == f"Nothing was published for {user} in that time.\n"
+        # A path would be another with the last two left as they are.
+        for user in ("a/b", ".", ".."):
+            assert await run(support, tmp_path, "why", "--user", user) == nothing_for(user)
+
+
+def nothing_for(user: str) -> str:
+    return (
+        f"Nothing that is still there was published for {user} in that time.\n"
+        "Ask with --id about what was taken back, replaced or scheduled.\n"
+    )
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_without_an_id_it_is_not_denied_that_there_was_what_is_gone(tmp_path: Path) -> None:
+    async with supporting() as support:
+        await support.publish("replaced", {"user": "42"}, collapse_key="k")
+        await support.publish("recalled", {"user": "42"}, collapse_key="k")
+        await support.publish("scheduled", {"user": "42"}, deliver_at=(datetime.now(UTC) + timedelta(1)).isoformat())
+        address = f"{support.server.url}/v1/notifications/recalled"
+        async with support.session.delete(address, headers={"Authorization": f"Bearer {API_KEY}"}) as answer:
+            assert answer.status == 200, await answer.text()
+        assert await run(support, tmp_path, "why", "--user", "42") == nothing_for("42")
+        for id_, became in (("replaced", "deleted"), ("recalled", "deleted"), ("scheduled", "scheduled")):
+            told = await run(support, tmp_path, "why", "--user", "42", "--id", id_)
+            assert told.startswith(f"{id_}: {became}\n"), told
 
 
 @pytest.mark.gen_test(timeout=60)

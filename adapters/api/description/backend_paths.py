@@ -208,8 +208,8 @@ def paths_of_backends() -> dict[str, Any]:
             "get": operation(
                 "deliveries",
                 "Why a user got a notification, or did not",
-                "What became of one, or of those since a time, newest first. With `id` and `since` both hold. "
-                "Needs the scope `deliveries:read`.",
+                "What became of one, or of those since a time that were neither taken back nor replaced, newest first. "
+                "With `id` and `since` both hold. Needs the scope `deliveries:read`.",
                 tag="backends",
                 security=BACKEND,
                 parameters=[

@@ -113,6 +113,10 @@ async function seen() {
   await page.keyboard.press("Enter");
   await says("deliveries", "shift-7: It is scheduled: it is sent at");
   await id("");
+  await since("2999-01-31T12:00");
+  await page.keyboard.press("Enter");
+  await says("deliveries", "for this user since then. Ask by its id about what was taken back");
+  await since("2001-01-31T12:00");
   await page.keyboard.press("Enter");
   await lists("deliveries", 20);
 

@@ -61,7 +61,7 @@ function block({ until, reason, blocked }) {
 function nothing({ id, since, page }) {
   if (page) return "Nothing older.";
   if (id) return since ? "No notification of that id was stored since then." : "No notification of that id is known: it was never published, or is too old.";
-  return since ? "Nothing was published for this user since then." : "Nothing that is still in the log was for this user.";
+  return `Nothing that is still there was published for this user${since ? " since then" : ""}. Ask by its id about what was taken back, replaced or scheduled.`;
 }
 
 function deliveries({ deliveries, scheduled, next }, { query, look }) {
