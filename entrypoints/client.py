@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -16,6 +15,8 @@ import socketio
 from yarl import URL
 
 from adapters.contract.json_text import to_json
+from adapters.http.unreachable import why_unverified
+from entrypoints.unreachable import reason_of
 
 CONNECT_TIMEOUT = 10.0
 LEAVE_TIMEOUT = 2.0
@@ -50,13 +51,14 @@ async def listen(
     one that was seen before, if any.
     """
     delay = FIRST_DELAY
-    faults: list[aiohttp.ClientConnectorCertificateError] = []
+    faults: list[aiohttp.ClientConnectorError] = []
     async with aiohttp.ClientSession(trace_configs=[_noting(faults)]) as session:
         while True:
+            faults.clear()
             visit = _Visit(url, token, cursor, show)
             await visit.run(session, notify, faults)
-            if faults:
-                raise Unverified(_why_unverified(faults[0]))
+            if unverified := [*filter(_is_unverified, faults)]:
+                raise Unverified(why_unverified(unverified[0]))
             if visit.refusal is not None:
                 raise Refused(visit.refusal)
             if visit.cursor != cursor:
@@ -66,11 +68,11 @@ async def listen(
             notify("connecting again")
 
 
-def _noting(faults: list[aiohttp.ClientConnectorCertificateError]) -> aiohttp.TraceConfig:
+def _noting(faults: list[aiohttp.ClientConnectorError]) -> aiohttp.TraceConfig:
     """Keeps the exceptions that the library passes on as a text, or not at all."""
 
     async def note(_session: object, _context: object, seen: aiohttp.TraceRequestExceptionParams) -> None:
-        if isinstance(seen.exception, aiohttp.ClientConnectorCertificateError):
+        if isinstance(seen.exception, aiohttp.ClientConnectorError):
             faults.append(seen.exception)
 
     config = aiohttp.TraceConfig()
@@ -78,9 +80,8 @@ def _noting(faults: list[aiohttp.ClientConnectorCertificateError]) -> aiohttp.Tr
     return config
 
 
-def _why_unverified(fault: aiohttp.ClientConnectorCertificateError) -> str:
-    error = fault.certificate_error
-    return error.verify_message.rstrip(".") if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+def _is_unverified(fault: aiohttp.ClientConnectorError) -> TypeGuard[aiohttp.ClientConnectorCertificateError]:
+    return isinstance(fault, aiohttp.ClientConnectorCertificateError)
 
 
 class _Visit:
@@ -95,9 +96,12 @@ class _Visit:
         self._ended = asyncio.Event()
 
     async def run(
-        self, session: aiohttp.ClientSession, notify: Callable[[str], None], faults: Sequence[Exception]
+        self,
+        session: aiohttp.ClientSession,
+        notify: Callable[[str], None],
+        faults: Sequence[aiohttp.ClientConnectorError],
     ) -> None:
-        """Of ``faults``, which the ``session`` fills, is said nothing here."""
+        """``faults`` are what the ``session`` meets; of certificates is said nothing here."""
         client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=session)
         client.on("*", self._on_event)
         client.on("connect_error", self._on_connect_error)
@@ -110,8 +114,8 @@ class _Visit:
                 raise asyncio.CancelledError
             await self._ended.wait()
         except socketio.exceptions.ConnectionError as error:
-            if self.refusal is None and not faults:
-                notify(f"cannot connect: {error}")
+            if self.refusal is None and not any(map(_is_unverified, faults)):
+                notify(f"cannot connect: {reason_of(faults[-1] if faults else error)}")
         finally:
             await self._leave(client)
 

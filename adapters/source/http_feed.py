@@ -15,6 +15,7 @@ import aiohttp
 
 from adapters.contract.json_text import InvalidJson
 from adapters.contract.publications import parse_publication
+from adapters.http.unreachable import why_unreachable
 from adapters.source.event_stream import Event, EventStreamParser
 from adapters.system.configuration import ConfigurationError
 from domain.errors import InvalidPublication
@@ -236,7 +237,7 @@ def _batches(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
 def _describe(error: aiohttp.ClientError | OSError) -> str:
     """What happened, without the words of an error that may quote the URL or what was received."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return str(error)
+        return f"cannot connect to {error.host}:{error.port}: {why_unreachable(error)}"
     if isinstance(error, TimeoutError):
         return "timed out"
     return type(error).__name__

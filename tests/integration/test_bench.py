@@ -77,7 +77,7 @@ async def test_a_load_that_cannot_be_put() -> None:
     nowhere = f"http://127.0.0.1:{port_to_keep()}"
     code, output, errors = await run("bench", "--url", nowhere, "--seconds", "1", settings=ONE_SECRET)
     assert (code, output) == (1, "")
-    assert errors.startswith(f"synkrone-socket: {nowhere}: cannot connect: ")
+    assert errors == f"synkrone-socket: {nowhere}: cannot connect: nothing listens there (connection refused)\n"
     code, _, errors = await run("bench", "--url", nowhere, settings={})
     assert code == 2
     assert errors.startswith("synkrone-socket: auth.secret: is needed to sign the tokens")

@@ -25,11 +25,13 @@ from tests.accepting import Acceptor
 from tests.e2e.certificates import make_certificate
 from tests.engine_io import WebSocketPeer, connected, event, http_session, refused
 from tests.forked import CLI, run_forked
-from tests.processes import API_KEY, ONE_SECRET, SECRET, ServerProcess, environment, port_to_keep, token
+from tests.processes import ONE_SECRET, SECRET, ServerProcess, environment, port_to_keep, token
+from tests.serving import eventually
 from tests.tokens import KeyServer, jwks, key_for, public_jwk
 
 PATIENCE = 15.0
 AT_A_TERMINAL = ("-m", CLI)
+NOTHING_LISTENS = "nothing listens there (connection refused)"
 
 
 class Command:
@@ -296,11 +298,13 @@ async def test_publish_that_cannot(server: ServerProcess) -> None:
     )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    for wrong in (url, "nonsense"):
+    for wrong, why in (
+        (url, NOTHING_LISTENS),
+        (url.replace("http:", "https:"), NOTHING_LISTENS),
+        (server.url.replace("http:", "https:"), "no TLS connection came about: wrong version number"),
+    ):
         code, output, errors = await run(*arguments, wrong)
-        assert (code, output) == (1, "")
-        assert errors.startswith(f"synkrone-socket: cannot reach {wrong}: ")
-        assert API_KEY not in errors
+        assert (code, output, errors) == (1, "", f"synkrone-socket: cannot reach {wrong}: {why}\n")
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -446,6 +450,19 @@ async def test_listen_comes_back_to_a_server_that_has_forgotten(tmp_path: Path) 
 )
 async def test_listen_ends_where_it_is_not_wanted(server: ServerProcess, bad: str, line: str) -> None:
     assert await run("listen", "--url", server.url, "--token", bad) == (1, "", line)
+
+
+@pytest.mark.gen_test
+async def test_listen_says_why_it_cannot_connect_and_tries_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    said: list[str] = []
+    listening = asyncio.create_task(client.listen(url, "of-a-user", lambda *_: None, notify=said.append))
+    try:
+        await eventually(lambda: len(said) >= 3, within=PATIENCE)
+    finally:
+        listening.cancel()
+    assert said[:3] == [f"cannot connect: {NOTHING_LISTENS}", "connecting again", f"cannot connect: {NOTHING_LISTENS}"]
 
 
 @pytest.mark.gen_test
