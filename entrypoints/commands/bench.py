@@ -21,7 +21,7 @@ from entrypoints.commands.options import (
     DONE,
     FAILED,
     Commands,
-    a_text,
+    a_url,
     add_command,
     add_config,
     add_key_file,
@@ -52,7 +52,7 @@ def add_to(commands: Commands) -> None:
     add_key_file(command)
     command.add_argument(
         "--url",
-        type=a_text,
+        type=a_url,
         help="of a server with these settings, where what is published stays (default: one is started for this alone)",
     )
     for option, what, default, most in (
@@ -96,7 +96,7 @@ async def _subject(options: argparse.Namespace) -> AsyncIterator[tuple[str, Auth
     """Where the load goes, how tokens are signed, an API key, and the server's process where it is our own."""
     if options.url is not None:
         with settings_of(options) as (settings, _):
-            yield options.url.rstrip("/"), settings.auth, _key_of(options, settings), None
+            yield options.url, settings.auth, _key_of(options, settings), None
         return
     secret, key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory(prefix="synkrone-bench-") as folder:

@@ -7,7 +7,18 @@ import asyncio
 from datetime import timedelta
 
 from adapters.http.peer import PeerPolicy
-from entrypoints.commands.options import DONE, FAILED, Commands, a_text, add_command, add_config, own_url, settings_of
+from entrypoints.commands.options import (
+    DONE,
+    FAILED,
+    Commands,
+    a_text,
+    a_url,
+    add_command,
+    add_config,
+    an_origin,
+    own_url,
+    settings_of,
+)
 from entrypoints.doctor.asking import Asked
 from entrypoints.doctor.here import look_here
 from entrypoints.doctor.through import look_through
@@ -28,9 +39,9 @@ def add_to(commands: Commands) -> None:
     command = add_command(commands, "doctor", about, examples=examples)
     add_config(command)
     command.add_argument(
-        "--url", type=a_text, help="where clients reach the server (default: only this machine is looked at)"
+        "--url", type=a_url, help="where clients reach the server (default: only this machine is looked at)"
     )
-    command.add_argument("--origin", type=a_text, help="of a page that is to connect there, as https://app.example")
+    command.add_argument("--origin", type=an_origin, help="of a page that is to connect there, as https://app.example")
     command.add_argument(
         "--token", type=a_text, help="a user's JWT to connect with (default: one signed with auth.secret)"
     )
@@ -56,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 def _asked(options: argparse.Namespace, settings: Settings) -> Asked:
     policy = PeerPolicy(trusted_proxies=settings.trusted_proxies)
     return Asked(
-        options.url.rstrip("/"),
+        options.url,
         settings.auth.leeway,
         policy.trusts,
         options.origin,

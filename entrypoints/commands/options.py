@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import shtab
 
+from adapters.http.origins import Origin
 from domain.policy import is_name, name_fault
 from entrypoints.files import read_file
 from entrypoints.settings import Settings, SettingsError
@@ -51,7 +53,7 @@ def completes_files(argument: argparse.Action) -> None:
 
 
 def add_url(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--url", help="the server's address (default: that of the settings)")
+    command.add_argument("--url", type=a_url, help="the server's address (default: that of the settings)")
 
 
 def add_key_file(command: argparse.ArgumentParser) -> None:
@@ -98,7 +100,7 @@ def settings_of(options: argparse.Namespace) -> Iterator[tuple[Settings, Sources
 def url_of(options: argparse.Namespace, settings: Settings) -> str:
     """Of the server, without a slash at its end. Raises SettingsError where only a Unix socket is known."""
     if options.url is not None:
-        return str(options.url).rstrip("/")
+        return str(options.url)
     if settings.is_unix:
         raise SettingsError("--url: is needed, as the server of these settings listens on a Unix socket")
     return own_url(settings)
@@ -133,6 +135,28 @@ def a_name(text: str) -> str:
     if not is_name(text):
         raise argparse.ArgumentTypeError(name_fault(text))
     return text
+
+
+def a_url(text: str) -> str:
+    """The address of a server, without a slash at its end."""
+    try:
+        parts = urlsplit(a_text(text))
+        is_good = bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:
+        is_good = False
+    if not text.lower().startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError("must begin with http:// or https://")
+    if not is_good or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError("must be the address of a server, such as https://notifications.example")
+    return text.rstrip("/")
+
+
+def an_origin(text: str) -> str:
+    """That of a page, as its browser sends it."""
+    try:
+        return str(Origin.parse(a_text(text)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def a_text(text: str) -> str:

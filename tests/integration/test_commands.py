@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -450,6 +450,49 @@ async def test_listen_comes_back_to_a_server_that_has_forgotten(tmp_path: Path) 
 )
 async def test_listen_ends_where_it_is_not_wanted(server: ServerProcess, bad: str, line: str) -> None:
     assert await run("listen", "--url", server.url, "--token", bad) == (1, "", line)
+
+
+NO_SCHEME = "must begin with http:// or https://"
+NO_SERVER = "must be the address of a server, such as https://notifications.example"
+COMMANDS_WITH_A_URL: Mapping[str, Sequence[str]] = {
+    "publish": ("--to", "everyone", "--type", "t"),
+    "why": ("--user", "42"),
+    "listen": ("--token", "x"),
+    "doctor": (),
+    "bench": (),
+}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("name", COMMANDS_WITH_A_URL)
+async def test_an_address_that_none_can_have_is_a_wrong_argument(name: str) -> None:
+    for wrong, why in (
+        ("127.0.0.1:8000", NO_SCHEME),
+        ("notifications.example", NO_SCHEME),
+        ("ws://127.0.0.1:8000", NO_SCHEME),
+        ("http://", NO_SERVER),
+        ("http://127.0.0.1:port", NO_SERVER),
+        ("http://127.0.0.1:99999", NO_SERVER),
+        ("http://[::1", NO_SERVER),
+        ("http://127.0.0.1 8000", NO_SERVER),
+        ("http://127.0.0.1:8000/?a=b", NO_SERVER),
+    ):
+        code, output, errors = await run(name, *COMMANDS_WITH_A_URL[name], "--url", wrong)
+        assert (code, output, errors.splitlines()[-1]) == (
+            2, "", f"synkrone-socket {name}: error: argument --url: {why}",
+        ), wrong  # fmt: skip
+
+
+@pytest.mark.gen_test
+async def test_an_origin_that_no_page_has_is_a_wrong_argument() -> None:
+    for wrong, why in (
+        ("app.example", "must begin with a scheme, as in https://app.example"),
+        ("https://app.example/", "must be an origin such as https://app.example, with no path"),
+    ):
+        code, output, errors = await run("doctor", "--url", "http://127.0.0.1:1", "--origin", wrong)
+        assert (code, output, errors.splitlines()[-1]) == (
+            2, "", f"synkrone-socket doctor: error: argument --origin: {why}",
+        )  # fmt: skip
 
 
 @pytest.mark.gen_test
