@@ -24,7 +24,8 @@ class InternalPortTaken(SettingsError):
 
 
 class Internal:
-    """The bound sockets of the internal listener. ``address`` is the URL by which other nodes reach them."""
+    """The bound sockets of the internal listener. ``url`` is that of the first; ``address`` is the one by which other
+    nodes reach them."""
 
     def __init__(
         self, settings: Settings, sockets: Sequence[socket.socket], certificate: Certificate, *, inherited: bool
@@ -33,8 +34,8 @@ class Internal:
         self._inherited = inherited
         self._sockets = sockets
         self.certificate = certificate
-        own = address_of(sockets[0], scheme="http" if certificate.context is None else "https")
-        self.address = settings.node.address or own
+        self.url = address_of(sockets[0], scheme="http" if certificate.context is None else "https")
+        self.address = settings.node.address or self.url
 
     @classmethod
     def bound(cls, settings: Settings, inherited: Sequence[socket.socket] = ()) -> Internal | None:

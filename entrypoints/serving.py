@@ -11,6 +11,7 @@ from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 
+from adapters.api.ops.console import PATH as OPS
 from adapters.cluster.membership import Membership
 from adapters.http.descriptors import raise_descriptor_limit
 from adapters.store.served import ServedStore
@@ -137,11 +138,14 @@ async def serve_until_stopped(
         announce(server)
         store: ServedStore = server.container.store()
         membership: Membership | None = server.container.membership()
+        internal = server.internal
         _log.info(
             "serving",
             extra={
                 "version": installed_version(),
                 "url": server.url,
+                "internal_url": internal.url if internal is not None else None,
+                "ops_url": f"{internal.url}{OPS}" if internal is not None and server.settings.internal.ops else None,
                 "store": store.place,
                 "boot": membership.boot if membership is not None else None,
                 "settings": sources.where,

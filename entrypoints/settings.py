@@ -59,6 +59,10 @@ class TlsSettings(Section):
         return self
 
 
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class InternalSettings(Section):
     """The listener for the other nodes and for operators. There is none where ``port`` is not set.
 
@@ -78,6 +82,14 @@ class InternalSettings(Section):
         if host.startswith("unix:"):
             raise PydanticCustomError("unix", "must be an address: other machines reach no Unix socket")
         return host
+
+    @property
+    def url(self) -> str | None:
+        """Where it listens; None where there is none."""
+        if self.port is None:
+            return None
+        scheme = "https" if self.tls.cert is not None else "http"
+        return f"{scheme}://{_authority(self.host, self.port)}"
 
     @property
     def is_every_address(self) -> bool:
@@ -188,7 +200,7 @@ class Settings(SectionWithSecrets):
         """Where the server listens, as it stands in a URL; ``unix:/path`` for a Unix socket."""
         if self.is_unix:
             return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return _authority(self.host, self.port)
 
     @property
     def head_bytes(self) -> int:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from adapters.api.ops.console import PATH as OPS
 from entrypoints import checking
 from entrypoints.beside import look_beside
 from entrypoints.commands.options import DONE, Commands, add_command, add_config, settings_of
@@ -16,10 +17,13 @@ from entrypoints.settings import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """``in_the_way`` is what a server that runs holds: another one would not start beside it. What is ``lacking`` is so
+    """``internal_url`` is that of the internal listener, and ``ops_url`` of the operator's page, where there is one.
+    ``in_the_way`` is what a server that runs holds: another one would not start beside it. What is ``lacking`` is so
     for the moment only: some tokens would not be believed. Where there is a ``fault``, it is all that is said."""
 
     address: str
+    internal_url: str | None
+    ops_url: str | None
     settings_file: str
     warnings: Sequence[str]
     notices: Sequence[str]
@@ -69,6 +73,8 @@ def _checked(options: argparse.Namespace) -> Checked:
         ]
         return Checked(
             settings.address,
+            settings.internal.url,
+            f"{settings.internal.url}{OPS}" if settings.internal.ops else None,
             sources.where,
             list(map(sources.named, checking.warnings(settings))),
             [*checking.notices(settings, sources), *changes, *unused],
@@ -83,6 +89,8 @@ def _as_text(checked: Checked) -> str:
         (
             f"The settings are good: serve would listen on {checked.address}.",
             f"Settings file: {checked.settings_file}",
+            *([f"Internal listener: {checked.internal_url}"] if checked.internal_url is not None else []),
+            *([f"Operator's page: {checked.ops_url}"] if checked.ops_url is not None else []),
             *(f"Warning: {line}" for line in checked.warnings),
             *(f"Note: {line}" for line in (*checked.notices, *checked.in_the_way)),
             *(f"It would start, and believe no token of this issuer until it can: {line}" for line in checked.lacking),

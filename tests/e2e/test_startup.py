@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from entrypoints.version import installed_version
 from tests.e2e.certificates import Certificate
 from tests.e2e.conftest import Serve
+from tests.engine_io import http_session
 from tests.processes import API_KEY, ONE_SECRET, SECRET, run_to_end
 from tests.unit.entrypoints.test_settings_sources import of_kubernetes
 
@@ -137,3 +138,19 @@ async def test_a_pod_beside_services_of_its_own_name_starts_and_says_how(serve: 
     assert serving["settings"] == f"there is no file {server.directory}/synkrone.toml"
     for value in ("10.0.0.1", SECRET, API_KEY):
         assert value not in server.log
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_it_says_where_the_internal_listener_and_the_page_of_operators_are(serve: Serve) -> None:
+    key = {"name": "ann", "key": "a key of an operator, of 32 characters", "scopes": ["admin"]}
+    wanted = {"SYNKRONE_INTERNAL__PORT": "0", "SYNKRONE_API__KEYS": json.dumps([key])}
+    (serving,) = serve(ONE_SECRET | wanted | {"SYNKRONE_INTERNAL__OPS": "true"}).records("serving")
+    async with http_session() as session:
+        for url in (f"{serving['internal_url']}/metrics", serving["ops_url"]):
+            async with session.get(url) as answer:
+                assert answer.status == 200
+    (without,) = serve(ONE_SECRET | wanted).records("serving")
+    assert without["internal_url"] is not None
+    assert without["ops_url"] is None
+    (neither,) = serve(ONE_SECRET).records("serving")
+    assert (neither["internal_url"], neither["ops_url"]) == (None, None)

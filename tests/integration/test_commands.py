@@ -550,6 +550,17 @@ async def test_check_config(tmp_path: Path) -> None:
     output = (await run("check-config", "--config", str(config)))[1]
     assert f"127.0.0.1:{ports[1]}" in output
     assert f"Settings file: {config}\n" in output
+    internal = f"http://127.0.0.1:{port_to_keep()}"
+    key = {"name": "ann", "key": "a key of an operator, of 32 characters", "scopes": ["admin"]}
+    operated = settings | {
+        "SYNKRONE_INTERNAL__PORT": internal.rpartition(":")[2],
+        "SYNKRONE_INTERNAL__OPS": "true",
+        "SYNKRONE_API__KEYS": json.dumps([key]),
+    }
+    output = (await run("check-config", settings=operated))[1]
+    assert output.splitlines()[2:] == [f"Internal listener: {internal}", f"Operator's page: {internal}/ops"]
+    said = json.loads((await run("check-config", "--json", settings=operated))[1])
+    assert (said["internal_url"], said["ops_url"]) == (internal, f"{internal}/ops")
 
 
 @pytest.mark.gen_test(timeout=40)
