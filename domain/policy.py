@@ -321,8 +321,12 @@ class ConnectionPolicy:
         if ends is not None and ends <= due:
             yield FieldError("expires_at", "must be after deliver_at")
         if now is not None and due - now > self.schedule_ahead:
-            seconds = self.schedule_ahead.total_seconds()
-            yield FieldError("deliver_at", f"must be within {seconds:.0f} seconds from now")
+            yield FieldError("deliver_at", self.ahead_rule)
+
+    @property
+    def ahead_rule(self) -> str:
+        """What a time that lies further ahead than ``schedule_ahead`` does not keep to."""
+        return f"must be within {_in_words(self.schedule_ahead)} from now (operators: limits.schedule_ahead)"
 
     # say goodbye
 
@@ -361,3 +365,13 @@ def _all_of(faults: Sequence[SynkroneError]) -> SynkroneError:
     if all(isinstance(fault, PublicationTooLarge) for fault in faults):
         return PublicationTooLarge(summary(errors, total) or faults[0].detail).about(errors, total)
     return InvalidPublication(errors, total)
+
+
+def _in_words(span: timedelta) -> str:
+    """In the largest unit of which it is a whole number."""
+    for unit in ("day", "hour", "minute", "second"):
+        one = timedelta(**{f"{unit}s": 1})
+        if span and not span % one:
+            number = span // one
+            return f"{number} {unit}{'s' if number > 1 else ''}"
+    return f"{span.total_seconds()} seconds"

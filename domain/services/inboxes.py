@@ -66,8 +66,7 @@ class InboxService:
             case Snooze(ids, until):
                 now = self._clock.now()
                 if until - now > self._policy.schedule_ahead:
-                    seconds = self._policy.schedule_ahead.total_seconds()
-                    raise InvalidArgument("until", f"must be within {seconds:.0f} seconds from now")
+                    raise InvalidArgument("until", self._policy.ahead_rule)
                 changed = await self._inboxes.snooze(subscriber, ids, until, now)
                 self._due.expect(until)
                 return changed
