@@ -201,7 +201,8 @@ def _node_address(value: str) -> str:
     return value
 
 
-def _key_name(value: str) -> str:
+def key_name(value: str) -> str:
+    """The name of an API key. Raises ValueError."""
     if not _KEY_NAME.fullmatch(value):
         raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'")
     return value
@@ -237,7 +238,7 @@ CorsOrigin = Annotated[AllowedOrigin, PlainValidator(_origin)]
 Secrets = Annotated[list[SecretStr], BeforeValidator(_secrets)]
 Network = Annotated[IPv4Network | IPv6Network | Literal["unix"], PlainValidator(_network)]
 NodeAddress = Annotated[str, AfterValidator(_node_address)]
-KeyName = Annotated[str, AfterValidator(_key_name)]
+KeyName = Annotated[str, AfterValidator(key_name)]
 TokenBytes = Annotated[int, BeforeValidator(_no_flag), Field(ge=1_024, le=65_536)]
 WorkerCount = Annotated[int, BeforeValidator(_no_flag), Field(ge=1, le=MAX_WORKERS)]
 Port = Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=MAX_PORT)]

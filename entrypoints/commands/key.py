@@ -7,19 +7,15 @@ import secrets
 import sys
 from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
-
 from adapters.auth.api_keys import hash_key, written_hash
 from adapters.contract.json_text import to_json
 from entrypoints.commands.options import DONE, Commands, add_command
 from entrypoints.settings_access import SCOPES
-from entrypoints.settings_types import KeyName
+from entrypoints.settings_types import key_name
 
 _PREFIX: Final = "synkrone_"
 """By which scanners for secrets find one that has got into a repository."""
 _RANDOM_BYTES: Final = 32
-
-_key_name: Final = TypeAdapter(KeyName)
 
 
 def add_to(commands: Commands) -> None:
@@ -52,9 +48,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _a_name(text: str) -> str:
     try:
-        return _key_name.validate_python(text)
-    except ValidationError as error:
-        raise argparse.ArgumentTypeError(error.errors()[0]["msg"]) from None
+        return key_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _scopes(text: str) -> tuple[str, ...]:

@@ -75,4 +75,7 @@ def test_what_the_settings_would_refuse_is_refused(
     with pytest.raises(SystemExit) as ended:
         main(["key", *arguments])
     assert ended.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
+    option, wrong = arguments
+    last = capsys.readouterr().err.splitlines()[-1]
+    named, scopes = "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'", f"{wrong.rpartition(',')[2]!r} is not one of "
+    assert last.startswith(f"synkrone-socket key: error: argument {option}: {named if option == '--name' else scopes}")
