@@ -53,7 +53,7 @@ class UserAccessService:
         if issued_before is None:
             issued_before = now
         elif issued_before > now + self._policy.leeway:
-            raise InvalidArgument("issued_before", "must not be to come")
+            raise InvalidArgument("issued_before", "must not be in the future")
         disconnected = await self._restrict(
             RevokeTokens(user, issued_before), lambda identity: is_revoked(identity, issued_before)
         )
@@ -61,7 +61,7 @@ class UserAccessService:
 
     async def block(self, user: UserId, until: datetime | None, reason: str | None) -> Blocked:
         if until is not None and until <= self._clock.now():
-            raise InvalidArgument("until", "must be to come")
+            raise InvalidArgument("until", "must be in the future")
         if reason is not None and not is_name(reason, REASON_MAX_LENGTH):
             raise InvalidArgument("reason", name_fault(reason, REASON_MAX_LENGTH))
         disconnected = await self._restrict(BlockUser(user, until, reason), lambda _: True)

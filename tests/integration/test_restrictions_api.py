@@ -270,6 +270,12 @@ async def test_what_is_wrong_is_named_and_changes_nothing() -> None:
             status, problem = await guard.send("POST", path, body)
             assert (status, problem["code"]) == (422, "invalid_argument"), (path, body, problem)
             assert problem["detail"].startswith(f"{field}: ")
+        for path, body, detail in (
+            ("revoke", {"issued_before": soon}, "issued_before: must not be in the future"),
+            ("block", {"until": "2001-01-01T00:00:00Z"}, "until: must be in the future"),
+        ):
+            _, problem = await guard.send("POST", path, body)
+            assert problem["detail"] == detail
         for body, headers, status in (
             (b"{", {}, 400),
             (b"{}", {"Content-Type": "text/plain"}, 415),
