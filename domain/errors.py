@@ -52,7 +52,7 @@ class InvalidToken(SynkroneError):
     title = "The token is not valid."
 
     def __init__(self, reason: str) -> None:
-        """``reason`` is for the log; the client learns only the title."""
+        """``reason`` is for the log: the client does not learn it."""
         super().__init__()
         self.reason = reason
 

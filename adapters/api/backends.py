@@ -23,6 +23,8 @@ from domain.ports import (
     UserInboxes,
 )
 
+_NOT_KNOWN = "the credential is not known: this needs an API key, or the token of a service, and not of a user"
+
 
 @dataclass(slots=True, eq=False)
 class Backend:
@@ -51,7 +53,11 @@ class Backend:
             raise Forbidden("no backend may call: the server has no API keys and no services")
         if not credential:
             raise Unauthenticated("needs Authorization: Bearer <key>")
-        caller = await self.callers.authenticate(credential)
+        try:
+            caller = await self.callers.authenticate(credential)
+        except Unauthenticated as error:
+            # The same of all of them: a credential that is nearly good is told no more than any other.
+            raise Unauthenticated(error.detail or _NOT_KNOWN) from None
         if scope not in caller.scopes:
             raise Forbidden(f"needs the scope {scope}", scope=scope)
         return caller

@@ -31,6 +31,9 @@ from domain.ports import InboxAccess, Telemetry
 ACTIONS = ("read", "unread", "seen", "archive", "unarchive", "delete", "read_all", "snooze")
 LIST_ARGUMENTS = ("limit", "page", "state", "type")
 _LIMIT_MAX_LENGTH = 9
+_NEEDS_A_USER = "this needs the token of a user; backends, with an API key, ask at /v1/users/{id}/inbox"
+"""Of what may be an API key. Why the token of a user is not good is for the log."""
+_DOTS_OF_A_JWT = 2
 
 
 class ForeignOrigin(SynkroneError):
@@ -100,6 +103,8 @@ class UserHandler(BodyHandler):
             answer = await self.users.access.request(who, read_command(event, argument))
         except InvalidToken as error:
             self._log_refusal(error, error.reason)
+            if self._bearer_token().count(".") != _DOTS_OF_A_JWT:
+                error.detail = _NEEDS_A_USER
             raise
         except (Unavailable, UserBlocked, RateLimited) as error:
             self._log_refusal(error, str(error))

@@ -27,6 +27,7 @@ ACTIONS = ["read", "unread", "seen", "archive", "unarchive", "delete", "read_all
 ROUTES = [("GET", ""), ("GET", "/count"), *(("POST", f"/{action}") for action in ACTIONS)]
 BEARER = 'Bearer realm="synkrone-socket"'
 INVALID_TOKEN = f'{BEARER}, error="invalid_token"'
+NEEDS_A_USER = "this needs the token of a user; backends, with an API key, ask at /v1/users/{id}/inbox"
 
 EVERY_ROUTE = pytest.mark.parametrize(("method", "path"), ROUTES, ids=[f"{method}{path}" for method, path in ROUTES])
 
@@ -339,16 +340,17 @@ async def test_what_is_done_over_http_is_heard_by_the_devices() -> None:
 @pytest.mark.gen_test
 async def test_without_a_good_token_there_is_nothing(method: str, path: str) -> None:
     async with inbox_of_42(cors_origins=[ORIGIN]) as inbox:
-        for own, code, challenge in (
-            (None, "unauthenticated", BEARER),
-            ("nonsense", "invalid_token", INVALID_TOKEN),
-            (token("42", secret="another secret, long enough for HS256"), "invalid_token", INVALID_TOKEN),
-            (token("42", ttl=-60), "token_expired", INVALID_TOKEN),
-            (API_KEY, "invalid_token", INVALID_TOKEN),
+        for own, code, challenge, detail in (
+            (None, "unauthenticated", BEARER, "needs Authorization: Bearer <the user's token>"),
+            ("nonsense", "invalid_token", INVALID_TOKEN, NEEDS_A_USER),
+            (token("42", secret="another secret, long enough for HS256"), "invalid_token", INVALID_TOKEN, None),
+            (token("42", ttl=-60), "token_expired", INVALID_TOKEN, None),
+            (API_KEY, "invalid_token", INVALID_TOKEN, NEEDS_A_USER),
         ):
             answer = await inbox.of(own).send(method, path, good_body(path), Origin=ORIGIN)
             problem = answer.refused(401, code)
             assert problem["retryable"] is (code == "token_expired")
+            assert problem.get("detail") == detail
             assert answer.headers["WWW-Authenticate"] == challenge
             assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
         basic = await inbox.of(None).send(method, path, good_body(path), Authorization="Basic NDI6NDI=")

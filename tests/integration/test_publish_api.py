@@ -597,6 +597,9 @@ async def test_credentials_that_are_not_known(path: str) -> None:
         for key in ("x" * 40, API_KEY + "x", API_KEY[:-1], "a.b.c", token("42"), token("42", scope="publish")):
             answer = await backend.send([TO_42], path, key=key)
             refused(answer, 401, "unauthenticated")
+            assert answer[1]["detail"] == (
+                "the credential is not known: this needs an API key, or the token of a service, and not of a user"
+            )
             assert answer[2]["WWW-Authenticate"] == 'Bearer realm="synkrone-socket", error="invalid_token"'
         await backend.nothing_happened()
 
