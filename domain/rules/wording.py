@@ -159,10 +159,10 @@ def _not_addressed(case: Case) -> str:
             f"it by then{others}."
         )
     whom = f"the role {role}" if notification.audience is AudienceKind.ROLE else "everyone"
-    before = "in that role" if notification.audience is AudienceKind.ROLE else "at all"
+    before = " in that role" if notification.audience is AudienceKind.ROLE else ""
     return (
-        f"It was published for {whom} at {_time(notification.stored_at)}, and by then {case.user} had never connected "
-        f"{before}: what is older does not exist for them."
+        f"It was published for {whom} at {_time(notification.stored_at)}, and by then {case.user} had never come"
+        f"{before}, neither by a connection nor over HTTP: what is older does not exist for them."
     )
 
 
@@ -220,7 +220,8 @@ def _why_not_sent(case: Case) -> str:
         return f"They were connected since, but only in the role {roles}, which it is not for."
     if others:
         return "They were connected since, but it was not sent to them by then."
-    return "They were not connected since."
+    # Whether they ever were is not known: who has only asked over HTTP has come as well.
+    return "They had no connection since."
 
 
 def _by(connection: ConnectionRecord) -> str:

@@ -166,6 +166,22 @@ async def test_of_what_arrived_it_is_said_too_why_it_is_not_shown_any_more() -> 
 
 
 @pytest.mark.gen_test
+async def test_of_whoever_only_asks_over_http_it_is_said_what_is_so() -> None:
+    async with supporting() as support:
+        for id_ in ("before", "since"):
+            await support.publish(id_, {"everyone": True})
+            headers = {"Authorization": f"Bearer {token('42')}"}
+            async with support.session.get(f"{support.server.url}/v1/inbox", headers=headers) as answer:
+                assert answer.status == 200
+        (before,), (since,) = [await support.asks("42", id=id_) for id_ in ("before", "since")]
+        assert before["sentence"].endswith(
+            "and by then 42 had never come, neither by a connection nor over HTTP: "
+            "what is older does not exist for them."
+        )
+        assert "They had no connection since. It is sent as soon as they connect." in since["sentence"]
+
+
+@pytest.mark.gen_test
 async def test_those_since_a_time_come_page_by_page() -> None:
     async with supporting() as support:
         await support.publish("before", {"user": "42"})

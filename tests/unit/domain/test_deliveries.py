@@ -98,7 +98,7 @@ LIVE = connection("c", 50)
 
 @pytest.mark.parametrize(
     ("marks", "why"),
-    [({}, "They have not connected."), ({"freelance": OFFSET - 1}, "They were not connected since.")],
+    [({}, "They have not connected."), ({"freelance": OFFSET - 1}, "They had no connection since.")],
     ids=["never came", "came before"],
 )
 def test_nobody_was_there(marks: Mapping[str, int], why: str) -> None:
@@ -291,8 +291,7 @@ def test_it_expired_before_they_came() -> None:
     found = judged(notification(expires_at=at(200)), late)
     assert found.outcome is Outcome.EXPIRED
     assert sentence(found) == (
-        "It was stored at 2030-01-31 12:01:40 UTC. They were not connected since. It expired at "
-        "2030-01-31 12:03:20 UTC."
+        "It was stored at 2030-01-31 12:01:40 UTC. They had no connection since. It expired at 2030-01-31 12:03:20 UTC."
     )
 
 
@@ -380,6 +379,11 @@ def test_what_is_older_than_a_user_s_start_in_a_room_does_not_exist_for_them(
     assert outcome(of_role, starts=starts) is becomes
     of_all = notification(EVERYONE, audience=AudienceKind.EVERYONE)
     assert outcome(of_all, starts={EVERYONE: start} if start is not None else {}) is becomes
+    if becomes is Outcome.NOT_ADDRESSED:
+        for what, before in ((of_role, "had never come in that role"), (of_all, "had never come")):
+            assert sentence(judged(what)).endswith(
+                f"by then ann {before}, neither by a connection nor over HTTP: what is older does not exist for them."
+            )
 
 
 def test_a_connection_in_another_role_is_not_sent_it() -> None:
