@@ -21,6 +21,7 @@ from domain.model import (
 )
 from domain.model.value import value
 from domain.ports.ledger import CONNECTIONS_MOST
+from domain.rules.item_state import in_time
 
 ALL: Final = 1 << 62
 """Beyond every offset."""
@@ -147,6 +148,8 @@ def addressed_of(user: UserId, rows: Iterable[Row], position: Callable[[int], Po
     for offset, id_, stored_at, expires_at, rooms, is_own, read_at, read_by, deleted, recalled, *rest in rows:
         kind, shared = audience_of(rooms)
         replaced_at, archived_at, snoozed_until = map(moment_or_none, rest)
+        ends = moment_or_none(expires_at)
+        read = in_time(moment_or_none(read_at), ends)
         found.append(
             Addressed(
                 id=id_,
@@ -154,10 +157,10 @@ def addressed_of(user: UserId, rows: Iterable[Row], position: Callable[[int], Po
                 stored_at=moment(stored_at),
                 audience=kind,
                 rooms=rooms_of(user, shared, is_own=bool(is_own)),
-                expires_at=moment_or_none(expires_at),
+                expires_at=ends,
                 has_left=offset <= floor,
-                read_at=moment_or_none(read_at),
-                read_by=read_by,
+                read_at=read,
+                read_by=read_by if read is not None else None,
                 deleted=bool(deleted),
                 recalled=bool(recalled),
                 replaced_at=replaced_at,

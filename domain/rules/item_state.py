@@ -59,6 +59,15 @@ class ItemTimes:
     def snoozed(self, until: datetime) -> ItemTimes:
         return self if self.deleted else replace(self, snoozed_until=until)
 
+    def until(self, end: datetime | None) -> ItemTimes:
+        """The state as it was when the notification was over: what reads everything later reads nothing of it."""
+        return replace(
+            self,
+            read_at=in_time(self.read_at, end),
+            read_by=self.read_by if in_time(self.read_at, end) is not None else None,
+            seen_at=in_time(self.seen_at, end),
+        )
+
     @staticmethod
     def back_at(offset: int) -> ItemTimes:
         """The state once it has come back: as if it were new."""
@@ -86,6 +95,11 @@ class ItemTimes:
         if self.is_away or self.archived_at is not None:
             return _NOT_COUNTED
         return _COUNTED[self.read_at is None, self.seen_at is None]
+
+
+def in_time(at: datetime | None, end: datetime | None) -> datetime | None:
+    """When something was done to a notification, unless it was over by then."""
+    return at if at is not None and (end is None or at <= end) else None
 
 
 _NOT_COUNTED = Counts(0, 0, 0)

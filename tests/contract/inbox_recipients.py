@@ -13,6 +13,7 @@ from domain.model import (
     EVERYONE,
     Action,
     Audience,
+    DeliveriesQuery,
     InboxQuery,
     NotificationState,
     Position,
@@ -232,6 +233,34 @@ class RecipientsContract:
         await inbox.change(ann, Action.DELETE, ["all"], at + timedelta(minutes=2))
         (gone,) = await recipients_of(inbox, "all")
         assert (gone.read_at, gone.is_deleted, gone.deleted_at) == (at, True, at + timedelta(minutes=2))
+
+    async def test_who_reads_everything_reads_nothing_that_is_over(
+        self, inbox: OpenedStore, clock: ManualClock
+    ) -> None:
+        ann = await register(inbox, "ann")
+        ends = START + timedelta(minutes=1)
+        await inbox.append([draft(id_, ANN, BOB, expires_at=ends) for id_ in ("expired", "seen", "read")])
+        await inbox.append([draft("recalled", ANN, BOB), draft("revised", ANN, BOB, expires_at=ends)])
+        await inbox.change(ann, Action.SEEN, ["seen"], START)
+        await inbox.change(ann, Action.READ, ["read"], START)
+        await inbox.revise("revised", lambda one: replace(one, expires_at=START + HOUR), START)
+        await inbox.recall("recalled")
+        await inbox.append([draft("later", ANN, BOB)])
+        clock.advance(120)
+        now = clock.now()
+        await inbox.read_all(ann, None, now)
+        for id_, seen_at, read_at in (
+            ("expired", None, None),
+            ("seen", START, None),
+            ("read", START, START),
+            ("recalled", None, None),
+            ("revised", now, now),
+            ("later", now, now),
+        ):
+            stands = Recipient(UserId("ann"), False, seen_at, read_at, None, False, None)
+            assert await recipients_of(inbox, id_) == [stands, untouched("bob")], id_
+            page = await inbox.addressed(UserId("ann"), DeliveriesQuery(id=id_))
+            assert [(one.read_at, one.read_by) for one in page.notifications] == [(read_at, None)], id_
 
     async def test_what_is_said_of_a_recipient_is_what_their_list_shows(
         self, inbox: OpenedStore, clock: ManualClock

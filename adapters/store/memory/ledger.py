@@ -66,7 +66,7 @@ class MemoryLedger(Held):
         return found
 
     def _addressed(self, user: UserId, known: User, record: Record) -> Addressed:
-        entry, times = record.entry, known.state.of(record.entry.position.offset)
+        entry, times = record.entry, known.state.of(record.entry.position.offset).until(record.entry.expires_at)
         rooms = record.recalled if record.recalled is not None else entry.rooms
         audience = audience_in(rooms)
         shared = frozenset() if audience.kind is AudienceKind.USER else audience.rooms

@@ -77,7 +77,8 @@ class MemoryRecipients(MemoryInboxes):
         known, offset = self._users.get(user, User()), notification.position.offset
         is_named = notification.audience.kind is AudienceKind.USER
         reach = Reach(user, frozenset((Room.of_user(user),)) if is_named else notification.audience.rooms)
-        times = known.state.of(offset)
+        record = self._records.get(offset)
+        times = known.state.of(offset).until(record.entry.expires_at if record is not None else None)
         return Recipient(
             user,
             reach.has_mark(offset, known.marks),

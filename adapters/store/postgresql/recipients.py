@@ -125,10 +125,15 @@ _STANDING = """
                     AND (%(roles)s::text[] IS NULL OR string_to_array(role, chr(31)) && %(roles)s::text[])
                     AND string_to_array(role, chr(31)) @> %(common)s::text[]
                 LIMIT 1), false) AS received,
-            CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.seen_at END AS seen_at,
-            CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.read_at END AS read_at,
+            CASE WHEN state.user_id IS NULL THEN CASE WHEN read_all.read_at <= ends THEN read_all.read_at END
+                WHEN state.seen_at <= ends THEN state.seen_at END AS seen_at,
+            CASE WHEN state.user_id IS NULL THEN CASE WHEN read_all.read_at <= ends THEN read_all.read_at END
+                WHEN state.read_at <= ends THEN state.read_at END AS read_at,
             archived_at, coalesce(deleted, false) AS deleted, deleted_at
         FROM given
+        CROSS JOIN (SELECT coalesce(
+            (SELECT expires_at FROM synkrone.contents WHERE contents.log_offset = %(offset)s::bigint),
+            9223372036854775807) AS ends) AS its
         LEFT JOIN LATERAL (
             SELECT user_id, seen_at, read_at, archived_at, deleted, deleted_at FROM synkrone.state
             WHERE state.user_id = given.user_id AND log_offset = %(offset)s::bigint LIMIT 1) AS state ON true

@@ -123,11 +123,15 @@ _STANDING = """
                 WHERE instr(char(31) || role || char(31), char(31) || value || char(31))))
             AND NOT EXISTS (SELECT 1 FROM json_each(:common)
                 WHERE NOT instr(char(31) || role || char(31), char(31) || value || char(31)))) AS received,
-        CASE WHEN state.offset IS NULL THEN read_all_at ELSE seen_at END AS seen_at,
-        CASE WHEN state.offset IS NULL THEN read_all_at ELSE read_at END AS read_at,
+        CASE WHEN state.offset IS NULL THEN iif(read_all_at <= ends, read_all_at, NULL)
+            ELSE iif(seen_at <= ends, seen_at, NULL) END AS seen_at,
+        CASE WHEN state.offset IS NULL THEN iif(read_all_at <= ends, read_all_at, NULL)
+            ELSE iif(read_at <= ends, read_at, NULL) END AS read_at,
         archived_at, coalesce(deleted, 0) <> 0 AS deleted, deleted_at
     FROM (SELECT *, (SELECT at FROM watermarks WHERE watermarks.user = some.user AND watermarks.offset > :offset
-            ORDER BY watermarks.offset LIMIT 1) AS read_all_at FROM ({given}) AS some) AS given
+            ORDER BY watermarks.offset LIMIT 1) AS read_all_at,
+            coalesce((SELECT expires_at FROM contents WHERE contents.offset = :offset), 9223372036854775807) AS ends
+        FROM ({given}) AS some) AS given
     LEFT JOIN state ON state.user = given.user AND state.offset = :offset"""
 _NAME = "coalesce(name, substr((SELECT rooms.name FROM rooms WHERE rooms.id = user), 6))"
 _RECIPIENTS = f"""
