@@ -12,6 +12,7 @@ from typing import Generic, TypeVar, cast
 
 from adapters.contract.controls import control_event
 from domain.model import (
+    NOTIFICATION_DELETED,
     NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
     ChangeMembers,
@@ -45,6 +46,12 @@ ROOM_OVERHEAD = 320
 def erased(position: Position) -> Entry:
     """What is left in the log of an entry whose contents were."""
     return Entry(position, NOBODY, NOTIFICATION_NEW, NOTHING)
+
+
+def vanished(position: Position) -> Entry:
+    """What a follower is given for a notification that it was to be given without its contents at first, and whose
+    contents are gone now that it wants them: what was read of its revisions in between is for nobody either."""
+    return Entry(position, NOBODY, NOTIFICATION_DELETED, NOTHING, about=position.offset)
 
 
 def revised(original: Entry, revision: Entry) -> Entry:

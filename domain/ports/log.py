@@ -51,7 +51,9 @@ class Log(Protocol):
         """Every entry after a position, once, in order, whoever appended it; waits for more, for ever.
 
         What is not ``wanted`` as it is given may come without its payload; without ``wanted`` everything is. Whoever
-        begins to want something later reads the log from then on, which includes all that was given before.
+        begins to want something later reads the log from then on, which includes all that was given before. A
+        notification that was looked at before it was wanted, and is gone as it is given, is a NOTIFICATION_DELETED for
+        nobody that is ``about`` itself.
 
         What a follower was not given yet is never trimmed. Raises CursorRefused where the position is not one of this
         log, or entries after it were trimmed while nobody followed.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.postgresql.threads import Readers
 from adapters.system.clock import SystemClock
 from domain.errors import EntriesMissing, StoreUnavailable
-from domain.model import EVERYONE, Action, DisconnectUser, Entry, Position, Room, TailEntry, Unfetched, UserId
+from domain.model import EVERYONE, Action, DisconnectUser, Entry, Json, Position, Room, TailEntry, Unfetched, UserId
 from tests.contract.inbox_harness import ANN, BOB, HOUR, arrival, arrive, at, draft, offsets_of, reader, rooms_of
 from tests.doubles import START
 from tests.integration.postgresql_harness import opened
@@ -181,6 +182,24 @@ async def test_what_was_erased_is_nobodys(server: PostgresqlServer, database: st
         assert (a.rooms, a.payload, a.position) == (frozenset(), b"", at(start, 1))
         assert isinstance(b, Entry)
         assert b.rooms == {ANN}
+
+
+async def test_what_is_gone_as_it_is_fetched_says_so_before_what_revises_it(
+    server: PostgresqlServer, database: str
+) -> None:
+    """The revision was looked at while it was wanted, and before it was taken back."""
+    async with two_nodes(server, database) as (one, other):
+        start = await one.head()
+        member = Member(other, start)
+        await one.append([draft("a", ANN)])
+        await member.has_heard(start.offset + 1)
+        member.rooms.add(ANN)
+        await one.revise("a", lambda present: replace(present, title="b"), START)
+        await member.has_heard(start.offset + 2)
+        server.execute("UPDATE synkrone.contents SET rooms = NULL, payload = NULL WHERE log_offset = 1", database)
+        gone, revision = await member.until(start.offset + 2)
+        assert gone == Entry(at(start, 1), frozenset(), "notification.deleted", Json(b""), about=start.offset + 1)
+        assert (revision.event, revision.rooms) == ("notification.revised", frozenset((ANN,)))
 
 
 async def test_nothing_of_another_epoch_is_taken_for_what_was_there(

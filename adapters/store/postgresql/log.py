@@ -24,6 +24,7 @@ from adapters.store.tail import (
     as_seen_by,
     erased,
     has_content,
+    vanished,
 )
 from adapters.store.times import moment
 from domain.errors import CursorRefused, EntriesMissing, StoreUnavailable
@@ -326,7 +327,7 @@ def _with_payload(one: Unfetched, payloads: Mapping[int, Sequence[Any]]) -> Entr
         raise EntriesMissing(offset)
     payload, written, about = payloads[offset]
     if payload is None:
-        return erased(one.position)
+        return vanished(one.position) if one.event == NOTIFICATION_NEW else erased(one.position)
     content = payload.encode()
     told = notification(offset, content) if one.event == NOTIFICATION_NEW else change(offset, content)
     return Entry(one.position, one.rooms, one.event, told, one.expires_at, None, moment(written), about)

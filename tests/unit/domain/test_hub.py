@@ -602,6 +602,25 @@ def test_whoever_observes_hears_of_what_was_delivered_in_a_turn_behind_the_last_
     run(story())
 
 
+def test_of_what_was_gone_before_its_turn_no_revision_is_delivered() -> None:
+    async def story() -> None:
+        house = House()
+        connection, outlet = house.connected()
+        connection.begin({ANN: 0}, [], 0)
+        assert connection.resume(at(0))
+        delivering = asyncio.create_task(house.hub.deliver())
+        gone = Entry(at(1), frozenset(), "notification.deleted", Json(b""), about=1)
+        revision = Entry(at(2), frozenset((ANN,)), "notification.revised", Json(b"x"), about=1)
+        await house.log.added.put([gone, revision, entry(3, ANN)])
+        await house.log.added.put([Entry(at(4), frozenset((ANN,)), "notification.revised", Json(b"x"), about=1)])
+        await house.log.added.put([Entry(at(5), frozenset((ANN,)), "notification.deleted", Json(b"x"), about=1)])
+        await until(lambda: house.hub.delivered == at(5))
+        assert outlet.sent == [3, 5]
+        delivering.cancel()
+
+    run(story())
+
+
 def test_others_have_their_turn_between_two_entries_of_a_long_tail() -> None:
     async def story() -> None:
         house = House()
