@@ -214,6 +214,8 @@ def test_commands_have_their_output_for_programs_too(
 
     assert said("check-config") == {
         "address": "127.0.0.1:0",
+        "internal_url": None,
+        "ops_url": None,
         "settings_file": f"there is no file {tmp_path}/synkrone.toml",
         "warnings": [],
         "notices": [],
