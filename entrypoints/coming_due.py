@@ -16,4 +16,5 @@ async def deliver_due(due: DueService) -> None:
         is_earlier.clear()
         seconds = await due.deliver()
         with suppress(TimeoutError):
-            await asyncio.wait_for(is_earlier.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await is_earlier.wait()

@@ -150,7 +150,8 @@ def _introduce(url: str, settings: Settings, users: list[DemoUser]) -> None:
 
 async def _rounds(url: str, settings: Settings, users: list[DemoUser], *, once: bool) -> int:
     async with _listening(url, users):
-        await asyncio.wait_for(asyncio.gather(*(user.has("session.ready") for user in users)), ARRIVAL_TIMEOUT)
+        async with asyncio.timeout(ARRIVAL_TIMEOUT):
+            await asyncio.gather(*(user.has("session.ready") for user in users))
         for number in itertools.count(1):
             print(f"\nRound {number}", flush=True)
             for user in users:
@@ -184,7 +185,8 @@ async def _fire(url: str, settings: Settings, users: list[DemoUser], shot: Shot)
     notification = json.loads(answer)["id"]
     recipients = [user for user in users if user.role in shot.for_roles]
     try:
-        await asyncio.wait_for(asyncio.gather(*(user.has(notification) for user in recipients)), ARRIVAL_TIMEOUT)
+        async with asyncio.timeout(ARRIVAL_TIMEOUT):
+            await asyncio.gather(*(user.has(notification) for user in recipients))
     except TimeoutError:
         return f"{shot.type} did not reach {' and '.join(user.id for user in recipients)}"
     return None
@@ -202,7 +204,8 @@ async def _cut_and_return(url: str, settings: Settings, user: DemoUser) -> str |
     if status != 201:
         return f"the server answered {status}: {answer}"
     try:
-        await asyncio.wait_for(user.has(json.loads(answer)["id"]), ARRIVAL_TIMEOUT)
+        async with asyncio.timeout(ARRIVAL_TIMEOUT):
+            await user.has(json.loads(answer)["id"])
     except TimeoutError:
         return f"user {user.id} did not get on return what was sent meanwhile"
     return None

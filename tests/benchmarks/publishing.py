@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from tests.benchmarks.programs.control import SENT_BASE
 from tests.benchmarks.servers import API_KEY, NOTIFICATION
+from tests.in_time import in_time
 
 CONNECTIONS = 32
 ANSWER_SECONDS = 60.0
@@ -87,7 +88,7 @@ class Publisher:
         if self._unanswered:
             self._all_answered = asyncio.get_running_loop().create_future()
             try:
-                await asyncio.wait_for(self._all_answered, ANSWER_SECONDS)
+                await in_time(self._all_answered, ANSWER_SECONDS)
             except TimeoutError:
                 raise Rejected(f"{self._unanswered} posts have no answer after {ANSWER_SECONDS} s") from None
         if self._error is not None:

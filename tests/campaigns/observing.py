@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from tests.campaigns.crowd import abort_all
+from tests.in_time import in_time
 from tests.processes import API_KEY, REPOSITORY, SECRET, environment
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
@@ -44,7 +45,7 @@ class Observed:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._window, limit=LINE_BYTES)
         try:
             writer.write(command.encode() + b"\n")
-            answer: dict[str, Any] = json.loads(await asyncio.wait_for(reader.readline(), 60))
+            answer: dict[str, Any] = json.loads(await in_time(reader.readline(), 60))
         finally:
             writer.close()
         return answer
@@ -95,13 +96,13 @@ async def observed(tmp_path: Path, **settings: Any) -> AsyncIterator[Observed]:
     assert process.stdout is not None
     assert process.stdin is not None
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        line = await in_time(process.stdout.readline(), 20)
         addresses = json.loads(line)
         server = Observed(process, log, addresses["url"], addresses["window"])
         yield server
         if not server.is_killed:
             process.stdin.close()
-            assert await asyncio.wait_for(process.wait(), 30) == 0
+            assert await in_time(process.wait(), 30) == 0
     finally:
         await abort_all()
         if process.returncode is None:

@@ -21,6 +21,7 @@ from tests.campaigns.crowd import Client, connect, tokens
 from tests.campaigns.flood import SHAPES, Flood
 from tests.campaigns.observing import IS_FULL, Observed, assert_within, observed, report
 from tests.e2e.certificates import make_certificate
+from tests.in_time import in_time
 from tests.processes import REPOSITORY, environment
 
 pytestmark = [pytest.mark.campaign, pytest.mark.check]
@@ -62,7 +63,7 @@ async def flooding(flood: Flood) -> AsyncIterator[dict[str, int]]:
     try:
         yield total
         for process in processes:
-            out, _ = await asyncio.wait_for(process.communicate(), flood.seconds + 20)
+            out, _ = await in_time(process.communicate(), flood.seconds + 20)
             for name, number in json.loads(out).items():
                 total[name] += number
     finally:

@@ -21,6 +21,7 @@ from tests.contract.transport_harness import (
     eventually,
 )
 from tests.contract.transport_optional import AnyAuthContract, ReceiptContract, RequestContract
+from tests.in_time import in_time
 
 
 class MemoryContractClient:
@@ -28,10 +29,10 @@ class MemoryContractClient:
         self._client = client
 
     async def next_event(self) -> Event:
-        return await asyncio.wait_for(self._client.next_event(), PATIENCE)
+        return await in_time(self._client.next_event(), PATIENCE)
 
     async def expect_closed(self, within: float) -> Ending:
-        await asyncio.wait_for(self._client.wait_closed(), within)
+        await in_time(self._client.wait_closed(), within)
         assert self._client.events == []
         refusal = self._client.refusal
         return Ending(problem_object(refusal) if refusal is not None else None, self._client.reconnect)
@@ -43,7 +44,7 @@ class MemoryContractClient:
         """It only ever reads when it is asked to."""
 
     async def request(self, event: str, argument: object) -> object:
-        return await asyncio.wait_for(self._client.request(event, argument), PATIENCE)
+        return await in_time(self._client.request(event, argument), PATIENCE)
 
     async def send(self, event: str, argument: object) -> None:
         self._client.send(event, argument)
@@ -103,7 +104,7 @@ class TestMemoryClient:
         await client.opened()
         for offset in range(1, 8):
             events.send(entry(offset, payload='"' + "x" * 1000 + '"'), client.connection)
-        await asyncio.wait_for(client.wait_closed(), PATIENCE)
+        await in_time(client.wait_closed(), PATIENCE)
         assert client.reconnect
         assert events.count("disconnected", client.connection) == 1
         # The entry that was too much is the last it got; none is left out before it.
@@ -117,11 +118,11 @@ class TestMemoryClient:
             events.send(entry(offset, payload='"' + "x" * 998 + '"'), client.connection)
         waiting = asyncio.create_task(events.has_room(client.connection))
         for _ in range(2):
-            await asyncio.wait_for(client.next_event(), PATIENCE)
+            await in_time(client.next_event(), PATIENCE)
             await asyncio.sleep(0)
             assert not waiting.done()
-        await asyncio.wait_for(client.next_event(), PATIENCE)
-        await asyncio.wait_for(waiting, PATIENCE)
+        await in_time(client.next_event(), PATIENCE)
+        await in_time(waiting, PATIENCE)
 
     async def test_a_bug_in_the_domain_ends_the_connection_and_is_raised(self, transport: MemoryTransport) -> None:
         events = BrokenEvents(transport)

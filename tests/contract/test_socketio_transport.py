@@ -18,6 +18,7 @@ from tests.contract.served_harness import Serving
 from tests.contract.transport_harness import PATIENCE, QUEUE_BYTES, Ending, Event, ScriptedEvents
 from tests.contract.transport_optional import AnyAuthContract, DelayedFaultContract, ReceiptContract, RequestContract
 from tests.engine_io import Closed, Peer, PollingPeer, WebSocketPeer, http_session
+from tests.in_time import in_time
 from tests.serving import eventually
 
 
@@ -65,7 +66,7 @@ class SocketIoClient:
         ack = len(self._answers)
         answer = self._answers[ack] = asyncio.get_running_loop().create_future()
         await self._peer.send(f"42{ack}" + json.dumps([event, argument]))
-        return await asyncio.wait_for(answer, PATIENCE)
+        return await in_time(answer, PATIENCE)
 
     async def send(self, event: str, argument: object) -> None:
         await self._peer.send("42" + json.dumps([event, argument]))

@@ -14,6 +14,7 @@ from adapters.transport.sse.transport import SseLimits, SseTransport
 from tests.contract.served_harness import Serving
 from tests.contract.transport import TransportContract
 from tests.contract.transport_harness import PATIENCE, QUEUE_BYTES, Ending, Event
+from tests.in_time import in_time
 from tests.sse_client import ServerSentEvent, StreamClient
 
 
@@ -29,7 +30,7 @@ class SseClient:
         self._told_to_stay_away = False
 
     async def next_event(self) -> Event:
-        event = await asyncio.wait_for(self._events.get(), PATIENCE)
+        event = await in_time(self._events.get(), PATIENCE)
         assert event is not None, "the stream has ended"
         assert event.name is not None
         assert event.data is not None
@@ -38,7 +39,7 @@ class SseClient:
         return event.name, (value,) if event.id is None else (value, event.id)
 
     async def expect_closed(self, within: float) -> Ending:
-        assert await asyncio.wait_for(self._events.get(), within) is None
+        assert await in_time(self._events.get(), within) is None
         return Ending(self._problem, not self._told_to_stay_away)
 
     async def close(self) -> None:

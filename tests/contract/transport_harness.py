@@ -30,6 +30,7 @@ from domain.model import (
 )
 from domain.ports import Outlet, Transport
 from domain.requests import Asked, ConnectRequest, Credentials
+from tests.in_time import in_time
 
 Event = tuple[str, tuple[object, ...]]
 
@@ -119,7 +120,7 @@ class Gate:
         await self._opened.wait()
 
     async def reached(self) -> None:
-        await asyncio.wait_for(self._reached.wait(), PATIENCE)
+        await in_time(self._reached.wait(), PATIENCE)
 
     def open(self) -> None:
         self._opened.set()

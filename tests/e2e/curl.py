@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from tests.in_time import in_time
+
 EXIT_SECONDS = 10.0
 
 
@@ -39,7 +41,7 @@ class Curl:
         await self._process.wait()
 
     async def exit_code(self) -> int:
-        return await asyncio.wait_for(self._process.wait(), EXIT_SECONDS)
+        return await in_time(self._process.wait(), EXIT_SECONDS)
 
     async def events(self) -> AsyncGenerator[tuple[str, list[Any]], None]:
         """Names and arguments, as the other clients get them: the id is the last argument of an event that has one.

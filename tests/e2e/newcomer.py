@@ -14,6 +14,7 @@ from pathlib import Path
 from tornado.testing import bind_unused_port
 
 from tests.documents import block
+from tests.in_time import in_time
 from tests.processes import environment
 
 PATIENCE = 30.0
@@ -93,7 +94,7 @@ class Newcomer:
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGTERM)
-    await asyncio.wait_for(process.wait(), PATIENCE)
+    await in_time(process.wait(), PATIENCE)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cluster import BEHIND_NGINX, Cluster, balanced_line_to, cluster, nginx_to
 from tests.e2e.followers import CurlFollower, Follower
+from tests.in_time import in_time
 from tests.postgresql import Servers
 from tests.processes import token
 
@@ -88,7 +89,7 @@ async def test_a_line_that_holds_what_is_sent_carries_it_on_once_mended_and_one_
                 fail()
                 asking = asyncio.create_task(asyncio.to_thread(connection.execute, "SELECT 2"))
                 with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(asking), 0.3)
+                    await in_time(asyncio.shield(asking), 0.3)
                 line.mend()
                 if arrives:
                     await asking

@@ -22,6 +22,7 @@ from tests.e2e.followers import CurlFollower, Follower, JsFollower, PythonFollow
 from tests.e2e.line import Cut, Line
 from tests.e2e.publishing import Backend
 from tests.e2e.staying import check_all_came_once, check_all_got_the_same, following, reading, report_on
+from tests.in_time import in_time
 from tests.processes import ONE_SECRET, ServerProcess, port_to_keep, token
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
@@ -72,7 +73,7 @@ async def cut_again_and_again(line: Line) -> int:
         moment = random.choice(("beginning", "upgrade", "later"))
         if moment == "upgrade":
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(line.upgrading.wait(), 0.5)
+                await in_time(line.upgrading.wait(), 0.5)
         await asyncio.sleep(random.uniform(0, 1.0 if moment == "later" else 0.03))
         await line.in_use()
         line.sever(random.choice(list(Cut)))

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.conftest import Serve
 from tests.engine_io import WebSocketPeer, connected, http_session
+from tests.in_time import in_time
 from tests.processes import ONE_SECRET, ServerProcess, token
 
 HALF_A_HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -126,7 +127,7 @@ async def test_a_server_that_finds_no_descriptor_idles_until_there_is_one(serve:
         assert len(server.records("cannot accept connections")) == 1
         limit_descriptors(server, 1000)
         for reader, writer in waiting:
-            assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200 ")
+            assert (await in_time(reader.read(), 5)).startswith(b"HTTP/1.1 200 ")
             writer.close()
         await is_served(server)
         assert len(server.records("cannot accept connections")) == 1

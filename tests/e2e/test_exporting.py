@@ -24,6 +24,7 @@ from tests.contract.inbox_harness import draft, register
 from tests.documents import block
 from tests.doubles import ManualClock
 from tests.forked import CLI, Forked
+from tests.in_time import in_time
 from tests.integration.test_backup import names_in
 from tests.integration.test_commands import run
 from tests.processes import ONE_SECRET, ServerProcess, environment, token
@@ -141,7 +142,7 @@ async def typed(text: str, folder: Path, settings: dict[str, str]) -> None:
     bash = await asyncio.create_subprocess_exec(
         "bash", "-euc", f"set -o pipefail; {command}", cwd=folder, env=environment(settings)
     )
-    assert await asyncio.wait_for(bash.wait(), STEP_SECONDS) == 0
+    assert await in_time(bash.wait(), STEP_SECONDS) == 0
 
 
 @pytest.mark.gen_test(timeout=60)

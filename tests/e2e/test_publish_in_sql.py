@@ -24,6 +24,7 @@ from tests.e2e.conftest import Serve
 from tests.e2e.npm import installed
 from tests.e2e.test_recipes import module
 from tests.forked import CLI, run_forked
+from tests.in_time import in_time
 from tests.postgresql import PostgresqlServer, Servers
 from tests.processes import ONE_SECRET, ServerProcess, environment, token
 from tests.requirements import require
@@ -58,7 +59,7 @@ class Shop:
             items[:] = (await self.server.inbox(token("42")))["items"]
             return len(items) >= count
 
-        await asyncio.wait_for(until(are_there), WITHIN)
+        await in_time(until(are_there), WITHIN)
         return [item["title"] for item in reversed(items)]
 
 

@@ -26,6 +26,7 @@ from tests.e2e.element_pages import ElementBrowser, opened_pages
 from tests.e2e.inbox_build import MODULE, copy_modules
 from tests.e2e.newcomer import PATIENCE, newcomer
 from tests.e2e.npm import installed
+from tests.in_time import in_time
 from tests.processes import API_KEY, ONE_SECRET, environment, port_to_keep, token
 
 pytestmark = pytest.mark.check
@@ -400,7 +401,7 @@ async def test_a_copy_of_the_module_has_all_that_it_loads(serve: Serve, tmp_path
     server = serve()
     text = block("docs/how-to/store.md", "bash", "curl").replace(ADDRESS, server.url)
     bash = await asyncio.create_subprocess_exec("bash", "-euo", "pipefail", "-c", text, cwd=tmp_path)
-    assert await asyncio.wait_for(bash.wait(), PATIENCE) == 0
+    assert await in_time(bash.wait(), PATIENCE) == 0
     for name, octets in client_modules().items():
         assert (tmp_path / name).read_bytes() == octets
     assert (tmp_path / "synkrone-inbox.d.ts").exists()
@@ -469,7 +470,7 @@ async def test_a_backup_put_back_has_what_was_there_then(serve: Serve) -> None:
         bash = await asyncio.create_subprocess_exec(
             "bash", "-euc", command, cwd=server.directory, env=environment(ONE_SECRET)
         )
-        assert await asyncio.wait_for(bash.wait(), PATIENCE) == 0
+        assert await in_time(bash.wait(), PATIENCE) == 0
 
     await server.publish({"user": "42"}, title="before the backup")
     await typed(block("docs/how-to/backup.md", "bash", "backup copy.db"))

@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.clients import Clients
 from tests.e2e.conftest import Serve
 from tests.e2e.crowd import Crowd
+from tests.in_time import in_time
 from tests.processes import ONE_SECRET, ServerProcess, token
 
 CLIENTS = 1_000
@@ -69,7 +70,7 @@ async def test_a_thousand_clients_while_publishing_is_under_way(serve: Serve, cl
     publishing = Publishing(server)
     async with Crowd(server, CLIENTS) as crowd, aiohttp.ClientSession() as session:
         publishers = [asyncio.create_task(publishing.run(session, number)) for number in range(PUBLISHERS)]
-        await asyncio.wait_for(publishing.under_way.wait(), 20)
+        await in_time(publishing.under_way.wait(), 20)
         before = len(publishing.accepted)
         server.terminate()
         began = time.monotonic()

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.certificates import Certificate
 from tests.e2e.clients import NODE
 from tests.e2e.conftest import JAVASCRIPT, Serve
+from tests.in_time import in_time
 from tests.processes import ONE_SECRET
 
 pytestmark = pytest.mark.check
@@ -34,7 +35,7 @@ async def codes_of(url: str, messages: list[dict[str, Any]], ca: Path | None = N
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), WITHIN)
+        output, _ = await in_time(process.communicate(), WITHIN)
     finally:
         if process.returncode is None:
             process.kill()

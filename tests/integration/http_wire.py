@@ -18,6 +18,7 @@ import pytest
 from adapters.http.exchange import Exchange, MessageHandler
 from adapters.http.messages import RequestHead
 from tests.e2e.certificates import make_certificate
+from tests.in_time import in_time
 from tests.listening import Port
 from tests.requirements import require
 
@@ -31,7 +32,7 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     def run(loop: str, **arguments: Any) -> None:
         with asyncio.Runner(loop_factory=_factory(loop)) as runner:
             try:
-                runner.run(asyncio.wait_for(test(**arguments), TEST_SECONDS))
+                runner.run(in_time(test(**arguments), TEST_SECONDS))
             finally:
                 runner.run(Wire.close_all())
 
@@ -160,7 +161,7 @@ class Wire:
     async def says_nothing(self, seconds: float = 0.15) -> bool:
         """Whether it stays open and silent for so long."""
         try:
-            await asyncio.wait_for(self.reader.read(1), seconds)
+            await in_time(self.reader.read(1), seconds)
         except TimeoutError:
             return True
         return False

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from tests.accepting import Acceptor
+from tests.in_time import in_time
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -23,7 +24,7 @@ async def test_who_was_accepted_is_closed_with_the_server(turns: int) -> None:
             await asyncio.sleep(0)
         await acceptor.close()
         try:
-            answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 1), 5)
+            answer = await in_time(asyncio.get_running_loop().sock_recv(client, 1), 5)
         except ConnectionResetError:
             answer = b""
         assert answer == b""

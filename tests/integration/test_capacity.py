@@ -27,6 +27,7 @@ from tests.engine_io import (
     http_session,
     until_closed,
 )
+from tests.in_time import in_time
 from tests.raw_websocket import RawWebSocket
 from tests.serving import API_KEY, eventually, publish, serving, token
 from tests.tokens import KeyServer, key_for, mint, public_jwk
@@ -173,7 +174,7 @@ async def test_who_comes_while_every_place_is_taken_by_a_token_holder_is_ended_a
             await verifying.send("40" + json.dumps({"token": mint(claims, "ES256", key_for("ES256"))}))
             await eventually(lambda: keys.asked() == 1)
             newcomer = await peer_class.open(session, server.url)
-            assert await asyncio.wait_for(until_closed(newcomer), 15) == []
+            assert await in_time(until_closed(newcomer), 15) == []
             await eventually(lambda: server.container.socketio().open_sockets == 1)
             keys.release()
             assert (await verifying.next()).startswith("40{")

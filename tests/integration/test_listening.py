@@ -22,6 +22,7 @@ from entrypoints.server import Server, open_server
 from entrypoints.settings import SettingsError, validate_settings
 from tests.e2e.certificates import make_certificate
 from tests.engine_io import PollingPeer, WebSocketPeer, connected, event, http_session
+from tests.in_time import in_time
 from tests.integration.http_wire import on_both_loops
 from tests.serving import SECRET, eventually, publish, serving, token
 
@@ -59,7 +60,7 @@ def open_descriptors() -> int:
 async def ended(reader: asyncio.StreamReader) -> bytes:
     """What comes until the server closes the connection."""
     try:
-        return await asyncio.wait_for(reader.read(), 5)
+        return await in_time(reader.read(), 5)
     except ConnectionResetError:
         return b""
 
@@ -192,7 +193,7 @@ async def test_without_descriptors_it_pauses_says_so_once_and_goes_on(
         assert calls < 20
         assert [record.getMessage() for record in caplog.records] == ["cannot accept connections"]
         exhausted.__class__.accept = lambda _self: listening.accept()
-        assert (await asyncio.wait_for(waiting, 5)).status == 200
+        assert (await in_time(waiting, 5)).status == 200
 
 
 @on_both_loops
@@ -231,9 +232,9 @@ async def assert_served(session: aiohttp.ClientSession, url: str, transports: li
     client.on("session.ready", lambda *_: received.put_nowait("ready"))
     client.on("notification.new", lambda notification, _cursor: received.put_nowait(notification["title"]))
     await client.connect(url, auth={"token": token("42")}, transports=transports)
-    assert await asyncio.wait_for(received.get(), 5) == "ready"
+    assert await in_time(received.get(), 5) == "ready"
     await publish(session, url, {"to": {"user": "42"}, "type": "t", "title": "hello"})
-    assert await asyncio.wait_for(received.get(), 5) == "hello"
+    assert await in_time(received.get(), 5) == "hello"
     await client.disconnect()
 
 

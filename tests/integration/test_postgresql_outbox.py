@@ -23,6 +23,7 @@ from domain.errors import TooManyScheduled
 from domain.policy import ConnectionPolicy
 from entrypoints.supervisor import until
 from tests.doubles import ManualClock
+from tests.in_time import in_time
 from tests.integration.outbox_harness import PUBLISH, USER, Application, publish, relaying
 from tests.integration.postgresql_harness import line_to
 from tests.postgresql import PostgresqlServer, Servers
@@ -70,7 +71,7 @@ async def nothing_waits(application: Application) -> None:
     async def is_empty() -> bool:
         return not waiting(application)
 
-    await asyncio.wait_for(until(is_empty), WITHIN)
+    await in_time(until(is_empty), WITHIN)
 
 
 def desk(url: str) -> outbox.PostgresqlOutbox:

@@ -27,6 +27,7 @@ from tests.contract.inbox_harness import (
     mark_of,
     reader,
 )
+from tests.in_time import in_time
 from tests.integration.sqlite_harness import opened
 from tests.processes import REPOSITORY, environment
 
@@ -78,7 +79,7 @@ async def _append_and_kill(path: Path, number: int, seconds: float) -> str:
     )
     assert process.stdout is not None
     try:
-        said = await asyncio.wait_for(process.stdout.readline(), 30)
+        said = await in_time(process.stdout.readline(), 30)
         rest = asyncio.create_task(process.stdout.read())
         await asyncio.sleep(seconds)
     finally:

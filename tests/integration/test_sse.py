@@ -20,6 +20,7 @@ from domain.requests import Credentials
 from tests.contract.transport_harness import COUNTS, EXPIRES_AT, Gate, ScriptedEvents, eventually, reply
 from tests.doubles import ManualClock
 from tests.e2e.certificates import make_certificate
+from tests.in_time import in_time
 from tests.integration.sse_wire import BEARER, refusal, wire
 from tests.requirements import require
 
@@ -356,7 +357,7 @@ async def test_with_curl() -> None:
         await eventually(lambda: server.events.count("live", connection) == 1)
         server.broadcast(1)
         server.events.disconnect(connection, refusal(ShuttingDown()))
-        output, _ = await asyncio.wait_for(process.communicate(), 10)
+        output, _ = await in_time(process.communicate(), 10)
         assert process.returncode == 0
         assert b'event: notification.new\nid: e:1\ndata: {"n":1}\n\n' in output
         assert output.startswith(b"retry: ")

@@ -17,6 +17,7 @@ from entrypoints.settings import SettingsError
 from entrypoints.stopping import StopSignals
 from entrypoints.workers import Workers
 from tests.doubles import FixedRandomness
+from tests.in_time import in_time
 from tests.serving import eventually
 
 SCRIPT = """
@@ -82,7 +83,7 @@ class Supervised:
 
     async def stop(self) -> int:
         self.signals.ask()
-        return await asyncio.wait_for(self.running, PATIENCE)
+        return await in_time(self.running, PATIENCE)
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ async def test_where_the_first_one_does_not_serve_no_other_is_started(
 ) -> None:
     three = supervised(3)
     three.how = f"ends {code}"
-    assert await asyncio.wait_for(three.running, PATIENCE) == expected
+    assert await in_time(three.running, PATIENCE) == expected
     assert len(three.starts) == 1
     assert not three.announced.is_set()
 
@@ -173,7 +174,7 @@ async def test_where_none_serves_they_are_given_up(
     two.how = "ends 1"
     for _, pid in two.starts:
         os.kill(pid, signal.SIGKILL)
-    assert await asyncio.wait_for(two.running, PATIENCE) == 1
+    assert await in_time(two.running, PATIENCE) == 1
 
 
 @pytest.mark.gen_test

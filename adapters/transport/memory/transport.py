@@ -159,7 +159,8 @@ class MemoryTransport:
             if outlet.mailbox.size <= self._max_unread_bytes // 2:
                 return
             try:
-                await asyncio.wait_for(outlet.mailbox.change(), self._send_timeout)
+                async with asyncio.timeout(self._send_timeout):
+                    await outlet.mailbox.change()
             except TimeoutError:
                 raise SlowConsumer from None
         raise ConnectionGone

@@ -23,6 +23,7 @@ from domain.model import (
 from domain.policy import ConnectionPolicy
 from domain.services.due import TOGETHER_SECONDS
 from tests.doubles import START
+from tests.in_time import in_time
 from tests.unit.domain.world import World, ids, run
 
 MINUTE = timedelta(minutes=1)
@@ -128,7 +129,7 @@ def test_nothing_is_late_while_it_is_counted_how_much_waits(monkeypatch: pytest.
             await publish(world, shift("a", START + MINUTE))
             counting = asyncio.create_task(due.count())
             world.clock.advance(60)
-            await asyncio.wait_for(due.deliver(), 1)
+            await in_time(due.deliver(), 1)
             await world.settle()
             assert (ids(ann), counting.done()) == (["a"], False)
             counts.set()

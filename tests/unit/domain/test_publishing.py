@@ -10,6 +10,7 @@ from domain.errors import InvalidPublication, PublicationConflict, PublicationTo
 from domain.model import AppendOutcome, Audience, FieldError, Incoming
 from domain.policy import ConnectionPolicy
 from tests.doubles import START
+from tests.in_time import in_time
 from tests.unit.domain.world import World, data, first, ids, publication, run
 
 STORED, DUPLICATE = AppendOutcome.STORED, AppendOutcome.DUPLICATE
@@ -257,7 +258,7 @@ def test_no_item_of_a_source_stops_the_ones_after_it(bad: object) -> None:
             client = await world.connect("ann")
             items = [Incoming("r1", bad), Incoming("r2", publication(id="good"))]  # type: ignore[arg-type]
             await world.publishing.consume(ListSource(items))
-            await asyncio.wait_for(world.settle(), 1)
+            await in_time(world.settle(), 1)
             assert ids(client) == ["good"]
 
     run(story())

@@ -10,6 +10,7 @@ import pytest
 from domain.errors import StoreUnavailable
 from entrypoints.supervisor import Supervisor, every, until
 from tests.doubles import FixedRandomness, ManualClock
+from tests.in_time import in_time
 
 
 class Work:
@@ -119,7 +120,7 @@ async def test_every() -> None:
             enough.set()
 
     task = asyncio.create_task(every(0.001, lambda: calls.append("a"), last))
-    await asyncio.wait_for(enough.wait(), 5)
+    await in_time(enough.wait(), 5)
     task.cancel()
     await asyncio.wait([task])
     assert calls[:4] == ["a", "b", "a", "b"]
