@@ -286,6 +286,13 @@ class SyncPythonClient(ProcessClient):
         configuration = {"url": url, "auth": auth, "options": options, "transports": transports, "busy": busy}
         super().__init__([sys.executable, PYTHON_SCRIPT], configuration, None)
 
+    async def open(self) -> None:
+        """Wait until ``connect()`` has returned: a connection that ends while it has not, though its events come
+        already, is one that this library does not notice the end of. Then it never comes back."""
+        await super().open()
+        async with asyncio.timeout(WAIT_SECONDS):
+            await self._transport_changed.wait()
+
 
 class Clients:
     """Opens clients, and closes them all at the end."""
