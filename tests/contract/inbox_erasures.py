@@ -51,6 +51,7 @@ from tests.contract.inbox_harness import (
     reader,
     register,
 )
+from tests.contract.inbox_recipients import recipients_of
 from tests.contract.inbox_revisions import titled
 from tests.contract.inbox_schedule import deliver, later
 from tests.contract.inbox_topics import OTHER, TOPIC, join, leave, members
@@ -310,6 +311,19 @@ class ErasureContract:
             for id_ in "eg":
                 with pytest.raises(UnknownNotification):
                     await inbox.cancel(id_)
+            await finish(inbox)
+
+    async def test_no_group_has_them_as_soon_as_it_has_begun(self, inbox: OpenedStore) -> None:
+        for user in ("ann", "bob"):
+            await register(inbox, user)
+        await join(inbox, "ann", "bob")
+        both = [COMPANY, TOPIC]
+        groups = {"everyone": [EVERYONE], "role": [COMPANY], "topic": [TOPIC], "any": both, "all": [Room.of_all(both)]}
+        await inbox.append([draft(id_, *rooms) for id_, rooms in groups.items()])
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        for _ in range(2):
+            for id_ in groups:
+                assert [one.user for one in await recipients_of(inbox, id_)] == ["bob"], id_
             await finish(inbox)
 
     async def test_what_waited_as_they_were_erased_never_comes(self, inbox: OpenedStore) -> None:

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Final, TypeAlias
 
 from adapters.contract.controls import control_event, read_control
+from adapters.store.addressing import without
 from adapters.store.seals import SEALED, Seals
 from adapters.store.sqlite.deletions import unsettle
 from adapters.store.sqlite.erased import seals
@@ -64,7 +65,8 @@ def begin(transaction: LogTransaction, wanted: Beginning) -> Begun:
     db.execute("UPDATE rooms SET name = 'erased:' || ? WHERE id = ?", (wanted.id, room))
     # What they have snoozed comes back no more, under whichever name.
     db.execute("UPDATE state SET snoozed_until = NULL WHERE user = ? AND snoozed_until IS NOT NULL", (room,))
-    # So few that they go at once: no topic has somebody without a name.
+    # So few that they go at once: neither a group nor a topic has somebody without a name.
+    db.execute("DELETE FROM starts WHERE user = ?", (room,))
     db.execute("DELETE FROM memberships WHERE user = ?", (room,))
     db.execute("UPDATE restrictions SET reason = NULL WHERE user = ?", (wanted.user,))
     db.execute(
@@ -347,7 +349,6 @@ def _of_number(transaction: LogTransaction, erasing: Erasing) -> int | None:
 
 _OF_NUMBER: Sequence[str] = (
     "DELETE FROM state WHERE user = ?1 AND offset IN (SELECT offset FROM state WHERE user = ?1 LIMIT ?2)",
-    "DELETE FROM starts WHERE user = ?1 AND room IN (SELECT room FROM starts WHERE user = ?1 LIMIT ?2)",
     "DELETE FROM marks WHERE user = ?1 AND role IN (SELECT role FROM marks WHERE user = ?1 LIMIT ?2)",
     "DELETE FROM watermarks WHERE user = ?1 AND offset IN (SELECT offset FROM watermarks WHERE user = ?1 LIMIT ?2)",
     """DELETE FROM ledger_connections WHERE (run, number) IN (
@@ -373,4 +374,4 @@ FREEING: Final = len(_STEPS)
 
 
 def _without(names: bytes | None, rooms: Collection[Room]) -> bytes:
-    return "\n".join(name for name in names.decode().split("\n") if name not in rooms).encode() if names else b""
+    return without(names.decode(), rooms).encode() if names else b""
