@@ -26,13 +26,6 @@ def server(postgresql: Servers) -> PostgresqlServer:
 
 
 @pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
-
-
-@pytest.fixture
 def application(server: PostgresqlServer, database: str) -> Iterator[Application]:
     with closing(server.connect(database)) as connection:
         yield connection

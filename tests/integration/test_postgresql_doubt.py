@@ -33,13 +33,6 @@ def server(postgresql: Servers, request: pytest.FixtureRequest) -> PostgresqlSer
 
 
 @pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
-
-
-@pytest.fixture
 def line(server: PostgresqlServer) -> Iterator[MessageLine]:
     with message_line_to(server) as line:
         yield line

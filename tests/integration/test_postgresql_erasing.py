@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -24,13 +23,6 @@ from tests.postgresql import PostgresqlServer, Servers
 @pytest.fixture
 def server(postgresql: Servers) -> PostgresqlServer:
     return postgresql.of(15)
-
-
-@pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
 
 
 def store_of(server: PostgresqlServer, database: str) -> PostgresqlStore:

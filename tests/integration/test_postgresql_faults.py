@@ -37,13 +37,6 @@ def server(postgresql: Servers) -> PostgresqlServer:
 
 
 @pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
-
-
-@pytest.fixture
 def line(server: PostgresqlServer) -> Iterator[Line]:
     with line_to(server) as line:
         yield line

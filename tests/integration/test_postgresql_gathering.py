@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,13 +18,6 @@ pytestmark = [pytest.mark.check, pytest.mark.gen_test]
 @pytest.fixture
 def server(postgresql: Servers) -> PostgresqlServer:
     return postgresql.of(18)
-
-
-@pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
 
 
 async def test_who_publishes_while_others_do_shares_their_commit(

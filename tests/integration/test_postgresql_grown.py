@@ -3,7 +3,6 @@ then read no whole table of now."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -35,13 +34,6 @@ READS = """
 @pytest.fixture(params=[15, 18], ids=str)
 def server(postgresql: Servers, request: pytest.FixtureRequest) -> PostgresqlServer:
     return postgresql.of(request.param)
-
-
-@pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
 
 
 def store_of(server: PostgresqlServer, database: str, clock: ManualClock) -> PostgresqlStore:

@@ -4,7 +4,6 @@ there again."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import psycopg
@@ -33,13 +32,6 @@ PUT_BACK = "INSERT INTO synkrone.{0} SELECT * FROM kept"
 @pytest.fixture(params=[15, 18])
 def server(postgresql: Servers, request: pytest.FixtureRequest) -> PostgresqlServer:
     return postgresql.of(request.param)
-
-
-@pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
 
 
 async def missing_in(node: Node) -> int | None:

@@ -39,13 +39,6 @@ def server(postgresql: Servers, request: pytest.FixtureRequest) -> PostgresqlSer
 
 
 @pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
-
-
-@pytest.fixture
 def url(server: PostgresqlServer, database: str) -> str:
     return server.url(database)
 

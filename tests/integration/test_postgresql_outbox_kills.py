@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -133,13 +133,6 @@ class Relays:
 @pytest.fixture(params=[15, 18] if not IS_FULL else [18])
 def server(postgresql: Servers, request: pytest.FixtureRequest) -> PostgresqlServer:
     return postgresql.of(request.param)
-
-
-@pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
 
 
 def in_the_log(server: PostgresqlServer, database: str) -> list[str]:

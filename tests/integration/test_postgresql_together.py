@@ -7,7 +7,6 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -30,13 +29,6 @@ READERS = 120
 @pytest.fixture(params=[15, 18])
 def server(postgresql: Servers, request: pytest.FixtureRequest) -> PostgresqlServer:
     return postgresql.of(request.param)
-
-
-@pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
 
 
 async def latencies(store: PostgresqlStore, seconds: float) -> list[float]:

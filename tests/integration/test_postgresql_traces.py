@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -32,13 +31,6 @@ PUBLISHES = 5
 @pytest.fixture
 def server(postgresql: Servers) -> PostgresqlServer:
     return postgresql.of(18)
-
-
-@pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
 
 
 def store_at(url: str) -> PostgresqlStore:

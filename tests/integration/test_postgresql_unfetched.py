@@ -4,7 +4,7 @@ is to get it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -31,13 +31,6 @@ pytestmark = [pytest.mark.check, pytest.mark.gen_test(timeout=60)]
 @pytest.fixture(params=[15, 18])
 def server(postgresql: Servers, request: pytest.FixtureRequest) -> PostgresqlServer:
     return postgresql.of(request.param)
-
-
-@pytest.fixture
-def database(server: PostgresqlServer) -> Iterator[str]:
-    name = server.new_store()
-    yield name
-    server.drop_databases([name])
 
 
 class Member:

@@ -71,7 +71,7 @@ _GO_ON_ERASING: Final = """
         RETURNING erasures.id, placed.log_offset, placed.item)
     INSERT INTO synkrone.erasing (erasure, log_offset, item) SELECT id, log_offset, item FROM gone"""
 _ERASE_SCHEDULED: Final = """
-    SELECT synkrone.erase_scheduled('user:' || user_id, 2147483647) FROM synkrone.erasures WHERE user_id IS NOT NULL"""
+    SELECT synkrone.erase_scheduled('user:' || user_id) FROM synkrone.erasures WHERE user_id IS NOT NULL"""
 
 
 @value

@@ -163,7 +163,7 @@ BEGIN
     VALUES (new_erasure, synkrone.seal(convert_to('user:' || erased_user, 'UTF8')), erased_user, first, new_begun_at);
     -- Now, as it may come due before anything else is done, and what waits from now on is theirs again. In one statement:
     -- whoever cancels one of these has it before they are counted.
-    PERFORM synkrone.erase_scheduled(own, 2147483647);
+    PERFORM synkrone.erase_scheduled(own);
     INSERT INTO synkrone.entries (log_offset, stored_at, event, form, payload)
     VALUES (first, locked.stored_at, new_event, new_form, new_payload);
     DELETE FROM synkrone.appends WHERE name = ANY (answered);
@@ -279,14 +279,13 @@ $$;
 COMMENT ON FUNCTION synkrone.erase_member IS
     'What says who came to topics and left them names a user no more; whether any did.';
 
-CREATE FUNCTION synkrone.erase_scheduled(own text, most integer) RETURNS boolean
+CREATE FUNCTION synkrone.erase_scheduled(own text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    found bigint[];
+    found bigint[] := ARRAY(
+        SELECT number FROM synkrone.scheduled WHERE string_to_array(rooms, E'\n') @> ARRAY[own]);
     gone bigint[];
 BEGIN
-    SELECT array_agg(number) INTO found FROM (
-        SELECT number FROM synkrone.scheduled WHERE string_to_array(rooms, E'\n') @> ARRAY[own] LIMIT most) AS chosen;
     UPDATE synkrone.scheduled SET rooms = synkrone.without(rooms, own) WHERE number = ANY (found);
     SELECT array_agg(number) INTO gone FROM synkrone.scheduled WHERE number = ANY (found) AND rooms IS NULL;
     PERFORM synkrone.seal_contents(ARRAY(SELECT -number FROM unnest(gone) AS given (number)));
@@ -295,7 +294,6 @@ BEGIN
             SELECT begun_at FROM synkrone.erasures WHERE 'user:' || erasures.user_id = own ORDER BY log_offset LIMIT 1)),
         payload = NULL, type = '', id = E'\x01' || number, key = NULL, digest = NULL
     WHERE number = ANY (gone);
-    RETURN found IS NOT NULL;
 END
 $$;
 COMMENT ON FUNCTION synkrone.erase_scheduled IS 'The same of what waits for its time, which is cancelled.';
