@@ -95,6 +95,10 @@ TestSqliteStore.settings = TestTrimmedSqliteInbox.settings = _SETTINGS
 
 
 @pytest.mark.campaign
-def test_so_much_was_done() -> None:
+def test_so_much_was_done_in_memory() -> None:
     report("in memory", [MemoryMachine], 1_000_000)
+
+
+@pytest.mark.campaign
+def test_so_much_was_done_in_sqlite() -> None:
     report("in SQLite files", [SqliteMachine, TrimmedSqliteMachine], 100_000)
