@@ -45,6 +45,8 @@ async function seen() {
     await page.screenshot({ path: join(shots, `${name}-${width}-${scheme}.png`), fullPage: name === "console" || name === "lost" });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     if (wide > 0) errors.push(`${name} is ${wide} px too wide`);
+    const cut = await page.$$eval(".scrolls", (all) => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.ariaLabel));
+    if (cut.length > 0) errors.push(`${name} has tables that are cut off: ${cut.join(", ")}`);
   };
   await look("login");
 

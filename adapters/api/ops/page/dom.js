@@ -1,6 +1,7 @@
 /** Elements, made without any HTML in a string: what comes from elsewhere is always text. */
 
 const SVG = "http://www.w3.org/2000/svg";
+const FEW_COLUMNS = 3;
 
 export const one = (selector) => document.querySelector(selector);
 
@@ -23,24 +24,29 @@ function filled(made, attributes, children) {
   return made;
 }
 
-/** A table for people and for screen readers. `columns` are titles, `{title, number}` where numbers are below. */
+/**
+ * A table for people and for screen readers. `columns` are titles, `{title, number}` where numbers are below.
+ *
+ * On a narrow screen a row of many columns is shown as lines, each under its title. The roles are said, as browsers
+ * take what is not laid out as a table for none.
+ */
 export function table(caption, columns, rows) {
   const heads = columns.map((column) => (typeof column === "string" ? { title: column } : column));
+  const cell = (content, at) => {
+    const { title, number } = heads[at];
+    const role = at ? { role: "cell" } : { role: "rowheader", scope: "row" };
+    return element(at ? "td" : "th", { ...role, class: number ? "number" : null, "data-title": title }, content);
+  };
+  const head = ({ title, number }) => element("th", { role: "columnheader", scope: "col", class: number ? "number" : null }, title);
   return element(
     "div",
     { class: "scrolls", tabindex: "0", role: "region", "aria-label": caption },
     element(
       "table",
-      {},
+      { role: "table", class: heads.length > FEW_COLUMNS ? "many-columns" : null },
       element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, heads.map(({ title, number }) => element("th", { scope: "col", class: number ? "number" : null }, title)))),
-      element(
-        "tbody",
-        {},
-        rows.map((cells) =>
-          element("tr", {}, cells.map((cell, at) => element(at ? "td" : "th", { scope: at ? null : "row", class: heads[at].number ? "number" : null }, cell))),
-        ),
-      ),
+      element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, heads.map(head))),
+      element("tbody", { role: "rowgroup" }, rows.map((cells) => element("tr", { role: "row" }, cells.map(cell)))),
     ),
   );
 }
