@@ -245,6 +245,8 @@ class TestMemoryStore(StoreContract):
             assert len(page.entries) == 2
             return steps
 
+        # Python 3.12 counts from the second time on.
+        await steps_of_a_read(5)
         assert await steps_of_a_read(5000) == await steps_of_a_read(5) > 100
 
     async def test_indexes_are_gone_with_the_entries(self, clock: ManualClock) -> None:
