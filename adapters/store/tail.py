@@ -16,7 +16,9 @@ from domain.model import (
     NOTIFICATION_NEW,
     NOTIFICATION_REVISED,
     ChangeMembers,
+    Control,
     Entry,
+    EraseUser,
     Json,
     Position,
     Room,
@@ -146,12 +148,12 @@ class Tail(Generic[E]):
 
     def append(self, entries: Sequence[E]) -> None:
         """Add entries, whose offsets follow each other and the head, and wake the followers. What one of them takes
-        back is erased, and what it revises has its content."""
+        back is erased, what it revises has its content, and whom it erases has nothing from before."""
         for entry in entries:
             if isinstance(entry, Entry) and entry.about is not None:
                 self._amend(entry, entry.about)
-            elif isinstance(entry, Entry) and isinstance(entry.control, ChangeMembers):
-                self.has_topics = True
+            elif isinstance(entry, Entry) and entry.control is not None:
+                self._heed(entry.control, entry.position.offset)
             if len(entry.rooms) == 1 and next(iter(entry.rooms)).is_all:
                 self.has_topics = True
             self.head = offset = entry.position.offset
@@ -162,6 +164,12 @@ class Tail(Generic[E]):
         if entries:
             for follower in self._followers:
                 follower.wake.set()
+
+    def _heed(self, control: Control, offset: int) -> None:
+        if isinstance(control, ChangeMembers):
+            self.has_topics = True
+        elif isinstance(control, EraseUser):
+            self.forget(control.user, offset)
 
     def drop_first(self) -> E:
         """Give up the oldest entry."""

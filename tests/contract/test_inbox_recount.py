@@ -87,7 +87,7 @@ TestSqliteStore = pytest.mark.campaign(SqliteMachine.TestCase)
 TestTrimmedSqliteInbox = pytest.mark.campaign(TrimmedSqliteMachine.TestCase)
 
 # Examples of up to 30 operations: in full, a million in memory and a hundred thousand in files.
-_NUMBER = examples(5, in_full=2_500)
+_NUMBER = examples(5, in_full=3_000)
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 _SETTINGS = settings(max_examples=_NUMBER, stateful_step_count=30, suppress_health_check=_SLOW)
 TestMemoryStore.settings = settings(_SETTINGS, max_examples=20 * _NUMBER if IS_FULL else 3 * _NUMBER)

@@ -46,7 +46,6 @@ class MemoryErasures(Held):
     def _forget_all(self, user: UserId, upto: int) -> None:
         """But for controls that not every server has met yet."""
         room = Room.of_user(user)
-        self._tail.forget(user, upto)
         self._schedule.withdraw_from(room, self._clock.monotonic())
         for offset, record in list(self._records.items()):
             if offset >= upto:

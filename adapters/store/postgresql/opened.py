@@ -91,13 +91,11 @@ class Opened:
         tail.append(following)
         for entry in following:
             if isinstance(entry, Entry) and isinstance(entry.control, EraseUser):
-                self._forget(entry.control.user, entry.position.offset)
+                self._forget(entry.control.user)
         while len(tail) > most or tail.bytes > most_bytes:
             tail.drop_first()
 
-    def _forget(self, user: UserId, upto: int) -> None:
-        """They were erased as of an offset."""
-        self.tail.forget(user, upto)
+    def _forget(self, user: UserId) -> None:
         self.registered.drop(lambda key: key[0] == user)
 
     def know(self, generations: Generations) -> bool:

@@ -65,10 +65,9 @@ class Opened:
         while self.tail.floor < self.log_floor:
             self.tail.drop_first()
 
-    def forget(self, user: UserId, upto: int) -> None:
-        """They were erased as of an offset."""
+    def forget(self, user: UserId) -> None:
+        """They are erased."""
         self.is_erasing = True
-        self.tail.forget(user, upto)
         self.registered.drop(lambda key: key[0] == user)
         self.room_sets.clear()
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.contract.controls import control_event
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, Follower, Tail, weight
-from domain.model import EVERYONE, Entry, Json, Position, Room, Subscriber, UserId
+from domain.model import EVERYONE, Entry, EraseUser, Json, Position, Room, Subscriber, UserId
 
 ANN, BOB = Room("user:ann"), Room("user:bob")
 PLENTY = {"max_entries": 1000, "max_bytes": 1 << 20}
@@ -72,6 +73,17 @@ def test_the_rooms_of_what_is_gone_take_nothing() -> None:
     assert len(tail._entries) == 10
     assert len(tail._rooms) == 11
     assert len(tail._rooms[EVERYONE]) <= 20
+
+
+def test_whom_an_entry_erases_has_nothing_from_before() -> None:
+    tail = Tail[Entry](0)
+    control = EraseUser(UserId("ann"))
+    event, payload = control_event(control)
+    gone = Entry(Position("e", 3), frozenset(), event, payload, control=control)
+    tail.append([entry(1, ANN, BOB), entry(2, ANN), gone, entry(4, ANN)])
+    assert [tail[offset].rooms for offset in (1, 2, 4)] == [{BOB}, frozenset(), {ANN}]
+    assert tail[2].payload == b""
+    assert list(tail.offsets(ANN, 0)) == [4]
 
 
 def test_offsets_of_a_room_in_both_orders() -> None:

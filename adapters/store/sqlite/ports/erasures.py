@@ -49,4 +49,4 @@ class SqliteErasures(Port):
 
 def _forget(state: Opened, user: UserId, begun: Begun) -> None:
     if begun.offset is not None:
-        state.forget(user, begun.offset)
+        state.forget(user)
