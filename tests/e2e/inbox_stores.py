@@ -102,9 +102,11 @@ class Store:
 class Stores:
     """The process. On leaving, nothing may have been broken that pages rely on."""
 
-    def __init__(self, directory: Path, *, is_secure: bool = False) -> None:
-        """With ``is_secure`` the stores may share a stream, as in tabs of one browser."""
+    def __init__(self, directory: Path, *, is_secure: bool = False, speed: int = 1) -> None:
+        """With ``is_secure`` the stores may share a stream, as in tabs of one browser. Their clocks and timers go
+        ``speed`` times as fast as those of the test."""
         self._is_secure = is_secure
+        self._speed = speed
         self._module = copy_modules(directory)
         self._stores: dict[str, Store] = {}
         self._numbers = count()
@@ -117,7 +119,7 @@ class Stores:
         self._process = await asyncio.create_subprocess_exec(
             NODE,
             SCRIPT,
-            json.dumps({"module": str(self._module), "isSecure": self._is_secure}),
+            json.dumps({"module": str(self._module), "isSecure": self._is_secure, "speed": self._speed}),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 24,

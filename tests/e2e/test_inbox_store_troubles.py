@@ -19,8 +19,10 @@ pytestmark = pytest.mark.check
 HELLO = event("session.ready", READY, "e:1")
 NEW = event("notification.new", notification("new"), "e:2")
 GOOD = Says([HELLO, NEW], stays=True)
-PATIENT = {"base": 60_000, "max": 60_000}
-"""Milliseconds between attempts: longer than any test."""
+PATIENT = {"base": 86_400_000, "max": 86_400_000}
+"""Milliseconds between attempts, at most: some part of a day, which is longer than any test."""
+SPEED = 5
+"""Of the pages' clocks, where something takes them long."""
 
 GARBAGE = {
     "no JSON": [HELLO, event("notification.new", "{", "e:2")],
@@ -177,20 +179,22 @@ async def test_a_connection_of_another_network_is_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stays", [True, False], ids=["connected", "waiting"])
 @pytest.mark.gen_test(timeout=90)
 async def test_a_machine_that_slept_comes_back_at_once(tmp_path: Path, *, stays: bool) -> None:
-    async with scripted(Says([HELLO], stays=stays), GOOD) as server, Stores(tmp_path) as stores:
+    async with scripted(Says([HELLO], stays=stays), GOOD) as server, Stores(tmp_path, speed=SPEED) as stores:
         page = await stores.stream("page", server.url, "token", backoff=PATIENT)
         await page.until(lambda shown: shown["status"] == ("live" if stays else "offline"))
         stores.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(30)
+        await asyncio.sleep(30 / SPEED)
         stores.send_signal(signal.SIGCONT)
         await page.shows(["new"])
+        # Where it had not noticed, the silence would have ended it.
+        assert not stays or {shown["status"] for shown in page.shown} == {"connecting", "live"}
 
 
 @pytest.mark.gen_test(timeout=90)
 async def test_a_stream_that_has_fallen_silent_is_left(tmp_path: Path) -> None:
-    async with scripted(Says([HELLO], stays=True), GOOD) as server, Stores(tmp_path) as stores:
+    async with scripted(Says([HELLO], stays=True), GOOD) as server, Stores(tmp_path, speed=SPEED) as stores:
         page = await stores.stream("page", server.url, "token")
         await page.live()
         await page.until(lambda shown: shown["items"], within=60)
-        assert 40 <= server.asked_at[1] - server.asked_at[0] < 50
+        assert 40 <= (server.asked_at[1] - server.asked_at[0]) * SPEED < 50
         assert "offline" in {shown["status"] for shown in page.shown}

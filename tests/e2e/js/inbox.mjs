@@ -1,8 +1,8 @@
 // Inbox stores of the module that pages load. It prints what each shows whenever it tells of a change, one JSON object
 // a line, and does what it is told on stdin. What no page may ever meet, it prints as "broken".
 //
-// argv: {"module", "isSecure"}: the path of the module, and whether its pages are served securely; then all stores are as
-// in tabs of one browser.
+// argv: {"module", "isSecure", "speed"}: the path of the module; whether its pages are served securely, and then all
+// stores are as in tabs of one browser; and how many times as fast as others the clocks and timers of the pages go.
 // stdin, one a line: {"open": name, "options", "tokens", "socket"}, where the nth token that is asked for is the nth of
 // `tokens`, and the last one from then on, and `socket` says what stock client's socket it is to have, if any;
 // {"view": name, "of": store, "filter"}, which is called like a store; {"tokens": name, "are"}; {"call": name, "method", "args", "number"}; {"socket": name, "method", "args"};
@@ -10,12 +10,25 @@
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
-const { module, isSecure } = JSON.parse(process.argv[2]);
+const { module, isSecure, speed } = JSON.parse(process.argv[2]);
+if (speed !== 1) hasten(speed);
 const document = Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: "http://page.test/" });
 const page = new EventTarget();
 Object.assign(globalThis, { document, isSecureContext: isSecure, addEventListener: page.addEventListener.bind(page) });
 globalThis.removeEventListener = page.removeEventListener.bind(page);
 const { createInbox } = await import(pathToFileURL(module));
+
+function hasten(speed) {
+  for (const clock of [Date, performance]) {
+    const now = clock.now.bind(clock);
+    const began = now();
+    clock.now = () => began + (now() - began) * speed;
+  }
+  for (const name of ["setTimeout", "setInterval"]) {
+    const timer = globalThis[name];
+    globalThis[name] = (then, milliseconds, ...given) => timer(then, milliseconds / speed, ...given);
+  }
+}
 
 const say = (value) => console.log(JSON.stringify(value));
 const stores = new Map();
