@@ -8,8 +8,10 @@ import puppeteer from "puppeteer-core";
 
 const { chromium, link, story } = JSON.parse(process.argv[2]);
 const PLANTED = {
-  drops: ["heard(name, args[0]", "(name !== 'notification.new' || Math.random() < 0.5) && heard(name, args[0]"],
-  doubles: ["heard(name, args[0]", "heard(name, args[0], args.at(-1)) || heard(name, args[0]"],
+  drops: ["taps.js", "heard(name, args[0]", "(name !== 'notification.new' || Math.random() < 0.5) && heard(name, args[0]"],
+  doubles: ["taps.js", "heard(name, args[0]", "heard(name, args[0], args.at(-1)) || heard(name, args[0]"],
+  // No bug: what is sent later, or put off, comes sooner.
+  tries: ["tries.js", "SOON_SECONDS = 10", "SOON_SECONDS = 4"],
 };
 const WAIT = { timeout: 30_000, polling: 100 };
 
@@ -70,6 +72,7 @@ async function told() {
   await page.click("#kill");
   await page.waitForFunction(() => /started 2 times/.test(document.querySelector("#server-state").textContent), WAIT);
   await received(page, before + 20);
+  await setRate(page, 50);
   const badges = await fullBadges(page);
   await setRate(page, 0);
   const end = await settled(page);
@@ -77,13 +80,13 @@ async function told() {
   return { errors, transports, tour, form, curl, cut, killed: { starts: 2 }, badges, end, axe };
 }
 
-async function plant(page, before, after) {
+async function plant(page, file, before, after) {
   await page.setRequestInterception(true);
-  const path = new URL("../../../entrypoints/demo/page/taps.js", import.meta.url);
+  const path = new URL(`../../../entrypoints/demo/page/${file}`, import.meta.url);
   const source = readFileSync(path, "utf8");
-  if (!source.includes(before)) throw new Error("there is nothing to break where the bug was to be planted");
+  if (!source.includes(before)) throw new Error("what was to be replaced is not there");
   page.on("request", (request) =>
-    request.url().endsWith("/taps.js")
+    request.url().endsWith(`/${file}`)
       ? request.respond({ contentType: "text/javascript", body: source.replace(before, after) })
       : request.continue(),
   );
@@ -127,7 +130,7 @@ async function tried(page, errors) {
   await shows("||false");
   await answered("DELETE", 200);
   const isOver = await page.evaluate(() => ["Change it", "Take it back"].every((does) => button(does).disabled));
-  await press("Send it in 10 s");
+  await press("Send it in 4 s");
   await answered("POST", 201);
   const early = await page.evaluate(() => first());
   await shows("Your shift begins||true");
