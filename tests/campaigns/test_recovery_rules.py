@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.campaigns.recovery_run import simulate
 
 RUNS = 5000 if IS_FULL else 400
 FIRST_SEED = 0
-MUTANT_RUNS = 1000  # none has needed more than a tenth of these
+MUTANT_RUNS = 1000  # none has needed more than a third of these
 
 pytestmark = [pytest.mark.campaign, pytest.mark.check]
 
@@ -183,6 +184,27 @@ RULES: Mapping[str, tuple[switches.Patch, str]] = {
 # Between nodes it is for presence, which is no part of this.
 OF_ONE_NODE = {"the older connection goes"}
 
+# Seeds that are tried before all others, for rules that the first ones say nothing of. Where one of these says nothing
+# any more, as the runs have become others, the search is as long as it would be without it.
+TRIED_FIRST = {
+    "the digest is carried on, 1": 114,
+    "both cursors have to be good, 3": 26,
+    "what the window does not hold is read again, 3": 43,
+    "a new role begins at the user's highest, 3": 32,
+    "the older connection goes, 1": 32,
+    "though they were cut before it came, 1": 51,
+    "what is scheduled comes, 1": 332,
+    "what is scheduled comes, 3": 200,
+    "what is snoozed comes back, 3": 37,
+    "and not before, 3": 47,
+    "and is replayed there alone, 1": 42,
+    "and is replayed there alone, 3": 37,
+    "also while it connects, 1": 39,
+    "also while it connects, 3": 91,
+    "and what came during a pause is told apart, 1": 53,
+    "and what came during a pause is told apart, 3": 42,
+}
+
 
 @pytest.mark.parametrize(
     ("switch_off", "seen", "nodes"),
@@ -201,8 +223,9 @@ def test_a_rule_that_is_switched_off_is_missed(
     request: pytest.FixtureRequest,
 ) -> None:
     switch_off(monkeypatch)
-    seeds = iter(range(FIRST_SEED, FIRST_SEED + MUTANT_RUNS))
+    rule = request.node.callspec.id
+    tried_first = [TRIED_FIRST[rule]] if rule in TRIED_FIRST else []
+    seeds = chain(tried_first, range(FIRST_SEED, FIRST_SEED + MUTANT_RUNS))
     with pytest.raises(Broken, match=seen) as broken:
         simulate_each(seeds, nodes=nodes, by_the_letter=LETTER in seen)
-    what, rule = str(broken.value)[:200], request.node.callspec.id
-    report(f"recovery: without '{rule}', run {next(seeds) - FIRST_SEED}: {what}")
+    report(f"recovery: without '{rule}', {str(broken.value)[:200]}")
