@@ -19,6 +19,8 @@ from tests.e2e.world import ACTIONS, SETTINGS, World
 from tests.processes import ServerProcess, port_to_keep, token
 
 IS_FULL = os.environ.get("CAMPAIGN") == "full"
+ROUNDS = 12 if IS_FULL else 6
+"""In every third the server is killed."""
 
 
 class StoresWorld(World):
@@ -151,7 +153,7 @@ async def test_stores_converge(serve: Serve, tmp_path: Path, node_modules: Path)
 @pytest.mark.parametrize("seed", range(2, 60) if IS_FULL else (2, 3, 26))
 @pytest.mark.gen_test(timeout=300)
 async def test_stores_converge_over_cuts_and_kills(serve: Serve, tmp_path: Path, node_modules: Path, seed: int) -> None:
-    await converge(serve, tmp_path, seed, rounds=12, steps=60, kills=True)
+    await converge(serve, tmp_path, seed, ROUNDS, steps=60, kills=True)
 
 
 @pytest.mark.check
@@ -159,4 +161,4 @@ async def test_stores_converge_over_cuts_and_kills(serve: Serve, tmp_path: Path,
 @pytest.mark.parametrize("seed", range(100, 140) if IS_FULL else (101, 102))
 @pytest.mark.gen_test(timeout=300)
 async def test_tabs_that_share_a_stream_converge(serve: Serve, tmp_path: Path, seed: int) -> None:
-    await tabs_converge(serve, tmp_path, seed, rounds=10, steps=60, kills=True)
+    await tabs_converge(serve, tmp_path, seed, ROUNDS, steps=60, kills=True)
