@@ -31,24 +31,22 @@ def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
 
 
 @EACH_KIND
-@pytest.mark.parametrize("place", list(Break), ids=lambda place: place.value)
 @pytest.mark.gen_test(timeout=60)
-async def test_a_poll_that_is_sent_again_gets_what_the_first_one_lost(it: Shared, habits: Habits, place: Break) -> None:
+async def test_a_poll_that_is_sent_again_gets_what_the_first_one_lost(it: Shared, habits: Habits) -> None:
     """The session lives on wherever a loss can be seen: in a reset, and in what TCP has not acknowledged."""
-    can_be_seen = place in (Break.UNDELIVERED, Break.IN_A_LARGE_ANSWER)
     await all_at_once(
         {
-            ending.value: sends_a_poll_again(
+            f"{place.value}, {ending.value}": sends_a_poll_again(
                 it,
                 habits,
                 Route.DIRECT,
                 place,
                 ending,
-                most_returns=not can_be_seen
+                most_returns=place not in SMALL
                 and ending is not Ending.RESET
                 and is_answered_into_the_void(place, ending),
             )
-            for ending in Ending
+            for place, ending in product(Break, Ending)
         }
     )
 
