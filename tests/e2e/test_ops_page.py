@@ -140,7 +140,7 @@ async def looking(node_modules: Path, server: Server, **story: object) -> AsyncI
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.gen_test(timeout=300)
 async def test_an_operator_looks_and_acts(node_modules: Path, tmp_path: Path, width: int, scheme: str) -> None:
-    shots = os.environ.get(SHOTS, str(tmp_path))
+    shots = os.environ.get(SHOTS)
     user = "anna / <b>42</b>"
     async with AsyncExitStack() as stack, http_session() as session:
         server = await stack.enter_async_context(serving_an_hour(tmp_path))
@@ -194,8 +194,8 @@ async def test_an_operator_looks_and_acts(node_modules: Path, tmp_path: Path, wi
 
 
 @pytest.mark.gen_test(timeout=180)
-async def test_the_nodes_of_a_cluster_are_in_a_table(node_modules: Path, tmp_path: Path, postgresql: Servers) -> None:
-    shots = os.environ.get(SHOTS, str(tmp_path))
+async def test_the_nodes_of_a_cluster_are_in_a_table(node_modules: Path, postgresql: Servers) -> None:
+    shots = os.environ.get(SHOTS)
     server = postgresql.of(18)
     database = server.new_store()
     own = SETTINGS | {"store": server.url(database)}

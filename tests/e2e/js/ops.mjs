@@ -1,7 +1,7 @@
 // Does on the operator's page what an operator does, in Chromium, and prints what it saw as one JSON object.
 //
-// argv: {"chromium", "url", "key", "user", "width", "scheme", "shots"}; the pictures go into that folder. Without a user
-// it looks at the nodes alone.
+// argv: {"chromium", "url", "key", "user", "width", "scheme", "shots"}; the pictures go into that folder, if there is one.
+// Without a user it looks at the nodes alone.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -42,7 +42,7 @@ async function seen() {
   const axe = {};
   const look = async (name) => {
     axe[name] = await findings(page);
-    await page.screenshot({ path: join(shots, `${name}-${width}-${scheme}.png`), fullPage: name === "console" || name === "lost" });
+    if (shots) await page.screenshot({ path: join(shots, `${name}-${width}-${scheme}.png`), fullPage: name === "console" || name === "lost" });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     if (wide > 0) errors.push(`${name} is ${wide} px too wide`);
     const cut = await page.$$eval(".scrolls", (all) => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.ariaLabel));
