@@ -47,19 +47,19 @@ class Crowd:
     async def open(self, transport: str, *, ttl: float = 600) -> None:
         """Open them all, and wait until they are welcome. Their first token is good for ``ttl``."""
         url, transports = self.server.url, [transport]
-        for library in (*JAVASCRIPT, LATEST):
-            auth = [{"token": token(library, ttl=ttl)}, {"token": token(library)}]
-            options = JS_OPTIONS | {"transports": transports}
-            self.members[library] = await self._clients.js(url, auth, options, library=library)
-        auths = [{"token": token("python", ttl=ttl)}, {"token": token("python")}]
-        of_next = chain(auths, repeat(auths[-1]))
-        self.members["python"] = await self._clients.python(
-            url, lambda: next(of_next), transports=transports, options=PYTHON_OPTIONS
+
+        def auths(library: str) -> list[dict[str, str]]:
+            return [{"token": token(library, ttl=ttl)}, {"token": token(library)}]
+
+        options = JS_OPTIONS | {"transports": transports}
+        of_next = chain(of_python := auths("python"), repeat(of_python[-1]))
+        libraries = (*JAVASCRIPT, LATEST)
+        opened: list[Stock] = await asyncio.gather(
+            *(self._clients.js(url, auths(library), options, library=library) for library in libraries),
+            self._clients.python(url, lambda: next(of_next), transports=transports, options=PYTHON_OPTIONS),
+            self._clients.sync_python(url, auths("threads"), transports=transports, options=PYTHON_OPTIONS),
         )
-        auths = [{"token": token("threads", ttl=ttl)}, {"token": token("threads")}]
-        self.members["threads"] = await self._clients.sync_python(
-            url, auths, transports=transports, options=PYTHON_OPTIONS
-        )
+        self.members = dict(zip((*libraries, "python", "threads"), opened, strict=True))
         await self.each(_until_welcome)
 
     async def each(self, does: Callable[[Client], Awaitable[object]]) -> None:
@@ -214,8 +214,8 @@ async def a_refusal_of_the_operator(everybody: Crowd) -> Sequence[str]:
 
 async def one_connection_too_many(everybody: Crowd) -> Sequence[str]:
     """A newcomer of each user, of whom one at a time is allowed."""
-    for user in everybody.users:
-        await everybody._clients.js(everybody.server.url, {"token": token(user)})
+    url, clients = everybody.server.url, everybody._clients
+    await asyncio.gather(*(clients.js(url, {"token": token(user)}) for user in everybody.users))
     return everybody.users
 
 
