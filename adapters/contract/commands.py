@@ -24,7 +24,7 @@ from domain.requests import (
 IDS_MAX = 500
 LIST_MAX = 100
 _PAGE = re.compile(r"[1-9][0-9]{0,17}")
-LISTED_STATES = (ItemState.UNREAD, ItemState.READ, ItemState.ARCHIVED, ItemState.ALL)
+LISTED_STATES = (ItemState.UNREAD, ItemState.READ, ItemState.ARCHIVED, ItemState.ALL, ItemState.SNOOZED)
 
 
 def read_command(event: str, argument: object) -> Asked:

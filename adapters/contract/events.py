@@ -81,15 +81,19 @@ def may_have_collapse_key(payload: bytes) -> bool:
 
 
 def item_json(item: Item) -> Json:
-    """A notification as it lies in its user's inbox: the bytes of ``notification.new`` with the three times.
+    """A notification as it lies in its user's inbox: the bytes of ``notification.new`` with the three times, and
+    where it is snoozed with ``snoozed_until``.
 
     Raises ValueError where the store gave something else: nothing is put into the middle of what is not understood.
     """
     if not is_notification_json(item.payload):
         raise ValueError(f"what is stored at offset {item.offset} is no notification")
-    if item.read_at is None and item.seen_at is None and item.archived_at is None:
+    times = {"read_at": item.read_at, "seen_at": item.seen_at, "archived_at": item.archived_at}
+    if item.snoozed_until is not None:
+        times["snoozed_until"] = item.snoozed_until
+    elif item.read_at is None and item.seen_at is None and item.archived_at is None:
         return item.payload
-    state = to_json(_times({"read_at": item.read_at, "seen_at": item.seen_at, "archived_at": item.archived_at}))
+    state = to_json(_times(times))
     return Json(item.payload.removesuffix(_NO_STATE) + state[1:])
 
 

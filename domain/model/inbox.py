@@ -52,13 +52,16 @@ class Action(Enum):
 
 
 class ItemState(Enum):
-    """Which items of an inbox a list shows. CURRENT: what is not archived; UNREAD and READ are parts of it."""
+    """Which items of an inbox a list shows. CURRENT: what is not archived; UNREAD and READ are parts of it. What is
+    snoozed is in no list but SNOOZED, and ALL_AND_SNOOZED, which exports are made of."""
 
     CURRENT = "current"
     UNREAD = "unread"
     READ = "read"
     ARCHIVED = "archived"
     ALL = "all"
+    SNOOZED = "snoozed"
+    ALL_AND_SNOOZED = "all_and_snoozed"
 
 
 @value
@@ -75,13 +78,15 @@ class InboxQuery:
 
 @value
 class Item:
-    """A notification in a user's inbox. ``payload`` is as in ``notification.new``: its own three times are null."""
+    """A notification in a user's inbox. ``payload`` is as in ``notification.new``: its own three times are null. Only
+    what is snoozed has ``snoozed_until``."""
 
     offset: int
     payload: Json
     read_at: datetime | None
     seen_at: datetime | None
     archived_at: datetime | None
+    snoozed_until: datetime | None = None
 
 
 @value

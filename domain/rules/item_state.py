@@ -18,8 +18,8 @@ IDS_PER_ENTRY = 500
 class ItemTimes:
     """The state of one notification for one user. ``read_by`` is the name of the device by which it was read.
 
-    One that is snoozed is in no list and no count before ``snoozed_until``. One that was lies where it came back since,
-    at the offset ``raised``.
+    One that is snoozed is in no count before ``snoozed_until``, and in no list but those of what is snoozed. One that
+    was lies where it came back since, at the offset ``raised``.
     """
 
     read_at: datetime | None = None
@@ -75,8 +75,10 @@ class ItemTimes:
 
     def is_in(self, state: ItemState) -> bool:
         """Whether a list of these shows it."""
-        if self.is_away:
+        if self.deleted:
             return False
+        if self.snoozed_until is not None:
+            return state in (ItemState.SNOOZED, ItemState.ALL_AND_SNOOZED)
         match state:
             case ItemState.CURRENT:
                 return self.archived_at is None
@@ -86,7 +88,9 @@ class ItemTimes:
                 return self.archived_at is None and self.read_at is not None
             case ItemState.ARCHIVED:
                 return self.archived_at is not None
-            case ItemState.ALL:
+            case ItemState.SNOOZED:
+                return False
+            case ItemState.ALL | ItemState.ALL_AND_SNOOZED:
                 return True
 
     @property

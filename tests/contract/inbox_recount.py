@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -66,15 +66,30 @@ RETENTION = timedelta(hours=100, milliseconds=500)
 
 @dataclass(frozen=True, slots=True)
 class Recounted:
-    """``items`` as they are listed, the newest first, and with them ``offsets``."""
+    """``items`` as they are listed, the newest first, and with them ``offsets``; what is ``away`` is so listed among
+    what is snoozed, and ``everything`` is both."""
 
     items: list[dict[str, Any]]
     offsets: list[int]
+    away: list[dict[str, Any]]
+    everything: list[dict[str, Any]]
     placed: int
     too_old: int
     expired: int
     stands_until: datetime | None
-    snoozed: frozenset[str]
+
+    @property
+    def snoozed(self) -> frozenset[str]:
+        return frozenset(item["id"] for item in self.away)
+
+    def listed(self, state: ItemState) -> list[dict[str, Any]]:
+        match state:
+            case ItemState.SNOOZED:
+                return self.away
+            case ItemState.ALL_AND_SNOOZED:
+                return self.everything
+            case _:
+                return [item for item in self.items if is_listed(item, state)]
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -98,7 +113,7 @@ def recount(
     states: dict[str, dict[str, Any]] = {}
     entries: dict[str, Entry] = {}
     places: dict[str, int] = {}
-    snoozed: set[str] = set()
+    snoozed: dict[str, str] = {}
     for entry in log:
         if entry.control is not None:
             continue
@@ -111,7 +126,7 @@ def recount(
                 # Where it lies is another place, and its age is what it was.
                 states[said["id"]] = dict(said)
                 places[said["id"]] = entry.position.offset
-                snoozed.discard(said["id"])
+                snoozed.pop(said["id"], None)
         elif entry.event == NOTIFICATION_REVISED:
             if said["id"] in states:
                 states[said["id"]] |= {name: said[name] for name in said if name not in TIMES}
@@ -125,7 +140,7 @@ def recount(
                 if entry.event == "notification.deleted":
                     states[id_]["deleted"] = True
                 elif "snoozed_until" in said["change"]:
-                    snoozed.add(id_)
+                    snoozed[id_] = said["change"]["snoozed_until"]
                 elif id_ not in snoozed:
                     for name, time in said["change"].items():
                         states[id_][name] = time and (states[id_][name] or time)
@@ -152,15 +167,23 @@ def recount(
         else:
             there.append(id_)
             leaves_at[id_] = min(leaves_at[id_], expires_at or leaves_at[id_])
-    there.sort(key=lambda id_: -places.get(id_, entries[id_].position.offset))
+
+    def place(id_: str) -> int:
+        return places.get(id_, entries[id_].position.offset)
+
+    def listed(ids: Iterable[str]) -> list[dict[str, Any]]:
+        in_order = sorted(ids, key=place, reverse=True)
+        return [states[id_] | ({"snoozed_until": snoozed[id_]} if id_ in away else {}) for id_ in in_order]
+
     return Recounted(
-        items=[states[id_] for id_ in there],
-        offsets=[places.get(id_, entries[id_].position.offset) for id_ in there],
+        items=listed(there),
+        offsets=sorted(map(place, there), reverse=True),
+        away=listed(away),
+        everything=listed([*there, *away]),
         placed=len(placed),
         too_old=len(placed) - len(young),
         expired=sum(now >= (entries[id_].expires_at or now + retention) for id_ in young),
         stands_until=min((leaves_at[id_] for id_ in there if states[id_]["archived_at"] is None), default=None),
-        snoozed=frozenset(away),
     )
 
 
@@ -584,7 +607,7 @@ class InboxMachine(ErasureRules):
             if before is None:
                 break
             assert len(page.items) == limit
-        expected = [item for item in self.recounted(subscriber).items if is_listed(item, state)]
+        expected = self.recounted(subscriber).listed(state)
         assert found == [item["id"] for item in expected if type_ in (None, item["type"])]
 
     @invariant()
@@ -592,12 +615,14 @@ class InboxMachine(ErasureRules):
         head = self.run(self.catch_up())
         for subscriber in self.subscribers.values():
             expected = self.recounted(subscriber)
-            counted, listing = self.run(self.look(subscriber))
+            counted, listing, snoozed = self.run(self.look(subscriber))
             counts = counted.counts
             assert (counts.unread, counts.unseen, counts.total) == expected.counts
             assert listing.counts == counts
             assert [json.loads(item_json(item)) for item in listing.items] == expected.items
             assert [item.offset for item in listing.items] == expected.offsets
+            assert [json.loads(item_json(item)) for item in snoozed.items] == expected.away
+            assert snoozed.counts == counts
             assert counted.as_of == listing.as_of
             assert counted.as_of.offset == head.offset
             assert counted.stands_until == expected.stands_until
@@ -613,10 +638,11 @@ class InboxMachine(ErasureRules):
             room = self.per_user - expected.placed
             assert room <= counted.room <= room + expected.too_old
 
-    async def look(self, subscriber: Subscriber) -> tuple[Any, Any]:
+    async def look(self, subscriber: Subscriber) -> tuple[Any, Any, Any]:
         return await asyncio.gather(
             self.inbox.count(subscriber),
             self.inbox.list_items(subscriber, InboxQuery(limit=1000, state=ItemState.ALL)),
+            self.inbox.list_items(subscriber, InboxQuery(limit=1000, state=ItemState.SNOOZED)),
         )
 
     @invariant()

@@ -23,6 +23,7 @@ from tests.contract.inbox_restrictions import RestrictionContract
 from tests.contract.inbox_revisions import RevisionContract
 from tests.contract.inbox_schedule import ScheduleContract
 from tests.contract.inbox_snooze import SnoozeContract
+from tests.contract.inbox_snoozed_list import SnoozedListContract
 from tests.contract.inbox_subscribers import EnterContract, MarksContract, SinceContract, TrimmingContract
 from tests.contract.inbox_topics import TopicContract
 from tests.doubles import ManualClock
@@ -56,6 +57,7 @@ class StoreContract(
     TopicContract,
     AllOfContract,
     SnoozeContract,
+    SnoozedListContract,
     ErasureContract,
     DeletionContract,
 ):

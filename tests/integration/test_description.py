@@ -268,7 +268,7 @@ ARGUMENTS = st.fixed_dictionaries(
         "up_to": st.sampled_from(("6f1c:12", "6f1c:012", "6f1c", "é:1")) | VALUES,
         "limit": st.integers(-1, 101) | VALUES,
         "page": st.sampled_from(("1", "0", "01", "9" * 18, "9" * 19)) | VALUES,
-        "state": st.sampled_from(("unread", "read", "archived", "all", "none")) | VALUES,
+        "state": st.sampled_from(("unread", "read", "archived", "all", "snoozed", "all_and_snoozed", "none")) | VALUES,
         "type": VALUES,
         "token": VALUES,
     },

@@ -48,7 +48,8 @@ FILL = f"""
     INSERT INTO synkrone.contents SELECT n, n, NULL, 'id' || n, 't', 1, 'user:' || name, '{{}}' FROM numbers;
     INSERT INTO synkrone.ids SELECT 'id' || n, n, CASE WHEN n % 3 = 0 THEN 'k' || n END, NULL FROM numbers;
     INSERT INTO synkrone.placed SELECT 'user:' || name, n, true, NULL FROM numbers;
-    INSERT INTO synkrone.state SELECT name, n, 1, 1, NULL, false FROM numbers;
+    INSERT INTO synkrone.state (user_id, log_offset, read_at, seen_at, deleted, snoozed_until)
+        SELECT name, n, 1, 1, false, CASE WHEN n % 50 = 0 THEN n END FROM numbers;
     INSERT INTO synkrone.watermarks SELECT name, n, n FROM numbers;
     INSERT INTO synkrone.marks SELECT 'u' || n, 'r', n FROM numbers;
     INSERT INTO synkrone.starts SELECT 'u' || n, 'everyone', n FROM numbers;

@@ -220,12 +220,14 @@ PUBLISHING: Final[Mapping[str, Schema]] = {
             "read_at": or_null(TIME),
             "seen_at": or_null(TIME),
             "archived_at": or_null(TIME),
+            "snoozed_until": {**TIME, "description": "Only in lists of what is snoozed, and in exports."},
         },
-        optional=("collapse_key", "revised_at"),
+        optional=("collapse_key", "revised_at", "snoozed_until"),
         examples=[
             NOTIFICATION_EXAMPLE,
             {**NOTIFICATION_EXAMPLE, "title": "Your mission is in Bergen", "revised_at": TIME_EXAMPLE},
             {**NOTIFICATION_EXAMPLE, "collapse_key": "mission-7"},
+            {**NOTIFICATION_EXAMPLE, "snoozed_until": TIME_EXAMPLE},
         ],
     ),
     "Patch": object_of(

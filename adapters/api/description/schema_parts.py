@@ -71,7 +71,7 @@ LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": LIST_MAX, "d
 STATE: Final[Schema] = {
     "type": "string",
     "enum": [state.value for state in LISTED_STATES],
-    "description": "Without it: what is not archived.",
+    "description": "Without it: what is not archived. What is snoozed is in no list but that of `snoozed`.",
 }
 TYPE: Final = name("What kind of notification it is.")
 DEVICE: Final = name("The name of this device for operators.", max_length=DEVICE_MAX_LENGTH)

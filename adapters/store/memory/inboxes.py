@@ -75,7 +75,9 @@ class MemoryInboxes(MemorySnoozes):
             more = len(items) == query.limit or (bool(items) and size > query.max_bytes)
             if more:
                 break
-            items.append(Item(placed.place, payload, times.read_at, times.seen_at, times.archived_at))
+            items.append(
+                Item(placed.place, payload, times.read_at, times.seen_at, times.archived_at, times.snoozed_until)
+            )
         last = items[-1].offset if more else None
         return Listing(tuple(items), last, self._count(subscriber).counts, self._head())
 

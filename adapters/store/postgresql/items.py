@@ -94,24 +94,30 @@ _STATES: Mapping[ItemState, str] = {
     ItemState.READ: "current AND NOT unread",
     ItemState.ARCHIVED: "NOT current",
     ItemState.ALL: "true",
+    # Not by IS NOT NULL: there is an index of these, of all users, and nobody else's are to be looked at.
+    ItemState.SNOOZED: "coalesce(snoozed_until, 0) > 0",
+    ItemState.ALL_AND_SNOOZED: "true",
 }
+_WITH_SNOOZED = (ItemState.SNOOZED, ItemState.ALL_AND_SNOOZED)
 
 
-def _listing(state: str, *, of_type: bool) -> bytes:
+def _listing(state: ItemState, *, of_type: bool) -> bytes:
+    items = f"{NEWEST}, {items_of('newest', with_snoozed=state in _WITH_SNOOZED)}"
     # Without a type only the contents on the page are looked at, and not those of the whole inbox.
     typed = "AND (SELECT type FROM synkrone.contents WHERE contents.log_offset = items.log_offset) = %(type)s::text"
 
     def first(place: str, condition: str) -> str:
         return f"""(
                     SELECT * FROM items
-                    WHERE {state} AND {condition} AND (%(before)s::bigint IS NULL OR {place} < %(before)s::bigint)
+                    WHERE {_STATES[state]} AND {condition}
+                        AND (%(before)s::bigint IS NULL OR {place} < %(before)s::bigint)
                         {typed if of_type else ""}
                     ORDER BY {place} DESC LIMIT %(limit)s::integer + 1)"""  # noqa: S608
 
     # What lies where it came is in order: of that no more is looked at than is listed. Times are those of the page.
     return f"""
-        WITH {ITEMS}, chosen AS (
-            SELECT items.log_offset, place, {TIMES} FROM (
+        WITH {items}, chosen AS (
+            SELECT items.log_offset, place, {TIMES}, snoozed_until FROM (
                 {first("log_offset", "raised IS NULL")}
                 UNION ALL {first("raised", "raised IS NOT NULL")}
                 ORDER BY place DESC LIMIT %(limit)s::integer + 1) AS items),
@@ -120,16 +126,15 @@ def _listing(state: str, *, of_type: bool) -> bytes:
                 (SELECT octet_length(payload) FROM synkrone.contents WHERE contents.log_offset = chosen.log_offset))
                 OVER following AS bytes
             FROM chosen WINDOW following AS (ORDER BY place DESC))
-        SELECT (SELECT count(*) FROM chosen), log_offset, place, read_at, seen_at, archived_at, form, payload
+        SELECT (SELECT count(*) FROM chosen), log_offset, place, read_at, seen_at, archived_at, snoozed_until, form,
+            payload
         FROM sized CROSS JOIN LATERAL (
             SELECT form, payload FROM synkrone.contents WHERE contents.log_offset = sized.log_offset LIMIT 1) AS stored
         WHERE number = 1 OR (number <= %(limit)s::integer AND bytes <= %(bytes)s::bigint)
         ORDER BY place DESC""".encode()  # noqa: S608
 
 
-_LISTINGS = {
-    (state, of_type): _listing(_STATES[state], of_type=of_type) for state in ItemState for of_type in (False, True)
-}
+_LISTINGS = {(state, of_type): _listing(state, of_type=of_type) for state in ItemState for of_type in (False, True)}
 
 
 @value
@@ -218,8 +223,8 @@ def listing(snapshot: Snapshot, looking: Looking) -> Listing:
 
 
 def _item(row: Row) -> Item:
-    offset, place, read_at, seen_at, archived_at, form, payload = row
+    offset, place, *stored, form, payload = row
     if form != FORM:
         raise unknown_form(offset)
-    times = [moment(time) if time is not None else None for time in (read_at, seen_at, archived_at)]
+    times = [moment(time) if time is not None else None for time in stored]
     return Item(place, notification(offset, payload.encode()), *times)

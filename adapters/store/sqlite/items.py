@@ -64,7 +64,11 @@ _STATES: Mapping[ItemState, str] = {
     ItemState.READ: f"{CURRENT} AND NOT ({UNREAD})",
     ItemState.ARCHIVED: f"NOT ({CURRENT})",
     ItemState.ALL: "true",
+    # Not by IS NOT NULL: there is an index of these, of all users, and nobody else's are to be looked at.
+    ItemState.SNOOZED: "coalesce(snoozed_until, 0) > 0",
+    ItemState.ALL_AND_SNOOZED: "true",
 }
+_WITH_SNOOZED = (ItemState.SNOOZED, ItemState.ALL_AND_SNOOZED)
 
 
 @value
@@ -291,7 +295,8 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
     }
     # Without a type only the contents on the page are looked at, and not those of the whole inbox.
     of_type = "AND (SELECT type FROM contents WHERE offset = placed.offset) = :type" if query.type is not None else ""
-    shown = f"{IN_INBOX} AND {_STATES[query.state]} {of_type}"
+    there = IN_OR_SNOOZED if query.state in _WITH_SNOOZED else IN_INBOX
+    shown = f"{there} AND {_STATES[query.state]} {of_type}"
     before, returned_before = ("", "")
     if query.before is not None:
         before, returned_before = "AND placed.offset < :before", "AND raised < :before"
@@ -325,9 +330,9 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
     rows, unknown = db.execute(
         f"""
         SELECT CAST(group_concat(offset || char(31) || read_at || char(31) || seen_at || char(31) || archived_at
-            || char(31) || payload, char(30)) AS BLOB), {other_form("form", "offset")}
+            || char(31) || snoozed_until || char(31) || payload, char(30)) AS BLOB), {other_form("form", "offset")}
         FROM (SELECT placed.offset AS offset, coalesce({READ_AT}, '') AS read_at, coalesce({SEEN_AT}, '') AS seen_at,
-                coalesce(archived_at, '') AS archived_at, form, payload
+                coalesce(archived_at, '') AS archived_at, coalesce(snoozed_until, '') AS snoozed_until, form, payload
             FROM (SELECT value AS offset FROM json_each(:chosen)) AS placed
             JOIN contents ON contents.offset = placed.offset {WITH_STATE})""",  # noqa: S608
         arguments | {"chosen": as_json([*places])},
@@ -343,10 +348,10 @@ def _items(rows: bytes | None, places: Mapping[int, int]) -> list[Item]:
         return []
     items: list[Item] = []
     for row in rows.split(ROW):
-        at, *times, payload = row.split(FIELD, 4)
+        at, *stored, payload = row.split(FIELD, 5)
         offset = int(at)
-        read_at, seen_at, archived_at = [moment(int(time)) if time else None for time in times]
-        items.append(Item(places[offset], notification(offset, payload), read_at, seen_at, archived_at))
+        times = [moment(int(time)) if time else None for time in stored]
+        items.append(Item(places[offset], notification(offset, payload), *times))
     return sorted(items, key=lambda item: -item.offset)
 
 

@@ -75,6 +75,7 @@ def listing(
         ("inbox.list", {"state": "read"}, listing(state=ItemState.READ)),
         ("inbox.list", {"state": "archived"}, listing(state=ItemState.ARCHIVED)),
         ("inbox.list", {"state": "all"}, listing(state=ItemState.ALL)),
+        ("inbox.list", {"state": "snoozed"}, listing(state=ItemState.SNOOZED)),
         ("inbox.list", {"type": "mission.assigned"}, listing(type_="mission.assigned")),
         (
             "inbox.list",
@@ -108,7 +109,10 @@ WRONG: list[tuple[str, object, str]] = [
     *(("notification.read_all", {"up_to": wrong}, "up_to") for wrong in ("", "7", 7, True, ["e:7"], "e:-1", "e:7 ")),
     *(("inbox.list", {"limit": wrong}, "limit") for wrong in (0, -1, LIST_MAX + 1, 1.0, "5", True, [5], 10**30)),
     *(("inbox.list", {"page": wrong}, "page") for wrong in ("", "0", "-1", "01", 7, "1" * 19, "e:7", "\u0661", "7\n")),
-    *(("inbox.list", {"state": wrong}, "state") for wrong in ("current", "", "ALL", 7, ["all"], {"all": 1})),
+    *(
+        ("inbox.list", {"state": wrong}, "state")
+        for wrong in ("current", "", "ALL", "all_and_snoozed", 7, ["all"], {"all": 1})
+    ),
     *(("inbox.list", {"type": wrong}, "type") for wrong in ("", "x" * 129, 7, ["t"], "a\nb")),
     ("auth.refresh", None, "token"),
     ("auth.refresh", {}, "token"),

@@ -468,7 +468,7 @@ def item(data: bytes | None = None, **times: datetime) -> Item:
     """One whose notification has this ``data``."""
     publication = replace(parse(), data=Json(data) if data is not None else None)
     payload = events.notification_json(draft(publication).notification)
-    state = {name: times.get(name) for name in ("read_at", "seen_at", "archived_at")}
+    state = {name: times.get(name) for name in ("read_at", "seen_at", "archived_at", "snoozed_until")}
     return Item(offset=7, payload=payload, **state)
 
 
@@ -485,7 +485,17 @@ def test_an_item_that_nobody_touched_is_the_notification_itself() -> None:
         b'{"a":{"read_at":null,"seen_at":null,"archived_at":null}}',
     ],
 )
-@pytest.mark.parametrize("names", [("read_at",), ("seen_at",), ("archived_at",), ("read_at", "seen_at", "archived_at")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("read_at",),
+        ("seen_at",),
+        ("archived_at",),
+        ("read_at", "seen_at", "archived_at"),
+        ("snoozed_until",),
+        ("read_at", "snoozed_until"),
+    ],
+)
 def test_an_item_is_the_notification_with_its_times(data: bytes | None, names: tuple[str, ...]) -> None:
     times = {name: NOON + timedelta(hours=number) for number, name in enumerate(names)}
     listed = item(data, **times)

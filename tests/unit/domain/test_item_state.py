@@ -46,12 +46,17 @@ def test_what_an_action_makes_of_the_times(before: ItemTimes, action: Action, af
         (ItemTimes(archived_at=FIRST), {ItemState.ARCHIVED}, Counts(0, 0, 0)),
         (ItemTimes(FIRST, FIRST, FIRST), {ItemState.ARCHIVED}, Counts(0, 0, 0)),
         (ItemTimes(deleted=True), set(), Counts(0, 0, 0)),
+        (ItemTimes(snoozed_until=SECOND), {ItemState.SNOOZED}, Counts(0, 0, 0)),
+        (ItemTimes(FIRST, FIRST, FIRST, snoozed_until=SECOND), {ItemState.SNOOZED}, Counts(0, 0, 0)),
+        (ItemTimes(deleted=True, snoozed_until=SECOND), set(), Counts(0, 0, 0)),
     ],
 )
 def test_where_an_item_is_shown_and_what_it_adds_to_the_counts(
     times: ItemTimes, states: set[ItemState], counted: Counts
 ) -> None:
-    shown = states | {ItemState.ALL} if states else set()
+    shown = states | {ItemState.ALL_AND_SNOOZED} if states else set()
+    if states and ItemState.SNOOZED not in states:
+        shown.add(ItemState.ALL)
     assert {state for state in ItemState if times.is_in(state)} == shown
     assert times.counted == counted
 
