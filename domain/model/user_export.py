@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from domain.model.inbox import Counts, Item
+from domain.model.inbox import Counts, Item, Listing
 from domain.model.log import Position, Subscriber
 from domain.model.topic import Span
 from domain.model.value import value
@@ -14,13 +14,20 @@ from domain.model.value import value
 @value
 class UserExport:
     """What an export begins with: up to where the user has received the log, by role, their stays in topics, the first
-    first, and what is counted of their inbox at a position."""
+    first, and the first page of what they have snoozed, with what is counted of their inbox at a position."""
 
     subscriber: Subscriber
     marks: Mapping[str, int]
     stays: Sequence[Span]
-    counts: Counts
-    as_of: Position
+    snoozed: Listing
+
+    @property
+    def counts(self) -> Counts:
+        return self.snoozed.counts
+
+    @property
+    def as_of(self) -> Position:
+        return self.snoozed.as_of
 
 
 UserPart: TypeAlias = Sequence[Item]

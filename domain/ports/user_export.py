@@ -15,5 +15,6 @@ class UserExports(Protocol):
         """Who it is about, of one moment. Raises StoreUnavailable."""
 
     def parts(self, export: UserExport) -> AsyncIterator[UserPart]:
-        """Their inbox in all roles in which they have come, a page at a time, newest first: what comes meanwhile is not
-        in it, and what goes meanwhile may not be. Raises StoreUnavailable."""
+        """What they have snoozed, and then their inbox, in all roles in which they have come, a page at a time, each
+        newest first: what comes meanwhile is not in it, and what goes meanwhile may not be. What is snoozed or
+        comes back meanwhile is in it once. Raises StoreUnavailable."""

@@ -10,6 +10,7 @@ from domain.model import (
     DeliveriesQuery,
     InboxQuery,
     ItemState,
+    Listing,
     Room,
     Subscriber,
     UserExport,
@@ -39,18 +40,31 @@ class ExportService:
             # To register somebody who never came would have them start here, in the rooms that they share.
             subscriber = Subscriber(user, "", {own: 0})
         known = await self._ledger.addressed(user, DeliveriesQuery(limit=1))
-        counted = await self._inboxes.count(subscriber)
+        snoozed = await self._inboxes.list_items(subscriber, InboxQuery(limit=PAGE_ITEMS, state=ItemState.SNOOZED))
         stays = sorted(known.spans, key=lambda stay: (stay.after, stay.room))
-        return UserExport(subscriber, known.marks, stays, counted.counts, counted.as_of)
+        return UserExport(subscriber, known.marks, stays, snoozed)
 
     async def parts(self, export: UserExport) -> AsyncIterator[UserPart]:
         """Raises StoreUnavailable, also where the user is erased meanwhile: what is left would look like all."""
-        before: int | None = export.as_of.offset + 1
-        while before is not None:
-            query = InboxQuery(limit=PAGE_ITEMS, before=before, state=ItemState.ALL)
-            listing = await self._inboxes.list_items(export.subscriber, query)
-            if listing.items:
-                yield listing.items
-            before = listing.next
+        # What is snoozed comes first: whatever of it comes back meanwhile lies behind where the rest is read from.
+        told: set[int] = set()
+        async for items in self._pages(export.subscriber, ItemState.SNOOZED, export.snoozed):
+            told.update(item.offset for item in items)
+            if items:
+                yield items
+        query = InboxQuery(limit=PAGE_ITEMS, before=export.as_of.offset + 1, state=ItemState.ALL_AND_SNOOZED)
+        first = await self._inboxes.list_items(export.subscriber, query)
+        async for items in self._pages(export.subscriber, ItemState.ALL_AND_SNOOZED, first):
+            rest = [item for item in items if item.offset not in told]
+            if rest:
+                yield rest
         if export.subscriber.role and not await self._subscribers.roles(export.subscriber.user):
             raise StoreUnavailable("the user was erased meanwhile")
+
+    async def _pages(self, subscriber: Subscriber, state: ItemState, listing: Listing) -> AsyncIterator[UserPart]:
+        """Those from the given one on."""
+        yield listing.items
+        while listing.next is not None:
+            query = InboxQuery(limit=PAGE_ITEMS, before=listing.next, state=state)
+            listing = await self._inboxes.list_items(subscriber, query)
+            yield listing.items

@@ -18,6 +18,7 @@ from domain.errors import StoreUnavailable
 from domain.model import InboxQuery, Listing, Subscriber
 from tests.documents import block
 from tests.engine_io import WebSocketPeer, connected, event, http_session, until_closed
+from tests.integration.test_schedule_api import in_seconds
 from tests.requirements import require
 from tests.serving import API_KEY, publish, serving, token
 
@@ -127,6 +128,63 @@ async def test_an_export_is_the_inbox() -> None:
 
 @pytest.mark.gen_test(timeout=30)
 @pytest.mark.parametrize("store", ["memory://", "sqlite"])
+async def test_an_export_has_what_is_snoozed_and_not_what_is_scheduled(store: str, tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path / 's.db'}" if store == "sqlite" else store
+    async with serving(api=KEYS, store=place) as server, http_session() as session:
+        user, until = f"{server.url}/v1/users/42", in_seconds(60).replace("+00:00", "Z")
+        for number in range(230):
+            await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": f"n-{number}"})
+        later = {"to": {"user": "42"}, "type": "t", "id": "later", "deliver_at": in_seconds(30)}
+        await publish(session, server.url, later)
+        ids = [f"n-{number}" for number in range(0, 230, 2)]
+        await snooze(session, server.url, {"ids": ids, "until": until})
+        _, (about, *lines) = await ask(session, "GET", f"{user}/export", OTHER_KEY)
+        exported = [line["notification"] for line in lines]
+        # First what is snoozed, each the newest first.
+        assert [(item["id"], item["snoozed_until"]) for item in exported[:115]] == [(id_, until) for id_ in ids[::-1]]
+        assert [item["id"] for item in exported[115:]] == [f"n-{number}" for number in range(229, 0, -2)]
+        assert all("snoozed_until" not in item for item in exported[115:])
+        assert about["counts"] == {"unread": 115, "unseen": 115, "total": 115}
+        _, (listed,) = await ask(session, "GET", f"{user}/inbox?state=snoozed&limit=100")
+        assert listed["items"] == exported[:100]
+        assert listed["as_of"] == about["as_of"]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_export_has_once_what_is_snoozed_or_comes_back_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, asked = MemoryStore.list_items, 0
+    async with serving(api=KEYS, store="memory://") as server, http_session() as session:
+
+        async def list_items(store: MemoryStore, subscriber: Subscriber, query: InboxQuery) -> Listing:
+            nonlocal asked
+            listing = await before(store, subscriber, query)
+            asked += 1
+            if asked == 1:
+                await snooze(session, server.url, {"ids": ["n-0", "n-1"], "until": in_seconds(-1)})
+            elif asked == 2:
+                await snooze(session, server.url, {"ids": ["n-3", "n-149"], "until": in_seconds(60)})
+            return listing
+
+        for number in range(150):
+            await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": f"n-{number}"})
+        await snooze(session, server.url, {"ids": ["n-0", "n-1", "n-2"], "until": in_seconds(60)})
+        monkeypatch.setattr(MemoryStore, "list_items", list_items)
+        _, (_, *lines) = await ask(session, "GET", f"{server.url}/v1/users/42/export", OTHER_KEY)
+        exported = [line["notification"] for line in lines]
+        ids = [item["id"] for item in exported]
+        assert ids == ["n-2", "n-1", "n-0", *(f"n-{number}" for number in range(149, 2, -1))]
+        # As each was when it was read.
+        assert [item["id"] for item in exported if "snoozed_until" in item] == ["n-2", "n-1", "n-0", "n-3"]
+
+
+async def snooze(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> None:
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    async with session.post(f"{url}/v1/users/42/inbox/snooze", json=body, headers=headers) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("store", ["memory://", "sqlite"])
 async def test_an_export_says_which_topics_they_were_in(store: str, tmp_path: Path) -> None:
     place = f"sqlite:///{tmp_path / 's.db'}" if store == "sqlite" else store
     async with serving(api=KEYS, store=place) as server, http_session() as session:
@@ -160,7 +218,7 @@ async def test_an_export_says_which_topics_they_were_in(store: str, tmp_path: Pa
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("pages", [0, 1])
+@pytest.mark.parametrize("pages", [0, 1, 2])
 async def test_an_export_that_fails_does_not_look_whole(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
     list_items, asked = MemoryStore.list_items, 0
 
@@ -176,7 +234,8 @@ async def test_an_export_that_fails_does_not_look_whole(pages: int, monkeypatch:
         for number in range(101):
             await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": f"n-{number}"})
         url = f"{server.url}/v1/users/42/export"
-        if pages:
+        # The first is of what is snoozed, and nothing was written by then.
+        if pages > 1:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await ask(session, "GET", url, OTHER_KEY)
         else:
@@ -191,7 +250,8 @@ async def test_an_export_during_which_the_user_is_erased_does_not_look_whole(mon
 
         async def list_items(store: MemoryStore, subscriber: Subscriber, query: InboxQuery) -> Listing:
             listing = await before(store, subscriber, query)
-            await ask(session, "DELETE", f"{server.url}/v1/users/42", ERASE_KEY)
+            if listing.items:
+                await ask(session, "DELETE", f"{server.url}/v1/users/42", ERASE_KEY)
             return listing
 
         peer = await WebSocketPeer.open(session, server.url)

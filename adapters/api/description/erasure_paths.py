@@ -20,7 +20,7 @@ def paths_of_erasing(user: Schema) -> dict[str, Any]:
         "exportUser",
         "What is stored of a user",
         "Lines of JSON: the first is about the user, and says in which topics they are and were. Each that follows "
-        "holds a notification of their inbox, with its state, the newest first. "
+        "holds a notification with its state, the newest first: those that they have snoozed, and then their inbox. "
         f"Needs the scope `{EXPORT_SCOPE}`.",
         tag="backends",
         security=BACKEND,
