@@ -12,7 +12,8 @@ class Erasures(Protocol):
     """Everything here raises StoreUnavailable where the store cannot do it at the moment."""
 
     async def begin_erasure(self, user: UserId, id_: str, at: datetime) -> Erasure:
-        """Begin to erase a user, or answer with the erasure of them that is running.
+        """Begin to erase a user, or answer with the last erasure of them that is running, where nothing of them has
+        come since: what is stored before the answer is gone once that is done. Several erasures of one user may run.
 
         From then on the user is one who was never seen: what was published for them, what they did to it and up to
         where they have read is in no list, count, replay or report. The log says so by the control EraseUser. What was

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -74,6 +75,87 @@ async def finish(inbox: OpenedStore, id_: str = "erasure") -> Erasure:
             return found
         await inbox.tidy()
     raise AssertionError("it does not end")
+
+
+async def found(inbox: OpenedStore, id_: str) -> Erasure:
+    erasure = await inbox.erasure(id_)
+    assert erasure is not None
+    return erasure
+
+
+async def assert_nothing_is_found(inbox: OpenedStore) -> None:
+    """Of what was published and came for them."""
+    for id_ in ("n", "both", "topic", "before", "before-both"):
+        published = await inbox.published(id_)
+        assert published is None or ANN not in published.audience.rooms
+    assert [await inbox.scheduled(id_) for id_ in ("waits", "before-waits")] == [None, None]
+    assert list(await inbox.roles(ANN_ID)) == []
+    restriction = await inbox.restriction(ANN_ID)
+    assert restriction is None or restriction.block is None or restriction.block.reason is None
+
+
+Came = Callable[[OpenedStore], Awaitable[object]]
+
+
+async def _publish(inbox: OpenedStore) -> None:
+    await inbox.append([draft("n")])
+
+
+async def _publish_for_others_too(inbox: OpenedStore) -> None:
+    await inbox.append([draft("both", ANN, BOB)])
+
+
+async def _publish_and_take_back(inbox: OpenedStore) -> None:
+    await inbox.append([draft("n"), draft("both", ANN, BOB)])
+    await inbox.recall("n")
+    await inbox.recall("both")
+
+
+async def _schedule(inbox: OpenedStore) -> None:
+    await inbox.append([later("waits", START + HOUR)])
+
+
+async def _come_back(inbox: OpenedStore) -> None:
+    await register(inbox)
+
+
+async def _come_back_and_read(inbox: OpenedStore) -> None:
+    ann = await register(inbox)
+    await inbox.append([draft("n")])
+    await inbox.change(ann, Action.READ, ["n"], START, by="ann's phone")
+    await inbox.acknowledge({(ANN_ID, "company"): await inbox.head()})
+
+
+async def _join(inbox: OpenedStore) -> None:
+    await join(inbox, "ann")
+
+
+async def _join_and_leave(inbox: OpenedStore) -> None:
+    await join(inbox, "ann")
+    await leave(inbox, "ann")
+
+
+async def _block(inbox: OpenedStore) -> None:
+    await inbox.append_control(BlockUser(ANN_ID, None, "abuse of ann"))
+
+
+async def _disconnect(inbox: OpenedStore) -> None:
+    await inbox.append_control(DisconnectUser(ANN_ID, reconnect=True))
+
+
+CAME: Sequence[Came] = (
+    _publish,
+    _publish_for_others_too,
+    _publish_and_take_back,
+    _schedule,
+    _come_back,
+    _come_back_and_read,
+    _join,
+    _join_and_leave,
+    _block,
+    _disconnect,
+)
+"""What may come for somebody who is being erased."""
 
 
 class ErasureContract:
@@ -452,17 +534,82 @@ class ErasureContract:
         await pass_time(inbox, clock, 3 * HOUR)
         assert outcomes(await inbox.append([draft("a"), draft("b", ANN, BOB)])) == [STORED, STORED]
 
-    async def test_two_at_once_are_one(self, inbox: OpenedStore) -> None:
+    @pytest.mark.parametrize("steps", [0, 1, 3])
+    async def test_asked_again_while_it_runs_it_is_the_same(self, inbox: OpenedStore, steps: int) -> None:
+        await register(inbox)
+        await inbox.append([draft("a"), later("b", START + HOUR)])
+        await join(inbox, "ann")
         first = await inbox.begin_erasure(ANN_ID, "first", START)
+        # What is of others makes no difference.
+        await register(inbox, "bob")
+        await inbox.append([draft("c", BOB), draft("d", EVERYONE), later("e", START + HOUR, BOB)])
+        await inbox.append_control(BlockUser(BOB_ID, None, "abuse"))
+        for _ in range(steps):
+            await inbox.tidy()
+        first = await found(inbox, first.id)
         second = await inbox.begin_erasure(ANN_ID, "second", START + timedelta(seconds=1))
-        if first.state is ErasureState.RUNNING:
+        if first.state is ErasureState.RUNNING and first.user is not None:
             assert second == first
-        for _ in range(1000):
-            if not await inbox.tidy():
-                break
-        done = await inbox.erasure(second.id)
-        assert done is not None
-        assert done.state is ErasureState.DONE
+            assert await inbox.erasure("second") is None
+        await finish(inbox, second.id)
+
+    @pytest.mark.parametrize("steps", [0, 1, 3])
+    @pytest.mark.parametrize("came", CAME)
+    async def test_erased_again_while_it_runs_nothing_is_left_of_between(
+        self, inbox: OpenedStore, came: Came, steps: int
+    ) -> None:
+        start = await inbox.head()
+        await register(inbox, "bob")
+        await register(inbox)
+        await inbox.append([draft("before"), draft("before-both", ANN, BOB), later("before-waits", START + HOUR)])
+        await inbox.begin_erasure(ANN_ID, "first", START)
+        for _ in range(steps):
+            await inbox.tidy()
+        await came(inbox)
+        for _ in range(steps):
+            await inbox.tidy()
+        upto = await inbox.head()
+        second = await inbox.begin_erasure(ANN_ID, "second", START)
+        assert second.id == "second"
+        await assert_nothing_is_found(inbox)
+        await finish(inbox, "second")
+        await assert_nothing_is_found(inbox)
+        assert await inbox.waiting() == 0
+        for id_ in ("n", "both", "before", "before-both"):
+            addressed = await inbox.addressed(ANN_ID, DeliveriesQuery(id=id_))
+            assert not [one for one in addressed.notifications if one.rooms]
+        await finish(inbox, "first")
+        following = Following(inbox, start)
+        await following.until(upto.offset)
+        assert all(ANN not in entry.rooms for entry in following.entries)
+        changes = [entry.control for entry in following.entries if isinstance(entry.control, ChangeMembers)]
+        assert not [change for change in changes if change.names(ANN_ID)]
+        await deliver(inbox, START + HOUR)
+        assert await ids_of(inbox, await register(inbox)) == []
+        waiting = [later("before-waits", START + HOUR), later("waits", START + HOUR), draft("n"), draft("before")]
+        outcomes_of = {one.id: one.outcome for one in await inbox.append(waiting)}
+        assert outcomes_of["before"] is outcomes_of["before-waits"] is DUPLICATE
+
+    async def test_what_comes_behind_the_second_of_two_is_theirs(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        await inbox.append([draft("a"), later("b", START + HOUR)])
+        await inbox.begin_erasure(ANN_ID, "first", START)
+        await register(inbox)
+        await inbox.append([draft("c"), later("d", START + HOUR)])
+        await inbox.begin_erasure(ANN_ID, "second", START)
+        await inbox.append([draft("e"), later("f", START + HOUR)])
+        ann = await register(inbox)
+        await inbox.change(ann, Action.READ, ["e"], START)
+        await join(inbox, "ann")
+        assert await ids_of(inbox, ann) == ["e"]
+        await finish(inbox, "first")
+        await finish(inbox, "second")
+        assert await ids_of(inbox, ann) == ["e"]
+        assert await inbox.waiting() == 1
+        assert (await inbox.count(ann)).counts == Counts(0, 0, 1)
+        await deliver(inbox, START + HOUR)
+        assert await ids_of(inbox, ann) == ["f", "e"]
+        assert [span.room for span in (await arrive(inbox, arrival("ann"))).spans] == [TOPIC]
 
     async def test_many_notifications_and_many_readers(self, inbox: OpenedStore) -> None:
         ann = await register(inbox)

@@ -572,7 +572,7 @@ class InboxMachine(ErasureRules):
 
     @rule()
     def tidy(self) -> None:
-        for _ in range(100):
+        for _ in range(1000):
             if not self.run(self.inbox.tidy()):
                 self.contents_are_there_but_for_what_all_have_deleted()
                 return

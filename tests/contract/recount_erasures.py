@@ -9,8 +9,8 @@ from datetime import timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from domain.model import ChangeMembers, Entry, EraseUser, Erasure, ErasureState, Room, Subscriber, UserId
-from tests.contract.recount_schedule import ScheduleRules
+from domain.model import Audience, ChangeMembers, Entry, EraseUser, Erasure, ErasureState, Room, Subscriber, UserId
+from tests.contract.recount_schedule import ScheduleRules, audiences
 
 ENDS_WITHIN = 5000
 """Steps of tidying, some of which may have to be tried again."""
@@ -37,25 +37,69 @@ class ErasureRules(ScheduleRules):
 
     # Nothing is lost where the erasure is the first entry of all.
     @precondition(lambda self: self.log)
-    @rule(user=st.sampled_from(("ann", "bob", "carl")), steps=st.integers(0, 4), interrupted=st.booleans())
-    def erase(self, user: str, steps: int, interrupted: bool) -> None:  # noqa: FBT001 (drawn)
+    @rule(
+        user=st.sampled_from(("ann", "bob", "carl")),
+        steps=st.integers(0, 4),
+        interrupted=st.booleans(),
+        between=st.none() | st.lists(audiences, max_size=2),
+    )
+    def erase(
+        self,
+        user: str,
+        steps: int,
+        interrupted: bool,  # noqa: FBT001 (drawn)
+        between: list[Audience] | None,
+    ) -> None:
+        """Once more while it runs, where there is something ``between``: what is to wait, or nothing."""
+        ids = [self._begin(user)]
+        # It is hidden at once.
+        self.everything_is_as_the_log_says()
+        for _ in range(steps):
+            self.run(self.inbox.tidy())
+        if between is not None:
+            for to in between:
+                self.schedule(to=to, number=1, hours=1, ends=None)
+            ids.append(self._begin(user))
+            self.everything_is_as_the_log_says()
+        if interrupted:
+            self.interrupt()
+            self.everything_is_as_the_log_says()
+        for id_ in reversed(ids):
+            self._finish(id_)
+
+    def _begin(self, user: str) -> str:
+        """Another erasure, or the one that runs where nothing has come since."""
         head = self.run(self.catch_up())
         id_ = f"e-{len(self.erasures)}"
-        self.erasures.append(id_)
         begun = self.run(self.inbox.begin_erasure(UserId(user), id_, self.clock.now()))
+        if begun.id != id_:
+            self.count("erasure that runs already")
+            assert begun.id == self._last[user].id
+            assert not self._has_come(user)
+            assert self.run(self.catch_up()) == head
+            return begun.id
+        if self._is_running(user):
+            self.count("erasure while another one runs")
+        self.erasures.append(id_)
         assert (begun.id, begun.begun_at) == (id_, self.clock.now())
         self._last[user] = begun
         assert self.run(self.catch_up()).offset == head.offset + 1
         assert self.log[-1].control == EraseUser(UserId(user))
         self._forget(user, head.offset + 1)
-        # It is hidden at once.
-        self.everything_is_as_the_log_says()
-        for _ in range(steps):
-            self.run(self.inbox.tidy())
-        if interrupted:
-            self.interrupt()
-            self.everything_is_as_the_log_says()
-        self._finish(id_)
+        return id_
+
+    def _is_running(self, user: str) -> bool:
+        last = self._last.get(user)
+        known = self.run(self.inbox.erasure(last.id)) if last is not None else None
+        return known is not None and known.state is ErasureState.RUNNING
+
+    def _has_come(self, user: str) -> bool:
+        own, since = Room.of_user(user), self.erased[user]
+        return (
+            any(whom[0] == user for whom in self.subscribers)
+            or any(own in draft.rooms for draft in self.waiting.values())
+            or any(own in entry.rooms for entry in self.log if entry.position.offset > since)
+        )
 
     def mark_of_new(self, user: str) -> int:
         """What whoever is new counts as having received: all of before they were erased, while that is remembered. It

@@ -36,7 +36,9 @@ def paths_of_erasing(user: Schema) -> dict[str, Any]:
                 "eraseUser",
                 "Erase a user",
                 "They have nothing from then on, and whoever comes back is a new user. The bytes go in small steps "
-                f"behind the answer; if they are going already, that erasure is answered with. {erasing}",
+                "behind the answer: what is stored of them before it is gone once that erasure is done. If they are "
+                "going already, and nothing of the user has come since, the erasure that runs is answered with. "
+                f"{erasing}",
                 tag="backends",
                 security=BACKEND,
                 answers={HTTPStatus.ACCEPTED: "Erasure"},

@@ -64,10 +64,15 @@ _DISPLACE: Final = """
 _IDS_OF_SCHEDULED: Final = """
     INSERT INTO synkrone.ids (id, log_offset, key, digest)
     SELECT id, -number, key, decode(digest, 'hex') FROM synkrone.scheduled WHERE id NOT LIKE E'\\x01%'"""
+# Of a user who is erased twice the first has what lies before it.
 _GO_ON_ERASING: Final = """
     WITH gone AS (
         DELETE FROM synkrone.placed USING synkrone.erasures
         WHERE placed.room = 'user:' || erasures.user_id AND placed.log_offset < erasures.log_offset
+            AND NOT EXISTS (
+                SELECT FROM synkrone.erasures AS earlier
+                WHERE earlier.user_id = erasures.user_id AND placed.log_offset < earlier.log_offset
+                    AND earlier.log_offset < erasures.log_offset)
         RETURNING erasures.id, placed.log_offset, placed.item)
     INSERT INTO synkrone.erasing (erasure, log_offset, item) SELECT id, log_offset, item FROM gone"""
 _ERASE_SCHEDULED: Final = """

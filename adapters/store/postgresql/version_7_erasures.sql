@@ -117,6 +117,32 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION synkrone.has_come(some_user text, since bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text := 'user:' || some_user;
+BEGIN
+    RETURN EXISTS (SELECT FROM synkrone.placed WHERE room = own)
+        OR EXISTS (SELECT FROM synkrone.starts WHERE user_id = some_user)
+        OR EXISTS (SELECT FROM synkrone.marks WHERE user_id = some_user)
+        OR EXISTS (SELECT FROM synkrone.memberships WHERE user_id = some_user)
+        OR EXISTS (SELECT FROM synkrone.watermarks WHERE user_id = some_user)
+        OR EXISTS (SELECT FROM synkrone.state WHERE user_id = some_user)
+        OR EXISTS (SELECT FROM synkrone.trimmed WHERE room = own)
+        OR EXISTS (SELECT FROM synkrone.ledger_connections WHERE user_id = some_user)
+        OR EXISTS (SELECT FROM synkrone.ledger_receipts WHERE user_id = some_user)
+        OR EXISTS (SELECT FROM synkrone.scheduled WHERE string_to_array(rooms, E'\n') @> ARRAY[own])
+        OR EXISTS (
+            SELECT FROM synkrone.contents
+            WHERE recalled IS NOT NULL AND log_offset > since AND own = ANY (string_to_array(recalled, E'\n')))
+        OR EXISTS (
+            SELECT FROM synkrone.entries
+            WHERE event LIKE 'user.%' AND log_offset > since AND payload::json ->> 'user' = some_user);
+END
+$$;
+COMMENT ON FUNCTION synkrone.has_come IS
+    'Whether anything is stored of a user who was erased as of the offset "since", that came later.';
+
 CREATE FUNCTION synkrone.erase_user(
     append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,
     erased_user text, new_erasure text, new_form smallint, new_event text, new_payload text, new_begun_at bigint,
@@ -124,24 +150,32 @@ CREATE FUNCTION synkrone.erase_user(
 LANGUAGE plpgsql AS $$
 DECLARE
     locked record;
+    running synkrone.erasures;
     own text := 'user:' || erased_user;
+    is_same boolean;
 BEGIN
     -- Before the log: whoever trims or amends may be at the same, and is not to be waited for while others wait.
     PERFORM FROM synkrone.log FOR UPDATE;
-    SELECT erasures.id, erasures.begun_at INTO erasure, begun_at FROM synkrone.erasures
-    WHERE user_id = erased_user AND done_at IS NULL;
-    IF FOUND AND erasure <> new_erasure THEN
-        RETURN;
-    END IF;
-    -- Nearly all of it before the log is locked.
-    WITH gone AS (DELETE FROM synkrone.placed WHERE room = own RETURNING log_offset, item)
-    INSERT INTO synkrone.erasing SELECT new_erasure, log_offset, item FROM gone ON CONFLICT DO NOTHING;
-    DELETE FROM synkrone.marks WHERE user_id = erased_user;
-    locked := synkrone.lock_log(at, known, known_epoch, sync);
     SELECT appends.first, epochs.epoch INTO first, epoch
     FROM synkrone.appends JOIN synkrone.epochs ON epochs.number = appends.epoch_number
     WHERE appends.name = append_name;
     IF FOUND THEN
+        RETURN;
+    END IF;
+    SELECT * INTO running FROM synkrone.erasures
+    WHERE user_id = erased_user AND done_at IS NULL ORDER BY log_offset DESC LIMIT 1;
+    is_same := running.id IS NOT NULL AND NOT synkrone.has_come(erased_user, running.log_offset);
+    IF NOT is_same THEN
+        -- Nearly all of it before the log is locked.
+        WITH gone AS (DELETE FROM synkrone.placed WHERE room = own RETURNING log_offset, item)
+        INSERT INTO synkrone.erasing SELECT new_erasure, log_offset, item FROM gone ON CONFLICT DO NOTHING;
+        DELETE FROM synkrone.marks WHERE user_id = erased_user;
+    END IF;
+    locked := synkrone.lock_log(at, known, known_epoch, sync);
+    -- What came before the log was locked is to be erased as well.
+    IF is_same AND NOT synkrone.has_come(erased_user, running.log_offset) THEN
+        erasure := running.id;
+        begun_at := running.begun_at;
         RETURN;
     END IF;
     erasure := new_erasure;
@@ -173,7 +207,8 @@ END
 $$;
 COMMENT ON FUNCTION synkrone.erase_user IS
     'Begin to erase a user: nobody finds any more what is theirs, and the entry "first" tells servers. Without "first" '
-    'they are being erased already. Said again, also by another connection, it answers as it did.';
+    'they are being erased already, and have nothing that came since. Said again, also by another connection, it answers '
+    'as it did.';
 
 CREATE FUNCTION synkrone.erased_at(erased_user text) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$

@@ -79,6 +79,13 @@ def is_erased(transaction: LogTransaction, subscriber: Subscriber) -> bool:
     return subscriber.starts.get(Room.of_user(subscriber.user), 0) < offset - 1
 
 
+def know_again(db: sqlite3.Connection, rooms: Collection[Room]) -> None:
+    """Those of them who are being erased have something again, which is placed nowhere yet."""
+    users = db.execute("SELECT user FROM erasures WHERE done_at IS NULL AND user IS NOT NULL")
+    again = {own for (user,) in users if (own := Room.of_user(user)) in rooms}
+    db.executemany("INSERT OR IGNORE INTO rooms (name) VALUES (?)", [(own,) for own in again])
+
+
 def rooms_of_erased(db: sqlite3.Connection, upto: int) -> frozenset[Room]:
     """Of users who are being erased, and were as of an offset or later."""
     rows = db.execute("SELECT user FROM erasures WHERE done_at IS NULL AND user IS NOT NULL AND offset >= ?", (upto,))

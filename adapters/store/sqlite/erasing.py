@@ -44,7 +44,7 @@ class Beginning:
 
 @value
 class Begun:
-    """``offset`` is as of which; None where it was running."""
+    """``offset`` is as of which; None where it was running, and nothing of the user has come since."""
 
     erasure: Erasure
     offset: int | None
@@ -53,15 +53,13 @@ class Begun:
 def begin(transaction: LogTransaction, wanted: Beginning) -> Begun:
     """An operation of the writer."""
     db = transaction.db
-    running = db.execute(
-        "SELECT id, begun_at FROM erasures WHERE done_at IS NULL AND user = ?", (wanted.user,)
-    ).fetchone()
-    if running is not None:
-        return Begun(Erasure(running[0], wanted.user, moment(running[1])), None)
-    transaction.log_control(EraseUser(wanted.user))
     own = Room.of_user(wanted.user)
     row = db.execute("SELECT id FROM rooms WHERE name = ?", (own,)).fetchone()
     room = row[0] if row is not None else None
+    same = _running(db, wanted.user) if room is None else None
+    if same is not None:
+        return Begun(same, None)
+    transaction.log_control(EraseUser(wanted.user))
     db.execute("UPDATE rooms SET name = 'erased:' || ? WHERE id = ?", (wanted.id, room))
     # What they have snoozed comes back no more, under whichever name.
     db.execute("UPDATE state SET snoozed_until = NULL WHERE user = ? AND snoozed_until IS NOT NULL", (room,))
@@ -76,6 +74,21 @@ def begin(transaction: LogTransaction, wanted: Beginning) -> Begun:
         (wanted.id, seals(db).user(wanted.user), wanted.user, transaction.head, room, microseconds(wanted.at)),
     )
     return Begun(Erasure(wanted.id, wanted.user, moment(microseconds(wanted.at))), transaction.head)
+
+
+def _running(db: sqlite3.Connection, user: UserId) -> Erasure | None:
+    """The last erasure of a user without a room, if it runs and they have nothing that came since: whatever comes for
+    them gives them a room, but for a control."""
+    row = db.execute(
+        """
+        SELECT id, begun_at FROM erasures WHERE done_at IS NULL AND user = ?1 AND NOT EXISTS (
+            SELECT 1 FROM entries
+            WHERE event GLOB 'user.*' AND entries.offset > erasures.offset
+                AND json_extract(CAST(payload AS TEXT), '$.user') = ?1)
+        ORDER BY offset DESC LIMIT 1""",
+        (user,),
+    ).fetchone()
+    return Erasure(row[0], user, moment(row[1])) if row is not None else None
 
 
 @value

@@ -52,8 +52,9 @@ def finish(db: sqlite3.Connection) -> None:
 
 
 def _go_on_erasing(db: sqlite3.Connection) -> None:
-    """As it is where it was begun: what was placed for the user before that is in a room of another name."""
-    running = db.execute("SELECT id, user, offset FROM erasures WHERE user IS NOT NULL").fetchall()
+    """As it is where it was begun: what was placed for the user before that is in a room of another name. Of a user who
+    is erased twice the first has what lies before it."""
+    running = db.execute("SELECT id, user, offset FROM erasures WHERE user IS NOT NULL ORDER BY offset").fetchall()
     for id_, user, offset in running:
         room = db.execute("INSERT INTO rooms (name) VALUES ('erased:' || ?)", (id_,)).lastrowid
         db.execute(

@@ -11,7 +11,7 @@ from adapters.store.addressing import whole_audience, without
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM, notification, other_form, unknown_form
 from adapters.store.revising import Revising
-from adapters.store.sqlite.erased import rooms_not_withdrawn
+from adapters.store.sqlite.erased import know_again, rooms_not_withdrawn
 from adapters.store.sqlite.erasing import withdraw_due
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.log import FIELD, ROW
@@ -89,6 +89,7 @@ def schedule(transaction: LogTransaction, waiting: Sequence[NewNotification]) ->
         rows,
     )
     transaction.db.executemany("INSERT INTO locators (locator, offset) VALUES (?, ?)", locators)
+    know_again(transaction.db, {room for one in waiting for room in one.prepared.draft.rooms})
 
 
 def deliver_due(transaction: LogTransaction, wanted: Deliver) -> Due:
