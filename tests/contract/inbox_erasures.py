@@ -611,6 +611,41 @@ class ErasureContract:
         assert await ids_of(inbox, ann) == ["f", "e"]
         assert [span.room for span in (await arrive(inbox, arrival("ann"))).spans] == [TOPIC]
 
+    @pytest.mark.parametrize("steps", [0, 2])
+    async def test_of_much_that_waited_nothing_comes(self, inbox: OpenedStore, steps: int) -> None:
+        waiting = [later(f"w-{n}", START + HOUR, *((ANN, BOB) if n % 3 == 0 else (ANN,))) for n in range(1200)]
+        for first in range(0, 1200, 400):
+            await inbox.append(waiting[first : first + 400])
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        await inbox.append([later("since", START + 2 * HOUR)])
+        for _ in range(steps):
+            await inbox.tidy()
+        for _ in range(20):
+            await deliver(inbox, START + HOUR)
+        await finish(inbox)
+        assert await inbox.waiting() == 1
+        assert len(await ids_of(inbox, await register(inbox, "bob"))) == 400
+        ann = await register(inbox)
+        assert await ids_of(inbox, ann) == []
+        await deliver(inbox, START + 2 * HOUR)
+        assert await ids_of(inbox, ann) == ["since"]
+        assert outcomes(await inbox.append(waiting[:2])) == [DUPLICATE, DUPLICATE]
+
+    async def test_of_many_changes_of_topics_none_names_them(self, inbox: OpenedStore) -> None:
+        start = await inbox.head()
+        for number in range(520):
+            if number in {1, 500, 519}:
+                await members(inbox, add=["ann", "cid"], topic=f"project-{number}")
+            else:
+                await members(inbox, add=[f"u-{number}"], topic=f"project-{number}")
+        upto = await inbox.head()
+        await erase(inbox)
+        following = Following(inbox, start)
+        await following.until(upto.offset)
+        changes = [entry.control for entry in following.entries if isinstance(entry.control, ChangeMembers)]
+        named = [user for change in changes for user in change.joined]
+        assert (len(changes), named.count(ANN_ID), named.count(UserId("cid"))) == (520, 0, 3)
+
     async def test_many_notifications_and_many_readers(self, inbox: OpenedStore) -> None:
         ann = await register(inbox)
         names = [Room.of_user(f"u-{number}") for number in range(50)]

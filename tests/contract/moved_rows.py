@@ -40,7 +40,7 @@ _IN_THE_FILE: Mapping[str, str] = {
     "checkpoints": "SELECT source, resume_id FROM checkpoints",
     "collapsing": f"""SELECT key, (SELECT name FROM rooms WHERE id = abs(place)), offset, superseded FROM collapsing
         WHERE abs(place) NOT IN {_ERASED}""",  # noqa: S608
-    "erasures": "SELECT id, who, user, offset, begun_at, done_at FROM erasures",
+    "erasures": "SELECT id, who, user, offset, begun_at, done_at, iif(step = 0, at, 0) FROM erasures",
     "tombstones": "SELECT name, offset, digest FROM tombstones",
 }
 _IN_THE_DATABASE: Mapping[str, str] = {
@@ -50,6 +50,7 @@ _IN_THE_DATABASE: Mapping[str, str] = {
         raised FROM synkrone.state""",
     "scheduled": """SELECT number, due, ended, expires_at, id, key, digest, type, form, rooms, payload
         FROM synkrone.scheduled""",
+    "erasures": "SELECT id, who, user_id, log_offset, begun_at, done_at, waits_upto FROM synkrone.erasures",
     "placed": "SELECT room, log_offset, item, expires_at FROM synkrone.placed WHERE expires_at IS DISTINCT FROM 0",
 }
 

@@ -205,3 +205,56 @@ async def test_an_erasure_goes_on_after_an_export(way: str, steps: int, server: 
     for place in places:
         if isinstance(place, InDatabase):
             place.drop()
+
+
+BETWEEN = [draft(f"{MARKER}-between", ZEBRA), later(f"{MARKER}-between-later", START + HOUR, ZEBRA)]
+SINCE = [draft("since", ZEBRA), later("since-later", START + HOUR, ZEBRA)]
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+@pytest.mark.parametrize("steps", [0, 2, 60])
+@pytest.mark.parametrize("way", ["file to file", "file to database", "database to file", "database to database"])
+async def test_two_erasures_of_one_user_go_on_after_an_export(
+    way: str,
+    steps: int,
+    is_back: bool,  # noqa: FBT001 (a parameter of the test)
+    server: PostgresqlServer,
+    file: Path,
+) -> None:
+    """Each has what came before it, and what came since the second one is the user's."""
+    file.with_name("imported").mkdir()
+    files = iter((file, file.parent / "imported" / "synkrone.db"))
+    places: list[InFile | InDatabase] = []
+    for kind, path in zip(way.split(" to "), files, strict=True):
+        places.append(InFile(path) if kind == "file" else InDatabase(server))
+    source, destination = places
+    clock, exported = ManualClock(), file.with_name("export.ndjson")
+    async with opened_at(source, clock) as store:
+        await fill(store)
+        await begun(store, steps)
+        await register(store, WHO)
+        await store.append(BETWEEN)
+        assert (await store.begin_erasure(WHO, "again", START)).id == "again"
+        if is_back:
+            await register(store, WHO)
+            await store.append(SINCE)
+    export(source, exported)
+    import_(exported, destination)
+    async with opened_at(destination, clock) as imported:
+        await finish(imported, "e")
+        for draft_ in AGAIN:
+            assert await imported.published(draft_.notification.id) is None or draft_.rooms != {ZEBRA}
+        await finish(imported, "again")
+        if is_back:
+            zebra = await register(imported, WHO)
+            assert await ids_of(imported, zebra) == ["since"]
+            await imported.deliver_due(START + HOUR, 10)
+            assert await ids_of(imported, zebra) == ["since-later", "since"]
+        elif isinstance(destination, InFile):
+            assert bytes_left(destination.path) == {}
+        else:
+            assert rows_left(server, destination.name) == {}
+        assert outcomes(await imported.append([*AGAIN, *BETWEEN])) == [DUPLICATE] * 6
+    for place in places:
+        if isinstance(place, InDatabase):
+            place.drop()

@@ -205,8 +205,8 @@ def _write_collapsing(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
 def _write_erasures(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     db.executemany(
         f"""
-        INSERT INTO erasures (id, who, user, offset, begun_at, done_at, step)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN ?3 IS NULL THEN {FREEING} ELSE 0 END)""",  # noqa: S608
+        INSERT INTO erasures (id, who, user, offset, begun_at, done_at, at, step)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN ?3 IS NULL THEN {FREEING} ELSE 0 END)""",  # noqa: S608
         [(row[0], bytes.fromhex(row[1]), *row[2:]) for row in rows],
     )
 

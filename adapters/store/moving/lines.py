@@ -206,7 +206,7 @@ class Collapsing(Line, tag="collapsing"):
 
 class Erased(Line, tag="erasure"):
     """Of a user, as of an entry. ``who`` is a seal of their id, which is there itself only while something is left of
-    what was theirs."""
+    what was theirs. What is scheduled under a number up to ``waits_upto`` may name the user still; 0: nothing does."""
 
     id: str
     who: Hex
@@ -214,6 +214,7 @@ class Erased(Line, tag="erasure"):
     offset: Offset
     begun_at: Time
     done_at: Time | None
+    waits_upto: Offset
 
 
 class Tombstone(Line, tag="tombstone"):

@@ -192,9 +192,9 @@ TABLES: Final = (
     ),
     Table(
         "erasures",
-        "erasures",
+        "(SELECT *, iif(step = 0, at, 0) AS waits_upto FROM erasures)",
         {"id": "TEXT"},
-        ("who", "user", "offset", "begun_at", "done_at"),
+        ("who", "user", "offset", "begun_at", "done_at", "waits_upto"),
         (
             Column("id", "text", "m.id"),
             Column("who", "bytea", "m.who"),
@@ -202,6 +202,7 @@ TABLES: Final = (
             Column("log_offset", "bigint", "m.offset"),
             Column("begun_at", "bigint", "m.begun_at"),
             Column("done_at", "bigint", "m.done_at"),
+            Column("waits_upto", "bigint", "m.waits_upto"),
         ),
     ),
     Table(

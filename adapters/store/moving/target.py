@@ -75,8 +75,11 @@ _GO_ON_ERASING: Final = """
                     AND earlier.log_offset < erasures.log_offset)
         RETURNING erasures.id, placed.log_offset, placed.item)
     INSERT INTO synkrone.erasing (erasure, log_offset, item) SELECT id, log_offset, item FROM gone"""
-_ERASE_SCHEDULED: Final = """
-    SELECT synkrone.erase_scheduled('user:' || user_id) FROM synkrone.erasures WHERE user_id IS NOT NULL"""
+_WAITS_AGAIN: Final = """
+    UPDATE synkrone.erasures SET waits_again = true
+    WHERE user_id IS NOT NULL AND EXISTS (
+        SELECT FROM synkrone.scheduled
+        WHERE string_to_array(rooms, E'\\n') @> ARRAY['user:' || user_id] AND number > waits_upto)"""
 
 
 @value
@@ -178,7 +181,7 @@ class Target:
             self._line.execute("UPDATE synkrone.log SET secret = coalesce(%s, secret)", (secret,))
             self._line.execute(_IDS_OF_SCHEDULED)
             self._line.execute(_GO_ON_ERASING)
-            self._line.execute(_ERASE_SCHEDULED)
+            self._line.execute(_WAITS_AGAIN)
 
     def flush(self) -> None:
         """All that was copied is as durable as what a server stores when this returns."""

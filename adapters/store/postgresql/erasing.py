@@ -26,6 +26,7 @@ LEFT_IN: Final = (LeftIn.UNUSED_SPACE, LeftIn.WRITE_AHEAD_LOG)
 server has."""
 
 _AT_ONCE: Final = 500
+_NAMES_BYTES: Final = 256 * 1024
 
 _BEGIN = b"""
     SELECT erasure, begun_at, first, epoch FROM synkrone.erase_user(
@@ -40,9 +41,12 @@ _RUNNING = b"""
         log_offset <= %(given)s::bigint AND NOT EXISTS (
             SELECT FROM synkrone.nodes WHERE nodes.log_offset < erasures.log_offset)
     FROM synkrone.erasures WHERE done_at IS NULL ORDER BY log_offset LIMIT 1"""
+_SCHEDULED = b"SELECT synkrone.erase_scheduled(%(id)s::text, %(own)s::text, %(most)s::integer)"
 _PLACED = b"SELECT synkrone.erase_placed(%(id)s::text, %(own)s::text, %(most)s::integer)"
 _RECALLED = b"SELECT synkrone.erase_recalled(%(own)s::text, %(offset)s::bigint, %(most)s::integer)"
-_MEMBER = b"SELECT synkrone.erase_member(%(user)s::text, %(offset)s::bigint, %(most)s::integer)"
+_MEMBER = b"""
+    SELECT synkrone.erase_member(
+        %(id)s::text, %(user)s::text, %(offset)s::bigint, %(most)s::integer, %(names)s::bigint)"""
 _LAST: Sequence[bytes] = (
     b"""
     UPDATE synkrone.entries SET payload = NULL
@@ -186,8 +190,9 @@ def _step(db: Database, given: int) -> Stepped:
     id_, user, offset, are_told = row
     if user is None:
         return Stepped(more=False, unvacuumed=id_)
-    parameters = {"id": id_, "user": user, "own": Room.of_user(user), "offset": offset, "most": _AT_ONCE}
-    for step in (_PLACED, _RECALLED):
+    parameters = {"id": id_, "user": user, "own": Room.of_user(user), "offset": offset}
+    parameters |= {"most": _AT_ONCE, "names": _NAMES_BYTES}
+    for step in (_SCHEDULED, _PLACED, _RECALLED):
         (some,) = db.one(step, parameters)
         if some:
             return Stepped(more=True)

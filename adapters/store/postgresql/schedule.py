@@ -32,7 +32,7 @@ _DELIVER = b"""
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
         %(sync)s::boolean, %(now)s::bigint, %(most)s::integer, %(bytes)s::bigint) AS due"""
 _SCHEDULED = b"""
-    SELECT number, due, expires_at, form, rooms, payload, ended FROM synkrone.scheduled
+    SELECT number, due, expires_at, form, synkrone.waits_for(rooms, number), payload, ended FROM synkrone.scheduled
     WHERE number = -(SELECT log_offset FROM synkrone.ids WHERE id = %(id)s::text)"""
 _CANCEL = b"SELECT synkrone.cancel_scheduled(%(id)s::text, %(at)s::bigint, %(sync)s::boolean)"
 _REVISE = b"""
@@ -195,7 +195,7 @@ class RevisingScheduled:
     def _is_done(self, db: Database, wanted: Revising) -> bool:
         """False where somebody else was at the same. Raises SynkroneError."""
         row = db.execute(_SCHEDULED, {"id": wanted.id}).fetchone()
-        if row is None:
+        if row is None or row[4] is None:
             raise UnknownNotification
         number, _, expires_at, _, _, payload, _ = row
         if payload is None:

@@ -1,16 +1,22 @@
 -- Users who are erased. "user_id" is named only until nothing of them is left, and "who" is a seal of it. They were erased
--- as of "log_offset".
+-- as of "log_offset". What waits for its time may name them still up to the number "waits_upto"; "waits_again" says that
+-- something is to wait for them since. Who came to topics and left them was looked through up to the entry
+-- "members_upto".
 CREATE TABLE synkrone.erasures (
     id text COLLATE "C" PRIMARY KEY,
     who bytea NOT NULL,
     user_id text COLLATE "C",
     log_offset bigint NOT NULL,
     begun_at bigint NOT NULL,
-    done_at bigint);
+    done_at bigint,
+    waits_upto bigint NOT NULL DEFAULT 0,
+    waits_again boolean NOT NULL DEFAULT false,
+    members_upto bigint NOT NULL DEFAULT 0);
 CREATE INDEX erasures_who ON synkrone.erasures (who, log_offset);
 CREATE INDEX erasures_running ON synkrone.erasures (log_offset) WHERE done_at IS NULL;
 
--- What was placed in the room of somebody who is being erased, and still has their name.
+-- What was placed in the room of somebody who is being erased, and still has their name; below 0 the number of what waits
+-- for its time.
 CREATE TABLE synkrone.erasing (
     erasure text COLLATE "C" NOT NULL,
     log_offset bigint NOT NULL,
@@ -131,7 +137,7 @@ BEGIN
         OR EXISTS (SELECT FROM synkrone.trimmed WHERE room = own)
         OR EXISTS (SELECT FROM synkrone.ledger_connections WHERE user_id = some_user)
         OR EXISTS (SELECT FROM synkrone.ledger_receipts WHERE user_id = some_user)
-        OR EXISTS (SELECT FROM synkrone.scheduled WHERE string_to_array(rooms, E'\n') @> ARRAY[own])
+        OR EXISTS (SELECT FROM synkrone.erasures WHERE user_id = some_user AND log_offset = since AND waits_again)
         OR EXISTS (
             SELECT FROM synkrone.contents
             WHERE recalled IS NOT NULL AND log_offset > since AND own = ANY (string_to_array(recalled, E'\n')))
@@ -193,11 +199,11 @@ BEGIN
     DELETE FROM synkrone.ledger_connections WHERE user_id = erased_user;
     DELETE FROM synkrone.ledger_receipts WHERE user_id = erased_user;
     UPDATE synkrone.restrictions SET reason = NULL WHERE user_id = erased_user;
-    INSERT INTO synkrone.erasures (id, who, user_id, log_offset, begun_at)
-    VALUES (new_erasure, synkrone.seal(convert_to('user:' || erased_user, 'UTF8')), erased_user, first, new_begun_at);
-    -- Now, as it may come due before anything else is done, and what waits from now on is theirs again. In one statement:
-    -- whoever cancels one of these has it before they are counted.
-    PERFORM synkrone.erase_scheduled(own);
+    -- Whoever appends has the numbers of what waits: what is to wait from now on has a higher one, and is theirs again.
+    INSERT INTO synkrone.erasures (id, who, user_id, log_offset, begun_at, waits_upto)
+    VALUES (
+        new_erasure, synkrone.seal(convert_to('user:' || erased_user, 'UTF8')), erased_user, first, new_begun_at,
+        (SELECT coalesce(max(number), 0) FROM synkrone.scheduled));
     INSERT INTO synkrone.entries (log_offset, stored_at, event, form, payload)
     VALUES (first, locked.stored_at, new_event, new_form, new_payload);
     DELETE FROM synkrone.appends WHERE name = ANY (answered);
@@ -294,36 +300,49 @@ END
 $$;
 COMMENT ON FUNCTION synkrone.erase_recalled IS 'The same of what was taken back, which is placed nowhere any more.';
 
-CREATE FUNCTION synkrone.erase_member(erased_user text, upto bigint, most integer) RETURNS boolean
+CREATE FUNCTION synkrone.erase_member(running text, erased_user text, upto bigint, most integer, most_bytes bigint)
+RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
-    found bigint[];
+    looked_at bigint[];
 BEGIN
-    SELECT array_agg(log_offset) INTO found FROM (
-        SELECT log_offset FROM synkrone.entries
-        WHERE event = 'topic.members' AND log_offset <= upto
-            AND (payload::jsonb -> 'joined' ? erased_user OR payload::jsonb -> 'left' ? erased_user)
-        LIMIT most) AS chosen;
+    -- The first that fit, at least one.
+    SELECT array_agg(log_offset ORDER BY log_offset) INTO looked_at FROM (
+        SELECT log_offset, row_number() OVER following AS number, sum(size) OVER following AS bytes
+        FROM (
+            SELECT log_offset, octet_length(payload) AS size FROM synkrone.entries
+            WHERE event = 'topic.members' AND log_offset <= upto
+                AND log_offset > (SELECT members_upto FROM synkrone.erasures WHERE id = running)
+            ORDER BY log_offset LIMIT most) AS oldest
+        WINDOW following AS (ORDER BY log_offset ROWS UNBOUNDED PRECEDING)) AS sized
+    WHERE number = 1 OR bytes <= most_bytes;
+    IF looked_at IS NULL THEN
+        RETURN false;
+    END IF;
     UPDATE synkrone.entries SET payload = json_build_object(
         'topic', payload::jsonb -> 'topic', 'joined', (payload::jsonb -> 'joined') - erased_user,
         'left', (payload::jsonb -> 'left') - erased_user)::text
-    WHERE log_offset = ANY (found);
-    RETURN found IS NOT NULL;
+    WHERE log_offset = ANY (looked_at)
+        AND (payload::jsonb -> 'joined' ? erased_user OR payload::jsonb -> 'left' ? erased_user);
+    UPDATE synkrone.erasures SET members_upto = looked_at[cardinality(looked_at)] WHERE id = running;
+    RETURN true;
 END
 $$;
 COMMENT ON FUNCTION synkrone.erase_member IS
-    'What says who came to topics and left them names a user no more; whether any did.';
+    'Some of what says who came to topics and left them names a user no more; whether there may be more of it.';
 
-CREATE FUNCTION synkrone.erase_scheduled(own text) RETURNS void
+CREATE FUNCTION synkrone.withdraw(own text, numbers bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     found bigint[] := ARRAY(
-        SELECT number FROM synkrone.scheduled WHERE string_to_array(rooms, E'\n') @> ARRAY[own]);
+        SELECT number FROM synkrone.scheduled
+        WHERE number = ANY (numbers) AND own = ANY (string_to_array(rooms, E'\n')));
     gone bigint[];
 BEGIN
     UPDATE synkrone.scheduled SET rooms = synkrone.without(rooms, own) WHERE number = ANY (found);
     SELECT array_agg(number) INTO gone FROM synkrone.scheduled WHERE number = ANY (found) AND rooms IS NULL;
     PERFORM synkrone.seal_contents(ARRAY(SELECT -number FROM unnest(gone) AS given (number)));
+    -- Last, as it has to itself how many wait.
     UPDATE synkrone.scheduled
     SET ended = coalesce(ended, (
             SELECT begun_at FROM synkrone.erasures WHERE 'user:' || erasures.user_id = own ORDER BY log_offset LIMIT 1)),
@@ -331,7 +350,71 @@ BEGIN
     WHERE number = ANY (gone);
 END
 $$;
-COMMENT ON FUNCTION synkrone.erase_scheduled IS 'The same of what waits for its time, which is cancelled.';
+COMMENT ON FUNCTION synkrone.withdraw IS
+    'What waits under numbers is not for a user any more, who is being erased; where there is no other it is cancelled.';
+
+CREATE FUNCTION synkrone.erase_scheduled(running text, own text, most integer) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    upto bigint := (SELECT waits_upto FROM synkrone.erasures WHERE id = running);
+    numbers bigint[];
+BEGIN
+    IF upto = 0 THEN
+        RETURN false;
+    END IF;
+    WITH gone AS (
+        DELETE FROM synkrone.erasing WHERE erasure = running AND log_offset IN (
+            SELECT log_offset FROM synkrone.erasing WHERE erasure = running AND log_offset < 0
+            ORDER BY log_offset LIMIT most)
+        RETURNING log_offset)
+    SELECT array_agg(-log_offset) INTO numbers FROM gone;
+    IF numbers IS NULL THEN
+        -- Looked for many at once, by the index of the rooms alone: it has those that were dealt with until it is vacuumed.
+        INSERT INTO synkrone.erasing (erasure, log_offset, item)
+        SELECT running, -number, true FROM synkrone.scheduled
+        WHERE string_to_array(rooms, E'\n') @> ARRAY[own] AND number + 0 <= upto LIMIT 20 * most;
+        IF NOT FOUND THEN
+            UPDATE synkrone.erasures SET waits_upto = 0 WHERE id = running;
+        END IF;
+        RETURN true;
+    END IF;
+    -- In the order in which whoever delivers them has them.
+    PERFORM FROM synkrone.scheduled WHERE number = ANY (numbers) ORDER BY number FOR UPDATE;
+    PERFORM synkrone.withdraw(own, numbers);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION synkrone.erase_scheduled IS
+    'Some of what waited as an erasure was begun is for the user no more; whether there may be more of it.';
+
+CREATE FUNCTION synkrone.withdraw_due(numbers bigint[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM synkrone.withdraw(
+        'user:' || user_id, ARRAY(SELECT number FROM unnest(numbers) AS given (number) WHERE number <= waits_upto))
+    FROM synkrone.erasures WHERE done_at IS NULL AND user_id IS NOT NULL AND waits_upto > 0;
+END
+$$;
+COMMENT ON FUNCTION synkrone.withdraw_due IS
+    'What is due under numbers, and waited as users were erased whose turn has not come yet, is not for these any more.';
+
+CREATE FUNCTION synkrone.waits_for(rooms text, waits_under bigint) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text;
+    left_over text := rooms;
+BEGIN
+    FOR own IN
+        SELECT 'user:' || user_id FROM synkrone.erasures
+        WHERE done_at IS NULL AND user_id IS NOT NULL AND waits_upto >= waits_under
+    LOOP
+        left_over := synkrone.without(left_over, own);
+    END LOOP;
+    RETURN left_over;
+END
+$$;
+COMMENT ON FUNCTION synkrone.waits_for IS
+    'The rooms of what waits under a number, without those of users who are being erased; NULL where no other is left.';
 
 CREATE FUNCTION synkrone.leave_out_erased(amended_id text) RETURNS void
 LANGUAGE plpgsql AS $$

@@ -78,7 +78,10 @@ BEGIN
     IF (SELECT number FROM synkrone.waiting) + cardinality(new_ids) > most THEN
         RAISE EXCEPTION 'too many wait for their time' USING ERRCODE = 'SK003';
     END IF;
-    SELECT coalesce(max(number), 0) INTO last FROM synkrone.scheduled;
+    -- Under the number of none that an erasure has yet to go through.
+    last := greatest(
+        (SELECT max(number) FROM synkrone.scheduled),
+        (SELECT max(waits_upto) FROM synkrone.erasures WHERE done_at IS NULL), 0);
     INSERT INTO synkrone.scheduled (number, due, expires_at, name, id, key, digest, type, form, rooms, payload)
     SELECT last + given.number, given.due, given.expires_at, append_name, given.id, given.key, given.digest,
         given.type, new_form, given.rooms, given.payload
@@ -87,6 +90,9 @@ BEGIN
     INSERT INTO synkrone.ids (id, log_offset, key, digest)
     SELECT scheduled.id, -scheduled.number, scheduled.key, decode(scheduled.digest, 'hex')
     FROM synkrone.scheduled WHERE scheduled.number > last;
+    UPDATE synkrone.erasures SET waits_again = true
+    WHERE done_at IS NULL AND user_id IS NOT NULL AND NOT waits_again
+        AND 'user:' || user_id = ANY (string_to_array(array_to_string(new_rooms, E'\n'), E'\n'));
 END
 $$;
 COMMENT ON FUNCTION synkrone.schedule IS
@@ -115,7 +121,8 @@ BEGIN
         ORDER BY first.due, first.number LIMIT most);
     -- Whoever changes one of them now is waited for, and has it changed, put off or cancelled then. No other may come in
     -- its place: somebody may be changing that.
-    PERFORM FROM synkrone.scheduled WHERE number = ANY (numbers) FOR UPDATE;
+    PERFORM FROM synkrone.scheduled WHERE number = ANY (numbers) ORDER BY number FOR UPDATE;
+    PERFORM synkrone.withdraw_due(numbers);
     -- From here on they are looked for no more: joined, they could be by reading the whole table.
     SELECT array_agg(sized.first ORDER BY sized.place) INTO due_now FROM (
         SELECT first, row_number() OVER first_first AS place,
@@ -161,7 +168,7 @@ BEGIN
     PERFORM synkrone.set_durability(sync);
     SELECT scheduled.* INTO found_one FROM synkrone.scheduled
     WHERE number = -(SELECT ids.log_offset FROM synkrone.ids WHERE ids.id = cancelled_id) FOR UPDATE;
-    IF found_one.number IS NULL THEN
+    IF found_one.number IS NULL OR synkrone.waits_for(found_one.rooms, found_one.number) IS NULL THEN
         RETURN 'unknown';
     ELSIF found_one.ended IS NOT NULL THEN
         RETURN 'ended';

@@ -57,10 +57,7 @@ def _go_on_erasing(db: sqlite3.Connection) -> None:
     running = db.execute("SELECT id, user, offset FROM erasures WHERE user IS NOT NULL ORDER BY offset").fetchall()
     for id_, user, offset in running:
         room = db.execute("INSERT INTO rooms (name) VALUES ('erased:' || ?)", (id_,)).lastrowid
-        db.execute(
-            "UPDATE erasures SET room = ?, at = (SELECT coalesce(max(number), 0) FROM scheduled) WHERE id = ?",
-            (room, id_),
-        )
+        db.execute("UPDATE erasures SET room = ? WHERE id = ?", (room, id_))
         db.execute(
             """
             UPDATE placed SET room = ? WHERE room = (SELECT id FROM rooms WHERE name = 'user:' || ?) AND offset < ?""",
@@ -78,4 +75,12 @@ def _go_on_erasing(db: sqlite3.Connection) -> None:
                 AND NOT EXISTS (SELECT 1 FROM memberships WHERE user = rooms.id)
                 AND NOT EXISTS (SELECT 1 FROM collapsing WHERE place IN (rooms.id, -rooms.id))""",
             (user,),
+        )
+        # But for what is to wait for them again.
+        db.execute(
+            """
+            INSERT OR IGNORE INTO rooms (name) SELECT 'user:' || ?1 WHERE EXISTS (
+                SELECT 1 FROM scheduled WHERE number > (SELECT at FROM erasures WHERE id = ?2)
+                    AND instr(char(10) || CAST(rooms AS TEXT) || char(10), char(10) || 'user:' || ?1 || char(10)))""",
+            (user, id_),
         )
