@@ -17,4 +17,4 @@ class UserExports(Protocol):
     def parts(self, export: UserExport) -> AsyncIterator[UserPart]:
         """What they have snoozed, and then their inbox, in all roles in which they have come, a page at a time, each
         newest first: what comes meanwhile is not in it, and what goes meanwhile may not be. What is snoozed or
-        comes back meanwhile is in it once. Raises StoreUnavailable."""
+        comes back meanwhile is in it once at most. Raises StoreUnavailable."""
