@@ -19,7 +19,7 @@ test: .venv/.installed-test
 
 # What takes longer, or needs a browser: every stock client over every route, nginx in between, cuts, kills, crowds.
 check: .venv/.installed-test .venv/.installed-docs .venv/.installed-schemathesis
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m check $(ARGS)
+	$(VENV_PYTHON) -m pytest -n 3 --dist loadfile -m check $(ARGS)
 
 # The tests on each Python that is claimed to do and is here, in an environment of its own.
 pythons:
