@@ -6,8 +6,11 @@ from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import rule
+from hypothesis.stateful import invariant, rule
 
+from adapters.store.postgresql.connecting import Address
+from adapters.store.postgresql.database import Database
+from adapters.store.postgresql.scrubbing import Scrubber
 from adapters.store.postgresql.store import PostgresqlStore
 from tests.campaigning import examples
 from tests.contract.inbox_harness import OpenedStore
@@ -29,6 +32,7 @@ class PostgresqlMachine(InboxMachine):
     def __init__(self) -> None:
         self.server = self.servers.of(self.version)
         self._database = self.server.new_store()
+        self._looking = Database(Address(self.server.url(self._database)))
         super().__init__()
 
     async def open_inbox(self) -> OpenedStore:
@@ -48,6 +52,7 @@ class PostgresqlMachine(InboxMachine):
     def die(self) -> None:
         """A node, with all of its connections; another one goes on."""
         self.count("node death")
+        self._looking.close()
         self.server.execute(ENDS.format(self._database))
         self.run(self.stop())
         self.inbox = self.run(self.open_inbox())
@@ -63,8 +68,15 @@ class PostgresqlMachine(InboxMachine):
     def interrupt(self) -> None:
         self.die()
 
+    @invariant()
+    def everything_is_as_the_log_says(self) -> None:
+        super().everything_is_as_the_log_says()
+        with self._looking.snapshot() as snapshot:
+            assert Scrubber().look(snapshot) is None, "what is there is taken for missing"
+
     def teardown(self) -> None:
         super().teardown()
+        self._looking.close()
         self.server.drop_databases([self._database])
 
 

@@ -13,9 +13,10 @@ from adapters.store.postgresql import scrubbing
 from adapters.store.postgresql.database import Snapshot
 from adapters.transport.memory.client import MemoryClient
 from domain.errors import ConnectionGone, EntriesMissing
-from domain.model import Audience, Publication
+from domain.model import Audience, Publication, UserId
 from tests.contract.inbox_harness import ANN, BOB, draft
 from tests.documents import block
+from tests.doubles import START
 from tests.integration.postgresql_failover import USER, Node
 from tests.integration.postgresql_harness import opened
 from tests.postgresql import PostgresqlServer, Servers
@@ -141,5 +142,8 @@ async def test_a_log_that_is_whole_raises_no_alarm_however_it_is_looked_at(
         for number in range(30):
             await store.append([draft(f"n-{number}-{each}", ANN, BOB) for each in range(number % 5)])
         await eventually(lambda: len(looks) > 20, within=10)
+        await store.begin_erasure(UserId("ann"), "erasure", START)
+        begun_at = len(looks)
+        await eventually(lambda: len(looks) > begun_at + 20, within=10)
         await store.ensure_writable()
     assert set(looks) == {None}

@@ -1,7 +1,8 @@
 """Counting, again and again, whether the log in a PostgreSQL database is whole: every offset has its entry, its
 contents, and its place in each of its rooms.
 
-Whoever reads a room finds what is placed there, and would miss in silence what is not.
+Whoever reads a room finds what is placed there, and would miss in silence what is not. The room of a user who is being
+erased is named for a while where nothing has its place in it any more.
 """
 
 from __future__ import annotations
@@ -36,9 +37,14 @@ _SLICE = f"""
     SELECT max(log_offset),
         min(%(after)s::bigint + number) FILTER (
             WHERE log_offset <> %(after)s::bigint + number OR names IS NULL OR (
-                SELECT bool_or((
+                SELECT bool_or(coalesce((
                     SELECT true FROM synkrone.placed
-                    WHERE placed.room = named.room AND placed.log_offset = slice.log_offset) IS NULL)
+                    WHERE placed.room = named.room AND placed.log_offset = slice.log_offset), (
+                    SELECT true FROM synkrone.erasures
+                    WHERE done_at IS NULL AND 'user:' || user_id = named.room AND (
+                        SELECT true FROM synkrone.erasing
+                        WHERE erasure = erasures.id AND erasing.log_offset = slice.log_offset)
+                    LIMIT 1)) IS NULL)
                 FROM string_to_table(names, E'\\n') AS named (room)))
     FROM slice WHERE number = 1 OR bytes <= %(names)s::bigint""".encode()  # noqa: S608
 
