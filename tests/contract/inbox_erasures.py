@@ -388,6 +388,9 @@ class ErasureContract:
             found = {id_: await inbox.published(id_) for id_ in "abcd"}
             audiences = {id_: one.audience for id_, one in found.items() if one is not None}
             assert audiences == {"b": Audience.user("bob"), "d": Audience.user("bob")}
+            for id_ in "abcd":
+                page = await inbox.addressed(ANN_ID, DeliveriesQuery(id=id_))
+                assert [one.rooms for one in page.notifications if one.rooms] == [], id_
             waiting = {id_: await inbox.scheduled(id_) for id_ in "efg"}
             assert {id_: one.audience for id_, one in waiting.items() if one is not None} == {"f": Audience.user("bob")}
             for id_ in "eg":

@@ -211,7 +211,10 @@ _NOTIFICATIONS = b"""
                 SELECT FROM synkrone.collapsing AS mine
                 WHERE mine.room = %(own)s::text AND mine.log_offset = contents.log_offset AND mine.key = (
                     SELECT key FROM synkrone.collapsing WHERE collapsing.log_offset = contents.log_offset LIMIT 1))
-            OR coalesce(position(E'\\n' || %(own)s::text || E'\\n' IN E'\\n' || recalled || E'\\n') > 0, false),
+            OR coalesce(position(E'\\n' || %(own)s::text || E'\\n' IN E'\\n' || recalled || E'\\n') > 0, false)
+                AND NOT EXISTS (
+                    SELECT FROM synkrone.erasures WHERE done_at IS NULL AND user_id = %(user)s::text
+                        AND erasures.log_offset > contents.log_offset),
         CASE WHEN state.user_id IS NULL THEN read_all.read_at ELSE state.read_at END,
         CASE WHEN state.user_id IS NULL THEN read_all.read_by ELSE state.read_by END,
         coalesce(state.deleted, false), recalled IS NOT NULL,

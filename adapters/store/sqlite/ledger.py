@@ -262,7 +262,9 @@ def _notifications(db: sqlite3.Connection, asking: Asking, user: int, offsets: S
                 OR EXISTS (SELECT 1 FROM collapsing AS mine WHERE mine.place = -:user
                     AND mine.offset = contents.offset AND mine.key = (
                         SELECT key FROM collapsing WHERE collapsing.offset = contents.offset LIMIT 1))
-                OR instr(char(10) || CAST(recalled AS TEXT) || char(10), char(10) || :own || char(10)) IS TRUE,
+                OR instr(char(10) || CAST(recalled AS TEXT) || char(10), char(10) || :own || char(10)) IS TRUE
+                    AND NOT EXISTS (SELECT 1 FROM erasures WHERE done_at IS NULL
+                        AND 'user:' || erasures.user = :own AND erasures.offset > contents.offset),
             CASE WHEN state.offset IS NULL THEN (SELECT at FROM watermarks WHERE user = :user
                 AND watermarks.offset > contents.offset ORDER BY watermarks.offset LIMIT 1) ELSE read_at END,
             CASE WHEN state.offset IS NULL THEN (SELECT read_by FROM watermarks WHERE user = :user
