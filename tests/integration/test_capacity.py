@@ -73,7 +73,8 @@ async def test_a_full_server_refuses_the_handshake_until_somebody_leaves(peer_cl
 
 @BOTH
 @pytest.mark.gen_test(timeout=30)
-async def test_a_burst_of_clients_does_not_overrun_the_limit(peer_class: Any) -> None:
+async def test_a_burst_of_clients_does_not_overrun_the_limit(peer_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domain.policy.RETURN_DELAY", (0.1, 0.5))
     async with serving(limits={"connections": 5}) as server, http_session() as session:
 
         async def is_let_in(number: int) -> bool:

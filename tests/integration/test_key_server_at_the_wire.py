@@ -59,7 +59,8 @@ async def test_without_keys_a_client_is_cut_without_a_word_and_not_at_once(peer_
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_flood_of_unknown_keys_is_one_fetch_and_known_tokens_pass() -> None:
+async def test_a_flood_of_unknown_keys_is_one_fetch_and_known_tokens_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domain.policy.RETURN_DELAY", (0.1, 0.5))
     async with house() as (keys, server, session):
         await connect(WebSocketPeer, session, server)
         assert keys.asked() == 1
