@@ -324,6 +324,8 @@ def test_the_tutorial_can_be_typed_into_any_terminal(path: str) -> None:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_what_is_generated_is_current(name: str) -> None:
+    if name == "commands.md" and sys.version_info >= (3, 13):
+        pytest.skip("from Python 3.13 on the usage of commands is wrapped elsewhere: run this with 3.11 or 3.12")
     text = (REFERENCE / name).read_text(encoding="utf-8")
     assert text == current(name, text), "run python -m docs.generate"
 
