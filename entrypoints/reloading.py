@@ -32,7 +32,7 @@ from entrypoints.checking import check_workers
 from entrypoints.server import Server
 from entrypoints.service_manager import ServiceManager
 from entrypoints.settings import Settings, SettingsError, TlsSettings
-from entrypoints.settings_reading import naming, read_again
+from entrypoints.settings_reading import Naming, read_again
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import Section
 from entrypoints.stopping import StopSignals
@@ -174,7 +174,7 @@ class Reloading:
         """Raises SettingsError. In a thread: the files may lie on a slow disk."""
         now = self._server.settings
         read, sources = read_again(self._sources, self._environ)
-        with naming(sources):
+        with Naming(sources):
             check_workers(read)
             read = self._adjust(read)
             can_change = self._can_change(now, read)

@@ -25,7 +25,7 @@ from entrypoints.reloading import Reloading
 from entrypoints.server import Server, open_server
 from entrypoints.service_manager import ServiceManager
 from entrypoints.settings import Settings, SettingsError
-from entrypoints.settings_reading import naming, read_settings, with_workers
+from entrypoints.settings_reading import Naming, read_settings, with_workers
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import every
@@ -194,7 +194,7 @@ def with_settings(
             exporter=build_log_exporter(settings, log_fields or {}),
         )
         raise_descriptor_limit()
-        with naming(sources):
+        with Naming(sources):
             return serve_as(settings, sources)
     except SettingsError as error:
         print(f"synkrone-socket: {error}", file=sys.stderr)  # noqa: T201

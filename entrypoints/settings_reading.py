@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ def load_settings(environ: Mapping[str, str], file: Path | None = None) -> Setti
 
 
 def read_settings(environ: Mapping[str, str], file: Path | None = None) -> tuple[Settings, Sources]:
-    """The same, and where they came from, for ``naming`` in what is found wrong with them later."""
+    """The same, and where they came from, for ``Naming`` in what is found wrong with them later."""
     path = file if file is not None else DEFAULT_FILE
     try:
         text = read_text(path.absolute(), is_named=file is not None)
@@ -30,7 +29,7 @@ def read_settings(environ: Mapping[str, str], file: Path | None = None) -> tuple
         raise SettingsError(str(error)) from None
     sources = Sources.found(path, environ, text)
     given = _given(sources, environ)
-    with naming(sources):
+    with Naming(sources):
         _override(values, given, "")
         return validate_settings(values), sources
 
@@ -49,13 +48,21 @@ def with_workers(settings: Settings, sources: Sources, workers: int | None) -> t
     return settings.model_copy(update={"workers": workers}), sources
 
 
-@contextmanager
-def naming(sources: Sources) -> Iterator[None]:
-    """What is found wrong with a setting is said of where it comes from, as ``Sources.named`` does."""
-    try:
-        yield
-    except SettingsError as error:
-        raise SettingsError(sources.named(str(error))) from None
+class Naming:
+    """What is found wrong with a setting is said of where it comes from, as ``Sources.named`` does.
+
+    Of a generator the error would be in a cycle with its frames, from Python 3.13 on.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, SettingsError):
+            raise SettingsError(self._sources.named(str(error))) from None
 
 
 def _given(sources: Sources, environ: Mapping[str, str]) -> dict[str, Any]:

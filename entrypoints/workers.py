@@ -25,7 +25,7 @@ from entrypoints.inherited import inherited_sockets
 from entrypoints.service_manager import ServiceManager
 from entrypoints.serving import WRONG_SETTING, print_address, serve, with_settings
 from entrypoints.settings import Settings, SettingsError
-from entrypoints.settings_reading import naming, read_again
+from entrypoints.settings_reading import Naming, read_again
 from entrypoints.settings_sources import Sources
 from entrypoints.stopping import StopSignals
 from entrypoints.supervisor import FIRST_DELAY, HEALTHY_AFTER, MAX_DELAY
@@ -271,7 +271,7 @@ async def supervise(
         manager.reloading()
         try:
             again, found = read_again(sources, os.environ)
-            with naming(found):
+            with Naming(found):
                 check_workers(again)
                 build_container(again)
                 check_tls(again.tls, "tls")

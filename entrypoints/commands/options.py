@@ -19,7 +19,7 @@ from domain.policy import is_name, name_fault
 from entrypoints.files import read_file
 from entrypoints.settings import Settings, SettingsError
 from entrypoints.settings_errors import printable
-from entrypoints.settings_reading import naming, read_settings
+from entrypoints.settings_reading import Naming, read_settings
 from entrypoints.settings_sources import Sources
 from entrypoints.settings_types import MAX_PORT, cannot_read, duration
 
@@ -91,9 +91,9 @@ def _key_in(path: Path) -> str:
 
 @contextmanager
 def settings_of(options: argparse.Namespace) -> Iterator[tuple[Settings, Sources]]:
-    """Those of the environment and of ``--config``. What is found wrong with them is said as ``naming`` says it."""
+    """Those of the environment and of ``--config``. What is found wrong with them is said as ``Naming`` says it."""
     settings, sources = read_settings(os.environ, options.config)
-    with naming(sources):
+    with Naming(sources):
         yield settings, sources
 
 

@@ -25,7 +25,7 @@ from domain.errors import InvalidToken
 from entrypoints.checking import untried
 from entrypoints.container import SELECTED_BY, Container, build_container, build_store
 from entrypoints.settings import Settings, SettingsError, validate_settings
-from entrypoints.settings_reading import naming, read_settings
+from entrypoints.settings_reading import Naming, read_settings
 from entrypoints.tls import check_tls
 from tests.contract.test_caller_verifiers import KEY, OTHER_KEY
 from tests.documents import block
@@ -177,7 +177,7 @@ def what_is_wrong(folder: Path, environment: dict[str, str]) -> str:
     variables = {f"SYNKRONE_{name}": value for name, value in {"AUTH__SECRET": SECRET, **environment}.items()}
     (folder / "synkrone.toml").touch()
     settings, sources = read_settings(variables, folder / "synkrone.toml")
-    with pytest.raises(SettingsError) as error, naming(sources):
+    with pytest.raises(SettingsError) as error, Naming(sources):
         build_container(settings)
     assert WEAK not in str(error.value)
     return str(error.value)
@@ -495,7 +495,7 @@ def test_one_weak_secret_of_several_is_named_with_the_variable_that_holds_it_or_
         ("SYNKRONE_AUTH__ISSUERS", json.dumps([{**issuer, "secret_file": str(lines)}]), "[0].secret[1]"),
     ):
         settings, sources = read_settings({variable: value}, toml)
-        with pytest.raises(SettingsError) as error, naming(sources):
+        with pytest.raises(SettingsError) as error, Naming(sources):
             build_container(settings)
         assert str(error.value) == f"{variable}{place}: has 31 bytes; at least 32 are needed"
 

@@ -435,7 +435,7 @@ BAD_BODIES: list[tuple[bytes, int, str, str]] = [
     (b'{"ids":["\xff"]}', 400, "invalid_json", ""),
     (b'{"ids":["n-1"]} x', 400, "invalid_json", ""),
     (b'{"ids":["\\ud800"]}', 400, "invalid_json", ""),
-    (b"[" * 2_000 + b"]" * 2_000, 400, "invalid_json", ""),
+    (b"[" * 20_000 + b"]" * 20_000, 400, "invalid_json", ""),
     (b"[]", 422, "invalid_argument", "argument"),
     (b'"n-1"', 422, "invalid_argument", "argument"),
     (b"42", 422, "invalid_argument", "argument"),

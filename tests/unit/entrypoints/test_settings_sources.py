@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from entrypoints.settings import Settings, SettingsError
-from entrypoints.settings_reading import load_settings, naming, read_settings
+from entrypoints.settings_reading import Naming, load_settings, read_settings
 from entrypoints.settings_sources import Sources, is_about_a_service
 
 
@@ -188,7 +188,7 @@ def test_a_setting_of_the_file_is_named_as_in_the_file(empty_directory: Path) ->
 def test_of_what_is_missing_it_is_said_where_it_was_looked_for(empty_directory: Path) -> None:
     def said(error: SettingsError, file: Path | None = None) -> str:
         _, found = read_settings({}, file)
-        with pytest.raises(SettingsError) as named, naming(found):
+        with pytest.raises(SettingsError) as named, Naming(found):
             raise error
         return str(named.value)
 
