@@ -51,7 +51,7 @@ def with_workers(settings: Settings, sources: Sources, workers: int | None) -> t
 class Naming:
     """What is found wrong with a setting is said of where it comes from, as ``Sources.named`` does.
 
-    Of a generator the error would be in a cycle with its frames, from Python 3.13 on.
+    Of a generator the error would be in a cycle with its frames, from Python 3.12 on.
     """
 
     def __init__(self, sources: Sources) -> None:

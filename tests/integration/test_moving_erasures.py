@@ -179,15 +179,23 @@ async def test_one_that_broke_off_goes_on_though_somebody_was_erased_since(
         await assert_stays_away(moved, erasure)
 
 
-@pytest.mark.parametrize("steps", [0, 2, 5, 60])
-@pytest.mark.parametrize("way", ["file to file", "file to database", "database to file", "database to database"])
-async def test_an_erasure_goes_on_after_an_export(way: str, steps: int, server: PostgresqlServer, file: Path) -> None:
+WAYS = pytest.mark.parametrize("way", ["file to file", "file to database", "database to file", "database to database"])
+
+
+def places_of(way: str, server: PostgresqlServer, file: Path) -> tuple[InFile | InDatabase, InFile | InDatabase]:
+    """From where to where."""
     file.with_name("imported").mkdir()
-    files = iter((file, file.parent / "imported" / "synkrone.db"))
-    places: list[InFile | InDatabase] = []
-    for kind, path in zip(way.split(" to "), files, strict=True):
-        places.append(InFile(path) if kind == "file" else InDatabase(server))
-    source, destination = places
+    source, destination = way.split(" to ")
+    return (
+        InFile(file) if source == "file" else InDatabase(server),
+        InFile(file.parent / "imported" / "synkrone.db") if destination == "file" else InDatabase(server),
+    )
+
+
+@pytest.mark.parametrize("steps", [0, 2, 5, 60])
+@WAYS
+async def test_an_erasure_goes_on_after_an_export(way: str, steps: int, server: PostgresqlServer, file: Path) -> None:
+    places = source, destination = places_of(way, server, file)
     clock, exported = ManualClock(), file.with_name("export.ndjson")
     async with opened_at(source, clock) as store:
         await fill(store)
@@ -213,7 +221,7 @@ SINCE = [draft("since", ZEBRA), later("since-later", START + HOUR, ZEBRA)]
 
 @pytest.mark.parametrize("is_back", [False, True])
 @pytest.mark.parametrize("steps", [0, 2, 60])
-@pytest.mark.parametrize("way", ["file to file", "file to database", "database to file", "database to database"])
+@WAYS
 async def test_two_erasures_of_one_user_go_on_after_an_export(
     way: str,
     steps: int,
@@ -222,12 +230,7 @@ async def test_two_erasures_of_one_user_go_on_after_an_export(
     file: Path,
 ) -> None:
     """Each has what came before it, and what came since the second one is the user's."""
-    file.with_name("imported").mkdir()
-    files = iter((file, file.parent / "imported" / "synkrone.db"))
-    places: list[InFile | InDatabase] = []
-    for kind, path in zip(way.split(" to "), files, strict=True):
-        places.append(InFile(path) if kind == "file" else InDatabase(server))
-    source, destination = places
+    places = source, destination = places_of(way, server, file)
     clock, exported = ManualClock(), file.with_name("export.ndjson")
     async with opened_at(source, clock) as store:
         await fill(store)
