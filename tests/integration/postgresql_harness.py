@@ -56,7 +56,7 @@ class Line:
 
     def hold_answers_to(self, request: bytes) -> threading.Event:
         """The server gets everything, and from the next request with these octets in it on its answers to whoever sent
-        it stay here. The event is set once the first of them has come."""
+        it stay here. The event is set once the first of them has come. A cut ends that, whether one has come or not."""
         came = threading.Event()
         with self._lock:
             self._holding.append((request, came))
@@ -65,6 +65,7 @@ class Line:
     def cut(self) -> None:
         """All connections, at once and without a word. New ones are let through."""
         with self._lock:
+            self._holding.clear()
             while self._pairs:
                 self._end(next(iter(self._pairs)))
 
