@@ -263,13 +263,19 @@ class PythonClient(Client):
 
 
 async def end(client: socketio.AsyncClient) -> None:
-    """End it, and its loops before it: what they still ask for would open an HTTP session that nobody closes."""
+    """End it, and its loops before it: what they still ask for would open an HTTP session that nobody closes.
+
+    Its library forgets a WebSocket whose line was cut, or whose loop met its end as something came, without closing it.
+    """
     loops = [task for task in (client.eio.read_loop_task, client.eio.write_loop_task) if task is not None]
     for task in loops:
         task.cancel()
     if loops:
         await asyncio.wait(loops)
     await client.eio.disconnect(abort=True)
+    if (socket := client.eio.ws) is not None:
+        await socket.close()
+        socket._response.close()
 
 
 class SyncPythonClient(ProcessClient):
