@@ -8,7 +8,7 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 
-TIMEOUT = 5.0
+TIMEOUT = 15.0
 BUFFER_BYTES = 131_072
 
 

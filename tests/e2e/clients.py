@@ -267,11 +267,12 @@ async def end(client: socketio.AsyncClient) -> None:
 
     Its library forgets a WebSocket whose line was cut, or whose loop met its end as something came, without closing it.
     """
-    loops = [task for task in (client.eio.read_loop_task, client.eio.write_loop_task) if task is not None]
-    for task in loops:
-        task.cancel()
-    if loops:
-        await asyncio.wait(loops)
+    loops = {task for task in (client.eio.read_loop_task, client.eio.write_loop_task) if task is not None}
+    while loops:
+        for task in loops:
+            task.cancel()
+        # They wait by wait_for(), which before Python 3.12 loses a cancellation that comes as the wait is over.
+        _, loops = await asyncio.wait(loops, timeout=0.1)
     await client.eio.disconnect(abort=True)
     if (socket := client.eio.ws) is not None:
         await socket.close()

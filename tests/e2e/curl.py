@@ -38,7 +38,7 @@ class Curl:
         # One that has come to its end by itself is not to be killed: that would take its exit code away.
         if not self._process.stdout.at_eof():
             self._process.kill()
-        await self._process.wait()
+        await self._process.communicate()
 
     async def exit_code(self) -> int:
         return await in_time(self._process.wait(), EXIT_SECONDS)

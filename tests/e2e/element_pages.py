@@ -68,12 +68,14 @@ class ElementPages:
     """A server of one page, on an origin of its own, with a policy that lets nothing in but its own files.
 
     ``server`` is what the element talks to, and has its module, too, unless ``modules`` is who has it. Where this one
-    serves the element as well, what that loads later waits for ``lets_load``, and fails while ``is_failing``.
+    serves the element as well, what that loads later waits for ``lets_load``, and fails while ``is_failing``. Tabs that
+    hang do so until ``lets_go``.
     """
 
     def __init__(self, client_library: Path) -> None:
         self.lets_load = asyncio.Event()
         self.lets_load.set()
+        self.lets_go = asyncio.Event()
         self.is_failing = False
         self.server = self.modules = ""
         self.lang, self.direction = "en", "ltr"
@@ -87,6 +89,7 @@ class ElementPages:
         application.router.add_get("/page.js", self._script)
         application.router.add_get("/page.css", self._style)
         application.router.add_get("/favicon.ico", self._style)
+        application.router.add_get("/hang", self._hang)
         application.router.add_get("/element_store.js", self._store)
         application.router.add_get("/socket.io.min.js", self._client_library)
         application.router.add_get(r"/client/{name:synkrone-inbox-.+\.js}", self._loaded_later)
@@ -98,6 +101,7 @@ class ElementPages:
         self.origin = f"http://{host}:{port}"
 
     async def close(self) -> None:
+        self.lets_go.set()
         await self._runner.cleanup()
 
     async def _page(self, _request: web.Request) -> web.Response:
@@ -113,6 +117,10 @@ class ElementPages:
 
     async def _style(self, _request: web.Request) -> web.Response:
         return web.Response(text=_STYLE, content_type="text/css")
+
+    async def _hang(self, _request: web.Request) -> web.Response:
+        await self.lets_go.wait()
+        return web.Response()
 
     async def _store(self, _request: web.Request) -> web.FileResponse:
         return web.FileResponse(SCRIPTS / "element_store.js", headers={"Content-Type": "text/javascript"})

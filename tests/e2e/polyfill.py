@@ -29,7 +29,7 @@ class Polyfill:
     ) -> None:
         if self._process.returncode is None:
             self._process.kill()
-        await self._process.wait()
+        await self._process.communicate()
 
     async def hears(self, name: str) -> Any:
         """The data of the next event, which has to be that one."""

@@ -24,7 +24,7 @@ async def test_the_stock_client_outlives_its_token(serve: Serve, clients: Client
 
 
 async def outlive_a_token(server: ServerProcess, clients: Clients, transport: str) -> None:
-    exp = int(time.time()) + 4
+    exp = int(time.time()) + 8
     tokens = [{"token": token(transport, exp=exp)}, {"token": token(transport)}]
     client = await clients.js(server.url, tokens, {"transports": [transport]})
     ready, _ = await client.ready()
@@ -58,7 +58,7 @@ async def outlive_a_token(server: ServerProcess, clients: Clients, transport: st
 async def test_a_connection_outlives_the_token_that_is_refreshed_in_time(serve: Serve, clients: Clients) -> None:
     server = serve(NO_LEEWAY)
     # Two clients start before it, each a process of its own.
-    exp = int(time.time()) + 8
+    exp = int(time.time()) + 12
     first = token("42", exp=exp)
     refreshed = await clients.js(server.url, {"token": first})
     await refreshed.ready()

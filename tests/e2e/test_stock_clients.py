@@ -25,7 +25,7 @@ PUBLISHED = 200
 AT_ONCE = (1, 7, 1, 1, 25, 1, 4)
 PACE_SECONDS = 0.01
 ROUNDS = 20 if IS_FULL else 1
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 VERSIONS = {
     "3.1": "socket.io-client-3.1",
@@ -91,6 +91,8 @@ class Many:
 
     async def are_ready(self) -> None:
         await self._until(lambda: all("ready" in others for others in self.others.values()))
+        late = [name for name, others in self.others.items() if "ready" not in others]
+        assert late == [], f"not ready within {PATIENCE} s"
 
     async def have(self, number: int) -> None:
         """Wait until each has so many, or for as long as that may take at all."""

@@ -222,7 +222,7 @@ async def test_refreshing_the_token_keeps_the_connection_past_the_first_one_s_en
     async with house(peer_class, auth={"secret": "a secret of the tests, long enough for HS256", "leeway": "0s"}) as it:
         peer, left = await it.open(), await it.open()
         for each in (peer, left):
-            await connected(each, token("42", ttl=2))
+            await connected(each, token("42", ttl=4))
         client = Asking(peer)
         answer = await client.ask("auth.refresh", {"token": token("42", ttl=600)})
         assert list(answer) == ["ok", "expires_at"]

@@ -47,7 +47,7 @@ async def test_it_is_sent_when_it_is_due_as_it_is_by_then() -> None:
     async with editing(**SETTINGS) as backend:
         peer = await WebSocketPeer.open(backend.session, backend.server.url)
         await connected(peer, token("42"))
-        far, due = in_seconds(3600), in_seconds(1.0)
+        far, due = in_seconds(3600), in_seconds(2.0)
         assert await backend.publish("far", deliver_at=far) == {"id": "far", "cursor": None, "duplicate": False}
         assert (await backend.publish("near", title="t", deliver_at=due))["cursor"] is None
         assert (await backend.publish("near", title="t", deliver_at=due))["duplicate"]

@@ -36,7 +36,7 @@ async def test_it_is_gone_and_comes_back_when_it_is_due(store: str, tmp_path: An
         for id_ in ("a", "b"):
             await backend.publish(id_)
             assert (await told(peer))[0] == "notification.new"
-        until = in_seconds(0.7)
+        until = in_seconds(2.0)
         status, answer = await snoozes(
             backend, "/v1/inbox/snooze", {"ids": ["a", "unknown"], "until": until}, token("42")
         )

@@ -75,9 +75,13 @@ const DOES = {
     await page.bringToFront();
   },
   close: () => page.close(),
-  // It does nothing else meanwhile.
-  hang: async (milliseconds) => {
-    page.evaluate((end) => { while (Date.now() < end); }, Date.now() + milliseconds).catch(() => {});
+  // It does nothing else until its server answers, and takes no processor for that.
+  hang: async () => {
+    page.evaluate(() => {
+      const request = new XMLHttpRequest();
+      request.open("GET", "/hang", false);
+      request.send();
+    }).catch(() => {});
   },
   // As where its process ends at once.
   crash: async () => void page.goto("chrome://crash").catch(() => {}),
