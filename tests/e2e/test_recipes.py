@@ -9,8 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import urllib.error
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -249,11 +249,16 @@ async def test_a_backend_that_is_to_be_sure_tries_again_and_gives_up_what_cannot
     assert (len(waits), asked) == (7, 8)
 
 
+@pytest.fixture
+def database() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", check_same_thread=False)) as database:
+        yield database
+
+
 @pytest.mark.gen_test(timeout=60)
-async def test_an_outbox_loses_nothing_and_sends_nothing_twice(serve: Serve) -> None:
+async def test_an_outbox_loses_nothing_and_sends_nothing_twice(serve: Serve, database: sqlite3.Connection) -> None:
     recipe = module(block("docs/how-to/outbox.md", "python", "send_outbox"), "outbox")
     server = serve(ONE_SECRET | {"SYNKRONE_PORT": str(port_to_keep())})
-    database = sqlite3.connect(":memory:", check_same_thread=False)
     database.executescript(recipe.TABLES)
 
     async def send() -> int:
@@ -283,11 +288,10 @@ async def test_an_outbox_loses_nothing_and_sends_nothing_twice(serve: Serve) -> 
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_an_outbox_waits_while_its_key_is_wrong(serve: Serve) -> None:
+async def test_an_outbox_waits_while_its_key_is_wrong(serve: Serve, database: sqlite3.Connection) -> None:
     recipe = module(block("docs/how-to/outbox.md", "python", "send_outbox"), "outbox")
     of_support = {"name": "support", "key": SUPPORT_KEY, "scopes": ["connections:read"]}
     server = serve(ONE_SECRET | {"SYNKRONE_API__KEYS": json.dumps([of_support])})
-    database = sqlite3.connect(":memory:", check_same_thread=False)
     database.executescript(recipe.TABLES)
     for order in ("1", "2"):
         recipe.place_order(database, order, "42")

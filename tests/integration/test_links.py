@@ -281,6 +281,8 @@ async def test_a_node_that_does_not_answer_costs_a_client_two_seconds() -> None:
         )
         assert [answer.status for answer in answers] == [400, 400]
         assert 1.9 < asyncio.get_running_loop().time() - began < 4
+        for answer in answers:
+            answer.release()
     await mute.close()
 
 

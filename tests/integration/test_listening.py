@@ -193,7 +193,8 @@ async def test_without_descriptors_it_pauses_says_so_once_and_goes_on(
         assert calls < 20
         assert [record.getMessage() for record in caplog.records] == ["cannot accept connections"]
         exhausted.__class__.accept = lambda _self: listening.accept()
-        assert (await in_time(waiting, 5)).status == 200
+        async with await in_time(waiting, 5) as answer:
+            assert answer.status == 200
 
 
 @on_both_loops
