@@ -12,6 +12,8 @@ from adapters.api.bodies import NDJSON
 from adapters.api.handlers import BackendHandler
 from adapters.api.users import user_of
 from adapters.contract.erasures import erasure_object, export_line, notification_lines
+from domain.errors import UnknownErasure
+from domain.policy import is_identifier
 
 ERASE_SCOPE: Final = "users:erase"
 EXPORT_SCOPE: Final = "users:export"
@@ -42,7 +44,10 @@ class ErasureHandler(BackendHandler):
         await self.handle(id_)
 
     async def handle(self, *arguments: str) -> None:
-        self.answer(HTTPStatus.OK, erasure_object(await self.backend.erasing.erasure(arguments[0])))
+        (id_,) = arguments
+        if not is_identifier(id_):
+            raise UnknownErasure
+        self.answer(HTTPStatus.OK, erasure_object(await self.backend.erasing.erasure(id_)))
 
 
 class ExportHandler(BackendHandler):

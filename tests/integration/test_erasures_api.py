@@ -94,8 +94,9 @@ async def test_whoever_may_not_is_refused() -> None:
             assert (await ask(session, method, f"{server.url}/v1/{path}", key))[0] == 403
             assert (await ask(session, method, f"{server.url}/v1/{path}", None))[0] == 401
             assert (await ask(session, method, f"{server.url}/v1/{path}", token("42")))[0] in (401, 403)
-        status, (problem,) = await ask(session, "GET", f"{server.url}/v1/erasures/unknown")
-        assert (status, problem["code"]) == (404, "unknown_erasure")
+        for unknown in ("unknown", "%00", "a%20b", "x" * 129):
+            status, (problem,) = await ask(session, "GET", f"{server.url}/v1/erasures/{unknown}")
+            assert (status, problem["code"]) == (404, "unknown_erasure")
         assert (await ask(session, "DELETE", f"{server.url}/v1/users/a%0Ab"))[0] == 400
 
 
