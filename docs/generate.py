@@ -227,7 +227,7 @@ CODES: Final[Mapping[str, str]] = {
     "too_large": "send less, or in parts; operators: `limits`",
     "too_many_connections": "close another of the user's connections first",
     "too_many_scheduled": "come back once some have become due, or operators: raise `limits.scheduled`",
-    "too_many_topics": "remove the user from others, or operators: raise `limits.topics_per_user`",
+    "too_many_topics": "remove whom `detail` names from others, or operators: raise `limits.topics_per_user`",
     "too_many_restrictions": "operators: raise `limits.restrictions`, or lower `auth.longest_life`",
     "unauthenticated": "send a credential that is known",
     "unavailable": "come back later",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
-from domain.model import FieldError, Problem, RecoveryReason
+from domain.model import FieldError, Problem, RecoveryReason, UserId
 
 ERRORS_MAX = 100
 """How many bad fields an error names."""
@@ -110,6 +110,11 @@ class TooManyRestrictions(SynkroneError):
 class TooManyTopics(SynkroneError):
     code = "too_many_topics"
     title = "A user is in as many topics as can be."
+
+    def __init__(self, user: UserId) -> None:
+        """``user``: the first of those who were to join one more, in the order in which they were named."""
+        super().__init__(f"{user} is in as many topics as can be")
+        self.user = user
 
 
 class IdentityMismatch(SynkroneError):

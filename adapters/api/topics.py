@@ -11,8 +11,8 @@ from adapters.api.handlers import BackendHandler
 from adapters.api.publish import PublishRoute
 from adapters.api.users import InvalidUser, user_of
 from adapters.contract.topics import read_members
-from domain.errors import InvalidArgument, SynkroneError
-from domain.model import UserId
+from domain.errors import InvalidArgument, SynkroneError, TooManyTopics, summary
+from domain.model import FieldError, UserId
 from domain.policy import is_name, name_fault
 
 SCOPE: Final = "topics:write"
@@ -68,4 +68,9 @@ class MembersHandler(_MembersHandler):
 
     async def handle(self, *arguments: str) -> None:
         add, remove = read_members(self.body)
-        await self.change(arguments[0], add, remove)
+        try:
+            await self.change(arguments[0], add, remove)
+        except TooManyTopics as error:
+            fault = FieldError(f"add[{add.index(error.user)}]", str(error))
+            error.about([fault]).detail = summary([fault])
+            raise

@@ -21,5 +21,5 @@ class Topics(Protocol):
         answer is the head.
 
         Of a user's stays that are over SPANS_MOST are remembered. Nobody may be in more than ``most`` topics: raises
-        TooManyTopics, and then nothing was stored.
+        TooManyTopics with the first of ``add`` who would be, and then nothing was stored.
         """

@@ -181,6 +181,14 @@ async def test_who_may_not_is_told_so_and_what_is_wrong() -> None:
         assert (await api.send("PUT", "p/members/42"))[0] == 204
         found, problem = await api.send("POST", "q/members", {"add": ["43", "42"]})
         assert (found, problem["code"]) == (409, "too_many_topics")
+        said = "42 is in as many topics as can be"
+        assert problem["detail"] == f"add[1]: {said}"
+        assert (problem["errors"], problem["errors_total"]) == ([{"path": "add[1]", "message": said}], 1)
+        found, problem = await api.send("PUT", "q/members/42")
+        assert (found, problem["detail"], problem.get("errors")) == (409, said, None)
+        # Whoever is named again is named where they come first.
+        found, problem = await api.send("POST", "q/members", {"add": ["43", "43", "42", "42"]})
+        assert problem["errors"][0]["path"] == "add[2]"
         await api.publish("none", {"topic": "q"})
         assert await api.ids("43") == []
 

@@ -22,8 +22,9 @@ class MemoryTopics(Held):
         left = tuple(user for user in remove if self._stay(user, room) is not None)
         if not joined and not left:
             return self._head()
-        if any(sum(span.upto is None for span in self._spans_of(user)) >= most for user in joined):
-            raise TooManyTopics
+        for user in joined:
+            if sum(span.upto is None for span in self._spans_of(user)) >= most:
+                raise TooManyTopics(user)
         if self._memberships + len(joined) > MEMBERSHIPS_MOST:
             raise StoreUnavailable("there are as many members of topics as can be")
         control = ChangeMembers(topic, joined, left)

@@ -17,7 +17,7 @@ from domain.model import SPANS_MOST, Entry, Json, Position, UserId
 from domain.model.value import value
 
 _CHANGE: Final = b"""
-    SELECT first, epoch, payload, is_refused FROM synkrone.change_members(
+    SELECT first, epoch, payload, refused FROM synkrone.change_members(
         %(name)s::uuid, %(answered)s::uuid[], %(at)s::bigint, %(known)s::bigint, %(known_epoch)s::text,
         %(sync)s::boolean, %(topic)s::text, %(add)s::text[], %(remove)s::text[], %(most)s::integer,
         %(stays)s::integer, %(event)s::text, %(form)s::smallint)"""
@@ -66,7 +66,7 @@ class ChangingMembers:
 
 def _change(db: Database, one: _Begun, *, sync: bool) -> None:
     wanted = one.wanted
-    first, epoch, payload, is_refused = db.one(
+    first, epoch, payload, refused = db.one(
         _CHANGE,
         {
             "name": one.name,
@@ -85,7 +85,7 @@ def _change(db: Database, one: _Begun, *, sync: bool) -> None:
         },
     )
     position = Position(epoch, first)
-    one.answer = TooManyTopics() if is_refused else position
+    one.answer = TooManyTopics(UserId(refused)) if refused is not None else position
     if payload is not None:
         said = Json(payload.encode())
         one.entry = Entry(position, frozenset(), CHANGE_MEMBERS, said, control=read_control(CHANGE_MEMBERS, said))

@@ -12,7 +12,7 @@ CREATE FUNCTION synkrone.change_members(
     append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,
     changed_topic text, added text[], removed text[], topics_most integer, stays_most integer,
     new_event text, new_form smallint,
-    OUT first bigint, OUT epoch text, OUT payload text, OUT is_refused boolean)
+    OUT first bigint, OUT epoch text, OUT payload text, OUT refused text)
 LANGUAGE plpgsql AS $$
 DECLARE
     locked record;
@@ -20,7 +20,6 @@ DECLARE
     came text[];
     gone text[];
 BEGIN
-    is_refused := false;
     locked := synkrone.lock_log(at, known, known_epoch, sync);
     SELECT appends.first, epochs.epoch, entries.payload INTO first, epoch, payload
     FROM synkrone.appends
@@ -48,12 +47,13 @@ BEGIN
     IF cardinality(came) + cardinality(gone) = 0 THEN
         RETURN;
     END IF;
-    is_refused := EXISTS (
-        SELECT FROM unnest(came) AS given (user_id)
-        WHERE topics_most <= (
-            SELECT count(*) FROM synkrone.memberships AS stay
-            WHERE stay.user_id = given.user_id AND stay.upto_offset IS NULL));
-    IF is_refused THEN
+    SELECT given.user_id INTO refused
+    FROM unnest(came) WITH ORDINALITY AS given (user_id, number)
+    WHERE topics_most <= (
+        SELECT count(*) FROM synkrone.memberships AS stay
+        WHERE stay.user_id = given.user_id AND stay.upto_offset IS NULL)
+    ORDER BY given.number LIMIT 1;
+    IF FOUND THEN
         RETURN;
     END IF;
     first := locked.head + 1;
@@ -80,8 +80,8 @@ END
 $$;
 COMMENT ON FUNCTION synkrone.change_members IS
     'Have users in a topic, and others not, and say so in the entry "first": whom it changes something for. Without a '
-    '"payload" it changes nothing for anybody, or is refused, as somebody would be in too many topics. Said again, also '
-    'by another connection, it answers as it did.';
+    '"payload" it changes nothing for anybody; where somebody would be in too many topics, "refused" is the first of '
+    'them. Said again, also by another connection, it answers as it did.';
 
 CREATE FUNCTION synkrone.group_fault(given json) RETURNS text
 LANGUAGE plpgsql IMMUTABLE AS $$

@@ -76,12 +76,13 @@ def _check(db: sqlite3.Connection, joined: Sequence[UserId], most: int) -> None:
     """Raises TooManyTopics."""
     row = db.execute(
         """
-        SELECT 1 FROM json_each(:users) JOIN rooms ON rooms.name = 'user:' || value
-        WHERE (SELECT count(*) FROM memberships WHERE user = rooms.id AND upto IS NULL) >= :most LIMIT 1""",
+        SELECT value FROM json_each(:users) JOIN rooms ON rooms.name = 'user:' || value
+        WHERE (SELECT count(*) FROM memberships WHERE user = rooms.id AND upto IS NULL) >= :most
+        ORDER BY key LIMIT 1""",
         {"users": as_json(joined), "most": most},
     ).fetchone()
     if row is not None:
-        raise TooManyTopics
+        raise TooManyTopics(UserId(row[0]))
 
 
 def _forget(db: sqlite3.Connection, users: Sequence[UserId]) -> None:
