@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 
-from domain.model import EVERYONE, Audience, AudienceKind, RecipientPlace, Room, Span, UserId
+from domain.model import EVERYONE, Audience, AudienceKind, Room, Span, UserId
 
 _ROLE = "role:"
 _TOPIC = "topic:"
 _ALL = "all:"
-_USER = "user:"
 
 
 def audience_of(rooms: str | None) -> tuple[AudienceKind, frozenset[Room]]:
@@ -66,12 +64,6 @@ def common_roles(audience: Audience) -> list[str]:
 def topics_only(stays: Iterable[Span]) -> list[Span]:
     """Without those in rooms of several parts."""
     return [stay for stay in stays if not stay.room.is_all]
-
-
-def named_after(audience: Audience, place: RecipientPlace | None) -> list[UserId]:
-    """Whom it names, by name, from a place on."""
-    users = sorted(UserId(room.removeprefix(_USER)) for room in audience.rooms)
-    return users if place is None else users[bisect_right(users, place.user) :]
 
 
 def rooms_of(user: UserId, shared: frozenset[Room], *, is_own: bool) -> frozenset[Room]:

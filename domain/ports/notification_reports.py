@@ -15,4 +15,5 @@ class NotificationReports(Protocol):
         RateLimited where as many recipients are being counted as may be at once."""
 
     async def recipients_of(self, id_: str, after: RecipientPlace | None) -> RecipientsPage:
-        """The recipients after a place, each with the times that are known."""
+        """The recipients after a place, each with the times that are known. Of what was not sent yet, or was cancelled,
+        they are those whom it names."""

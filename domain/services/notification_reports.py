@@ -12,10 +12,11 @@ from domain.model import (
     Recipient,
     RecipientPlace,
     RecipientsPage,
+    ScheduledNotification,
     Tally,
 )
 from domain.ports import DeliveryReports, Recipients, Schedule
-from domain.rules.recipients import NOBODY, named_recipients, together
+from domain.rules.recipients import NOBODY, named_recipients, recipients_until_sent, together
 
 RECIPIENTS_AT_ONCE = 50
 """On a page: of each it is looked up when they received it."""
@@ -33,27 +34,30 @@ class NotificationReportService:
         self._counting = 0
 
     async def report_of(self, id_: str) -> NotificationReport:
-        notification = await self._recipients.published(id_)
-        if notification is None and (scheduled := await self._schedule.scheduled(id_)) is not None:
-            recipients = named_recipients(scheduled.audience)
-            return NotificationReport(scheduled, recipients, NOBODY)
-        if notification is None:
-            # It may have come into the log between the two.
-            notification = await self._published(id_)
+        notification = await self._found(id_)
         recipients = named_recipients(notification.audience)
+        if isinstance(notification, ScheduledNotification):
+            return NotificationReport(notification, recipients, NOBODY)
         tally = await self._tally(notification) if recipients is not None else await self._tally_in_turn(notification)
         return NotificationReport(notification, recipients, tally)
 
     async def recipients_of(self, id_: str, after: RecipientPlace | None) -> RecipientsPage:
-        notification = await self._published(id_)
+        notification = await self._found(id_)
+        if isinstance(notification, ScheduledNotification):
+            return recipients_until_sent(notification.audience, after, RECIPIENTS_AT_ONCE)
         page = await self._recipients.recipients(notification, after, RECIPIENTS_AT_ONCE)
         return RecipientsPage([await self._timed(id_, one) for one in page.recipients], page.next)
 
-    async def _published(self, id_: str) -> PublishedNotification:
-        notification = await self._recipients.published(id_)
-        if notification is None:
+    async def _found(self, id_: str) -> PublishedNotification | ScheduledNotification:
+        """Looked for in the log once more: it may have come there just before it was looked for in the schedule."""
+        found = (
+            await self._recipients.published(id_)
+            or await self._schedule.scheduled(id_)
+            or await self._recipients.published(id_)
+        )
+        if found is None:
             raise UnknownNotification
-        return notification
+        return found
 
     async def _tally_in_turn(self, notification: PublishedNotification) -> Tally:
         if self._counting >= COUNTS_MOST:

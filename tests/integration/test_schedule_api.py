@@ -143,6 +143,56 @@ async def test_it_is_cancelled() -> None:
         assert (status, problem["code"]) == (409, "conflict")
 
 
+async def recipients_of(backend: Backend, id_: str) -> list[list[dict[str, Any]]]:
+    """Page by page."""
+    pages: list[list[dict[str, Any]]] = []
+    following = ""
+    while following is not None:
+        path = f"notifications/{id_}/recipients{following and f'?page={following}'}"
+        status, answer, _ = await backend.send("GET", path, key=READ_KEY)
+        assert status == 200, answer
+        pages.append(answer["recipients"])
+        following = answer["next"]
+    return pages
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("store", ["memory://", "sqlite"])
+async def test_until_then_its_recipients_are_those_it_names(store: str) -> None:
+    nothing = {"received_at": None, "seen_at": None, "read_at": None, "archived_at": None, "deleted_at": None}
+    users = sorted(f"u-{number}" for number in range(120))
+    named = [{"user": user, "received": False, "deleted": False, **nothing} for user in users]
+    place = {"store": store} if store == "memory://" else {}
+    async with editing(**SETTINGS, **place) as backend:
+        for id_, to in (("few", users[:2]), ("many", users[::-1])):
+            await backend.publish(id_, to={"users": to}, deliver_at=in_seconds(3600))
+        for id_, group in (("role", {"role": "freelance"}), ("topic", {"topic": "t"}), ("all", {"everyone": True})):
+            await backend.publish(id_, to=group, deliver_at=in_seconds(3600))
+        many = [named[:50], named[50:100], named[100:]]
+        assert await recipients_of(backend, "few") == [named[:2]]
+        assert await recipients_of(backend, "many") == many
+        for id_ in ("role", "topic", "all"):
+            assert await recipients_of(backend, id_) == [[]]
+        for id_ in ("few", "role"):
+            await backend.recall(id_)
+        assert await recipients_of(backend, "few") == [named[:2]]
+        assert await recipients_of(backend, "role") == [[]]
+        # A page leads to the next one also where it was sent in between.
+        status, first, _ = await backend.send("GET", "notifications/many/recipients", key=READ_KEY)
+        assert status == 200
+        await backend.revise("many", {"deliver_at": None})
+        async with asyncio.timeout(10):
+            while True:
+                if (await report_of(backend, "many"))["state"] == "sent":
+                    break
+                await asyncio.sleep(0.02)
+        path = f"notifications/many/recipients?page={first['next']}"
+        _, second, _ = await backend.send("GET", path, key=READ_KEY)
+        assert (first["recipients"], second["recipients"]) == (many[0], many[1])
+        status, problem, _ = await backend.send("GET", "notifications/none/recipients", key=READ_KEY)
+        assert (status, problem["code"]) == (404, "not_found")
+
+
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
     ("members", "path"),

@@ -284,7 +284,8 @@ def _of_reports() -> dict[str, Any]:
             "get": operation(
                 "recipients",
                 "What became of a notification with each recipient",
-                needs,
+                "Of one that was not sent yet, or was cancelled, these are the users `to` names, and for a role, a "
+                f"topic or everyone there are none. {needs}",
                 tag="backends",
                 security=BACKEND,
                 parameters=[{"name": "page", "in": "query", "schema": PLACE}],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncIterator
 
-from adapters.store.addressing import audience_in, common_roles, named_after, parts_of
+from adapters.store.addressing import audience_in, common_roles, parts_of
 from adapters.store.memory.held import User
 from adapters.store.memory.inboxes import MemoryInboxes
 from domain.model import (
@@ -21,7 +21,7 @@ from domain.model import (
 )
 from domain.rules.deliveries import Reach
 from domain.rules.groups import stays_in
-from domain.rules.recipients import tally_of
+from domain.rules.recipients import named_after, tally_of
 
 
 class MemoryRecipients(MemoryInboxes):

@@ -6,7 +6,7 @@ look at their marks, their state and their watermarks.
 
 from __future__ import annotations
 
-from adapters.store.addressing import common_roles, named_after, parts_of, roles_of, whole_audience, without
+from adapters.store.addressing import common_roles, parts_of, roles_of, whole_audience, without
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.times import moment
@@ -22,6 +22,7 @@ from domain.model import (
     UserId,
 )
 from domain.model.value import value
+from domain.rules.recipients import named_after
 
 _COUNTED_AT_ONCE = 5000
 

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from typing import Any
 
-from adapters.store.addressing import common_roles, named_after, parts_of, roles_of, whole_audience, without
+from adapters.store.addressing import common_roles, parts_of, roles_of, whole_audience, without
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.sqlite.erased import rooms_of_erased
 from adapters.store.sqlite.locators import locator
@@ -30,6 +30,7 @@ from domain.model import (
 )
 from domain.model.value import value
 from domain.rules.epochs import Generations
+from domain.rules.recipients import named_after
 
 _COUNTED_AT_ONCE = 5000
 

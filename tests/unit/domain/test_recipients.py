@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from domain.model import Audience, Recipient, Tally, UserId
-from domain.rules.recipients import NOBODY, named_recipients, tally_of, together
+from domain.model import Audience, Recipient, RecipientPlace, RecipientsPage, Tally, UserId
+from domain.rules.recipients import NOBODY, named_recipients, recipients_until_sent, tally_of, together
 from tests.doubles import START
 
 
@@ -63,3 +63,21 @@ def test_of_nobody_there_is_nothing() -> None:
 )
 def test_recipients_are_counted_where_they_are_named(audience: Audience, number: int | None) -> None:
     assert named_recipients(audience) == number
+
+
+def test_until_it_is_sent_they_are_those_whom_it_names() -> None:
+    ann, bob, cem = map(UserId, ("ann", "bob", "cem"))
+    named = Audience.users((cem, ann, bob))
+    pages: tuple[tuple[UserId | None, int, list[UserId], UserId | None], ...] = (
+        (None, 2, [ann, bob], bob),
+        (None, 3, [ann, bob, cem], None),
+        (ann, 2, [bob, cem], None),
+        (cem, 2, [], None),
+    )
+    for after, limit, users, following in pages:
+        page = recipients_until_sent(named, RecipientPlace(0, after) if after is not None else None, limit)
+        assert [one.user for one in page.recipients] == users
+        assert page.next == (RecipientPlace(0, following) if following is not None else None)
+        assert tally_of(page.recipients) == NOBODY
+    for unnamed in (Audience.role("company"), Audience.topic("t"), Audience.everyone()):
+        assert recipients_until_sent(unnamed, None, 2) == RecipientsPage([], None)
