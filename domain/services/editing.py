@@ -47,7 +47,7 @@ class EditingService:
 
         def checked_until_due(notification: Notification) -> Notification:
             after = replace(revise(notification), created_at=due if due is not None else notification.created_at)
-            return self._checked(notification, after, after.created_at)
+            return self._checked(notification, after, after.created_at, is_another_time=due is not None)
 
         try:
             return await self._amendments.revise(id_, checked, self._clock.now())
@@ -78,9 +78,12 @@ class EditingService:
         self._hub.withdraw(recalled.about)
         return recalled
 
-    def _checked(self, before: Notification, after: Notification, due: datetime | None) -> Notification:
+    def _checked(
+        self, before: Notification, after: Notification, due: datetime | None, *, is_another_time: bool = False
+    ) -> Notification:
         now, ends = self._clock.now(), after.expires_at
-        self._policy.check(_content_of(after, due), now=now)
+        # A time that it was given before stays good, whatever the limit has become since.
+        self._policy.check(_content_of(after, due), now=now if is_another_time else None)
         # What has expired is told to nobody: whoever has it would keep what they have.
         if ends is not None and ends != before.expires_at and ends <= now:
             raise InvalidPublication([FieldError("expires_at", "must be in the future: to end it now, take it back")])

@@ -250,6 +250,34 @@ def test_nothing_is_scheduled_for_too_far_ahead() -> None:
     run(story())
 
 
+def test_what_waits_beyond_a_limit_that_was_lowered_can_be_changed() -> None:
+    async def story() -> None:
+        policy = ConnectionPolicy(schedule_ahead=60 * MINUTE)
+        async with World(policy=policy).running() as world:
+            editing, due = world.application.editing, START + 30 * MINUTE
+            await publish(world, shift("a", due))
+            policy.become(ConnectionPolicy(schedule_ahead=10 * MINUTE))
+
+            def revise(one: Notification) -> Notification:
+                return replace(one, title="other")
+
+            await editing.revise("a", revise)
+            waiting = await world.inbox.scheduled("a")
+            assert waiting is not None
+            assert waiting.due == due
+            assert waiting.payload is not None
+            assert waiting.payload.count(b"other") == 1
+            # Another time keeps to the limit, even the one that it has.
+            for time in (due, START + 11 * MINUTE):
+                with pytest.raises(InvalidPublication, match="deliver_at: must be within 10 minutes from now "):
+                    await editing.revise("a", revise, time)
+            with pytest.raises(InvalidPublication, match="expires_at: must be after deliver_at"):
+                await editing.revise("a", lambda one: replace(one, expires_at=START + 20 * MINUTE))
+            await editing.revise("a", revise, START + 10 * MINUTE)
+
+    run(story())
+
+
 def test_times_need_a_zone() -> None:
     with pytest.raises(InvalidPublication, match="deliver_at: must have a time zone"):
         ConnectionPolicy().check(shift("a", datetime(2030, 1, 1)))  # noqa: DTZ001 (that it has none is the point)
