@@ -40,10 +40,10 @@ class NotificationHandler(BackendHandler):
         await self.handle(id_)
 
     async def handle(self, *arguments: str) -> None:
-        id_ = _identifier(arguments[0])
         if self.scope == WRITE_SCOPE:
             # Each is an entry of the log for all of its recipients, as publishing it was.
             self.backend.pace.take(self.caller, 1)
+        id_ = _identifier(arguments[0])
         match self.request.method:
             case "PATCH":
                 patch = read_patch(self.body)

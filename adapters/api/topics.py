@@ -29,8 +29,7 @@ class _MembersHandler(BackendHandler):
         return super().status_of(error)
 
     async def change(self, topic: str, add: Sequence[UserId], remove: Sequence[UserId]) -> None:
-        """Raises RateLimited, InvalidUser, InvalidArgument, TooManyTopics and StoreUnavailable."""
-        self.backend.pace.take(self.caller, 1)
+        """Raises InvalidUser, InvalidArgument, TooManyTopics and StoreUnavailable."""
         if not is_name(topic):
             raise InvalidUser("topic", name_fault(topic))
         await self.backend.topics.change_members(topic, add, remove)
@@ -50,6 +49,7 @@ class MemberHandler(_MembersHandler):
         await self.handle(topic, user)
 
     async def handle(self, *arguments: str) -> None:
+        self.backend.pace.take(self.caller, 1)
         topic, users = arguments[0], [user_of(arguments[1])]
         await self.change(topic, *((users, ()) if self.request.method == "PUT" else ((), users)))
 
@@ -67,6 +67,7 @@ class MembersHandler(_MembersHandler):
         await self.handle(topic)
 
     async def handle(self, *arguments: str) -> None:
+        self.backend.pace.take(self.caller, 1)
         add, remove = read_members(self.body)
         try:
             await self.change(arguments[0], add, remove)

@@ -29,12 +29,17 @@ class _InboxHandler(BackendHandler):
             return HTTPStatus.UNPROCESSABLE_ENTITY
         return super().status_of(error)
 
+    def paced(self, id_: str) -> UserId:
+        """Whose it is, whatever else is asked for. Raises InvalidUser and RateLimited."""
+        user = user_of(id_)
+        self.backend.inbox_pace.take(user)
+        return user
+
     async def ask(self, user: UserId, query: Mapping[str, str], event: str, argument: object) -> Answer:
-        """Raises InvalidArgument, RateLimited and StoreUnavailable."""
+        """Raises InvalidArgument and StoreUnavailable."""
         role = query.get("role")
         if role is not None and not is_name(role):
             raise InvalidArgument("role", name_fault(role))
-        self.backend.inbox_pace.take(user)
         answer = await self.backend.inboxes.request_for(user, role, read_command(event, argument))
         self.answer(200, answer_object(answer))
         return answer
@@ -50,14 +55,14 @@ class _LookHandler(_InboxHandler):
 
 class UserListHandler(_LookHandler):
     async def handle(self, *arguments: str) -> None:
-        user, query = user_of(arguments[0]), query_of(self, (*LIST_ARGUMENTS, "role"))
+        user, query = self.paced(arguments[0]), query_of(self, (*LIST_ARGUMENTS, "role"))
         members = {name: value for name, value in query.items() if name != "role"}
         await self.ask(user, query, "inbox.list", list_members(members))
 
 
 class UserCountHandler(_LookHandler):
     async def handle(self, *arguments: str) -> None:
-        await self.ask(user_of(arguments[0]), query_of(self, ("role",)), "inbox.count", {})
+        await self.ask(self.paced(arguments[0]), query_of(self, ("role",)), "inbox.count", {})
 
 
 class UserActionHandler(_InboxHandler):
@@ -70,7 +75,7 @@ class UserActionHandler(_InboxHandler):
         await self.handle(user, action)
 
     async def handle(self, *arguments: str) -> None:
-        user, action = user_of(arguments[0]), arguments[1]
+        user, action = self.paced(arguments[0]), arguments[1]
         argument = parse_argument(self.body) if self.body else {}
         answer = await self.ask(user, query_of(self, ("role",)), f"notification.{action}", argument)
         if isinstance(answer, Changed) and answer.changed:

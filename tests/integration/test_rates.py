@@ -47,9 +47,11 @@ class Backend:
     async def send(
         self, path: str, octets: bytes | None, key: str, method: str = "POST"
     ) -> tuple[int, Any, Mapping[str, str]]:
+        return await self.ask(method, f"notifications{path}", octets, key)
+
+    async def ask(self, method: str, path: str, octets: bytes | None, key: str) -> tuple[int, Any, Mapping[str, str]]:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        address = f"{self.url}/v1/notifications{path}"
-        async with self.session.request(method, address, data=octets, headers=headers) as answer:
+        async with self.session.request(method, f"{self.url}/v1/{path}", data=octets, headers=headers) as answer:
             return answer.status, await answer.json(content_type=None), answer.headers
 
     async def stored(self) -> int:
@@ -114,6 +116,59 @@ async def test_what_is_not_valid_counts_too(path: str, octets: bytes) -> None:
         assert set(answers[:2]) <= {400, 422}
         assert answers[2] == 429
         assert (await backend.publish(0, API_KEY))[0] == 429
+
+
+LONG = "x" * 129
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "octets"),
+    [
+        ("POST", "topics/t/members", b"{"),
+        ("POST", "topics/t/members", b'{"add": [42]}'),
+        ("POST", "topics/t/members", b'{"add": [""]}'),
+        ("POST", f"topics/{LONG}/members", b"{}"),
+        ("PUT", f"topics/t/members/{LONG}", None),
+        ("DELETE", f"topics/{LONG}/members/42", None),
+        ("PATCH", "notifications/n-0", b"{"),
+        ("PATCH", "notifications/unknown", b"{}"),
+        ("DELETE", f"notifications/{LONG}", None),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_change_that_is_not_valid_counts_too(method: str, path: str, octets: bytes | None) -> None:
+    rate = {"publish_per_second": 0.1, "publish_burst": 2}
+    async with serving(api={"key": API_KEY, **rate}) as server, http_session() as session:
+        backend = Backend(session, server.url)
+        answers = [(await backend.ask(method, path, octets, API_KEY))[0] for _ in range(3)]
+        assert set(answers[:2]) <= {400, 404, 422}
+        assert answers[2] == 429
+        assert (await backend.publish(0, API_KEY))[0] == 429
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "octets"),
+    [
+        ("GET", "inbox?limit=many", None),
+        ("GET", "inbox?unknown=1", None),
+        ("GET", f"inbox/count?role={LONG}", None),
+        ("POST", "inbox/read", b"{"),
+        ("POST", "inbox/read", b"{}"),
+        ("POST", "inbox/read?unknown=1", b'{"ids": ["a"]}'),
+    ],
+)
+@pytest.mark.gen_test
+async def test_what_is_not_valid_of_the_inbox_of_a_user_counts_too(
+    method: str, path: str, octets: bytes | None
+) -> None:
+    limits = {"requests_per_second": 0.1, "requests_burst": 2}
+    async with serving(limits=limits) as server, http_session() as session:
+        backend = Backend(session, server.url)
+        answers = [(await backend.ask(method, f"users/42/{path}", octets, API_KEY))[0] for _ in range(3)]
+        assert set(answers[:2]) <= {400, 422}
+        assert answers[2] == 429
+        assert (await backend.ask("GET", "users/42/inbox", None, API_KEY))[0] == 429
+        assert (await backend.ask("GET", "users/43/inbox", None, API_KEY))[0] == 200
 
 
 @pytest.mark.gen_test
