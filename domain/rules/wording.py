@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from domain.model import (
@@ -141,29 +141,30 @@ def _not_shown(case: Case) -> str:
 
 def _not_addressed(case: Case) -> str:
     notification = case.notification
-    role = next((room.removeprefix("role:") for room in notification.rooms if room.startswith("role:")), None)
     if notification.audience is AudienceKind.USER:
         return f"It was published for other users, and not for {case.user}."
+    at = _time(notification.stored_at)
     if any(room.is_all for room in notification.rooms):
         (whole,) = notification.rooms
         groups = " and ".join(" ".join(("the", *room.partition(":")[::2])) for room in whole.parts)
-        return (
-            f"It was published for whoever is in {groups}, at {_time(notification.stored_at)}, and {case.user} was not "
-            "in all of them by then."
-        )
-    if any(room.is_topic for room in notification.rooms):
-        topics = ", ".join(sorted(room.removeprefix("topic:") for room in notification.rooms if room.is_topic))
-        others = " and in none of its roles" if any(not room.is_topic for room in notification.rooms) else ""
-        return (
-            f"It was published for the topic {topics} at {_time(notification.stored_at)}, and {case.user} was not in "
-            f"it by then{others}."
-        )
-    whom = f"the role {role}" if notification.audience is AudienceKind.ROLE else "everyone"
-    before = " in that role" if notification.audience is AudienceKind.ROLE else ""
+        return f"It was published for whoever is in {groups}, at {at}, and {case.user} was not in all of them by then."
+    topics, roles = _any_of("topic", notification.rooms), _any_of("role", notification.rooms)
+    is_one = len(notification.rooms) == 1
+    if topics:
+        groups = " or ".join(part for part in (topics, roles) if part)
+        was = "was not in it" if is_one else "was in none of them"
+        return f"It was published for {groups} at {at}, and {case.user} {was} by then."
+    come = f"come in {'that role' if is_one else 'any of them'}" if roles else "come"
     return (
-        f"It was published for {whom} at {_time(notification.stored_at)}, and by then {case.user} had never come"
-        f"{before}, neither by a connection nor over HTTP: what is older does not exist for them."
+        f"It was published for {roles or 'everyone'} at {at}, and by then {case.user} had never {come}, neither by a "
+        "connection nor over HTTP: what is older does not exist for them."
     )
+
+
+def _any_of(kind: str, rooms: Iterable[Room]) -> str:
+    """Those of a kind: ``the role admin or driver``; empty where there is none."""
+    names = sorted(name for of, _, name in (room.partition(":") for room in rooms) if of == kind)
+    return f"the {kind} {' or '.join(names)}" if names else ""
 
 
 def _stored(case: Case) -> str:

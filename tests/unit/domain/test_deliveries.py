@@ -386,6 +386,26 @@ def test_what_is_older_than_a_user_s_start_in_a_room_does_not_exist_for_them(
             )
 
 
+def test_of_several_groups_none_is_left_out() -> None:
+    roles = [Room.of_role(role) for role in ("driver", "admin", "owner")]
+    topics = [Room.of_topic(topic) for topic in ("p2", "p1")]
+    never = "neither by a connection nor over HTTP: what is older does not exist for them."
+    assert sentence(judged(notification(*roles, audience=AudienceKind.ROLE))) == (
+        "It was published for the role admin or driver or owner at 2030-01-31 12:01:40 UTC, and by then ann had never "
+        f"come in any of them, {never}"
+    )
+    assert sentence(judged(notification(*topics, audience=AudienceKind.TOPIC))) == (
+        "It was published for the topic p1 or p2 at 2030-01-31 12:01:40 UTC, and ann was in none of them by then."
+    )
+    assert sentence(judged(notification(*roles, *topics, audience=AudienceKind.TOPIC))) == (
+        "It was published for the topic p1 or p2 or the role admin or driver or owner at 2030-01-31 12:01:40 UTC, and "
+        "ann was in none of them by then."
+    )
+    assert sentence(judged(notification(topics[0], audience=AudienceKind.TOPIC))) == (
+        "It was published for the topic p2 at 2030-01-31 12:01:40 UTC, and ann was not in it by then."
+    )
+
+
 def test_a_connection_in_another_role_is_not_sent_it() -> None:
     of_role = notification(COMPANY, audience=AudienceKind.ROLE)
     freelance = ended(LIVE, 120, received=12)
