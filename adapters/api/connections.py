@@ -62,6 +62,7 @@ def connection_object(info: ConnectionInfo) -> dict[str, object]:
     return {
         "device": info.device,
         "role": info.role,
+        "roles": [*info.roles],
         "transport": info.transport,
         "remote_address": info.remote_address,
         "since": timestamp(info.since),

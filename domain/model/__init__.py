@@ -23,7 +23,7 @@ from domain.model.connection import (
     ResumeRequest,
 )
 from domain.model.erasure import Erasure, ErasureState, LeftIn
-from domain.model.identity import ROLES_MOST, Caller, Identity, Rate, UserId, role_set, roles_in
+from domain.model.identity import ROLES_MOST, Caller, Identity, Rate, UserId, role_list, role_set, roles_in
 from domain.model.inbox import Action, Changed, Counted, Counts, InboxQuery, Item, ItemState, Listing
 from domain.model.ledger import (
     SERVER_STOPPED,
@@ -203,6 +203,7 @@ __all__ = [
     "UserExport",
     "UserId",
     "UserPart",
+    "role_list",
     "role_set",
     "roles_in",
 ]

@@ -184,13 +184,17 @@ class ConnectReply:
 
 @value
 class ConnectionInfo:
-    """A live connection, as operators see it."""
+    """A live connection, as operators see it. ``roles`` are all that its token gives, the first one first."""
 
     device: str | None
-    role: str
+    roles: tuple[str, ...]
     transport: str
     remote_address: str
     since: datetime
+
+    @property
+    def role(self) -> str:
+        return self.roles[0]
 
 
 @value

@@ -18,11 +18,16 @@ _BETWEEN = "\x1f"
 
 def role_set(roles: Iterable[str]) -> str:
     """The name of a set of roles; that of a single one is its own. What is known of users is kept by it."""
-    return _BETWEEN.join(sorted(set(roles)))
+    return role_list(sorted(set(roles)))
+
+
+def role_list(roles: Iterable[str]) -> str:
+    """The same of roles in an order that counts."""
+    return _BETWEEN.join(roles)
 
 
 def roles_in(name: str) -> Sequence[str]:
-    """Those of a set with a name."""
+    """Those of a set, or of a list, with a name."""
     return name.split(_BETWEEN)
 
 

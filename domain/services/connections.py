@@ -81,7 +81,7 @@ class Connection:
     def info(self) -> ConnectionInfo:
         return ConnectionInfo(
             self.device,
-            self.identity.role if self.identity is not None else "",
+            tuple(self.identity.all_roles) if self.identity is not None else (),
             self.subscription.outlet.technology,
             self.remote_address,
             self.since,

@@ -34,13 +34,14 @@ class Client:
     continues: str | None = None
     device: str | None = None
     technology: str = "polling"
+    roles: tuple[str, ...] = ("company",)
     since: int = 0
     displaced: list[str] = field(default_factory=list)
 
     @property
     def info(self) -> ConnectionInfo:
         since = START + timedelta(seconds=self.since)
-        return ConnectionInfo(self.device, "company", self.technology, "192.0.2.7", since)
+        return ConnectionInfo(self.device, self.roles, self.technology, "192.0.2.7", since)
 
     @property
     def present(self) -> Present:
@@ -171,6 +172,12 @@ class SharedPresenceContract(PresenceContract):
         server.leave(phone)
         await third.sees(tablet)
         assert await other.elsewhere() == []
+
+    @pytest.mark.gen_test
+    async def test_several_roles_are_seen_in_their_order(self, server: Server, other: Server) -> None:
+        client = await server.connect(roles=("company", "admin"))
+        (seen,) = await other.elsewhere()
+        assert (seen, seen.role) == (client.info, "company")
 
     @pytest.mark.gen_test
     async def test_beyond_the_limit_the_oldest_goes_wherever_it_is(self, server: Server, other: Server) -> None:

@@ -25,7 +25,7 @@ from tests.engine_io import (
     until_closed,
 )
 from tests.integration.test_service_tokens_api import issuer, service_token, user_token
-from tests.serving import API_KEY, eventually, publish, serving, token
+from tests.serving import API_KEY, SECRET, eventually, publish, serving, token
 from tests.sse_client import StreamClient
 
 READ_KEY = "a key that may only look, of 32 characters or more"
@@ -134,9 +134,27 @@ async def test_all_devices_by_all_transports_are_shown_the_oldest_first() -> Non
             since = [datetime.fromisoformat(connection.pop("since")) for connection in shown]
             assert before - timedelta(seconds=1) <= since[0] <= since[1] <= since[2] <= datetime.now(UTC)
             assert shown == [
-                {"device": "phone é", "role": "freelance", "transport": "polling", "remote_address": "127.0.0.1"},
-                {"device": "laptop", "role": "company", "transport": "websocket", "remote_address": "127.0.0.1"},
-                {"device": "script", "role": "freelance", "transport": "sse", "remote_address": "127.0.0.1"},
+                {
+                    "device": "phone é",
+                    "role": "freelance",
+                    "roles": ["freelance"],
+                    "transport": "polling",
+                    "remote_address": "127.0.0.1",
+                },
+                {
+                    "device": "laptop",
+                    "role": "company",
+                    "roles": ["company"],
+                    "transport": "websocket",
+                    "remote_address": "127.0.0.1",
+                },
+                {
+                    "device": "script",
+                    "role": "freelance",
+                    "roles": ["freelance"],
+                    "transport": "sse",
+                    "remote_address": "127.0.0.1",
+                },
             ]
             assert [connection["device"] for connection in await operator.connections("43")] == [None]
             await phone.close()
@@ -144,6 +162,22 @@ async def test_all_devices_by_all_transports_are_shown_the_oldest_first() -> Non
             assert [connection["device"] for connection in await operator.connections("42")] == ["laptop", "script"]
         await eventually(lambda: server.container.connections().open_connections == 2)
         assert [connection["device"] for connection in await operator.connections("42")] == ["laptop"]
+
+
+@pytest.mark.gen_test
+async def test_of_several_roles_all_are_shown() -> None:
+    issuer_of_several = {
+        "issuer": "i",
+        "secret": SECRET,
+        "role_claim": "groups",
+        "multiple_roles": True,
+        "roles": ["company", "admin"],
+    }
+    async with operating(auth={"issuers": [issuer_of_several]}) as operator:
+        peer = await WebSocketPeer.open(operator.session, operator.server.url)
+        await connected(peer, token("42", iss="i", groups=["admin", "company"]))
+        (shown,) = await operator.connections("42")
+        assert (shown["role"], shown["roles"]) == ("company", ["company", "admin"])
 
 
 @pytest.mark.gen_test

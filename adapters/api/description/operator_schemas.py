@@ -20,7 +20,7 @@ from adapters.api.description.schema_parts import (
     object_of,
     or_null,
 )
-from domain.model import AudienceKind, LeftIn, NotificationState, Outcome
+from domain.model import ROLES_MOST, AudienceKind, LeftIn, NotificationState, Outcome
 from domain.policy import AUDIENCE_MAX_USERS, REASON_MAX_LENGTH
 
 OPERATORS: Final[Mapping[str, Schema]] = {
@@ -32,6 +32,13 @@ OPERATORS: Final[Mapping[str, Schema]] = {
                     {
                         "device": or_null(DEVICE),
                         "role": name("Their role."),
+                        "roles": {
+                            "type": "array",
+                            "description": "All that the token gives; `role` is the first.",
+                            "minItems": 1,
+                            "maxItems": ROLES_MOST,
+                            "items": name("A role."),
+                        },
                         "transport": {"type": "string"},
                         "remote_address": {"type": "string"},
                         "since": TIME,
@@ -45,6 +52,7 @@ OPERATORS: Final[Mapping[str, Schema]] = {
                     {
                         "device": "phone",
                         "role": "freelance",
+                        "roles": ["freelance"],
                         "transport": "websocket",
                         "remote_address": "192.0.2.7",
                         "since": TIME_EXAMPLE,

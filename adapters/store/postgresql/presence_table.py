@@ -9,7 +9,7 @@ from adapters.contract.json_text import to_json
 from adapters.store.postgresql.database import Database, Row, Written
 from adapters.store.times import microseconds, moment
 from domain.errors import StoreUnavailable
-from domain.model import ConnectionId, ConnectionInfo, Present, UserId
+from domain.model import ConnectionId, ConnectionInfo, Present, UserId, role_list, roles_in
 from domain.model.value import value
 
 ADMITTED_AT_ONCE = 200
@@ -197,7 +197,7 @@ def _newcomer(guest: Guest) -> dict[str, object]:
         "continues": guest.present.continues,
         "admitted_at": guest.admitted_at,
         "device": info.device,
-        "role": info.role,
+        "role": role_list(info.roles),
         "transport": guest.transport,
         "remote_address": info.remote_address,
         "since": microseconds(info.since),
@@ -223,8 +223,8 @@ def _look(db: Database, look: Look) -> Findings:
 
 
 def _info(row: Row) -> ConnectionInfo:
-    device, role, transport, remote_address, since = row
-    return ConnectionInfo(device, role, transport, remote_address, moment(since))
+    device, roles, transport, remote_address, since = row
+    return ConnectionInfo(device, tuple(roles_in(roles)), transport, remote_address, moment(since))
 
 
 def _lease_lost() -> StoreUnavailable:

@@ -22,8 +22,8 @@ def test_a_users_connections_are_listed_the_oldest_first() -> None:
             await world.connect("bob")
             await world.connect("as-company")
             assert world.connections.connections_of(ANN) == [
-                ConnectionInfo("Ann's phone", "freelance", "memory", "192.0.2.7", since),
-                ConnectionInfo(None, "company", "memory", "127.0.0.1", world.clock.now()),
+                ConnectionInfo("Ann's phone", ("freelance",), "memory", "192.0.2.7", since),
+                ConnectionInfo(None, ("company",), "memory", "127.0.0.1", world.clock.now()),
             ]
             older.disconnect()
             assert [info.role for info in world.connections.connections_of(ANN)] == ["company"]

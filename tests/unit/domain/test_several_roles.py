@@ -37,6 +37,8 @@ def test_each_role_reaches_them_once() -> None:
                 "role": "company",
                 "roles": ["company", "admin"],
             }
+            (seen,) = world.connections.connections_of(UserId("ann"))
+            assert (seen.role, seen.roles) == ("company", ("company", "admin"))
 
     run(story())
 

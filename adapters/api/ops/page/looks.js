@@ -14,8 +14,8 @@ const LISTED = 20;
 
 function connections({ connections }) {
   if (connections.length === 0) return [element("p", {}, "Not connected, on any node.")];
-  const rows = connections.map((one) => [one.device ?? "not named", one.role, one.transport, one.remote_address, moment(one.since)]);
-  return [table("Connections, the oldest first", ["device", "role", "transport", "address", "since"], rows)];
+  const rows = connections.map((one) => [one.device ?? "not named", one.roles.join(", "), one.transport, one.remote_address, moment(one.since)]);
+  return [table("Connections, the oldest first", ["device", "roles", "transport", "address", "since"], rows)];
 }
 
 function stateOf(item) {
