@@ -54,6 +54,21 @@ class _Lost(StoreUnavailable):
     """What was stored is not in the database any more."""
 
 
+class _Suspecting:
+    """Of a generator the error would be in a cycle with its frames, from Python 3.12 on."""
+
+    def __init__(self, watcher: LogWatcher) -> None:
+        self._watcher = watcher
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, EntriesMissing):
+            self._watcher.suspect(error.offset)
+            raise StoreUnavailable(str(error)) from None
+
+
 @dataclass(eq=False, slots=True)
 class Opened:
     """What there is from open() on; of a closed one, what was asked for before is still answered."""
@@ -139,14 +154,9 @@ class Opened:
             finally:
                 self.followers = {one: its for one, its in self.followers.items() if one is not follower}
 
-    @contextmanager
-    def suspecting(self) -> Iterator[None]:
+    def suspecting(self) -> _Suspecting:
         """Of what one reader finds missing all are to hear; itself it is told that it cannot be read."""
-        try:
-            yield
-        except EntriesMissing as error:
-            self.watcher.suspect(error.offset)
-            raise StoreUnavailable(str(error)) from None
+        return _Suspecting(self.watcher)
 
     def note_missing(self, missing: int | None) -> bool:
         """An entry is not there, or none is missing any more; whether that is news, and bad."""
