@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from enum import Enum
@@ -175,12 +175,20 @@ TailEntry: TypeAlias = Entry | Unfetched
 class Subscriber:
     """A user in one role, and the rooms they can reach, each with their start in it.
 
-    A start is an offset: what lies at or below it does not exist for them.
+    A start is an offset: what lies at or below it does not exist for them. An inbox may be looked at in several sets of
+    roles at once, which no token gave together: ``others`` is the same in each of those beside the first. There is in
+    it what is in the inbox in one of them.
     """
 
     user: UserId
     role: str
     starts: Mapping[Room, int]
+    others: tuple[Mapping[Room, int], ...] = ()
+
+    @property
+    def in_each(self) -> Sequence[Mapping[Room, int]]:
+        """The starts in each set of roles."""
+        return (self.starts, *self.others)
 
 
 @value

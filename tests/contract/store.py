@@ -21,6 +21,7 @@ from tests.contract.inbox_recalls import RecallContract
 from tests.contract.inbox_recipients import RecipientsContract
 from tests.contract.inbox_restrictions import RestrictionContract
 from tests.contract.inbox_revisions import RevisionContract
+from tests.contract.inbox_role_sets import RoleSetsContract
 from tests.contract.inbox_schedule import ScheduleContract
 from tests.contract.inbox_snooze import SnoozeContract
 from tests.contract.inbox_snoozed_list import SnoozedListContract
@@ -56,6 +57,7 @@ class StoreContract(
     CollapseContract,
     TopicContract,
     AllOfContract,
+    RoleSetsContract,
     SnoozeContract,
     SnoozedListContract,
     ErasureContract,

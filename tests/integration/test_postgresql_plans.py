@@ -33,7 +33,7 @@ USERS = [f"u{number}" for number in range(200)]
 OFFSETS = list(range(1, 1001))
 ROOMS = [f"user:u{number % 2000}" for number in OFFSETS]
 IDS = [f"id{number}" for number in OFFSETS]
-VIEW = {
+VIEW: dict[str, Any] = {
     "user": "u1",
     "rooms": ["user:u1", "role:x", "everyone"],
     "starts": [0, 0, 0],
@@ -42,6 +42,12 @@ VIEW = {
     "most": 10_000,
     "now": 0,
 }
+VIEW_IN_SEVERAL: dict[str, Any] = VIEW | {
+    "rooms": ["user:u1\nrole:x\neveryone", "user:u1\nrole:y\neveryone"],
+    "starts": ["0 0 0"] * 2,
+    "afters": ["0 0 0"] * 2,
+}
+PAGE_OF_ITEMS: dict[str, Any] = {"type": "t", "before": None, "limit": 20, "bytes": 10**6}
 FILL = f"""
     CREATE TEMPORARY VIEW numbers AS SELECT n, 'u' || n % 2000 AS name FROM generate_series(1, {ROWS}) AS n;
     INSERT INTO synkrone.entries SELECT n, n, 'notification.new' FROM numbers;
@@ -82,13 +88,20 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     (log._PAYLOADS, {"items": log._array(OFFSETS), "others": log._array(OFFSETS)}),
     (log._TAIL_FLOOR, {"floor": 0, "entries": 5000, "bytes": 10**8}),
     (log._TRIMMED, {"rooms": ROOMS, "floor": 1000}),
-    (items._SUMMARY, VIEW),
     *(
-        (query, VIEW | {"type": "t", "before": None, "limit": 20, "bytes": 10**6})
-        for query in (items._LISTINGS[state, of_type] for state in ItemState for of_type in (False, True))
+        (query, view | more)
+        for view, in_several in ((VIEW, False), (VIEW_IN_SEVERAL, True))
+        for query, more in (
+            (items._SUMMARIES[in_several], {}),
+            *(
+                (items._LISTINGS[state, of_type, in_several], PAGE_OF_ITEMS)
+                for state in ItemState
+                for of_type in (False, True)
+            ),
+            (changes._NAMED[in_several], {"ids": IDS[:500]}),
+            (changes._TO_READ[in_several], {"up_to": 10**6}),
+        )
     ),
-    (changes.NAMED, VIEW | {"ids": IDS[:500]}),
-    (changes._TO_READ, VIEW | {"up_to": 10**6}),
     (snoozing._DUE, {"now": 10**6, "most": 500}),
     (snoozing._STILL_DUE, {"users": USERS, "offsets": OFFSETS[: len(USERS)], "now": 10**6}),
     (changes._PUT_READ, {"user": "u1", "at": 1, "by": None}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from adapters.store.change_events import all_read_event, change_events, snooze_events
@@ -23,6 +23,7 @@ from domain.model import (
     Position,
     Room,
     Subscriber,
+    UserId,
 )
 from domain.model.value import value
 from domain.rules.item_state import ItemTimes, UserState
@@ -160,20 +161,29 @@ class MemoryInboxes(MemorySnoozes):
         oldest = self._clock.monotonic() - self._retention
         user = self._users.get(subscriber.user)
         state = user.state if user is not None else UserState()
-        rooms = [self._tail.newest_first(room, start) for room, start in subscriber.starts.items()]
-        rooms += [self._tail.newest_in(span) for span in self._stays_of(subscriber)]
         number, last = 0, None
+        in_each = [self._offsets_in(subscriber.user, starts) for starts in subscriber.in_each]
+        for offset in heapq.merge(*in_each, reverse=True):
+            if offset == last:
+                continue
+            last, record = offset, self._records[offset]
+            number += 1
+            if number > self._inbox_per_user or record.stored_at <= oldest:
+                return
+            yield _Placed(offset, record, state.of(offset))
+
+    def _offsets_in(self, user: UserId, starts: Mapping[Room, int]) -> Iterator[int]:
+        """Where notifications lie that are in the inbox of a user with such starts, newest first."""
+        rooms = [self._tail.newest_first(room, start) for room, start in starts.items()]
+        rooms += [self._tail.newest_in(span) for span in self._stays_from(starts, self._spans_of(user))]
+        last = None
         for offset in heapq.merge(*rooms, reverse=True):
             record = self._records[offset]
             if offset == last or not record.id:
                 continue
             last, key = offset, record.entry.collapse_key
-            if key is not None and self._collapsing.is_replaced(key, subscriber.starts, offset):
-                continue
-            number += 1
-            if number > self._inbox_per_user or record.stored_at <= oldest:
-                return
-            yield _Placed(offset, record, state.of(offset))
+            if key is None or not self._collapsing.is_replaced(key, starts, offset):
+                yield offset
 
     def _in_order(self, subscriber: Subscriber) -> Iterable[_Placed]:
         user = self._users.get(subscriber.user)

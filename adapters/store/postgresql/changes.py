@@ -18,7 +18,7 @@ from adapters.store.form import FORM
 from adapters.store.postgresql import items
 from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.database import Database, Parameters, Row, Written, stored_time
-from adapters.store.postgresql.items import ITEMS, NEWEST, TIMES, View, items_of
+from adapters.store.postgresql.items import TIMES, View, all_items, items_of, newest
 from adapters.store.postgresql.nodes import Held, has_lease
 from adapters.store.times import microseconds, moment
 from domain.errors import CursorRefused, StoreUnavailable
@@ -40,18 +40,28 @@ _ID = "(SELECT id FROM synkrone.contents WHERE contents.log_offset = items.log_o
 _READ_BY = """CASE WHEN touched THEN items.read_by ELSE (
         SELECT watermarks.read_by FROM synkrone.watermarks
         WHERE user_id = %(user)s::text AND watermarks.log_offset > items.log_offset ORDER BY log_offset LIMIT 1) END"""
-NAMED = f"""
-    WITH {NEWEST},
+
+
+def _named(*, in_several: bool) -> bytes:
+    return f"""
+    WITH {newest(in_several=in_several)},
     named AS MATERIALIZED (
         SELECT newest.* FROM newest WHERE log_offset = ANY (ARRAY(
             SELECT (SELECT log_offset FROM synkrone.ids WHERE ids.id = given.id)
             FROM unnest(%(ids)s::text[]) AS given (id)))),
     {items_of("named", with_snoozed=True)}
     SELECT items.log_offset, {_ID}, {_READ_BY}, snoozed_until, raised, {TIMES} FROM items""".encode()  # noqa: S608
-_TO_READ = f"""
-    WITH {ITEMS}
+
+
+def _to_read(*, in_several: bool) -> bytes:
+    return f"""
+    WITH {all_items(in_several=in_several)}
     SELECT items.log_offset, {_ID}, {_READ_BY}, snoozed_until, raised, {TIMES} FROM items
     WHERE place <= %(up_to)s::bigint AND (unread OR unseen) ORDER BY items.log_offset""".encode()  # noqa: S608
+
+
+_NAMED = {in_several: _named(in_several=in_several) for in_several in (False, True)}
+_TO_READ = {in_several: _to_read(in_several=in_several) for in_several in (False, True)}
 _PUT = b"""
     INSERT INTO synkrone.state AS stored (
         user_id, log_offset, read_at, seen_at, archived_at, deleted, read_by, deleted_at, snoozed_until, raised)
@@ -230,9 +240,9 @@ def _effect(db: Database, change: Change, aged: int) -> _Effect:
         (is_there,) = db.one(_REACHES, {"epoch": epoch, "offset": offset})
         if not is_there:
             return _Effect(refused=CursorRefused(RecoveryReason.INVALID))
-        rows = db.execute(_TO_READ, parameters | {"up_to": offset}).fetchall()
+        rows = db.execute(_TO_READ[change.view.in_several], parameters | {"up_to": offset}).fetchall()
     else:
-        found = {row[1]: row for row in db.execute(NAMED, parameters | {"ids": list(change.ids)})}
+        found = {row[1]: row for row in named(db, change.view, change.ids, aged)}
         rows = [found[id_] for id_ in change.ids if id_ in found]
     changed: list[tuple[int, str, ItemTimes]] = []
     for offset, id_, read_by, snoozed, raised, *times in rows:
@@ -257,6 +267,12 @@ def _effect(db: Database, change: Change, aged: int) -> _Effect:
     else:
         events = change_events(change.action, changed_ids, change.at)
     return _Effect(changed=len(changed), events=events, items=[(offset, times) for offset, _, times in changed])
+
+
+def named(db: Database, view: View, ids: Sequence[str], aged: int) -> Sequence[Row]:
+    """Those of the notifications that are in the inbox, or snoozed: the offset, the id, by whom it was read, until when
+    it is snoozed, where it is new once more, and its times."""
+    return db.execute(_NAMED[view.in_several], view.parameters(aged) | {"ids": list(ids)}).fetchall()
 
 
 def _store(db: Database, commit: _Commit, *, sync: bool) -> Row:

@@ -15,10 +15,14 @@ from adapters.store.postgresql.database import Database
 from domain.model import NOTIFICATION_NEW, NOTIFICATION_REVISED, Entry, Room, Subscriber
 from domain.rules.collapsing import OWN_ROOMS_MOST, earlier_of
 
-NOT_REPLACED = """
-    expires_at IS DISTINCT FROM 0
-    AND log_offset <> ALL ((SELECT synkrone.replaced(%(rooms)s::text[], %(afters)s::bigint[]))::bigint[])"""
-"""A condition for what is placed: that no later one with its key has taken its place in an inbox."""
+
+def not_replaced(offsets: str) -> str:
+    """A condition for what is placed: that no later one with its key has taken its place in an inbox. Those whose place
+    one in another room has are ``offsets``."""
+    return f"expires_at IS DISTINCT FROM 0 AND log_offset <> ALL ({offsets})"
+
+
+NOT_REPLACED = not_replaced("(SELECT synkrone.replaced(%(rooms)s::text[], %(afters)s::bigint[]))::bigint[]")
 
 _READ = b"""
     SELECT given.log_offset, keyed.key,

@@ -6,27 +6,27 @@ everything was read at once. A row that is made for an item begins with that, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from adapters.store.form import FORM, notification, unknown_form
-from adapters.store.postgresql.collapsing import NOT_REPLACED
+from adapters.store.postgresql.collapsing import NOT_REPLACED, not_replaced
 from adapters.store.postgresql.database import Database, Row, Snapshot
-from adapters.store.postgresql.topics import ALL, STAYS
+from adapters.store.postgresql.topics import ALL, STAYS, STAYS_IN_ONE_OF_SEVERAL
 from adapters.store.times import MICROSECOND, moment
 from adapters.store.window import Window
 from domain.model import Counted, Counts, InboxQuery, Item, ItemState, Listing, Subscriber
 from domain.model.value import value
 
 
-def _placed(upto: str = "") -> str:
+def _placed(upto: str = "", condition: str = NOT_REPLACED) -> str:
     return f"""
             SELECT log_offset, expires_at FROM synkrone.placed
-            WHERE placed.room = mine.room AND placed.log_offset > mine.after {upto} AND item AND {NOT_REPLACED}
+            WHERE placed.room = mine.room AND placed.log_offset > mine.after {upto} AND item AND {condition}
             ORDER BY log_offset DESC LIMIT %(most)s::bigint"""  # noqa: S608
 
 
 # Rooms and topics apart: with an end that only stays have, the planner would expect next to nothing of either.
-NEWEST = f"""
+_NEWEST = f"""
     newest AS MATERIALIZED (
         SELECT DISTINCT log_offset, expires_at FROM (
             SELECT placed.log_offset, placed.expires_at
@@ -39,7 +39,35 @@ NEWEST = f"""
                 FROM ({STAYS}) AS stays) AS mine
             CROSS JOIN LATERAL ({_placed(f"AND placed.log_offset <= coalesce(mine.upto, {ALL})")}) AS placed) AS placed
         ORDER BY log_offset DESC LIMIT %(most)s::bigint)"""  # noqa: S608
-"""The window of an inbox."""
+
+_NEWEST_IN_ONE_OF_SEVERAL = f"""
+    sets AS MATERIALIZED (
+        SELECT rooms, afters, starts, synkrone.replaced(rooms, afters) AS replaced
+        FROM (
+            SELECT string_to_array(given.rooms, E'\\n') AS rooms,
+                string_to_array(given.afters, ' ')::bigint[] AS afters,
+                string_to_array(given.starts, ' ')::bigint[] AS starts
+            FROM unnest(%(rooms)s::text[], %(afters)s::text[], %(starts)s::text[]) AS given (rooms, afters, starts))
+            AS given),
+    newest AS MATERIALIZED (
+        SELECT DISTINCT log_offset, expires_at FROM (
+            SELECT placed.log_offset, placed.expires_at
+            FROM sets CROSS JOIN LATERAL unnest(sets.rooms, sets.afters) AS mine (room, after)
+            CROSS JOIN LATERAL ({_placed(condition=not_replaced("sets.replaced"))}) AS placed
+            UNION ALL
+            SELECT placed.log_offset, placed.expires_at
+            FROM (
+                SELECT room, greatest(after_offset, %(aged)s::bigint) AS after, upto_offset AS upto
+                FROM ({STAYS_IN_ONE_OF_SEVERAL}) AS stays) AS mine
+            CROSS JOIN LATERAL (
+                {_placed(f"AND placed.log_offset <= coalesce(mine.upto, {ALL})", "expires_at IS DISTINCT FROM 0")})
+                AS placed) AS placed
+        ORDER BY log_offset DESC LIMIT %(most)s::bigint)"""  # noqa: S608
+
+
+def newest(*, in_several: bool) -> str:
+    """The window of an inbox: in one set of roles, or in several at once."""
+    return _NEWEST_IN_ONE_OF_SEVERAL if in_several else _NEWEST
 
 
 # Looked up once, whatever the planner does; a join may be done again for each item.
@@ -66,7 +94,10 @@ def items_of(some: str, *, with_snoozed: bool = False) -> str:
                 AND deleted IS NOT TRUE {snoozed})"""  # noqa: S608
 
 
-ITEMS = f"{NEWEST}, {items_of('newest')}"
+def all_items(*, in_several: bool, with_snoozed: bool = False) -> str:
+    """The ``items`` of the whole window."""
+    return f"{newest(in_several=in_several)}, {items_of('newest', with_snoozed=with_snoozed)}"
+
 
 _READ_ALL_AT = """(
     SELECT watermarks.read_at FROM synkrone.watermarks
@@ -77,8 +108,10 @@ TIMES = f"""
     archived_at"""
 """Those of one of the ``items``."""
 
-_SUMMARY = f"""
-    WITH {ITEMS}, counted AS (
+
+def _summary_of(*, in_several: bool) -> bytes:
+    return f"""
+    WITH {all_items(in_several=in_several)}, counted AS (
         SELECT count(*) FILTER (WHERE current AND unread) AS unread,
             count(*) FILTER (WHERE current AND unseen) AS unseen, count(*) FILTER (WHERE current) AS total,
             count(*) FILTER (WHERE unread OR unseen) AS to_read,
@@ -87,6 +120,9 @@ _SUMMARY = f"""
     SELECT unread, unseen, total, to_read, (SELECT count(*) FROM newest), expires_at,
         (SELECT stored_at FROM synkrone.contents WHERE log_offset = oldest)
     FROM counted""".encode()  # noqa: S608
+
+
+_SUMMARIES = {in_several: _summary_of(in_several=in_several) for in_several in (False, True)}
 
 _STATES: Mapping[ItemState, str] = {
     ItemState.CURRENT: "current",
@@ -101,8 +137,8 @@ _STATES: Mapping[ItemState, str] = {
 _WITH_SNOOZED = (ItemState.SNOOZED, ItemState.ALL_AND_SNOOZED)
 
 
-def _listing(state: ItemState, *, of_type: bool) -> bytes:
-    items = f"{NEWEST}, {items_of('newest', with_snoozed=state in _WITH_SNOOZED)}"
+def _listing(state: ItemState, *, of_type: bool, in_several: bool) -> bytes:
+    items = all_items(in_several=in_several, with_snoozed=state in _WITH_SNOOZED)
     # Without a type only the contents on the page are looked at, and not those of the whole inbox.
     typed = "AND (SELECT type FROM synkrone.contents WHERE contents.log_offset = items.log_offset) = %(type)s::text"
 
@@ -134,7 +170,12 @@ def _listing(state: ItemState, *, of_type: bool) -> bytes:
         ORDER BY place DESC""".encode()  # noqa: S608
 
 
-_LISTINGS = {(state, of_type): _listing(state, of_type=of_type) for state in ItemState for of_type in (False, True)}
+_LISTINGS = {
+    (state, of_type, in_several): _listing(state, of_type=of_type, in_several=in_several)
+    for state in ItemState
+    for of_type in (False, True)
+    for in_several in (False, True)
+}
 
 
 @value
@@ -144,17 +185,29 @@ class View:
     subscriber: Subscriber
     window: Window
 
+    @property
+    def in_several(self) -> bool:
+        """Whether it is one in several sets of roles."""
+        return bool(self.subscriber.others)
+
     def parameters(self, aged: int) -> dict[str, object]:
         """Of the queries on it. All up to the offset ``aged`` is too old."""
-        starts = self.subscriber.starts
-        return {
-            "user": self.subscriber.user,
-            "aged": aged,
-            "rooms": list(starts),
-            "starts": list(starts.values()),
-            "afters": [max(start, aged) for start in starts.values()],
-            **self.window.limits,
+        in_each = self.subscriber.in_each
+        rooms = [list(starts) for starts in in_each]
+        begun = [list(starts.values()) for starts in in_each]
+        afters = [[max(start, aged) for start in starts] for starts in begun]
+        of_user = {"user": self.subscriber.user, "aged": aged, **self.window.limits}
+        if not self.in_several:
+            return of_user | {"rooms": rooms[0], "starts": begun[0], "afters": afters[0]}
+        return of_user | {
+            "rooms": ["\n".join(some) for some in rooms],
+            "starts": [_in_words(some) for some in begun],
+            "afters": [_in_words(some) for some in afters],
         }
+
+
+def _in_words(offsets: Iterable[int]) -> str:
+    return " ".join(map(str, offsets))
 
 
 @value
@@ -174,8 +227,13 @@ def aged_upto(db: Database, window: Window) -> int:
 
 
 def summarize(db: Database, views: Sequence[View], aged: int) -> list[Summary]:
-    found = db.all_of(_SUMMARY, [view.parameters(aged) for view in views])
-    return [_summary(view.window, row) for view, (row,) in zip(views, found, strict=True)]
+    found: dict[int, Summary] = {}
+    for in_several, query in _SUMMARIES.items():
+        those = [number for number, view in enumerate(views) if view.in_several is in_several]
+        rows = db.all_of(query, [views[number].parameters(aged) for number in those])
+        for number, (row,) in zip(those, rows, strict=True):
+            found[number] = _summary(views[number].window, row)
+    return [found[number] for number in range(len(views))]
 
 
 def _summary(window: Window, row: Row) -> Summary:
@@ -216,7 +274,7 @@ def listing(snapshot: Snapshot, looking: Looking) -> Listing:
         "limit": query.limit,
         "bytes": query.max_bytes,
     }
-    rows = snapshot.db.execute(_LISTINGS[query.state, query.type is not None], parameters).fetchall()
+    rows = snapshot.db.execute(_LISTINGS[query.state, query.type is not None, view.in_several], parameters).fetchall()
     items = tuple(_item(row[1:]) for row in rows)
     more = bool(rows) and rows[0][0] > len(rows)
     return Listing(items, items[-1].offset if more else None, summary.counts, snapshot.as_of)

@@ -13,7 +13,7 @@ from uuid import UUID
 from adapters.store.form import notification
 from adapters.store.postgresql import items
 from adapters.store.postgresql.appending import append_name
-from adapters.store.postgresql.changes import NAMED, lock_users
+from adapters.store.postgresql.changes import lock_users, named
 from adapters.store.postgresql.collapsing import as_followed
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.postgresql.items import View
@@ -165,8 +165,8 @@ class Waking:
             db.execute(b"COMMIT")
             self._done.add(number)
             return
-        parameters = wake.view.parameters(items.aged_upto(db, wake.view.window)) | {"ids": list(wake.ids)}
-        offsets = {row[1]: row[0] for row in db.execute(NAMED, parameters) if row[3] is not None}
+        aged = items.aged_upto(db, wake.view.window)
+        offsets = {row[1]: row[0] for row in named(db, wake.view, wake.ids, aged) if row[3] is not None}
         those = [(user, offsets[id_]) for id_ in wake.ids if id_ in offsets]
         # Where its connection has broken, and it was done, nothing is snoozed any more.
         self._changed.setdefault(number, len(those))

@@ -27,6 +27,12 @@ STAYS: Final = """
     UNION ALL
     SELECT room, after_offset, upto_offset
     FROM synkrone.stays_in_all(%(user)s::text, %(rooms)s::text[], %(starts)s::bigint[])"""
+STAYS_IN_ONE_OF_SEVERAL: Final = """
+    SELECT room, after_offset, upto_offset FROM synkrone.memberships WHERE user_id = %(user)s::text
+    UNION
+    SELECT stay.room, stay.after_offset, stay.upto_offset
+    FROM sets CROSS JOIN LATERAL synkrone.stays_in_all(%(user)s::text, sets.rooms, sets.starts) AS stay"""
+"""The same of who has several sets of roles, which are the ``rooms`` and ``starts`` of ``sets``."""
 _STAYS = STAYS.encode()
 
 

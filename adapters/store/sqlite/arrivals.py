@@ -169,7 +169,7 @@ def _look_up(
 
 @cache
 def _with_numbers(rooms: int, groups: Groups) -> str:
-    return _query(rooms, items.numbers_of(rooms, groups), groups)
+    return _query(rooms, items.numbers_of([range(rooms)], groups), groups)
 
 
 @cache

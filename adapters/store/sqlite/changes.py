@@ -17,16 +17,18 @@ from adapters.store.sqlite.items import (
     UNREAD,
     UNSEEN,
     WITH_STATE,
+    Numbered,
     Summary,
     View,
     is_replaced,
     items_of_stays,
+    numbered,
     placed,
     summarize,
 )
 from adapters.store.sqlite.locators import locator
 from adapters.store.sqlite.schema import as_json
-from adapters.store.sqlite.topics import groups_in
+from adapters.store.sqlite.topics import Groups, groups_in
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
 from adapters.store.times import microseconds, moment
 from domain.model import Action, Changed, Counts, Json, Room
@@ -173,26 +175,31 @@ def named(transaction: LogTransaction, view: View, ids: Sequence[str], floor: in
     """Those of the notifications that are in the inbox, or snoozed, in the order of the ids."""
     arguments = view.arguments(floor)
     # One by one: what else lies in the inbox is not looked at.
-    rooms = " OR ".join(
-        f"""EXISTS (SELECT 1 FROM placed WHERE room = (SELECT id FROM rooms WHERE name = :room{number})
-            AND placed.offset = contents.offset AND placed.offset > :after{number} AND item)"""  # noqa: S608
-        for number in range(len(view.subscriber.starts))
-    )
-    in_groups, groups = "false", groups_in(transaction.db)
-    if groups:
-        in_groups = f"EXISTS ({items_of_stays(view.subscriber, groups, '1')} AND placed.offset = contents.offset)"
+    groups = groups_in(transaction.db)
+    is_there = " OR ".join(_is_in(rooms, groups) for rooms in numbered(view.subscriber))
     (rows,) = transaction.db.execute(
         f"""
         SELECT json_group_array({_ITEM})
         FROM (SELECT offset, expires_at, id
             FROM (SELECT value FROM json_each(:locators)) CROSS JOIN locators ON locator = value
-            JOIN contents USING (offset) WHERE ({rooms or "false"} OR {in_groups})
-                AND NOT {is_replaced(view.subscriber, "contents.offset")}) AS placed {WITH_STATE}
+            JOIN contents USING (offset) WHERE {is_there}) AS placed {WITH_STATE}
         WHERE {IN_OR_SNOOZED}""",  # noqa: S608
         arguments | {"locators": as_json([*map(locator, ids)])},
     ).fetchone()
     found = {item.id: item for item in _items(rows)}
     return [found[id_] for id_ in ids if id_ in found]
+
+
+def _is_in(rooms: Numbered, groups: Groups) -> str:
+    """A condition: that one of the ``contents`` is placed in the rooms, or for a stay, and not replaced in them."""
+    placed_there = [
+        f"""EXISTS (SELECT 1 FROM placed WHERE room = (SELECT id FROM rooms WHERE name = :room{number})
+            AND placed.offset = contents.offset AND placed.offset > :after{number} AND item)"""  # noqa: S608
+        for number in rooms
+    ]
+    if groups:
+        placed_there.append(f"EXISTS ({items_of_stays(rooms, groups, '1')} AND placed.offset = contents.offset)")
+    return f"({' OR '.join(placed_there) or 'false'}) AND NOT {is_replaced(rooms, 'contents.offset')}"
 
 
 def _to_read(transaction: LogTransaction, view: View, up_to: int, floor: int) -> list[Named]:

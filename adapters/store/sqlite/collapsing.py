@@ -65,11 +65,11 @@ def replaced(place: Iterable[str], after: Iterable[str], offset: str = "placed.o
     return f"({' OR '.join(conditions) or 'false'})"
 
 
-def places_of(subscriber: Subscriber) -> list[str]:
-    """Expressions for the rooms ``:room0`` and so on of a subscriber, as places."""
+def places_of(rooms: Mapping[int, Room]) -> list[str]:
+    """Expressions for rooms, which are the arguments ``:room0`` and so on, as places."""
     return [
         f"{'-' if is_own(room) else ''}(SELECT id FROM rooms WHERE name = :room{number})"  # noqa: S608
-        for number, room in enumerate(subscriber.starts)
+        for number, room in rooms.items()
     ]
 
 

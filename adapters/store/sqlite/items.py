@@ -6,12 +6,13 @@ everything was read at once. A row that is made for an item begins with that, an
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from functools import cache
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 from adapters.store.form import notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, places_of, replaced
@@ -81,59 +82,76 @@ class View:
     def arguments(self, floor: int) -> Arguments:
         """For ``placed`` with what lies after the offset ``floor``."""
         arguments: Arguments = self.window.limits | {"own": Room.of_user(self.subscriber.user), "aged": floor}
-        for number, (room, start) in enumerate(self.subscriber.starts.items()):
+        for number, (room, start) in enumerate(_pairs(self.subscriber)):
             arguments[f"room{number}"] = room
             arguments[f"after{number}"] = max(start, floor)
         return arguments
 
 
-def _not_replaced(subscriber: Subscriber) -> str:
-    """A condition: that no later one with its key has taken its place for a subscriber. Those without are not looked
+def _pairs(subscriber: Subscriber) -> list[tuple[Room, int]]:
+    return [pair for starts in subscriber.in_each for pair in starts.items()]
+
+
+Numbered: TypeAlias = Mapping[int, Room]
+"""The rooms in a set of roles, by the numbers of the arguments about them."""
+
+
+def numbered(subscriber: Subscriber) -> list[Numbered]:
+    numbers = itertools.count()
+    # The rooms come first: of the other one more would be taken.
+    return [{number: room for room, number in zip(starts, numbers, strict=False)} for starts in subscriber.in_each]
+
+
+def _not_replaced(rooms: Numbered) -> str:
+    """A condition: that no later one with its key has taken its place in these rooms. Those without are not looked
     for."""
-    return f"(item <> {KEYED} OR NOT {is_replaced(subscriber)})"
+    return f"(item <> {KEYED} OR NOT {is_replaced(rooms)})"
 
 
-def is_replaced(subscriber: Subscriber, offset: str = "placed.offset") -> str:
+def is_replaced(rooms: Numbered, offset: str = "placed.offset") -> str:
     """A condition: that a later one with its key has."""
-    return replaced(places_of(subscriber), [f":after{number}" for number in range(len(subscriber.starts))], offset)
+    return replaced(places_of(rooms), [f":after{number}" for number in rooms], offset)
 
 
-def items_of_stays(subscriber: Subscriber, groups: Groups, columns: str = "placed.offset, placed.expires_at") -> str:
+def items_of_stays(rooms: Numbered, groups: Groups, columns: str = "placed.offset, placed.expires_at") -> str:
     """A query for the items that a subscriber has by their stays."""
-    rooms = range(len(subscriber.starts))
     begun = [start_in(f"(SELECT id FROM rooms WHERE name = :room{number})", f":after{number}") for number in rooms]  # noqa: S608
     return items_in_groups(stays_in(groups, OWN, begun), columns)
 
 
 def placed(subscriber: Subscriber, groups: Groups) -> str:
     """A query for the items that are placed for a subscriber, newest first."""
-    rooms = [
+    each = numbered(subscriber)
+    those = [
         f"""
         SELECT offset, expires_at FROM placed
         WHERE room = (SELECT id FROM rooms WHERE name = :room{number}) AND offset > :after{number} AND item
-            AND {_not_replaced(subscriber)}"""  # noqa: S608
-        for number in range(len(subscriber.starts))
+            AND {_not_replaced(rooms)}"""  # noqa: S608
+        for rooms in each
+        for number in rooms
     ]
     if groups:
-        rooms.append(items_of_stays(subscriber, groups))
-    return f"{' UNION '.join(rooms) or 'SELECT NULL, NULL WHERE false'} ORDER BY 1 DESC"
+        those += [items_of_stays(rooms, groups) for rooms in each]
+    return f"{' UNION '.join(those) or 'SELECT NULL, NULL WHERE false'} ORDER BY 1 DESC"
 
 
 def _returned(subscriber: Subscriber, groups: Groups) -> str:
     """Those of them that have come back to the user."""
     those = f"SELECT offset FROM state WHERE user = {OWN} AND raised IS NOT NULL"  # noqa: S608
-    rooms = [
+    each = numbered(subscriber)
+    found = [
         f"""
         SELECT placed.offset, placed.expires_at
         FROM ({those}) AS back
         CROSS JOIN placed ON placed.room = (SELECT id FROM rooms WHERE name = :room{number})
             AND placed.offset = back.offset
-        WHERE placed.offset > :after{number} AND item AND {_not_replaced(subscriber)}"""  # noqa: S608
-        for number in range(len(subscriber.starts))
+        WHERE placed.offset > :after{number} AND item AND {_not_replaced(rooms)}"""  # noqa: S608
+        for rooms in each
+        for number in rooms
     ]
     if groups:
-        rooms.append(f"{items_of_stays(subscriber, groups)} AND placed.offset IN ({those})")
-    return " UNION ".join(rooms) or "SELECT NULL AS offset, NULL AS expires_at WHERE false"
+        found += [f"{items_of_stays(rooms, groups)} AND placed.offset IN ({those})" for rooms in each]
+    return " UNION ".join(found) or "SELECT NULL AS offset, NULL AS expires_at WHERE false"
 
 
 @value
@@ -151,12 +169,22 @@ def summarize(db: sqlite3.Connection, views: Sequence[View]) -> list[Summary]:
     """All of one time, that of the last. ``to_read`` items are unread or unseen, the archived ones among them."""
     window = views[-1].window
     aged = aged_upto(db, window)
-    rooms = max(1, *(len(view.subscriber.starts) for view in views))
-    rows = [_row(view.subscriber, aged, rooms) for view in views]
-    (found,) = db.execute(
-        _summaries(rooms, groups_in(db)), {"views": as_json(rows), "aged": aged} | window.limits
-    ).fetchone()
-    return [summary(numbers, window, aged) for numbers in json.loads(found)]
+    groups = groups_in(db)
+    subscribers = [view.subscriber for view in views]
+    # Nearly all have one set of roles each, and those are looked for together.
+    alone = [number for number, one in enumerate(subscribers) if not one.others]
+    together = [alone] if alone else []
+    found: dict[int, Summary] = {}
+    for numbers in [*together, *([number] for number, one in enumerate(subscribers) if one.others)]:
+        some = [subscribers[number] for number in numbers]
+        rooms = max(1, *(len(starts) for one in some for starts in one.in_each))
+        (rows,) = db.execute(
+            _summaries(len(some[0].in_each), rooms, groups),
+            {"views": as_json([_row(one, aged, rooms) for one in some]), "aged": aged} | window.limits,
+        ).fetchone()
+        those = (summary(row, window, aged) for row in json.loads(rows))
+        found.update(zip(numbers, those, strict=True))
+    return [found[number] for number in range(len(views))]
 
 
 def summary(numbers: Sequence[Any], window: Window, aged: int) -> Summary:
@@ -177,25 +205,30 @@ def summary(numbers: Sequence[Any], window: Window, aged: int) -> Summary:
 def _row(subscriber: Subscriber, aged: int, rooms: int) -> list[object]:
     """What ``_summaries`` takes of an inbox: its room, and rooms and offsets after which it has their items."""
     row: list[object] = [Room.of_user(subscriber.user)]
-    for room, start in subscriber.starts.items():
-        row += (room, max(start, aged))
-    return row + [None] * (1 + 2 * rooms - len(row))
+    for starts in subscriber.in_each:
+        for room, start in starts.items():
+            row += (room, max(start, aged))
+        row += [None] * (2 * (rooms - len(starts)))
+    return row
 
 
-@cache
-def _summaries(rooms: int, groups: Groups) -> str:
-    """A query for the numbers of many inboxes, in their order, each with at most so many rooms."""
+@lru_cache(maxsize=256)
+def _summaries(sets: int, size: int, groups: Groups) -> str:
+    """A query for the numbers of many inboxes, in their order, each in so many sets of roles with at most so many
+    rooms."""
+    rooms = range(sets * size)
     columns = "".join(
         f""",
             (SELECT id FROM rooms WHERE name = json_extract(value, '$[{2 * number + 1}]')) AS room{number},
             json_extract(value, '$[{2 * number + 2}]') AS after{number}"""  # noqa: S608
-        for number in range(rooms)
+        for number in rooms
     )
+    each = [rooms[first : first + size] for first in rooms[::size]]
     return f"""
         WITH viewed AS MATERIALIZED (
             SELECT key, (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')) AS own{columns}
             FROM json_each(:views))
-        SELECT json_group_array(json({numbers_of(rooms, groups)}))
+        SELECT json_group_array(json({numbers_of(each, groups)}))
         FROM (SELECT *, {LAST_WATERMARK} AS watermark FROM viewed ORDER BY key)"""  # noqa: S608
 
 
@@ -208,20 +241,11 @@ _ONCE = "LIMIT -1"
 is used."""
 
 
-def numbers_of(rooms: int, groups: Groups) -> str:
-    """An expression for what ``summary`` takes, in JSON, about the inbox of the user with the room ``own``: the items
-    of ``room0`` after ``after0``, and so on for so many rooms, and after ``:aged`` those of their stays.
-    ``watermark`` is the last one of the user."""
-    places = [f"CASE room{number} WHEN own THEN -own ELSE room{number} END" for number in range(rooms)]
-    others = replaced(places, [f"after{number}" for number in range(rooms)])
-    placed = " UNION ".join(
-        f"""
-        SELECT offset, expires_at FROM placed
-        WHERE room = room{number} AND offset > after{number} AND item AND (item <> {KEYED} OR NOT {others})"""  # noqa: S608
-        for number in range(rooms)
-    )
-    if groups:
-        placed += f" UNION {items_in_groups(stays_in(groups, 'own', starts_in(rooms)), newest=':most')}"
+def numbers_of(each: Sequence[Sequence[int]], groups: Groups) -> str:
+    """An expression for what ``summary`` takes, in JSON, about the inbox of the user with the room ``own``: in each set
+    of roles, which has rooms of these numbers, the items of ``room0`` after ``after0``, and so on, and after ``:aged``
+    those of their stays. ``watermark`` is the last one of the user."""
+    placed = " UNION ".join(_placed_in(rooms, groups) for rooms in each)
     return f"""(
         SELECT json_array(number, oldest, unread, unseen, total, to_read, expires_at,
             (SELECT stored_at FROM contents WHERE offset = oldest_counted))
@@ -237,6 +261,20 @@ def numbers_of(rooms: int, groups: Groups) -> str:
                     {_untouched_or("seen_at", "watermark")} AS unseen
                 FROM ({placed} ORDER BY 1 DESC LIMIT :most) AS placed
                 LEFT JOIN state ON state.user = own AND state.offset = placed.offset {_ONCE})))"""  # noqa: S608
+
+
+def _placed_in(rooms: Sequence[int], groups: Groups) -> str:
+    places = [f"CASE room{number} WHEN own THEN -own ELSE room{number} END" for number in rooms]
+    others = replaced(places, [f"after{number}" for number in rooms])
+    placed = " UNION ".join(
+        f"""
+        SELECT offset, expires_at FROM placed
+        WHERE room = room{number} AND offset > after{number} AND item AND (item <> {KEYED} OR NOT {others})"""  # noqa: S608
+        for number in rooms
+    )
+    if groups:
+        placed += f" UNION {items_in_groups(stays_in(groups, 'own', starts_in(rooms)), newest=':most')}"
+    return placed
 
 
 def aged_upto(db: sqlite3.Connection, window: Window) -> int:

@@ -129,9 +129,9 @@ def start_in(room: str, after: str) -> str:
     return f"SELECT {room} AS room, {after} AS after, {ALL} AS upto"
 
 
-def starts_in(number: int) -> list[str]:
-    """Those in so many rooms, by ids and offsets that are columns."""
-    return [start_in(f"room{one}", f"after{one}") for one in range(number)]
+def starts_in(numbers: Iterable[int]) -> list[str]:
+    """Those in rooms of these numbers, by ids and offsets that are columns."""
+    return [start_in(f"room{number}", f"after{number}") for number in numbers]
 
 
 def stays_in(groups: Groups, own: str, starts: Sequence[str]) -> str:
