@@ -10,6 +10,8 @@ import tornado.iostream
 
 from adapters.api.bodies import NDJSON
 from adapters.api.handlers import BackendHandler
+from adapters.api.queries import query_of
+from adapters.api.user_inboxes import InboxHandler, role_in
 from adapters.api.users import user_of
 from adapters.contract.erasures import erasure_object, export_line, notification_lines
 from domain.errors import UnknownErasure
@@ -50,7 +52,7 @@ class ErasureHandler(BackendHandler):
         self.answer(HTTPStatus.OK, erasure_object(await self.backend.erasing.erasure(id_)))
 
 
-class ExportHandler(BackendHandler):
+class ExportHandler(InboxHandler):
     """As lines of JSON, written as they are read: no more than a page of them is held."""
 
     methods = ("GET",)
@@ -60,9 +62,8 @@ class ExportHandler(BackendHandler):
         await self.handle(user)
 
     async def handle(self, *arguments: str) -> None:
-        user = user_of(arguments[0])
-        self.backend.inbox_pace.take(user)
-        export = await self.backend.exports.begin(user)
+        user, role = self.paced(arguments[0]), role_in(query_of(self, ("role",)))
+        export = await self.backend.exports.begin(user, role)
         self.backend.telemetry.acted(self.caller_name, "exported", user)
         self.set_header("Content-Type", NDJSON)
         self.write(export_line(export))

@@ -21,7 +21,15 @@ READ_SCOPE: Final = "inbox:read"
 WRITE_SCOPE: Final = "inbox:write"
 
 
-class _InboxHandler(BackendHandler):
+def role_in(query: Mapping[str, str]) -> str | None:
+    """Raises InvalidArgument."""
+    role = query.get("role")
+    if role is not None and not is_name(role):
+        raise InvalidArgument("role", name_fault(role))
+    return role
+
+
+class InboxHandler(BackendHandler):
     """Of one user. ``?role=`` is one in which they have come; without it there is what they have in any."""
 
     def status_of(self, error: SynkroneError) -> HTTPStatus:
@@ -37,15 +45,13 @@ class _InboxHandler(BackendHandler):
 
     async def ask(self, user: UserId, query: Mapping[str, str], event: str, argument: object) -> Answer:
         """Raises InvalidArgument and StoreUnavailable."""
-        role = query.get("role")
-        if role is not None and not is_name(role):
-            raise InvalidArgument("role", name_fault(role))
+        role = role_in(query)
         answer = await self.backend.inboxes.request_for(user, role, read_command(event, argument))
         self.answer(200, answer_object(answer))
         return answer
 
 
-class _LookHandler(_InboxHandler):
+class _LookHandler(InboxHandler):
     methods = ("GET",)
     scope = READ_SCOPE
 
@@ -65,7 +71,7 @@ class UserCountHandler(_LookHandler):
         await self.ask(self.paced(arguments[0]), query_of(self, ("role",)), "inbox.count", {})
 
 
-class UserActionHandler(_InboxHandler):
+class UserActionHandler(InboxHandler):
     """With the argument of ``notification.{action}`` as its body; the user's devices hear of it as of their own."""
 
     methods = ("POST",)

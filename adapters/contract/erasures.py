@@ -7,7 +7,7 @@ import msgspec
 from adapters.contract.answers import counts_object
 from adapters.contract.events import item_json
 from adapters.contract.json_text import timestamp, to_json
-from domain.model import Erasure, Span, UserExport, UserPart
+from domain.model import Erasure, Span, UserExport, UserPart, roles_in
 
 
 def erasure_object(erasure: Erasure) -> dict[str, object]:
@@ -23,12 +23,12 @@ def erasure_object(erasure: Erasure) -> dict[str, object]:
 
 
 def export_line(export: UserExport) -> bytes:
-    """The first line: ``{user, roles: [{role, received_up_to}], topics: [{topic, since, until}], counts, as_of}``."""
-    roles = [{"role": role, "received_up_to": offset} for role, offset in sorted(export.marks.items())]
+    """The first line: ``{user, roles: [{roles, received_up_to}], topics: [{topic, since, until}], counts, as_of}``."""
+    sets = [{"roles": roles_in(roles), "received_up_to": offset} for roles, offset in sorted(export.marks.items())]
     return _line(
         {
             "user": export.subscriber.user,
-            "roles": roles,
+            "roles": sets,
             "topics": [_stay(stay) for stay in export.stays],
             "counts": counts_object(export.counts),
             "as_of": str(export.as_of),

@@ -13,8 +13,9 @@ from domain.model.value import value
 
 @value
 class UserExport:
-    """What an export begins with: up to where the user has received the log, by role, their stays in topics, the first
-    first, and the first page of what they have snoozed, with what is counted of their inbox at a position."""
+    """What an export begins with: up to where the user has received the log, by set of roles, their stays in
+    topics, the first first, and the first page of what they have snoozed, with what is counted of their inbox at a
+    position."""
 
     subscriber: Subscriber
     marks: Mapping[str, int]

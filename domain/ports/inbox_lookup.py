@@ -11,7 +11,8 @@ from domain.model.value import value
 
 @value
 class Looked:
-    """A page of an inbox as it is in ``role``, which is one of ``roles``: those in which the user has come.
+    """A page of an inbox as it is in the sets of roles that hold ``role``, see UserInboxes; it is one of ``roles``:
+    those in which the user has come.
 
     Of a user who never came ``role`` is None, and there is what was sent to them alone.
     """

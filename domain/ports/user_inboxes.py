@@ -10,7 +10,8 @@ from domain.requests import Asked
 
 class UserInboxes(Protocol):
     async def request_for(self, user: UserId, role: str | None, asked: Asked) -> Answer:
-        """Do for a user what they could do themselves, in a role in which they have come; None: in all of these.
+        """Do for a user what they could do themselves, in each set of roles in which they have come that holds a role;
+        None: in all of these. A set that is a part of another one adds nothing.
 
         Of a user who never came there is what was sent to them alone; nothing makes them start anywhere. Raises
         UnknownEvent, InvalidArgument, or Unavailable.

@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator
 
 from domain.errors import StoreUnavailable
 from domain.model import (
-    EVERYONE,
     DeliveriesQuery,
     InboxQuery,
     ItemState,
     Listing,
-    Room,
     Subscriber,
     UserExport,
     UserId,
     UserPart,
 )
 from domain.ports import Inboxes, Ledger, Subscribers
+from domain.services.owners import owner
 
 PAGE_ITEMS = 100
 
@@ -30,15 +29,8 @@ class ExportService:
         self._inboxes = inboxes
         self._ledger = ledger
 
-    async def begin(self, user: UserId) -> UserExport:
-        roles, own = await self._subscribers.roles(user), Room.of_user(user)
-        if roles:
-            # They have a start in each of these.
-            rooms = frozenset((own, EVERYONE, *map(Room.of_role, roles)))
-            subscriber = await self._subscribers.register(user, roles[0], rooms)
-        else:
-            # To register somebody who never came would have them start here, in the rooms that they share.
-            subscriber = Subscriber(user, "", {own: 0})
+    async def begin(self, user: UserId, role: str | None) -> UserExport:
+        subscriber = await owner(self._subscribers, user, role, await self._subscribers.roles(user))
         known = await self._ledger.addressed(user, DeliveriesQuery(limit=1))
         snoozed = await self._inboxes.list_items(subscriber, InboxQuery(limit=PAGE_ITEMS, state=ItemState.SNOOZED))
         stays = sorted(known.spans, key=lambda stay: (stay.after, stay.room))

@@ -122,7 +122,7 @@ async def test_an_export_is_the_inbox() -> None:
         assert status == 200
         assert about["user"] == "42"
         assert about["counts"]["total"] == 230
-        assert [one["role"] for one in about["roles"]] == ["freelance"]
+        assert [one["roles"] for one in about["roles"]] == [["freelance"]]
         assert [line["notification"] for line in lines] == listed
         assert len(listed) == 230
 

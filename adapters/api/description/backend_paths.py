@@ -113,6 +113,14 @@ def paths_of_backends() -> dict[str, Any]:
         ShuttingDown,
     )
     user = {"name": "id", "in": "path", "required": True, "schema": name("The user's id.")}
+    role = {
+        "name": "role",
+        "in": "query",
+        "schema": name(
+            "A role in which the user has come: what they have in the sets of roles that hold it. Without it what they "
+            "have in any."
+        ),
+    }
     return {
         "/v1/notifications": {
             "post": operation(
@@ -146,7 +154,7 @@ def paths_of_backends() -> dict[str, Any]:
         },
         **_of_topics(),
         **_of_reports(),
-        **_of_user_inboxes(user),
+        **_of_user_inboxes(user, role),
         "/v1/users/{id}/connections": {
             "parameters": [user],
             "get": operation(
@@ -176,7 +184,7 @@ def paths_of_backends() -> dict[str, Any]:
                 errors=(*OF_CALLERS, InvalidArgument, StoreUnavailable),
             ),
         },
-        **paths_of_erasing(user),
+        **paths_of_erasing(user, role),
         "/v1/users/{id}/revoke": {
             "parameters": [user],
             "post": _restriction(
@@ -296,12 +304,7 @@ def _of_reports() -> dict[str, Any]:
     }
 
 
-def _of_user_inboxes(user: Schema) -> dict[str, Any]:
-    role = {
-        "name": "role",
-        "in": "query",
-        "schema": name("A role in which the user has come; without it what they have in any of them."),
-    }
+def _of_user_inboxes(user: Schema, role: Schema) -> dict[str, Any]:
     errors: Errors = (*OF_CALLERS, InvalidUser, InvalidArgument, RateLimited, StoreUnavailable)
     statuses: Mapping[type[SynkroneError], HTTPStatus] = {InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY}
     reads, writes = f"Needs the scope `{INBOX_READ}`.", f"Needs the scope `{INBOX_WRITE}`."

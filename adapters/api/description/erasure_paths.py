@@ -10,22 +10,25 @@ from adapters.api.description.operations import BACKEND, OF_CALLERS, operation
 from adapters.api.description.schema_parts import IDENTIFIER, Schema
 from adapters.api.erasures import ERASE_SCOPE, EXPORT_SCOPE
 from adapters.api.users import InvalidUser
-from domain.errors import RateLimited, StoreUnavailable, UnknownErasure
+from domain.errors import InvalidArgument, RateLimited, StoreUnavailable, UnknownErasure
 
 
-def paths_of_erasing(user: Schema) -> dict[str, Any]:
-    """``user`` is the parameter of the path."""
+def paths_of_erasing(user: Schema, role: Schema) -> dict[str, Any]:
+    """``user`` is the parameter of the path, ``role`` that of what is asked about their inbox."""
     erasing = f"Needs the scope `{ERASE_SCOPE}`."
     exported = operation(
         "exportUser",
         "What is stored of a user",
         "Lines of JSON: the first is about the user, and says in which topics they are and were. Each that follows "
-        "holds a notification with its state, the newest first: those that they have snoozed, and then their inbox. "
+        "holds a notification with its state, the newest first: those that they have snoozed, and then their inbox "
+        "in all roles in which they have come. "
         f"Needs the scope `{EXPORT_SCOPE}`.",
         tag="backends",
         security=BACKEND,
+        parameters=[role],
         answers={},
-        errors=(*OF_CALLERS, InvalidUser, RateLimited, StoreUnavailable),
+        errors=(*OF_CALLERS, InvalidUser, InvalidArgument, RateLimited, StoreUnavailable),
+        statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},
     )
     lines = {"type": "string", "description": "A JSON object a line."}
     exported["responses"]["200"] = {"description": "OK", "content": {NDJSON: {"schema": lines}}}

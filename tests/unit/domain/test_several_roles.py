@@ -72,7 +72,7 @@ def test_what_was_received_is_kept_by_the_set() -> None:
     run(story())
 
 
-def test_backends_ask_for_one_of_them() -> None:
+def test_an_inbox_in_one_of_them_is_that_of_the_set() -> None:
     async def story() -> None:
         world = World()
         world.verifier.identities["ann"] = BOTH
@@ -83,8 +83,8 @@ def test_backends_ask_for_one_of_them() -> None:
             lookups = world.application.lookups
             looked = await lookups.inbox_of(UserId("ann"), None, InboxQuery())
             assert (looked.roles, looked.role) == (["admin", "company"], "admin")
-            assert len(looked.listing.items) == 1
-            assert len((await lookups.inbox_of(UserId("ann"), "company", InboxQuery())).listing.items) == 1
+            assert len(looked.listing.items) == 2
+            assert len((await lookups.inbox_of(UserId("ann"), "company", InboxQuery())).listing.items) == 2
             assert len(await world.inbox.roles(UserId("ann"))) == 1
 
     run(story())
