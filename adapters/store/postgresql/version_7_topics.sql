@@ -111,7 +111,7 @@ DECLARE
 BEGIN
     IF recipient IS NULL THEN
         RETURN 'recipient: is required';
-    ELSIF recipient::text LIKE '%\\u0000%' THEN
+    ELSIF recipient::text ~ '(^|[^\\])(\\\\)*\\u0000' THEN
         -- No text of PostgreSQL can be made of it.
         RETURN 'recipient: holds U+0000, which is not allowed';
     ELSIF json_typeof(recipient) = 'object' THEN
