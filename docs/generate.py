@@ -168,11 +168,12 @@ SETTINGS: Final[Mapping[str, str]] = {
     "limits.events_per_second": "of one client",
     "limits.events_burst": "of one client, at once",
     "limits.requests_per_second": (
-        "of one user on `/v1/inbox`, and of backends on that of one user, on each server; beyond it 429"
+        "of one user on `/v1/inbox`, and of backends on the inbox and the export of one user, on each server; beyond "
+        "it 429"
     ),
     "limits.requests_burst": "the same, at once",
     "limits.publish_bytes": "largest body of one notification",
-    "limits.batch_bytes": "largest body of a batch",
+    "limits.batch_bytes": "largest body of a batch, and of a change of members",
     "limits.notification_bytes": "type, title, body and data of one notification",
     "limits.request_timeout": "for the head and for the body of a request",
     "limits.keepalive_timeout": (
@@ -240,7 +241,7 @@ CODES: Final[Mapping[str, str]] = {
 OVER_HTTP: Final[Mapping[str, str]] = {
     "foreign_origin": "403",
     "internal_server_error": "500",
-    "invalid_argument": "400; of the inbox, and in what revoking and blocking are given, 422",
+    "invalid_argument": "400; of the inbox, and in what changes of members, revoking and blocking are given, 422",
 }
 """Where a route has a status of its own."""
 

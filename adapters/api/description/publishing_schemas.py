@@ -132,7 +132,8 @@ PUBLISHING: Final[Mapping[str, Schema]] = {
         {
             "notification": {
                 **or_null(ref("Notification")),
-                "description": "Null once it was taken back or cancelled: its content is gone.",
+                "description": "Null once it was taken back or cancelled, and soon after the last of all whom it names "
+                "has deleted it: its content is gone.",
             },
             "to": ref("Audience"),
             "state": {"enum": [state.value for state in NotificationState], "description": "There may be more."},
