@@ -52,12 +52,12 @@ class Reloadable:
         self.file.write_text(content)
         return await self.reloading.reload("test")
 
-    async def ask(self, key: str | None = ADMIN_KEY) -> tuple[int, Mapping[str, object]]:
+    async def ask(self, key: str | None = ADMIN_KEY, *, query: str = "") -> tuple[int, Mapping[str, object]]:
         """``POST /admin/reload``: the status and the answer."""
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
-            session.post(f"{self.server.internal_url}/admin/reload") as answer,
+            session.post(f"{self.server.internal_url}/admin/reload{query}") as answer,
         ):
             return answer.status, await answer.json(content_type=None)
 

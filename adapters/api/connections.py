@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
+from adapters.api.queries import query_of
 from adapters.api.users import user_of
 from adapters.contract.json_text import timestamp
 from domain.errors import InvalidArgument, StoreUnavailable
@@ -30,6 +31,7 @@ class ConnectionsHandler(BackendHandler):
     async def handle(self, *arguments: str) -> None:
         user = user_of(arguments[0])
         if self.request.method != "DELETE":
+            query_of(self, ())
             connections = await self.backend.directory.connections_of(user)
             self.answer(200, {"connections": [connection_object(info) for info in connections]})
             return
@@ -52,7 +54,7 @@ class ConnectionsHandler(BackendHandler):
         self.backend.telemetry.acted(self.caller_name, "disconnected", user, detail=detail)
 
     def _reconnect(self) -> bool:
-        value = self.get_query_argument("reconnect", "false")
+        value = query_of(self, ("reconnect",)).get("reconnect", "false")
         if value not in _FLAGS:
             raise InvalidArgument("reconnect", "must be true or false")
         return _FLAGS[value]

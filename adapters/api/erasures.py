@@ -30,6 +30,7 @@ class UserHandler(BackendHandler):
 
     async def handle(self, *arguments: str) -> None:
         user = user_of(arguments[0])
+        query_of(self, ())
         erasure = await self.backend.erasing.erase(user)
         # Who was erased stands in the audit log alone, and for as long as operators keep that.
         self.backend.telemetry.acted(self.caller_name, "erased", user, detail=f"erasure: {erasure.id}")
@@ -49,6 +50,7 @@ class ErasureHandler(BackendHandler):
         (id_,) = arguments
         if not is_identifier(id_):
             raise UnknownErasure
+        query_of(self, ())
         self.answer(HTTPStatus.OK, erasure_object(await self.backend.erasing.erasure(id_)))
 
 

@@ -140,6 +140,7 @@ class CountHandler(UserHandler):
         await self.handle()
 
     async def handle(self, *_arguments: str) -> None:
+        query_of(self, ())
         await self.ask("inbox.count", {})
 
 
@@ -153,4 +154,5 @@ class ActionHandler(UserHandler):
 
     async def handle(self, *arguments: str) -> None:
         (action,) = arguments
+        query_of(self, ())
         await self.ask(f"notification.{action}", parse_argument(self.body) if self.body else {})

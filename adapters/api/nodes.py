@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
+from adapters.api.queries import query_of
 from adapters.contract.json_text import timestamp
 from adapters.system.nodes import Member, Roll
 
@@ -49,6 +50,7 @@ class NodesHandler(BackendHandler):
         await self.handle()
 
     async def handle(self, *_arguments: str) -> None:
+        query_of(self, ())
         self.answer(200, nodes_object((await self._read_roll()).members))
 
 

@@ -44,6 +44,7 @@ class NotificationHandler(BackendHandler):
             # Each is an entry of the log for all of its recipients, as publishing it was.
             self.backend.pace.take(self.caller, 1)
         id_ = _identifier(arguments[0])
+        query_of(self, ())
         match self.request.method:
             case "PATCH":
                 patch = read_patch(self.body)

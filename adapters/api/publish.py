@@ -134,6 +134,12 @@ class PublishRequest:
     def traceparent(self) -> str | None:
         return self._head.headers.get("traceparent")
 
+    def check_query(self) -> None:
+        """Raises InvalidArgument where there is one: these routes have none."""
+        unknown = next((name for name in self._head.query_values() if name), None)
+        if unknown is not None:
+            raise InvalidArgument(unknown, "is not known")
+
     def idempotency_key(self) -> str | None:
         """Raises InvalidArgument."""
         keys = self._head.headers.get_list("idempotency-key")
@@ -187,6 +193,7 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
     async def publish_one(request: PublishRequest) -> tuple[HTTPStatus, object]:
         """One publication: 201 ``{id, cursor, duplicate}``; until it is due there is no cursor."""
         backend.pace.take(request.caller, 1)
+        request.check_query()
         publication = parse_publication(request.body)
         (appended,) = await backend.publisher.publish(
             [publication],
@@ -205,6 +212,7 @@ def publish_routes(backend: Backend, *, publish_bytes: int, batch_bytes: int) ->
             backend.pace.take(request.caller, 1)
             raise
         backend.pace.take(request.caller, len(batch.items))
+        request.check_query()
         try:
             appended = await backend.publisher.publish(
                 batch.items,

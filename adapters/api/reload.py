@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
+from adapters.api.queries import query_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,5 +35,6 @@ class ReloadHandler(BackendHandler):
         await self.handle()
 
     async def handle(self, *_arguments: str) -> None:
+        query_of(self, ())
         reloaded = await self._reload(self.caller_name)
         self.answer(200, {"changed": [*reloaded.changed], "needs_restart": [*reloaded.needs_restart]})

@@ -7,6 +7,7 @@ from typing import Final
 
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
+from adapters.api.queries import query_of
 from adapters.api.users import InvalidUser, user_of
 from adapters.contract.json_text import timestamp
 from adapters.contract.restrictions import blocked_object, read_block, read_revocation, revoked_object
@@ -38,6 +39,7 @@ class _RestrictionHandler(BackendHandler):
 class RevokeHandler(_RestrictionHandler):
     async def handle(self, *arguments: str) -> None:
         user = user_of(arguments[0])
+        query_of(self, ())
         revoked = await self.backend.access.revoke(user, read_revocation(self.body))
         before = timestamp(revoked.issued_before)
         self._note("revoked", user, f"issued at or before {before}; connections: {revoked.disconnected}")
@@ -55,6 +57,7 @@ class BlockHandler(_RestrictionHandler):
 
     async def handle(self, *arguments: str) -> None:
         user, access = user_of(arguments[0]), self.backend.access
+        query_of(self, ())
         match self.request.method:
             case "POST":
                 until, reason = read_block(self.body)

@@ -9,6 +9,7 @@ from typing import Final
 from adapters.api.backends import Backend
 from adapters.api.handlers import BackendHandler
 from adapters.api.publish import PublishRoute
+from adapters.api.queries import query_of
 from adapters.api.users import InvalidUser, user_of
 from adapters.contract.topics import read_members
 from domain.errors import InvalidArgument, SynkroneError, TooManyTopics, summary
@@ -51,6 +52,7 @@ class MemberHandler(_MembersHandler):
     async def handle(self, *arguments: str) -> None:
         self.backend.pace.take(self.caller, 1)
         topic, users = arguments[0], [user_of(arguments[1])]
+        query_of(self, ())
         await self.change(topic, *((users, ()) if self.request.method == "PUT" else ((), users)))
 
 
@@ -68,6 +70,7 @@ class MembersHandler(_MembersHandler):
 
     async def handle(self, *arguments: str) -> None:
         self.backend.pace.take(self.caller, 1)
+        query_of(self, ())
         add, remove = read_members(self.body)
         try:
             await self.change(arguments[0], add, remove)

@@ -269,6 +269,8 @@ async def test_the_list_of_nodes_is_for_keys_of_operators(postgresql_server: Pos
                     assert answer.status == status, key
             if status == 403:
                 assert answer.headers["WWW-Authenticate"].endswith('error="insufficient_scope", scope="admin"')
+        async with session.get(f"{server.internal_url}/admin/nodes?boot=a", headers=headers) as answer:
+            assert (answer.status, (await answer.json())["detail"]) == (400, "boot: is not known")
 
 
 @pytest.mark.check

@@ -424,6 +424,8 @@ async def test_it_is_asked_for_over_http_with_a_key_for_it(tmp_path: Path) -> No
         assert (await reloading.ask(None))[0] == 401
         assert (await reloading.ask(API_KEY))[0] == 403
         reloading.file.write_text(BASE.replace(SECRET, SECOND).replace("port = 0\nstore", "port = 1\nstore"))
+        status, problem = await reloading.ask(query="?dry_run=true")
+        assert (status, problem["detail"]) == (400, "dry_run: is not known")
         assert await reloading.ask() == (200, {"changed": ["auth.secret"], "needs_restart": ["port"]})
         assert await reloading.ask() == (200, {"changed": [], "needs_restart": ["port"]})
         reloading.file.write_text(BASE.replace(SECRET, "short"))

@@ -62,7 +62,15 @@ def _of_topics() -> dict[str, Any]:
             body=body,
             is_body_required=False,
             answers={HTTPStatus.NO_CONTENT: None},
-            errors=(*OF_CALLERS, InvalidUser, *of_body, TooManyTopics, RateLimited, StoreUnavailable),
+            errors=(
+                *OF_CALLERS,
+                InvalidUser,
+                InvalidArgument,
+                *of_body,
+                TooManyTopics,
+                RateLimited,
+                StoreUnavailable,
+            ),
             statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},
         )
 
@@ -74,7 +82,7 @@ def _of_topics() -> dict[str, Any]:
                 "Have users in a topic, and others not",
                 "All or none. Who is already as asked stays so.",
                 body={JSON: ref("Members")},
-                of_body=(*OF_BODIES, InvalidArgument),
+                of_body=OF_BODIES,
             ),
         },
         "/v1/topics/{topic}/members/{user}": {
@@ -250,7 +258,7 @@ def _of_reports() -> dict[str, Any]:
                 tag="backends",
                 security=BACKEND,
                 answers={HTTPStatus.OK: "NotificationReport"},
-                errors=(*OF_CALLERS, UnknownNotification, RateLimited, StoreUnavailable),
+                errors=(*OF_CALLERS, InvalidArgument, UnknownNotification, RateLimited, StoreUnavailable),
             ),
             "patch": operation(
                 "revise",
@@ -265,6 +273,7 @@ def _of_reports() -> dict[str, Any]:
                 errors=(
                     *OF_CALLERS,
                     *OF_BODIES,
+                    InvalidArgument,
                     UnknownNotification,
                     NotificationRecalled,
                     NotificationDeleted,
@@ -284,7 +293,14 @@ def _of_reports() -> dict[str, Any]:
                 tag="backends",
                 security=BACKEND,
                 answers={HTTPStatus.OK: "Amended"},
-                errors=(*OF_CALLERS, UnknownNotification, NotificationRecalled, RateLimited, StoreUnavailable),
+                errors=(
+                    *OF_CALLERS,
+                    InvalidArgument,
+                    UnknownNotification,
+                    NotificationRecalled,
+                    RateLimited,
+                    StoreUnavailable,
+                ),
             ),
         },
         "/v1/notifications/{id}/recipients": {
@@ -362,7 +378,7 @@ def _of_user_inboxes(user: Schema, role: Schema) -> dict[str, Any]:
 def _restriction(
     identifier: str, summary: str, description: str, *, answer: str, body: Schema | None = None, errors: Errors = ()
 ) -> Operation:
-    of_body: Errors = (*OF_BODIES, InvalidArgument) if body is not None else ()
+    of_body: Errors = OF_BODIES if body is not None else ()
     return operation(
         identifier,
         summary,
@@ -372,6 +388,6 @@ def _restriction(
         body={JSON: body} if body is not None else None,
         is_body_required=False,
         answers={HTTPStatus.OK: answer},
-        errors=(*OF_CALLERS, InvalidUser, *of_body, *errors, StoreUnavailable),
+        errors=(*OF_CALLERS, InvalidUser, InvalidArgument, *of_body, *errors, StoreUnavailable),
         statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},
     )

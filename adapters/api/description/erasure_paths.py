@@ -45,7 +45,7 @@ def paths_of_erasing(user: Schema, role: Schema) -> dict[str, Any]:
                 tag="backends",
                 security=BACKEND,
                 answers={HTTPStatus.ACCEPTED: "Erasure"},
-                errors=(*OF_CALLERS, InvalidUser, StoreUnavailable),
+                errors=(*OF_CALLERS, InvalidArgument, StoreUnavailable),
             ),
         },
         "/v1/users/{id}/export": {"parameters": [user], "get": exported},
@@ -58,7 +58,7 @@ def paths_of_erasing(user: Schema, role: Schema) -> dict[str, Any]:
                 tag="backends",
                 security=BACKEND,
                 answers={HTTPStatus.OK: "Erasure"},
-                errors=(*OF_CALLERS, UnknownErasure, StoreUnavailable),
+                errors=(*OF_CALLERS, InvalidArgument, UnknownErasure, StoreUnavailable),
             ),
         },
     }

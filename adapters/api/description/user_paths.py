@@ -80,7 +80,8 @@ def paths_of_users() -> dict[str, Any]:
                 tag="users",
                 security=_USER,
                 answers={HTTPStatus.OK: "Counted"},
-                errors=_OF_USERS,
+                errors=(*_OF_USERS, InvalidArgument),
+                statuses={InvalidArgument: HTTPStatus.UNPROCESSABLE_ENTITY},
             )
         },
         **marks,
