@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
 import pytest
@@ -20,10 +20,14 @@ from domain.model import (
     EraseUser,
     Erasure,
     ErasureState,
+    ItemState,
+    Position,
+    Receipt,
     RecoveryReason,
     Room,
     ScheduledNotification,
     Span,
+    Subscriber,
     UserId,
 )
 from tests.contract.inbox_harness import (
@@ -52,6 +56,7 @@ from tests.contract.inbox_harness import (
     reader,
     register,
 )
+from tests.contract.inbox_ledger import PHONE, connection, notes
 from tests.contract.inbox_recipients import recipients_of
 from tests.contract.inbox_revisions import titled
 from tests.contract.inbox_schedule import deliver, later
@@ -156,6 +161,78 @@ CAME: Sequence[Came] = (
     _disconnect,
 )
 """What may come for somebody who is being erased."""
+
+Late = Callable[[OpenedStore, Subscriber, Position], Awaitable[object]]
+
+SHARED_IDS = ("shared-read", "shared-snoozed", "shared")
+SINCE_IDS = ("since", "since-read", "since-snoozed")
+_ALL_IDS = (*SHARED_IDS, "own", *SINCE_IDS)
+
+
+async def use_inbox(inbox: OpenedStore, subscriber: Subscriber) -> Position:
+    """A subscriber's own notification, and those of their role, of which they have read one and snoozed one."""
+    await inbox.append([draft("own", Room.of_user(subscriber.user))])
+    await inbox.append([draft(id_, Room.of_role(subscriber.role)) for id_ in SHARED_IDS])
+    await inbox.change(subscriber, Action.READ, ["shared-read"], START, by="phone")
+    await inbox.snooze(subscriber, ["shared-snoozed"], START + HOUR, START)
+    return await inbox.head()
+
+
+def _late_change(action: Action) -> Late:
+    async def change(inbox: OpenedStore, subscriber: Subscriber, _: Position) -> None:
+        changed = await inbox.change(subscriber, action, _ALL_IDS, START, by="phone")
+        assert (changed.changed, changed.counts) == (0, Counts(0, 0, 0))
+
+    return change
+
+
+async def _late_read_all(inbox: OpenedStore, subscriber: Subscriber, _: Position) -> None:
+    changed = await inbox.read_all(subscriber, None, START, by="phone")
+    assert (changed.changed, changed.counts) == (0, Counts(0, 0, 0))
+
+
+async def _late_read_up_to(inbox: OpenedStore, subscriber: Subscriber, before: Position) -> None:
+    for up_to in (before, await inbox.head()):
+        changed = await inbox.read_all(subscriber, up_to, START, by="phone")
+        assert (changed.changed, changed.counts) == (0, Counts(0, 0, 0))
+
+
+async def _late_snooze(inbox: OpenedStore, subscriber: Subscriber, _: Position) -> None:
+    changed = await inbox.snooze(subscriber, _ALL_IDS, START + 2 * HOUR, START)
+    assert (changed.changed, changed.counts) == (0, Counts(0, 0, 0))
+
+
+async def _late_wake(inbox: OpenedStore, subscriber: Subscriber, _: Position) -> None:
+    changed = await inbox.snooze(subscriber, _ALL_IDS, START, START)
+    assert (changed.changed, changed.counts) == (0, Counts(0, 0, 0))
+
+
+async def _late_return(inbox: OpenedStore, _: Subscriber, _before: Position) -> None:
+    await deliver(inbox, START + 2 * HOUR)
+
+
+async def _late_mark(inbox: OpenedStore, subscriber: Subscriber, before: Position) -> None:
+    await inbox.acknowledge({(subscriber.user, subscriber.role): before, (subscriber.user, "other"): before})
+
+
+async def _late_notes(inbox: OpenedStore, subscriber: Subscriber, before: Position) -> None:
+    receipt = Receipt(START, {PHONE: before.offset})
+    whose = connection(PHONE, 1, START, subscriber.user)
+    await inbox.record(notes(START, whose, receipts=((subscriber.user, receipt),)))
+
+
+LATE: Mapping[str, Late] = {
+    **{f"change {action.value}": _late_change(action) for action in Action},
+    "read_all": _late_read_all,
+    "read_all up_to": _late_read_up_to,
+    "snooze": _late_snooze,
+    "snooze for now": _late_wake,
+    "deliver_due": _late_return,
+    "acknowledge": _late_mark,
+    "record": _late_notes,
+}
+"""All by which something of a subscriber is stored that may have been under way as they were erased: of the position up
+to which they had used their inbox by then."""
 
 
 class ErasureContract:
@@ -335,6 +412,53 @@ class ErasureContract:
         await erase(inbox)
         await inbox.acknowledge({(ANN_ID, "company"): before})
         assert list(await inbox.roles(ANN_ID)) == []
+
+    @pytest.mark.parametrize("is_done", [False, True], ids=["running", "done"])
+    @pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+    async def test_what_was_under_way_comes_too_late(self, inbox: OpenedStore, late: Late, *, is_done: bool) -> None:
+        bob = await register(inbox, "bob")
+        ann = await register(inbox)
+        before = await use_inbox(inbox, ann)
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        if is_done:
+            await finish(inbox)
+        await inbox.append([draft("since", COMPANY)])
+        start = await inbox.head()
+        await late(inbox, ann, before)
+        assert await inbox.head() == start
+        assert list(await inbox.roles(ANN_ID)) == []
+        assert await inbox.waiting() == 0
+        page = await inbox.addressed(ANN_ID, DeliveriesQuery())
+        assert (list(page.notifications), page.starts, page.marks) == ([], {}, {})
+        erasure = await found(inbox, "erasure")
+        if erasure.state is ErasureState.RUNNING:
+            assert (await inbox.begin_erasure(ANN_ID, "another", START)).id == "erasure"
+        await finish(inbox)
+        assert await inbox.head() == start
+        assert (await inbox.count(bob)).counts == Counts(4, 4, 4)
+        anew = await register(inbox)
+        assert await events_of(inbox, anew, start) == []
+        await inbox.append([draft("later", COMPANY)])
+        assert [(item["id"], item["read_at"]) for item in await items_of(inbox, anew)] == [("later", None)]
+
+    @pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+    async def test_what_was_under_way_changes_nothing_of_who_came_back(self, inbox: OpenedStore, late: Late) -> None:
+        ann = await register(inbox)
+        before = await use_inbox(inbox, ann)
+        await erase(inbox)
+        anew = await register(inbox)
+        await inbox.append([draft(id_, COMPANY) for id_ in SINCE_IDS])
+        await inbox.change(anew, Action.READ, ["since-read"], START)
+        await inbox.snooze(anew, ["since-snoozed"], START + 3 * HOUR, START)
+        known = [await items_of(inbox, anew, state) for state in (ItemState.ALL, ItemState.SNOOZED)]
+        start = await inbox.head()
+        await late(inbox, ann, before)
+        assert await inbox.head() == start
+        assert [await items_of(inbox, anew, state) for state in (ItemState.ALL, ItemState.SNOOZED)] == known
+        assert (await inbox.change(anew, Action.READ, ["since"], START)).changed == 1
+        assert (await inbox.snooze(anew, ["since"], START + 3 * HOUR, START)).changed == 1
+        assert (await inbox.snooze(anew, ["since", "since-snoozed"], START, START)).changed == 2
+        assert (await inbox.read_all(anew, None, START)).changed == 2
 
     async def test_a_mark_that_comes_late_makes_nobody_known(self, inbox: OpenedStore) -> None:
         await register(inbox)

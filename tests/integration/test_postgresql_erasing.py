@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 
@@ -9,10 +10,13 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from adapters.store.postgresql.store import PostgresqlStore
+from adapters.store.times import second
 from domain.model import Action, BlockUser, DisconnectUser, Room, UnblockUser, UserId
 from tests.contract.inbox_deletions import has_content, tidy
-from tests.contract.inbox_harness import draft, ids_of, register
+from tests.contract.inbox_erasures import LATE, Late, use_inbox
+from tests.contract.inbox_harness import COMPANY, HOUR, draft, ids_of, register
 from tests.doubles import START, ManualClock
+from tests.integration.postgresql_harness import opened
 from tests.integration.test_sqlite_deletions import MARKER as DELETED
 from tests.integration.test_sqlite_deletions import delete
 from tests.integration.test_sqlite_deletions import fill as fill_with_deleted
@@ -97,6 +101,93 @@ def test_no_row_is_left(io_loop: IOLoop, server: PostgresqlServer, database: str
         assert remnants(server, database) == {}
 
     io_loop.run_sync(run, timeout=60)
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+async def test_what_was_under_way_at_another_server_leaves_no_row(
+    server: PostgresqlServer, database: str, late: Late
+) -> None:
+    url, clock = server.url(database), ManualClock()
+    async with opened(url, clock) as erasing, opened(url, clock) as other:
+        zebra = await register(other, WHO)
+        before = await use_inbox(other, zebra)
+        ids = [f"all-{number}" for number in range(38)]
+        await other.append([draft(id_, COMPANY) for id_ in ids])
+        snoozing = [asyncio.create_task(other.snooze(zebra, [id_], START + HOUR, START)) for id_ in ids]
+        await erasing.begin_erasure(WHO, "e", START)
+        await late(other, zebra, before)
+        await asyncio.gather(*snoozing)
+        await finish(erasing, "e")
+        await late(other, zebra, before)
+        assert remnants(server, database) == {}
+
+
+async def all_wait(server: PostgresqlServer, database: str, *tasks: asyncio.Task[object]) -> None:
+    """Until each of them waits for a lock in the database, or is over."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(10):
+        while server.execute(waiting, database) != [(sum(not task.done() for task in tasks),)]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_change_in_the_middle_of_its_commit_leaves_no_row(server: PostgresqlServer, database: str) -> None:
+    url, clock = server.url(database), ManualClock()
+    async with opened(url, clock) as erasing, opened(url, clock) as other:
+        zebra = await register(other, WHO)
+        await use_inbox(other, zebra)
+        with server.connect(database) as in_the_way:
+            in_the_way.execute("BEGIN")
+            in_the_way.execute(
+                "INSERT INTO synkrone.state (user_id, log_offset, deleted) "
+                "SELECT %s, log_offset, false FROM synkrone.ids WHERE id = 'shared'",
+                (WHO,),
+            )
+            changing = asyncio.create_task(other.snooze(zebra, ["shared"], START + HOUR, START))
+            await all_wait(server, database, changing)
+            beginning = asyncio.create_task(erasing.begin_erasure(WHO, "e", START))
+            await all_wait(server, database, changing, beginning)
+            in_the_way.execute("ROLLBACK")
+        await asyncio.gather(changing, beginning)
+        await finish(erasing, "e")
+        assert remnants(server, database) == {}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_due_in_the_middle_of_an_erasure_leaves_no_row(server: PostgresqlServer, database: str) -> None:
+    url, clock = server.url(database), ManualClock()
+    async with opened(url, clock) as erasing, opened(url, clock) as other:
+        await use_inbox(other, await register(other, WHO))
+        with server.connect(database) as in_the_way:
+            in_the_way.execute("BEGIN; SELECT FROM synkrone.log FOR UPDATE")
+            beginning = asyncio.create_task(erasing.begin_erasure(WHO, "e", START))
+            await all_wait(server, database, beginning)
+            delivering = asyncio.create_task(other.deliver_due(START + 2 * HOUR, 100))
+            await all_wait(server, database, beginning, delivering)
+            in_the_way.execute("ROLLBACK")
+        await asyncio.gather(beginning, delivering)
+        await finish(erasing, "e")
+        assert remnants(server, database) == {}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_noted_in_the_middle_of_an_erasure_leaves_no_row(server: PostgresqlServer, database: str) -> None:
+    url, clock = server.url(database), ManualClock()
+    async with opened(url, clock) as erasing, opened(url, clock) as other:
+        await use_inbox(other, await register(other, WHO))
+        with server.connect(database) as in_the_way:
+            in_the_way.execute("BEGIN")
+            at = second(START)
+            in_the_way.execute("INSERT INTO synkrone.ledger_receipts VALUES (%s, %s, '{}')", (WHO, at))
+            noting = asyncio.create_task(other.record(notes()))
+            await all_wait(server, database, noting)
+            await erasing.begin_erasure(WHO, "e", START)
+            in_the_way.execute("ROLLBACK")
+        await noting
+        assert remnants(server, database).keys() >= {"ledger_connections", "ledger_receipts"}
+        await finish(erasing, "e")
+        assert remnants(server, database) == {}
 
 
 def test_what_is_parked_names_them_no_more(io_loop: IOLoop, server: PostgresqlServer, database: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import sqlite3
@@ -30,7 +31,8 @@ from domain.model import (
     UnblockUser,
     UserId,
 )
-from tests.contract.inbox_harness import COMPANY, OpenedStore, draft, ids_of, register
+from tests.contract.inbox_erasures import LATE, Late, use_inbox
+from tests.contract.inbox_harness import COMPANY, HOUR, OpenedStore, draft, ids_of, register
 from tests.doubles import START, ManualClock
 
 WHO, MARKER = UserId("zebra-4711@example.com"), "MARKERMARKER"
@@ -164,6 +166,33 @@ async def test_nothing_is_left_in_the_files(tmp_path: Path, seed: int) -> None:
     await store.close()
     assert remnants(path) == {}
     check(path)
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+async def test_what_was_under_way_leaves_nothing_in_the_files(tmp_path: Path, late: Late) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(path, clock=ManualClock())
+    await store.open()
+    zebra = await register(store, WHO)
+    before = await use_inbox(store, zebra)
+    ids = [f"all-{number}" for number in range(38)]
+    await store.append([draft(id_, COMPANY) for id_ in ids])
+    # They come to the writer in this order, and some of them in one commit.
+    await asyncio.gather(
+        *(store.snooze(zebra, [id_], START + HOUR, START) for id_ in ids[:8]),
+        store.begin_erasure(WHO, "e", START),
+        *(late(store, zebra, before) for _ in range(3)),
+        *(store.snooze(zebra, [id_], START + HOUR, START) for id_ in ids[8:]),
+    )
+    await late(store, zebra, before)
+    await finish(store, "e")
+    await late(store, zebra, before)
+    assert remnants(path) == {}
+    await store.close()
+    assert remnants(path) == {}
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM state").fetchall() == [(0,)]
 
 
 @pytest.mark.gen_test(timeout=60)

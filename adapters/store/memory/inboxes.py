@@ -93,6 +93,8 @@ class MemoryInboxes(MemorySnoozes):
         return self._changed(subscriber, changed)
 
     async def snooze(self, subscriber: Subscriber, ids: Sequence[str], until: datetime, at: datetime) -> Changed:
+        if self._is_erased(subscriber):
+            return Changed(0, Counts(0, 0, 0), self._head())
         wanted = {record.entry.position.offset for id_ in ids if (record := self._by_id.get(id_)) is not None}
         reached = {placed.record.id: placed for placed in self._items(subscriber) if placed.offset in wanted}
         found = [reached[id_] for id_ in ids if id_ in reached]

@@ -6,7 +6,7 @@ What changes is found out while the user is locked, and before the log is: whoev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -22,14 +22,17 @@ from adapters.store.postgresql.items import TIMES, View, all_items, items_of, ne
 from adapters.store.postgresql.nodes import Held, has_lease
 from adapters.store.times import microseconds, moment
 from domain.errors import CursorRefused, StoreUnavailable
-from domain.model import Action, Changed, Entry, Json, Position, RecoveryReason, Room, UserId
+from domain.model import Action, Changed, Counts, Entry, Json, Position, RecoveryReason, Room, UserId
 from domain.model.value import value
 from domain.rules.item_state import ItemTimes
 
 WATERMARKS_PER_USER = 1000
 """Of a user who reads everything at once more often, the oldest such times are taken for the following ones."""
 
-_USERS_AT_ONCE = 200
+USERS_AT_ONCE = 200
+"""Each of them is locked until the end of the transaction, and what a database can lock at a time is bounded."""
+
+NOTHING: Final = Counts(0, 0, 0)
 _LOCK_SPACE: Final = 0x53594E55
 """Of the advisory locks of users: ``SYNU``."""
 
@@ -91,6 +94,8 @@ _APPEND = b"""
         %(sync)s::boolean,
         %(events)s::text[], %(form)s::smallint, %(rooms)s::text[], %(payloads)s::text[],
         %(readers)s::text[], %(read_in)s::integer[], %(read_at)s::bigint[], %(read_by)s::text[])"""
+_LOOK = b"""
+    SELECT synkrone.aged_upto(%(before)s::bigint), synkrone.erased_of(%(users)s::text[], %(starts)s::bigint[])"""
 _FIRST = b"""
     SELECT appends.first, epochs.epoch FROM synkrone.appends JOIN synkrone.epochs ON epochs.number = epoch_number
     WHERE name = %(name)s::uuid"""
@@ -123,12 +128,17 @@ class Change:
 
 @dataclass(eq=False, slots=True)
 class _Effect:
-    """What one change does: rows of state, and events; or why it does nothing."""
+    """What one change does: rows of state, and events; or why it does nothing. ``is_erased``: whoever wants it is the
+    user of before, who has nothing."""
 
     refused: CursorRefused | StoreUnavailable | None = None
+    is_erased: bool = False
     changed: int = 0
     events: Sequence[tuple[str, Json]] = ()
     items: Sequence[tuple[int, ItemTimes]] = ()
+
+    def answer(self, counts: Counts, as_of: Position) -> Changed | CursorRefused | StoreUnavailable:
+        return self.refused or Changed(self.changed, NOTHING if self.is_erased else counts, as_of)
 
 
 @dataclass(eq=False, slots=True)
@@ -173,7 +183,7 @@ class Changing:
             for change, effect in zip(commit.changes, commit.effects, strict=True)
         }
         answers = [
-            effects[id(change)].refused or Changed(effects[id(change)].changed, summary.counts, snapshot.as_of)
+            effects[id(change)].answer(summary.counts, snapshot.as_of)
             for change, summary in zip(self._changes, summaries, strict=True)
         ]
         entries = [entry for commit in self._commits for entry in _entries(commit)]
@@ -185,7 +195,7 @@ def _of_different_users(changes: Sequence[Change]) -> list[list[Change]]:
     commits: list[dict[UserId, Change]] = []
     for change in changes:
         for commit in commits:
-            if change.user not in commit and len(commit) < _USERS_AT_ONCE:
+            if change.user not in commit and len(commit) < USERS_AT_ONCE:
                 commit[change.user] = change
                 break
         else:
@@ -202,8 +212,11 @@ def _carry_out(db: Database, commit: _Commit, *, sync: bool, held: Held | None) 
         commit.effects = [_Effect(refused=StoreUnavailable("the lease is lost")) for _ in commit.changes]
         db.execute(b"COMMIT")
     elif known is None:
-        aged = items.aged_upto(db, commit.changes[-1].view.window)
-        commit.effects = [_effect(db, change, aged) for change in commit.changes]
+        found = look(db, [change.view for change in commit.changes])
+        commit.effects = [
+            _Effect(is_erased=True) if change.user in found.erased else _effect(db, change, found.aged)
+            for change in commit.changes
+        ]
         if any(effect.events for effect in commit.effects):
             commit.may_be_done = True
             commit.first, commit.epoch = _store(db, commit, sync=sync)
@@ -222,6 +235,30 @@ def _carry_out(db: Database, commit: _Commit, *, sync: bool, held: Held | None) 
 def lock_users(db: Database, users: Sequence[UserId]) -> None:
     """Nobody else changes anything of them until the transaction ends."""
     db.execute(_LOCK, {"space": _LOCK_SPACE, "names": sorted({_lock_of(user) for user in users})})
+
+
+@value
+class Found:
+    """``aged`` is the offset up to which everything is too old. Whoever is ``erased`` is the user of before, who asked
+    as they were erased: they store nothing any more."""
+
+    aged: int
+    erased: Collection[UserId]
+
+
+def look(db: Database, views: Sequence[View]) -> Found:
+    """Of users who are locked, so that nobody erases them until the transaction ends."""
+    # Without a role it is nobody who ever came.
+    subscribers = [view.subscriber for view in views if view.subscriber.role]
+    aged, erased = db.one(
+        _LOOK,
+        {
+            "before": views[-1].window.aged_before,
+            "users": [one.user for one in subscribers],
+            "starts": [one.starts.get(Room.of_user(one.user), 0) for one in subscribers],
+        },
+    )
+    return Found(int(aged), frozenset(map(UserId, erased)))
 
 
 def _lock_of(user: UserId) -> int:

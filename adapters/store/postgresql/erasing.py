@@ -15,6 +15,7 @@ from uuid import UUID
 from adapters.contract.controls import control_event
 from adapters.store.form import FORM
 from adapters.store.postgresql.appending import append_name
+from adapters.store.postgresql.changes import lock_users
 from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.times import microseconds, moment
@@ -57,6 +58,9 @@ _LAST: Sequence[bytes] = (
     b"DELETE FROM synkrone.state WHERE user_id = %(user)s::text AND log_offset < %(offset)s::bigint",
     b"DELETE FROM synkrone.watermarks WHERE user_id = %(user)s::text AND log_offset < %(offset)s::bigint",
     b"DELETE FROM synkrone.ledger_connections WHERE user_id = %(user)s::text AND after < %(offset)s::bigint",
+    b"""
+    DELETE FROM synkrone.ledger_receipts WHERE user_id = %(user)s::text AND NOT EXISTS (
+        SELECT FROM jsonb_each_text(upto) AS each WHERE each.value::bigint >= %(offset)s::bigint)""",
     b"DELETE FROM synkrone.collapsing WHERE room = %(own)s::text AND log_offset < %(offset)s::bigint",
     b"""
     UPDATE synkrone.parked SET recipient = json_build_object('users', (recipient -> 'users')::jsonb - %(user)s::text)
@@ -118,6 +122,9 @@ class BeginningToErase:
         wanted = one.wanted
         control = EraseUser(wanted.user)
         event, payload = control_event(control)
+        db.begin()
+        # Whoever is at something of theirs has stored it by then, and whoever is to be finds that they are erased.
+        lock_users(db, [wanted.user])
         id_, begun_at, first, epoch = db.one(
             _BEGIN,
             {
@@ -135,6 +142,7 @@ class BeginningToErase:
                 "begun_at": microseconds(wanted.begun_at),
             },
         )
+        db.execute(b"COMMIT")
         if first is not None:
             db.answered = [one.name]
             one.entry = Entry(Position(epoch, first), frozenset(), event, payload, control=control)

@@ -13,7 +13,7 @@ from uuid import UUID
 from adapters.store.form import notification
 from adapters.store.postgresql import items
 from adapters.store.postgresql.appending import append_name
-from adapters.store.postgresql.changes import lock_users, named
+from adapters.store.postgresql.changes import NOTHING, lock_users, look, named
 from adapters.store.postgresql.collapsing import as_followed
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.postgresql.items import View
@@ -139,6 +139,7 @@ class Waking:
         self._sync = sync
         self._returning = [Returning(wake.place) for wake in those]
         self._changed: dict[int, int] = {}
+        self._erased: set[int] = set()
         self._done: set[int] = set()
 
     def run(self, db: Database) -> Written:
@@ -149,7 +150,7 @@ class Waking:
             aged = items.aged_upto(db, self._those[-1].view.window)
             summaries = items.summarize(db, [wake.view for wake in self._those], aged)
         answers = [
-            Changed(self._changed[number], summary.counts, snapshot.as_of)
+            Changed(self._changed[number], NOTHING if number in self._erased else summary.counts, snapshot.as_of)
             if number in self._changed
             else StoreUnavailable("the lease is lost")
             for number, summary in enumerate(summaries)
@@ -165,8 +166,12 @@ class Waking:
             db.execute(b"COMMIT")
             self._done.add(number)
             return
-        aged = items.aged_upto(db, wake.view.window)
-        offsets = {row[1]: row[0] for row in named(db, wake.view, wake.ids, aged) if row[3] is not None}
+        found = look(db, [wake.view])
+        ids = wake.ids
+        if user in found.erased:
+            self._erased.add(number)
+            ids = ()
+        offsets = {row[1]: row[0] for row in named(db, wake.view, ids, found.aged) if row[3] is not None}
         those = [(user, offsets[id_]) for id_ in wake.ids if id_ in offsets]
         # Where its connection has broken, and it was done, nothing is snoozed any more.
         self._changed.setdefault(number, len(those))

@@ -35,10 +35,16 @@ CREATE INDEX entries_controls ON synkrone.entries (log_offset) WHERE event LIKE 
 CREATE INDEX entries_members ON synkrone.entries (log_offset) WHERE event = 'topic.members';
 CREATE INDEX entries_about ON synkrone.entries (about) WHERE about IS NOT NULL;
 
+-- A single expression, which becomes part of a statement: of many names none costs a call.
+CREATE FUNCTION synkrone.sealed(secret bytea, name bytea) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT substr(sha256(coalesce(secret, ''::bytea) || sha256(coalesce(secret, ''::bytea) || name)), 1, 16)
+$$;
+COMMENT ON FUNCTION synkrone.sealed IS 'The same as "seal", with the secret of the log.';
+
 CREATE FUNCTION synkrone.seal(name bytea) RETURNS bytea
 LANGUAGE sql STABLE AS $$
-    SELECT substr(sha256(coalesce(secret, ''::bytea) || sha256(coalesce(secret, ''::bytea) || seal.name)), 1, 16)
-    FROM synkrone.log
+    SELECT synkrone.sealed(log.secret, seal.name) FROM synkrone.log
 $$;
 COMMENT ON FUNCTION synkrone.seal IS
     'By which a name is known again that is not kept. Whoever has the secret of the log can try whether it is one that '
@@ -227,6 +233,22 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION synkrone.erased_at IS 'As of which offset a user was erased; NULL for one who never was.';
+
+CREATE FUNCTION synkrone.erased_of(users text[], starts bigint[]) RETURNS text[]
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM synkrone.erasures) THEN
+        RETURN ARRAY[]::text[];
+    END IF;
+    RETURN ARRAY(
+        SELECT given.user_id FROM synkrone.log CROSS JOIN unnest(users, starts) AS given (user_id, start)
+        WHERE given.start < (
+            SELECT max(log_offset) FROM synkrone.erasures
+            WHERE who = synkrone.sealed(secret, convert_to('user:' || given.user_id, 'UTF8'))) - 1);
+END
+$$;
+COMMENT ON FUNCTION synkrone.erased_of IS
+    'Those of the users who were erased since they were registered, when their own rooms began for them at "starts".';
 
 CREATE FUNCTION synkrone.erase_placed(running text, own text, most integer) RETURNS boolean
 LANGUAGE plpgsql AS $$

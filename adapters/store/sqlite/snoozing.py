@@ -10,11 +10,12 @@ from adapters.store.change_events import snooze_events
 from adapters.store.form import notification
 from adapters.store.sqlite.changes import log_events, named, store, user_of
 from adapters.store.sqlite.collapsing import Keyed, key_of, later
+from adapters.store.sqlite.erased import is_erased
 from adapters.store.sqlite.items import View, summarize
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
 from adapters.store.times import microseconds, moment
-from domain.model import EVERYONE, NOTIFICATION_NEW, Changed, Room
+from domain.model import EVERYONE, NOTIFICATION_NEW, Changed, Counts, Room
 from domain.model.value import value
 from domain.rules.item_state import counts_after
 
@@ -38,6 +39,8 @@ class Snoozed:
 
 def snooze(transaction: LogTransaction, wanted: Snooze) -> Changed:
     """An operation of the writer."""
+    if is_erased(transaction, wanted.view.subscriber):
+        return Changed(0, Counts(0, 0, 0), transaction.as_of)
     (summary,) = summarize(transaction.db, [wanted.view])
     items = named(transaction, wanted.view, wanted.ids, summary.floor)
     if wanted.until <= wanted.at:
