@@ -28,6 +28,8 @@ class Recent(Generic[K, V]):
     def __init__(self, most: int) -> None:
         self._most = most
         self._values: OrderedDict[K, V] = OrderedDict()
+        self.dropped = 0
+        """How often some were dropped: what was looked up before that may be one of them."""
 
     def get(self, key: K) -> V | None:
         value = self._values.get(key)
@@ -38,6 +40,7 @@ class Recent(Generic[K, V]):
     def drop(self, are_gone: Callable[[K], bool]) -> None:
         for key in [key for key in self._values if are_gone(key)]:
             del self._values[key]
+        self.dropped += 1
 
     def put(self, key: K, value: V) -> None:
         self._values[key] = value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
@@ -459,6 +461,19 @@ class ErasureContract:
         assert (await inbox.snooze(anew, ["since"], START + 3 * HOUR, START)).changed == 1
         assert (await inbox.snooze(anew, ["since", "since-snoozed"], START, START)).changed == 2
         assert (await inbox.read_all(anew, None, START)).changed == 2
+
+    async def test_who_is_looked_up_as_they_are_erased_is_new_from_then_on(self, inbox: OpenedStore) -> None:
+        await arrive(inbox, arrival("ann"))
+        await inbox.append([draft("a"), draft("b")])
+        looking = asyncio.create_task(register(inbox))
+        beginning = asyncio.create_task(inbox.begin_erasure(ANN_ID, "erasure", START))
+        await asyncio.sleep(0)
+        # Whatever both come to is met in one turn.
+        time.sleep(0.2)  # noqa: ASYNC251
+        await asyncio.gather(looking, beginning)
+        erased = await inbox.head()
+        await finish(inbox)
+        assert (await register(inbox)).starts[ANN] == erased.offset - 1
 
     async def test_a_mark_that_comes_late_makes_nobody_known(self, inbox: OpenedStore) -> None:
         await register(inbox)

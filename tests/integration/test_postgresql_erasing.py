@@ -9,12 +9,14 @@ import random
 import pytest
 from tornado.ioloop import IOLoop
 
+from adapters.store.postgresql.database import Database, Written
 from adapters.store.postgresql.store import PostgresqlStore
+from adapters.store.postgresql.users import Registering
 from adapters.store.times import second
 from domain.model import Action, BlockUser, DisconnectUser, Room, UnblockUser, UserId
 from tests.contract.inbox_deletions import has_content, tidy
 from tests.contract.inbox_erasures import LATE, Late, use_inbox
-from tests.contract.inbox_harness import COMPANY, HOUR, draft, ids_of, register
+from tests.contract.inbox_harness import COMPANY, HOUR, arrival, arrive, draft, ids_of, register
 from tests.doubles import START, ManualClock
 from tests.integration.postgresql_harness import opened
 from tests.integration.test_sqlite_deletions import MARKER as DELETED
@@ -172,6 +174,28 @@ async def test_what_is_due_in_the_middle_of_an_erasure_leaves_no_row(server: Pos
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_a_registration_in_the_middle_of_its_commit_is_before_or_behind(
+    server: PostgresqlServer, database: str
+) -> None:
+    url, clock = server.url(database), ManualClock()
+    async with opened(url, clock) as erasing, opened(url, clock) as other:
+        await register(erasing, WHO)
+        await other.append([draft("a", COMPANY)])
+        with server.connect(database) as in_the_way:
+            in_the_way.execute("BEGIN")
+            in_the_way.execute("INSERT INTO synkrone.marks VALUES (%s, 'manager', 0)", (WHO,))
+            registering = asyncio.create_task(register(other, WHO, "manager"))
+            await all_wait(server, database, registering)
+            beginning = asyncio.create_task(erasing.begin_erasure(WHO, "e", START))
+            await all_wait(server, database, registering, beginning)
+            in_the_way.execute("ROLLBACK")
+        await asyncio.gather(registering, beginning)
+        await finish(erasing, "e")
+        subscriber = await register(erasing, WHO, "manager")
+        assert subscriber.starts == dict.fromkeys(subscriber.starts, 2) | {ZEBRA: 1}
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_what_is_noted_in_the_middle_of_an_erasure_leaves_no_row(server: PostgresqlServer, database: str) -> None:
     url, clock = server.url(database), ManualClock()
     async with opened(url, clock) as erasing, opened(url, clock) as other:
@@ -188,6 +212,32 @@ async def test_what_is_noted_in_the_middle_of_an_erasure_leaves_no_row(server: P
         assert remnants(server, database).keys() >= {"ledger_connections", "ledger_receipts"}
         await finish(erasing, "e")
         assert remnants(server, database) == {}
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize("arrives", [False, True])
+async def test_who_is_erased_before_they_are_found_is_registered_again(
+    server: PostgresqlServer, database: str, monkeypatch: pytest.MonkeyPatch, *, arrives: bool
+) -> None:
+    url, clock = server.url(database), ManualClock()
+    async with opened(url, clock) as erasing, opened(url, clock) as other:
+        registering = Registering.run
+        ids = iter(["e"])
+
+        def register_and_erase(self: Registering, db: Database) -> Written:
+            written = registering(self, db)
+            for id_ in ids:
+                asyncio.run_coroutine_threadsafe(erasing.begin_erasure(WHO, id_, START), loop).result()
+            return written
+
+        loop = asyncio.get_running_loop()
+        await other.append([draft("a", COMPANY)])
+        monkeypatch.setattr(Registering, "run", register_and_erase)
+        if arrives:
+            subscriber = (await arrive(other, arrival(WHO, "company"))).subscriber
+        else:
+            subscriber = await register(other, WHO)
+        assert subscriber.starts == dict.fromkeys(subscriber.starts, 2) | {ZEBRA: 1}
 
 
 def test_what_is_parked_names_them_no_more(io_loop: IOLoop, server: PostgresqlServer, database: str) -> None:

@@ -7,13 +7,18 @@ the other has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
+from adapters.store.postgresql.changes import USERS_AT_ONCE, lock_users
 from adapters.store.postgresql.database import Database, Snapshot, Written
 from adapters.store.postgresql.log import TRIMMED
 from adapters.store.registration import Registration
 from domain.model import Arrival, Position, Room, Span, Subscriber, UserId
 from domain.model.value import value
 from domain.rules.recovery import floor_in_topics, floor_of
+
+REGISTERED_MOST: Final = 3
+"""So often is somebody registered who is erased again and again before they are found."""
 
 _STARTS = f"""
     SELECT mine.number, mine.room,
@@ -168,15 +173,22 @@ class Registering:
 
     def run(self, db: Database) -> Written:
         registrations = [one for batch in self._batches for one in batch]
-        shared = [(one.user, room) for one in registrations for room in one.rooms if room != Room.of_user(one.user)]
-        with db.transaction():
-            db.execute(_START, {"users": [user for user, _ in shared], "rooms": [room for _, room in shared]})
-            db.execute(
-                _MARK,
-                {"users": [one.user for one in registrations], "roles": [one.role for one in registrations]},
-            )
-            db.execute(_BEGIN_ANEW, {"users": [one.user for one in registrations]})
+        for first in range(0, len(registrations), USERS_AT_ONCE):
+            _register(db, registrations[first : first + USERS_AT_ONCE])
         return Written([None] * len(self._batches))
+
+
+def _register(db: Database, those: Sequence[Registration]) -> None:
+    """Whoever is erased meanwhile is registered before that, or begins anew."""
+    users, roles = [one.user for one in those], [one.role for one in those]
+    shared = [(one.user, room) for one in those for room in one.rooms if room != Room.of_user(one.user)]
+    db.begin()
+    with db.line.pipeline():
+        lock_users(db, users)
+        db.execute(_START, {"users": [user for user, _ in shared], "rooms": [room for _, room in shared]})
+        db.execute(_MARK, {"users": users, "roles": roles})
+        db.execute(_BEGIN_ANEW, {"users": users})
+        db.execute(b"COMMIT")
 
 
 Advance = Mapping[tuple[UserId, str], Position]

@@ -20,9 +20,9 @@ from adapters.store.postgresql.log import Reading
 from adapters.store.postgresql.opened import Opened
 from adapters.store.postgresql.ports.port import Port
 from adapters.store.postgresql.restrictions import Restricting
-from adapters.store.postgresql.users import Registering
+from adapters.store.postgresql.users import REGISTERED_MOST, Registering
 from adapters.store.registration import Registration
-from domain.errors import CursorRefused, PublicationTooLarge
+from domain.errors import CursorRefused, PublicationTooLarge, StoreUnavailable
 from domain.model import (
     Appended,
     Arrival,
@@ -98,16 +98,13 @@ class PostgresqlLog(Port):
         tail_floors = [state.tail.whole_after(arrival.rooms) for arrival in arrivals]
         request = Arriving(arrivals, self._window(), tail_floors)
         with state.suspecting():
-            found = await state.readers.do(arrive, request)
-            if None in found.each:
-                await state.writer.do(Registering, [Registration(one.user, one.role, one.rooms) for one in arrivals])
-                found = await state.readers.do(arrive, request)
+            found = await _find(state, request)
         await state.caught_up(found.head)
         arrived = _arrived(state, arrivals, found)
         if None in arrived:
             # The tail has given up meanwhile what would be on their pages, or has got it without what is in it.
             with state.suspecting():
-                found = await state.readers.do(arrive, replace(request, tail_floors=None))
+                found = await _find(state, replace(request, tail_floors=None))
             await state.caught_up(found.head)
             arrived = _arrived(state, arrivals, found)
         return [one for one in arrived if one is not None]
@@ -129,6 +126,17 @@ class PostgresqlLog(Port):
 
     async def checkpoint(self, source: str) -> str | None:
         return await self._opened().readers.do(_CHECKPOINT, source)
+
+
+async def _find(state: Opened, request: Arriving) -> FoundTogether:
+    """Whoever is not registered is so first. Raises StoreUnavailable."""
+    for _ in range(REGISTERED_MOST):
+        found = await state.readers.do(arrive, request)
+        if None not in found.each:
+            return found
+        registrations = [Registration(one.user, one.role, one.rooms) for one in request.arrivals]
+        await state.writer.do(Registering, registrations)
+    raise StoreUnavailable
 
 
 def _arrived(state: Opened, arrivals: Sequence[Arrival], found: FoundTogether) -> Sequence[Arrived | None]:

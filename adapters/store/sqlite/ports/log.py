@@ -68,15 +68,13 @@ class SqliteLog(Port):
     async def arrive(self, arrivals: Sequence[Arrival]) -> Sequence[Arrived]:
         state = self._opened()
         request = Arriving(arrivals, state.generations, self._window(), state.tail.floor, state.room_sets)
-        found = await state.readers.do(arrive, request)
-        if None in found.each:
-            found = await state.writer.do(register_and_arrive, request)
+        found = await _find(state, request)
         await state.caught_up(found.head)
         # It may have given up meanwhile what would be on their pages.
         has_all = all(after.offset >= state.tail.floor for after in found.left_to_the_tail)
         arrived = _arrived(state, arrivals, found) if has_all else [None]
         if None in arrived:
-            found = await state.readers.do(arrive, replace(request, tail_floor=None))
+            found = await _find(state, replace(request, tail_floor=None))
             await state.caught_up(found.head)
             arrived = _arrived(state, arrivals, found)
         return [one for one in arrived if one is not None]
@@ -99,6 +97,12 @@ class SqliteLog(Port):
 
     async def checkpoint(self, source: str) -> str | None:
         return await self._opened().readers.do(_CHECKPOINT, source)
+
+
+async def _find(state: Opened, request: Arriving) -> FoundTogether:
+    """Whoever is not registered is so first."""
+    found = await state.readers.do(arrive, request)
+    return await state.writer.do(register_and_arrive, request) if None in found.each else found
 
 
 def _arrived(state: Opened, arrivals: Sequence[Arrival], found: FoundTogether) -> list[Arrived | None]:

@@ -17,7 +17,8 @@ _ROLES = one_by_one(users.roles)
 class SqliteSubscribers(Port):
     async def register(self, user: UserId, role: str, rooms: frozenset[Room]) -> Subscriber:
         state = self._opened()
-        known = state.registered.get((user, role))
+        recent = state.registered
+        known, dropped = recent.get((user, role)), recent.dropped
         # A start never changes once there is one.
         if known is not None and known.starts.keys() == rooms:
             return known
@@ -25,7 +26,9 @@ class SqliteSubscribers(Port):
         subscriber = await state.readers.do(registered, registration)
         if subscriber is None:
             (subscriber,) = await state.writer.do(register, [registration])
-        state.registered.put((user, role), subscriber)
+        # Whoever was erased meanwhile may have been found as they were before.
+        if recent.dropped == dropped:
+            recent.put((user, role), subscriber)
         return subscriber
 
     async def roles(self, user: UserId) -> Sequence[str]:
