@@ -50,9 +50,11 @@ async def test_the_answer_says_what_is_wrong_with_it_and_is_described() -> None:
             assert problem["detail"].startswith("user id: ")
             described = operation["responses"]["400"]["content"]["application/problem+json"]["examples"]
             assert "invalid_argument" in described, (method, what)
-            # What is asked of an inbox is answered as it is to its user, and of a block alike by all methods.
+            # What is asked of an inbox, or of its export, is answered as it is to its user, and of a block alike by all
+            # methods.
             has_body, is_inbox = "requestBody" in operation, what.startswith("inbox")
-            assert ("422" in operation["responses"]) == (has_body or is_inbox or what == "block"), (method, what)
+            has_422 = has_body or is_inbox or what in ("block", "export")
+            assert ("422" in operation["responses"]) == has_422, (method, what)
             if has_body and not is_inbox:
                 ok, _ = await asked(session, server.url, method, "42", what)
                 assert ok == 200, "what is wrong is the id, and not what it is asked with"
