@@ -16,6 +16,8 @@ export interface Notification<Data = Record<string, unknown> | null> {
   readonly read_at: string | null;
   readonly seen_at: string | null;
   readonly archived_at: string | null;
+  /** When it is back: only in a view of what is snoozed. */
+  readonly snoozed_until?: string;
 }
 
 /** Of what lies in the inbox and is not archived, as the server tells them. */
@@ -51,7 +53,12 @@ export interface Snapshot {
   /** Whether `loadMore()` would bring older ones. */
   readonly hasMore: boolean;
   /** Whose inbox it is, once the server has said so. */
-  readonly user: { readonly id: string; readonly role: string } | null;
+  readonly user: {
+    readonly id: string;
+    readonly role: string;
+    /** All of them, where the token may give several; `role` is the first. */
+    readonly roles?: readonly string[];
+  } | null;
 }
 
 export class InboxError extends Error {
@@ -114,8 +121,11 @@ export interface SocketOptions extends CommonOptions {
 }
 
 export interface Filter {
-  /** By default what is not archived; `unread` and `read` are parts of that, and `all` has the archived ones too. */
-  state?: "all" | "unread" | "read" | "archived";
+  /**
+   * By default what is not archived; `unread` and `read` are parts of that, and `all` has the archived ones too. What is
+   * snoozed is in none but `snoozed`, each with `snoozed_until`.
+   */
+  state?: "all" | "unread" | "read" | "archived" | "snoozed";
   type?: string;
 }
 
@@ -164,6 +174,8 @@ export interface Inbox extends Snapshot {
    * RangeError for what is no time.
    */
   snooze(ids: Iterable<string>, until: Date | string | number): Promise<{ changed: number }>;
+  /** Those of them that are snoozed are back now, at the top and unread, on every device. */
+  unsnooze(ids: Iterable<string>): Promise<{ changed: number }>;
   /** All that has come to this store by now, and all that is older. */
   readAll(): Promise<{ changed: number }>;
   /** At most 8 are open at once. Throws RangeError beyond, and TypeError for what is no filter. */

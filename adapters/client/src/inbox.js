@@ -63,7 +63,8 @@ export function createInbox(options) {
     archive: (ids) => inbox.mark("archive", ids),
     unarchive: (ids) => inbox.mark("unarchive", ids),
     delete: (ids) => inbox.mark("delete", ids),
-    snooze: (ids, until) => inbox.mark("snooze", ids, new Date(until).toISOString()),
+    unsnooze: (ids) => inbox.snooze(ids, 0),
+    snooze: (ids, until) => inbox.snooze(ids, until),
     readAll: () => inbox.readAll(),
   });
 }
@@ -165,6 +166,12 @@ class Inbox extends Observed {
     return quiet(Promise.all(answers).then((all) => ({ changed: all.reduce((sum, each) => sum + each.changed, 0) })));
   }
 
+  /** A time that has passed brings back what is snoozed. */
+  snooze(ids, until) {
+    const at = new Date(until);
+    return this.mark(at > this.now() ? "snooze" : "unsnooze", ids, at.toISOString());
+  }
+
   /** Of all that has come to this store, which is what its user can have looked at. */
   readAll() {
     if (!this.#state.isListed) return Promise.resolve({ changed: 0 });
@@ -188,6 +195,7 @@ class Inbox extends Observed {
       action,
       ids: new Set(ids),
       unsettled: new Set(ids),
+      until,
       at: new Date(this.now()).toISOString(),
       isSent: false,
       isAnswered: false,
@@ -223,7 +231,8 @@ class Inbox extends Observed {
       const keys = batch.map(({ key }) => key);
       this.dispatch({ type: "sent", keys });
       try {
-        const { event } = batch[0];
+        // Of the server both are asked by the same name: it looks at the time.
+        const event = batch[0].event.replace("unsnooze", "snooze");
         const answer = checkedChange(event, await this.#line.ask(`notification.${event}`, argumentOf(batch)));
         if (this.#settled(batch)) this.#answered(batch, answer);
         failures = 0;
@@ -261,9 +270,9 @@ class Inbox extends Observed {
   }
 
   #answered(batch, { changed: number, counts }) {
-    const [{ until }] = batch;
+    const [{ event, until }] = batch;
     // What was asked for so late that it was due is not put off, and nothing is told of it.
-    const isLate = until && (!number || Date.parse(until) <= this.now());
+    const isLate = event === "snooze" && (!number || Date.parse(until) <= this.now());
     this.dispatch({ type: isLate ? "refused" : "answered", keys: batch.map(({ key }) => key) });
     this.countsOfAnswer(counts);
     for (const { resolve } of batch) resolve({ changed: number });

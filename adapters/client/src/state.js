@@ -11,7 +11,7 @@ export const LIVE_MAX = 1000;
  * @typedef {Record<string, any> & {id: string}} Notification
  * @typedef {{name: string, argument: any, cursor?: string}} Happening an event of the log
  * @typedef {{
- *   key: number, action: string, ids: ReadonlySet<string>, unsettled: ReadonlySet<string>, at: string,
+ *   key: number, action: string, ids: ReadonlySet<string>, unsettled: ReadonlySet<string>, at: string, until?: string,
  *   isSent: boolean, isAnswered: boolean, isDoubtful: boolean,
  * }} Operation what the user did and the log has not told yet. Of `ids` the `unsettled` are those of which it has not.
  *   `isDoubtful`: it may be told already, by a list.
@@ -46,6 +46,7 @@ const SHOWS = {
   unread: (item) => !item.archived_at && !item.read_at,
   read: (item) => !item.archived_at && item.read_at,
   archived: (item) => item.archived_at,
+  snoozed: () => true,
   undefined: (item) => !item.archived_at,
 };
 export const STATES = Object.keys(SHOWS).slice(0, -1);
@@ -54,23 +55,22 @@ export const STATES = Object.keys(SHOWS).slice(0, -1);
 const BRINGS = {
   all: () => false,
   unread: (change) => change.read_at === null || change.archived_at === null,
-  read: (change) => Boolean(change.read_at) || change.archived_at === null,
-  archived: (change) => Boolean(change.archived_at),
+  read: (change) => change.read_at || change.archived_at === null,
+  archived: (change) => change.archived_at,
+  snoozed: (change) => change.snoozed_until,
   undefined: (change) => change.archived_at === null,
 };
 
-/** The times that each action sets, or takes away; without any it takes the notification away. */
+/** The times that each action sets; those that begin with `un` take them away. */
 const FIELDS = {
   read: ["read_at", "seen_at"],
   unread: ["read_at"],
   seen: ["seen_at"],
   archive: ["archived_at"],
   unarchive: ["archived_at"],
-  snooze: [],
-  delete: [],
 };
+const IS_OF_STATE = /^(seen|read|archived|snoozed)/;
 const FIELDS_OF_STATE = ["read_at", "seen_at", "archived_at"];
-const IS_TAKEN_AWAY = new Set(["unread", "unarchive"]);
 
 /**
  * The state after something happened.
@@ -137,18 +137,21 @@ function told(before, events) {
 /** Change what is known of notifications as an event says. */
 function apply(base, event, filter) {
   const { name, argument } = event;
+  const isOfSnoozed = filter.state === "snoozed";
   collapse(base, event);
   if (isOne(event, base)) {
-    const isNew = !base.has(argument.id) && isOfType(argument, filter);
+    // What is new once more is snoozed no more.
+    if (isOfSnoozed) base.delete(argument.id);
+    const isNew = !isOfSnoozed && !base.has(argument.id) && isOfType(argument, filter);
     if (isNew) base.set(argument.id, deepFreeze(argument));
     // What was revised before it came here has its place, and its times, where it was published.
     return { isMissing: isNew && Boolean(argument.revised_at), isNew };
   }
   if (name === "notification.revised") return { isMissing: !revised(base, argument, filter), isNew: false };
   // What is put off comes as a new one when it is due.
-  const isGone = name === "notification.deleted" || argument.change.snoozed_until;
-  const brings = !isGone && BRINGS[filter.state](argument.change);
-  let isMissing = Boolean(argument.all && brings);
+  const isGone = name === "notification.deleted" || (!isOfSnoozed && argument.change.snoozed_until);
+  const brings = !isGone && Boolean(BRINGS[filter.state](argument.change));
+  let isMissing = argument.all === true && brings;
   for (const id of argument.all ? base.keys() : argument.ids) {
     const known = base.get(id);
     if (isGone) base.delete(id);
@@ -181,15 +184,20 @@ function revised(base, notification, filter) {
 }
 
 function timesOf(notification) {
-  return Object.fromEntries(FIELDS_OF_STATE.map((name) => [name, notification[name]]));
+  return Object.fromEntries(Object.entries(notification).filter(([name]) => IS_OF_STATE.test(name)));
 }
 
 function isOfType({ type }, filter) {
   return filter.type === undefined || filter.type === type;
 }
 
-/** A time that is set stays, and null takes one away. */
+/** A time that is set stays, and null takes one away. What is snoozed takes nothing but another time to come back. */
 function changed(notification, change) {
+  const { snoozed_until: until } = notification;
+  if (until) {
+    const { snoozed_until: other = until } = change;
+    return other === until ? notification : Object.freeze({ ...notification, snoozed_until: other });
+  }
   let after = null;
   for (const name of FIELDS_OF_STATE) {
     if (!(name in change)) continue;
@@ -230,8 +238,12 @@ function paged(state, { items, next, as_of: asOf }) {
   const base = new Map();
   for (const item of items.toReversed()) base.set(item.id, deepFreeze(item));
   for (const event of later(state.recorded ?? [], asOf)) {
-    if (isOne(event, state.base) || isOne(event, base)) collapse(base, event);
-    else apply(base, event, state.filter);
+    if (isOne(event, state.base) || isOne(event, base)) {
+      collapse(base, event);
+      base.delete(event.argument.id);
+    } else {
+      apply(base, event, state.filter);
+    }
   }
   for (const [id, item] of state.base) base.set(id, item);
   return { ...state, base, next, recorded: null };
@@ -263,7 +275,7 @@ function settle(state, isTold = () => false) {
     const unsettled = [...operation.unsettled].filter((id) => {
       if (blocked.has(id)) return true;
       const isNews = operation.isAnswered || (operation.isSent && isTold(operation, id));
-      const isSettled = isNews && isDone(operation.action, state.base.get(id));
+      const isSettled = isNews && isDone(operation, state.base.get(id));
       if (!isSettled) blocked.add(id);
       return !isSettled;
     });
@@ -273,10 +285,16 @@ function settle(state, isTold = () => false) {
   return { ...state, operations };
 }
 
-function isDone(action, notification) {
-  const fields = FIELDS[action];
-  if (!notification) return true;
-  return fields.length > 0 && fields.every((name) => (notification[name] === null) === IS_TAKEN_AWAY.has(action));
+function isDone(operation, notification) {
+  return !notification || done(operation, notification) === notification;
+}
+
+/** What becomes of a notification by an operation: the same where nothing does, and null where it goes. */
+function done({ action, at, until }, notification) {
+  if (action === "delete" || action === (notification.snoozed_until ? "unsnooze" : "snooze")) return null;
+  const change = { snoozed_until: until };
+  for (const name of FIELDS[action] ?? []) change[name] = action.startsWith("un") ? null : at;
+  return changed(notification, change);
 }
 
 function eachOf(state, keys, change) {
@@ -287,13 +305,10 @@ function eachOf(state, keys, change) {
 /** The notifications that are shown, as they will be once all that the user did is told, the newest first. */
 export function present({ base, operations, filter }) {
   const changes = new Map();
-  for (const { action, ids, unsettled, isAnswered, at } of operations) {
-    for (const id of isAnswered ? unsettled : ids) {
+  for (const operation of operations) {
+    for (const id of operation.isAnswered ? operation.unsettled : operation.ids) {
       const before = changes.has(id) ? changes.get(id) : base.get(id);
-      if (!before) continue;
-      const fields = FIELDS[action];
-      const change = Object.fromEntries(fields.map((name) => [name, IS_TAKEN_AWAY.has(action) ? null : at]));
-      changes.set(id, fields.length ? changed(before, change) : null);
+      if (before) changes.set(id, done(operation, before));
     }
   }
   const shows = SHOWS[filter.state];

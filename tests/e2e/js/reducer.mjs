@@ -11,9 +11,13 @@ const { reduce, present, EMPTY } = await import(pathToFileURL(module));
 
 const FIELDS = { read: ["read_at", "seen_at"], seen: ["seen_at"], archive: ["archived_at"] };
 const CLEARS = { unread: "read_at", unarchive: "archived_at" };
-const DECIDES = { delete: "isDeleted", snooze: "isSnoozed" };
+const DECIDES = { delete: "isDeleted", snooze: "snoozed_until" };
 const KINDS = ["socket", "stream", "beside"];
-const ACTIONS = ["read", "unread", "seen", "archive", "unarchive", "delete", "snooze"];
+const ACTIONS = ["read", "unread", "seen", "archive", "unarchive", "delete", "snooze", "unsnooze"];
+/** What can be done to what is snoozed. */
+const OF_SNOOZED = ["delete", "snooze", "unsnooze"];
+const FILTERS = [{}, { state: "snoozed" }];
+const NEW = { read_at: null, seen_at: null, archived_at: null };
 
 function randomOf(seed) {
   let state = seed;
@@ -23,7 +27,9 @@ function randomOf(seed) {
   };
 }
 
-const contentOf = ({ isDeleted, isRecalled, isReplaced, isSnoozed, place, ...content }) => content;
+const listedOf = ({ isDeleted, isRecalled, isReplaced, place, ...content }) => content;
+const contentOf = ({ snoozed_until, ...item }) => listedOf(item);
+const timeOf = (random) => `2030-01-0${1 + random(3)}T08:00:00.000Z`;
 
 class Server {
   log = [];
@@ -53,9 +59,9 @@ class Server {
   /** What was put off comes back: at the top, and as if nothing had been done to it. */
   due(number) {
     const item = this.items[number];
-    if (!item?.isSnoozed || item.isDeleted) return;
-    const times = { read_at: null, seen_at: null, archived_at: null };
-    Object.assign(item, times, { isSnoozed: false, place: this.log.length });
+    if (!item?.snoozed_until || item.isDeleted) return;
+    delete item.snoozed_until;
+    Object.assign(item, NEW, { place: this.log.length });
     this.log.push({ name: "notification.new", argument: contentOf(item) });
   }
 
@@ -65,7 +71,7 @@ class Server {
     if (!item || item.isDeleted) return;
     item.title = `t${this.clock++}`;
     item.revised_at = item.title;
-    const content = { ...contentOf(item), read_at: null, seen_at: null, archived_at: null };
+    const content = { ...contentOf(item), ...NEW };
     this.log.push({ name: "notification.revised", argument: content });
   }
 
@@ -77,25 +83,31 @@ class Server {
     this.log.push({ name: "notification.deleted", argument: { ids: [item.id], by: "publisher", ...key } });
   }
 
-  do(action, ids, upTo = null) {
+  do(action, ids, until = null) {
     const time = `t${this.clock++}`;
-    if (action === "read_all" && upTo === null) {
-      for (const item of this.items) for (const name of FIELDS.read) item[name] ??= time;
+    if (action === "read_all") {
+      for (const item of this.items) if (!item.snoozed_until) for (const name of FIELDS.read) item[name] ??= time;
       const change = { read_at: time, seen_at: time };
       this.log.push({ name: "notification.updated", argument: { all: true, change } });
       return;
     }
-    const known = this.items.filter(({ id, isDeleted }) => ids.includes(id) && !isDeleted);
+    if (action === "unsnooze") {
+      for (const id of ids) this.due(this.items.findIndex((item) => item.id === id));
+      return;
+    }
+    const can = (item) => !item.isDeleted && (!item.snoozed_until || OF_SNOOZED.includes(action));
+    const known = this.items.filter((item) => ids.includes(item.id) && can(item));
     const changed = [];
     const change = {};
     if (action in CLEARS) change[CLEARS[action]] = null;
     for (const name of FIELDS[action] ?? []) change[name] = time;
-    if (action === "snooze") change.snoozed_until = "later";
+    if (action === "snooze") change.snoozed_until = until;
     for (const item of known) {
       const decides = DECIDES[action] ?? CLEARS[action] ?? FIELDS[action][0];
-      if (Boolean(item[decides]) === !(action in CLEARS)) continue;
+      const isAsked = action === "snooze" ? item.snoozed_until === until : Boolean(item[decides]) === !(action in CLEARS);
+      if (isAsked) continue;
       changed.push(item.id);
-      if (action in DECIDES) item[decides] = true;
+      if (action in DECIDES) item[decides] = action === "snooze" ? until : true;
       else for (const name of Object.keys(change)) item[name] = change[name] && (item[name] ?? change[name]);
     }
     if (!changed.length) return;
@@ -103,13 +115,14 @@ class Server {
     else this.log.push({ name: "notification.updated", argument: { ids: changed, change } });
   }
 
-  list(before, limit) {
+  list(before, limit, { state }) {
+    const isIn = (item) => (state === "snoozed" ? item.snoozed_until : !item.snoozed_until && !item.archived_at);
     const shown = this.items
-      .filter((item) => !item.isDeleted && !item.isSnoozed && !item.archived_at && item.place < before)
+      .filter((item) => !item.isDeleted && isIn(item) && item.place < before)
       .sort((one, other) => other.place - one.place);
     const listed = shown.slice(0, limit);
     const next = shown.length <= limit ? null : String(listed.at(-1).place);
-    return { items: listed.map(contentOf), next, asOf: this.log.length, as_of: `epoch:${this.log.length}` };
+    return { items: listed.map(listedOf), next, asOf: this.log.length, as_of: `epoch:${this.log.length}` };
   }
 }
 
@@ -118,7 +131,6 @@ class Server {
  * over the `stream` nothing is heard while it lists; `beside` it, events of before the list come after it, too.
  */
 class Client {
-  state = EMPTY;
   heard = 0;
   queue = [];
   keys = 0;
@@ -127,18 +139,20 @@ class Client {
   page = null;
   isAway = true;
 
-  constructor(server, kind, random) {
-    Object.assign(this, { server, random, inOrder: kind === "socket", isBeside: kind === "beside" });
+  constructor(server, kind, random, filter) {
+    Object.assign(this, { server, random, filter, inOrder: kind === "socket", isBeside: kind === "beside" });
+    this.state = { ...EMPTY, filter };
   }
 
   dispatch(action) {
     this.state = reduce(this.state, structuredClone(action));
   }
 
-  act(action, ids) {
+  act(action, ids, until = timeOf(this.random)) {
     const key = this.keys++;
-    this.queue.push({ key, action, ids });
+    this.queue.push({ key, action, ids, until });
     const operation = { key, action, ids: new Set(ids), unsettled: new Set(ids), at: `local${key}` };
+    if (action === "snooze") operation.until = until;
     this.dispatch({ type: "done", operation: { ...operation, isSent: false, isAnswered: false, isDoubtful: false } });
   }
 
@@ -156,14 +170,14 @@ class Client {
 
   send() {
     if (this.sent || !this.isLive || !this.queue.length) return;
-    const [{ key, action, ids }] = this.queue;
-    this.dispatch({ type: "sent", keys: [key] });
-    this.sent = { key, action, ids, answeredAt: null };
+    const [asked] = this.queue;
+    this.dispatch({ type: "sent", keys: [asked.key] });
+    this.sent = { ...asked, answeredAt: null };
   }
 
   commit() {
     if (!this.sent || this.sent.answeredAt !== null) return;
-    this.server.do(this.sent.action, this.sent.ids);
+    this.server.do(this.sent.action, this.sent.ids, this.sent.until);
     this.sent.answeredAt = this.server.log.length;
   }
 
@@ -210,7 +224,7 @@ class Client {
     if (!this.listing) return;
     const { pages } = this.listing;
     const last = pages.at(-1);
-    const page = this.server.list(last ? Number(last.next) : Infinity, 1 + this.random(4));
+    const page = this.server.list(last ? Number(last.next) : Infinity, 1 + this.random(4), this.filter);
     if (this.inOrder) this.hear(page.asOf);
     pages.push(page);
     if (this.inOrder) this.listing.recorded ??= [];
@@ -229,7 +243,7 @@ class Client {
   }
 
   readMore() {
-    if (this.page) this.page.answer ??= this.server.list(this.page.before, 1 + this.random(4));
+    if (this.page) this.page.answer ??= this.server.list(this.page.before, 1 + this.random(4), this.filter);
   }
 
   getMore() {
@@ -264,11 +278,11 @@ class Client {
   }
 }
 
-function run(seed) {
+function run(seed, filter) {
   const random = randomOf(seed);
   const server = new Server();
   for (let number = random(8); number > 0; number--) server.publish();
-  const client = new Client(server, KINDS[random(3)], random);
+  const client = new Client(server, KINDS[random(3)], random, filter);
   const some = () => {
     const ids = server.items.map(({ id }) => id).filter(() => random(3) === 0);
     return ids.length ? ids.slice(0, 3) : ["n0"];
@@ -276,7 +290,8 @@ function run(seed) {
   const steps = [
     () => server.publish(),
     () => server.collapse(["j", "k"][random(2)], random(2) === 0),
-    () => server.do(ACTIONS[random(ACTIONS.length)], some()),
+    () => server.do(ACTIONS[random(ACTIONS.length)], some(), timeOf(random)),
+    () => server.do("snooze", some(), timeOf(random)),
     () => server.do("read_all"),
     () => server.revise(random(server.items.length + 1)),
     () => random(3) || server.recall(random(server.items.length + 1)),
@@ -300,8 +315,8 @@ function run(seed) {
   for (let round = 0; round < 3; round++) {
     for (let step = 0; step < 60; step++) steps[random(steps.length)]();
     client.quiet();
-    const why = `run ${seed}, round ${round}`;
-    assert.deepEqual([...present(client.state)], server.list(Infinity, Infinity).items, why);
+    const why = `run ${seed} of ${JSON.stringify(filter)}, round ${round}`;
+    assert.deepEqual([...present(client.state)], server.list(Infinity, Infinity, filter).items, why);
     assert.deepEqual(client.state.operations, [], why);
   }
 }
@@ -311,13 +326,14 @@ function runAlone(seed) {
   const random = randomOf(seed);
   const server = new Server();
   for (let number = random(8); number > 0; number--) server.publish();
-  const client = new Client(server, KINDS[random(3)], random);
+  const client = new Client(server, KINDS[random(3)], random, {});
   client.quiet();
   const done = new Map();
   const act = () => {
     const ids = [...client.state.base.keys()].filter(() => random(2) === 0).slice(0, 3);
     if (!ids.length) return;
-    const action = ACTIONS[random(ACTIONS.length)];
+    // What comes back is new, whatever was done to it.
+    const action = ACTIONS[random(ACTIONS.indexOf("unsnooze"))];
     client.act(action, ids);
     for (const id of ids) {
       const as = { ...(done.get(id) ?? { read: false, seen: false, archived: false, deleted: false }) };
@@ -347,8 +363,46 @@ function runAlone(seed) {
   }
 }
 
+/** So it does in the list of what is snoozed. */
+function runAloneOnSnoozed(seed) {
+  const random = randomOf(seed);
+  const server = new Server();
+  for (let number = random(8); number > 0; number--) server.publish();
+  for (const { id } of server.items) if (random(4)) server.do("snooze", [id], timeOf(random));
+  const client = new Client(server, KINDS[random(3)], random, { state: "snoozed" });
+  client.quiet();
+  const done = new Map([...present(client.state)].map(({ id, snoozed_until: until }) => [id, until]));
+  const act = () => {
+    const ids = [...done].filter(([, until]) => until && random(2)).map(([id]) => id);
+    const until = timeOf(random);
+    const action = ACTIONS[random(ACTIONS.length)];
+    if (!ids.length) return;
+    client.act(action, ids, until);
+    if (OF_SNOOZED.includes(action)) for (const id of ids) done.set(id, action === "snooze" ? until : undefined);
+  };
+  const steps = [
+    () => random(4) || server.publish(),
+    () => random(4) || server.do("read_all"),
+    act,
+    () => client.send(),
+    () => client.commit(),
+    () => client.answer(),
+    () => client.hearSome(),
+  ];
+  for (let step = 0; step < 100; step++) {
+    steps[random(steps.length)]();
+    const shown = new Map([...present(client.state)].map((item) => [item.id, item]));
+    for (const [id, until] of done) {
+      const why = `run ${seed} alone on what is snoozed, step ${step}: ${id}`;
+      assert.equal(shown.get(id)?.snoozed_until, until, why);
+      assert.equal(shown.get(id)?.read_at ?? null, null, why);
+    }
+  }
+}
+
 for (let seed = 1; seed <= Number(runs); seed++) {
-  run(seed);
+  for (const filter of FILTERS) run(seed, filter);
   runAlone(seed);
+  runAloneOnSnoozed(seed);
 }
 console.log(`${runs} runs`);
