@@ -269,6 +269,51 @@ async def test_one_is_put_off_by_a_menu_that_keys_can_use_and_is_new_again(node_
 
 
 @pytest.mark.gen_test(timeout=120)
+async def test_what_is_snoozed_has_a_tab_and_is_brought_back_by_keys_alone(node_modules: Path, tmp_path: Path) -> None:
+    focused = "return inbox.shadowRoot.activeElement.dataset.does ?? inbox.shadowRoot.activeElement.id"
+    until = datetime(datetime.now(UTC).year + 1, 3, 9, 12, tzinfo=UTC).isoformat()
+    async with shown(node_modules, tmp_path) as page:
+        await given(page, "{ number: 4 }")
+        await page.run("for (const n of [0, 2, 3]) fake.store.snooze([`n${n}`], until);", until=until)
+        await page.shows("li .title", ["Notification 1"])
+        await page.run("one('#all').focus()")
+        await page.press("ArrowRight", "ArrowRight")
+        assert await page.run(focused) == "snoozed"
+        await page.shows("[aria-selected=true]", ["Snoozed"])
+        await page.shows("li .title", [f"Notification {number}" for number in (0, 2, 3)])
+        [first, *_] = await page.run("return texts('li .until')")
+        assert first.startswith("Until Mar 9")
+        names = "all('li:first-child :is(.head > *, .tools button)').filter((node) => node.checkVisibility())"
+        assert await page.run(f"return {names}.map((node) => node.ariaLabel ?? node.className)") == [
+            "title",
+            "until",
+            "Bring back",
+            "Snooze",
+            "Delete",
+        ]
+        # To look at them, and to choose one, marks nothing that the server would not.
+        await page.click("li:nth-child(1) .title")
+        assert [name for name, *_ in await page.run("return fake.calls")] == ["snooze"] * 3
+        await page.run("fake.calls.length = 0; one('li:nth-child(2) .title').focus();")
+        await page.press("Tab")
+        assert await page.run(focused) == "unsnooze"
+        await page.press("Enter")
+        await page.shows("li .title", ["Notification 0", "Notification 3"])
+        # The focus is where the next one can be brought back, and after the last in the panel.
+        assert await page.run(focused) == "unsnooze"
+        await page.press("Enter", "Enter")
+        await page.shows("#state", ["Nothing is snoozed"])
+        assert await page.run(focused) == "panel"
+        assert await page.run("return fake.calls") == [["unsnooze", ["n2"]], ["unsnooze", ["n3"]], ["unsnooze", ["n0"]]]
+        await page.click("#all")
+        await page.shows("li .title", [f"Notification {number}" for number in (0, 3, 2, 1)])
+        await page.shows("li.snoozed, li .until:not([hidden])", [])
+        await page.run("inbox.lang = 'fr'")
+        await page.click("#snoozed")
+        await page.shows("#state", ["Rien de reporté"])
+
+
+@pytest.mark.gen_test(timeout=120)
 async def test_nothing_of_a_notification_is_more_than_text(node_modules: Path, tmp_path: Path) -> None:
     async with shown(node_modules, tmp_path) as page:
         await page.run(
@@ -362,6 +407,10 @@ async def test_axe_finds_nothing(node_modules: Path, tmp_path: Path, lang: str, 
         assert await page.run(look) == []
         assert await page.run("return one('#badge').textContent") == "99+"
         await page.run("inbox.open = true; one('[data-does=read]').focus(); one('[data-does=snooze]').click();")
+        assert await page.run(look) == []
+        await page.run("fake.store.snooze(['n3', 'n4'], new Date(Date.now() + 864e5).toISOString());")
+        await page.click("#snoozed")
+        await page.run("one('[data-does=unsnooze]').focus();")
         assert await page.run(look) == []
 
 

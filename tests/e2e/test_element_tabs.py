@@ -75,6 +75,33 @@ async def opened(
 
 @BROWSERS
 @pytest.mark.gen_test(timeout=180)
+async def test_what_is_snoozed_in_one_tab_is_brought_back_in_another(
+    serve: Serve, node_modules: Path, tmp_path: Path, browser: str
+) -> None:
+    async with opened(browser, serve, node_modules, tmp_path) as (tabs, page):
+        await tabs.hear()
+        for number in tabs.open[1:]:
+            await tabs.turn_to(number)
+            await page.run("one('#snoozed').click()")
+            await page.shows("#state", ["Nothing is snoozed"])
+        await tabs.turn_to(0)
+        await page.run("one('[data-does=snooze]').click(); one('[role=menuitem]').click();")
+        await page.shows("#state", ["Nothing here yet"])
+        for number in tabs.open[:0:-1]:
+            await tabs.turn_to(number)
+            await page.shows("li .title", ["Number 0"])
+        await page.run("one('[data-does=unsnooze]').click()")
+        for number in tabs.open[1:]:
+            await tabs.turn_to(number)
+            await page.shows("#state", ["Nothing is snoozed"])
+            await page.run("one('#all').click()")
+        for number in tabs.open:
+            await tabs.turn_to(number)
+            await page.shows("li.unread .title", ["Number 0"])
+
+
+@BROWSERS
+@pytest.mark.gen_test(timeout=180)
 async def test_whichever_tab_is_closed_the_others_go_on(
     serve: Serve, node_modules: Path, tmp_path: Path, browser: str
 ) -> None:

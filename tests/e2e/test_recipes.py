@@ -452,7 +452,7 @@ async def test_the_component_looks_and_speaks_as_the_page_says(node_modules: Pat
         )
         await page.run(block("docs/how-to/component.md", "js", "messages"))
         await page.shows("#readAll", ["Alle als gelesen markieren"])
-        await page.shows("[role=tab]", ["Alle", "Unread", "Archived"])
+        await page.shows("[role=tab]", ["Alle", "Unread", "Snoozed", "Archived"])
         await page.shows("li .title", ["invoice paid", "Neuer Auftrag", "Neuer Auftrag"])
         assert await page.run("return one('#bell').ariaLabel") == "Mitteilungen, 2 ungelesene"
         look = (

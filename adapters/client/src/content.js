@@ -8,7 +8,7 @@ const BODY_MAX_LINES = 3;
 const ACTIONS_MAX = 3;
 
 /** What rows and toasts have of a notification. */
-export const CONTENT = `<div class=text><div class=head><span class=revised data-text=revised></span><time part=time></time></div>\
+export const CONTENT = `<div class=text><div class=head><span class=revised data-text=revised></span><span class=until></span><time part=time></time></div>\
 <p part=body class=body dir=auto></p>\
 <button type=button class=link data-does=more data-text=more></button><div class=actions></div></div>`;
 
@@ -66,6 +66,10 @@ export class Content {
     node.item = item;
     node.classList.toggle("unread", !item.read_at);
     node.classList.toggle("archived", !!item.archived_at);
+    node.classList.toggle("snoozed", !!item.snoozed_until);
+    const until = node.querySelector(".until");
+    until.hidden = !item.snoozed_until;
+    until.textContent = texts.until.replace("{t}", this.#times.short(item.snoozed_until));
     if (!read) return;
     node.querySelector(".title").ariaDescription = item.read_at ? "" : texts.unread;
     label(read, item.read_at ? texts.unreadAgain : texts.read);

@@ -1,6 +1,6 @@
 import { nameOf } from "./names.js";
 
-const TABS = ["all", "unread", "archived"];
+const TABS = ["all", "unread", "snoozed", "archived"];
 const TYPES_MAX = 50;
 const tab = (name) =>
   `<button type=button role=tab part=tab id=${name} aria-controls=scroll data-text=${name}></button>`;

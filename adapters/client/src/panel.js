@@ -161,7 +161,7 @@ export class Panel {
   }
 
   #see(items) {
-    const unseen = items.filter((item) => !item.seen_at && !this.#seen.has(item));
+    const unseen = items.filter((item) => !item.seen_at && !item.snoozed_until && !this.#seen.has(item));
     if (!unseen.length) return;
     for (const item of unseen) this.#seen.add(item);
     this.#do("seen", unseen.map(({ id }) => id));
@@ -229,7 +229,7 @@ export class Panel {
 
   #act(event, button, owner) {
     const { item } = owner;
-    if (!item.read_at) this.#do("read", [item.id]);
+    if (!item.read_at && !item.snoozed_until) this.#do("read", [item.id]);
     const isWanted = this.#tell("action", { notification: item, action: button.action ?? null });
     if (!isWanted) event.preventDefault();
     if (!owner.matches(".toast")) return;

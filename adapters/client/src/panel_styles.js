@@ -9,7 +9,9 @@ export const STYLES = `
 [data-icon=archive]::before{clip-path:path(evenodd,"M2 3h12v4h-1v7H3V7H2zM3 4v2h10V4zM4 7v6h8V7zM6 8h4v2H6z")}
 .archived [data-icon=archive]::before{transform:scaleY(-1)}
 [data-icon=snooze]::before{clip-path:path(evenodd,"M8 2a6 6 0 0 0 0 12 6 6 0 0 0 0-12zM8 3a5 5 0 0 1 0 10A5 5 0 0 1 8 3zM7 5h1v3l3 2-1 1-3-2.500z")}
-.archived [data-icon=snooze]{display:none}
+[data-icon=unsnooze]::before{clip-path:path("M6 2 2 6l4 4V7h4a3 3 0 0 1 0 6H6v1h4a4 4 0 0 0 0-8H6z")}
+[data-icon=unsnooze]:dir(rtl)::before{transform:scaleX(-1)}
+.archived [data-icon=snooze],li:not(.snoozed) [data-icon=unsnooze],.snoozed [data-icon=read],.snoozed [data-icon=archive],.snoozed time{display:none}
 [data-icon=delete]::before{clip-path:path(evenodd,"M6 2h4v1h4v1h-1v10H3V4H2V3h4zM4 4v9h8V4zM6 6h1v5H6zM9 6h1v5H9z")}
 #live{position:absolute;clip-path:inset(50%);inline-size:1px;block-size:1px;overflow:hidden}
 #panel,.toast{color:var(--f);text-align:start}
@@ -20,11 +22,11 @@ header{align-items:center;padding:12px 12px 4px;padding-inline-start:18px}
 h2{flex:1;font-size:16px;font-weight:600;line-height:30px}
 .link{color:var(--a);font-size:13px;padding:5px 8px}
 .link:hover,li:hover,#note{background:var(--h)}
-#bar{flex-wrap:wrap;padding:0 10px;border-block-end:1px solid var(--l)}
-#tabs{display:flex;flex:1 0 auto}
+#bar{flex-wrap:wrap;justify-content:space-between;padding:0 10px;border-block-end:1px solid var(--l)}
+#tabs{display:flex}
 [role=tab]{padding:8px;white-space:nowrap;color:var(--m);border-radius:6px 6px 0 0;border-block-end:2px solid transparent}
 [aria-selected=true]{color:var(--f);font-weight:600;border-color:var(--a)}
-select{border:0;border-radius:6px;background:none;cursor:pointer;max-inline-size:9em;color:var(--m);font-size:13px}
+select{border:0;border-radius:6px;background:none;cursor:pointer;flex:1;min-inline-size:5em;max-inline-size:9em;color:var(--m);font-size:13px}
 option{background:var(--b);color:var(--f)}
 #note{padding:7px 16px;color:var(--m);text-align:center}
 #scroll{flex:1;min-block-size:200px;overflow:auto;overscroll-behavior:contain}
@@ -40,8 +42,8 @@ img{inline-size:36px;block-size:36px;border-radius:50%;object-fit:cover;flex:non
 .title:focus-visible{outline:0}
 .title:focus-visible::after{outline:2px solid var(--a);outline-offset:-3px}
 .title span,.body:not(.whole){display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3;overflow:hidden}
-time,.revised,.body{color:var(--m)}
-time,.revised{font-size:12px;white-space:nowrap}
+time,.head span[class],.body{color:var(--m)}
+time,.head span[class]{font-size:12px;white-space:nowrap}
 .body{white-space:pre-line}
 .text>.link,[part=action],.tools,.toast>[data-icon]{position:relative;z-index:1}
 .text>.link{margin-inline-start:-8px}

@@ -6,7 +6,8 @@ const BATCH = 10;
 const ROWS_MAX = 6 * BATCH;
 const NEAR_END = 400;
 const NEAR_TOP = 40;
-const TOOLS = icon("read") + icon("archive") + icon("snooze", "aria-haspopup=menu aria-expanded=false") + icon("delete");
+const MENU = "aria-haspopup=menu aria-expanded=false";
+const TOOLS = icon("read") + icon("archive") + icon("unsnooze") + icon("snooze", MENU) + icon("delete");
 const ROW = `<li part=item>${CONTENT}<div class=tools>${TOOLS}</div></li>`;
 
 /** A list of any length: the rows around what is looked at are in the page, and older ones come where it ends. */

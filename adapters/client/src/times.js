@@ -10,11 +10,20 @@ export class Times {
   #relative;
   #date;
   #moment;
+  #short;
 
   constructor(locale) {
     this.#relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
     this.#date = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
     this.#moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+    const short = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
+    this.#short = new Intl.DateTimeFormat(locale, short);
+  }
+
+  /** The day and the hour of a text of RFC 3339; empty for one that says none. */
+  short(text) {
+    const at = Date.parse(text);
+    return at ? this.#short.format(at) : "";
   }
 
   /** `text` is of RFC 3339. */

@@ -100,9 +100,10 @@ async function tried(page, errors) {
   };
   await page.evaluate(() => {
     globalThis.button = (does) => [...document.querySelectorAll("#tries button")].find((each) => each.textContent === does);
+    globalThis.phones = () => [...document.querySelectorAll("synkrone-inbox")].map(({ shadowRoot }) => shadowRoot);
     globalThis.first = () =>
-      [...document.querySelectorAll("synkrone-inbox")].map(({ shadowRoot }) => {
-        const row = shadowRoot.querySelector("li");
+      phones().map((phone) => {
+        const row = phone.querySelector("li");
         const [title, edited] = [".title", ".revised:not([hidden])"].map((part) => row?.querySelector(part)?.textContent);
         return [title, edited, Boolean(row?.matches(".unread"))].join("|");
       });
@@ -111,6 +112,11 @@ async function tried(page, errors) {
     page.waitForFunction((text) => first().every((row) => row === text), WAIT, text).catch(async () => {
       throw new Error(`${text}: ${await page.evaluate(() => JSON.stringify([first(), document.querySelector("#asked").textContent]))}`);
     });
+  /** On both phones, the first of these. */
+  const click = (selector) =>
+    page.evaluate((selector) => {
+      for (const phone of phones()) phone.querySelector(selector).click();
+    }, selector);
   const answered = (method, status) =>
     page.waitForFunction(
       (method, status) => {
@@ -134,12 +140,19 @@ async function tried(page, errors) {
   await answered("POST", 201);
   const early = await page.evaluate(() => first());
   await shows("Your shift begins||true");
-  await page.evaluate(() => {
-    for (const { shadowRoot } of document.querySelectorAll("synkrone-inbox")) shadowRoot.querySelector("[data-does=read]").click();
-  });
+  await click("[data-does=read]");
   await shows("Your shift begins||false");
   await press("Snooze");
   await shows("||false");
+  await shows("Your shift begins||true");
+  // For an hour, and back at once.
+  for (const does of ["[data-does=snooze]", "[role=menuitem]"]) await click(does);
+  await shows("||false");
+  await click("#snoozed");
+  await shows("Your shift begins||true");
+  await click("[data-does=unsnooze]");
+  await shows("||false");
+  await click("#all");
   await shows("Your shift begins||true");
   return { errors, isOver, early, end: await figures(page), axe: { light: await findings(page, "light"), dark: await findings(page, "dark") } };
 }

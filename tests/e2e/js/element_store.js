@@ -26,6 +26,7 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
   function view({ state = "inbox", type } = {}) {
     const matches = (item) =>
       (type === undefined || item.type === type) &&
+      !item.snoozed_until === (state !== "snoozed") &&
       (state === "archived" ? item.archived_at : !item.archived_at) &&
       (state !== "unread" || !item.read_at);
     let limit = pageSize;
@@ -56,8 +57,9 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
   const inbox = view();
   let snapshot;
   function look() {
-    const unread = all.filter((item) => !item.read_at && !item.archived_at).length;
-    const unseen = all.filter((item) => !item.seen_at && !item.archived_at).length;
+    const counted = all.filter((item) => !item.snoozed_until && !item.archived_at);
+    const unread = counted.filter((item) => !item.read_at).length;
+    const unseen = counted.filter((item) => !item.seen_at).length;
     const before = snapshot?.counts;
     const isSame = before && before.unread === unread && before.unseen === unseen;
     const counts = !isListed ? null : isSame ? before : { unread, unseen, total: all.length };
@@ -104,12 +106,19 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
     archive: (ids) => times(ids, { archived_at: at() }),
     unarchive: (ids) => times(ids, { archived_at: null }),
     delete: (ids) => leave(ids),
-    snooze: (ids) => leave(ids),
+    snooze: (ids, until) => times(ids, { snoozed_until: until }),
+    unsnooze: (ids) => {
+      const before = all;
+      const back = all.filter(({ id }) => ids.includes(id));
+      const anew = back.map(({ snoozed_until, ...item }) => ({ ...item, read_at: null, seen_at: null }));
+      all = [...anew, ...all.filter((item) => !back.includes(item))];
+      return settle(before);
+    },
     readAll: () => times(all.map(({ id }) => id), { read_at: at() }),
   };
   for (const name of Object.keys(store)) {
     const method = store[name];
-    if (/^(read|unread|seen|archive|unarchive|snooze|delete|readAll|stop|start)$/.test(name)) {
+    if (/^(read|unread|seen|archive|unarchive|snooze|unsnooze|delete|readAll|stop|start)$/.test(name)) {
       store[name] = (...given) => (calls.push([name, ...given]), method(...given));
     }
   }
@@ -119,7 +128,8 @@ export function fakeStore({ number = 0, make = () => ({}), status = "live", isLi
     listeners,
     views,
     comes(n, more = {}) {
-      all = [{ ...one(n, Date.now()), read_at: null, seen_at: null, ...more }, ...all];
+      const others = all.filter(({ id }) => id !== `n${n}`);
+      all = [{ ...one(n, Date.now()), read_at: null, seen_at: null, ...more }, ...others];
       changed();
     },
     /** Its publisher has changed it, or, with null, taken it back. */
