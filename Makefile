@@ -12,10 +12,10 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/.installed
 	@$(VENV_PYTHON) -m entrypoints.cli demo $(ARGS)
 
-# Three at a time, as tests wait more than they work, a file to each; ARGS="-n 0" for one after the other. In their
+# Four at a time, as tests wait more than they work, a file to each; ARGS="-n 0" for one after the other. In their
 # order: the unit tests, of which no file takes long, come last and leave nobody without work.
 test: .venv/.installed-test
-	$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not check" $(ARGS)
+	$(VENV_PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not check" $(ARGS)
 
 # What takes longer, or needs a browser: every stock client over every route, nginx in between, cuts, kills, crowds.
 check: .venv/.installed-test .venv/.installed-docs .venv/.installed-schemathesis
@@ -27,7 +27,7 @@ pythons:
 		$$python -c '' 2>/dev/null || { echo "$$python is not here, and not tried"; continue; }; \
 		$$python -m venv .venv/pythons/$$python || exit 1; \
 		.venv/pythons/$$python/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' || exit 1; \
-		.venv/pythons/$$python/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not check" $(ARGS) || exit 1; \
+		.venv/pythons/$$python/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not check" $(ARGS) || exit 1; \
 	done
 
 # The module that pages load, made of adapters/client/src.
