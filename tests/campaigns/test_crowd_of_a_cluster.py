@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.campaigns.crowd import Client, connect_all, stay_connected, tokens
-from tests.campaigns.observing import BACKEND, IS_FULL, Observed, assert_within, observed, report
+from tests.campaigns.observing import BACKEND, IS_FULL, Observed, observed, report
 from tests.postgresql import PostgresqlServer, running_server
 from tests.serving import eventually
 
@@ -95,8 +95,8 @@ async def test_the_crowd_of_a_node_that_dies_is_back_on_the_others_which_do_not_
             f"{seconds:.1f} s in {sum(attempts)} attempts; longest stall there {stall * 1000:.0f} ms, "
             f"{worked * 1000:.0f} ms of it work"
         )
-        assert_within(worked, LONGEST_WORK, "work in one turn of the loop")
-        assert_within(stall, LONGEST_STALL, "one turn of the loop")
+        assert worked < LONGEST_WORK
+        assert stall < LONGEST_STALL
 
 
 @pytest.mark.gen_test(timeout=500)
@@ -127,8 +127,7 @@ async def test_a_crowd_stays_while_the_database_is_away_and_the_nodes_idle(
             f"all well {well:.1f} s after its return ({sum(attempts)} publishes until each node had stored one)"
         )
         assert [client for client in crowd if client.is_closed.done()] == []
-        if IS_FULL:
-            assert max(shares) < CPU_SHARE_WHILE_DOWN
+        assert max(shares) < CPU_SHARE_WHILE_DOWN
 
 
 async def published(node: Observed, http: aiohttp.ClientSession, deadline: float) -> int:

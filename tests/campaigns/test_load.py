@@ -93,7 +93,7 @@ async def test_one_reader_who_stops_is_cut_and_the_others_do_not_notice(*, burst
         assert line["reason"] == "slow_consumer"
         assert all(client.received == 110 for client in others)
         assert not any(client.is_closed.done() for client in others)
-        assert_within(during, 5 * before + 0.1, "p99 of the others")
+        assert during < 5 * before + 0.1
         report(
             f"slow reader of {size}{' at once' if bursts else ''}: cut after {seconds:.1f} s; p99 of the others "
             f"{before * 1000:.1f} ms before, {during * 1000:.1f} ms meanwhile; memory {held['rss_kib'] // 1024} MiB "
@@ -248,9 +248,8 @@ async def test_who_never_connects_and_who_is_half_open_is_gone_in_time(tmp_path:
         never = Client(None)
         await asyncio.get_running_loop().create_connection(lambda: never, "127.0.0.1", server.port)
         started = time.monotonic()
-        await in_time(never.is_closed, 10)
-        assert time.monotonic() - started > 0.9
-        assert_within(time.monotonic() - started, 2.5, "the end of who never connects")
+        await in_time(never.is_closed, 5)
+        assert 0.9 < time.monotonic() - started < 2.5
         # It stays, answers nothing and closes nothing: not even the closing handshake.
         half_open = await connect(server.port, Client(tokens(1)[0], answers_pings=False))
         half_open.stop_reading()
@@ -296,7 +295,7 @@ async def test_clients_that_send_rubbish_are_closed_and_fill_no_log(tmp_path: Pa
 
         for first in range(0, size, 100):
             await asyncio.gather(*(misbehave(number) for number in range(first, min(first + 100, size))))
-        await server.until(empty, within=10)
+        await server.until(empty, within=1.5)
         seconds = time.monotonic() - started
         lines = len(server.log)
         assert lines <= seconds + 1

@@ -112,7 +112,7 @@ async def test_it_comes_back_when_it_was_told_to(tmp_path: Path) -> None:
         for name, (server, page) in pages.items():
             await page.shows(["new"])
             first, second = server.asked_at
-            assert 1.0 <= second - first < 10.0, name
+            assert 1.0 <= second - first < 2.5, name
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -196,5 +196,5 @@ async def test_a_stream_that_has_fallen_silent_is_left(tmp_path: Path) -> None:
         page = await stores.stream("page", server.url, "token")
         await page.live()
         await page.until(lambda shown: shown["items"], within=60)
-        assert 40 <= (server.asked_at[1] - server.asked_at[0]) * SPEED < 100
+        assert 40 <= (server.asked_at[1] - server.asked_at[0]) * SPEED < 50
         assert "offline" in {shown["status"] for shown in page.shown}

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from tests.campaigns.observing import assert_within
 from tests.cluster import Cluster, Node, cluster
 from tests.documents import block
 from tests.e2e.conftest import Serve
@@ -106,7 +105,7 @@ async def test_three_nodes_close_and_refuse_within_a_second_and_over_restarts(tm
         await asked(session, first, "POST", "revoke")
         await second.process.publish({"user": "42"}, id="after-the-revocation")
         took = await closing - since
-        assert_within(took, WITHIN, "to end what was revoked")
+        assert took < WITHIN
         assert await everywhere(session, three, own) == {"invalid_token"}
         for peer in new:
             assert event(await peer.next())[1][0]["id"] == "after-the-revocation"
@@ -117,7 +116,7 @@ async def test_three_nodes_close_and_refuse_within_a_second_and_over_restarts(tm
         await asked(session, third, "POST", "block", {"reason": "of the test"})
         await first.process.publish({"user": "42"}, id="after-the-block")
         blocked_took = await closing - since
-        assert_within(blocked_took, WITHIN, "to end who was blocked")
+        assert blocked_took < WITHIN
         print(f"revoked on all nodes within {took * 1000:.0f} ms, blocked within {blocked_took * 1000:.0f} ms")
         for own_token in (own, newer):
             assert await everywhere(session, three, own_token) == {"blocked"}
@@ -131,7 +130,7 @@ async def test_three_nodes_close_and_refuse_within_a_second_and_over_restarts(tm
         assert (await asked(session, second, "GET", "block"))["reason"] == "of the test"
 
         await asked(session, second, "DELETE", "block")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WITHIN):
             while (await answers(session, third, newer))[-1] != "ok":  # noqa: ASYNC110 (nothing tells of it)
                 await asyncio.sleep(0.05)
         assert await everywhere(session, three, newer) == {"ok"}
