@@ -25,6 +25,7 @@ from adapters.telemetry.history import History
 from adapters.transport.served import ServedTransport
 from domain.errors import StoreUnavailable, SynkroneError
 from entrypoints.background import Background
+from entrypoints.beginnings import store_beginnings
 from entrypoints.binding import open_port
 from entrypoints.coming_due import deliver_due
 from entrypoints.container import Container, build_container
@@ -43,7 +44,6 @@ from entrypoints.vitals import Vitals
 _log = logging.getLogger("synkrone.server")
 
 TICK_SECONDS = 1.0
-BEGINNINGS_SECONDS = 0.05
 TIDY_PAUSE = 0.05
 FORGET_SECONDS = 60.0
 WAITING_SECONDS = 60.0
@@ -170,7 +170,7 @@ class Server:
             self.run_beside(presence.follow())
             for transport in transports:
                 self.run_beside(every(transport.sweep_seconds, transport.sweep))
-            supervise("beginnings", partial(repeat, BEGINNINGS_SECONDS, self._store_beginnings))
+            supervise("beginnings", partial(store_beginnings, application.ledger))
             supervise("marks", partial(repeat, TICK_SECONDS, self._store_marks))
             supervise("counts", partial(repeat, TICK_SECONDS, partial(application.counts.announce, COUNTS_AT_ONCE)))
             supervise("schedule", partial(deliver_due, application.due))
@@ -263,10 +263,6 @@ class Server:
     def _follow(self, certificate: Certificate) -> None:
         if certificate.context is not None:
             self.run_beside(certificate.watch())
-
-    async def _store_beginnings(self) -> bool:
-        await self._container.application().ledger.store_beginnings()
-        return False
 
     async def _store_marks(self) -> bool:
         application = self._container.application()

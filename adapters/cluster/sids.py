@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-import secrets
 from typing import Final
 
 from adapters.cluster.members import Members
+from adapters.system.random_bytes import random_bytes
 
 _RANDOM_BYTES: Final = 16
 _CODE_BYTES: Final = 12
@@ -26,7 +26,7 @@ class SessionNames:
         self._members = members
 
     def new(self) -> str:
-        named = self._members.boot + _text(secrets.token_bytes(_RANDOM_BYTES))
+        named = self._members.boot + _text(random_bytes(_RANDOM_BYTES))
         return named + _code(self._members.secrets[0], named)
 
     def owner_of(self, sid: str) -> str | None:
@@ -52,8 +52,9 @@ class SessionNames:
 
 
 def _code(secret: bytes, named: str) -> str:
-    key = hmac.digest(secret, b"sid", "sha256")
-    return _text(hmac.digest(key, named.encode(), "sha256")[:_CODE_BYTES])
+    # Where ``hmac.digest`` computes, another thread may take the interpreter's lock.
+    key = hmac.new(secret, b"sid", "sha256").digest()
+    return _text(hmac.new(key, named.encode(), "sha256").digest()[:_CODE_BYTES])
 
 
 def _text(octets: bytes) -> str:

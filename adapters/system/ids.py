@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 
+from adapters.system.random_bytes import random_bytes
+
 _TIME_BYTES = 6
 _RANDOM_BYTES = 10
-_DRAWN_AT_ONCE = 400 * _RANDOM_BYTES
 
 
 class SystemRandomness:
     def __init__(self) -> None:
         # Jitter is no secret, and each number of the system's costs a call of it: a tenth of a connect.
         self._random = random.Random()  # noqa: S311
-        self._drawn = b""
-        self._used = 0
 
     def uniform(self, low: float, high: float) -> float:
         return self._random.uniform(low, high)
@@ -27,14 +25,7 @@ class SystemRandomness:
         It begins with the time, so that the index of ids grows at its end: with random ones each insertion into a large
         log would touch a page of its own.
         """
-        octets = (time.time_ns() // 1_000_000).to_bytes(_TIME_BYTES, "big") + self._draw()
+        octets = (time.time_ns() // 1_000_000).to_bytes(_TIME_BYTES, "big") + random_bytes(_RANDOM_BYTES)
         digits = octets.hex()
         variant = "89ab"[octets[8] >> 6]
         return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-
-    def _draw(self) -> bytes:
-        """Some at a time: in each call of the system's another thread may take the interpreter's lock."""
-        if self._used == len(self._drawn):
-            self._drawn, self._used = os.urandom(_DRAWN_AT_ONCE), 0
-        begin, self._used = self._used, self._used + _RANDOM_BYTES
-        return self._drawn[begin : self._used]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import secrets
 from collections.abc import Awaitable, Callable
 
+from adapters.system.random_bytes import random_bytes
 from domain.model import PidVerdict, UserId
 
 _RANDOM = 12
@@ -29,7 +29,7 @@ class KeyedPids:
         self._key = key
 
     async def issue(self, user: UserId, *, refused: str | None) -> str:
-        key, random = await self._key(), secrets.token_bytes(_RANDOM)
+        key, random = await self._key(), random_bytes(_RANDOM)
         body = random + _of_user(key, random, user) + _of_refused(key, random, refused)
         return base64.urlsafe_b64encode(body + _code(key, b"pid", body, _CODE)).decode()
 
@@ -58,7 +58,8 @@ def _of_refused(key: bytes, random: bytes, offset: str | None) -> bytes:
 
 
 def _code(key: bytes, purpose: bytes, message: bytes, length: int) -> bytes:
-    return hmac.digest(key, purpose + b":" + message, "sha256")[:length]
+    # Where ``hmac.digest`` computes, another thread may take the interpreter's lock.
+    return hmac.new(key, purpose + b":" + message, "sha256").digest()[:length]
 
 
 def _decode(pid: object) -> bytes:

@@ -94,7 +94,7 @@ class ConnectionService:
             raise AtCapacity
         self._connections.verified(connection, identity)
         connection.device = credentials.device
-        connection.deadlines = self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic())
+        connection.lasts(self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic()))
         rooms = self._policy.rooms(identity)
         connection.subscription.join(rooms)
         start = await self._recovery.start(identity, rooms, credentials.resume_request)

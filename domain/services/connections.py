@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Any, NamedTuple
 
 from domain.delivery.hub import Subscription
@@ -49,7 +50,8 @@ class Connection:
     reply has been sent. It goes on after the offset ``began_after``. Its client ``had`` everything up to a position by
     its cursor, and ``continues`` the one with that pid. ``came_at`` is the head of the log as it was read for its
     start; ``disconnection`` is the last one of its user while it was connecting. ``is_live``: its replay is over, or
-    has failed. ``closing``: it has been told to end. At ``leaves_at`` it will be, for ``leaves_for``.
+    has failed. ``closing``: it has been told to end. At ``leaves_at`` it will be, for ``leaves_for``. The first of what
+    is to be done at a time is due at ``due_at``, on the monotonic clock.
     ``requests`` are carried out in their order, and the first is under way while it ``is_working`` and ``is_live``.
     """
 
@@ -73,9 +75,29 @@ class Connection:
     closing: bool = False
     leaves_at: float | None = None
     leaves_for: Unavailable | None = None
+    due_at: float = inf
     received: Position | None = None
-    requests: deque[Request] = field(default_factory=deque)
+    # A deque would take 700 octets more for each connection, and there are few.
+    requests: list[Request] = field(default_factory=list)
     is_working: bool = True
+
+    def lasts(self, deadlines: Deadlines) -> None:
+        """As long as a token that was accepted."""
+        self.deadlines, self.warned = deadlines, False
+        self.find_due()
+
+    def leaves(self, at: float, why: Unavailable) -> None:
+        """Then, where its token lasts that long."""
+        self.leaves_at, self.leaves_for = at, why
+        self.find_due()
+
+    def find_due(self) -> None:
+        """What is next; of one without a token that was accepted nothing."""
+        if self.deadlines is None or self.closing:
+            self.due_at = inf
+            return
+        by_token = self.deadlines.close_at if self.warned else min(self.deadlines.warn_at, self.deadlines.close_at)
+        self.due_at = by_token if self.leaves_at is None else min(by_token, self.leaves_at)
 
     @property
     def info(self) -> ConnectionInfo:

@@ -73,15 +73,18 @@ class _News:
 
     complete_after: int
     tallies: dict[_Tally, None] = field(default_factory=dict)
-    offsets: deque[int] = field(default_factory=lambda: deque(maxlen=NEWS_MAX))
+    offsets: deque[int] | None = None
 
     def note(self, entry: TailEntry) -> None:
         offset = entry.position.offset
         is_plain = entry.event == NOTIFICATION_NEW and entry.expires_at is None
         if not is_plain or _is_back(entry) or _takes_a_place(entry) or _may_come_twice(entry):
             self.complete_after = offset
-            self.offsets.clear()
+            self.offsets = None
             return
+        if self.offsets is None:
+            # Most rooms have none, and an empty deque takes 600 octets.
+            self.offsets = deque(maxlen=NEWS_MAX)
         if len(self.offsets) == NEWS_MAX:
             self.complete_after = self.offsets[0]
         self.offsets.append(offset)
@@ -90,7 +93,7 @@ class _News:
         """How many came after an offset; None where that cannot be said from here."""
         if offset < self.complete_after:
             return None
-        return sum(1 for _ in takewhile(lambda new: new > offset, reversed(self.offsets)))
+        return sum(1 for _ in takewhile(lambda new: new > offset, reversed(self.offsets or ())))
 
 
 def _rooms_of(subscription: AnySubscription, subscriber: Subscriber) -> frozenset[Room]:
@@ -236,7 +239,7 @@ class CountsService:
         self._noted, self._in_all_at = after, min(self._in_all_at, after.offset)
         for news in self._news.values():
             news.complete_after = after.offset
-            news.offsets.clear()
+            news.offsets = None
         for tally in self._tallies.values():
             tally.is_outdated = True
             tally.counted = replace(tally.counted, as_of=after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -45,8 +45,9 @@ STILL_HERE_SECONDS = 30.0
 class DeliveryLedger:
     """Everything is noted here first; ``store`` is to be called about once a second, and once at the end.
 
-    ``store_beginnings`` is to be called beside it. Where a server is killed, a client may come back with a cursor
-    beyond what has expired since: without a trace of its connection nobody could tell that it was sent that.
+    ``store_beginnings`` is to be called soon after ``on_beginning`` has called. Where a server is killed, a client may
+    come back with a cursor beyond what has expired since: without a trace of its connection nobody could tell that it
+    was sent that.
 
     It only notes anything where it ``is_kept``.
     """
@@ -70,13 +71,17 @@ class DeliveryLedger:
         self._numbers = count(1)
         self._open: dict[ConnectionId, tuple[int, Connection]] = {}
         self._changed: dict[ConnectionId, None] = {}
-        self._has_begun = False
+        self._has_begun: Callable[[], None] = _nobody_waits
         self._ended: deque[ConnectionRecord] = deque(maxlen=UNSTORED_MOST)
         self._received: dict[ConnectionId, tuple[UserId, int]] = {}
         self._receipts: deque[tuple[UserId, Receipt]] = deque(maxlen=UNSTORED_MOST)
         self._unsent: list[int] = []
         self._stored_at: float | None = None
         self._delivered: Position | None = None
+
+    def on_beginning(self, call: Callable[[], None]) -> None:
+        """Have it called when a connection has begun."""
+        self._has_begun = call
 
     # what happens
 
@@ -86,12 +91,11 @@ class DeliveryLedger:
             id_ = connection.subscription.outlet.id
             self._open[id_] = (next(self._numbers), connection)
             self._changed[id_] = None
-            self._has_begun = True
+            self._has_begun()
 
     async def store_beginnings(self) -> None:
-        """Of connections that began since it was called last; to be called many times a second."""
-        has_begun, self._has_begun = self._has_begun, False
-        if has_begun and self._changed:
+        """Of connections that began since it was called last."""
+        if self._changed:
             # Where it cannot be stored, ``store`` tries again, and says so.
             with suppress(StoreUnavailable):
                 await self._record()
@@ -235,6 +239,10 @@ class DeliveryLedger:
                 if upto >= one.offset:
                     found.setdefault((one.connection, one.offset), at)
         return found
+
+
+def _nobody_waits() -> None:
+    pass
 
 
 def _is_among(scheduled: ScheduledNotification, query: DeliveriesQuery) -> bool:

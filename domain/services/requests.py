@@ -52,7 +52,7 @@ class RequestService:
         try:
             while connection.requests:
                 await self._carry_out(connection, subscriber, connection.requests[0])
-                connection.requests.popleft()
+                del connection.requests[0]
         finally:
             connection.is_working = False
             self._connections.done(connection)
@@ -121,8 +121,8 @@ class RequestService:
         ):
             raise IdentityMismatch
         self._admission.check(identity)
-        connection.identity, connection.warned = identity, False
-        connection.deadlines = self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic())
+        connection.identity = identity
+        connection.lasts(self._policy.deadlines(identity, self._clock.now(), self._clock.monotonic()))
         return Refreshed(identity.expires_at)
 
     def _answer(self, connection: Connection, ack: AckId | None, answer: Answer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from adapters.contract.connect_requests import connect_request
 from adapters.contract.problems import problem_object
 from adapters.contract.session_events import CLOSING, READY, closing, ready
 from adapters.http.tasks import Tasks
+from adapters.system.random_bytes import random_text
 from adapters.transport.arrivals import Arrivals
 from adapters.transport.socketio.client import Client, Connection
 from adapters.transport.socketio.engineio.packet import EncodedPacket
@@ -59,7 +59,7 @@ class Connections:
         return len(self._connections)
 
     def new_sid(self) -> str:
-        return secrets.token_urlsafe(SID_BYTES)
+        return random_text(SID_BYTES)
 
     # connecting
 

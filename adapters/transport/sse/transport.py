@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +12,7 @@ from adapters.contract.session_events import CLOSING, READY, closing, ready, ses
 from adapters.http.exchange import Route
 from adapters.http.peer import PeerPolicy
 from adapters.http.tasks import Tasks
+from adapters.system.random_bytes import random_text
 from adapters.transport.arrivals import Arrivals
 from adapters.transport.flusher import Flusher
 from adapters.transport.sse.request import TRANSPORT, Defect, StreamRequest, StreamRoute
@@ -242,7 +242,7 @@ class SseTransport:
     def requested(self, exchange: StreamRequest, request: ConnectRequest) -> None:
         if self._events is None:
             raise RuntimeError("bind() comes before the first client")
-        connection = SseConnection(ConnectionId(secrets.token_urlsafe(ID_BYTES)), exchange)
+        connection = SseConnection(ConnectionId(random_text(ID_BYTES)), exchange)
         self._connections[connection] = None
         self._connecting.add(connection)
         exchange.set_close_callback(partial(self._end, connection, DisconnectReason.TRANSPORT_CLOSE))
