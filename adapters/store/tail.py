@@ -150,17 +150,21 @@ class Tail(Generic[E]):
         """Add entries, whose offsets follow each other and the head, and wake the followers. What one of them takes
         back is erased, what it revises has its content, and whom it erases has nothing from before."""
         for entry in entries:
-            if isinstance(entry, Entry) and entry.about is not None:
-                self._amend(entry, entry.about)
-            elif isinstance(entry, Entry) and entry.control is not None:
-                self._heed(entry.control, entry.position.offset)
-            if len(entry.rooms) == 1 and next(iter(entry.rooms)).is_all:
-                self.has_topics = True
+            if isinstance(entry, Entry):
+                if entry.about is not None:
+                    self._amend(entry, entry.about)
+                elif entry.control is not None:
+                    self._heed(entry.control, entry.position.offset)
             self.head = offset = entry.position.offset
             self.bytes += _weight(entry)
             self._entries[offset] = entry
             for room in entry.rooms:
-                self._rooms.setdefault(room, []).append(offset)
+                offsets = self._rooms.get(room)
+                if offsets is not None:
+                    offsets.append(offset)
+                else:
+                    self._rooms[room] = [offset]
+                    self.has_topics = self.has_topics or room.is_all
         if entries:
             for follower in self._followers:
                 follower.wake.set()
@@ -438,4 +442,7 @@ def _size(entry: TailEntry) -> int:
 def _weight(entry: TailEntry) -> int:
     if isinstance(entry, Unfetched):
         return weight(0, len(entry.rooms))
-    return weight(len(entry.payload), len(entry.rooms) + len(entry.earlier or ()) + len(entry.later or ()))
+    rooms = len(entry.rooms)
+    if entry.earlier or entry.later:
+        rooms += len(entry.earlier or ()) + len(entry.later or ())
+    return weight(len(entry.payload), rooms)

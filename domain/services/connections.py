@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import inf
 from typing import Any, NamedTuple
 
 from domain.delivery.hub import Subscription
@@ -26,6 +25,8 @@ from domain.policy import ConnectionPolicy, Deadlines
 from domain.ports import Outlet, Presence, Telemetry
 from domain.requests import Asked
 from domain.services.recovery import Start
+
+NEVER = float("inf")
 
 
 class Request(NamedTuple):
@@ -75,7 +76,7 @@ class Connection:
     closing: bool = False
     leaves_at: float | None = None
     leaves_for: Unavailable | None = None
-    due_at: float = inf
+    due_at: float = NEVER
     received: Position | None = None
     # A deque would take 700 octets more for each connection, and there are few.
     requests: list[Request] = field(default_factory=list)
@@ -94,7 +95,7 @@ class Connection:
     def find_due(self) -> None:
         """What is next; of one without a token that was accepted nothing."""
         if self.deadlines is None or self.closing:
-            self.due_at = inf
+            self.due_at = NEVER
             return
         by_token = self.deadlines.close_at if self.warned else min(self.deadlines.warn_at, self.deadlines.close_at)
         self.due_at = by_token if self.leaves_at is None else min(by_token, self.leaves_at)

@@ -65,10 +65,11 @@ class FoundTogether:
 def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTogether | SynkroneError]:
     """An operation of the readers."""
     window = requests[-1].window
-    aged = items.aged_upto(db, window)
+    now = log.snapshot(db)
+    aged = items.aged_upto(db, window, now)
     arrivals = [arrival for request in requests for arrival in request.arrivals]
-    head, known = _look_up(db, arrivals, _with_numbers, {"aged": aged} | window.limits)
-    as_of = Position(requests[-1].generations.present, head)
+    known = _look_up(db, arrivals, _with_numbers, now.groups, {"aged": aged} | window.limits)
+    as_of = Position(requests[-1].generations.present, now.head)
     in_order = zip(arrivals, known, strict=True)
     found: list[FoundTogether | SynkroneError] = []
     for request in requests:
@@ -78,14 +79,14 @@ def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTo
                 if one is None:
                     each.append(None)
                     continue
-                where = continuation(arrival, Standing(request.generations, head, one.floor, one.mark))
-                page = _page(db, request, arrival, one, where.after)
+                where = continuation(arrival, Standing(request.generations, now.head, one.floor, one.mark))
+                page = _page(db, request, arrival, one, where.after, now.head)
                 counted = items.counted(window, items.summary(one.numbers, window, aged), as_of)
                 each.append(Found(one.subscriber, where, page, counted, topics_only(one.spans)))
         except SynkroneError as error:
             found.append(error)
         else:
-            found.append(FoundTogether(each, head))
+            found.append(FoundTogether(each, now.head))
     return found
 
 
@@ -100,7 +101,7 @@ def register_and_arrive(
 
 def registered(db: sqlite3.Connection, registrations: Sequence[Registration]) -> list[Subscriber | None]:
     """An operation of the readers. None for whoever is not registered yet."""
-    _, known = _look_up(db, registrations, _without_numbers, {"aged": 0})
+    known = _look_up(db, registrations, _without_numbers, groups_in(db), {"aged": 0})
     return [one.subscriber if one is not None else None for one in known]
 
 
@@ -112,7 +113,9 @@ def register(transaction: LogTransaction, batches: Sequence[Sequence[Registratio
     return [[one for one in islice(in_order, len(batch)) if one is not None] for batch in batches]
 
 
-def _page(db: sqlite3.Connection, request: Arriving, arrival: Arrival, known: _Known, after: Position) -> Page | None:
+def _page(
+    db: sqlite3.Connection, request: Arriving, arrival: Arrival, known: _Known, after: Position, head: int
+) -> Page | None:
     """None where it is left to the tail, which does not know who was in a topic."""
     if request.tail_floor is not None and after.offset >= request.tail_floor and not known.spans:
         return None
@@ -123,9 +126,8 @@ def _page(db: sqlite3.Connection, request: Arriving, arrival: Arrival, known: _K
         arrival.max_entries,
         arrival.max_bytes,
         request.room_sets,
-        known.spans,
     )
-    return log.readable_page(db, reading)
+    return log.readable_page(db, reading, head, known.spans)
 
 
 @value
@@ -143,16 +145,16 @@ def _look_up(
     db: sqlite3.Connection,
     those: Sequence[Arrival | Registration],
     query: Callable[[int, Groups], str],
+    groups: Groups,
     arguments: Mapping[str, object],
-) -> tuple[int, list[_Known | None]]:
-    """The head, and what is known of each, in their order: None where a start or the mark has to be stored first."""
+) -> list[_Known | None]:
+    """What is known of each, in their order: None where a start or the mark has to be stored first."""
     rooms = [tuple(one.rooms) for one in those]
     given = [(Room.of_user(one.user), one.role, *names) for one, names in zip(those, rooms, strict=True)]
-    wanted = query(max(map(len, rooms), default=1), groups_in(db))
-    (rows,) = db.execute(wanted, {"given": as_json(given), **arguments}).fetchone()
-    head, found = json.loads(rows)
+    wanted = query(max(map(len, rooms), default=1), groups)
+    (found,) = db.execute(wanted, {"given": as_json(given), **arguments}).fetchone()
     known: list[_Known | None] = []
-    for one, names, (mark, starts, trimmed, stays, numbers) in zip(those, rooms, found, strict=True):
+    for one, names, (mark, starts, trimmed, stays, numbers) in zip(those, rooms, json.loads(found), strict=True):
         # Of fewer rooms than others have, the last ones are missing.
         starts_in = dict(zip(names, starts, strict=False))
         if mark is None or None in starts_in.values():
@@ -164,7 +166,7 @@ def _look_up(
             floor_in_topics(spans, {span.room: lost for span, (*_, lost) in zip(spans, stays, strict=True)}),
         )
         known.append(_Known(Subscriber(one.user, one.role, starts_in), floor, mark, spans, numbers))
-    return head, known
+    return known
 
 
 @cache
@@ -187,8 +189,8 @@ def _stays(rooms: int, groups: Groups) -> str:
 
 
 def _query(rooms: int, numbers: str, groups: Groups) -> str:
-    """A query for the head, and for the mark, the starts, the last offsets that left the rooms, the stays, and the
-    numbers of each who has at most so many rooms.
+    """A query for the mark, the starts, the last offsets that left the rooms, the stays, and the numbers of each who
+    has at most so many rooms.
 
     It is one for all of them: each would cost a wait for the interpreter's lock.
     """
@@ -212,7 +214,7 @@ def _query(rooms: int, numbers: str, groups: Groups) -> str:
         known AS MATERIALIZED (
             SELECT *, (SELECT offset FROM marks WHERE user = own AND marks.role = named.role) AS mark{starts}
             FROM named)
-        SELECT json_array(({log.HEAD}), json_group_array(json_array(
+        SELECT json_group_array(json_array(
             mark, json_array({", ".join(f"start{number}" for number in range(rooms))}), json_array({trimmed}),
-            {_stays(rooms, groups)}, json({numbers}))))
+            {_stays(rooms, groups)}, json({numbers})))
         FROM (SELECT *{afters}, {items.LAST_WATERMARK} AS watermark FROM known ORDER BY key)"""  # noqa: S608

@@ -18,7 +18,7 @@ from adapters.contract.controls import read_control
 from adapters.store.form import change, notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, as_followed, as_read
 from adapters.store.sqlite.schema import as_json
-from adapters.store.sqlite.topics import ENTRIES, stays_after, stays_of
+from adapters.store.sqlite.topics import ENTRIES, GROUPS, Groups, stays_after, stays_of
 from adapters.store.tail import FOLLOW_MAX_BYTES, FOLLOW_MAX_ENTRIES, NOBODY, as_seen_by, erased, has_content, weight
 from adapters.store.times import moment
 from domain.errors import CursorRefused
@@ -49,6 +49,8 @@ TRIMMED = """
         AND offset <= (SELECT value FROM meta WHERE name = 'log_floor')), 0))"""
 """Of one of the ``rooms``, the last offset that has left the log: what is at or below the floor, but still placed, is
 in inboxes only."""
+
+_SNAPSHOT = f"SELECT ({HEAD}), (SELECT value FROM meta WHERE name = 'log_floor'), ({GROUPS})"  # noqa: S608
 
 _OF_ENTRY = "LEFT JOIN contents ON contents.offset = entries.offset"
 _ROOMS_BYTES = "coalesce(length(contents.rooms), length(entries.rooms), 0)"
@@ -111,9 +113,24 @@ def log_floor(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT value FROM meta WHERE name = 'log_floor'").fetchone()[0])
 
 
-def trimmed(db: sqlite3.Connection, subscriber: Subscriber) -> int:
+@value
+class Snapshot:
+    """What is to be known of one for most of what is asked of it, in one query: its ``head``, its ``floor`` (see
+    ``log_floor``), and which groups there are."""
+
+    head: int
+    floor: int
+    groups: Groups
+
+
+def snapshot(db: sqlite3.Connection) -> Snapshot:
+    head, floor, groups = db.execute(_SNAPSHOT).fetchone()
+    return Snapshot(int(head), int(floor), Groups(groups))
+
+
+def trimmed(db: sqlite3.Connection, subscriber: Subscriber, groups: Groups) -> int:
     """The highest offset of an entry that has left the log and that the subscriber could have reached; or 0."""
-    spans = stays_of(db, subscriber.user, subscriber.starts)
+    spans = stays_of(db, subscriber.user, subscriber.starts, groups)
     rows = db.execute(
         f"SELECT name, {TRIMMED} FROM rooms WHERE name IN (SELECT value FROM json_each(?))",  # noqa: S608
         (as_json([*subscriber.starts, *{span.room for span in spans}]),),
@@ -124,8 +141,7 @@ def trimmed(db: sqlite3.Connection, subscriber: Subscriber) -> int:
 
 @value
 class Reading:
-    """A request for a page. ``spans`` are the stays of the subscriber, see ``stays_of``, where they were read before
-    from the same snapshot."""
+    """A request for a page."""
 
     generations: Generations
     subscriber: Subscriber
@@ -133,25 +149,25 @@ class Reading:
     max_entries: int
     max_bytes: int
     room_sets: RoomSets
-    spans: Sequence[Span] | None = None
 
 
 def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
     """A page, and the head of its snapshot. Raises CursorRefused: TRIMMED."""
-    if may_miss(reading.subscriber, reading.after, log_floor(db)) and trimmed(db, reading.subscriber) > reading.after:
+    subscriber, now = reading.subscriber, snapshot(db)
+    if may_miss(subscriber, reading.after, now.floor) and trimmed(db, subscriber, now.groups) > reading.after:
         raise CursorRefused(RecoveryReason.TRIMMED)
-    return readable_page(db, reading), head(db)
+    spans = stays_of(db, subscriber.user, subscriber.starts, now.groups)
+    return readable_page(db, reading, now.head, spans), now.head
 
 
-def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
-    """A page after a position of which nothing was trimmed. Raises UnknownForm."""
-    subscriber, spans = reading.subscriber, reading.spans
-    if spans is None:
-        spans = stays_of(db, subscriber.user, subscriber.starts)
-    sizes, raised = _sizes(db, reading, spans)
+def readable_page(db: sqlite3.Connection, reading: Reading, head: int, spans: Sequence[Span]) -> Page:
+    """A page after a position of which nothing was trimmed, from a snapshot with that head in which the subscriber has
+    these stays. Raises UnknownForm."""
+    subscriber = reading.subscriber
+    sizes, keyed, raised = _sizes(db, reading, spans)
     chosen: list[int] = []
     size = total = 0
-    for offset, payload, rooms, _ in sizes:
+    for offset, payload, rooms in sizes:
         size += payload
         total += payload + rooms
         if chosen and (len(chosen) >= reading.max_entries or size > reading.max_bytes or total > PAGE_TOTAL_BYTES):
@@ -159,10 +175,9 @@ def readable_page(db: sqlite3.Connection, reading: Reading) -> Page:
         chosen.append(offset)
     entries = _entries(db, reading.generations, chosen, reading.room_sets)
     more = len(chosen) < len(sizes)
-    upto = entries[-1].position if more else Position(reading.generations.present, head(db))
-    keyed = frozenset(one[0] for one in sizes if one[-1] == KEYED)
+    upto = entries[-1].position if more else Position(reading.generations.present, head)
     # Most pages are of nothing else than what is new: those are not gone through again and again.
-    if any(entry.about is not None or not has_content(entry) for entry in entries):
+    if any(entry.about is not None or not entry.payload for entry in entries):
         entries = tuple(entry for entry in entries if has_content(entry) and is_told(entry, subscriber.starts, spans))
         if any(entry.event == NOTIFICATION_REVISED for entry in entries):
             entries = _without_deleted(db, subscriber, entries)
@@ -189,20 +204,27 @@ def _without_deleted(db: sqlite3.Connection, subscriber: Subscriber, entries: Se
     return tuple(entry for entry in entries if entry.event != NOTIFICATION_REVISED or entry.about in there)
 
 
-def _sizes(db: sqlite3.Connection, reading: Reading, spans: Sequence[Span]) -> tuple[list[list[int]], dict[int, int]]:
-    """Of the entries that may be on a page, and one more: offset, bytes of the payload, bytes of the rooms' names,
-    item. And where what is new once more for the user is so, by the offset of the notification."""
+def _sizes(
+    db: sqlite3.Connection, reading: Reading, spans: Sequence[Span]
+) -> tuple[list[list[int]], frozenset[int], dict[int, int]]:
+    """Of the entries that may be on a page, and one more: offset, bytes of the payload, bytes of the rooms' names. The
+    offsets of those with a key. And where what is new once more for the user is so, by the offset of the
+    notification."""
     starts = reading.subscriber.starts
     if not starts and not spans:
-        return [], {}
+        return [], frozenset(), {}
     own = Room.of_user(reading.subscriber.user)
     arguments: dict[str, object] = {"own": own, "limit": reading.max_entries + 1}
     for number, (name, start) in enumerate(starts.items()):
         arguments |= {f"room{number}": name, f"after{number}": max(start, reading.after)}
     if spans:
         arguments["spans"] = stays_after(spans, reading.after)
-    sizes, raised = db.execute(_sizes_in(len(starts), in_topics=bool(spans)), arguments).fetchone()
-    return sorted(json.loads(sizes)) if sizes is not None else [], dict(json.loads(raised))
+    sizes, keyed, raised = db.execute(_sizes_in(len(starts), in_topics=bool(spans)), arguments).fetchone()
+    return (
+        sorted(json.loads(sizes)) if sizes is not None else [],
+        frozenset(json.loads(keyed)) if keyed is not None else frozenset(),
+        dict(json.loads(raised)) if raised is not None else {},
+    )
 
 
 @cache
@@ -217,8 +239,9 @@ def _sizes_in(rooms: int, *, in_topics: bool) -> str:
     if in_topics:
         each.append(ENTRIES)
     return f"""
-        SELECT '[' || group_concat('[' || offset || ',' || payload || ',' || rooms || ',' || item || ']') || ']',
-            (SELECT json_group_array(json_array(offset, raised)) FROM state
+        SELECT '[' || group_concat('[' || offset || ',' || payload || ',' || rooms || ']') || ']',
+            '[' || group_concat(CASE WHEN item = {KEYED} THEN offset END) || ']',
+            (SELECT '[' || group_concat('[' || offset || ',' || raised || ']') || ']' FROM state
                 WHERE user = (SELECT id FROM rooms WHERE name = :own) AND raised IS NOT NULL)
         FROM (
             SELECT found.offset AS offset, item, {_PAYLOAD_BYTES} AS payload, {_ROOMS_BYTES} AS rooms
@@ -242,6 +265,8 @@ def _entries(
     if rows is None:
         return ()
     entries: list[Entry] = []
+    # Of what one user is given nearly all has the same.
+    rooms_of: dict[bytes, frozenset[Room]] = {}
     for row in rows.split(ROW):
         # An event has what it is about, and a notification what it was revised by.
         at, expires_at, event, names, stored_at, other, payload = row.split(FIELD, 6)
@@ -250,7 +275,9 @@ def _entries(
         if not payload:
             entries.append(erased(position))
             continue
-        rooms = _many_rooms(db, offset, room_sets) if names == _MANY else _rooms(names)
+        rooms = _many_rooms(db, offset, room_sets) if names == _MANY else rooms_of.get(names)
+        if rooms is None:
+            rooms = rooms_of[names] = _rooms(names)
         ends = moment(int(expires_at)) if expires_at else None
         then = moment(int(stored_at)) if timed else None
         offset_of_other = int(other) if other else None

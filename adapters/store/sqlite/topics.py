@@ -114,13 +114,12 @@ class Groups(IntEnum):
     ALL_OF = 2
 
 
+GROUPS: Final = "SELECT value FROM meta WHERE name = 'groups'"
+"""Whether anybody ever came to a topic, or anything was for who is in all of some groups."""
+
+
 def groups_in(db: sqlite3.Connection) -> Groups:
-    """Whether anybody ever came to a topic, or anything was for who is in all of some groups."""
-    (found,) = db.execute(
-        f"""
-        SELECT CASE WHEN EXISTS (SELECT 1 FROM all_of) THEN {Groups.ALL_OF.value}
-            ELSE EXISTS (SELECT 1 FROM memberships) END"""  # noqa: S608
-    ).fetchone()
+    (found,) = db.execute(GROUPS).fetchone()
     return Groups(found)
 
 
@@ -162,9 +161,8 @@ GIVEN: Final = f"""
 """``starts`` of ``stays_in``, from an argument."""
 
 
-def stays_of(db: sqlite3.Connection, user: UserId, starts: Mapping[Room, int]) -> list[Span]:
+def stays_of(db: sqlite3.Connection, user: UserId, starts: Mapping[Room, int], groups: Groups) -> list[Span]:
     """Of who has such starts, among other rooms in topics."""
-    groups = groups_in(db)
     if not groups:
         return []
     rows = db.execute(

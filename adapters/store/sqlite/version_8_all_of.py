@@ -30,6 +30,7 @@ def all_of(db: sqlite3.Connection) -> None:
             SELECT part, NEW.id, (SELECT count(*) FROM all_of_parts WHERE room = NEW.id)
             FROM all_of_parts JOIN rooms ON rooms.id = part WHERE all_of_parts.room = NEW.id
             ORDER BY rooms.name NOT GLOB 'topic:*', (SELECT count(*) FROM all_of WHERE found_by = part) LIMIT 1;
+            UPDATE meta SET value = 2 WHERE name = 'groups' AND value < 2;
         END""",
     ):
         db.execute(statement)
