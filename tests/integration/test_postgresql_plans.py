@@ -66,8 +66,13 @@ FILL = f"""
         FROM numbers;
     INSERT INTO synkrone.ledger_receipts SELECT name, n, '{{}}' FROM numbers;
     INSERT INTO synkrone.ledger_unsent SELECT n, n, n FROM numbers;
+    INSERT INTO synkrone.scheduled (number, due, ended, id, type, form)
+        SELECT n, n, CASE WHEN n % 5 = 0 THEN n END, 's' || n, 't', 1 FROM numbers;
+    INSERT INTO synkrone.erasures (id, who, log_offset, begun_at, done_at)
+        SELECT 'e' || n, sha256(name::bytea), n, n, n FROM numbers;
+    INSERT INTO synkrone.tombstones SELECT sha256(('id' || n)::bytea), n, NULL FROM numbers;
     INSERT INTO synkrone.trimmed SELECT 'user:u' || n, n FROM numbers"""  # noqa: S608
-SMALL = {"log", "epochs", "epochs_pkey"}
+SMALL = {"log", "epochs", "epochs_pkey", "appends"}
 """Of which there are a few rows whatever is stored."""
 
 QUERIES: list[tuple[bytes, dict[str, Any]]] = [
@@ -135,8 +140,7 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
         ledger._RECEIVED_AT,
         {"user": "u1", "within": 600, "ids": IDS[:50], "offsets": OFFSETS[:50], "since": OFFSETS[:50]},
     ),
-    *((query, {"before": 100, "most": 1000}) for query in (ledger._DROP_RECEIPTS, ledger._DROP_UNSENT)),
-    (ledger._DROP_CONNECTIONS, {"before": 100, "most": 1000}),
+    (ledger._DROP, {"before": 100, "most": 1000}),
     (recipients._PUBLISHED, {"id": "id1"}),
     *(
         (
@@ -167,6 +171,7 @@ QUERIES: list[tuple[bytes, dict[str, Any]]] = [
     (trimming._DISPLACE, {"rooms": ROOMS, "offsets": OFFSETS}),
     (trimming._DROP_IDS, {"ids": IDS}),
     (trimming._DROP_CONTENTS, {"offsets": OFFSETS}),
+    (trimming._FORGET, {"not_in_log": 100, "not_in_inbox": 100, "answered": 100, "most": 1000}),
 ]
 
 

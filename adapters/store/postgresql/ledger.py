@@ -148,17 +148,24 @@ _END_RUNS = b"""
             ELSE greatest(replayed, run.delivered, coalesce(sent, after)) END
     FROM synkrone.ledger_runs AS run
     WHERE run.number = noted.run AND until IS NULL AND run.seen_at <= %(silent)s::bigint"""
-_DROP_RECEIPTS = b"""
-    DELETE FROM synkrone.ledger_receipts WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM synkrone.ledger_receipts WHERE at <= %(before)s::bigint ORDER BY at
-        LIMIT %(most)s::integer))"""
-_DROP_UNSENT = b"""
-    DELETE FROM synkrone.ledger_unsent WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM synkrone.ledger_unsent WHERE at <= %(before)s::bigint ORDER BY at LIMIT %(most)s::integer))"""
-_DROP_CONNECTIONS = b"""
-    DELETE FROM synkrone.ledger_connections WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM synkrone.ledger_connections WHERE until <= %(before)s::bigint ORDER BY until
-        LIMIT %(most)s::integer))"""
+_DROP = b"""
+    WITH receipts AS (
+        DELETE FROM synkrone.ledger_receipts WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM synkrone.ledger_receipts WHERE at <= %(before)s::bigint ORDER BY at
+            LIMIT %(most)s::integer))
+        RETURNING 1),
+    unsent AS (
+        DELETE FROM synkrone.ledger_unsent WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM synkrone.ledger_unsent WHERE at <= %(before)s::bigint ORDER BY at
+            LIMIT %(most)s::integer))
+        RETURNING 1),
+    connections AS (
+        DELETE FROM synkrone.ledger_connections WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM synkrone.ledger_connections WHERE until <= %(before)s::bigint ORDER BY until
+            LIMIT %(most)s::integer))
+        RETURNING 1)
+    SELECT greatest(
+        (SELECT count(*) FROM receipts), (SELECT count(*) FROM unsent), (SELECT count(*) FROM connections))"""
 _DROP_RUNS = b"""
     DELETE FROM synkrone.ledger_runs AS run WHERE seen_at <= least(%(before)s::bigint, %(silent)s::bigint)
         AND NOT EXISTS (SELECT FROM synkrone.ledger_connections WHERE ledger_connections.run = run.number)"""
@@ -171,12 +178,9 @@ def trim(db: Database, retention: timedelta, now: datetime) -> bool:
     before = microseconds(now - retention)
     after = ENDED_AFTER // MICROSECOND
     db.execute(_END_RUNS, {"ended": SERVER_STOPPED, "silent": silent, "after": after})
-    removed = [
-        db.execute(query, {"before": before, "most": _AT_ONCE}).rowcount
-        for query in (_DROP_RECEIPTS, _DROP_UNSENT, _DROP_CONNECTIONS)
-    ]
+    (removed,) = db.one(_DROP, {"before": before, "most": _AT_ONCE})
     db.execute(_DROP_RUNS, {"before": before, "silent": silent})
-    return any(number == _AT_ONCE for number in removed)
+    return bool(removed == _AT_ONCE)
 
 
 @value

@@ -39,14 +39,6 @@ _REVISE = b"""
     SELECT synkrone.revise_scheduled(
         %(number)s::bigint, %(before)s::text, %(type)s::text, %(form)s::smallint, %(payload)s::text,
         %(expires_at)s::bigint, %(due)s::bigint, %(sync)s::boolean)"""
-FORGET = b"""
-    WITH gone AS (
-        DELETE FROM synkrone.scheduled WHERE number IN (
-            SELECT number FROM synkrone.scheduled WHERE ended <= %(before)s::bigint LIMIT 1000)
-        RETURNING id, number),
-    unsealed AS (DELETE FROM synkrone.tombstones WHERE log_offset IN (SELECT -number FROM gone))
-    DELETE FROM synkrone.ids WHERE id IN (SELECT id FROM gone)"""
-"""Those that were cancelled by a time, as many as are forgotten at once."""
 
 
 @value

@@ -287,7 +287,7 @@ class PostgresqlStore(
             self._retention_deliveries,
         )
         trimmed: Trimmed = await state.writer.do(self._trimming, step, applied=state.trimmed)
-        return trimmed.more or await self._erase(state)
+        return trimmed.more or (trimmed.is_erasing and await self._erase(state))
 
     async def _erase(self, state: Opened) -> bool:
         """A small step; whether there is more to do. Raises StoreUnavailable."""

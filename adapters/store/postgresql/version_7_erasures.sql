@@ -14,6 +14,7 @@ CREATE TABLE synkrone.erasures (
     members_upto bigint NOT NULL DEFAULT 0);
 CREATE INDEX erasures_who ON synkrone.erasures (who, log_offset);
 CREATE INDEX erasures_running ON synkrone.erasures (log_offset) WHERE done_at IS NULL;
+CREATE INDEX erasures_done ON synkrone.erasures (begun_at) WHERE done_at IS NOT NULL;
 
 -- What was placed in the room of somebody who is being erased, and still has their name; below 0 the number of what waits
 -- for its time.
