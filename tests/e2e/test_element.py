@@ -47,6 +47,17 @@ observer.disconnect();
 return { isReached, rows, longest: Math.max(0, ...long) };
 """
 
+# What the choice of types needs for its longest one, and what it has.
+WIDTHS_OF_TYPES = """
+const types = one("#types");
+const free = types.cloneNode(true);
+free.style = "position: absolute; flex: none; min-inline-size: 0; max-inline-size: none; inline-size: max-content";
+types.after(free);
+const widths = [free, types].map((select) => select.getBoundingClientRect().width);
+free.remove();
+return widths;
+"""
+
 OF_THE_BROWSER = """
 // Of a window with nothing of a page in it.
 const { contentWindow: browser } = document.body.appendChild(document.createElement("iframe"));
@@ -145,6 +156,21 @@ async def test_what_the_user_does_shows_and_is_told_to_the_store(node_modules: P
         ]
         await page.run("one('#types').value = 'invoice.paid'; one('#types').dispatchEvent(new Event('change'))")
         await page.shows("li .title", ["Notification 0"])
+
+
+@pytest.mark.gen_test(timeout=120)
+@pytest.mark.parametrize("lang", ["en", "fr"])
+async def test_the_choice_of_types_shows_the_longest_whole(node_modules: Path, tmp_path: Path, lang: str) -> None:
+    async with shown(node_modules, tmp_path, lang=lang) as page:
+        await page.does("resize", 1280, 800)
+        await given(page, "{ number: 3 }")
+        await page.shows("#bar option:first-child", ["Tous les types" if lang == "fr" else "All types"])
+        needed, has = await page.run(WIDTHS_OF_TYPES)
+        assert needed <= has
+        # One that has no place in the panel at all does not widen it.
+        await page.run("fake.comes(500, { type: `a.${'very.'.repeat(20)}long.type` })")
+        await page.until("one('#types').length === 4")
+        assert await page.run("return one('#bar').scrollWidth <= one('#bar').clientWidth")
 
 
 @pytest.mark.gen_test(timeout=120)

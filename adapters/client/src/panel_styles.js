@@ -22,11 +22,11 @@ header{align-items:center;padding:12px 12px 4px;padding-inline-start:18px}
 h2{flex:1;font-size:16px;font-weight:600;line-height:30px}
 .link{color:var(--a);font-size:13px;padding:5px 8px}
 .link:hover,li:hover,#note{background:var(--h)}
-#bar{flex-wrap:wrap;justify-content:space-between;padding:0 10px;border-block-end:1px solid var(--l)}
+#bar{flex-wrap:wrap;row-gap:0;padding:0 10px;border-block-end:1px solid var(--l)}
 #tabs{display:flex}
 [role=tab]{padding:8px;white-space:nowrap;color:var(--m);border-radius:6px 6px 0 0;border-block-end:2px solid transparent}
 [aria-selected=true]{color:var(--f);font-weight:600;border-color:var(--a)}
-select{border:0;border-radius:6px;background:none;cursor:pointer;flex:1;min-inline-size:5em;max-inline-size:9em;color:var(--m);font-size:13px}
+select{border:0;border-radius:6px;background:none;cursor:pointer;margin-inline-start:auto;min-block-size:32px;max-inline-size:100%;color:var(--m);font-size:13px}
 option{background:var(--b);color:var(--f)}
 #note{padding:7px 16px;color:var(--m);text-align:center}
 #scroll{flex:1;min-block-size:200px;overflow:auto;overscroll-behavior:contain}
