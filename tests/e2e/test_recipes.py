@@ -87,7 +87,7 @@ class ScriptedServer:
         if status == CUT:
             assert request.transport is not None
             request.transport.abort()
-        headers = {"Retry-After": self._retry_after} if status == 503 else None
+        headers = {"Retry-After": self._retry_after} if status in (429, 503) else None
         return web.json_response({"status": status}, status=status or 500, headers=headers)
 
 
@@ -236,6 +236,8 @@ async def test_a_backend_that_is_to_be_sure_tries_again_and_gives_up_what_cannot
     assert 1 <= waits[0] <= 2
     assert waits[1] == 9
     assert 4 <= waits[2] <= 8
+    answer, waits, _ = await publishes(429, 201)
+    assert (answer, waits) == ({"status": 201}, [9])
     # A proxy may name a date; that is no reason to lose a notification.
     assert (await publishes(503, 201, retry_after="Fri, 31 Dec 2027 23:59:59 GMT"))[0] == {"status": 201}
     for refused in (401, 409, 422):
