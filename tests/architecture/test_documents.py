@@ -202,6 +202,7 @@ RUNNERS: dict[tuple[str, str, str], str | NotRun] = {
     ("docs/how-to/what-became.md", "json", '"counts"'): WHAT_BECAME,
     ("docs/how-to/what-became.md", "json", '"deleted_at"'): WHAT_BECAME,
     ("docs/how-to/schedule.md", "bash", "deliver_at"): SCHEDULED,
+    ("docs/how-to/schedule.md", "bash", "-X DELETE"): SCHEDULED,
     ("docs/how-to/collapse.md", "bash", "collapse_key"): COLLAPSING,
     ("docs/how-to/collapse.md", "js", "held"): COLLAPSING,
     ("docs/how-to/erase.md", "bash", "/export"): ERASING,

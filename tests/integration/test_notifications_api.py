@@ -356,11 +356,12 @@ async def test_what_the_page_says_to_type_answers_as_it_shows() -> None:
             )
             return [json.loads(line) for line in done.stdout.splitlines()]
 
-        await backend.publish("mission-7.assigned", {"users": ["42", "43"]})
+        await backend.publish("mission-8.assigned", {"users": ["42", "43"]})
         report, recipients = await types("/recipients")
-        counted, marked = await types("/inbox/read")
+        listed, counted, marked = await types("/inbox/read")
+        assert [item["id"] for item in listed["items"]] == ["mission-8.assigned"]
         assert (counted["counts"]["unread"], marked["changed"]) == (1, 1)
-        assert (await backend.counts("mission-7.assigned"))["read"] == 1
+        assert (await backend.counts("mission-8.assigned"))["read"] == 1
         shown_report, shown_recipients = (
             json.loads(block(PAGE, "json", name)) for name in ('"counts"', '"deleted_at"')
         )

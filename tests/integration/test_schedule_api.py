@@ -227,14 +227,22 @@ async def test_a_batch_holds_some_of_both() -> None:
 async def test_what_the_page_says_to_type_schedules_it() -> None:
     require(shutil.which("curl") is not None, "there is no curl: apt-get install curl")
     async with editing(**SETTINGS) as backend:
-        text = block("docs/how-to/schedule.md", "bash", "deliver_at")
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["bash", "-ec", text.replace("http://127.0.0.1:8000", backend.server.url).replace("curl ", "curl -sSf ")],
-            env={**os.environ, "SYNKRONE_API__KEY": API_KEY},
-            capture_output=True,
-            check=True,
-            text=True,
-        )
-        assert json.loads(done.stdout) == {"id": "shift-7", "cursor": None, "duplicate": False}
+
+        async def types(containing: str) -> list[Any]:
+            text = block("docs/how-to/schedule.md", "bash", containing).replace(
+                "http://127.0.0.1:8000", backend.server.url
+            )
+            done = await asyncio.to_thread(
+                subprocess.run,
+                ["bash", "-ec", text.replace("curl ", "curl -sSf ").replace("\ncurl", "; echo\ncurl")],
+                env={**os.environ, "SYNKRONE_API__KEY": API_KEY},
+                capture_output=True,
+                check=True,
+                text=True,
+            )
+            return [json.loads(line) for line in done.stdout.splitlines() if line]
+
+        assert await types("deliver_at") == [{"id": "shift-7", "cursor": None, "duplicate": False}]
         assert (await report_of(backend, "shift-7"))["state"] == "scheduled"
+        assert await types("-X DELETE") == [{"id": "shift-7", "cursor": None}] * 2
+        assert (await report_of(backend, "shift-7"))["state"] == "cancelled"
