@@ -241,7 +241,7 @@ CODES: Final[Mapping[str, str]] = {
 OVER_HTTP: Final[Mapping[str, str]] = {
     "foreign_origin": "403",
     "internal_server_error": "500",
-    "invalid_argument": "400; of the inbox, and in what changes of members, revoking and blocking are given, 422",
+    "invalid_argument": "400; of inboxes, exports, members, revoking and blocking 422, but for what stands in the path",
 }
 """Where a route has a status of its own."""
 
