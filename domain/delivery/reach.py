@@ -40,9 +40,9 @@ class Reach:
         self._as_of: int | None = None
 
     def begin(self, starts: Mapping[Room, int], spans: Sequence[Span], as_of: int) -> None:
-        """With what is stored of the user, while the log ended at an offset."""
+        """With what is stored of the user, while the log ended at an offset. The stays come in any order."""
         self.starts, self._as_of = starts, as_of
-        for span in spans:
+        for span in sorted(spans, key=lambda span: span.after):
             self._stays_in(span.room).append(span)
         early, self._early = self._early, None
         for one in early or ():

@@ -38,7 +38,7 @@ class Arrived:
 
     ``page`` is the first one after ``after``. ``recovered``: they continue where their cursors stand. ``reason``: why
     they do not, though they had some, or why some of what they have not received is gone. ``spans`` are their stays in
-    topics.
+    topics, in any order.
     """
 
     subscriber: Subscriber

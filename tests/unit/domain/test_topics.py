@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from domain.delivery.reach import Reach
 from domain.errors import InvalidArgument, InvalidPublication, TooManyTopics
-from domain.model import Audience, Publication, Room, UserId
+from domain.model import Audience, Publication, Room, Span, UserId
 from domain.policy import ConnectionPolicy
 from tests.unit.domain.interleaving import Gate, Points
 from tests.unit.domain.world import World, first, ids, is_empty, names, run
@@ -42,6 +43,15 @@ def test_a_live_connection_has_what_came_while_its_user_was_a_member() -> None:
             assert first(ann, "notification.new")["audience"] == "topic"
 
     run(story())
+
+
+def test_stays_come_in_any_order() -> None:
+    """No database promises another one."""
+    room, reach = Room.of_topic("project"), Reach()
+    reach.begin({}, [Span(room, 6), Span(room, 2, 4)], as_of=7)
+    assert (reach.topics, [*reach.left]) == (frozenset((room,)), [])
+    assert reach.change(room, 8, is_member=False)
+    assert [offset for offset in range(10) if reach.includes(room, offset)] == [3, 4, 7, 8]
 
 
 def test_what_the_tail_brings_at_once_is_told_apart() -> None:
