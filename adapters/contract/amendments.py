@@ -20,6 +20,7 @@ _NULL: Final = b"null"
 _SHOWN_MAX: Final = 128
 _PASSED: Final = datetime.min.replace(tzinfo=UTC)
 _any = msgspec.json.Decoder()
+_in_order = msgspec.json.Encoder(order="deterministic")
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -127,8 +128,10 @@ def _merged_data(data: Json | None, patch: bytes) -> Json | None:
 
 
 def _is_same(one: bytes, other: bytes) -> bool:
+    """Whatever the order of members and the white space are."""
     try:
-        return bool(_any.decode(one) == _any.decode(other))
+        # Compared as values, true would be the same as 1.
+        return _in_order.encode(_any.decode(one)) == _in_order.encode(_any.decode(other))
     except msgspec.DecodeError:
         # A number out of range, which came from a database: there it is one.
         return one == other

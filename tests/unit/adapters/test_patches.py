@@ -27,3 +27,13 @@ def test_a_patch_that_is_nested_too_deeply_where_it_is_merged_is_refused() -> No
     with pytest.raises(InvalidPublication) as raised:
         further_down(200, lambda: revise(NOTIFICATION))
     assert [error.path for error in raised.value.errors] == ["data"]
+
+
+@pytest.mark.parametrize("after", [b'{"x":true}', b'{"x":"1"}', b'{"x":[1]}'])
+def test_what_only_looks_alike_is_a_change(after: bytes) -> None:
+    assert read_patch(b'{"data":' + after + b"}").revise(NOTIFICATION).data == after
+
+
+@pytest.mark.parametrize("same", [b'{"x":1}', b'{ "x" : 1 }', b"{}"])
+def test_what_is_the_same_stays_as_it_came(same: bytes) -> None:
+    assert read_patch(b'{"data":' + same + b"}").revise(NOTIFICATION) == NOTIFICATION
