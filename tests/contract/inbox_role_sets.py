@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from domain.model import EVERYONE, Action, Counts, InboxQuery, ItemState, Room, Subscriber
+from domain.model import (
+    EVERYONE,
+    ROLES_MOST,
+    Action,
+    Counts,
+    InboxQuery,
+    ItemState,
+    Room,
+    Subscriber,
+    role_set,
+)
 from tests.contract.inbox_all_of import BOTH_ROLES, ROLE_AND_TOPIC, TOGETHER, TOPIC, members, register_in
 from tests.contract.inbox_collapse import keyed, listed
 from tests.contract.inbox_harness import ADMIN, ANN, COMPANY, HOUR, OpenedStore, OpenStore, draft, register
@@ -95,3 +105,14 @@ class RoleSetsContract:
         assert await listed(inbox, ann) == ["c", "a"]
         assert (await inbox.change(ann, Action.READ, ["a", "c"], START)).changed == 2
         assert (await inbox.read_all(ann, (await inbox.head()), START)).changed == 0
+
+    async def test_large_and_small_sets_are_looked_at_together(self, inbox: OpenedStore) -> None:
+        many = [f"r-{number:02}" for number in range(ROLES_MOST)]
+        ann = await in_each(inbox, role_set(many), *(f"s-{number:02}" for number in range(ROLES_MOST)))
+        await inbox.append([draft("a", Room("role:r-00"))])
+        await inbox.append([keyed("b", Room("role:r-49")), keyed("c", Room("role:s-49"))])
+        assert await listed(inbox, ann) == ["c", "b", "a"]
+        assert (await inbox.count(ann)).counts == Counts(3, 3, 3)
+        changed = await inbox.change(ann, Action.READ, ["a", "b"], START)
+        assert (changed.changed, changed.counts) == (2, Counts(1, 1, 3))
+        assert (await inbox.read_all(ann, None, START)).changed == 1

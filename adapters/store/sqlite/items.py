@@ -176,10 +176,11 @@ def summarize(db: sqlite3.Connection, views: Sequence[View], now: Snapshot) -> l
     found: dict[int, Summary] = {}
     for numbers in [*together, *([number] for number, one in enumerate(subscribers) if one.others)]:
         some = [subscribers[number] for number in numbers]
-        rooms = max(1, *(len(starts) for one in some for starts in one.in_each))
+        sets = zip(*(one.in_each for one in some), strict=True)
+        sizes = tuple(max(1, *map(len, of_some)) for of_some in sets)
         (rows,) = db.execute(
-            _summaries(len(some[0].in_each), rooms, now.groups),
-            {"views": as_json([_row(one, aged, rooms) for one in some]), "aged": aged} | window.limits,
+            _summaries(sizes, now.groups),
+            {"views": as_json([_row(one, aged, sizes) for one in some]), "aged": aged} | window.limits,
         ).fetchone()
         those = (summary(row, window, aged) for row in json.loads(rows))
         found.update(zip(numbers, those, strict=True))
@@ -201,28 +202,28 @@ def summary(numbers: Sequence[Any], window: Window, aged: int) -> Summary:
     )
 
 
-def _row(subscriber: Subscriber, aged: int, rooms: int) -> list[object]:
+def _row(subscriber: Subscriber, aged: int, sizes: Sequence[int]) -> list[object]:
     """What ``_summaries`` takes of an inbox: its room, and rooms and offsets after which it has their items."""
     row: list[object] = [Room.of_user(subscriber.user)]
-    for starts in subscriber.in_each:
+    for starts, size in zip(subscriber.in_each, sizes, strict=True):
         for room, start in starts.items():
             row += (room, max(start, aged))
-        row += [None] * (2 * (rooms - len(starts)))
+        row += [None] * (2 * (size - len(starts)))
     return row
 
 
 @lru_cache(maxsize=256)
-def _summaries(sets: int, size: int, groups: Groups) -> str:
-    """A query for the numbers of many inboxes, in their order, each in so many sets of roles with at most so many
-    rooms."""
-    rooms = range(sets * size)
+def _summaries(sizes: Sequence[int], groups: Groups) -> str:
+    """A query for the numbers of many inboxes, in their order, each in sets of roles that have at most so many rooms
+    each."""
+    rooms = range(sum(sizes))
     columns = "".join(
         f""",
             (SELECT id FROM rooms WHERE name = json_extract(value, '$[{2 * number + 1}]')) AS room{number},
             json_extract(value, '$[{2 * number + 2}]') AS after{number}"""  # noqa: S608
         for number in rooms
     )
-    each = [rooms[first : first + size] for first in rooms[::size]]
+    each = [rooms[upto - size : upto] for size, upto in zip(sizes, itertools.accumulate(sizes), strict=True)]
     return f"""
         WITH viewed AS MATERIALIZED (
             SELECT key, (SELECT id FROM rooms WHERE name = json_extract(value, '$[0]')) AS own{columns}
