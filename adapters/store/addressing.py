@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from domain.model import EVERYONE, Audience, AudienceKind, Room, Span, UserId
 
@@ -59,6 +60,18 @@ def parts_of(audience: Audience) -> Sequence[Room]:
 def common_roles(audience: Audience) -> list[str]:
     """The roles that one has to have together: only a mark of who has all of them counts."""
     return [part.removeprefix(_ROLE) for part in parts_of(audience) if not part.is_topic]
+
+
+LOOKED_AT: Final = 500
+"""Of the recipients of one for any of several groups so many are looked at for a page: who is in more than one of them
+is met in each."""
+
+
+def most_looked_at(audience: Audience, limit: int) -> int:
+    """Where a page has at most so many recipients; one more than that tells that there are more."""
+    return (
+        max(limit + 1, LOOKED_AT) if audience.kind is not AudienceKind.USER and len(audience.rooms) > 1 else limit + 1
+    )
 
 
 def topics_only(stays: Iterable[Span]) -> list[Span]:

@@ -18,7 +18,8 @@ class Recipients(Protocol):
     async def recipients(
         self, notification: PublishedNotification, after: RecipientPlace | None, limit: int
     ) -> RecipientsPage:
-        """So many of the recipients, those after a place; without a time at which they received it."""
+        """So many of the recipients, those after a place, or fewer where there may be more behind ``next``; without a
+        time at which they received it."""
 
     async def tally(self, notification: PublishedNotification, after: RecipientPlace | None) -> PartialTally:
         """Of the recipients after a place as many as are counted at once. It says of them what ``recipients`` says."""

@@ -46,7 +46,11 @@ class NotificationReportService:
         if isinstance(notification, ScheduledNotification):
             return recipients_until_sent(notification.audience, after, RECIPIENTS_AT_ONCE)
         page = await self._recipients.recipients(notification, after, RECIPIENTS_AT_ONCE)
-        return RecipientsPage([await self._timed(id_, one) for one in page.recipients], page.next)
+        found = [*page.recipients]
+        while page.next is not None and len(found) < RECIPIENTS_AT_ONCE:
+            page = await self._recipients.recipients(notification, page.next, RECIPIENTS_AT_ONCE - len(found))
+            found += page.recipients
+        return RecipientsPage([await self._timed(id_, one) for one in found], page.next)
 
     async def _found(self, id_: str) -> PublishedNotification | ScheduledNotification:
         """Looked for in the log once more: it may have come there just before it was looked for in the schedule."""

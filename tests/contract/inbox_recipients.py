@@ -27,6 +27,7 @@ from domain.model import (
 from domain.ports import Store
 from domain.rules.recipients import NOBODY, tally_of, together
 from tests.contract.inbox_harness import (
+    ADMIN,
     ANN,
     BOB,
     COMPANY,
@@ -317,3 +318,27 @@ class RecipientsContract:
         assert sorted(found) == [f"user-{number:05}" for number in range(CREW)]
         assert set(found[: len(first)]) == {f"user-{number:05}" for number in first}
         assert await tally(inbox, "all") == Tally(received=len(range(0, CREW, 3)))
+
+    async def test_who_is_in_several_of_its_groups_is_there_once(self, inbox: OpenedStore) -> None:
+        """Where they came first; and no page looks at more of them than another."""
+        topic = Room.of_topic("p")
+        names = [f"user-{number:04}" for number in range(CREW // 2)]
+        await inbox.arrive([arrival(name, "company", max_entries=1) for name in names])
+        await inbox.append([draft("between")])
+        await inbox.arrive([arrival(name, "admin", max_entries=1) for name in (*names, "late")])
+        for users in (names[::2], [*names[1::2], "member"]):
+            await inbox.change_members("p", [*map(UserId, users)], [], most=1)
+        await inbox.append([draft("any", COMPANY, ADMIN, topic)])
+        await inbox.acknowledge({(UserId(name), "admin"): await inbox.head() for name in (*names[::3], "late")})
+        notification = await published(inbox, "any")
+        found: list[Recipient] = []
+        place: RecipientPlace | None = None
+        while True:
+            page = await inbox.recipients(notification, place, 1000)
+            found += page.recipients
+            place = page.next
+            if place is None:
+                break
+        assert sorted(one.user for one in found) == ["late", "member", *names]
+        assert [one.user for one in found[-2:]] == ["late", "member"]
+        assert await tally(inbox, "any") == tally_of(found) == Tally(received=len(names[::3]) + 1)

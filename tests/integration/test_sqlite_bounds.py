@@ -24,11 +24,15 @@ from domain.model import (
     Arrived,
     InboxQuery,
     Position,
+    RecipientPlace,
     Room,
+    UserId,
 )
 from tests.contract.inbox_harness import (
+    ADMIN,
     ANN,
     BOB,
+    COMPANY,
     STORED,
     Following,
     arrival,
@@ -278,3 +282,40 @@ async def test_a_revision_of_what_is_for_everyone_does_not_look_at_all_who_have_
 
     few, many = await cost(10), await cost(1000)
     assert 0 < many < 1.2 * few + 50, (few, many)
+
+
+@pytest.mark.parametrize("rooms", [(COMPANY, ADMIN), (COMPANY, Room.of_topic("p"))])
+async def test_a_page_of_recipients_costs_the_same_whatever_their_number(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, rooms: tuple[Room, ...]
+) -> None:
+    async def cost(number: int) -> int:
+        file = path.with_name(str(number))
+        async with opened(file, clock) as inbox:
+            await inbox.append([draft("any", *rooms)])
+        with closing(sqlite3.connect(file)) as outside:
+            outside.executescript(_IN_GROUPS.format(number=number))
+        steps, place = Steps(monkeypatch), RecipientPlace(0, UserId("u2500"))
+        async with opened(file, clock) as inbox:
+            notification = await inbox.published("any")
+            assert notification is not None
+            before = steps.number
+            assert len((await inbox.recipients(notification, place, 50)).recipients) == 50
+            await inbox.tally(notification, place)
+            found = steps.number - before
+        monkeypatch.undo()
+        return found
+
+    few, many = await cost(8_000), await cost(24_000)
+    assert 0 < many < 1.2 * few, (few, many)
+
+
+_IN_GROUPS = """
+    INSERT OR IGNORE INTO rooms (name)
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {number})
+        SELECT 'user:u' || n FROM numbers;
+    INSERT OR IGNORE INTO starts (user, room, start)
+        SELECT rooms.id, shared.id, 0 FROM rooms CROSS JOIN rooms AS shared
+        WHERE rooms.name GLOB 'user:*' AND shared.name GLOB 'role:*';
+    INSERT OR IGNORE INTO memberships (user, room, after)
+        SELECT rooms.id, shared.id, 0 FROM rooms CROSS JOIN rooms AS shared
+        WHERE rooms.name GLOB 'user:*' AND shared.name GLOB 'topic:*'"""

@@ -6,7 +6,7 @@ look at their marks, their state and their watermarks.
 
 from __future__ import annotations
 
-from adapters.store.addressing import common_roles, parts_of, roles_of, whole_audience, without
+from adapters.store.addressing import common_roles, most_looked_at, parts_of, roles_of, whole_audience, without
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.database import Row, Snapshot
 from adapters.store.times import moment
@@ -60,38 +60,59 @@ class Asking:
 
 
 _NAMED = """
-    SELECT user_id, 0::bigint AS start_offset, number
+    SELECT user_id, 0::bigint AS start_offset, number, false AS again
     FROM unnest(%(users)s::text[]) WITH ORDINALITY AS given (user_id, number)"""
 _IN_ROOM = """
-    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number
+    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number,
+        false AS again
     FROM (
         SELECT user_id, start_offset FROM synkrone.starts
         WHERE room = %(room)s::text AND start_offset < %(offset)s::bigint
             AND (start_offset, user_id) > (%(start)s::bigint, %(after)s::text)
         ORDER BY start_offset, user_id LIMIT %(most)s::integer) AS chosen"""
 _IN_TOPIC = """
-    SELECT user_id, after_offset AS start_offset, row_number() OVER (ORDER BY after_offset, user_id) AS number
+    SELECT user_id, after_offset AS start_offset, row_number() OVER (ORDER BY after_offset, user_id) AS number,
+        false AS again
     FROM (
         SELECT user_id, after_offset FROM synkrone.memberships
         WHERE room = %(room)s::text AND after_offset < %(offset)s::bigint
             AND (upto_offset IS NULL OR upto_offset >= %(offset)s::bigint)
             AND (after_offset, user_id) > (%(start)s::bigint, %(after)s::text)
         ORDER BY after_offset, user_id LIMIT %(most)s::integer) AS chosen"""
+# Of each room no more are looked at than of all: who comes again has an earlier place by another.
 _IN_ANY = """
-    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number
+    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number,
+        coalesce(
+            (SELECT true FROM synkrone.starts
+                WHERE starts.user_id = one.user_id AND starts.room = ANY (%(rooms)s::text[])
+                    AND starts.start_offset < one.start_offset LIMIT 1),
+            (SELECT true FROM synkrone.memberships AS stay
+                WHERE stay.user_id = one.user_id AND stay.room = ANY (%(rooms)s::text[])
+                    AND stay.after_offset < one.start_offset
+                    AND (stay.upto_offset IS NULL OR stay.upto_offset >= %(offset)s::bigint) LIMIT 1),
+            false) AS again
     FROM (
-        SELECT user_id, min(start_offset) AS start_offset FROM (
-            SELECT user_id, start_offset FROM synkrone.starts
-            WHERE room = ANY (%(rooms)s::text[]) AND start_offset < %(offset)s::bigint
-            UNION ALL
-            SELECT user_id, after_offset FROM synkrone.memberships
-            WHERE room = ANY (%(rooms)s::text[]) AND after_offset < %(offset)s::bigint
-                AND (upto_offset IS NULL OR upto_offset >= %(offset)s::bigint)) AS found
-        GROUP BY user_id
-        HAVING (min(start_offset), user_id) > (%(start)s::bigint, %(after)s::text)
-        ORDER BY 2, 1 LIMIT %(most)s::integer) AS chosen"""
+        SELECT user_id, start_offset FROM (
+            SELECT found.user_id, found.start_offset
+            FROM unnest(%(rooms)s::text[]) AS named (room)
+            CROSS JOIN LATERAL (
+                SELECT user_id, start_offset FROM synkrone.starts
+                WHERE starts.room = named.room AND start_offset < %(offset)s::bigint
+                    AND (start_offset, user_id) > (%(start)s::bigint, %(after)s::text)
+                ORDER BY start_offset, user_id LIMIT %(most)s::integer) AS found
+            UNION
+            SELECT found.user_id, found.after_offset
+            FROM unnest(%(rooms)s::text[]) AS named (room)
+            CROSS JOIN LATERAL (
+                SELECT user_id, after_offset FROM synkrone.memberships
+                WHERE memberships.room = named.room AND after_offset < %(offset)s::bigint
+                    AND (upto_offset IS NULL OR upto_offset >= %(offset)s::bigint)
+                    AND (after_offset, user_id) > (%(start)s::bigint, %(after)s::text)
+                ORDER BY after_offset, user_id LIMIT %(most)s::integer) AS found) AS found
+        ORDER BY start_offset, user_id LIMIT %(most)s::integer) AS one"""
 _IN_ALL = """
-    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number
+    SELECT user_id, start_offset, row_number() OVER (ORDER BY start_offset, user_id) AS number,
+        false AS again
     FROM (
         SELECT user_id, start_offset FROM (
             SELECT user_id, start_offset FROM synkrone.starts
@@ -120,7 +141,7 @@ _IN_ALL = """
 # With a LIMIT each is looked for by its key: otherwise the whole table could be read for a step.
 _STANDING = """
     WITH given AS MATERIALIZED ({given}), standing AS MATERIALIZED (
-        SELECT given.user_id, start_offset, number,
+        SELECT given.user_id, start_offset, number, again,
             coalesce((SELECT true FROM synkrone.marks
                 WHERE marks.user_id = given.user_id AND log_offset >= %(offset)s::bigint
                     AND (%(roles)s::text[] IS NULL OR string_to_array(role, chr(31)) && %(roles)s::text[])
@@ -144,11 +165,12 @@ _STANDING = """
             ORDER BY log_offset LIMIT 1) AS read_all ON true)
     """
 _RECIPIENTS = f"""{_STANDING}
-    SELECT user_id, start_offset, received, seen_at, read_at, archived_at, deleted, deleted_at
+    SELECT user_id, start_offset, received, seen_at, read_at, archived_at, deleted, deleted_at, again
     FROM standing ORDER BY number"""  # noqa: S608
 _TALLY = f"""{_STANDING}
-    SELECT count(*), count(*) FILTER (WHERE received), count(seen_at), count(read_at), count(archived_at),
-        count(*) FILTER (WHERE deleted),
+    SELECT count(*), count(*) FILTER (WHERE received AND NOT again), count(seen_at) FILTER (WHERE NOT again),
+        count(read_at) FILTER (WHERE NOT again), count(archived_at) FILTER (WHERE NOT again),
+        count(*) FILTER (WHERE deleted AND NOT again),
         (SELECT start_offset FROM standing ORDER BY number DESC LIMIT 1),
         (SELECT user_id FROM standing ORDER BY number DESC LIMIT 1)
     FROM standing"""  # noqa: S608
@@ -175,10 +197,14 @@ def _given(audience: Audience) -> str:
 def recipients(snapshot: Snapshot, asking: Asking) -> RecipientsPage:
     """For an operation of the readers."""
     query = _RECIPIENTS_OF[_given(asking.notification.audience)]
-    rows = snapshot.db.execute(query, _parameters(asking, asking.limit + 1)).fetchall()
-    page = rows[: asking.limit]
-    last = RecipientPlace(page[-1][1], UserId(page[-1][0])) if len(rows) > asking.limit else None
-    return RecipientsPage([_recipient(row) for row in page], last)
+    most = most_looked_at(asking.notification.audience, asking.limit)
+    rows = snapshot.db.execute(query, _parameters(asking, most)).fetchall()
+    there = [row for row in rows if not row[-1]]
+    page = there[: asking.limit]
+    last = page[-1] if len(there) > len(page) else rows[-1] if len(rows) == most else None
+    return RecipientsPage(
+        [_recipient(row) for row in page], RecipientPlace(last[1], UserId(last[0])) if last is not None else None
+    )
 
 
 def tally(snapshot: Snapshot, asking: Asking) -> PartialTally:
@@ -211,7 +237,7 @@ def _parameters(asking: Asking, most: int) -> dict[str, object]:
 
 
 def _recipient(row: Row) -> Recipient:
-    user, _, received, seen_at, read_at, archived_at, deleted, deleted_at = row
+    user, _, received, seen_at, read_at, archived_at, deleted, deleted_at, _ = row
     times = (seen_at, read_at, archived_at, deleted_at)
     seen, read, archived, gone = (moment(at) if at is not None else None for at in times)
     return Recipient(UserId(user), received, seen, read, archived, deleted, gone)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
-from adapters.store.addressing import common_roles, parts_of, roles_of, whole_audience, without
+from adapters.store.addressing import common_roles, most_looked_at, parts_of, roles_of, whole_audience, without
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.sqlite.erased import rooms_of_erased
 from adapters.store.sqlite.locators import locator
@@ -25,6 +26,7 @@ from domain.model import (
     Recipient,
     RecipientPlace,
     RecipientsPage,
+    Room,
     Tally,
     UserId,
 )
@@ -75,31 +77,31 @@ class Asking:
 
 
 _NAMED = """
-    SELECT rooms.id AS user, 0 AS start, key AS number, value AS name
+    SELECT rooms.id AS user, 0 AS start, key AS number, value AS name, 0 AS again
     FROM json_each(:users) LEFT JOIN rooms ON rooms.name = 'user:' || value"""
-_IN_ROOM = """
-    SELECT user, start, user AS number, NULL AS name FROM starts
-    WHERE room = (SELECT id FROM rooms WHERE name = :room) AND start < :offset
-        AND (start, user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
-    ORDER BY start, user LIMIT :most"""
-_IN_TOPIC = """
-    SELECT user, after AS start, user AS number, NULL AS name FROM memberships
-    WHERE room = (SELECT id FROM rooms WHERE name = :room) AND after < :offset AND coalesce(upto, :offset) >= :offset
-        AND (after, user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
-    ORDER BY after, user LIMIT :most"""
-_IN_ANY = """
-    SELECT user, min(start) AS start, user AS number, NULL AS name FROM (
-        SELECT user, start FROM starts
-        WHERE room IN (SELECT rooms.id FROM json_each(:rooms) JOIN rooms ON rooms.name = value) AND start < :offset
-        UNION ALL
-        SELECT user, after FROM memberships
-        WHERE room IN (SELECT rooms.id FROM json_each(:rooms) JOIN rooms ON rooms.name = value) AND after < :offset
-            AND coalesce(upto, :offset) >= :offset)
-    GROUP BY user
-    HAVING (min(start), user) > (:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))
-    ORDER BY 2, 1 LIMIT :most"""
+_AFTER = "(:start, coalesce((SELECT id FROM rooms WHERE name = 'user:' || :after), 0))"
+_STARTED = f"""
+    SELECT user, start FROM starts
+    WHERE room = (SELECT id FROM rooms WHERE name = {{room}}) AND start < :offset AND (start, user) > {_AFTER}
+    ORDER BY start, user LIMIT :most"""  # noqa: S608
+_STAYED = f"""
+    SELECT user, after AS start FROM memberships
+    WHERE room = (SELECT id FROM rooms WHERE name = {{room}}) AND after < :offset AND coalesce(upto, :offset) >= :offset
+        AND (after, user) > {_AFTER}
+    ORDER BY after, user LIMIT :most"""  # noqa: S608
+_IN_ONE = "SELECT user, start, user AS number, NULL AS name, 0 AS again FROM ({each})"
+_ANY = "(SELECT rooms.id FROM json_each(:rooms) JOIN rooms ON rooms.name = value)"
+_IN_ANY = f"""
+    SELECT user, start, user AS number, NULL AS name,
+        EXISTS (SELECT 1 FROM starts AS other
+            WHERE other.user = one.user AND other.room IN {_ANY} AND other.start < one.start)
+        OR EXISTS (SELECT 1 FROM memberships AS other
+            WHERE other.user = one.user AND other.room IN {_ANY} AND other.after < one.start
+                AND coalesce(other.upto, :offset) >= :offset) AS again
+    FROM ({{each}} ORDER BY 2, 1 LIMIT :most) AS one"""  # noqa: S608
+"""Of each room no more are looked at than of all: who comes ``again`` has an earlier place by another."""
 _IN_ALL = """
-    SELECT user, start, user AS number, NULL AS name FROM (
+    SELECT user, start, user AS number, NULL AS name, 0 AS again FROM (
         SELECT user, start FROM starts
         WHERE :role IS NOT NULL AND room = (SELECT id FROM rooms WHERE name = :room) AND start < :offset
         UNION ALL
@@ -118,7 +120,7 @@ _IN_ALL = """
                 WHERE NOT instr(char(31) || role || char(31), char(31) || value || char(31)))))
     ORDER BY start, user LIMIT :most"""
 _STANDING = """
-    SELECT given.user AS user, given.name AS name, given.start AS start, given.number AS number,
+    SELECT given.user AS user, given.name AS name, given.start AS start, given.number AS number, given.again AS again,
         EXISTS (SELECT 1 FROM marks WHERE marks.user = given.user AND marks.offset >= :offset
             AND (:roles IS NULL OR EXISTS (SELECT 1 FROM json_each(:roles)
                 WHERE instr(char(31) || role || char(31), char(31) || value || char(31))))
@@ -137,23 +139,28 @@ _STANDING = """
 _NAME = "coalesce(name, substr((SELECT rooms.name FROM rooms WHERE rooms.id = user), 6))"
 _RECIPIENTS = f"""
     SELECT json_group_array(json_array(
-        {_NAME}, start, received, seen_at, read_at, archived_at, deleted, deleted_at))
+        {_NAME}, start, received, seen_at, read_at, archived_at, deleted, deleted_at, again))
     FROM (SELECT * FROM ({{standing}}) ORDER BY start, number)"""  # noqa: S608
 _TALLY = f"""
     WITH standing AS MATERIALIZED ({{standing}})
-    SELECT count(*), coalesce(sum(received), 0), count(seen_at), count(read_at), count(archived_at),
-        coalesce(sum(deleted), 0),
+    SELECT count(*), count(*) FILTER (WHERE received AND NOT again), count(seen_at) FILTER (WHERE NOT again),
+        count(read_at) FILTER (WHERE NOT again), count(archived_at) FILTER (WHERE NOT again),
+        count(*) FILTER (WHERE deleted AND NOT again),
         (SELECT json_array(start, {_NAME}) FROM standing ORDER BY start DESC, number DESC LIMIT 1)
     FROM standing"""  # noqa: S608
 
 
 def recipients(db: sqlite3.Connection, asking: Asking) -> RecipientsPage:
     """For an operation of the readers."""
-    (found,) = db.execute(_of(_RECIPIENTS, asking), _arguments(asking, asking.limit + 1)).fetchone()
+    most = most_looked_at(asking.notification.audience, asking.limit)
+    (found,) = db.execute(_of(_RECIPIENTS, asking), _arguments(asking, most)).fetchone()
     rows = json.loads(found)
-    page = rows[: asking.limit]
-    last = RecipientPlace(page[-1][1], UserId(page[-1][0])) if len(rows) > asking.limit else None
-    return RecipientsPage([_recipient(row) for row in page], last)
+    there = [row for row in rows if not row[-1]]
+    page = there[: asking.limit]
+    last = page[-1] if len(there) > len(page) else rows[-1] if len(rows) == most else None
+    return RecipientsPage(
+        [_recipient(row) for row in page], RecipientPlace(last[1], UserId(last[0])) if last is not None else None
+    )
 
 
 def tally(db: sqlite3.Connection, asking: Asking) -> PartialTally:
@@ -172,11 +179,22 @@ def _of(query: str, asking: Asking) -> str:
 def _given(audience: Audience) -> str:
     if audience.kind is AudienceKind.USER:
         return _NAMED
-    if len(audience.rooms) > 1:
-        return _IN_ANY
     if parts_of(audience):
         return _IN_ALL
-    return _IN_TOPIC if audience.kind is AudienceKind.TOPIC else _IN_ROOM
+    rooms = _rooms_of(audience)
+    if len(rooms) == 1:
+        return _IN_ONE.format(each=_in(rooms[0], ":room"))
+    names = (f"json_extract(:rooms, '$[{number}]')" for number in range(len(rooms)))
+    each = (f"SELECT * FROM ({_in(room, name)})" for room, name in zip(rooms, names, strict=True))  # noqa: S608
+    return _IN_ANY.format(each=" UNION ".join(each))
+
+
+def _rooms_of(audience: Audience) -> Sequence[Room]:
+    return parts_of(audience) or sorted(audience.rooms)
+
+
+def _in(room: Room, name: str) -> str:
+    return (_STAYED if room.is_topic else _STARTED).format(room=name)
 
 
 def _arguments(asking: Asking, most: int) -> Arguments:
@@ -190,7 +208,7 @@ def _arguments(asking: Asking, most: int) -> Arguments:
     if audience.kind is AudienceKind.USER:
         return common | {"users": as_json(named_after(audience, after)[:most])}
     # Of several parts the last, a topic where there is one, is gone through.
-    rooms = list(parts_of(audience) or audience.rooms)
+    rooms = _rooms_of(audience)
     return common | {
         "room": rooms[-1],
         "role": None if rooms[-1].is_topic else 1,
@@ -202,7 +220,7 @@ def _arguments(asking: Asking, most: int) -> Arguments:
 
 
 def _recipient(row: list[Any]) -> Recipient:
-    name, _, received, seen_at, read_at, archived_at, deleted, deleted_at = row
+    name, _, received, seen_at, read_at, archived_at, deleted, deleted_at, _ = row
     times = (seen_at, read_at, archived_at, deleted_at)
     seen, read, archived, gone = (moment(at) if at is not None else None for at in times)
     return Recipient(UserId(name), bool(received), seen, read, archived, bool(deleted), gone)

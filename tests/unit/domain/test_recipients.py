@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
-from domain.model import Audience, Recipient, RecipientPlace, RecipientsPage, Tally, UserId
+from domain.model import (
+    Audience,
+    Position,
+    PublishedNotification,
+    Recipient,
+    RecipientPlace,
+    RecipientsPage,
+    Room,
+    Tally,
+    UserId,
+)
 from domain.rules.recipients import NOBODY, named_recipients, recipients_until_sent, tally_of, together
+from domain.services.notification_reports import RECIPIENTS_AT_ONCE, NotificationReportService
 from tests.doubles import START
+from tests.unit.domain.world import run
 
 
 def recipient(
@@ -81,3 +95,36 @@ def test_until_it_is_sent_they_are_those_whom_it_names() -> None:
         assert tally_of(page.recipients) == NOBODY
     for unnamed in (Audience.role("company"), Audience.topic("t"), Audience.everyone()):
         assert recipients_until_sent(unnamed, None, 2) == RecipientsPage([], None)
+
+
+class OneByOne:
+    """Recipients of whom every other one is met again, and takes a page without anybody on it."""
+
+    def __init__(self, number: int) -> None:
+        self.users = [UserId(f"user-{one:03}") for one in range(number)]
+
+    async def published(self, id_: str) -> PublishedNotification:
+        return PublishedNotification(id_, Position("e", 1), Audience.any_of(map(Room.of_role, "ab")), None)
+
+    async def recipients(self, _: object, after: RecipientPlace | None, limit: int) -> RecipientsPage:
+        assert 0 < limit <= RECIPIENTS_AT_ONCE
+        start = after.start if after is not None else 0
+        there = [replace(recipient(), user=self.users[start // 2])] if start % 2 else []
+        following = start + 1
+        last = RecipientPlace(following, self.users[start // 2]) if following < 2 * len(self.users) else None
+        return RecipientsPage(there, last)
+
+
+def test_a_page_is_filled() -> None:
+    async def story() -> None:
+        recipients: Any = OneByOne(120)
+        reports = NotificationReportService(recipients=recipients, schedule=recipients, deliveries=recipients)
+        pages: list[list[UserId]] = []
+        after = None
+        while not pages or after is not None:
+            page = await reports.recipients_of("n", after)
+            pages.append([one.user for one in page.recipients])
+            after = page.next
+        assert pages == [recipients.users[:50], recipients.users[50:100], recipients.users[100:]]
+
+    run(story())
