@@ -179,10 +179,7 @@ class Tail(Generic[E]):
         """Give up the oldest entry."""
         self.floor += 1
         entry = self._entries.pop(self.floor)
-        if isinstance(entry, Entry) and entry.about is not None and self._revisions.get(entry.about) == self.floor:
-            del self._revisions[entry.about]
-        if isinstance(entry, Entry) and entry.about is not None and entry.event == NOTIFICATION_NEW:
-            self._drop_return(entry.about)
+        self._unlink(entry)
         self.bytes -= _weight(entry)
         for room in entry.rooms:
             self._drop_from(room)
@@ -198,6 +195,7 @@ class Tail(Generic[E]):
         for offset in of_room[: bisect_right(of_room, upto)]:
             if offset > self.floor:
                 self._forget(room, offset)
+        self._last_return.pop(room, None)
         for offset in range(self.floor + 1, min(upto - 1, self.given_to_all) + 1):
             entry = self._entries[offset]
             control = entry.control if isinstance(entry, Entry) else None
@@ -234,6 +232,7 @@ class Tail(Generic[E]):
         entry = self._entries[offset]
         left = entry.rooms - {room}
         if not left and isinstance(entry, Entry):
+            self._unlink(entry)
             self._erase(offset)
             # What revises it may be in no room, where whoever it is for has deleted it.
             if (revision := self._revisions.pop(offset, None)) is not None:
@@ -279,12 +278,18 @@ class Tail(Generic[E]):
         returns.append(entry.position.offset)
         self._last_return.update(dict.fromkeys(entry.rooms, entry.position.offset))
 
-    def _drop_return(self, about: int) -> None:
+    def _unlink(self, entry: E) -> None:
+        """It is going: what it is about is not looked for at its place any more."""
+        if not isinstance(entry, Entry) or entry.about is None:
+            return
+        about, offset = entry.about, entry.position.offset
+        if self._revisions.get(about) == offset:
+            del self._revisions[about]
         returns = self._returns.get(about, [])
-        if self.floor in returns:
-            returns.remove(self.floor)
-        if not returns:
-            self._returns.pop(about, None)
+        if offset in returns:
+            returns.remove(offset)
+            if not returns:
+                del self._returns[about]
 
     def has_returns(self, rooms: Iterable[Room], after: int) -> bool:
         """Whether something is new once more, behind an offset, for who is in one of the rooms."""

@@ -40,6 +40,7 @@ from tests.contract.inbox_harness import (
     DUPLICATE,
     HOUR,
     STORED,
+    WITHIN,
     Following,
     OpenedStore,
     OpenStore,
@@ -612,6 +613,18 @@ class ErasureContract:
         following = Following(inbox, start)
         await following.until(start.offset + 2)
         assert [entry.rooms for entry in following.entries[:2]] == [{BOB}, {BOB}]
+
+    async def test_what_came_back_to_them_is_in_nobodys_way(self, inbox: OpenedStore) -> None:
+        ann, bob = await register(inbox), await register(inbox, "bob")
+        await inbox.append([draft("a", EVERYONE)])
+        for hours, user in enumerate((ann, bob), 1):
+            await inbox.snooze(user, ["a"], START + hours * HOUR, START)
+        await deliver(inbox, START + HOUR)
+        await erase(inbox)
+        async with asyncio.timeout(WITHIN):
+            await deliver(inbox, START + 2 * HOUR)
+        assert await ids_of(inbox, bob) == ["a"]
+        assert (await inbox.count(bob)).counts == Counts(1, 1, 1)
 
     async def test_a_block_stands(self, inbox: OpenedStore) -> None:
         await inbox.append_control(BlockUser(ANN_ID, None, "abuse"))

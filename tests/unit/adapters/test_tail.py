@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,24 @@ def test_whom_an_entry_erases_has_nothing_from_before() -> None:
     assert [tail[offset].rooms for offset in (1, 2, 4)] == [{BOB}, frozenset(), {ANN}]
     assert tail[2].payload == b""
     assert list(tail.offsets(ANN, 0)) == [4]
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 3])
+def test_what_came_back_to_who_was_erased_is_in_nobody_s_way(dropped: int) -> None:
+    tail = filled((EVERYONE,))
+    control = EraseUser(UserId("ann"))
+    event, payload = control_event(control)
+    gone = Entry(Position("e", 3), frozenset(), event, payload, control=control)
+    tail.append([replace(entry(2, ANN), about=1), gone])
+    for _ in range(dropped):
+        tail.drop_first()
+    tail.append([replace(entry(4, BOB), about=1), replace(entry(5, BOB), about=1)])
+    assert [tail[offset].rooms for offset in (4, 5)] == [frozenset(), {BOB}]
+    assert not tail.has_returns([ANN], 0)
+    assert tail.has_returns([BOB], 4)
+    while len(tail):
+        tail.drop_first()
+    assert (tail.bytes, tail._returns, tail._last_return) == (0, {}, {})
 
 
 def test_offsets_of_a_room_in_both_orders() -> None:
