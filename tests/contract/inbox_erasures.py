@@ -626,6 +626,17 @@ class ErasureContract:
         assert await ids_of(inbox, bob) == ["a"]
         assert (await inbox.count(bob)).counts == Counts(1, 1, 1)
 
+    async def test_it_goes_on_once_every_follower_has_been_told(self, inbox: OpenedStore) -> None:
+        start = await inbox.head()
+        await inbox.append([draft("a")])
+        following = Following(inbox, start)
+        await following.until(start.offset + 1)
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        for _ in range(20):
+            await inbox.tidy()
+        await following.until(start.offset + 2)
+        assert (await finish(inbox)).state is ErasureState.DONE
+
     async def test_a_block_stands(self, inbox: OpenedStore) -> None:
         await inbox.append_control(BlockUser(ANN_ID, None, "abuse"))
         await erase(inbox)

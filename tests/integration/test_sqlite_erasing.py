@@ -6,6 +6,8 @@ import asyncio
 import random
 import shutil
 import sqlite3
+import threading
+import time
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -13,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.store.sqlite.erasing import Eraser, Stepped
 from adapters.store.sqlite.scrubbing import unused
 from adapters.store.sqlite.store import SqliteStore
+from adapters.store.sqlite.transaction import LogTransaction
 from domain.errors import NotificationDeleted
 from domain.model import (
     EVERYONE,
@@ -240,6 +244,34 @@ async def test_a_reader_in_the_way_is_waited_for(tmp_path: Path) -> None:
     reading.close()
     await finish(store, begun.id)
     assert remnants(path) == {}
+    await store.close()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_who_is_begun_right_behind_the_last_step_is_erased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, is_done, is_begun = Eraser.step, threading.Event(), threading.Event()
+
+    def step_and_wait(self: Eraser, transaction: LogTransaction, given: int) -> Stepped:
+        stepped = step(self, transaction, given)
+        is_done.set()
+        is_begun.wait(10)
+        return stepped
+
+    monkeypatch.setattr(Eraser, "step", step_and_wait)
+    store = SqliteStore(tmp_path / "store.db", clock=ManualClock())
+    await store.open()
+    tidying = asyncio.create_task(store.tidy())
+    await asyncio.to_thread(is_done.wait)
+    beginning = asyncio.create_task(store.begin_erasure(WHO, "e", START))
+    await asyncio.sleep(0)
+    is_begun.set()
+    # Both are committed before the loop hears of the first.
+    time.sleep(0.2)  # noqa: ASYNC251
+    await asyncio.gather(tidying, beginning)
+    async with asyncio.timeout(10):
+        await finish(store, "e")
     await store.close()
 
 

@@ -106,26 +106,33 @@ class Erasing:
         return Room.of_user(self.user or "")
 
 
+@value
+class Stepped:
+    """Whether there is more to do at once, and whether somebody is still to be erased."""
+
+    more: bool
+    is_erasing: bool
+
+
 class Eraser:
     """Erases who is to be, one after the other. For the writer's thread alone."""
 
     def __init__(self, overwriter: Overwriter) -> None:
         self._overwriter = overwriter
 
-    def step(self, transaction: LogTransaction, given: int) -> bool:
-        """An operation of the writer: whether there is more to do. ``given`` is the offset up to which every follower
-        has been given all."""
+    def step(self, transaction: LogTransaction, given: int) -> Stepped:
+        """An operation of the writer. ``given`` is the offset up to which every follower has been given all."""
         db, overwritten = transaction.db, self._overwriter.take()
         row = db.execute(
             "SELECT id, user, offset, room, at, step FROM erasures WHERE done_at IS NULL ORDER BY offset LIMIT 1"
         ).fetchone()
         if row is None:
-            return False
+            return Stepped(more=False, is_erasing=False)
         *parts, number = row
         erasing = Erasing(*parts)
         if number < FREEING:
             if _STEPS[number] is _controls and given < erasing.offset:
-                return False
+                return Stepped(more=False, is_erasing=True)
             at = _STEPS[number](transaction, erasing)
             if at is None:
                 db.execute("UPDATE erasures SET step = step + 1, at = 0 WHERE id = ?", (erasing.id,))
@@ -138,7 +145,7 @@ class Eraser:
         else:
             db.execute("UPDATE erasures SET at = ? WHERE id = ?", (overwritten.upto, erasing.id))
             self._overwriter.ask(overwritten.upto)
-        return True
+        return Stepped(more=True, is_erasing=True)
 
 
 def _placed(transaction: LogTransaction, erasing: Erasing) -> int | None:

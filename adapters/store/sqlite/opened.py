@@ -11,6 +11,7 @@ from adapters.store.jobs import one_by_one
 from adapters.store.registration import Recent
 from adapters.store.sqlite import log
 from adapters.store.sqlite.arrivals import Found
+from adapters.store.sqlite.erasing import Stepped
 from adapters.store.sqlite.log import Following, RoomSets
 from adapters.store.sqlite.schema import FileLock
 from adapters.store.sqlite.scrubbing import Scrubber
@@ -71,9 +72,9 @@ class Opened:
         self.registered.drop(lambda key: key[0] == user)
         self.room_sets.clear()
 
-    def erased(self, *, more: bool) -> None:
-        """A step of it is done, and whether there are more."""
-        self.is_erasing = more
+    def erased(self, stepped: Stepped) -> None:
+        """A step of it is done."""
+        self.is_erasing = stepped.is_erasing
         self.room_sets.clear()
 
     def tail_page(

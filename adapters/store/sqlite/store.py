@@ -13,7 +13,7 @@ from pathlib import Path
 from adapters.store.jobs import one_by_one
 from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.served import StoreUnusable
-from adapters.store.sqlite.erasing import Eraser
+from adapters.store.sqlite.erasing import Eraser, Stepped
 from adapters.store.sqlite.opened import Opened
 from adapters.store.sqlite.opening import open_file
 from adapters.store.sqlite.overwriting import Overwriter, Rounds
@@ -111,7 +111,7 @@ class SqliteStore(
         trimmer = Trimmer(retention_log, self._kept.retention, retention_deliveries)
         self._trim: Callable[[LogTransaction, Sequence[Step]], Sequence[Trimmed | SynkroneError]]
         self._trim = one_by_one(trimmer.step)
-        self._erase: Callable[[LogTransaction, Sequence[int]], Sequence[bool | SynkroneError]]
+        self._erase: Callable[[LogTransaction, Sequence[int]], Sequence[Stepped | SynkroneError]]
         self._overwrite: Callable[[LogTransaction, Sequence[None]], Sequence[bool | SynkroneError]]
 
     # opening and closing
@@ -246,9 +246,9 @@ class SqliteStore(
         trimmed = await state.writer.do(self._trim, step, weight=step.probe, applied=state.trimmed)
         more = trimmed.more
         if state.is_erasing:
-            erases = await state.writer.do(self._erase, state.tail.given_to_all)
-            state.erased(more=erases)
-            more = more or erases
+            # In the order of commits: whoever is begun to be erased behind this step is not forgotten by it.
+            stepped = await state.writer.do(self._erase, state.tail.given_to_all, applied=state.erased)
+            more = more or stepped.more
         if trimmed.is_unscrubbed and not state.is_erasing:
             more = await state.writer.do(self._overwrite, None) or more
         return bool(more)
