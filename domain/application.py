@@ -153,7 +153,7 @@ class Application:
             clock=clock,
             randomness=randomness,
         )
-        self.exports = ExportService(subscribers=store, inboxes=store, ledger=store)
+        self.exports = ExportService(subscribers=store, inboxes=store, ledger=store, erasures=store)
         # After the connections, whose ends it would hear of otherwise.
         self.hub.obey(self.erasing.carry_out)
         self.editing = EditingService(

@@ -15,12 +15,13 @@ from domain.model.value import value
 class UserExport:
     """What an export begins with: up to where the user has received the log, by set of roles, their stays in
     topics, the first first, and the first page of what they have snoozed, with what is counted of their inbox at a
-    position."""
+    position. ``erased_at`` is as of which offset they were erased last before it, or 0."""
 
     subscriber: Subscriber
     marks: Mapping[str, int]
     stays: Sequence[Span]
     snoozed: Listing
+    erased_at: int
 
     @property
     def counts(self) -> Counts:

@@ -25,5 +25,8 @@ class Erasures(Protocol):
         a revocation stand as before: they keep somebody out.
         """
 
+    async def erased_at(self, user: UserId) -> int:
+        """As of which offset a user was erased last, as far as that is remembered; 0 for one who never was."""
+
     async def erasure(self, id_: str) -> Erasure | None:
         """One that was begun; None for what is none, or was done so long ago that it is forgotten."""

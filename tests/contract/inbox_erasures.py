@@ -354,6 +354,17 @@ class ErasureContract:
         assert (await erase(inbox)).state is ErasureState.DONE
         assert await ids_of(inbox, await register(inbox)) == []
 
+    async def test_it_is_known_when_somebody_was_erased_last(self, inbox: OpenedStore) -> None:
+        assert await inbox.erased_at(ANN_ID) == 0
+        for id_ in ("first", "second"):
+            await inbox.append([draft(id_)])
+            before = await inbox.head()
+            await inbox.begin_erasure(ANN_ID, id_, START)
+            assert await inbox.erased_at(ANN_ID) == before.offset + 1
+            await finish(inbox, id_)
+            assert await inbox.erased_at(ANN_ID) == before.offset + 1
+        assert await inbox.erased_at(BOB_ID) == 0
+
     async def test_an_unknown_erasure_is_none(self, inbox: OpenedStore) -> None:
         assert await inbox.erasure("unknown") is None
 

@@ -245,24 +245,43 @@ async def test_an_export_that_fails_does_not_look_whole(pages: int, monkeypatch:
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_an_export_during_which_the_user_is_erased_does_not_look_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("comes_back", [False, True])
+@pytest.mark.parametrize("has_come", [False, True])
+async def test_an_export_during_which_the_user_is_erased_does_not_look_whole(
+    monkeypatch: pytest.MonkeyPatch, *, has_come: bool, comes_back: bool
+) -> None:
     before = MemoryStore.list_items
     async with serving(api=KEYS, store="memory://") as server, http_session() as session:
+
+        async def come() -> None:
+            peer = await WebSocketPeer.open(session, server.url)
+            await connected(peer, token("42"))
+            await peer.close()
 
         async def list_items(store: MemoryStore, subscriber: Subscriber, query: InboxQuery) -> Listing:
             listing = await before(store, subscriber, query)
             if listing.items:
                 await ask(session, "DELETE", f"{server.url}/v1/users/42", ERASE_KEY)
+                if comes_back:
+                    await come()
             return listing
 
-        peer = await WebSocketPeer.open(session, server.url)
-        await connected(peer, token("42"))
+        if has_come:
+            await come()
         for number in range(150):
             await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": f"n-{number}"})
         monkeypatch.setattr(MemoryStore, "list_items", list_items)
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(session, "GET", f"{server.url}/v1/users/42/export")
-        await until_closed(peer)
+
+
+@pytest.mark.gen_test
+async def test_who_was_erased_before_has_an_export_as_anybody() -> None:
+    async with serving(api=KEYS) as server, http_session() as session:
+        await ask(session, "DELETE", f"{server.url}/v1/users/42", ERASE_KEY)
+        await publish(session, server.url, {"to": {"user": "42"}, "type": "t", "id": "since"})
+        status, (about, line) = await ask(session, "GET", f"{server.url}/v1/users/42/export", OTHER_KEY)
+        assert (status, about["user"], line["notification"]["id"]) == (200, "42", "since")
 
 
 @pytest.mark.gen_test(timeout=30)

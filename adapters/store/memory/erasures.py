@@ -40,6 +40,9 @@ class MemoryErasures(Held):
                 kept.popitem(last=False)
         return done
 
+    async def erased_at(self, user: UserId) -> int:
+        return self._erased.get(self._seals.user(user), 0)
+
     async def erasure(self, id_: str) -> Erasure | None:
         return self._erasures.get(id_)
 

@@ -225,6 +225,12 @@ def vacuum(address: Address, id_: str) -> None:
         line.execute(_DONE, {"id": id_})
 
 
+def erased_at(snapshot: Snapshot, users: Sequence[UserId]) -> list[int]:
+    """An operation of the readers."""
+    known = erased(snapshot.db, users)
+    return [known.get(user, 0) for user in users]
+
+
 def erased(db: Database, users: Collection[UserId]) -> dict[UserId, int]:
     """At which offset those of them were who ever were, as far as it is remembered."""
     rows = db.execute(_ERASED, {"users": sorted(users)}).fetchall() if users else []

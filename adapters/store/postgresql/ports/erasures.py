@@ -23,5 +23,8 @@ class PostgresqlErasures(Port):
         begun: Erasure = await state.writer.do(self._beginning_to_erase, wanted)
         return begun
 
+    async def erased_at(self, user: UserId) -> int:
+        return await self._opened().readers.do(erasing.erased_at, user)
+
     async def erasure(self, id_: str) -> Erasure | None:
         return await self._opened().readers.do(erasing.found, id_)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from adapters.store.jobs import one_by_one
 from adapters.store.sqlite import erasing
+from adapters.store.sqlite.erased import erased
 from adapters.store.sqlite.erasing import Beginning, Begun
 from adapters.store.sqlite.opened import Opened
 from adapters.store.sqlite.ports.port import Port
@@ -35,6 +36,11 @@ def _found(db: sqlite3.Connection, ids: Sequence[str]) -> Sequence[Erasure | Syn
     return found
 
 
+def _erased_at(db: sqlite3.Connection, users: Sequence[UserId]) -> Sequence[int | SynkroneError]:
+    found = erased(db, users)
+    return [found.get(user, 0) for user in users]
+
+
 class SqliteErasures(Port):
     async def begin_erasure(self, user: UserId, id_: str, at: datetime) -> Erasure:
         state = self._opened()
@@ -42,6 +48,9 @@ class SqliteErasures(Port):
             _BEGIN, Beginning(user, id_, at), applied=lambda begun: _forget(state, user, begun)
         )
         return begun.erasure
+
+    async def erased_at(self, user: UserId) -> int:
+        return await self._opened().readers.do(_erased_at, user)
 
     async def erasure(self, id_: str) -> Erasure | None:
         return await self._opened().readers.do(_found, id_)
