@@ -502,7 +502,9 @@ def snoozed_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def snoozed_too_short(patch: pytest.MonkeyPatch) -> None:
     due = MemorySnoozes._due_snoozes
-    patch.setattr(MemorySnoozes, "_due_snoozes", lambda self, now, most: due(self, now + timedelta(seconds=1), most))
+    patch.setattr(
+        MemorySnoozes, "_due_snoozes", lambda self, now, *bounds: due(self, now + timedelta(seconds=1), *bounds)
+    )
 
 
 def returns_replayed_as_they_were(patch: pytest.MonkeyPatch) -> None:

@@ -371,6 +371,19 @@ class SnoozeContract:
         assert len(await ids_of(inbox, ann)) == 150
         assert (await inbox.count(bob)).counts == Counts(100, 100, 100)
 
+    async def test_no_more_comes_back_at_once_than_is_well_stored(self, inbox: OpenedStore) -> None:
+        ann = await register(inbox)
+        ids = [f"n-{number}" for number in range(12)]
+        for id_ in ids:
+            await inbox.append([draft(id_, body="x" * 1_000_000)])
+        await inbox.snooze(ann, ids, UNTIL, START)
+        came: list[int] = []
+        while await inbox.waiting():
+            came.append(len((await inbox.deliver_due(UNTIL, 500)).late))
+        assert sum(came) == 12
+        assert 0 < max(came) < 12
+        assert (await inbox.count(ann)).counts == Counts(12, 12, 12)
+
     async def test_it_leaves_the_inbox_in_its_turn(self, open_inbox: OpenStore, clock: ManualClock) -> None:
         inbox = await open_inbox(retention=2 * HOUR)
         ann = await register(inbox)

@@ -36,7 +36,7 @@ class MemorySchedule(MemorySnoozes):
             raise
         for one in due:
             self._schedule.remove(one)
-        snoozed = self._due_snoozes(now, most - len(due))
+        snoozed = self._due_snoozes(now, most - len(due), DUE_WEIGHT)
         try:
             self._bring_back([(user, offset) for _, _, user, offset in snoozed])
         except StoreUnavailable:

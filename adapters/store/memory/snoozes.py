@@ -8,6 +8,7 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 
 from adapters.store.memory.held import SNOOZES_LEAST, Held, Record
+from adapters.store.tail import weight
 from domain.model import EVERYONE, NOTIFICATION_NEW, Entry, Room, UserId
 from domain.rules.collapsing import is_own
 from domain.rules.item_state import ItemTimes
@@ -44,9 +45,15 @@ class MemorySnoozes(Held):
             heappop(self._snoozes)
         return None
 
-    def _due_snoozes(self, now: datetime, most: int) -> list[Snoozed]:
+    def _due_snoozes(self, now: datetime, most: int, most_bytes: int) -> list[Snoozed]:
+        """Of no more than so much weight where they are several. Each is to be brought back, or put back."""
         due: dict[tuple[UserId, int], Snoozed] = {}
+        size = 0
         while len(due) < most and (first := self._first_snooze()) is not None and first[0] <= now:
+            record = self._records.get(first[3])
+            size += weight(len(record.entry.payload), 1) if record is not None else 0
+            if due and size > most_bytes:
+                break
             # What was snoozed for a time for which it had been snoozed before is there twice.
             due[first[2], first[3]] = heappop(self._snoozes)
         return list(due.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from adapters.store.form import notification
@@ -24,9 +25,19 @@ from domain.errors import StoreUnavailable
 from domain.model import NOTIFICATION_NEW, Changed, Entry, Position, UserId
 from domain.model.value import value
 
-_DUE = b"""
-    SELECT user_id, log_offset FROM synkrone.state WHERE snoozed_until <= %(now)s::bigint
-    ORDER BY snoozed_until LIMIT %(most)s::integer"""
+DUE_BYTES: Final = 2 * 1024 * 1024
+"""So much of payloads is brought back at once."""
+
+_DUE = f"""
+    SELECT user_id, log_offset FROM (
+        SELECT due.*, row_number() OVER first_first AS place, sum(coalesce((
+                SELECT octet_length(payload) FROM synkrone.contents WHERE contents.log_offset = due.log_offset), 0))
+                OVER first_first AS size
+        FROM (
+            SELECT user_id, log_offset, snoozed_until FROM synkrone.state WHERE snoozed_until <= %(now)s::bigint
+            ORDER BY snoozed_until LIMIT %(most)s::integer) AS due
+        WINDOW first_first AS (ORDER BY snoozed_until, user_id, log_offset ROWS UNBOUNDED PRECEDING)) AS sized
+    WHERE place = 1 OR size <= {DUE_BYTES} ORDER BY place""".encode()  # noqa: S608
 _STILL_DUE = b"""
     SELECT given.user_id, given.log_offset, state.snoozed_until
     FROM unnest(%(users)s::text[], %(offsets)s::bigint[]) WITH ORDINALITY AS given (user_id, log_offset, number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from adapters.store.change_events import snooze_events
 from adapters.store.form import notification
@@ -19,6 +20,9 @@ from adapters.store.times import microseconds, moment
 from domain.model import EVERYONE, NOTIFICATION_NEW, Changed, Counts, Room
 from domain.model.value import value
 from domain.rules.item_state import counts_after
+
+DUE_BYTES: Final = 2 * 1024 * 1024
+"""So much of payloads is brought back at once."""
 
 
 @value
@@ -63,11 +67,21 @@ def _wake(transaction: LogTransaction, wanted: Snooze, offsets: Sequence[int]) -
     return Changed(len(offsets), summary.counts, transaction.as_of)
 
 
+_DUE = f"""
+    SELECT user, offset, snoozed_until FROM (
+        SELECT *, row_number() OVER first_first AS place,
+            sum(coalesce((SELECT length(payload) FROM contents WHERE contents.offset = due.offset), 0))
+                OVER first_first AS size
+        FROM (
+            SELECT user, offset, snoozed_until FROM state WHERE snoozed_until <= ?
+            ORDER BY snoozed_until, user, offset LIMIT ?) AS due
+        WINDOW first_first AS (ORDER BY snoozed_until, user, offset ROWS UNBOUNDED PRECEDING))
+    WHERE place = 1 OR size <= {DUE_BYTES} ORDER BY place"""  # noqa: S608
+
+
 def due_snoozes(db: sqlite3.Connection, now: datetime, most: int) -> list[Snoozed]:
-    rows = db.execute(
-        "SELECT user, offset, snoozed_until FROM state WHERE snoozed_until <= ? ORDER BY snoozed_until LIMIT ?",
-        (microseconds(now), most),
-    )
+    """Those that are due by now, the first first, as many as are well brought back at once."""
+    rows = db.execute(_DUE, (microseconds(now), most))
     return [Snoozed(user, offset, moment(until)) for user, offset, until in rows]
 
 
