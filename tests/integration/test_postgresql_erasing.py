@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from tornado.ioloop import IOLoop
 
+from adapters.store.postgresql import connecting
 from adapters.store.postgresql.database import Database, Written
 from adapters.store.postgresql.store import PostgresqlStore
 from adapters.store.postgresql.users import Registering
 from adapters.store.times import second
 from domain.model import Action, BlockUser, DisconnectUser, Room, UnblockUser, UserId
 from tests.contract.inbox_deletions import has_content, tidy
-from tests.contract.inbox_erasures import LATE, Late, use_inbox
+from tests.contract.inbox_erasures import LATE, Late, found, use_inbox
 from tests.contract.inbox_harness import COMPANY, HOUR, arrival, arrive, draft, ids_of, register
 from tests.doubles import START, ManualClock
 from tests.integration.postgresql_harness import opened
@@ -260,6 +264,77 @@ def test_what_is_parked_names_them_no_more(io_loop: IOLoop, server: PostgresqlSe
         await store.close()
 
     io_loop.run_sync(run, timeout=60)
+
+
+@contextmanager
+def nothing_is_vacuumed(server: PostgresqlServer, database: str) -> Iterator[None]:
+    """Meanwhile."""
+    with server.connect(database) as in_the_way:
+        in_the_way.execute("BEGIN; LOCK TABLE synkrone.appends IN SHARE UPDATE EXCLUSIVE MODE")
+        yield
+        in_the_way.execute("ROLLBACK")
+
+
+def vacuuming(server: PostgresqlServer, database: str) -> int:
+    """How many wait for it."""
+    waiting = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND query LIKE 'VACUUM%' AND datname = current_database()"""
+    ((number,),) = server.execute(waiting, database)
+    return int(number)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_vacuum_takes_as_long_as_it_takes_beside_the_rest(
+    server: PostgresqlServer, database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, clock = server.url(database), ManualClock()
+    others = [UserId(f"other-{number}") for number in range(3)]
+    monkeypatch.setattr(connecting.Line, "answer_seconds", 1.0)
+    async with opened(url, clock) as store, opened(url, clock) as other:
+        await store.append([draft(user, Room.of_user(user)) for user in others])
+        await store.begin_erasure(WHO, "e", START)
+        with nothing_is_vacuumed(server, database):
+            async with asyncio.timeout(10):
+                while not vacuuming(server, database):
+                    await asyncio.gather(store.tidy(), other.tidy())
+                began = time.monotonic()
+                for user in others:
+                    await store.begin_erasure(user, user, START)
+                while any([(await found(store, user)).user is not None for user in others]):
+                    await store.tidy()
+                while time.monotonic() - began < 1.5:
+                    await asyncio.gather(store.tidy(), other.tidy())
+            assert vacuuming(server, database) == 1
+            assert (await found(store, "e")).done_at is None
+        await finish(store, "e")
+        done = [await finish(store, user) for user in others]
+        assert done[1:] == [0, 0]
+        assert "could not be vacuumed" not in caplog.text
+
+
+def test_a_store_that_is_closed_leaves_the_vacuum_for_later(server: PostgresqlServer, database: str) -> None:
+    async def erase() -> None:
+        async with opened(server.url(database), ManualClock()) as store:
+            await store.begin_erasure(WHO, "e", START)
+            tidying = asyncio.create_task(finish(store, "e"))
+            async with asyncio.timeout(10):
+                while not vacuuming(server, database):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            tidying.cancel()
+            with suppress(asyncio.CancelledError):
+                await tidying
+
+    async def go_on() -> None:
+        async with opened(server.url(database), ManualClock()) as store:
+            await finish(store, "e")
+
+    with nothing_is_vacuumed(server, database):
+        began = time.monotonic()
+        # It waits for the threads of its loop.
+        asyncio.run(erase())
+        assert time.monotonic() - began < connecting.LOCK_SECONDS - 1
+    asyncio.run(go_on())
 
 
 def test_no_row_has_what_all_have_deleted(io_loop: IOLoop, server: PostgresqlServer, database: str) -> None:

@@ -1,7 +1,7 @@
 """Erasing users from a PostgreSQL database: hidden at once, and gone in steps, by one server at a time.
 
-What is deleted lies in the pages of the tables until they are vacuumed, which comes last, and in the write-ahead log,
-its archives and backups for as long as these are kept.
+What is deleted lies in the pages of the tables until they are vacuumed, which comes last (see ``vacuuming``), and in
+the write-ahead log, its archives and backups for as long as these are kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from adapters.contract.controls import control_event
 from adapters.store.form import FORM
 from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.changes import lock_users
-from adapters.store.postgresql.connecting import Address
 from adapters.store.postgresql.database import Database, Snapshot, Written, stored_time
 from adapters.store.times import microseconds, moment
 from domain.model import Entry, EraseUser, Erasure, LeftIn, Position, Room, UserId
@@ -41,7 +40,9 @@ _RUNNING = b"""
     SELECT id, user_id, log_offset,
         log_offset <= %(given)s::bigint AND NOT EXISTS (
             SELECT FROM synkrone.nodes WHERE nodes.log_offset < erasures.log_offset)
-    FROM synkrone.erasures WHERE done_at IS NULL ORDER BY log_offset LIMIT 1"""
+    FROM synkrone.erasures WHERE done_at IS NULL AND user_id IS NOT NULL ORDER BY log_offset LIMIT 1"""
+_IS_UNVACUUMED = b"""
+    SELECT EXISTS (SELECT FROM synkrone.erasures WHERE done_at IS NULL AND user_id IS NULL)"""
 _SCHEDULED = b"SELECT synkrone.erase_scheduled(%(id)s::text, %(own)s::text, %(most)s::integer)"
 _PLACED = b"SELECT synkrone.erase_placed(%(id)s::text, %(own)s::text, %(most)s::integer)"
 _RECALLED = b"SELECT synkrone.erase_recalled(%(own)s::text, %(offset)s::bigint, %(most)s::integer)"
@@ -74,11 +75,6 @@ _LAST: Sequence[bytes] = (
 _ERASED = b"""
     SELECT user_id, synkrone.erased_at(user_id) FROM unnest(%(users)s::text[]) AS given (user_id)
     WHERE EXISTS (SELECT FROM synkrone.erasures) AND synkrone.erased_at(user_id) IS NOT NULL"""
-_TABLES = b"""
-    SELECT format('VACUUM %I.%I', nspname, relname)
-    FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
-    WHERE nspname = 'synkrone' AND relkind = 'r' AND relpersistence = 'p' ORDER BY relname"""
-_DONE = b"UPDATE synkrone.erasures SET done_at = synkrone.microseconds() WHERE id = %(id)s::text"
 
 
 @value
@@ -168,10 +164,11 @@ def found(snapshot: Snapshot, ids: Sequence[str]) -> list[Erasure | None]:
 
 @value
 class Stepped:
-    """Whether there is more to do. Of ``unvacuumed`` there are no rows any more."""
+    """Whether there is more to do at once, and whether there are no rows any more of somebody, but the tables are not
+    vacuumed."""
 
     more: bool
-    unvacuumed: str | None = None
+    is_unvacuumed: bool
 
 
 class Erasing:
@@ -187,42 +184,30 @@ class Erasing:
     def run(self, db: Database) -> Written:
         with db.transaction():
             db.execute(b"SELECT synkrone.set_durability(%(sync)s::boolean)", {"sync": self._sync})
-            stepped = _step(db, min(self._given))
-        return Written([stepped] * len(self._given))
+            more = _step(db, min(self._given))
+            (is_unvacuumed,) = db.one(_IS_UNVACUUMED)
+        return Written([Stepped(more, is_unvacuumed)] * len(self._given))
 
 
-def _step(db: Database, given: int) -> Stepped:
+def _step(db: Database, given: int) -> bool:
     row = db.execute(_RUNNING, {"given": given}).fetchone()
     if row is None or db.execute(_TURN).fetchone() is None:
-        return Stepped(more=False)
+        return False
     id_, user, offset, are_told = row
-    if user is None:
-        return Stepped(more=False, unvacuumed=id_)
     parameters = {"id": id_, "user": user, "own": Room.of_user(user), "offset": offset}
     parameters |= {"most": _AT_ONCE, "names": _NAMES_BYTES}
     for step in (_SCHEDULED, _PLACED, _RECALLED):
         (some,) = db.one(step, parameters)
         if some:
-            return Stepped(more=True)
+            return True
     if not are_told:
-        return Stepped(more=False)
+        return False
     (some,) = db.one(_MEMBER, parameters)
     if some:
-        return Stepped(more=True)
+        return True
     for statement in _LAST:
         db.execute(statement, parameters)
-    return Stepped(more=True)
-
-
-def vacuum(address: Address, id_: str) -> None:
-    """Of all tables, those that this role may, what is deleted in them is removed; and the erasure is done.
-
-    Blocks. Raises psycopg.Error.
-    """
-    with address.connect(statement_timeout=False) as line:
-        for (statement,) in line.execute(_TABLES).fetchall():
-            line.execute(statement)
-        line.execute(_DONE, {"id": id_})
+    return True
 
 
 def erased_at(snapshot: Snapshot, users: Sequence[UserId]) -> list[int]:

@@ -15,6 +15,7 @@ from adapters.store.postgresql.log import Following
 from adapters.store.postgresql.partial_tail import PartialTail
 from adapters.store.postgresql.threads import DOUBT_SECONDS, Readers, Writer
 from adapters.store.postgresql.trimming import Trimmed
+from adapters.store.postgresql.vacuuming import Vacuuming
 from adapters.store.postgresql.watching import Known, LogWatcher
 from adapters.store.registration import Recent
 from adapters.store.tail import Follower, is_plain
@@ -82,6 +83,7 @@ class Opened:
     writer: Writer = field(init=False)
     readers: Readers = field(init=False)
     watcher: LogWatcher = field(init=False)
+    vacuuming: Vacuuming = field(init=False)
     followers: Mapping[Follower, Wanted] = field(default_factory=dict)
     """Each with what it wants. It is replaced, not changed, as another thread looks at it."""
     registered: Recent[tuple[UserId, str], Subscriber] = field(default_factory=lambda: Recent(_RECENT_USERS))

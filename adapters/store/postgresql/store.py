@@ -16,7 +16,7 @@ from adapters.store.observing import StoreObserver, Unobserved
 from adapters.store.postgresql import schema
 from adapters.store.postgresql.connecting import Address, one_line
 from adapters.store.postgresql.database import Database
-from adapters.store.postgresql.erasing import Erasing, Stepped, vacuum
+from adapters.store.postgresql.erasing import Erasing, Stepped
 from adapters.store.postgresql.nodes import PostgresqlRegistry
 from adapters.store.postgresql.opened import Opened
 from adapters.store.postgresql.opening import open_database
@@ -36,6 +36,7 @@ from adapters.store.postgresql.ports.topics import PostgresqlTopics
 from adapters.store.postgresql.presence import PRESENCE_CHANNEL, PostgresqlPresence
 from adapters.store.postgresql.threads import Group, Readers, Writer
 from adapters.store.postgresql.trimming import Step, Trimmed, Trimming
+from adapters.store.postgresql.vacuuming import Vacuuming
 from adapters.store.postgresql.watching import LogWatcher, News
 from adapters.store.window import Kept
 from adapters.system.configuration import ConfigurationError
@@ -44,6 +45,8 @@ from domain.ports import Clock
 from domain.rules.epochs import Generations
 
 TRACES_CHANNEL: Final = "synkrone_traces"
+VACUUM_SECONDS: Final = 1.0
+"""For so long is waited for it, before the rest goes on beside it."""
 
 _log = logging.getLogger("synkrone.store")
 
@@ -179,6 +182,7 @@ class PostgresqlStore(
         connect = partial(Database, self._address)
         state.writer = Writer(connect(), partial(self._done, state), loop)
         state.readers = Readers(connect, loop)
+        state.vacuuming = Vacuuming(self._listen_address)
         state.watcher = LogWatcher(
             self._listen_address,
             loop,
@@ -199,6 +203,7 @@ class PostgresqlStore(
         state.closed = True
         state.watcher.stop()
         state.wake()
+        await state.vacuuming.stop()
         await asyncio.to_thread(state.readers.close)
         await asyncio.to_thread(state.writer.close)
         await asyncio.to_thread(state.watcher.close)
@@ -292,13 +297,14 @@ class PostgresqlStore(
     async def _erase(self, state: Opened) -> bool:
         """A small step; whether there is more to do. Raises StoreUnavailable."""
         stepped: Stepped = await state.writer.do(self._erasing, state.tail.given_to_all)
-        if stepped.unvacuumed is not None:
-            try:
-                await asyncio.to_thread(vacuum, self._address, stepped.unvacuumed)
-            except psycopg.Error as error:
-                _log.error("the tables could not be vacuumed, which is tried again: %s", one_line(error))
-                return False
-        return stepped.more or stepped.unvacuumed is not None
+        if not stepped.is_unvacuumed:
+            return stepped.more
+        try:
+            is_done = await state.vacuuming.go_on(0 if stepped.more else VACUUM_SECONDS)
+        except psycopg.Error as error:
+            _log.error("the tables could not be vacuumed, which is tried again: %s", one_line(error))
+            return stepped.more
+        return stepped.more or is_done
 
 
 def _address_to_listen(url: str, password: str | None) -> Address:
