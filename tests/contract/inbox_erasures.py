@@ -808,6 +808,29 @@ class ErasureContract:
         assert await ids_of(inbox, ann) == ["since"]
         assert outcomes(await inbox.append(waiting[:2])) == [DUPLICATE, DUPLICATE]
 
+    async def test_of_what_names_thousands_none_names_them(self, inbox: OpenedStore) -> None:
+        start, others = await inbox.head(), [Room.of_user(f"somebody-{number}") for number in range(4000)]
+        for number in range(8):
+            await inbox.append([draft(f"n-{number}", ANN, *others), draft(f"taken-back-{number}", ANN, *others)])
+            await inbox.append([later(f"w-{number}", START + HOUR, ANN, *others)])
+            await inbox.recall(f"taken-back-{number}")
+        upto = await inbox.head()
+        await inbox.begin_erasure(ANN_ID, "erasure", START)
+        for _ in range(4):
+            await inbox.deliver_due(START + HOUR, 1)
+            await inbox.tidy()
+        await finish(inbox)
+        await deliver(inbox, START + HOUR)
+        following = Following(inbox, start)
+        await following.until(upto.offset)
+        assert all(ANN not in entry.rooms for entry in following.entries)
+        assert await ids_of(inbox, await register(inbox)) == []
+        for id_ in ("n", "taken-back", "w"):
+            for number in range(8):
+                published = await inbox.published(f"{id_}-{number}")
+                assert published is not None
+                assert published.audience.rooms == {*others}
+
     async def test_of_many_changes_of_topics_none_names_them(self, inbox: OpenedStore) -> None:
         start = await inbox.head()
         for number in range(520):

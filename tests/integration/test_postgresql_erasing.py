@@ -21,12 +21,21 @@ from domain.model import Action, BlockUser, DisconnectUser, Room, UnblockUser, U
 from tests.contract.inbox_deletions import has_content, tidy
 from tests.contract.inbox_erasures import LATE, Late, found, use_inbox
 from tests.contract.inbox_harness import COMPANY, HOUR, arrival, arrive, draft, ids_of, register
+from tests.contract.inbox_schedule import later
 from tests.doubles import START, ManualClock
 from tests.integration.postgresql_harness import opened
 from tests.integration.test_sqlite_deletions import MARKER as DELETED
 from tests.integration.test_sqlite_deletions import delete
 from tests.integration.test_sqlite_deletions import fill as fill_with_deleted
-from tests.integration.test_sqlite_erasing import MARKER, WHO, ZEBRA, finish, notes
+from tests.integration.test_sqlite_erasing import (
+    MARKER,
+    WHO,
+    ZEBRA,
+    assert_little_in_each_step,
+    finish,
+    name_thousands,
+    notes,
+)
 from tests.postgresql import PostgresqlServer, Servers
 
 
@@ -127,6 +136,38 @@ async def test_what_was_under_way_at_another_server_leaves_no_row(
         await finish(erasing, "e")
         await late(other, zebra, before)
         assert remnants(server, database) == {}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_of_what_names_thousands_little_is_gone_through_at_once(server: PostgresqlServer, database: str) -> None:
+    def named() -> int:
+        ((number,),) = server.execute(
+            f"""
+            SELECT count(*) FROM (
+                SELECT coalesce(rooms, recalled) AS names FROM synkrone.contents
+                UNION ALL SELECT rooms FROM synkrone.scheduled) AS each
+            WHERE strpos(names, '{ZEBRA}') > 0""",  # noqa: S608
+            database,
+        )
+        return int(number)
+
+    async with opened(server.url(database), ManualClock()) as store:
+        await name_thousands(store)
+        await assert_little_in_each_step(store, named)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_where_many_are_to_be_erased_what_is_due_is_not_late(server: PostgresqlServer, database: str) -> None:
+    async with opened(server.url(database), ManualClock()) as store:
+        await store.append([later(f"w-{number}", START + HOUR) for number in range(2)])
+        many = """
+            INSERT INTO synkrone.erasures (id, who, user_id, log_offset, begun_at, waits_upto)
+            SELECT 'e-' || number, '', 'user-' || number, number, 0, 100
+            FROM generate_series(1, 3000) AS given (number)"""
+        server.execute(many, database)
+        began = time.monotonic()
+        assert len((await store.deliver_due(START + HOUR, 1)).late) == 1
+        assert time.monotonic() - began < 0.2
 
 
 async def all_wait(server: PostgresqlServer, database: str, *tasks: asyncio.Task[object]) -> None:

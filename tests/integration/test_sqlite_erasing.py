@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -37,6 +38,7 @@ from domain.model import (
 )
 from tests.contract.inbox_erasures import LATE, Late, use_inbox
 from tests.contract.inbox_harness import COMPANY, HOUR, OpenedStore, draft, ids_of, register
+from tests.contract.inbox_schedule import later
 from tests.doubles import START, ManualClock
 
 WHO, MARKER = UserId("zebra-4711@example.com"), "MARKERMARKER"
@@ -197,6 +199,49 @@ async def test_what_was_under_way_leaves_nothing_in_the_files(tmp_path: Path, la
     assert remnants(path) == {}
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM state").fetchall() == [(0,)]
+
+
+async def name_thousands(store: OpenedStore) -> None:
+    """In what was published, was taken back, and waits: eight times each."""
+    others = [Room.of_user(f"somebody-{number}") for number in range(4000)]
+    for number in range(8):
+        await store.append([draft(f"n-{number}", ZEBRA, *others), draft(f"r-{number}", ZEBRA, *others)])
+        await store.append([later(f"w-{number}", START + HOUR, ZEBRA, *others)])
+        await store.recall(f"r-{number}")
+
+
+async def assert_little_in_each_step(store: OpenedStore, named: Callable[[], int]) -> None:
+    """``named`` says in how many places the user still is."""
+    await store.begin_erasure(WHO, "e", START)
+    left = named()
+    assert left == 24
+    while left:
+        await store.tidy()
+        left, before = named(), left
+        assert before - left < 8
+    await finish(store, "e")
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_of_what_names_thousands_little_is_gone_through_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(path, clock=ManualClock())
+    await store.open()
+    await name_thousands(store)
+    with closing(sqlite3.connect(path)) as db:
+
+        def named() -> int:
+            (number,) = db.execute(
+                """
+                SELECT count(*) FROM (
+                    SELECT coalesce(rooms, recalled) AS names FROM contents UNION ALL SELECT rooms FROM scheduled)
+                WHERE instr(CAST(names AS TEXT), ?)""",
+                (ZEBRA,),
+            ).fetchone()
+            return int(number)
+
+        await assert_little_in_each_step(store, named)
+    await store.close()
 
 
 @pytest.mark.gen_test(timeout=60)

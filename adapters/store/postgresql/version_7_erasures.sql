@@ -251,17 +251,43 @@ $$;
 COMMENT ON FUNCTION synkrone.erased_of IS
     'Those of the users who were erased since they were registered, when their own rooms began for them at "starts".';
 
-CREATE FUNCTION synkrone.erase_placed(running text, own text, most integer) RETURNS boolean
+CREATE FUNCTION synkrone.first_to_erase(running text, most integer, most_bytes bigint) RETURNS bigint[]
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT log_offset FROM (
+            SELECT log_offset, row_number() OVER following AS number, sum(names) OVER following AS name_bytes
+            FROM (
+                SELECT log_offset, coalesce(CASE
+                    WHEN log_offset < 0 THEN (
+                        SELECT octet_length(rooms) FROM synkrone.scheduled WHERE scheduled.number = -oldest.log_offset)
+                    WHEN item THEN (
+                        SELECT octet_length(coalesce(rooms, recalled)) FROM synkrone.contents
+                        WHERE contents.log_offset = oldest.log_offset)
+                    ELSE (
+                        SELECT octet_length(rooms) FROM synkrone.entries
+                        WHERE entries.log_offset = oldest.log_offset)
+                    END, 0) AS names
+                FROM (
+                    SELECT erasing.log_offset, item FROM synkrone.erasing WHERE erasure = running
+                    ORDER BY erasing.log_offset LIMIT most) AS oldest) AS sized
+            WINDOW following AS (ORDER BY log_offset ROWS UNBOUNDED PRECEDING)) AS chosen
+        WHERE number = 1 OR name_bytes <= most_bytes);
+END
+$$;
+COMMENT ON FUNCTION synkrone.first_to_erase IS
+    'Of what still has the name of somebody the first that have no more bytes of names than that, at least one.';
+
+CREATE FUNCTION synkrone.erase_placed(running text, own text, most integer, most_bytes bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     gone_items bigint[];
     gone_events bigint[];
     sealed bigint[];
+    first bigint[] := synkrone.first_to_erase(running, most, most_bytes);
 BEGIN
     WITH gone AS (
-        DELETE FROM synkrone.erasing WHERE erasure = running AND log_offset IN (
-            SELECT log_offset FROM synkrone.erasing WHERE erasure = running ORDER BY log_offset LIMIT most)
-        RETURNING log_offset, item)
+        DELETE FROM synkrone.erasing WHERE erasure = running AND log_offset = ANY (first) RETURNING log_offset, item)
     SELECT array_agg(log_offset) FILTER (WHERE item), array_agg(log_offset) FILTER (WHERE NOT item)
     INTO gone_items, gone_events FROM gone;
     UPDATE synkrone.entries SET rooms = synkrone.without(rooms, own) WHERE log_offset = ANY (gone_events);
@@ -304,16 +330,22 @@ END
 $$;
 COMMENT ON FUNCTION synkrone.seal_contents IS 'What is left of notifications is by what a retry is known.';
 
-CREATE FUNCTION synkrone.erase_recalled(own text, upto bigint, most integer) RETURNS boolean
+CREATE FUNCTION synkrone.erase_recalled(own text, upto bigint, most integer, most_bytes bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     found bigint[];
     sealed bigint[];
 BEGIN
+    -- Nearly all of them are for others: of those no name is looked at by itself.
     SELECT array_agg(log_offset) INTO found FROM (
-        SELECT log_offset FROM synkrone.contents
-        WHERE recalled IS NOT NULL AND log_offset < upto AND own = ANY (string_to_array(recalled, E'\n'))
-        LIMIT most) AS chosen;
+        SELECT log_offset, row_number() OVER following AS number, sum(names) OVER following AS name_bytes
+        FROM (
+            SELECT log_offset, octet_length(recalled) AS names FROM synkrone.contents
+            WHERE recalled IS NOT NULL AND log_offset < upto
+                AND CASE WHEN strpos(recalled, own) > 0 THEN own = ANY (string_to_array(recalled, E'\n')) END
+            LIMIT most) AS found_first
+        WINDOW following AS (ORDER BY log_offset ROWS UNBOUNDED PRECEDING)) AS chosen
+    WHERE number = 1 OR name_bytes <= most_bytes;
     UPDATE synkrone.contents SET recalled = synkrone.without(recalled, own) WHERE log_offset = ANY (found);
     SELECT array_agg(log_offset) INTO sealed FROM synkrone.contents
     WHERE log_offset = ANY (found) AND recalled IS NULL;
@@ -376,7 +408,7 @@ $$;
 COMMENT ON FUNCTION synkrone.withdraw IS
     'What waits under numbers is not for a user any more, who is being erased; where there is no other it is cancelled.';
 
-CREATE FUNCTION synkrone.erase_scheduled(running text, own text, most integer) RETURNS boolean
+CREATE FUNCTION synkrone.erase_scheduled(running text, own text, most integer, most_bytes bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     upto bigint := (SELECT waits_upto FROM synkrone.erasures WHERE id = running);
@@ -386,9 +418,9 @@ BEGIN
         RETURN false;
     END IF;
     WITH gone AS (
-        DELETE FROM synkrone.erasing WHERE erasure = running AND log_offset IN (
-            SELECT log_offset FROM synkrone.erasing WHERE erasure = running AND log_offset < 0
-            ORDER BY log_offset LIMIT most)
+        DELETE FROM synkrone.erasing
+        WHERE erasure = running AND log_offset < 0
+            AND log_offset = ANY (synkrone.first_to_erase(running, most, most_bytes))
         RETURNING log_offset)
     SELECT array_agg(-log_offset) INTO numbers FROM gone;
     IF numbers IS NULL THEN
@@ -412,10 +444,25 @@ COMMENT ON FUNCTION synkrone.erase_scheduled IS
 
 CREATE FUNCTION synkrone.withdraw_due(numbers bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    names text[];
 BEGIN
+    IF NOT EXISTS (
+        SELECT FROM synkrone.erasures WHERE done_at IS NULL AND user_id IS NOT NULL AND waits_upto > 0)
+    THEN
+        RETURN;
+    END IF;
+    -- A thousand may be to be erased, of whom hardly any is named. Each is looked up in a hash: joined, each could be
+    -- compared with all.
+    names := ARRAY(
+        SELECT named.room
+        FROM synkrone.scheduled CROSS JOIN string_to_table(scheduled.rooms, E'\n') AS named (room)
+        WHERE scheduled.number = ANY (numbers));
     PERFORM synkrone.withdraw(
         'user:' || user_id, ARRAY(SELECT number FROM unnest(numbers) AS given (number) WHERE number <= waits_upto))
-    FROM synkrone.erasures WHERE done_at IS NULL AND user_id IS NOT NULL AND waits_upto > 0;
+    FROM synkrone.erasures
+    WHERE done_at IS NULL AND user_id IS NOT NULL AND waits_upto > 0
+        AND CASE WHEN true THEN 'user:' || user_id IN (SELECT unnest(names)) END;
 END
 $$;
 COMMENT ON FUNCTION synkrone.withdraw_due IS
@@ -430,6 +477,7 @@ BEGIN
     FOR own IN
         SELECT 'user:' || user_id FROM synkrone.erasures
         WHERE done_at IS NULL AND user_id IS NOT NULL AND waits_upto >= waits_under
+            AND strpos(rooms, 'user:' || user_id) > 0
     LOOP
         left_over := synkrone.without(left_over, own);
     END LOOP;
@@ -449,7 +497,8 @@ BEGIN
         FROM synkrone.erasures JOIN synkrone.contents ON contents.log_offset < erasures.log_offset
         WHERE erasures.user_id IS NOT NULL
             AND contents.log_offset = (SELECT ids.log_offset FROM synkrone.ids WHERE ids.id = amended_id)
-            AND 'user:' || erasures.user_id = ANY (string_to_array(contents.rooms, E'\n'))
+            AND CASE WHEN strpos(contents.rooms, 'user:' || erasures.user_id) > 0
+                THEN 'user:' || erasures.user_id = ANY (string_to_array(contents.rooms, E'\n')) END
     LOOP
         UPDATE synkrone.contents SET rooms = synkrone.without(rooms, found.own)
         WHERE contents.log_offset = found.log_offset;

@@ -92,7 +92,9 @@ BEGIN
     FROM synkrone.scheduled WHERE scheduled.number > last;
     UPDATE synkrone.erasures SET waits_again = true
     WHERE done_at IS NULL AND user_id IS NOT NULL AND NOT waits_again
-        AND 'user:' || user_id = ANY (string_to_array(array_to_string(new_rooms, E'\n'), E'\n'));
+        -- In a hash, as in withdraw_due.
+        AND CASE WHEN true THEN 'user:' || user_id IN (
+            SELECT string_to_table(array_to_string(new_rooms, E'\n'), E'\n')) END;
 END
 $$;
 COMMENT ON FUNCTION synkrone.schedule IS

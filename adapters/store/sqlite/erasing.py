@@ -187,7 +187,13 @@ def _scheduled(transaction: LogTransaction, erasing: Erasing) -> int | None:
     """What waits for its time: each is cancelled, or loses the name. From the last one that waited as it began: what
     was published since is theirs again."""
     rows = transaction.db.execute(
-        f"{_WAITING} WHERE number <= ? ORDER BY number DESC LIMIT ?", (erasing.at, _AT_ONCE)
+        f"""
+        SELECT number, rooms, id, key, digest FROM (
+            SELECT *, row_number() OVER following AS place, sum(coalesce(length(rooms), 0)) OVER following AS size
+            FROM ({_WAITING} WHERE number <= ? ORDER BY number DESC LIMIT ?)
+            WINDOW following AS (ORDER BY number DESC ROWS UNBOUNDED PRECEDING))
+        WHERE place = 1 OR size <= ? ORDER BY number DESC""",  # noqa: S608
+        (erasing.at, _AT_ONCE, _NAMES_BYTES),
     ).fetchall()
     known = seals(transaction.db)
     for row in rows:
@@ -304,9 +310,14 @@ def _recalled(transaction: LogTransaction, erasing: Erasing) -> int | None:
     db = transaction.db
     rows = db.execute(
         """
-        SELECT offset, recalled FROM contents WHERE recalled IS NOT NULL AND offset > ? AND offset < ?
-        ORDER BY offset LIMIT ?""",
-        (erasing.at, erasing.offset, _AT_ONCE),
+        SELECT offset, recalled FROM (
+            SELECT offset, recalled, row_number() OVER following AS number, sum(length(recalled)) OVER following AS size
+            FROM (
+                SELECT offset, recalled FROM contents WHERE recalled IS NOT NULL AND offset > ? AND offset < ?
+                ORDER BY offset LIMIT ?)
+            WINDOW following AS (ORDER BY offset ROWS UNBOUNDED PRECEDING))
+        WHERE number = 1 OR size <= ? ORDER BY offset""",
+        (erasing.at, erasing.offset, _AT_ONCE, _NAMES_BYTES),
     ).fetchall()
     known = seals(db)
     for offset, names in rows:
