@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import time
@@ -136,6 +137,32 @@ async def test_what_was_under_way_at_another_server_leaves_no_row(
         await finish(erasing, "e")
         await late(other, zebra, before)
         assert remnants(server, database) == {}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_whoever_is_erased_is_new_to_the_server_that_has_answered(
+    server: PostgresqlServer, database: str
+) -> None:
+    url, clock = server.url(database), ManualClock()
+    users = [UserId(f"user-{number}") for number in range(20)]
+    async with opened(url, clock) as erasing, opened(url, clock) as other:
+
+        async def append_elsewhere() -> None:
+            for number in itertools.count():
+                await other.append([draft(f"noise-{number}", ZEBRA)])
+
+        for user in users:
+            await register(erasing, user)
+        await erasing.append([draft("a", COMPANY)])
+        appending = asyncio.create_task(append_elsewhere())
+        for user in users:
+            await erasing.begin_erasure(user, user, START)
+            subscriber = await register(erasing, user)
+            assert subscriber.starts[Room.of_user(user)] == await erasing.erased_at(user) - 1
+            assert await ids_of(erasing, subscriber) == []
+        appending.cancel()
+        with suppress(asyncio.CancelledError):
+            await appending
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -91,11 +91,19 @@ class Beginning:
     known_epoch: str | None
 
 
+@value
+class Begun:
+    """``at`` is its place in the log; None where it was running, and nothing of the user has come since."""
+
+    erasure: Erasure
+    at: Position | None
+
+
 @dataclass(eq=False, slots=True)
 class _Begun:
     wanted: Beginning
     name: UUID = field(default_factory=append_name)
-    answer: Erasure | None = None
+    answer: Begun | None = None
     entry: Entry | None = None
 
 
@@ -141,11 +149,13 @@ class BeginningToErase:
             },
         )
         db.execute(b"COMMIT")
-        if first is not None:
+        position = Position(epoch, first) if first is not None else None
+        if position is not None:
             db.answered = [one.name]
-            one.entry = Entry(Position(epoch, first), frozenset(), event, payload, control=control)
+            one.entry = Entry(position, frozenset(), event, payload, control=control)
         known_at = moment(begun_at if begun_at is not None else microseconds(wanted.begun_at))
-        one.answer = Erasure(id_ if id_ is not None else wanted.id, wanted.user, known_at, left_in=LEFT_IN)
+        erasure = Erasure(id_ if id_ is not None else wanted.id, wanted.user, known_at, left_in=LEFT_IN)
+        one.answer = Begun(erasure, position)
 
 
 def found(snapshot: Snapshot, ids: Sequence[str]) -> list[Erasure | None]:
