@@ -34,8 +34,9 @@ class Origin:
     """A scheme, host and port, each written in one way only, so that equal origins are equal (RFC 6454, section 5).
 
     ``ws`` and ``wss`` are ``http`` and ``https``. The host is in lower case and in ASCII (IDNA), an IPv6 address in
-    brackets, without the dot that may end a name. ``port`` is None for the scheme's own. The host is empty in
-    ``file://``; the opaque origin, which browsers write ``null``, has the scheme ``null`` and nothing else.
+    brackets; of ``http`` and ``https`` without the dot that may end a name. ``port`` is None for the scheme's own. The
+    host is empty in ``file://``; the opaque origin, which browsers write ``null``, has the scheme ``null`` and nothing
+    else.
     """
 
     scheme: str
@@ -143,7 +144,8 @@ def _host(scheme: str, text: str) -> str:
     if text.startswith("["):
         return _ipv6(text[1:-1])
     host = _ascii(text).lower()
-    host = host.removesuffix(".") or host
+    if is_web:
+        host = host.removesuffix(".") or host
     if not host:
         if is_web:
             raise ValueError("must have a host, as in https://app.example")

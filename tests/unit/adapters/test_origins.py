@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.http.origins import NULL, Origin, OriginSet, Subdomains, origin_at, origin_sent, parse_allowed_origin
@@ -240,6 +240,7 @@ def test_where_a_server_is_reached(host: str, origin: str | None) -> None:
     assert (str(found) if found is not None else None) == origin
 
 
+@example("app://a..")
 @given(st.text(max_size=40) | st.from_regex(r"[a-zA-Z]{1,8}://(\*\.)?[ -~é。]{0,20}(:[0-9]{0,6})?", fullmatch=True))
 def test_any_text_is_an_origin_that_can_match_or_is_refused(text: str) -> None:
     try:
