@@ -65,11 +65,11 @@ class FoundTogether:
 def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTogether | SynkroneError]:
     """An operation of the readers."""
     window = requests[-1].window
-    now = log.snapshot(db)
-    aged = items.aged_upto(db, window, now)
+    snapshot = log.snapshot_of(db)
+    aged = items.aged_upto(db, window, snapshot)
     arrivals = [arrival for request in requests for arrival in request.arrivals]
-    known = _look_up(db, arrivals, _with_numbers, now.groups, {"aged": aged} | window.limits)
-    as_of = Position(requests[-1].generations.present, now.head)
+    known = _look_up(db, arrivals, _with_numbers, snapshot.groups, {"aged": aged} | window.limits)
+    as_of = Position(requests[-1].generations.present, snapshot.head)
     in_order = zip(arrivals, known, strict=True)
     found: list[FoundTogether | SynkroneError] = []
     for request in requests:
@@ -79,14 +79,14 @@ def arrive(db: sqlite3.Connection, requests: Sequence[Arriving]) -> list[FoundTo
                 if one is None:
                     each.append(None)
                     continue
-                where = continuation(arrival, Standing(request.generations, now.head, one.floor, one.mark))
-                page = _page(db, request, arrival, one, where.after, now.head)
+                where = continuation(arrival, Standing(request.generations, snapshot.head, one.floor, one.mark))
+                page = _page(db, request, arrival, one, where.after, snapshot.head)
                 counted = items.counted(window, items.summary(one.numbers, window, aged), as_of)
                 each.append(Found(one.subscriber, where, page, counted, topics_only(one.spans)))
         except SynkroneError as error:
             found.append(error)
         else:
-            found.append(FoundTogether(each, now.head))
+            found.append(FoundTogether(each, snapshot.head))
     return found
 
 

@@ -27,7 +27,7 @@ from adapters.store.sqlite.items import (
     summarize,
 )
 from adapters.store.sqlite.locators import locator
-from adapters.store.sqlite.log import snapshot
+from adapters.store.sqlite.log import snapshot_of
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.topics import Groups, groups_in
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
@@ -70,7 +70,7 @@ def change(transaction: LogTransaction, wanted: Change) -> Changed:
     """An operation of the writer."""
     if is_erased(transaction, wanted.view.subscriber):
         return Changed(0, Counts(0, 0, 0), transaction.as_of)
-    (summary,) = summarize(transaction.db, [wanted.view], snapshot(transaction.db))
+    (summary,) = summarize(transaction.db, [wanted.view], snapshot_of(transaction.db))
     return _apply(transaction, wanted, named(transaction, wanted.view, wanted.ids, summary.floor), summary)
 
 
@@ -78,7 +78,7 @@ def read_all(transaction: LogTransaction, wanted: ReadAll) -> Changed:
     """An operation of the writer."""
     if is_erased(transaction, wanted.view.subscriber):
         return Changed(0, Counts(0, 0, 0), transaction.as_of)
-    (summary,) = summarize(transaction.db, [wanted.view], snapshot(transaction.db))
+    (summary,) = summarize(transaction.db, [wanted.view], snapshot_of(transaction.db))
     if wanted.up_to is None:
         return _read_everything(transaction, wanted, summary)
     items = _to_read(transaction, wanted.view, wanted.up_to, summary.floor)

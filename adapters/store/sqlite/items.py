@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from adapters.store.form import notification, other_form, unknown_form
 from adapters.store.sqlite.collapsing import KEYED, places_of, replaced
-from adapters.store.sqlite.log import FIELD, ROW, Snapshot, snapshot
+from adapters.store.sqlite.log import FIELD, ROW, Snapshot, snapshot_of
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.topics import Groups, items_in_groups, start_in, starts_in, stays_in
 from adapters.store.times import MICROSECOND, moment
@@ -165,10 +165,10 @@ class Summary:
     stands_until: int | None
 
 
-def summarize(db: sqlite3.Connection, views: Sequence[View], now: Snapshot) -> list[Summary]:
+def summarize(db: sqlite3.Connection, views: Sequence[View], snapshot: Snapshot) -> list[Summary]:
     """All of one time, that of the last. ``to_read`` items are unread or unseen, the archived ones among them."""
     window = views[-1].window
-    aged = aged_upto(db, window, now)
+    aged = aged_upto(db, window, snapshot)
     subscribers = [view.subscriber for view in views]
     # Nearly all have one set of roles each, and those are looked for together.
     alone = [number for number, one in enumerate(subscribers) if not one.others]
@@ -179,7 +179,7 @@ def summarize(db: sqlite3.Connection, views: Sequence[View], now: Snapshot) -> l
         sets = zip(*(one.in_each for one in some), strict=True)
         sizes = tuple(max(1, *map(len, of_some)) for of_some in sets)
         (rows,) = db.execute(
-            _summaries(sizes, now.groups),
+            _summaries(sizes, snapshot.groups),
             {"views": as_json([_row(one, aged, sizes) for one in some]), "aged": aged} | window.limits,
         ).fetchone()
         those = (summary(row, window, aged) for row in json.loads(rows))
@@ -277,18 +277,18 @@ def _placed_in(rooms: Sequence[int], groups: Groups) -> str:
     return placed
 
 
-def aged_upto(db: sqlite3.Connection, window: Window, now: Snapshot) -> int:
+def aged_upto(db: sqlite3.Connection, window: Window, snapshot: Snapshot) -> int:
     """The offset up to which everything is too old for it."""
-    return stored_upto(db, window.aged_before, now)
+    return stored_upto(db, window.aged_before, snapshot)
 
 
-def stored_upto(db: sqlite3.Connection, aged_before: int, now: Snapshot) -> int:
+def stored_upto(db: sqlite3.Connection, aged_before: int, snapshot: Snapshot) -> int:
     """The offset up to which all contents were stored at a time or before it; 0 where none were. Times of storing never
     decrease along the log."""
     first = db.execute("SELECT offset, stored_at FROM contents ORDER BY offset LIMIT 1").fetchone()
     if first is None or first[1] > aged_before:
         return 0
-    aged, young = int(first[0]), now.head + 1
+    aged, young = int(first[0]), snapshot.head + 1
     while young - aged > 1:
         middle = (aged + young) // 2
         offset, stored_at = db.execute(
@@ -312,9 +312,9 @@ class Looking:
 
 def count(db: sqlite3.Connection, looking: Sequence[Looking]) -> list[Counted]:
     """An operation of the readers."""
-    now = snapshot(db)
-    as_of = Position(looking[-1].generations.present, now.head)
-    summaries = summarize(db, [one.view for one in looking], now)
+    snapshot = snapshot_of(db)
+    as_of = Position(looking[-1].generations.present, snapshot.head)
+    summaries = summarize(db, [one.view for one in looking], snapshot)
     return [counted(one.view.window, found, as_of) for one, found in zip(looking, summaries, strict=True)]
 
 
@@ -325,8 +325,8 @@ def counted(window: Window, found: Summary, as_of: Position) -> Counted:
 
 
 def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
-    query, view, now = looking.query, looking.view, snapshot(db)
-    (summary,) = summarize(db, [view], now)
+    query, view, snapshot = looking.query, looking.view, snapshot_of(db)
+    (summary,) = summarize(db, [view], snapshot)
     arguments = view.arguments(summary.floor) | {
         "type": query.type,
         "before": query.before,
@@ -339,7 +339,7 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
     before, returned_before = ("", "")
     if query.before is not None:
         before, returned_before = "AND placed.offset < :before", "AND raised < :before"
-    those, back = placed(view.subscriber, now.groups), _returned(view.subscriber, now.groups)
+    those, back = placed(view.subscriber, snapshot.groups), _returned(view.subscriber, snapshot.groups)
     (sizes,) = db.execute(
         f"""
         SELECT '[' || group_concat('[' || place || ',' || contents.offset || ',' || length(payload) || ']') || ']'
@@ -378,7 +378,9 @@ def listing(db: sqlite3.Connection, looking: Looking) -> Listing:
     if unknown is not None:
         raise unknown_form(unknown)
     last = min(places.values()) if len(places) < len(found) else None
-    return Listing(tuple(_items(rows, places)), last, summary.counts, Position(looking.generations.present, now.head))
+    return Listing(
+        tuple(_items(rows, places)), last, summary.counts, Position(looking.generations.present, snapshot.head)
+    )
 
 
 def _items(rows: bytes | None, places: Mapping[int, int]) -> list[Item]:

@@ -27,7 +27,7 @@ from adapters.store.sqlite import topics
 from adapters.store.sqlite.erased import erased_lately
 from adapters.store.sqlite.items import stored_upto
 from adapters.store.sqlite.locators import locator
-from adapters.store.sqlite.log import log_floor, snapshot
+from adapters.store.sqlite.log import log_floor, snapshot_of
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import Insert, LogTransaction
 from adapters.store.times import MICROSECOND, microseconds, moment, second
@@ -188,7 +188,7 @@ def addressed(db: sqlite3.Connection, asking: Asking) -> AddressedPage:
     }
     marks = dict(db.execute("SELECT role, offset FROM marks WHERE user = ?", (user,)).fetchall())
     query = asking.query
-    floor = stored_upto(db, microseconds(query.since) - 1, snapshot(db)) if query.since is not None else 0
+    floor = stored_upto(db, microseconds(query.since) - 1, snapshot_of(db)) if query.since is not None else 0
     before = query.before if query.before is not None else ALL
     following = None
     if query.id is not None:

@@ -123,7 +123,7 @@ class Snapshot:
     groups: Groups
 
 
-def snapshot(db: sqlite3.Connection) -> Snapshot:
+def snapshot_of(db: sqlite3.Connection) -> Snapshot:
     head, floor, groups = db.execute(_SNAPSHOT).fetchone()
     return Snapshot(int(head), int(floor), Groups(groups))
 
@@ -153,11 +153,11 @@ class Reading:
 
 def page(db: sqlite3.Connection, reading: Reading) -> tuple[Page, int]:
     """A page, and the head of its snapshot. Raises CursorRefused: TRIMMED."""
-    subscriber, now = reading.subscriber, snapshot(db)
-    if may_miss(subscriber, reading.after, now.floor) and trimmed(db, subscriber, now.groups) > reading.after:
+    subscriber, snapshot = reading.subscriber, snapshot_of(db)
+    if may_miss(subscriber, reading.after, snapshot.floor) and trimmed(db, subscriber, snapshot.groups) > reading.after:
         raise CursorRefused(RecoveryReason.TRIMMED)
-    spans = stays_of(db, subscriber.user, subscriber.starts, now.groups)
-    return readable_page(db, reading, now.head, spans), now.head
+    spans = stays_of(db, subscriber.user, subscriber.starts, snapshot.groups)
+    return readable_page(db, reading, snapshot.head, spans), snapshot.head
 
 
 def readable_page(db: sqlite3.Connection, reading: Reading, head: int, spans: Sequence[Span]) -> Page:

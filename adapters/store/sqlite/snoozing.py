@@ -13,7 +13,7 @@ from adapters.store.sqlite.changes import log_events, named, store, user_of
 from adapters.store.sqlite.collapsing import Keyed, key_of, later
 from adapters.store.sqlite.erased import is_erased
 from adapters.store.sqlite.items import View, summarize
-from adapters.store.sqlite.log import snapshot
+from adapters.store.sqlite.log import snapshot_of
 from adapters.store.sqlite.schema import as_json
 from adapters.store.sqlite.transaction import LogTransaction, NewChange
 from adapters.store.times import microseconds, moment
@@ -46,7 +46,7 @@ def snooze(transaction: LogTransaction, wanted: Snooze) -> Changed:
     """An operation of the writer."""
     if is_erased(transaction, wanted.view.subscriber):
         return Changed(0, Counts(0, 0, 0), transaction.as_of)
-    (summary,) = summarize(transaction.db, [wanted.view], snapshot(transaction.db))
+    (summary,) = summarize(transaction.db, [wanted.view], snapshot_of(transaction.db))
     items = named(transaction, wanted.view, wanted.ids, summary.floor)
     if wanted.until <= wanted.at:
         return _wake(transaction, wanted, [item.offset for item in items if item.times.snoozed_until is not None])
@@ -63,7 +63,7 @@ def _wake(transaction: LogTransaction, wanted: Snooze, offsets: Sequence[int]) -
     if offsets:
         user = user_of(transaction, wanted.view)
         bring_back(transaction, [Snoozed(user, offset, wanted.until) for offset in offsets])
-    (summary,) = summarize(transaction.db, [wanted.view], snapshot(transaction.db))
+    (summary,) = summarize(transaction.db, [wanted.view], snapshot_of(transaction.db))
     return Changed(len(offsets), summary.counts, transaction.as_of)
 
 
