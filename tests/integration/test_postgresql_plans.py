@@ -76,17 +76,20 @@ SMALL = {"log", "epochs", "epochs_pkey", "appends"}
 """Of which there are a few rows whatever is stored."""
 
 QUERIES: list[tuple[bytes, dict[str, Any]]] = [
-    (
-        log._PAGE,
-        {
-            "user": "u1",
-            "after": 0,
-            "rooms": ["user:u1", "everyone"],
-            "starts": [0, 0],
-            "afters": [0, 0],
-            "entries": 500,
-            "bytes": 10**6,
-        },
+    *(
+        (
+            query,
+            {
+                "user": "u1",
+                "after": 0,
+                "rooms": ["user:u1", "everyone"],
+                "starts": [0, 0],
+                "afters": [0, 0],
+                "entries": 500,
+                "bytes": 10**6,
+            },
+        )
+        for query in (log._PAGE, log._PAGE_WITH_GROUPS)
     ),
     (log._FOLLOWING, {"after": 5, "upto": ROWS}),
     (log._OUTLINES, {"after": 5, "upto": ROWS}),

@@ -28,7 +28,7 @@ _IS_SAME = "(SELECT incarnation = synkrone.incarnation() FROM synkrone.epochs OR
 
 def _log(is_same: str) -> bytes:
     return f"""
-        SELECT synkrone.head(), floor,
+        SELECT synkrone.head(), floor, has_groups,
             (SELECT epoch FROM synkrone.epochs ORDER BY number LIMIT 1),
             (SELECT epoch FROM synkrone.epochs ORDER BY number DESC LIMIT 1),
             {is_same}
@@ -113,8 +113,8 @@ class Database:
         cursor = line.execute(_BEGIN_SNAPSHOT + settings + log)
         while cursor.nextset():
             pass
-        head, floor, oldest, newest, is_same = cursor.fetchone() or (0, 0, None, None, None)
-        yield Snapshot(self, head, floor, self.generations(oldest, newest), is_same)
+        head, floor, has_groups, oldest, newest, is_same = cursor.fetchone() or (0, 0, False, None, None, None)
+        yield Snapshot(self, head, floor, has_groups, self.generations(oldest, newest), is_same)
         self.line.execute(b"COMMIT")
 
     def generations(self, oldest: str | None, newest: str | None) -> Generations:
@@ -174,12 +174,14 @@ class Database:
 class Snapshot:
     """The log at one moment. ``floor`` is the offset up to which everything has left it, though not every inbox.
 
-    ``is_same``: the database is the one of the last epoch. None where that was not asked.
+    ``has_groups``: somebody may have stays, in topics or in rooms of several parts. ``is_same``: the database is the
+    one of the last epoch. None where that was not asked.
     """
 
     db: Database
     head: int
     floor: int
+    has_groups: bool
     generations: Generations
     is_same: bool | None = None
 

@@ -87,10 +87,14 @@ _STORED = f"""
         FROM synkrone.entries WHERE NOT sized.item AND entries.log_offset = sized.log_offset
         LIMIT 1) AS stored ON true"""  # noqa: S608
 
-_PAGE = f"""
-    WITH found AS (
-        SELECT DISTINCT placed.log_offset, placed.item
-        FROM (
+_IN_ROOMS = """
+            SELECT placed.log_offset, placed.item
+            FROM unnest(%(rooms)s::text[], %(afters)s::bigint[]) AS mine (room, after)
+            CROSS JOIN LATERAL (
+                SELECT log_offset, item FROM synkrone.placed
+                WHERE placed.room = mine.room AND placed.log_offset > mine.after
+                ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed"""
+_IN_ROOMS_AND_GROUPS = f"""
             SELECT placed.log_offset, placed.item
             FROM {MINE.format(after="%(after)s::bigint")}
             CROSS JOIN LATERAL (
@@ -107,7 +111,13 @@ _PAGE = f"""
                     AND placed.log_offset > greatest(stay.upto_offset, %(after)s::bigint)
                     AND (SELECT about FROM synkrone.entries WHERE entries.log_offset = placed.log_offset)
                         BETWEEN stay.after_offset + 1 AND stay.upto_offset
-                ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed) AS placed
+                ORDER BY log_offset LIMIT %(entries)s::integer + 1) AS placed"""  # noqa: S608
+
+
+def _page(placed: str) -> bytes:
+    return f"""
+    WITH found AS (
+        SELECT DISTINCT placed.log_offset, placed.item FROM ({placed}) AS placed
         ORDER BY log_offset LIMIT %(entries)s::integer + 1),
     {_SUMS}
     SELECT (SELECT count(*) FROM found),
@@ -121,6 +131,9 @@ _PAGE = f"""
     WHERE number = 1 OR (
         number <= %(entries)s::integer AND bytes <= %(bytes)s::bigint AND total <= {PAGE_TOTAL_BYTES})
     ORDER BY log_offset""".encode()  # noqa: S608
+
+
+_PAGE, _PAGE_WITH_GROUPS = map(_page, (_IN_ROOMS, _IN_ROOMS_AND_GROUPS))
 
 
 def _following(columns: str) -> bytes:
@@ -217,7 +230,8 @@ def page(snapshot: Snapshot, reading: Reading) -> Page:
 def readable_pages(snapshot: Snapshot, readings: Sequence[Reading]) -> list[Page]:
     """Pages after positions of which nothing was trimmed. Raises StoreUnavailable."""
     pages: list[Page] = []
-    for rows in snapshot.db.all_of(_PAGE, [reading.parameters for reading in readings]):
+    query = _PAGE_WITH_GROUPS if snapshot.has_groups else _PAGE
+    for rows in snapshot.db.all_of(query, [reading.parameters for reading in readings]):
         entries = as_seen_by(
             [_entry(snapshot.generations, row[2:]) for row in rows],
             {_about(row): row[1] for row in rows if row[1] is not None},

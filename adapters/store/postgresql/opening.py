@@ -15,7 +15,6 @@ from adapters.store.postgresql.ledger import begin_run
 from adapters.store.postgresql.log import stored, tail_floor
 from adapters.store.postgresql.moved import wait_for_move
 from adapters.store.postgresql.schema import prepare, unusable
-from adapters.store.postgresql.topics import has_topics
 from adapters.store.served import StoreUnusable
 from domain.errors import StoreUnavailable
 from domain.model import Entry
@@ -58,7 +57,7 @@ def open_database(
             run = begin_run(db, at, is_kept=keeps_deliveries)
             with db.snapshot() as snapshot:
                 floor = tail_floor(snapshot, tail_entries, tail_bytes)
-                has_any = has_topics(snapshot)
+                has_any = snapshot.has_groups
                 entries: list[Entry] = []
                 while (upto := floor + len(entries)) < snapshot.head:
                     entries.extend(stored(snapshot, upto, snapshot.head))

@@ -38,17 +38,11 @@ _STAYS = STAYS.encode()
 
 def stays_of(snapshot: Snapshot, user: UserId, starts: Mapping[Room, int]) -> list[Span]:
     """Of who has such starts, in topics and in rooms of several parts."""
+    if not snapshot.has_groups:
+        return []
     given = {"user": user, "rooms": list(starts), "starts": list(starts.values())}
     return spans(snapshot.db.execute(_STAYS, given).fetchall())
 
 
 def spans(rows: Iterable[Row]) -> list[Span]:
     return [Span(Room(room), after, upto) for room, after, upto in rows]
-
-
-def has_topics(snapshot: Snapshot) -> bool:
-    """As of a Tail."""
-    (has,) = snapshot.db.one(
-        b"SELECT EXISTS (SELECT FROM synkrone.memberships) OR EXISTS (SELECT FROM synkrone.all_of)"
-    )
-    return bool(has)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from adapters.store.postgresql.changes import USERS_AT_ONCE, lock_users
-from adapters.store.postgresql.database import Database, Snapshot, Written
+from adapters.store.postgresql.database import Database, Row, Snapshot, Written
 from adapters.store.postgresql.log import TRIMMED
 from adapters.store.registration import Registration
 from domain.model import Arrival, Position, Room, Span, Subscriber, UserId
@@ -130,16 +130,7 @@ def standings(snapshot: Snapshot, those: Sequence[Arrival | Registration]) -> li
         _MARKS, {"users": [one.user for one in those], "roles": [one.role for one in those]}
     ).fetchall()
     stays: list[list[Span]] = [[] for _ in those]
-    for number, room, after, upto, lost in snapshot.db.execute(
-        _STAYS,
-        {
-            "numbers": list(range(len(those))),
-            "users": [one.user for one in those],
-            "rooms": ["\n".join(known) for known in starts],
-            "starts": [" ".join(map(str, known.values())) for known in starts],
-            "floor": snapshot.floor,
-        },
-    ):
+    for number, room, after, upto, lost in _stays_of(snapshot, those, starts):
         stays[number].append(Span(Room(room), after, upto))
         trimmed[number][Room(room)] = lost
     return [
@@ -150,6 +141,23 @@ def standings(snapshot: Snapshot, those: Sequence[Arrival | Registration]) -> li
         else None
         for one, known, lost, some, (mark,) in zip(those, starts, trimmed, stays, marks, strict=True)
     ]
+
+
+def _stays_of(
+    snapshot: Snapshot, those: Sequence[Arrival | Registration], starts: Sequence[Mapping[Room, int]]
+) -> Sequence[Row]:
+    if not snapshot.has_groups:
+        return ()
+    return snapshot.db.execute(
+        _STAYS,
+        {
+            "numbers": list(range(len(those))),
+            "users": [one.user for one in those],
+            "rooms": ["\n".join(known) for known in starts],
+            "starts": [" ".join(map(str, known.values())) for known in starts],
+            "floor": snapshot.floor,
+        },
+    ).fetchall()
 
 
 def registered(snapshot: Snapshot, registrations: Sequence[Registration]) -> list[Subscriber | None]:

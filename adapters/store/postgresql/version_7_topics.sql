@@ -8,6 +8,21 @@ CREATE TABLE synkrone.memberships (
     PRIMARY KEY (user_id, room, after_offset));
 CREATE INDEX memberships_room ON synkrone.memberships (room, after_offset, user_id);
 
+-- Whether anybody ever came to a topic, or anything was for who is in all of some groups. It is read with the head:
+-- where there are none, nobody's stays are looked for.
+ALTER TABLE synkrone.log ADD COLUMN has_groups boolean NOT NULL DEFAULT false;
+
+CREATE FUNCTION synkrone.note_groups() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE synkrone.log SET has_groups = true WHERE NOT has_groups;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION synkrone.note_groups IS 'There are groups from now on.';
+
+CREATE TRIGGER groups_noted AFTER INSERT ON synkrone.memberships EXECUTE FUNCTION synkrone.note_groups();
+
 CREATE FUNCTION synkrone.change_members(
     append_name uuid, answered uuid[], at bigint, known bigint, known_epoch text, sync boolean,
     changed_topic text, added text[], removed text[], topics_most integer, stays_most integer,

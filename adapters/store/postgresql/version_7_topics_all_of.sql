@@ -6,6 +6,7 @@ CREATE TABLE synkrone.all_of (
     found_by text COLLATE "C" NOT NULL,
     parts text[] COLLATE "C" NOT NULL);
 CREATE INDEX all_of_found_by ON synkrone.all_of (found_by);
+CREATE TRIGGER groups_noted AFTER INSERT ON synkrone.all_of EXECUTE FUNCTION synkrone.note_groups();
 
 CREATE FUNCTION synkrone.note_all_of() RETURNS trigger
 LANGUAGE plpgsql AS $$
