@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import re
+import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -40,3 +45,17 @@ def block(path: str, language: str, containing: str) -> str:
     """The text of the one block of a page in that language that contains something."""
     (only,) = (block.text for block in blocks(path) if block.language == language and containing in block.text)
     return only
+
+
+async def answers(path: str, containing: str, *, url: str, key: str) -> list[Any]:
+    """What a server answers, each in JSON, to the commands of the one block of a page that contains something."""
+    commands = block(path, "bash", containing).replace("http://127.0.0.1:8000", url)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-ec", commands.replace("curl ", "curl -sSf ").replace("\ncurl", "; echo\ncurl")],
+        env={**os.environ, "SYNKRONE_API__KEY": key},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines() if line]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +19,7 @@ from yarl import URL
 from domain.errors import StoreUnavailable
 from domain.services.notification_reports import COUNTS_MOST, RECIPIENTS_AT_ONCE
 from entrypoints.server import Server
-from tests.documents import block
+from tests.documents import answers, block
 from tests.engine_io import WebSocketPeer, connected, http_session
 from tests.serving import API_KEY, publish, serving, token
 
@@ -345,16 +343,7 @@ async def test_what_the_page_says_to_type_answers_as_it_shows() -> None:
     async with publishing() as backend:
 
         async def types(containing: str) -> list[Any]:
-            text = block(PAGE, "bash", containing).replace("http://127.0.0.1:8000", backend.server.url)
-            done = await asyncio.to_thread(
-                subprocess.run,
-                ["bash", "-ec", text.replace("curl ", "curl -sSf ").replace("\ncurl", "; echo\ncurl")],
-                env={**os.environ, "SYNKRONE_API__KEY": API_KEY},
-                capture_output=True,
-                check=True,
-                text=True,
-            )
-            return [json.loads(line) for line in done.stdout.splitlines()]
+            return await answers(PAGE, containing, url=backend.server.url, key=API_KEY)
 
         await backend.publish("mission-8.assigned", {"users": ["42", "43"]})
         report, recipients = await types("/recipients")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import shutil
-import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.documents import block
+from tests.documents import answers
 from tests.engine_io import WebSocketPeer, connected, event
 from tests.integration.test_amendments_api import KEYS, Backend, editing
 from tests.requirements import require
@@ -229,18 +226,7 @@ async def test_what_the_page_says_to_type_schedules_it() -> None:
     async with editing(**SETTINGS) as backend:
 
         async def types(containing: str) -> list[Any]:
-            text = block("docs/how-to/schedule.md", "bash", containing).replace(
-                "http://127.0.0.1:8000", backend.server.url
-            )
-            done = await asyncio.to_thread(
-                subprocess.run,
-                ["bash", "-ec", text.replace("curl ", "curl -sSf ").replace("\ncurl", "; echo\ncurl")],
-                env={**os.environ, "SYNKRONE_API__KEY": API_KEY},
-                capture_output=True,
-                check=True,
-                text=True,
-            )
-            return [json.loads(line) for line in done.stdout.splitlines() if line]
+            return await answers("docs/how-to/schedule.md", containing, url=backend.server.url, key=API_KEY)
 
         assert await types("deliver_at") == [{"id": "shift-7", "cursor": None, "duplicate": False}]
         assert (await report_of(backend, "shift-7"))["state"] == "scheduled"
