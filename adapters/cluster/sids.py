@@ -52,7 +52,7 @@ class SessionNames:
 
 
 def _code(secret: bytes, named: str) -> str:
-    # Where ``hmac.digest`` computes, another thread may take the interpreter's lock.
+    # As in ``KeyedPids``: ``hmac.digest`` lets others take the interpreter's lock.
     key = hmac.new(secret, b"sid", "sha256").digest()
     return _text(hmac.new(key, named.encode(), "sha256").digest()[:_CODE_BYTES])
 
