@@ -313,7 +313,14 @@ async def test_who_is_begun_right_behind_the_last_step_is_erased(
     await asyncio.sleep(0)
     is_begun.set()
     # Both are committed before the loop hears of the first.
-    time.sleep(0.2)  # noqa: ASYNC251
+    begun = 0
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db:
+        for _ in range(1000):
+            (begun,) = db.execute("SELECT count(*) FROM erasures").fetchone()
+            if begun:
+                break
+            time.sleep(0.01)  # noqa: ASYNC251
+    assert begun == 1
     await asyncio.gather(tidying, beginning)
     async with asyncio.timeout(10):
         await finish(store, "e")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from adapters.store.addressing import whole_audience
+from adapters.store.coming_due import DUE_BYTES
 from adapters.store.form import FORM, notification, unknown_form
 from adapters.store.postgresql.appending import append_name
 from adapters.store.postgresql.collapsing import told
@@ -21,9 +22,6 @@ from domain.errors import NotificationRecalled, SynkroneError, UnknownNotificati
 from domain.model import NOTIFICATION_NEW, Due, Entry, Position, ScheduledNotification
 from domain.model.value import value
 from domain.rules.collapsing import OWN_ROOMS_MOST
-
-DUE_BYTES: Final = 2 * 1024 * 1024
-"""So much of payloads and names of rooms is brought into the log at once."""
 
 _DELIVER = b"""
     SELECT due.*, CASE WHEN new_payload LIKE '%%"collapse_key":"%%' THEN

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
+from adapters.store.coming_due import DUE_BYTES
 from adapters.store.form import notification
 from adapters.store.postgresql import items
 from adapters.store.postgresql.appending import append_name
@@ -24,9 +24,6 @@ from adapters.store.times import microseconds, moment
 from domain.errors import StoreUnavailable
 from domain.model import NOTIFICATION_NEW, Changed, Entry, Position, UserId
 from domain.model.value import value
-
-DUE_BYTES: Final = 2 * 1024 * 1024
-"""So much of payloads is brought back at once."""
 
 _DUE = f"""
     SELECT user_id, log_offset FROM (

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from adapters.contract.events import read_notification
 from adapters.store.addressing import whole_audience, without
+from adapters.store.coming_due import DUE_BYTES
 from adapters.store.drafts import PreparedDraft
 from adapters.store.form import FORM, notification, other_form, unknown_form
 from adapters.store.revising import Revising
@@ -23,8 +24,6 @@ from domain.errors import NotificationRecalled, UnknownNotification
 from domain.model import Draft, Due, Room, ScheduledNotification
 from domain.model.value import value
 
-DUE_BYTES = 2 * 1024 * 1024
-"""So much of payloads and names of rooms is brought into the log at once."""
 _FORGOTTEN_AT_ONCE = 1000
 
 _DUE = f"""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 from adapters.store.change_events import snooze_events
+from adapters.store.coming_due import DUE_BYTES
 from adapters.store.form import notification
 from adapters.store.sqlite.changes import log_events, named, store, user_of
 from adapters.store.sqlite.collapsing import Keyed, key_of, later
@@ -20,9 +20,6 @@ from adapters.store.times import microseconds, moment
 from domain.model import EVERYONE, NOTIFICATION_NEW, Changed, Counts, Room
 from domain.model.value import value
 from domain.rules.item_state import counts_after
-
-DUE_BYTES: Final = 2 * 1024 * 1024
-"""So much of payloads is brought back at once."""
 
 
 @value

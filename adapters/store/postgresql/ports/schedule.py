@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cached_property, partial
 
+from adapters.store.coming_due import DUE_BYTES
 from adapters.store.jobs import one_by_one
 from adapters.store.postgresql import schedule, snoozing
 from adapters.store.postgresql.ports.port import Port
@@ -38,7 +39,7 @@ class PostgresqlSchedule(Port):
             return Due((), first)
         known = state.known()
         wanted = Deliver(now, most, self._stored_at(), known.offset, known.epoch)
-        due: Due = await state.writer.do(self._delivering, wanted, weight=schedule.DUE_BYTES)
+        due: Due = await state.writer.do(self._delivering, wanted, weight=DUE_BYTES)
         return due
 
     async def scheduled(self, id_: str) -> ScheduledNotification | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from adapters.store.coming_due import DUE_BYTES
 from adapters.store.jobs import one_by_one
 from adapters.store.revising import Revising
 from adapters.store.sqlite import schedule
@@ -26,7 +27,7 @@ class SqliteSchedule(Port):
         first = await state.readers.do(_FIRST_DUE, None)
         if first is None or first > now:
             return Due((), first)
-        return await state.writer.do(_DELIVER_DUE, Deliver(now, most), weight=schedule.DUE_BYTES)
+        return await state.writer.do(_DELIVER_DUE, Deliver(now, most), weight=DUE_BYTES)
 
     async def scheduled(self, id_: str) -> ScheduledNotification | None:
         return await self._opened().readers.do(_SCHEDULED, id_)
